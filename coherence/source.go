@@ -1,0 +1,114 @@
+package coherence
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nearcache/nearcache-go/tier"
+)
+
+// ErrTrimmed is what Source.Changes returns (wrapped) when changes after the given position may no longer be there: it is
+// older than the outbox, or of another epoch. The caller starts again from the present position and a new epoch.
+var ErrTrimmed = errors.New("coherence: changes after this position are gone")
+
+// Source is a source of truth as the relay and the near cache see it: a commit order and the changes in it. All methods
+// are safe for concurrent use.
+type Source interface {
+	// Position returns a position that covers at least every commit acknowledged before the call began.
+	Position(ctx context.Context) (Position, error)
+	// Changes returns, in commit order per key and from one snapshot, every change after the position `after` and at or
+	// before `upto`, about limit of them. A change that is not yet settled (its transaction, or an earlier one, is still
+	// open) is after upto. upto covers after; with no changes it still moves as the source's commits do. An event's
+	// Position is at most upto. Seq is 0: the relay numbers events.
+	Changes(ctx context.Context, after Position, limit int) (events []Event, upto Position, err error)
+}
+
+// The optional abilities of a Source. The relay looks for them by type assertion.
+type (
+	// Leader elects one relay among many.
+	Leader interface {
+		// Lead blocks until the caller leads or ctx ends. The returned context ends when leadership is lost; release
+		// gives it up and is called once.
+		Lead(ctx context.Context) (leading context.Context, release func(), err error)
+	}
+	// Cursors keeps where a relay was, together with the sequence numbers it had given out: a second relay that
+	// republishes from the same cursor gives the same numbers.
+	Cursors interface {
+		LoadCursor(ctx context.Context, name string) (Cursor, error) // the zero Cursor if there is none
+		SaveCursor(ctx context.Context, name string, c Cursor) error // refuses to move Position back within an epoch
+	}
+	// Waker shortens the wait for the next poll.
+	Waker interface {
+		// Wait returns nil when there may be new changes, or after d at the latest.
+		Wait(ctx context.Context, d time.Duration) error
+	}
+	// Trimmer drops changes that everybody has passed.
+	Trimmer interface {
+		// Trim drops changes at or before upto that are older than keep. Changes then returns ErrTrimmed for positions
+		// before what was dropped.
+		Trim(ctx context.Context, upto Position, keep time.Duration) (dropped int64, err error)
+	}
+	// Versioner looks up a key's present version, 0 if it has none.
+	Versioner interface {
+		Version(ctx context.Context, namespace, key string) (Version, error)
+	}
+)
+
+// Cursor is how far a relay has published, and the number of the last event in each partition.
+type Cursor struct {
+	Position Position
+	Seqs     []uint64 // by partition; its length pins the number of partitions that the relay publishes to
+}
+
+// Publisher is where the relay sends messages: an ordered log of partitions (coherence/kafka has one).
+type Publisher interface {
+	// Partitions is the number of partitions of the topic.
+	Partitions(ctx context.Context) (int, error)
+	// Publish returns nil once every message is durable, in order within its partition. After an error any of them may
+	// still have been, or be, delivered.
+	Publish(ctx context.Context, batch []Outgoing) error
+}
+
+// Outgoing is a message bound for a partition.
+type Outgoing struct {
+	Partition int
+	Message
+}
+
+// Applier is L2 as the relay sees it; tier.L2 is one.
+type Applier interface {
+	Keyspace() *tier.Keyspace
+	// Watermarks reads the watermark of every bucket; a bucket without one has the zero Watermark.
+	Watermarks(ctx context.Context) ([tier.Buckets]tier.Watermark, error)
+	// ApplyBatch applies changes to a bucket and moves its watermark from `from` or later to `to`, in one step. If the
+	// watermark does not cover from, or its epoch is another, nothing is applied, applied is false and now is what stands.
+	ApplyBatch(ctx context.Context, bucket int, changes []tier.Change, from tier.Watermark, to Position) (now tier.Watermark, applied bool, err error)
+	// ResetWatermark sets a new watermark at `to` with a new random epoch, which makes every record of the bucket a miss,
+	// if the watermark still is `seen`; now is what stands afterwards.
+	ResetWatermark(ctx context.Context, bucket int, seen tier.Watermark, to Position) (now tier.Watermark, err error)
+}
+
+// EventSource is a stream of version events that an instance follows to evict its L1: coherence/kafka's Tail, or one of
+// the caller's own.
+type EventSource interface {
+	// Run delivers to sink until ctx ends and recovers by itself from everything that may pass; it returns an error only
+	// if it can never work. Every event published after the sink's Session call of its partition is delivered, in order,
+	// or a further Session call says that some may be missing.
+	Run(ctx context.Context, sink Sink) error
+}
+
+// Sink takes what an EventSource delivers. Its methods may be called concurrently for different partitions.
+type Sink interface {
+	// Session says that from now on events of the partition are followed from a definite offset, and that any before may
+	// have been missed: a start, a gap, a recreated topic, an offset out of range.
+	Session(partition int)
+	// Lost says that the partition is not being followed now; Session says when it is again.
+	Lost(partition int)
+	// Partitions says how many partitions there are. Called before the first Session and whenever the number changes.
+	Partitions(n int)
+	// Deliver hands over messages of a partition, in order. It blocks until they took effect on this instance.
+	Deliver(ctx context.Context, partition int, batch []Message) error
+	// Malformed counts a message that could not be decoded. The message is skipped.
+	Malformed(partition int, err error)
+}
