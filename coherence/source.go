@@ -103,8 +103,12 @@ type Sink interface {
 	// Session says that from now on events of the partition are followed from a definite offset, and that any before may
 	// have been missed: a start, a gap, a recreated topic, an offset out of range.
 	Session(partition int)
-	// Lost says that the partition is not being followed now; Session says when it is again.
+	// Lost says that the partition is not being followed now (a broker that does not answer). Either Resumed or Session
+	// follows.
 	Lost(partition int)
+	// Resumed says, after Lost, that the partition is followed again from the very next message: nothing was missed, so
+	// no new session begins.
+	Resumed(partition int)
 	// Partitions says how many partitions there are. Called before the first Session and whenever the number changes.
 	Partitions(n int)
 	// Deliver hands over messages of a partition, in order. It blocks until they took effect on this instance.

@@ -1,0 +1,248 @@
+package coherence
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nearcache/nearcache-go/tier"
+)
+
+// Fence decides what L1 may serve and admit. Events go in (pushes, version events, sessions, watermarks, probes), loads
+// take a Token before they ask anybody and are told at their end what may be done with their value. It does no I/O, has
+// no goroutine and no clock of its own, and is safe for concurrent use. See the package documentation for the rules.
+type Fence struct {
+	slots   []slot
+	buckets [tier.Buckets]bucket
+	kafka   channel
+	probes  probes
+	now     func() int64
+	age     time.Duration // of floors, where there is no watermark
+	whole   bool          // FenceConfig.Complete
+}
+
+// FenceConfig configures a Fence.
+type FenceConfig struct {
+	// Now is a monotonic clock in nanoseconds, never 0. Required.
+	Now func() int64
+	// Floors bounds the floors that each of the 64 buckets remembers. Defaults to 1024.
+	Floors int
+	// Complete says that every change of the source has an event, as a relay publishes them. Only then can the event
+	// channel vouch for entries; events that come from elsewhere do no more than invalidate.
+	Complete bool
+	// FloorAge is how long a floor holds in a bucket that has no watermark. Defaults to 30 seconds.
+	FloorAge time.Duration
+}
+
+// NewFence returns a fence with no channel alive.
+func NewFence(cfg FenceConfig) *Fence {
+	if cfg.Floors <= 0 {
+		cfg.Floors = 1024
+	}
+	if cfg.FloorAge <= 0 {
+		cfg.FloorAge = 30 * time.Second
+	}
+	f := &Fence{slots: make([]slot, Slots), now: cfg.Now, age: cfg.FloorAge, whole: cfg.Complete}
+	for i := range f.buckets {
+		f.buckets[i].init(cfg.Floors)
+	}
+	return f
+}
+
+// bucket is what the fence knows of one bucket of L2.
+type bucket struct {
+	redis atomic.Uint64 // the Redis session; changes only under mu
+
+	mu        sync.Mutex
+	known     bool           // the watermark is believed to be what Redis has
+	read      bool           // the watermark has been read in this session
+	watermark tier.Watermark // as read on T in this session
+	floors    floors
+	horizon   Position // L2 must have applied this much
+	awaiting  uint64   // the horizon rises to the first probe begun after this one; 0: nothing awaited
+}
+
+func (b *bucket) init(n int) {
+	b.redis.Store(1)
+	b.floors.init(n)
+}
+
+func (f *Fence) slotOf(hash uint64) *slot { return &f.slots[hash%Slots] }
+
+// Token is what a load takes before it asks L2 or the Loader: the state of the fence that its value will be judged by.
+type Token struct {
+	key   tier.Key
+	slot  *slot
+	gen   uint64
+	rs    uint64
+	ks    uint64
+	began int64 // by the fence's clock
+	// Known tells whether the bucket's watermark, and so its epoch, is known. If not, the load must read the watermark
+	// before the record, on the same connection, and hand it to Learn.
+	Known     bool
+	watermark tier.Watermark
+}
+
+// Begin starts a load of a key.
+//
+// The session is read before the watermark and the generation before anything is asked, so whatever changes after this
+// call is seen as a change.
+func (f *Fence) Begin(k tier.Key) Token {
+	s, b := f.slotOf(k.Hash), &f.buckets[k.Bucket]
+	t := Token{key: k, slot: s, gen: s.gen.Load(), began: f.now()}
+	if f.whole {
+		t.ks = f.kafka.live.Load()
+	}
+	b.mu.Lock()
+	t.rs, t.Known, t.watermark = b.redis.Load(), b.known, b.watermark
+	b.mu.Unlock()
+	return t
+}
+
+// Began is when the load began, by the fence's clock.
+func (t *Token) Began() int64 { return t.began }
+
+// Epoch is the epoch of the bucket as the load knows it: a record of another one is a miss.
+func (t *Token) Epoch() tier.Epoch { return t.watermark.Epoch }
+
+// Learn gives the token the watermark that its load read on T before the record, in the same pipeline.
+func (f *Fence) Learn(t *Token, w tier.Watermark) {
+	f.observe(t.key.Bucket, t.rs, w)
+	t.Known, t.watermark = true, w
+}
+
+// Still reports whether a reader that arrives now may share the load: nothing has invalidated its key, and no session
+// has ended, since the load began.
+func (f *Fence) Still(t *Token) bool {
+	_, ok := t.slot.advance(t.gen, t.key.Hash)
+	return ok && t.rs == f.buckets[t.key.Bucket].redis.Load() && (!f.whole || t.ks == f.kafka.live.Load())
+}
+
+// StillCurrent reports whether nothing has invalidated the load's key since it began.
+func (t *Token) StillCurrent() bool {
+	_, ok := t.slot.advance(t.gen, t.key.Hash)
+	return ok
+}
+
+// Changed is a tracking push: the record whose Redis key has this hash was modified, expired or evicted.
+func (f *Fence) Changed(hash uint64) { f.slotOf(hash).bump(hash) }
+
+// Written is a write of this instance's own that has committed: from now on it serves nothing older.
+func (f *Fence) Written(k tier.Key, v Version) { f.raise(k, v, Position{}) }
+
+// Event applies a version event. An unversioned one invalidates whatever is there.
+func (f *Fence) Event(k tier.Key, v Version, at Position) { f.raise(k, v, at) }
+
+// raise bumps the slot unless the version was known here already: then the slot was bumped when it became known, and
+// whatever has been admitted since is at least that new. So an event that arrives after its own write's push, or twice,
+// evicts nothing. The bump is under the lock too: whoever finds the version known may rely on it.
+func (f *Fence) raise(k tier.Key, v Version, at Position) {
+	b := &f.buckets[k.Bucket]
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if v == 0 || f.raiseFloor(b, k.Hash, v, at) {
+		f.slotOf(k.Hash).bump(k.Hash)
+	}
+}
+
+// Outcome is what may be done with a loaded value.
+type Outcome uint8
+
+// The outcomes. The reasons in metrics are their names.
+const (
+	Serve      Outcome = iota // serve it; admit it if the stamp was given
+	BelowFloor                // a newer version is known here: not to be served, the next tier down must be asked
+	Behind                    // L2 may be behind what this instance has seen: the next tier down must be asked
+)
+
+// String is the outcome's name in metrics.
+func (o Outcome) String() string {
+	switch o {
+	case Serve:
+		return "serve"
+	case BelowFloor:
+		return "below_floor"
+	case Behind:
+		return "behind_horizon"
+	}
+	return "unknown"
+}
+
+// Floor is the newest version of the key that this instance knows to exist, 0 if it knows none.
+func (f *Fence) Floor(k tier.Key) Version {
+	b := &f.buckets[k.Bucket]
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return f.floor(b, k.Hash)
+}
+
+// FromL2 judges a value of version v that a GET on T returned. If it may be served and admitted, stamp is filled in and
+// admit is true.
+func (f *Fence) FromL2(t *Token, v Version, stamp *Stamp) (o Outcome, admit bool) {
+	b := &f.buckets[t.key.Bucket]
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if v < f.floor(b, t.key.Hash) {
+		return BelowFloor, false
+	}
+	if !f.reaches(b, t.watermark.Position) {
+		return Behind, false
+	}
+	f.serve(b, t, v)
+	gen, ok := t.slot.advance(t.gen, t.key.Hash)
+	if !ok {
+		return Serve, false
+	}
+	f.stamp(stamp, t, gen)
+	if t.rs == b.redis.Load() {
+		stamp.rs = t.rs
+	}
+	if f.kafka.vouchesForL2(t, f) {
+		stamp.ks = t.ks
+	}
+	return Serve, stamp.rs != 0 || stamp.ks != 0
+}
+
+// FromSource judges a value of version v that the Loader returned. BelowFloor means that the Loader went back in time (a
+// replica, or a source that lost commits). admit is about L1; L2's lease decides about L2.
+func (f *Fence) FromSource(t *Token, v Version, stamp *Stamp) (o Outcome, admit bool) {
+	b := &f.buckets[t.key.Bucket]
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if v < f.floor(b, t.key.Hash) {
+		return BelowFloor, false
+	}
+	f.serve(b, t, v)
+	gen, ok := t.slot.advance(t.gen, t.key.Hash)
+	if !ok {
+		return Serve, false
+	}
+	f.stamp(stamp, t, gen)
+	stamp.Probe = t.began
+	if t.ks != 0 && t.ks == f.kafka.live.Load() {
+		stamp.ks = t.ks
+	}
+	return Serve, stamp.ks != 0
+}
+
+func (f *Fence) stamp(s *Stamp, t *Token, gen uint64) {
+	s.slot, s.hash = t.slot, t.key.Hash
+	s.redis, s.kafka = &f.buckets[t.key.Bucket].redis, &f.kafka.live
+	s.rs, s.ks, s.Probe = 0, 0, 0
+	s.gen.Store(gen)
+}
+
+// serve raises the floor to a version about to be served. That evicts an older entry, which would otherwise be served
+// again after this one (C3), and the running loads that may still bring it back; the load that raised the floor goes on
+// with the new generation if its own was still current.
+func (f *Fence) serve(b *bucket, t *Token, v Version) {
+	if v == 0 || v <= f.floor(b, t.key.Hash) {
+		return
+	}
+	f.raiseFloor(b, t.key.Hash, v, Position{})
+	before, current := t.slot.advance(t.gen, t.key.Hash)
+	after := t.slot.bump(t.key.Hash)
+	if current && t.slot.others(before, after-1, t.key.Hash) {
+		t.gen = after
+	}
+}

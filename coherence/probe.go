@@ -1,0 +1,84 @@
+package coherence
+
+import (
+	"sort"
+	"sync"
+)
+
+// probes remembers recent readings of the source's position, in the order they began.
+//
+// A position read by a probe covers every commit acknowledged before the probe began. So to cover something seen at some
+// moment, any probe begun later will do, and the first one asks the least of L2.
+type probes struct {
+	mu   sync.Mutex
+	last uint64 // the number of the last probe begun; 0: the source is not probed
+	done []probe
+}
+
+type probe struct {
+	seq uint64
+	s   int64 // begun, by the fence's clock
+	at  Position
+}
+
+const maxProbes = 1024
+
+func (p *probes) begun() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.last
+}
+
+// after is the position of the first completed probe that began after probe number seq.
+func (p *probes) after(seq uint64) (Position, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	i := sort.Search(len(p.done), func(i int) bool { return p.done[i].seq > seq })
+	if i == len(p.done) {
+		return Position{}, false
+	}
+	return p.done[i].at, true
+}
+
+// Probe is a reading of the source's position under way.
+type Probe struct{ p probe }
+
+// BeginProbe must be called before the source is asked for its position: the clock is read first. Probes do not overlap.
+func (f *Fence) BeginProbe() Probe {
+	f.probes.mu.Lock()
+	defer f.probes.mu.Unlock()
+	f.probes.last++
+	return Probe{probe{seq: f.probes.last, s: f.now()}}
+}
+
+// EndProbe records what the source answered; a probe that failed is simply never ended. A position of another epoch means
+// that the source lost commits or is another one: whatever was known of the old history is dropped, with all of L1.
+func (f *Fence) EndProbe(pr Probe, at Position) {
+	f.probes.mu.Lock()
+	d := f.probes.done
+	changed := len(d) > 0 && d[len(d)-1].at.Epoch != at.Epoch
+	if changed {
+		d = d[:0]
+	}
+	if len(d) == maxProbes {
+		d = append(d[:0], d[maxProbes/2:]...)
+	}
+	pr.p.at = at
+	f.probes.done = append(d, pr.p)
+	f.probes.mu.Unlock()
+	if changed {
+		f.newSourceEpoch()
+	}
+}
+
+func (f *Fence) newSourceEpoch() {
+	for i := range f.buckets {
+		b := &f.buckets[i]
+		b.mu.Lock()
+		b.floors.init(b.floors.max)
+		b.horizon, b.awaiting = Position{}, 0
+		b.newSession()
+		b.mu.Unlock()
+	}
+	f.kafka.restart(f)
+}

@@ -1,0 +1,182 @@
+package nearcache
+
+import (
+	"context"
+	"fmt"
+	"hash/maphash"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/tier"
+)
+
+// Cache is a near cache of one namespace. Make one with For; all its methods are safe for concurrent use.
+type Cache[K comparable, V any] struct {
+	client    *Client
+	namespace string
+	opt       Options[K, V]
+	encode    func(K) (string, error)
+	seed      maphash.Seed
+	l1        *tier.L1[entry[K, V]] // nil: switched off
+	flights   flights[K, V]
+	fresh     flights[K, V] // loads that go to the source alone
+	verified  atomic.Bool   // a fill has been decoded again and was the same
+	m         *cacheMetrics
+}
+
+// entry is what L1 holds. It is immutable but for its stamp.
+type entry[K comparable, V any] struct {
+	key      K
+	value    V
+	absent   bool
+	version  Version
+	stamp    coherence.Stamp
+	loaded   int64 // by the client's clock
+	deadline int64
+}
+
+// For makes the cache of a namespace, which is the first part of its keys' names and the namespace of their version
+// events. It has no colon and no brace, and a client has at most one cache of it. K is any comparable type that has a
+// name (see Options.EncodeKey).
+func For[K comparable, V any](client *Client, namespace string, o Options[K, V]) (*Cache[K, V], error) {
+	if err := o.validate(namespace); err != nil {
+		return nil, err
+	}
+	c := &Cache[K, V]{client: client, namespace: namespace, opt: o, encode: encodeKey(o.EncodeKey), seed: maphash.MakeSeed()}
+	c.verified.Store(o.Lossy)
+	if o.L1Bytes > 0 {
+		l1, err := tier.NewL1[entry[K, V]](tier.L1Config{MaxBytes: o.L1Bytes})
+		if err != nil {
+			return nil, fmt.Errorf("nearcache: cache %q: %w", namespace, err)
+		}
+		c.l1 = l1
+	}
+	m, err := client.adopt(namespace, c)
+	if err != nil {
+		if c.l1 != nil {
+			c.l1.Close()
+		}
+		return nil, err
+	}
+	c.m = m
+	return c, nil
+}
+
+// Get returns the value of k from the nearest tier that may serve it, and loads it if none may. An absent key is
+// ErrNotFound. It is Read without options, and the fastest way to a value: a hit in L1 allocates nothing.
+func (c *Cache[K, V]) Get(ctx context.Context, k K) (V, error) {
+	on := c.client.mode.Load() == int32(On)
+	if on {
+		if e := c.hit(k); e != nil {
+			if e.absent {
+				var none V
+				return none, ErrNotFound
+			}
+			return c.out(e.value), nil
+		}
+	}
+	r, err := c.read(ctx, k, ReadOptions{}, on)
+	return r.Value, err
+}
+
+// Read is Get with requirements, and says how the value was obtained. For an absent key it returns ErrNotFound and a
+// Result with the absence's version.
+func (c *Cache[K, V]) Read(ctx context.Context, k K, ro ReadOptions) (Result[V], error) {
+	return c.read(ctx, k, ro, false)
+}
+
+// hit is the entry of k if L1 may serve it.
+//
+// The entry is read first and judged after: its key (the table is addressed by a hash), its deadline by the coarse clock,
+// and last its stamp, so that an invalidation which came before this read is seen.
+func (c *Cache[K, V]) hit(k K) *entry[K, V] {
+	if c.l1 == nil {
+		return nil
+	}
+	e, ok := c.l1.Get(maphash.Comparable(c.seed, k))
+	switch {
+	case !ok || e.key != k:
+		c.m.l1Misses.absent.Inc()
+		return nil
+	case e.deadline <= c.client.coarse.Load():
+		c.m.l1Misses.expired.Inc()
+		return nil
+	}
+	if v := e.stamp.Check(); v != coherence.Current {
+		c.m.l1Miss(v)
+		return nil
+	}
+	c.m.l1Hits.inc()
+	return e
+}
+
+// peek is the entry that L1 holds of k, whether or not it may be served.
+func (c *Cache[K, V]) peek(k K) *entry[K, V] {
+	if c.l1 == nil {
+		return nil
+	}
+	e, ok := c.l1.Get(maphash.Comparable(c.seed, k))
+	if !ok || e.key != k {
+		return nil
+	}
+	return e
+}
+
+// admit offers an entry to L1, which may decline.
+func (c *Cache[K, V]) admit(e *entry[K, V], encoded int) {
+	if c.l1 == nil || e.deadline <= c.client.now() {
+		return
+	}
+	cost := int64(encoded) + int64(unsafe.Sizeof(*e))
+	if c.l1.Set(maphash.Comparable(c.seed, e.key), e, cost) {
+		c.m.admitted.Inc()
+	} else {
+		c.m.declined.Inc()
+	}
+}
+
+// out is a value as the caller gets it.
+func (c *Cache[K, V]) out(v V) V {
+	if c.opt.Clone != nil {
+		return c.opt.Clone(v)
+	}
+	return v
+}
+
+// key places k in L2.
+func (c *Cache[K, V]) key(k K) (tier.Key, error) {
+	name, err := c.encode(k)
+	if err != nil {
+		return tier.Key{}, fmt.Errorf("nearcache: cache %q: the key has no name: %w", c.namespace, err)
+	}
+	return c.client.keyspace.Key(c.namespace, name), nil
+}
+
+// ttl is how long an entry may be kept.
+func (c *Cache[K, V]) ttl(asked time.Duration, absent bool) time.Duration {
+	switch {
+	case asked > 0:
+		return max(asked, time.Millisecond)
+	case absent:
+		return c.opt.AbsentTTL
+	}
+	return c.opt.TTL
+}
+
+func (c *Cache[K, V]) l1Stats() tier.L1Stats {
+	if c.l1 == nil {
+		return tier.L1Stats{}
+	}
+	return c.l1.Stats()
+}
+
+// close waits for everything that the cache has started; the client calls it.
+func (c *Cache[K, V]) close() {
+	c.flights.close()
+	c.fresh.close()
+	if c.l1 != nil {
+		c.l1.Close()
+	}
+}

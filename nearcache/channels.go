@@ -1,0 +1,121 @@
+package nearcache
+
+import (
+	"context"
+	"time"
+
+	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/tier"
+)
+
+// tracker hands Redis's pushes to the fence. It runs on rueidis's reader goroutine and does not block.
+type tracker struct{ c *Client }
+
+// KeysChanged evicts the pushed keys, and then wakes whoever waits for their fill.
+func (t tracker) KeysChanged(hashes []uint64) {
+	for _, h := range hashes {
+		t.c.fence.Changed(h)
+		t.c.waiters.wake(h)
+	}
+	t.c.m.pushes.Add(float64(len(hashes)))
+}
+
+// SessionChanged ends the Redis session. Waiters look again: the push they wait for may be lost.
+func (t tracker) SessionChanged() {
+	t.c.fence.RedisSession()
+	t.c.waiters.wakeAll()
+	t.c.m.redisSessions.Inc()
+}
+
+// heartbeat reads the watermarks on T. It also keeps T connected: rueidis dials only when there is a command to send.
+func (c *Client) heartbeat() {
+	ctx, cancel := context.WithTimeout(c.life, 2*time.Second)
+	defer cancel()
+	h := c.fence.BeginHeartbeat()
+	read, err := c.l2.Heartbeat(ctx)
+	if err != nil {
+		c.m.errors("heartbeat").Inc()
+	}
+	for b := range read {
+		if read[b].OK {
+			c.fence.Watermark(&h, b, read[b].Watermark)
+		}
+	}
+}
+
+// probe reads the source's position.
+func (c *Client) probe(timeout time.Duration) {
+	ctx, cancel := context.WithTimeout(c.life, timeout)
+	defer cancel()
+	p := c.fence.BeginProbe()
+	at, err := c.source.Position(ctx)
+	if err != nil {
+		c.m.errors("probe").Inc()
+		return
+	}
+	c.fence.EndProbe(p, at)
+}
+
+// sink hands the stream of events to the fence.
+type sink struct{ c *Client }
+
+// Partitions announces the partitions.
+func (s sink) Partitions(n int) { s.c.fence.EventPartitions(n) }
+
+// Session begins a session.
+func (s sink) Session(p int) {
+	s.c.fence.EventSession(p)
+	s.c.m.eventSessions("start").Inc()
+}
+
+// Lost suspends the channel.
+func (s sink) Lost(p int) { s.c.fence.EventsLost(p) }
+
+// Resumed ends a suspension.
+func (s sink) Resumed(p int) { s.c.fence.EventsResumed(p) }
+
+// Malformed counts.
+func (s sink) Malformed(int, error) { s.c.m.malformed.Inc() }
+
+// Deliver applies a batch of a partition in order.
+//
+// An event without a version comes from somebody who does not tell L2 either, so each instance does, and only then
+// bumps: a load between the two would admit what L2 still had. Their keys are bumped before as well, which costs nothing
+// and shortens the time for which the old value is served while Redis answers.
+func (s sink) Deliver(ctx context.Context, p int, batch []coherence.Message) error {
+	c := s.c
+	var unversioned []tier.Change
+	for i := range batch {
+		if m := batch[i].Marker; m != nil {
+			s.gap(c.fence.EventMarker(p, *m))
+			continue
+		}
+		e := &batch[i].Event
+		key := c.keyspace.Key(e.Namespace, e.Key)
+		s.gap(c.fence.EventSeq(p, e.Seq))
+		c.fence.Event(key, e.Version, e.Position)
+		if e.Version == 0 {
+			unversioned = append(unversioned, tier.Change{Key: key})
+		}
+		c.m.event(e)
+	}
+	if len(unversioned) == 0 {
+		return nil
+	}
+	apply, cancel := context.WithTimeout(ctx, applyTimeout)
+	defer cancel()
+	err := c.l2.ApplyMany(apply, unversioned)
+	for _, ch := range unversioned {
+		c.fence.Event(ch.Key, 0, coherence.Position{})
+		if err != nil {
+			c.retry.add(ch)
+		}
+	}
+	return nil
+}
+
+func (s sink) gap(gap bool) {
+	if gap {
+		s.c.m.eventSessions("gap").Inc()
+	}
+}

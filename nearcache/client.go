@@ -1,0 +1,234 @@
+package nearcache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/tier"
+)
+
+// Client is what the caches of a process share: the connections to Redis, the fence, and the channels that feed it. Make
+// one with New and its caches with For; all its methods are safe for concurrent use.
+type Client struct {
+	// The hot path reads these two; they are written rarely.
+	coarse atomic.Int64 // now, up to a tick old
+	mode   atomic.Int32
+
+	closed   atomic.Bool
+	base     time.Time
+	fence    *coherence.Fence
+	l2       *tier.L2
+	keyspace *tier.Keyspace
+	source   coherence.Source
+	retry    *retry
+	waiters  waiters
+	m        *metrics
+	log      *slog.Logger
+
+	life context.Context // ends with Close
+	end  context.CancelFunc
+	wg   sync.WaitGroup
+
+	mu     sync.Mutex
+	caches map[string]member
+}
+
+// member is a cache as its client sees it.
+type member interface {
+	close()
+	l1Stats() tier.L1Stats
+}
+
+// tick is the resolution of L1 deadlines.
+const tick = 20 * time.Millisecond
+
+// New connects to Redis and starts what feeds the fence: heartbeats, probes of the Source, the stream of Events. It
+// succeeds with Redis down, too: the client connects when it can, and until then reads go to the source. The error is a
+// misconfiguration. Close must be called.
+func New(cfg Config) (*Client, error) {
+	if cfg.Heartbeat < 0 {
+		return nil, fmt.Errorf("nearcache: Heartbeat is negative: %v", cfg.Heartbeat)
+	}
+	if cfg.Heartbeat == 0 {
+		cfg.Heartbeat = time.Second
+		if cfg.Source != nil {
+			cfg.Heartbeat = 100 * time.Millisecond
+		}
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	c := &Client{base: time.Now(), source: cfg.Source, log: cfg.Logger, caches: make(map[string]member)}
+	c.fence = coherence.NewFence(coherence.FenceConfig{Now: c.now, Complete: cfg.Source != nil})
+	c.m = newMetrics(c, cfg.Events != nil)
+	l2, err := tier.OpenL2(tier.L2Config{Redis: cfg.Redis, Prefix: cfg.Prefix, Tracker: tracker{c}, Logger: cfg.Logger})
+	if err != nil {
+		return nil, fmt.Errorf("nearcache: Config.Redis: %w", err)
+	}
+	c.l2, c.keyspace = l2, l2.Keyspace()
+	c.retry = newRetry(l2.ApplyMany, func(ch tier.Change) { c.fence.Written(ch.Key, ch.Version) }, c.m.retryDropped.Inc)
+	if err := c.m.register(cfg.Registerer); err != nil {
+		l2.Close()
+		return nil, fmt.Errorf("nearcache: Config.Registerer: %w", err)
+	}
+	c.life, c.end = context.WithCancel(context.Background())
+	c.coarse.Store(c.now())
+	c.every(tick, func() { c.coarse.Store(c.now()) })
+	c.every(cfg.Heartbeat, c.heartbeat)
+	if c.source != nil {
+		c.every(cfg.Heartbeat, func() { c.probe(10 * cfg.Heartbeat) })
+	}
+	c.wg.Go(func() { c.retry.run(c.life) })
+	if cfg.Events != nil {
+		c.wg.Go(func() { c.follow(cfg.Events) })
+	}
+	return c, nil
+}
+
+// now is monotonic and never 0.
+func (c *Client) now() int64 { return int64(time.Since(c.base)) + 1 }
+
+// every calls f at once and then every d until Close, never twice at a time.
+func (c *Client) every(d time.Duration, f func()) {
+	c.wg.Go(func() {
+		t := time.NewTicker(d)
+		defer t.Stop()
+		for {
+			f()
+			select {
+			case <-t.C:
+			case <-c.life.Done():
+				return
+			}
+		}
+	})
+}
+
+// adopt gives a cache its metrics and its place among the client's.
+func (c *Client) adopt(namespace string, cache member) (*cacheMetrics, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed.Load() {
+		return nil, ErrClosed
+	}
+	if _, ok := c.caches[namespace]; ok {
+		return nil, fmt.Errorf("nearcache: cache %q: the client has one of that namespace already", namespace)
+	}
+	m, err := c.m.forCache(namespace, cache.l1Stats)
+	if err != nil {
+		return nil, fmt.Errorf("nearcache: cache %q: metrics: %w", namespace, err)
+	}
+	c.caches[namespace] = cache
+	return m, nil
+}
+
+// Ready returns when Redis is connected and every channel has been heard from, or ctx's error. Reads need not wait for
+// it: until then they go to the source.
+func (c *Client) Ready(ctx context.Context) error {
+	if err := c.l2.Ready(ctx); err != nil {
+		return fmt.Errorf("nearcache: waiting for Redis: %w", err)
+	}
+	t := time.NewTicker(5 * time.Millisecond)
+	defer t.Stop()
+	for !c.Status().Ready {
+		select {
+		case <-t.C:
+		case <-c.life.Done():
+			return ErrClosed
+		case <-ctx.Done():
+			return fmt.Errorf("nearcache: waiting for the channels: %w", ctx.Err())
+		}
+	}
+	return nil
+}
+
+// Apply makes every tier notice an event that reached the caller by a way of its own. An event without a version drops
+// whatever there is. It returns an error when L2 could not be told; the invalidation is retried in the background.
+func (c *Client) Apply(ctx context.Context, e coherence.Event) error {
+	if c.closed.Load() {
+		return ErrClosed
+	}
+	if bad := tier.CheckName(e.Namespace); bad != "" {
+		return fmt.Errorf("nearcache: event: namespace %q %s", e.Namespace, bad)
+	}
+	key := c.keyspace.Key(e.Namespace, e.Key)
+	c.fence.Event(key, e.Version, e.Position)
+	err := c.l2.Apply(ctx, key, e.Version)
+	if e.Version == 0 {
+		c.fence.Event(key, 0, e.Position)
+	}
+	if err != nil {
+		c.retry.add(tier.Change{Key: key, Version: e.Version})
+		return fmt.Errorf("nearcache: apply %s %q: %w: %w", e.Namespace, e.Key, ErrNotInvalidated, err)
+	}
+	return nil
+}
+
+// L2 is the client's Redis as a coherence.Relay applies changes to it.
+func (c *Client) L2() coherence.Applier { return c.l2 }
+
+// SetMode switches all caches of the client at run time. In every mode writes invalidate and the channels are followed,
+// so that On can be switched back to at any moment. A client starts with On.
+func (c *Client) SetMode(m Mode) error {
+	if m < On || m > Off {
+		return fmt.Errorf("nearcache: mode %d does not exist", m)
+	}
+	c.mode.Store(int32(m))
+	return nil
+}
+
+// Mode is the mode in force.
+func (c *Client) Mode() Mode { return Mode(c.mode.Load()) }
+
+// Status is a snapshot of what the client can rely on.
+type Status struct {
+	Ready    bool // Redis is connected and every channel has been heard from
+	Redis    bool // Redis is connected
+	Events   bool // every partition of Config.Events is followed; false without one
+	Mode     Mode
+	Pending  int // invalidations that L2 could not be told yet
+	Channels coherence.Channels
+}
+
+// Status reports the state of the channels now.
+func (c *Client) Status() Status {
+	ch := c.fence.Channels()
+	s := Status{Redis: c.l2.Up(), Events: ch.EventSession != 0, Mode: c.Mode(), Pending: c.retry.len(), Channels: ch}
+	s.Ready = s.Redis && ch.Watermarks == tier.Buckets && (s.Events || !c.m.events)
+	return s
+}
+
+// Close ends all loads and everything that the client has started, and waits for it. Reads and writes fail with
+// ErrClosed from then on, but for hits of L1.
+func (c *Client) Close() error {
+	if !c.closed.CompareAndSwap(false, true) {
+		return nil
+	}
+	c.end()
+	c.mu.Lock()
+	caches := c.caches
+	c.caches = nil
+	c.mu.Unlock()
+	for _, cache := range caches {
+		cache.close()
+	}
+	c.wg.Wait()
+	c.l2.Close()
+	c.m.unregister()
+	return nil
+}
+
+// follow runs the stream of events. Without it the channel vouches for nothing.
+func (c *Client) follow(events coherence.EventSource) {
+	err := events.Run(c.life, sink{c})
+	c.fence.EventPartitions(0)
+	if err != nil && !errors.Is(err, context.Canceled) {
+		c.log.Error("the stream of events ended; tracking alone evicts L1 from now on", "error", err)
+	}
+}

@@ -1,0 +1,55 @@
+package nearcache
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/rueidis"
+
+	"github.com/nearcache/nearcache-go/coherence"
+)
+
+// Config configures a Client: one per process and Redis.
+type Config struct {
+	// Redis says where L2 is: rueidis's own options, with its TLS, ACL, Sentinel and Cluster. What tracking depends on
+	// (OnInvalidations, ClientTrackingOptions, DisableCache, ...) belongs to the client, and New refuses it. Required.
+	Redis rueidis.ClientOption
+	// Events is a stream of version events that evicts L1 besides tracking: a kafka.Tail, or one of your own.
+	// Defaults to none: tracking alone.
+	Events coherence.EventSource
+	// Source is the source of truth's commit order: a postgres.Source, or one of your own. With it, versions never go
+	// back on an instance even when Redis does (C3). Defaults to none.
+	Source coherence.Source
+	// Prefix begins every Redis key. Defaults to "nc".
+	Prefix string
+	// Heartbeat is how often watermarks and positions are read. Defaults to 100ms with a Source and 1s without.
+	Heartbeat time.Duration
+	// Registerer takes the metrics. Defaults to none.
+	Registerer prometheus.Registerer
+	// Logger takes what cannot be returned. Defaults to discarding it.
+	Logger *slog.Logger
+}
+
+// Mode says what reads do with the cache.
+type Mode int32
+
+// The modes.
+const (
+	On     Mode = iota // reads are served by the cache
+	Shadow             // reads are answered by the source, and what the cache would have answered is compared and counted
+	Off                // reads are answered by the source alone
+)
+
+// String is the mode's name in metrics and logs.
+func (m Mode) String() string {
+	switch m {
+	case On:
+		return "on"
+	case Shadow:
+		return "shadow"
+	case Off:
+		return "off"
+	}
+	return "unknown"
+}

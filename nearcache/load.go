@@ -1,0 +1,167 @@
+package nearcache
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/tier"
+)
+
+// loadContext outlives the caller and ends after LoadTimeout, or when the client is closed.
+func (c *Cache[K, V]) loadContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.opt.LoadTimeout)
+	stop := context.AfterFunc(c.client.life, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+// load is a flight: L2, then the lease, then the Loader and the fill.
+//
+// A load that finds the lease taken waits for the holder's fill, which Redis pushes to whoever has read the key. It must
+// be armed for the push before the GET that makes Redis track the key, so the first time round it only arms:
+//
+//	we: GET misses           holder: fills, Redis pushes to nobody who waits
+//	we: acquire says busy
+//	we: arm; GET again       finds the value; had the fill come later still, its push would wake us
+func (c *Cache[K, V]) load(ctx context.Context, k K, key tier.Key, tok coherence.Token) loaded[V] {
+	ctx, done := c.loadContext(ctx)
+	defer done()
+	var woken <-chan struct{}
+	for round := 0; ; round++ {
+		if round > 0 {
+			tok = c.client.fence.Begin(key)
+		}
+		got := c.fromL2(ctx, k, key, &tok)
+		if got.served {
+			return got.loaded
+		}
+		if got.direct {
+			return c.fromSource(ctx, k, key, &tok, nil)
+		}
+		lease, err := c.acquire(ctx, key, got.unusable)
+		switch {
+		case err != nil || lease.Status == tier.Writing || lease.Status == tier.Newer:
+			return c.fromSource(ctx, k, key, &tok, nil)
+		case lease.Status == tier.Granted:
+			return c.fromSource(ctx, k, key, &tok, &lease)
+		case round > 100: // somebody keeps filling and dropping the key
+			return c.fromSource(ctx, k, key, &tok, nil)
+		case lease.Status == tier.Present:
+			// It was filled since our GET, or under a bucket epoch that we have not heard of: look at both again.
+			c.client.fence.Forget(key.Bucket, &tok)
+		case woken == nil:
+			var disarm func()
+			woken, disarm = c.client.waiters.arm(key.Hash)
+			defer disarm()
+		default:
+			wait := time.NewTimer(max(lease.Left, time.Millisecond))
+			select {
+			case <-woken:
+			case <-wait.C:
+			case <-ctx.Done():
+				wait.Stop()
+				return loaded[V]{err: context.Cause(ctx)}
+			}
+			wait.Stop()
+		}
+	}
+}
+
+// fetched is what L2 had to say.
+type fetched[V any] struct {
+	loaded   loaded[V]
+	served   bool
+	direct   bool   // to the source without a lease: L2 cannot be asked, or is not believed
+	unusable []byte // the header of a record that may be overwritten although it looks fresh
+}
+
+// fromL2 asks L2 and judges its answer. A value that may be served is admitted to L1 if the fence says so.
+func (c *Cache[K, V]) fromL2(ctx context.Context, k K, key tier.Key, tok *coherence.Token) fetched[V] {
+	raw, w, err := c.client.l2.Get(ctx, key, !tok.Known)
+	switch {
+	case errors.Is(err, tier.ErrWrongType):
+		c.m.l2Misses("corrupt").Inc()
+		return fetched[V]{}
+	case err != nil:
+		c.m.l2Misses("unavailable").Inc()
+		return fetched[V]{direct: true}
+	}
+	if !tok.Known {
+		c.client.fence.Learn(tok, w)
+	}
+	return c.judge(ctx, k, key, tok, raw)
+}
+
+// judge decides what may be done with what a GET on T returned; nil is a miss.
+func (c *Cache[K, V]) judge(ctx context.Context, k K, key tier.Key, tok *coherence.Token, raw []byte) fetched[V] {
+	if raw == nil {
+		c.m.l2Misses("absent").Inc()
+		return fetched[V]{}
+	}
+	rec, e, err := c.decode(k, raw)
+	switch {
+	case errors.Is(err, tier.ErrNewerFormat) || err == nil && (rec.Schema > c.opt.Schema || len(rec.Tags) > 0):
+		c.m.l2Misses("newer").Inc()
+		return fetched[V]{direct: true}
+	case err == nil && rec.Schema < c.opt.Schema:
+		c.m.l2Misses("schema").Inc()
+		return fetched[V]{}
+	case err == nil && rec.Epoch != tok.Epoch():
+		c.m.l2Misses("epoch").Inc()
+		return fetched[V]{}
+	case err != nil:
+		c.m.l2Misses("corrupt").Inc()
+		return fetched[V]{unusable: raw[:min(len(raw), tier.HeaderSize)]}
+	}
+	outcome, admit := c.client.fence.FromL2(tok, rec.Version, &e.stamp)
+	switch outcome {
+	case coherence.BelowFloor:
+		// L2 missed an invalidation that is certain to have happened: repeat it, so that the key can be filled again.
+		c.m.l2Misses(outcome.String()).Inc()
+		if err := c.client.l2.Apply(ctx, key, c.client.fence.Floor(key)); err != nil {
+			return fetched[V]{direct: true}
+		}
+		return fetched[V]{}
+	case coherence.Behind:
+		c.m.l2Misses(outcome.String()).Inc()
+		return fetched[V]{direct: true}
+	}
+	c.m.l2Hits.Inc()
+	if admit {
+		c.admit(e, len(raw))
+	}
+	return fetched[V]{served: true, loaded: loaded[V]{value: e.value, version: e.version, absent: e.absent, tier: TierL2}}
+}
+
+// decode parses a record into an entry. The entry's deadline never passes the record's own: Redis does not push an
+// expiry when it falls due. That deadline is by the writer's wall clock, a backstop and no part of any bound.
+func (c *Cache[K, V]) decode(k K, raw []byte) (tier.Record, *entry[K, V], error) {
+	rec, err := tier.DecodeRecord(raw)
+	if err != nil || rec.Schema != c.opt.Schema {
+		return rec, nil, err
+	}
+	now := c.client.now()
+	e := &entry[K, V]{key: k, version: rec.Version, absent: rec.Absent, loaded: now}
+	left := c.ttl(0, rec.Absent)
+	if !rec.ExpiresAt.IsZero() {
+		left = time.Until(rec.ExpiresAt)
+	}
+	e.deadline = now + int64(left)
+	if !rec.Absent {
+		if e.value, err = safely(func() (V, error) { return c.opt.Codec.Decode(rec.Payload) }); err != nil {
+			return rec, nil, err
+		}
+	}
+	return rec, e, nil
+}
+
+func (c *Cache[K, V]) acquire(ctx context.Context, key tier.Key, unusable []byte) (tier.Lease, error) {
+	lease, err := c.client.l2.Acquire(ctx, key, tier.NewToken(), c.opt.LeaseTTL, tier.Acquire{Schema: c.opt.Schema, Unusable: unusable})
+	if err != nil {
+		c.m.leases("unavailable").Inc()
+		return lease, err
+	}
+	c.m.leases(lease.Status.String()).Inc()
+	return lease, nil
+}

@@ -1,0 +1,228 @@
+package nearcache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/tier"
+)
+
+// GetMany is Get for several keys: those that are found, by key. Absent keys are left out. If some keys failed, the
+// others are returned beside the first error; ReadMany tells which.
+func (c *Cache[K, V]) GetMany(ctx context.Context, ks []K) (map[K]V, error) {
+	out := make(map[K]V, len(ks))
+	var first error
+	for i, r := range c.ReadMany(ctx, ks, ReadOptions{}) {
+		switch {
+		case r.Err == nil:
+			out[ks[i]] = r.Value
+		case !errors.Is(r.Err, ErrNotFound) && first == nil:
+			first = r.Err
+		}
+	}
+	return out, first
+}
+
+// ReadMany is Read for several keys; results are in the order of ks, each with its own Err. L1 is asked first, then L2
+// in one pipeline for each node, then the leases of what is missing in another, then the source with one LoadMany. A key
+// that another process is loading is waited for on its own. Keys given twice are read once.
+func (c *Cache[K, V]) ReadMany(ctx context.Context, ks []K, ro ReadOptions) []Result[V] {
+	out := make([]Result[V], len(ks))
+	at := make(map[K][]int, len(ks)) // where a key's result goes
+	var rest []K
+	plain := Mode(c.client.mode.Load()) == On && ro == (ReadOptions{AtLeast: ro.AtLeast}) && !c.client.closed.Load()
+	for i, k := range ks {
+		if at[k] = append(at[k], i); len(at[k]) > 1 {
+			continue
+		}
+		if plain {
+			if e := c.hit(k); e != nil && e.version >= ro.AtLeast {
+				out[i], out[i].Err = c.fromL1(e, false)
+				continue
+			}
+		}
+		rest = append(rest, k)
+	}
+	give := func(k K, r Result[V], err error) {
+		r.Err = err
+		out[at[k][0]] = r
+	}
+	if plain && len(rest) > 1 {
+		rest = c.readBatch(ctx, rest, ro, give)
+	}
+	for _, k := range rest {
+		r, err := c.Read(ctx, k, ro)
+		give(k, r, err)
+	}
+	for _, is := range at {
+		for _, i := range is[1:] {
+			out[i] = out[is[0]]
+			if c.opt.Clone != nil && out[i].Err == nil {
+				out[i].Value = c.out(out[i].Value)
+			}
+		}
+	}
+	return out
+}
+
+// batched is a key on its way through readBatch.
+type batched[K comparable, V any] struct {
+	k     K
+	key   tier.Key
+	tok   coherence.Token
+	lease *tier.Lease
+}
+
+// readBatch answers what it can through give and returns the keys that must be read one at a time.
+func (c *Cache[K, V]) readBatch(ctx context.Context, ks []K, ro ReadOptions, give func(K, Result[V], error)) (alone []K) {
+	items := make([]*batched[K, V], 0, len(ks))
+	for _, k := range ks {
+		key, err := c.key(k)
+		if err != nil {
+			give(k, Result[V]{}, err)
+			continue
+		}
+		items = append(items, &batched[K, V]{k: k, key: key, tok: c.client.fence.Begin(key)})
+	}
+	for _, it := range items {
+		if !it.tok.Known { // a session has just begun: one heartbeat tells all buckets
+			c.client.heartbeat()
+			for _, it := range items {
+				it.tok = c.client.fence.Begin(it.key)
+			}
+			break
+		}
+	}
+	keys := make([]tier.Key, len(items))
+	for i, it := range items {
+		keys[i] = it.key
+	}
+	var load []*batched[K, V]
+	var ask []tier.Asking
+	var asking []*batched[K, V]
+	for i, got := range c.client.l2.GetMany(ctx, keys) {
+		it := items[i]
+		var f fetched[V]
+		switch {
+		case !it.tok.Known || errors.Is(got.Err, tier.ErrWrongType):
+			alone = append(alone, it.k)
+			continue
+		case got.Err != nil:
+			c.m.l2Misses("unavailable").Inc()
+			f.direct = true
+		default:
+			f = c.judge(ctx, it.k, it.key, &it.tok, got.Raw)
+		}
+		switch {
+		case f.served && f.loaded.version >= ro.AtLeast:
+			r, err := c.answer(f.loaded, nil)
+			give(it.k, r, err)
+		case f.served || f.direct:
+			load = append(load, it)
+		default:
+			ask = append(ask, tier.Asking{Key: it.key, Acquire: tier.Acquire{Schema: c.opt.Schema, Unusable: f.unusable}})
+			asking = append(asking, it)
+		}
+	}
+	for i, got := range c.client.l2.AcquireMany(ctx, ask, c.opt.LeaseTTL) {
+		it := asking[i]
+		switch {
+		case got.Err != nil:
+			c.m.leases("unavailable").Inc()
+			load = append(load, it)
+			continue
+		case got.Lease.Status == tier.Granted:
+			it.lease = &got.Lease
+			load = append(load, it)
+		case got.Lease.Status == tier.Writing || got.Lease.Status == tier.Newer:
+			load = append(load, it)
+		default:
+			alone = append(alone, it.k)
+		}
+		c.m.leases(got.Lease.Status.String()).Inc()
+	}
+	c.loadBatch(ctx, load, ro, give)
+	return alone
+}
+
+// loadBatch loads keys with one LoadMany, or one by one without it, and fills those whose lease was granted.
+func (c *Cache[K, V]) loadBatch(ctx context.Context, items []*batched[K, V], ro ReadOptions, give func(K, Result[V], error)) {
+	if len(items) == 0 {
+		return
+	}
+	load, done := c.loadContext(ctx)
+	defer done()
+	entries, err := c.callLoadMany(load, items)
+	var fills []tier.Filling
+	var filling []*batched[K, V]
+	for _, it := range items {
+		a, ok := entries[it.k]
+		if err == nil && !ok {
+			a.err = ErrNotFound
+		} else if err != nil {
+			a.err = err
+		}
+		l, rec, ttl := c.settle(load, it, a)
+		if rec != nil && it.lease != nil {
+			fills = append(fills, tier.Filling{Key: it.key, Token: it.lease.Token, Epoch: it.lease.Epoch, Record: *rec, TTL: ttl})
+			filling = append(filling, it)
+		}
+		if l.err == nil && l.version < ro.AtLeast {
+			l.err = fmt.Errorf("%w: %d asked for, the source has %d", ErrNotReady, ro.AtLeast, l.version)
+		}
+		r, err := c.answer(l, c.wrap("load", it.key, l.err))
+		give(it.k, r, err)
+	}
+	for _, f := range c.client.l2.FillMany(load, fills) {
+		if f.Err != nil {
+			c.m.fills("unavailable").Inc()
+		} else {
+			c.m.fills(f.Result.String()).Inc()
+		}
+	}
+}
+
+type answer[V any] struct {
+	e   Entry[V]
+	err error
+}
+
+// callLoadMany is callLoad for several keys.
+func (c *Cache[K, V]) callLoadMany(ctx context.Context, items []*batched[K, V]) (map[K]answer[V], error) {
+	out := make(map[K]answer[V], len(items))
+	if c.opt.LoadMany == nil {
+		for _, it := range items {
+			e, absent, err := c.callLoad(ctx, it.k, nil)
+			if absent {
+				err = ErrNotFound
+			}
+			out[it.k] = answer[V]{e, err}
+		}
+		return out, nil
+	}
+	ks := make([]K, len(items))
+	for i, it := range items {
+		ks[i] = it.k
+	}
+	begun := time.Now()
+	got, err := within(ctx, func() (map[K]Entry[V], error) { return c.opt.LoadMany(ctx, ks) })
+	c.m.loadSeconds.Observe(time.Since(begun).Seconds())
+	c.m.loads(loadResult(err, ctx)).Inc()
+	for k, e := range got {
+		out[k] = answer[V]{e: e}
+	}
+	return out, err
+}
+
+// settle judges one loaded entry: what is served, and what L2 should be offered, if anything.
+func (c *Cache[K, V]) settle(ctx context.Context, it *batched[K, V], a answer[V]) (l loaded[V], rec *tier.Record, ttl time.Duration) {
+	absent := errors.Is(a.err, ErrNotFound)
+	if a.err != nil && !absent {
+		c.release(ctx, it.key, it.lease)
+		return loaded[V]{err: a.err}, nil, 0
+	}
+	return c.judgeSource(ctx, it.k, it.key, &it.tok, it.lease, a.e, absent)
+}

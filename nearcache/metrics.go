@@ -1,0 +1,218 @@
+package nearcache
+
+import (
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/tier"
+)
+
+// metrics are the client's collectors. docs/METRICS.md lists them.
+type metrics struct {
+	reg    prometheus.Registerer
+	all    []prometheus.Collector
+	events bool // Config.Events is set
+
+	hits, misses, load, fill, lease, reject, admit, write *prometheus.CounterVec
+	stale, shadow                                         *prometheus.CounterVec
+	loadSeconds                                           *prometheus.HistogramVec
+
+	pushes, redisSessions, malformed, retryDropped prometheus.Counter
+	eventCount, eventSession, failed               *prometheus.CounterVec
+	propagation                                    prometheus.Histogram
+}
+
+func newMetrics(c *Client, events bool) *metrics {
+	m := &metrics{events: events}
+	vec := func(name, help string, labels ...string) *prometheus.CounterVec {
+		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nearcache_" + name, Help: help}, labels)
+		m.all = append(m.all, v)
+		return v
+	}
+	counter := func(name, help string) prometheus.Counter {
+		v := prometheus.NewCounter(prometheus.CounterOpts{Name: "nearcache_" + name, Help: help})
+		m.all = append(m.all, v)
+		return v
+	}
+	gauge := func(name, help string, f func() float64) {
+		m.all = append(m.all, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "nearcache_" + name, Help: help}, f))
+	}
+	m.hits = vec("l2_hits_total", "Reads of Redis that gave a value or an absence that was served.", "cache")
+	m.misses = vec("misses_total", "Reads of a tier that served nothing, by reason.", "cache", "tier", "reason")
+	m.load = vec("loads_total", "Calls of the Loader, by result.", "cache", "result")
+	m.fill = vec("fills_total", "Loaded values offered to Redis, by result.", "cache", "result")
+	m.lease = vec("leases_total", "Leases asked for, by answer.", "cache", "result")
+	m.reject = vec("rejected_total", "Loaded values that were not cached, by reason.", "cache", "reason")
+	m.admit = vec("l1_admissions_total", "Entries offered to L1, by result.", "cache", "result")
+	m.write = vec("writes_total", "Writes announced to Redis, by result.", "cache", "result")
+	m.stale = vec("served_stale_total", "Reads answered with a value labelled stale.", "cache")
+	m.shadow = vec("shadow_total", "Reads compared in Shadow mode, by result.", "cache", "result")
+	m.loadSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "nearcache_load_seconds",
+		Help: "How long the Loader took.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16)}, []string{"cache"})
+	m.propagation = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "nearcache_event_propagation_seconds",
+		Help:    "From an event's commit, by the source's clock, to its effect on this instance, by its own.",
+		Buckets: prometheus.ExponentialBuckets(0.0005, 2, 18)})
+	m.all = append(m.all, m.loadSeconds, m.propagation)
+	m.pushes = counter("tracking_pushes_total", "Keys that Redis pushed as changed, expired or evicted.")
+	m.redisSessions = counter("tracking_sessions_total", "Connections of tracking dialled or lost.")
+	m.malformed = counter("events_malformed_total", "Events that could not be decoded.")
+	m.retryDropped = counter("retries_dropped_total", "Failed invalidations that were dropped because too many were pending.")
+	m.eventCount = vec("events_total", "Version events applied, by whether they had a version.", "kind")
+	m.eventSession = vec("event_sessions_total", "Sessions of the event channel begun, by reason.", "reason")
+	m.failed = vec("errors_total", "Failures of background work, by operation.", "operation")
+	gauge("retries_pending", "Invalidations that Redis could not be told yet.", func() float64 { return float64(c.retry.len()) })
+	gauge("redis_up", "1 while Redis is connected.", func() float64 { return flag(c.l2.Up()) })
+	gauge("events_followed", "1 while every partition of the event channel is followed.", func() float64 { return flag(c.Status().Events) })
+	gauge("mode", "0 on, 1 shadow, 2 off.", func() float64 { return float64(c.mode.Load()) })
+	return m
+}
+
+func flag(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func (m *metrics) register(reg prometheus.Registerer) error {
+	if reg == nil {
+		return nil
+	}
+	m.reg = reg
+	for i, col := range m.all {
+		if err := reg.Register(col); err != nil {
+			for _, done := range m.all[:i] {
+				reg.Unregister(done)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *metrics) unregister() {
+	if m.reg == nil {
+		return
+	}
+	for _, col := range m.all {
+		m.reg.Unregister(col)
+	}
+}
+
+func (m *metrics) eventSessions(reason string) prometheus.Counter {
+	return m.eventSession.WithLabelValues(reason)
+}
+
+func (m *metrics) errors(op string) prometheus.Counter { return m.failed.WithLabelValues(op) }
+
+// event counts an applied event. The two clocks of the propagation time may differ: it is for looking at, not for proofs.
+func (m *metrics) event(e *coherence.Event) {
+	kind := "versioned"
+	if e.Version == 0 {
+		kind = "unversioned"
+	}
+	m.eventCount.WithLabelValues(kind).Inc()
+	if !e.Time.IsZero() {
+		m.propagation.Observe(max(0, time.Since(e.Time).Seconds()))
+	}
+}
+
+// cacheMetrics are one cache's children of the client's collectors.
+type cacheMetrics struct {
+	name     string
+	m        *metrics
+	l1Hits   stripes
+	l1Misses struct{ absent, expired, invalidated, collided, unvouched prometheus.Counter }
+
+	l2Hits, admitted, declined, servedStale prometheus.Counter
+	loadSeconds                             prometheus.Observer
+}
+
+func (m *metrics) forCache(name string, l1 func() tier.L1Stats) (*cacheMetrics, error) {
+	cm := &cacheMetrics{name: name, m: m}
+	l1Miss := func(reason string) prometheus.Counter { return m.misses.WithLabelValues(name, "l1", reason) }
+	cm.l1Misses.absent, cm.l1Misses.expired = l1Miss("absent"), l1Miss("expired")
+	cm.l1Misses.invalidated, cm.l1Misses.collided = l1Miss("invalidated"), l1Miss("collided")
+	cm.l1Misses.unvouched = l1Miss("unvouched")
+	cm.l2Hits, cm.servedStale = m.hits.WithLabelValues(name), m.stale.WithLabelValues(name)
+	cm.admitted, cm.declined = m.admit.WithLabelValues(name, "offered"), m.admit.WithLabelValues(name, "dropped")
+	cm.loadSeconds = m.loadSeconds.WithLabelValues(name)
+	labels := prometheus.Labels{"cache": name}
+	cols := []prometheus.Collector{
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "nearcache_l1_hits_total", ConstLabels: labels,
+			Help: "Reads served by L1."}, func() float64 { return float64(cm.l1Hits.sum()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "nearcache_l1_bytes", ConstLabels: labels,
+			Help: "Bytes that L1 holds, as its bound counts them."}, func() float64 { return float64(l1().Bytes) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "nearcache_l1_evictions_total", ConstLabels: labels,
+			Help: "Entries that L1 evicted for want of room."}, func() float64 { return float64(l1().Evicted) }),
+	}
+	if m.reg != nil {
+		for i, col := range cols {
+			if err := m.reg.Register(col); err != nil {
+				for _, done := range cols[:i] {
+					m.reg.Unregister(done)
+				}
+				return nil, err
+			}
+		}
+	}
+	m.all = append(m.all, cols...)
+	return cm, nil
+}
+
+func (c *cacheMetrics) l1Miss(v coherence.Verdict) {
+	switch v {
+	case coherence.Invalidated:
+		c.l1Misses.invalidated.Inc()
+	case coherence.Collided:
+		c.l1Misses.collided.Inc()
+	default:
+		c.l1Misses.unvouched.Inc()
+	}
+}
+
+func (c *cacheMetrics) l2Misses(reason string) prometheus.Counter {
+	return c.m.misses.WithLabelValues(c.name, "l2", reason)
+}
+func (c *cacheMetrics) loads(res string) prometheus.Counter {
+	return c.m.load.WithLabelValues(c.name, res)
+}
+func (c *cacheMetrics) fills(res string) prometheus.Counter {
+	return c.m.fill.WithLabelValues(c.name, res)
+}
+func (c *cacheMetrics) leases(res string) prometheus.Counter {
+	return c.m.lease.WithLabelValues(c.name, res)
+}
+func (c *cacheMetrics) rejected(why string) prometheus.Counter {
+	return c.m.reject.WithLabelValues(c.name, why)
+}
+func (c *cacheMetrics) writes(res string) prometheus.Counter {
+	return c.m.write.WithLabelValues(c.name, res)
+}
+func (c *cacheMetrics) shadow(res string) prometheus.Counter {
+	return c.m.shadow.WithLabelValues(c.name, res)
+}
+
+// stripes is a counter for the hot path. One shared word would cost every reader the cache line of all others, so each
+// goroutine adds to the stripe that its stack's address falls on.
+type stripes [64]struct {
+	n atomic.Uint64
+	_ [56]byte
+}
+
+func (s *stripes) inc() {
+	var here byte
+	// Only the address is used, as a number that goroutines rarely share; it is never made a pointer again.
+	s[uintptr(unsafe.Pointer(&here))>>11%uintptr(len(s))].n.Add(1)
+}
+
+func (s *stripes) sum() (n uint64) {
+	for i := range s {
+		n += s[i].n.Load()
+	}
+	return n
+}

@@ -1,0 +1,121 @@
+package nearcache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nearcache/nearcache-go/tier"
+)
+
+// Options configures one cache. The zero value of every field but Load is useful.
+type Options[K comparable, V any] struct {
+	// Load reads one key from the source of truth: its primary, value and version in one snapshot begun after the call.
+	// It runs at most once at a time per key and process, on a context that outlives the caller's and ends after
+	// LoadTimeout. Its errors are returned to everyone who waits and are not cached; a panic becomes an error.
+	// Required, unless LoadMany is given.
+	Load func(context.Context, K) (Entry[V], error)
+	// LoadMany reads several keys at once; a key that is missing from the map is absent. GetMany calls it once for all
+	// the keys that no tier has. Defaults to calling Load for each key.
+	LoadMany func(context.Context, []K) (map[K]Entry[V], error)
+
+	// EncodeKey gives the key's name in Redis and on events. It must be injective. Defaults to the string itself, the
+	// decimal integer, or encoding.TextMarshaler; For refuses any other K.
+	EncodeKey func(K) string
+	// Codec encodes values for L2. Defaults to JSON.
+	Codec Codec[V]
+	// Schema numbers the shape of V. A record of a higher schema is never overwritten, and one of a lower schema is a
+	// miss: so two builds can run side by side during a roll-out. Defaults to 0.
+	Schema uint32
+	// Lossy says that the Codec drops parts of the value on purpose. Otherwise the first fill is decoded again and
+	// compared, and a difference is an ErrCodec that names the field. Defaults to false.
+	Lossy bool
+	// Clone copies a value before it is handed out. Defaults to none: values are shared and must not be modified.
+	Clone func(V) V
+
+	// TTL is how long a value is kept in either tier. Defaults to 5 minutes.
+	TTL time.Duration
+	// AbsentTTL is how long an absence is kept in either tier. Defaults to TTL or 30 seconds, whichever is shorter.
+	AbsentTTL time.Duration
+	// MaxStaleness bounds how old a value a plain Get returns. It needs the watermark, which is not built yet: For
+	// refuses a positive value. Defaults to 0: no bound but the TTL.
+	MaxStaleness time.Duration
+
+	// L1Bytes bounds what L1 holds, measured by the values' encoded size and an overhead per entry. Defaults to 64 MiB;
+	// negative switches L1 off.
+	L1Bytes int64
+
+	// LoadTimeout ends a load that takes longer. Defaults to 10 seconds.
+	LoadTimeout time.Duration
+	// LeaseTTL is how long a process that died while loading a key keeps others from loading it. A live one renews its
+	// lease until LoadTimeout. Defaults to 2 seconds.
+	LeaseTTL time.Duration
+	// WriteTTL is how long a Write keeps readers of its key at the source if its process dies meanwhile; a transaction
+	// that takes longer loses that protection. Defaults to 10 seconds.
+	WriteTTL time.Duration
+}
+
+const (
+	defaultTTL         = 5 * time.Minute
+	defaultAbsentTTL   = 30 * time.Second
+	defaultL1Bytes     = 64 << 20
+	defaultLoadTimeout = 10 * time.Second
+	defaultLeaseTTL    = 2 * time.Second
+	defaultWriteTTL    = 10 * time.Second
+)
+
+// validate fills in defaults and refuses what cannot work, all of it at once.
+func (o *Options[K, V]) validate(namespace string) error {
+	var errs []error
+	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if bad := tier.CheckName(namespace); bad != "" {
+		refuse("namespace %q %s", namespace, bad)
+	}
+	if o.Load == nil && o.LoadMany == nil {
+		refuse("Load and LoadMany are both nil: one of them is required")
+	}
+	for _, d := range []struct {
+		name string
+		v    *time.Duration
+		def  time.Duration
+	}{
+		{"TTL", &o.TTL, defaultTTL},
+		{"AbsentTTL", &o.AbsentTTL, 0},
+		{"LoadTimeout", &o.LoadTimeout, defaultLoadTimeout},
+		{"LeaseTTL", &o.LeaseTTL, defaultLeaseTTL},
+		{"WriteTTL", &o.WriteTTL, defaultWriteTTL},
+	} {
+		switch {
+		case *d.v < 0:
+			refuse("%s is negative: %v", d.name, *d.v)
+		case *d.v == 0:
+			*d.v = d.def
+		case *d.v < time.Millisecond:
+			refuse("%s is below Redis's resolution of 1ms: %v", d.name, *d.v)
+		}
+	}
+	if o.AbsentTTL == 0 {
+		o.AbsentTTL = min(o.TTL, defaultAbsentTTL)
+	}
+	if o.MaxStaleness != 0 {
+		refuse("MaxStaleness is %v: %w (it needs the watermark)", o.MaxStaleness, ErrUnsupported)
+	}
+	if o.L1Bytes == 0 {
+		o.L1Bytes = defaultL1Bytes
+	}
+	if o.L1Bytes > 0 && o.L1Bytes < 4<<10 {
+		refuse("L1Bytes is %d: less than 4 KiB holds nothing (negative switches L1 off)", o.L1Bytes)
+	}
+	if encodeKey(o.EncodeKey) == nil {
+		var k K
+		refuse("EncodeKey is nil and K is %T: not a string, an integer or an encoding.TextMarshaler", k)
+	}
+	if o.Codec == nil {
+		o.Codec = JSON[V]{}
+	}
+	if len(errs) > 0 {
+		return fmt.Errorf("nearcache: cache %q: %w", namespace, errors.Join(errs...))
+	}
+	return nil
+}

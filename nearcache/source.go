@@ -1,0 +1,215 @@
+package nearcache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/tier"
+)
+
+// fromSource calls the Loader and fills L2 if a lease was granted.
+func (c *Cache[K, V]) fromSource(ctx context.Context, k K, key tier.Key, tok *coherence.Token, lease *tier.Lease) loaded[V] {
+	if lease != nil {
+		stop := c.keep(ctx, key, lease)
+		defer stop()
+	}
+	got, absent, err := c.callLoad(ctx, k, c.peek(k))
+	if err != nil {
+		c.release(ctx, key, lease)
+		return loaded[V]{err: err}
+	}
+	res, rec, ttl := c.judgeSource(ctx, k, key, tok, lease, got, absent)
+	if rec != nil && lease != nil {
+		c.fill(ctx, key, lease, *rec, ttl)
+	}
+	return res
+}
+
+// judgeSource decides what may be done with what the Loader returned: what is served, and the record that L2 should be
+// offered, if any. Without a lease it admits the value to L1, if the fence allows that: L2 was not asked, or could not be.
+// With one it does not: the fill would evict it again, and the next Get, which makes Redis track the key, admits it.
+func (c *Cache[K, V]) judgeSource(ctx context.Context, k K, key tier.Key, tok *coherence.Token, lease *tier.Lease, got Entry[V],
+	absent bool) (res loaded[V], rec *tier.Record, ttl time.Duration) {
+	res = loaded[V]{value: got.Value, version: got.Version, absent: absent, tier: TierSource}
+	e := &entry[K, V]{key: k, value: got.Value, version: got.Version, absent: absent}
+	outcome, admit := c.client.fence.FromSource(tok, e.version, &e.stamp)
+	switch {
+	case outcome != coherence.Serve:
+		// The Loader read less than this instance has seen: a replica, or a source that lost commits.
+		c.m.rejected("loader_behind").Inc()
+		c.release(ctx, key, lease)
+		res.stale = true
+		return res, nil, 0
+	case len(got.Tags) > 0:
+		c.m.rejected("tags").Inc()
+		c.release(ctx, key, lease)
+		return res, nil, 0
+	case lease == nil && (!admit || c.l1 == nil):
+		return res, nil, 0
+	}
+	ttl = c.ttl(got.TTL, absent)
+	r, err := c.record(got.Value, absent, got.Version, ttl)
+	if err != nil {
+		c.release(ctx, key, lease)
+		return loaded[V]{err: err}, nil, 0
+	}
+	if lease == nil {
+		e.loaded = tok.Began()
+		e.deadline = e.loaded + int64(ttl)
+		c.admit(e, len(r.Payload)+tier.HeaderSize)
+	}
+	return res, &r, ttl
+}
+
+// callLoad runs the Loader on a goroutine of its own, because one that ignores its context must not keep the key's flight
+// for ever: it ends with the context, and what the Loader returns later is dropped.
+func (c *Cache[K, V]) callLoad(ctx context.Context, k K, old *entry[K, V]) (e Entry[V], absent bool, err error) {
+	if old != nil && !old.absent {
+		ctx = context.WithValue(ctx, oldKey{}, &Entry[V]{Value: c.out(old.value), Version: old.version})
+	}
+	begun := time.Now()
+	got, err := within(ctx, func() (Entry[V], error) { return c.loadOne(ctx, k) })
+	c.m.loadSeconds.Observe(time.Since(begun).Seconds())
+	switch {
+	case errors.Is(err, ErrNotFound):
+		c.m.loads("absent").Inc()
+		return got, true, nil
+	case errors.Is(err, ErrNotModified) && old != nil && !old.absent:
+		c.m.loads("not_modified").Inc()
+		return Entry[V]{Value: old.value, Version: old.version, TTL: got.TTL}, false, nil
+	}
+	c.m.loads(loadResult(err, ctx)).Inc()
+	return got, false, err
+}
+
+// within runs f on a goroutine of its own and returns what it returns, or why ctx ended before. Its panic is an error.
+func within[T any](ctx context.Context, f func() (T, error)) (T, error) {
+	type answer struct {
+		v   T
+		err error
+	}
+	answered := make(chan answer, 1)
+	begun := time.Now()
+	go func() {
+		a := answer{err: fmt.Errorf("%w: it called runtime.Goexit", ErrPanic)} // stands if f never returns
+		defer func() { answered <- a }()
+		a.v, a.err = safely(f)
+	}()
+	select {
+	case a := <-answered:
+		return a.v, a.err
+	case <-ctx.Done():
+		var none T
+		return none, fmt.Errorf("the Loader did not return within %v: %w", time.Since(begun).Round(time.Millisecond), context.Cause(ctx))
+	}
+}
+
+// loadResult is a load's label in metrics.
+func loadResult(err error, ctx context.Context) string {
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.Is(err, ErrPanic):
+		return "panic"
+	case ctx.Err() != nil:
+		return "timeout"
+	}
+	return "error"
+}
+
+func (c *Cache[K, V]) loadOne(ctx context.Context, k K) (Entry[V], error) {
+	if c.opt.Load != nil {
+		return c.opt.Load(ctx, k)
+	}
+	m, err := c.opt.LoadMany(ctx, []K{k})
+	if err != nil {
+		return Entry[V]{}, err
+	}
+	e, ok := m[k]
+	if !ok {
+		return e, ErrNotFound
+	}
+	return e, nil
+}
+
+// safely makes an error of a panic in the caller's code.
+func safely[T any](f func() (T, error)) (v T, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: %v\n%s", ErrPanic, p, debug.Stack())
+		}
+	}()
+	return f()
+}
+
+// record encodes what L2 will hold.
+func (c *Cache[K, V]) record(v V, absent bool, version Version, ttl time.Duration) (tier.Record, error) {
+	now := time.Now()
+	rec := tier.Record{Absent: absent, Schema: c.opt.Schema, Version: version, WrittenAt: now, ExpiresAt: now.Add(ttl)}
+	if absent {
+		return rec, nil
+	}
+	payload, err := safely(func() ([]byte, error) { return c.opt.Codec.Append(nil, v) })
+	if err != nil {
+		c.m.rejected("codec").Inc()
+		return rec, fmt.Errorf("%w: %w", ErrCodec, err)
+	}
+	rec.Payload = payload
+	if !c.verified.Load() {
+		if err := c.verify(v, payload); err != nil {
+			c.m.rejected("codec").Inc()
+			return rec, err
+		}
+		c.verified.Store(true)
+	}
+	return rec, nil
+}
+
+// fill offers a record to L2.
+func (c *Cache[K, V]) fill(ctx context.Context, key tier.Key, lease *tier.Lease, rec tier.Record, ttl time.Duration) {
+	res, err := c.client.l2.Fill(ctx, key, lease.Token, lease.Epoch, rec, ttl)
+	if err != nil {
+		c.m.fills("unavailable").Inc()
+		return
+	}
+	c.m.fills(res.String()).Inc()
+}
+
+// keep renews a lease while its load runs, so that LeaseTTL can be short and a load long. A process that is stopped
+// renews nothing: its lease expires and its late fill is refused.
+func (c *Cache[K, V]) keep(ctx context.Context, key tier.Key, lease *tier.Lease) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	finished := make(chan struct{})
+	go func() {
+		defer close(finished)
+		tick := time.NewTicker(c.opt.LeaseTTL / 2)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				if held, err := c.client.l2.Renew(ctx, key, lease.Token, c.opt.LeaseTTL); err == nil && !held {
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return func() { cancel(); <-finished }
+}
+
+// release gives up a lease whose load came to nothing, so that nobody waits for it.
+func (c *Cache[K, V]) release(ctx context.Context, key tier.Key, lease *tier.Lease) {
+	if lease == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if err := c.client.l2.Release(ctx, key, lease.Token); err != nil {
+		c.m.leases("unreleased").Inc() // it expires
+	}
+}

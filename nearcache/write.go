@@ -1,0 +1,160 @@
+package nearcache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nearcache/nearcache-go/tier"
+)
+
+// applyTimeout bounds how long a write waits for L2 after its transaction; then the retry takes over.
+const applyTimeout = 2 * time.Second
+
+// Write runs a transaction that changes k and makes every tier notice. tx returns the version it committed, or 0 if the
+// source has none.
+//
+// Without a Source the key is marked in L2 first: until the write is over, or its process has been dead for
+// Options.WriteTTL, readers go to the source and nothing is cached. The version is applied when tx has returned, also
+// when it returned an error, since a commit's outcome can be unknown. tx's error is returned as it is. If the
+// transaction went through but L2 could not be told, the invalidation is retried in the background; with no Source to
+// carry it either, Write then returns ErrNotInvalidated beside the version.
+func (c *Cache[K, V]) Write(ctx context.Context, k K, tx func(context.Context) (Version, error)) (Version, error) {
+	e, err := c.write(ctx, k, false, func(ctx context.Context) (Entry[V], error) {
+		v, err := tx(ctx)
+		return Entry[V]{Version: v}, err
+	})
+	return e.Version, err
+}
+
+// WriteEntry is Write for a transaction that knows the value it leaves behind: where L2 holds an older value, it gets
+// the new one at once instead of losing the old. The entry needs a version for that; without one it is Write.
+func (c *Cache[K, V]) WriteEntry(ctx context.Context, k K, tx func(context.Context) (Entry[V], error)) (Version, error) {
+	e, err := c.write(ctx, k, true, tx)
+	return e.Version, err
+}
+
+func (c *Cache[K, V]) write(ctx context.Context, k K, set bool, tx func(context.Context) (Entry[V], error)) (Entry[V], error) {
+	if c.client.closed.Load() {
+		return Entry[V]{}, ErrClosed
+	}
+	key, err := c.key(k)
+	if err != nil {
+		return Entry[V]{}, err
+	}
+	marked, token := c.client.source == nil, tier.NewToken()
+	if marked {
+		if err := c.client.l2.Mark(ctx, key, token, c.opt.WriteTTL); err != nil {
+			c.m.writes("unmarked").Inc()
+		}
+	}
+	e, txErr := safely(func() (Entry[V], error) { return tx(ctx) })
+	if txErr != nil {
+		e = Entry[V]{} // whether it committed, and what, is not known: whatever is cached goes
+	}
+	ch := change[V]{key: key, version: e.Version, marked: marked, token: token}
+	if set && txErr == nil && e.Version > 0 && !marked {
+		ch.entry = &e
+	}
+	err = c.announce(ctx, ch)
+	if txErr != nil {
+		return e, txErr
+	}
+	return e, err
+}
+
+// Set tells every tier the state that a write of the caller's own has committed: where L2 holds an older value, it is
+// replaced; elsewhere the version is applied, since a late Set must not bring an old value back. An entry without a
+// version acts as Invalidate: two of them can arrive in either order. What it returns is Write's second result.
+func (c *Cache[K, V]) Set(ctx context.Context, k K, e Entry[V]) error {
+	if c.client.closed.Load() {
+		return ErrClosed
+	}
+	key, err := c.key(k)
+	if err != nil {
+		return err
+	}
+	ch := change[V]{key: key, version: e.Version}
+	if e.Version > 0 {
+		ch.entry = &e
+	}
+	return c.announce(ctx, ch)
+}
+
+// Invalidate tells every tier that k has a state of this version; older ones are dropped. Version 0 drops whatever there
+// is. What it returns is Write's second result.
+func (c *Cache[K, V]) Invalidate(ctx context.Context, k K, v Version) error {
+	if c.client.closed.Load() {
+		return ErrClosed
+	}
+	key, err := c.key(k)
+	if err != nil {
+		return err
+	}
+	return c.announce(ctx, change[V]{key: key, version: v})
+}
+
+// change is a committed write on its way to the tiers.
+type change[V any] struct {
+	key     tier.Key
+	version Version
+	entry   *Entry[V] // what to set; nil: apply the version
+	marked  bool
+	token   tier.Token
+}
+
+// announce raises this instance's floor, tells L2, and then ends whatever an unversioned change may have let in
+// meanwhile:
+//
+//	write: bumps the slot
+//	load:  takes its token, GETs the old value on T
+//	write: apply(0) deletes it; the push is under way
+//	load:  admits the old value, since nothing has bumped the slot since its token
+//	write: bumps the slot again, before the caller hears that the write is over
+//
+// A versioned change needs no second bump: the floor refuses the old value.
+func (c *Cache[K, V]) announce(ctx context.Context, ch change[V]) error {
+	fence := c.client.fence
+	fence.Written(ch.key, ch.version)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), applyTimeout)
+	defer cancel()
+	err := c.tell(ctx, ch)
+	if ch.version == 0 {
+		fence.Written(ch.key, 0)
+	}
+	if err == nil {
+		c.m.writes("applied").Inc()
+		return nil
+	}
+	if errors.Is(err, ErrCodec) {
+		return c.wrap("set", ch.key, err)
+	}
+	c.m.writes("retried").Inc()
+	c.client.retry.add(tier.Change{Key: ch.key, Version: ch.version})
+	if c.client.source != nil {
+		return nil
+	}
+	return c.wrap("write", ch.key, fmt.Errorf("%w: %w", ErrNotInvalidated, err))
+}
+
+// tell brings the change to L2. A value that cannot be encoded still invalidates.
+func (c *Cache[K, V]) tell(ctx context.Context, ch change[V]) error {
+	l2 := c.client.l2
+	switch {
+	case ch.marked:
+		return l2.Unmark(ctx, ch.key, ch.token, ch.version)
+	case ch.entry != nil && len(ch.entry.Tags) == 0:
+		ttl := c.ttl(ch.entry.TTL, false)
+		rec, err := c.record(ch.entry.Value, false, ch.version, ttl)
+		if err == nil {
+			_, err = l2.Set(ctx, ch.key, rec, ttl)
+			return err
+		}
+		if e := l2.Apply(ctx, ch.key, ch.version); e != nil {
+			return e
+		}
+		return err
+	}
+	return l2.Apply(ctx, ch.key, ch.version)
+}

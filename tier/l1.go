@@ -1,0 +1,71 @@
+package tier
+
+import (
+	"fmt"
+	"sync/atomic"
+
+	"github.com/dgraph-io/ristretto/v2"
+)
+
+// L1 is a table of entries in this process, over ristretto: bounded in bytes, with TinyLFU admission. It keeps what it
+// likes: an entry that was set may be dropped, and one that was replaced or deleted may be seen a while longer. So
+// nothing is true because L1 holds it; its entries are validated when they are read. Safe for concurrent use.
+type L1[E any] struct {
+	cache   *ristretto.Cache[uint64, *E]
+	dropped atomic.Uint64
+}
+
+// L1Config configures an L1.
+type L1Config struct {
+	// MaxBytes bounds the sum of the entries' costs. Required.
+	MaxBytes int64
+	// Entries is about how many entries are expected; ristretto counts the popularity of ten times as many keys, at
+	// about 3 bytes each. Defaults to MaxBytes / 512, at least 1,000 and at most 10 million.
+	Entries int64
+}
+
+// NewL1 returns an empty L1.
+//
+// ristretto's own metrics stay off: they cost a read two more atomic adds, and the callback for evictions is called for
+// what was evicted anyway.
+func NewL1[E any](cfg L1Config) (*L1[E], error) {
+	if cfg.Entries <= 0 {
+		cfg.Entries = min(max(cfg.MaxBytes/512, 1000), 10_000_000)
+	}
+	l := &L1[E]{}
+	c, err := ristretto.NewCache(&ristretto.Config[uint64, *E]{
+		NumCounters:        10 * cfg.Entries,
+		MaxCost:            cfg.MaxBytes,
+		BufferItems:        64,
+		IgnoreInternalCost: true,
+		OnEvict:            func(*ristretto.Item[*E]) { l.dropped.Add(1) },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("tier: L1: %w", err)
+	}
+	l.cache = c
+	return l, nil
+}
+
+// Get returns the entry under a hash. Two keys may share one: the entry must say whose it is.
+func (l *L1[E]) Get(hash uint64) (*E, bool) { return l.cache.Get(hash) }
+
+// Set offers an entry of a cost in bytes; it may be declined at once (false) or later.
+func (l *L1[E]) Set(hash uint64, e *E, cost int64) bool { return l.cache.Set(hash, e, cost) }
+
+// Wait returns when everything set before has been decided on. For tests.
+func (l *L1[E]) Wait() { l.cache.Wait() }
+
+// L1Stats is a snapshot of an L1.
+type L1Stats struct {
+	Bytes   int64  // what the entries cost now
+	Evicted uint64 // entries evicted for want of room so far
+}
+
+// Stats is the state of L1 now.
+func (l *L1[E]) Stats() L1Stats {
+	return L1Stats{Bytes: l.cache.MaxCost() - l.cache.RemainingCost(), Evicted: l.dropped.Load()}
+}
+
+// Close stops ristretto's goroutines. Get and Set must have ended, or end meanwhile as misses.
+func (l *L1[E]) Close() { l.cache.Close() }
