@@ -20,7 +20,8 @@ type Source interface {
 	// Changes returns, in commit order per key and from one snapshot, every change after the position `after` and at or
 	// before `upto`, about limit of them. A change that is not yet settled (its transaction, or an earlier one, is still
 	// open) is after upto. upto covers after; with no changes it still moves as the source's commits do. An event's
-	// Position is at most upto. Seq is 0: the relay numbers events.
+	// Position is at most upto. Seq is 0: the relay numbers events. The zero Position asks from the earliest change that is
+	// kept; a limit of 0 asks for no events, but for everything settled as upto.
 	Changes(ctx context.Context, after Position, limit int) (events []Event, upto Position, err error)
 }
 

@@ -1,0 +1,158 @@
+package coherence
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nearcache/nearcache-go/tier"
+)
+
+// applying is the relay's way to L2, in one term of leadership. Its cursor is each bucket's watermark, in Redis itself:
+// when Redis goes back in time so does the cursor, and what was lost is applied again.
+type applying struct {
+	*relayRun
+	loaded bool
+	marks  [tier.Buckets]tier.Watermark
+	moved  time.Time
+}
+
+func (a *applying) round(ctx context.Context) (more bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
+	defer cancel()
+	if !a.loaded {
+		if a.marks, err = a.L2.Watermarks(ctx); err != nil {
+			return false, err
+		}
+		a.loaded = true
+	}
+	after, err := a.least(ctx)
+	if err != nil {
+		return false, err
+	}
+	events, upto, err := a.Source.Changes(ctx, after, a.Batch)
+	if errors.Is(err, ErrTrimmed) {
+		return true, a.resetAt(ctx, after)
+	}
+	if err != nil {
+		return false, err
+	}
+	changes := make(map[int][]tier.Change)
+	for _, e := range events {
+		k := a.L2.Keyspace().Key(e.Namespace, e.Key)
+		if !a.marks[k.Bucket].Position.Covers(e.Position) {
+			changes[k.Bucket] = append(changes[k.Bucket], tier.Change{Key: k, Version: e.Version})
+		}
+	}
+	full := len(events) >= a.Batch
+	if err := a.apply(ctx, changes, upto, full); err != nil {
+		return false, err
+	}
+	a.m.events.WithLabelValues("redis").Add(float64(len(events)))
+	if p, err := a.least(ctx); err == nil {
+		a.pass("redis", p)
+	}
+	return full, nil
+}
+
+// apply brings each bucket to upto: those with changes at once, the others at every interval, or when a batch was full,
+// so that the next one is not read from before it.
+func (a *applying) apply(ctx context.Context, changes map[int][]tier.Change, upto Position, all bool) error {
+	if time.Since(a.moved) >= a.Interval {
+		all = true
+	}
+	var wg sync.WaitGroup
+	errs := make([]error, tier.Buckets)
+	for b := range a.marks {
+		if len(changes[b]) == 0 && (!all || a.marks[b].Position.Covers(upto)) {
+			continue
+		}
+		wg.Go(func() { errs[b] = a.applyTo(ctx, b, changes[b], upto) })
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		a.loaded = false
+		return fmt.Errorf("coherence: relay: %w", firstOf(errs))
+	}
+	if all {
+		a.moved = time.Now()
+	}
+	return nil
+}
+
+func firstOf(errs []error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// applyTo writes only its own bucket's mark.
+func (a *applying) applyTo(ctx context.Context, b int, changes []tier.Change, upto Position) error {
+	now, applied, err := a.L2.ApplyBatch(ctx, b, changes, a.marks[b], upto)
+	if err != nil {
+		return err
+	}
+	if !applied {
+		// Redis went back, or another relay started the bucket anew: go on from where it stands.
+		a.m.replays.Inc()
+		a.Logger.Info("a bucket is replayed", "bucket", b, "from", now.Position, "expected", a.marks[b].Position)
+	}
+	a.marks[b] = now
+	return nil
+}
+
+// least is the position that every bucket has reached. A bucket without a watermark is started anew where the source is
+// now: what it holds may be of any age, and with a new epoch nobody reads it.
+func (a *applying) least(ctx context.Context) (p Position, err error) {
+	for b := range a.marks {
+		if a.marks[b].IsZero() {
+			if err := a.resetWhere(ctx, func(w tier.Watermark, _ Position) bool { return w.IsZero() }); err != nil {
+				return p, err
+			}
+		}
+		if at := a.marks[b].Position; p.IsZero() || p.Covers(at) {
+			p = at
+		}
+	}
+	return p, nil
+}
+
+// resetAt starts the buckets anew that are no further than a position whose changes are gone, or of another history of
+// the source.
+func (a *applying) resetAt(ctx context.Context, trimmed Position) error {
+	return a.resetWhere(ctx, func(w tier.Watermark, head Position) bool {
+		return w.Position.Epoch != head.Epoch || trimmed.Covers(w.Position)
+	})
+}
+
+func (a *applying) resetWhere(ctx context.Context, lost func(w tier.Watermark, head Position) bool) error {
+	_, head, err := a.Source.Changes(ctx, Position{}, 0)
+	if err != nil {
+		return err
+	}
+	for b := range a.marks {
+		if lost(a.marks[b], head) {
+			if err := a.reset(ctx, b, head); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// reset takes what stands afterwards: another relay may have been quicker.
+func (a *applying) reset(ctx context.Context, b int, to Position) error {
+	now, err := a.L2.ResetWatermark(ctx, b, a.marks[b], to)
+	if err != nil {
+		a.loaded = false
+		return err
+	}
+	a.m.resets.WithLabelValues("redis").Inc()
+	a.marks[b] = now
+	return nil
+}

@@ -1,0 +1,109 @@
+package coherence
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+)
+
+// publishing is the relay's way to an event channel, in one term of leadership.
+//
+// Events are published first and the cursor saved after, so a relay that dies in between is followed by one that
+// publishes the same events again. Since the cursor holds the sequence numbers, and changes come in one order, they have
+// the same numbers, and whoever follows the channel sees repetition and no gap. The same goes for a relay that has lost
+// its leadership without knowing: what it publishes is what its successor does.
+type publishing struct {
+	*relayRun
+	loaded bool
+	cur    Cursor
+	saved  Position
+	marked time.Time
+}
+
+func (p *publishing) round(ctx context.Context) (more bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
+	defer cancel()
+	if !p.loaded {
+		if err := p.load(ctx); err != nil {
+			return false, err
+		}
+	}
+	events, upto, err := p.Source.Changes(ctx, p.cur.Position, p.Batch)
+	if errors.Is(err, ErrTrimmed) {
+		return true, p.skip(ctx)
+	}
+	if err != nil {
+		return false, err
+	}
+	seqs := slices.Clone(p.cur.Seqs)
+	out := make([]Outgoing, 0, len(events)+len(seqs))
+	for _, e := range events {
+		part := PartitionOf(e.Namespace, e.Key, len(seqs))
+		seqs[part]++
+		e.Seq = seqs[part]
+		out = append(out, Outgoing{Partition: part, Message: Message{Event: e}})
+	}
+	mark := time.Since(p.marked) >= p.Interval
+	if mark {
+		for part, seq := range seqs {
+			out = append(out, Outgoing{Partition: part, Message: Message{Marker: &Marker{Position: upto, Seq: seq}}})
+		}
+	}
+	if err := p.Publisher.Publish(ctx, out); err != nil {
+		p.loaded = false // the number of partitions may have changed, or the leadership
+		return false, err
+	}
+	if mark {
+		p.marked = time.Now()
+	}
+	p.cur = Cursor{Position: upto, Seqs: seqs}
+	p.m.events.WithLabelValues("kafka").Add(float64(len(events)))
+	// A cursor that moved past nothing need not be saved at once: it only keeps the outbox from being trimmed.
+	if len(events) > 0 || upto != p.saved && mark {
+		if err := p.cursors.SaveCursor(ctx, p.Name, p.cur); err != nil {
+			p.loaded = false
+			return false, err
+		}
+		p.saved = upto
+	}
+	p.pass("kafka", p.saved)
+	return len(events) >= p.Batch, nil
+}
+
+// load reads the cursor. A topic that has grown is used whole from now on: a key whose partition changes may be seen out
+// of order for a moment, which versions put right.
+func (p *publishing) load(ctx context.Context) error {
+	cur, err := p.cursors.LoadCursor(ctx, p.Name)
+	if err != nil {
+		return err
+	}
+	n, err := p.Publisher.Partitions(ctx)
+	if err != nil {
+		return err
+	}
+	for len(cur.Seqs) < n {
+		cur.Seqs = append(cur.Seqs, 0)
+	}
+	if len(cur.Seqs) > n {
+		return errors.New("coherence: relay: the topic has fewer partitions than it had; it needs a name of its own")
+	}
+	p.cur, p.saved, p.loaded = cur, cur.Position, true
+	return nil
+}
+
+// skip goes on at the earliest change that is left. One number is left out in every partition, so that whoever follows
+// learns that something is missing.
+func (p *publishing) skip(ctx context.Context) error {
+	p.Logger.Error("changes were dropped before they were published; followers will see a gap", "cursor", p.cur.Position)
+	p.m.resets.WithLabelValues("kafka").Inc()
+	next := Cursor{Seqs: slices.Clone(p.cur.Seqs)}
+	for i := range next.Seqs {
+		next.Seqs[i]++
+	}
+	if err := p.cursors.SaveCursor(ctx, p.Name, next); err != nil {
+		return err
+	}
+	p.cur, p.saved = next, next.Position
+	return nil
+}
