@@ -1,0 +1,127 @@
+package servicestest
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/nearcache/nearcache-go/internal/services/local"
+)
+
+// process is what the private servers have in common. Its methods fail the test instead of returning an error; Kill, Stop,
+// Pause and Resume may be called from any goroutine, Restart only from the test's own.
+type process struct {
+	t testing.TB
+	s *local.Server
+}
+
+// Pid is the process id, 0 while the server does not run.
+func (p *process) Pid() int { return p.s.Pid() }
+
+// Kill ends the server as kill -9 does and returns when it is gone.
+func (p *process) Kill() { p.s.Kill() }
+
+// Stop has the server stop in order and returns when it is gone.
+func (p *process) Stop() { p.s.Stop() }
+
+// Pause stops the process where it is (SIGSTOP): connections stay open and nothing answers.
+func (p *process) Pause() {
+	p.t.Helper()
+	if err := p.s.Pause(); err != nil {
+		p.t.Errorf("servicestest: %v", err)
+	}
+}
+
+// Resume lets a paused process run on (SIGCONT).
+func (p *process) Resume() {
+	p.t.Helper()
+	if err := p.s.Resume(); err != nil {
+		p.t.Errorf("servicestest: %v", err)
+	}
+}
+
+// Restart starts a killed or stopped server again on the same port and data directory, and returns once it serves. One that runs is
+// stopped in order first.
+func (p *process) Restart() {
+	p.t.Helper()
+	if err := p.s.Restart(context.Background()); err != nil {
+		p.t.Fatalf("servicestest: %v", err)
+	}
+}
+
+// adopt ties s to the test, or ends the test: by a skip if the server is not installed.
+func adopt(t testing.TB, name, variable string, s *local.Server, err error) process {
+	t.Helper()
+	if errors.Is(err, local.ErrMissing) {
+		t.Skipf("needs a real %s: set %s, or run make test (%v)", name, variable, err)
+	}
+	if err != nil {
+		t.Fatalf("servicestest: %v", err)
+	}
+	t.Cleanup(s.Kill)
+	return process{t: t, s: s}
+}
+
+// RedisProcess is a redis-server of the test's own.
+type RedisProcess struct {
+	process
+	Addr string // host:port
+}
+
+// StartRedis starts a redis-server for this test alone, with args as on its command line ("--maxmemory", "1mb"), and
+// ends it with the test. It has no data at first, keeps none on disk unless args say so, and serves DEBUG. The
+// test skips where redis-server is not installed.
+func StartRedis(t testing.TB, args ...string) *RedisProcess {
+	t.Helper()
+	s, err := local.StartRedis(context.Background(), t.TempDir(), local.Launch{}, args...)
+	p := adopt(t, "Redis", "NEARCACHE_TEST_REDIS", s, err)
+	return &RedisProcess{process: p, Addr: s.Addr}
+}
+
+// Do sends the server one command and returns the reply; see RedisDo.
+func (p *RedisProcess) Do(args ...string) string {
+	p.t.Helper()
+	return RedisDo(p.t, p.Addr, args...)
+}
+
+// PostgresProcess is a PostgreSQL of the test's own.
+type PostgresProcess struct {
+	process
+	URL string // of an empty database, for a superuser
+}
+
+// StartPostgres starts a PostgreSQL for this test alone, with settings ("name=value"), and ends it with the test; it takes
+// 1 to 2 s. What was committed survives a Kill and Restart, though not a crash of the machine. The test skips where PostgreSQL is not installed.
+func StartPostgres(t testing.TB, settings ...string) *PostgresProcess {
+	t.Helper()
+	dir := t.TempDir()
+	s, err := local.StartPostgres(context.Background(), dir, local.Launch{}, settings...)
+	p := adopt(t, "Postgres", "NEARCACHE_TEST_POSTGRES", s, err)
+	// t.TempDir's parents are closed to the account that PostgreSQL runs as under root, and then its data is elsewhere.
+	if s.Dir != dir {
+		t.Cleanup(func() { s.Kill(); os.RemoveAll(s.Dir) })
+	}
+	return &PostgresProcess{process: p, URL: local.PostgresURL(s.Addr, "postgres")}
+}
+
+// KafkaProcess is a Kafka broker of the test's own.
+type KafkaProcess struct {
+	process
+	Brokers []string // bootstrap servers, host:port
+}
+
+// StartKafka starts a Kafka broker for this test alone, with settings ("name=value" of server.properties), and ends it with the test; it takes some
+// 5 s. The test skips where Java or Kafka's jars (`make services-up` fetches them) are missing.
+func StartKafka(t testing.TB, settings ...string) *KafkaProcess {
+	t.Helper()
+	root, err := local.Root(".")
+	if err != nil {
+		t.Fatalf("servicestest: %v", err)
+	}
+	jars, _ := local.KafkaJars(filepath.Join(root, ".services"))
+	s, err := local.StartKafka(context.Background(), t.TempDir(), jars, local.Launch{}, settings...)
+	p := adopt(t, "Kafka", "NEARCACHE_TEST_KAFKA", s, err)
+	return &KafkaProcess{process: p, Brokers: []string{s.Addr}}
+}

@@ -1,0 +1,121 @@
+//go:build unix
+
+// Command services starts real Redis, PostgreSQL and Kafka servers for this checkout's tests and stops them again.
+//
+//	services run -- command args...   start servers, run the command with NEARCACHE_TEST_* set, stop them; exit as the command did
+//	services up                       start servers that stay, unless they run already
+//	services env                      print shell lines that set NEARCACHE_TEST_* to those
+//	services down                     stop them, and whatever a killed run left behind
+//
+// Everything is under the checkout's .services directory. A NEARCACHE_TEST_* variable that is set already names a server to use: run then starts
+// none of that kind and leaves that one alone.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/nearcache/nearcache-go/internal/services/local"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	code, err := dispatch(ctx, os.Args[1:])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "services:", err)
+		if errors.Is(err, local.ErrMissing) {
+			fmt.Fprintln(os.Stderr, "services: as root on Debian, `make install` installs what is missing; elsewhere install it by hand,"+
+				" or set NEARCACHE_TEST_REDIS, NEARCACHE_TEST_POSTGRES and NEARCACHE_TEST_KAFKA to servers that run already")
+		}
+		if code == 0 {
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+func dispatch(ctx context.Context, args []string) (code int, err error) {
+	root, err := local.Root(".")
+	if err != nil {
+		return 1, err
+	}
+	base := filepath.Join(root, ".services")
+	switch {
+	case len(args) == 1 && args[0] == "up":
+		return 0, up(ctx, base)
+	case len(args) == 1 && args[0] == "env":
+		return 0, env(base)
+	case len(args) == 1 && args[0] == "down":
+		return 0, down(base)
+	case len(args) > 2 && args[0] == "run" && args[1] == "--":
+		return run(ctx, base, args[2:])
+	}
+	return 2, errors.New("usage: services up | env | down | run -- command args...")
+}
+
+// run starts servers, runs the command beside them and ends them, however the command ends.
+func run(ctx context.Context, base string, command []string) (code int, err error) {
+	unlock, err := local.Lock(base)
+	if err != nil {
+		return 1, err
+	}
+	_, err = local.Sweep(base)
+	jars := ""
+	if err == nil && os.Getenv(variables["kafka"]) == "" {
+		jars, err = local.FetchKafka(ctx, base, os.Stderr)
+	}
+	unlock()
+	if err != nil {
+		return 1, err
+	}
+
+	r, err := local.NewRun(base)
+	if err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, r.Remove()) }()
+	began := time.Now()
+	settings, err := startAll(ctx, r, jars, false)
+	if err != nil {
+		return 1, err
+	}
+	fmt.Fprintf(os.Stderr, "services: up in %.1f s\n", time.Since(began).Seconds())
+	return runCommand(ctx, command, settings)
+}
+
+// runCommand runs the command in a process group of its own, so that an interrupt reaches everything it started (go test does not pass one on to its tests).
+func runCommand(ctx context.Context, command, settings []string) (code int, err error) {
+	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.Env = append(os.Environ(), settings...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		return 1, err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	select {
+	case err = <-ended:
+	case <-ctx.Done():
+		syscall.Kill(-cmd.Process.Pid, syscall.SIGINT)
+		select {
+		case <-ended:
+		case <-time.After(10 * time.Second):
+		}
+		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		return 130, errors.New("interrupted")
+	}
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return max(exit.ExitCode(), 1), nil
+	}
+	return 0, err
+}
