@@ -94,6 +94,9 @@ func (k *kafkaConfig) write(path string, port int) error {
 		// Groups form, and members are noticed gone, in test time.
 		"group.initial.rebalance.delay.ms=0",
 		"group.min.session.timeout.ms=500",
+		// A broker that was killed may come back only when its controller has noticed that it was gone.
+		"broker.session.timeout.ms=3000",
+		"broker.heartbeat.interval.ms=500",
 		// Retention and log cleaning work on small, young data.
 		"log.retention.check.interval.ms=1000",
 		"log.segment.delete.delay.ms=100",

@@ -72,10 +72,11 @@ func StartPostgres(ctx context.Context, dir string, l Launch, settings ...string
 			}
 			return args
 		},
-		check: checkPostgres,
-		cred:  cred,
-		stop:  syscall.SIGINT, // "fast": ends the sessions; SIGTERM waits for the clients to leave
-		death: syscall.SIGQUIT,
+		check:  checkPostgres,
+		cred:   cred,
+		stop:   syscall.SIGINT,  // "fast": ends the sessions; SIGTERM waits for the clients to leave
+		death:  syscall.SIGQUIT, // "immediate"
+		linger: "pre-existing shared memory block",
 		// A locale that the machine lacks must not keep it from starting.
 		env: []string{"LC_ALL=C"},
 	}, dir, l)

@@ -32,7 +32,9 @@ type spec struct {
 	cred  *syscall.Credential                  // whom it runs as; nil: as this process
 	stop  syscall.Signal                       // asks it to stop, in order
 	death syscall.Signal                       // ends it when its parent dies
-	env   []string                             // beside the environment of this process
+	// linger is what its log says when it did not start because children of a killed predecessor have not noticed yet.
+	linger string
+	env    []string // beside the environment of this process
 }
 
 // Server is one running server. Its methods may be called concurrently; a second Stop or Kill does nothing.
@@ -122,7 +124,7 @@ func (s *Server) run(ctx context.Context) error {
 	}
 
 	if err := s.awaitReady(ctx, dead); err != nil {
-		s.Kill()
+		s.Discard()
 		return fmt.Errorf("local: start %s: %w; the end of its log:\n%s", s.Name, err, tail(s.Log(), 20))
 	}
 	return nil
@@ -148,6 +150,9 @@ func (s *Server) awaitReady(ctx context.Context, dead <-chan struct{}) error {
 
 // Stop asks the server to stop in order, kills it if it does not within 10 s, and returns when its process is gone.
 func (s *Server) Stop() { s.end(s.spec.stop, stopGrace) }
+
+// Discard ends the server at once, with no more order than it takes to leave nothing behind in the system, and returns when its process is gone.
+func (s *Server) Discard() { s.end(s.spec.death, stopGrace) }
 
 // Kill ends the server at once, as kill -9 does, and returns when its process is gone.
 func (s *Server) Kill() { s.end(syscall.SIGKILL, stopGrace) }
@@ -193,7 +198,15 @@ func (s *Server) signal(sig syscall.Signal) error {
 // still runs is stopped in order first.
 func (s *Server) Restart(ctx context.Context) error {
 	s.Stop()
-	return s.run(ctx)
+	for deadline := time.Now().Add(readyAfter); ; {
+		err := s.run(ctx)
+		if err == nil || s.spec.linger == "" || time.Now().After(deadline) {
+			return err
+		}
+		if log, _ := os.ReadFile(s.Log()); !bytes.Contains(log, []byte(s.spec.linger)) {
+			return err
+		}
+	}
 }
 
 // tail is the end of a file, at most n lines, for an error message.

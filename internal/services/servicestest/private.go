@@ -60,7 +60,7 @@ func adopt(t testing.TB, name, variable string, s *local.Server, err error) proc
 	if err != nil {
 		t.Fatalf("servicestest: %v", err)
 	}
-	t.Cleanup(s.Kill)
+	t.Cleanup(s.Discard)
 	return process{t: t, s: s}
 }
 
@@ -101,7 +101,7 @@ func StartPostgres(t testing.TB, settings ...string) *PostgresProcess {
 	p := adopt(t, "Postgres", "NEARCACHE_TEST_POSTGRES", s, err)
 	// t.TempDir's parents are closed to the account that PostgreSQL runs as under root, and then its data is elsewhere.
 	if s.Dir != dir {
-		t.Cleanup(func() { s.Kill(); os.RemoveAll(s.Dir) })
+		t.Cleanup(func() { s.Discard(); os.RemoveAll(s.Dir) })
 	}
 	return &PostgresProcess{process: p, URL: local.PostgresURL(s.Addr, "postgres")}
 }

@@ -1,0 +1,73 @@
+# Every target works from a fresh clone with Go alone; `make help` lists them.
+GO      ?= go
+PKG     ?= ./...
+RUN     ?= .
+COUNT   ?= 1
+BUILD   := .build
+MODULES  = $(wildcard benchmarks/go.mod)
+GOTEST   = $(BUILD)/gotest -p 2 -timeout 8m -count $(COUNT) -run '$(RUN)' $(ARGS) $(PKG)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo install tools test test-quick lint api fuzz bench cover services-up services-down services-env clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  test, test-quick and cover take PKG=./tier RUN=TestX COUNT=3 ARGS='-v'; fuzz takes PKG, FUZZ=FuzzX and FUZZTIME=1m."
+
+demo: ## three product servers, a relay and a worker over embedded services; Ctrl-C stops them
+	@$(GO) run ./cmd/product-server -demo
+
+install: ## install what the tests need and the machine lacks (needs root and Debian)
+	@sh internal/tools/install.sh
+
+tools:
+	@mkdir -p $(BUILD)
+	@$(GO) build -o $(BUILD)/ ./internal/tools/services ./internal/tools/gotest
+
+test: install tools ## every test, -race, on real Redis, Postgres and Kafka, which it starts and stops
+	@$(BUILD)/services run -- $(GOTEST:$(BUILD)/gotest%=$(BUILD)/gotest -race -strict%)
+
+test-quick: tools ## the tests that need nothing installed
+	@$(GOTEST)
+
+lint: ## gofmt, vet, staticcheck, the rules of internal/lint, the API listing
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go' 2>/dev/null || find . -name '*.go')); \
+		if [ -n "$$unformatted" ]; then echo "not gofmt'ed:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) test -count 1 ./internal/lint
+
+api: ## write docs/api anew from the exported declarations
+	$(GO) run ./internal/tools/api -w
+
+FUZZTIME ?= 20s
+FUZZ     ?= Fuzz
+fuzz: ## every fuzz target for FUZZTIME (20s) each
+	@for pkg in $$($(GO) list $(PKG)); do \
+		for target in $$($(GO) test -list '^$(FUZZ)' $$pkg | grep '^Fuzz'); do \
+			echo "$$pkg $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+		done; \
+	done
+
+bench: ## benchmarks, with allocations
+	$(GO) test -run '^$$' -bench . -benchmem $(PKG)
+	@for m in $(MODULES); do (cd $$(dirname $$m) && $(GO) test -run '^$$' -bench . -benchmem ./...) || exit 1; done
+
+cover: install tools ## coverage of every test, on real services, in .build/cover.html
+	@$(BUILD)/services run -- $(BUILD)/gotest -p 2 -timeout 8m -count 1 -coverpkg ./... -coverprofile $(BUILD)/cover.out $(PKG)
+	@$(GO) tool cover -html $(BUILD)/cover.out -o $(BUILD)/cover.html
+	@$(GO) tool cover -func $(BUILD)/cover.out | tail -1
+
+services-up: install tools ## start real Redis, Postgres and Kafka and leave them running
+	@$(BUILD)/services up
+
+services-down: tools ## stop them
+	@$(BUILD)/services down
+
+services-env: tools ## print the shell lines that lead `go test` to them
+	@$(BUILD)/services env
+
+clean: services-down ## delete what was built, fetched and started
+	@rm -rf $(BUILD) .services

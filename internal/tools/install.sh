@@ -1,0 +1,52 @@
+#!/bin/sh
+# Installs what the tests need beside Go, where it is missing: a C compiler (for the race detector), Redis, PostgreSQL, and Java
+# and Maven for Kafka. Does nothing, quickly, when all of it is there.
+set -eu
+
+# A server that the environment names is used instead of one started here.
+packages=
+need() { # need PACKAGE PROGRAM...: one of the programs will do
+	package=$1
+	shift
+	for program; do
+		if command -v "$program" >/dev/null 2>&1; then return; fi
+	done
+	packages="$packages $package"
+}
+need gcc "$(go env CC)" gcc clang
+if [ -z "${NEARCACHE_TEST_REDIS:-}" ]; then need redis-server redis-server; fi
+if [ -z "${NEARCACHE_TEST_POSTGRES:-}" ]; then need postgresql initdb /usr/lib/postgresql/*/bin/initdb; fi
+if [ -z "${NEARCACHE_TEST_KAFKA:-}" ]; then
+	need default-jre-headless java
+	if [ ! -d .services/kafka ]; then need maven mvn; fi
+fi
+# A compiler without the C library's headers compiles nothing, and apt only suggests them.
+case $packages in *gcc*) packages="$packages libc6-dev" ;; esac
+if [ -z "$packages" ]; then exit 0; fi
+
+give_up() {
+	echo "make: missing:$packages" >&2
+	echo "make: $1; install the Debian packages$packages (or what they are called here) and try again" >&2
+	exit 1
+}
+command -v apt-get >/dev/null 2>&1 || give_up "this is not Debian"
+[ "$(id -u)" = 0 ] || give_up "this is not root"
+
+# Debian starts a server when it is installed. The tests start their own; nothing else is wanted.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+	trap 'rm -f "$policy"' EXIT
+	trap 'exit 130' INT TERM
+	printf '#!/bin/sh\nexit 101\n' >"$policy"
+	chmod +x "$policy"
+fi
+echo "installing$packages" >&2
+log=$(mktemp)
+export DEBIAN_FRONTEND=noninteractive
+# shellcheck disable=SC2086 # the list is words
+if ! { apt-get update && apt-get install -y --no-install-recommends $packages; } >"$log" 2>&1 </dev/null; then
+	tail -20 "$log" >&2
+	rm -f "$log"
+	give_up "apt-get could not install them"
+fi
+rm -f "$log"
