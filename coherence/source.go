@@ -80,6 +80,8 @@ type Outgoing struct {
 // Applier is L2 as the relay sees it; tier.L2 is one.
 type Applier interface {
 	Keyspace() *tier.Keyspace
+	// ApplyMany applies changes without moving any watermark; the worker and Client.Apply do.
+	ApplyMany(ctx context.Context, changes []tier.Change) error
 	// Watermarks reads the watermark of every bucket; a bucket without one has the zero Watermark.
 	Watermarks(ctx context.Context) ([tier.Buckets]tier.Watermark, error)
 	// ApplyBatch applies changes to a bucket and moves its watermark from `from` or later to `to`, in one step. If the

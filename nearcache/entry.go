@@ -95,6 +95,9 @@ var (
 	ErrCodec = errors.New("nearcache: the codec does not keep the value")
 	// ErrUnsupported says that something was asked for that is not built yet, or whose premise is missing.
 	ErrUnsupported = errors.New("nearcache: unsupported")
+	// ErrNotCommitted is what a transaction given to Write returns (wrapped) when it certainly changed nothing: a conflict,
+	// a validation. Then nothing needs to be invalidated. Any other error may hide a commit.
+	ErrNotCommitted = errors.New("nearcache: not committed")
 	// ErrNotInvalidated says that a write went through but L2 could not be told. The invalidation is retried in the
 	// background; until it succeeds other instances may serve the old value (see the package's guarantees).
 	ErrNotInvalidated = errors.New("nearcache: written, but not yet invalidated")

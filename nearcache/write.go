@@ -17,7 +17,7 @@ const applyTimeout = 2 * time.Second
 //
 // Without a Source the key is marked in L2 first: until the write is over, or its process has been dead for
 // Options.WriteTTL, readers go to the source and nothing is cached. The version is applied when tx has returned, also
-// when it returned an error, since a commit's outcome can be unknown. tx's error is returned as it is. If the
+// when it returned an error, since a commit's outcome can be unknown (unless it wraps ErrNotCommitted). tx's error is returned as it is. If the
 // transaction went through but L2 could not be told, the invalidation is retried in the background; with no Source to
 // carry it either, Write then returns ErrNotInvalidated beside the version.
 func (c *Cache[K, V]) Write(ctx context.Context, k K, tx func(context.Context) (Version, error)) (Version, error) {
@@ -50,6 +50,9 @@ func (c *Cache[K, V]) write(ctx context.Context, k K, set bool, tx func(context.
 		}
 	}
 	e, txErr := safely(func() (Entry[V], error) { return tx(ctx) })
+	if errors.Is(txErr, ErrNotCommitted) && !marked {
+		return Entry[V]{}, txErr
+	}
 	if txErr != nil {
 		e = Entry[V]{} // whether it committed, and what, is not known: whatever is cached goes
 	}

@@ -1,0 +1,116 @@
+// Package product is the demo's domain: products, what makes one valid, and where they are kept. It knows no HTTP.
+package product
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/nearcache/nearcache-go/tier"
+)
+
+// Namespace is that of products in the cache and on events.
+const Namespace = "product"
+
+// Version is a product's version.
+type Version = tier.Version
+
+// Product is one product. ID is any text of up to 128 bytes without control characters.
+type Product struct {
+	ID          string  `json:"id"`
+	Name        string  `json:"name"`
+	Description *string `json:"description,omitempty"`
+	Price       Price   `json:"price"`
+}
+
+// Price is an amount in hundredths. In JSON it is a number with at most two decimals, and it never passes through a float.
+type Price int64
+
+const maxPrice = 1_000_000_000_00
+
+// MarshalJSON writes 1250 as 12.50.
+func (p Price) MarshalJSON() ([]byte, error) {
+	return fmt.Appendf(nil, "%d.%02d", p/100, p%100), nil
+}
+
+// UnmarshalJSON reads a number of at most two decimals.
+func (p *Price) UnmarshalJSON(b []byte) error {
+	whole, cents, point := strings.Cut(string(b), ".")
+	if point && (cents == "" || len(cents) > 2) {
+		return fmt.Errorf("price %s: a number with at most two decimals is needed", b)
+	}
+	for len(cents) < 2 {
+		cents += "0"
+	}
+	n, err := strconv.ParseInt(whole+cents, 10, 64)
+	if err != nil || n < 0 || n > maxPrice || strings.HasPrefix(whole, "-") {
+		return fmt.Errorf("price %s: a number from 0 to %d with at most two decimals is needed", b, maxPrice/100)
+	}
+	*p = Price(n)
+	return nil
+}
+
+// Problem names a field and what is wrong with it.
+type Problem struct {
+	Field  string `json:"field"`
+	Detail string `json:"detail"`
+}
+
+// Validate lists what is wrong with a product.
+func (p Product) Validate() (problems []Problem) {
+	if why := CheckID(p.ID); why != "" {
+		problems = append(problems, Problem{"id", why})
+	}
+	if n := utf8.RuneCountInString(strings.TrimSpace(p.Name)); n == 0 || n > 200 {
+		problems = append(problems, Problem{"name", "must have 1 to 200 characters"})
+	}
+	if p.Description != nil && utf8.RuneCountInString(*p.Description) > 4000 {
+		problems = append(problems, Problem{"description", "must have at most 4000 characters"})
+	}
+	if p.Price < 0 || p.Price > maxPrice {
+		problems = append(problems, Problem{"price", "must be between 0 and " + strconv.Itoa(maxPrice/100)})
+	}
+	return problems
+}
+
+// CheckID tells what is wrong with an id, "" if nothing is.
+func CheckID(id string) string {
+	switch {
+	case id == "" || len(id) > 128:
+		return "must have 1 to 128 bytes"
+	case !utf8.ValidString(id):
+		return "must be UTF-8"
+	case strings.ContainsFunc(id, func(r rune) bool { return r < ' ' || r == 0x7f }):
+		return "must not have control characters"
+	}
+	return ""
+}
+
+// What a Store answers.
+var (
+	ErrNotFound = errors.New("product: not found")
+	ErrExists   = errors.New("product: exists already")
+	ErrConflict = errors.New("product: has another version")
+)
+
+// AnyVersion, as the version to match, asks only that the product is there.
+const AnyVersion = ^Version(0)
+
+// Store keeps products with their versions. Its methods are safe for concurrent use.
+type Store interface {
+	// Find reads a product and its version in one snapshot. With ErrNotFound it returns the version of the absence.
+	Find(ctx context.Context, id string) (Product, Version, error)
+	// List returns up to limit products with ids after a given one, by id.
+	List(ctx context.Context, after string, limit int) ([]Product, error)
+	// Create stores a new product, or returns ErrExists.
+	Create(ctx context.Context, p Product) (Version, error)
+	// Replace stores a product, new or not. If match is not 0 it must be the present version, else ErrConflict.
+	Replace(ctx context.Context, p Product, match Version) (v Version, created bool, err error)
+	// Delete removes a product, or returns ErrNotFound. match is as for Replace.
+	Delete(ctx context.Context, id string, match Version) (Version, error)
+	// Count is the number of products.
+	Count(ctx context.Context) (int, error)
+}
