@@ -9,7 +9,6 @@ import (
 	"io"
 	"log/slog"
 	"math"
-	"mime"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -206,14 +205,8 @@ func (h *Handler) list(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, page)
 }
 
-// body reads a product from the request.
+// body reads a product from the request. What the request calls its content does not matter: it must be JSON.
 func (h *Handler) body(w http.ResponseWriter, r *http.Request) (p product.Product, ok bool) {
-	if ct := r.Header.Get("Content-Type"); ct != "" {
-		if t, _, err := mime.ParseMediaType(ct); err != nil || t != "application/json" {
-			problem(w, http.StatusUnsupportedMediaType, "not JSON", "the body must be application/json")
-			return p, false
-		}
-	}
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, MaxBody))
 	d.DisallowUnknownFields()
 	err := d.Decode(&p)
