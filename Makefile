@@ -8,7 +8,7 @@ MODULES  = $(wildcard benchmarks/go.mod)
 GOTEST   = $(BUILD)/gotest -p 2 -timeout 8m -count $(COUNT) -run '$(RUN)' $(ARGS) $(PKG)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install tools test test-quick lint api fuzz bench cover services-up services-down services-env clean
+.PHONY: help demo install tools test test-quick lint api api-release fuzz bench cover services-up services-down services-env clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,9 +37,13 @@ lint: ## gofmt, vet, staticcheck, the rules of internal/lint, the API listing
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 	$(GO) test -count 1 ./internal/lint
+	$(GO) run ./internal/tools/api
 
-api: ## write docs/api anew from the exported declarations
+api: ## write docs/api, the listing of exported declarations, anew
 	$(GO) run ./internal/tools/api -w
+
+api-release: ## the same, and take it as what users rely on from now on
+	$(GO) run ./internal/tools/api -release
 
 FUZZTIME ?= 20s
 FUZZ     ?= Fuzz

@@ -2,7 +2,7 @@
 
 // Command services starts real Redis, PostgreSQL and Kafka servers for this checkout's tests and stops them again.
 //
-//	services run -- command args...   start servers, run the command with NEARCACHE_TEST_* set, stop them; exit as the command did
+//	services run -- COMMAND [ARG]...  start servers, run the command with NEARCACHE_TEST_* set, stop them; exit as the command did
 //	services up                       start servers that stay, unless they run already
 //	services env                      print shell lines that set NEARCACHE_TEST_* to those
 //	services down                     stop them, and whatever a killed run left behind
@@ -29,6 +29,10 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	code, err := dispatch(ctx, os.Args[1:])
+	if ctx.Err() != nil {
+		// What failed did so because it was interrupted.
+		code, err = 130, errors.New("interrupted; everything that it started is stopped")
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "services:", err)
 		if errors.Is(err, local.ErrMissing) {
@@ -58,7 +62,7 @@ func dispatch(ctx context.Context, args []string) (code int, err error) {
 	case len(args) > 2 && args[0] == "run" && args[1] == "--":
 		return run(ctx, base, args[2:])
 	}
-	return 2, errors.New("usage: services up | env | down | run -- command args...")
+	return 2, errors.New("usage: services up | env | down | run -- COMMAND [ARG]...")
 }
 
 // run starts servers, runs the command beside them and ends them, however the command ends.
@@ -111,7 +115,7 @@ func runCommand(ctx context.Context, command, settings []string) (code int, err 
 		case <-time.After(10 * time.Second):
 		}
 		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		return 130, errors.New("interrupted")
+		return 130, ctx.Err()
 	}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {

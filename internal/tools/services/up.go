@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"sync"
 	"time"
@@ -109,10 +110,15 @@ func up(ctx context.Context, base string) (err error) {
 	return nil
 }
 
-// running are the newest records of each kind whose process is there.
+// running are the records of the servers that are there and accept connections.
 func running(r *local.Run) map[string]local.Record {
 	alive := map[string]local.Record{}
 	for _, rec := range r.Records() {
+		conn, err := net.DialTimeout("tcp", rec.Addr, 2*time.Second)
+		if err != nil {
+			continue
+		}
+		conn.Close()
 		if rec.Alive() {
 			alive[rec.Name] = rec
 		}

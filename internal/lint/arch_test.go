@@ -1,0 +1,131 @@
+package lint_test
+
+import (
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// arrow says what the packages at a path, and below it, may import of this module. The longest path that fits a package counts.
+type arrow struct {
+	from string
+	to   []string // paths; "x/..." is x and everything below it
+}
+
+// arrows is the one direction of imports: cmd -> internal -> nearcache -> coherence -> tier. A package that no line fits fails, so that
+// a new one has its place decided here.
+var arrows = []arrow{
+	{"tier", nil},
+	{"coherence", []string{"tier"}},
+	{"coherence/kafka", []string{"coherence", "tier"}},
+	{"coherence/postgres", []string{"coherence", "tier"}},
+	{"coherence/sqlite", []string{"coherence", "tier"}},
+	{"nearcache", []string{"coherence", "tier"}},
+	{"nearcache/nearcachetest", []string{"nearcache", "coherence", "tier"}},
+	{"internal/services", []string{"nearcache/nearcachetest"}},
+	{"internal/services/local", nil},
+	{"internal/services/servicestest", []string{"internal/services/local"}},
+	{"internal/product", []string{"internal/product/...", "internal/services", "nearcache", "coherence/...", "tier"}},
+	{"internal/tools", []string{"internal/services/local"}},
+	{"internal/lint", nil},
+	{"cmd", []string{"internal/product/...", "internal/services", "nearcache", "coherence/...", "tier"}},
+	{"docs/examples", []string{"nearcache", "coherence/...", "tier"}},
+}
+
+func TestArch_ImportsPointOneWay(t *testing.T) {
+	for _, p := range golist(t, "./...") {
+		rule, found := ruleFor(p.rel())
+		if !found {
+			t.Errorf("%s: no line of arrows says what it may import", p.rel())
+			continue
+		}
+		for _, imported := range p.Imports {
+			rel, ours := strings.CutPrefix(imported, module+"/")
+			if ours && !slices.ContainsFunc(rule.to, func(to string) bool { return within(rel, to) }) {
+				t.Errorf("%s imports %s; it may import only %v", p.rel(), rel, rule.to)
+			}
+		}
+	}
+}
+
+func ruleFor(rel string) (rule arrow, found bool) {
+	for _, a := range arrows {
+		if within(rel, a.from+"/...") && len(a.from) > len(rule.from) {
+			rule, found = a, true
+		}
+	}
+	return rule, found
+}
+
+// within reports whether a path is pattern, or below it where pattern ends in "/...".
+func within(rel, pattern string) bool {
+	dir, tree := strings.CutSuffix(pattern, "/...")
+	return rel == dir || tree && strings.HasPrefix(rel, dir+"/")
+}
+
+// vendors says which non-test files may import a vendor's library, so that replacing it is a change in one place.
+var vendors = []struct {
+	library string
+	by      []string // files, or directories as "x/..."
+}{
+	{"github.com/dgraph-io/ristretto", []string{"tier/l1.go"}},
+	// Config.Redis is rueidis's own struct, so whoever fills one in has to import it; commands are sent from tier alone.
+	{"github.com/redis/rueidis", []string{"tier/...", "nearcache/config.go", "nearcache/nearcachetest/...", "internal/product/app/...", "cmd/...", "docs/examples/..."}},
+	{"github.com/segmentio/kafka-go", []string{"coherence/kafka/...", "internal/services/servicestest/..."}},
+	{"github.com/jackc/pgx", []string{"coherence/postgres/...", "internal/product/...", "internal/services/servicestest/...", "cmd/...", "docs/examples/..."}},
+	{"modernc.org/sqlite", []string{"internal/services/..."}},
+	{"github.com/alicebob/miniredis", []string{"nearcache/nearcachetest/..."}},
+	{"github.com/twmb/franz-go", []string{"nearcache/nearcachetest/..."}},
+}
+
+func TestArch_VendorsAreImportedInFewPlaces(t *testing.T) {
+	for _, p := range golist(t, "./...") {
+		for _, name := range p.GoFiles {
+			file := path.Join(p.rel(), name)
+			for _, imported := range imports(t, path.Join(p.Dir, name)) {
+				for _, v := range vendors {
+					if within(imported, v.library+"/...") && !slices.ContainsFunc(v.by, func(by string) bool { return within(file, by) }) {
+						t.Errorf("%s imports %s; only %v may", file, imported, v.by)
+					}
+				}
+			}
+		}
+	}
+}
+
+// linked says what a program must not link for importing a package: the libraries of parts that it does not use.
+var linked = map[string][]string{
+	"tier":               {"github.com/segmentio", "github.com/jackc", "modernc.org", "github.com/alicebob", "github.com/twmb", "github.com/prometheus", "testing", "database/sql"},
+	"coherence":          {"github.com/segmentio", "github.com/jackc", "modernc.org", "github.com/alicebob", "github.com/twmb", "testing", "database/sql"},
+	"nearcache":          {"github.com/segmentio", "github.com/jackc", "modernc.org", "github.com/alicebob", "github.com/twmb", "github.com/stretchr", "go.opentelemetry.io", "testing", "database/sql"},
+	"coherence/kafka":    {"github.com/jackc", "modernc.org", "github.com/alicebob", "github.com/twmb", "testing", "database/sql"},
+	"coherence/postgres": {"github.com/segmentio", "modernc.org", "github.com/alicebob", "github.com/twmb", "testing"},
+	"coherence/sqlite":   {"github.com/segmentio", "github.com/jackc", "modernc.org", "github.com/alicebob", "github.com/twmb", "testing"},
+}
+
+func TestArch_PackagesLinkOnlyTheirOwn(t *testing.T) {
+	for rel, unwanted := range linked {
+		for _, p := range golist(t, "./"+rel) {
+			for _, dep := range p.Deps {
+				for _, u := range unwanted {
+					// pgx converts values through the interfaces of database/sql/driver, which is no more than those.
+					if within(dep, u+"/...") && dep != "database/sql/driver" {
+						t.Errorf("%s links %s", rel, dep)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestArch_CommandsLinkNoTestHarness(t *testing.T) {
+	for _, p := range golist(t, "./cmd/...") {
+		for _, dep := range p.Deps {
+			rel, _ := strings.CutPrefix(dep, module+"/")
+			if dep == "testing" || within(rel, "internal/services/servicestest") || within(rel, "internal/services/local") {
+				t.Errorf("%s links %s", p.rel(), dep)
+			}
+		}
+	}
+}
