@@ -1,0 +1,77 @@
+package nearcache_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/dgraph-io/ristretto/v2"
+
+	"github.com/nearcache/nearcache-go/nearcache"
+	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
+)
+
+// BenchmarkHit compares a hit in L1 with a Get of a bare ristretto cache of the same keys, in the same run. The ratio is
+// what counts; docs/ARCHITECTURE.md says how to read it.
+func BenchmarkHit(b *testing.B) {
+	const n = 1000
+	keys := make([]string, n)
+	for i := range keys {
+		keys[i] = fmt.Sprintf("key-%06d", i)
+	}
+	b.Run("ristretto", func(b *testing.B) {
+		c, err := ristretto.NewCache(&ristretto.Config[string, *string]{NumCounters: 10 * n, MaxCost: 1 << 30, BufferItems: 64})
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer c.Close()
+		for _, k := range keys {
+			v := "value of " + k
+			for !c.Set(k, &v, 1) {
+				c.Wait()
+			}
+		}
+		c.Wait()
+		measure(b, keys, func(k string) bool { _, ok := c.Get(k); return ok })
+	})
+	client, err := nearcache.New(nearcache.Config{Redis: nearcachetest.NewRedis(b).ClientOption()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer client.Close()
+	cache, err := nearcache.For(client, "bench", nearcache.Options[string, string]{Load: func(_ context.Context, k string) (nearcache.Entry[string], error) {
+		return nearcache.Entry[string]{Value: "value of " + k, Version: 1}, nil
+	}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx := context.Background()
+	for range 4 { // load, fill, admit
+		for _, k := range keys {
+			if _, err := cache.Get(ctx, k); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.Run("nearcache", func(b *testing.B) {
+		measure(b, keys, func(k string) bool { _, err := cache.Get(ctx, k); return err == nil })
+	})
+}
+
+func measure(b *testing.B, keys []string, get func(string) bool) {
+	b.ReportAllocs()
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		i := rand.IntN(len(keys))
+		for pb.Next() {
+			if !get(keys[i]) {
+				b.Error("a miss")
+				return
+			}
+			if i++; i == len(keys) {
+				i = 0
+			}
+		}
+	})
+}
