@@ -76,10 +76,13 @@ func (b *bucket) raiseHorizon(to Position) {
 	}
 }
 
-// reaches reports whether an L2 with this watermark has applied everything that the bucket's horizon asks for. Where
-// nothing is probed there is no horizon to keep: C3 is then best effort. The caller holds b.mu.
+// reaches reports whether an L2 with this watermark has applied everything that the bucket's horizon asks for. Without a
+// source there is no relay that would move watermarks, and C3 is best effort. The caller holds b.mu.
 func (f *Fence) reaches(b *bucket, w Position) bool {
-	if b.awaiting != 0 && f.probes.begun() != 0 {
+	if !f.whole {
+		return true
+	}
+	if b.awaiting != 0 {
 		p, ok := f.probes.after(b.awaiting - 1)
 		if !ok {
 			return false

@@ -58,8 +58,3 @@ func (s *Stamp) checkSlowly() Verdict {
 	return Unvouched
 }
 
-// copyTo gives another entry's stamp the same licence.
-func (s *Stamp) copyTo(d *Stamp) {
-	d.slot, d.hash, d.redis, d.kafka, d.rs, d.ks, d.Probe = s.slot, s.hash, s.redis, s.kafka, s.rs, s.ks, s.Probe
-	d.gen.Store(s.gen.Load())
-}

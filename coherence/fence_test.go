@@ -1,0 +1,393 @@
+package coherence_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/tier"
+)
+
+var keys = tier.NewKeyspace("")
+
+// rig is a fence with a clock of the test's.
+type rig struct {
+	*coherence.Fence
+	now int64
+}
+
+func newRig(cfg coherence.FenceConfig) *rig {
+	r := &rig{now: 1}
+	cfg.Now = func() int64 { return r.now }
+	r.Fence = coherence.NewFence(cfg)
+	return r
+}
+
+func at(n uint64) coherence.Position { return coherence.Position{Epoch: 1, N: n} }
+
+func mark(n uint64) tier.Watermark { return tier.Watermark{Epoch: tier.Epoch{1}, Position: at(n)} }
+
+func (r *rig) probe(n uint64) { r.EndProbe(r.BeginProbe(), at(n)) }
+
+// heartbeat reads the same watermark for all buckets.
+func (r *rig) heartbeat(w tier.Watermark) {
+	h := r.BeginHeartbeat()
+	for b := range tier.Buckets {
+		r.Watermark(&h, b, w)
+	}
+}
+
+// admitL2 loads a key whole.
+func (r *rig) admitL2(t *testing.T, k tier.Key, v coherence.Version) *coherence.Stamp {
+	t.Helper()
+	tok := r.Begin(k)
+	var s coherence.Stamp
+	if o, ok := r.FromL2(&tok, v, &s); o != coherence.Serve || !ok {
+		t.Fatalf("a quiet load of version %d: %v, admitted %v", v, o, ok)
+	}
+	return &s
+}
+
+func check(t *testing.T, s *coherence.Stamp, want coherence.Verdict) {
+	t.Helper()
+	if got := s.Check(); got != want {
+		t.Errorf("verdict %d, want %d", got, want)
+	}
+}
+
+func TestFence_PushEvictsEntryAndLoad(t *testing.T) { // C2, R3
+	r, k := newRig(coherence.FenceConfig{}), keys.Key("p", "a")
+	entry := r.admitL2(t, k, 1)
+	running := r.Begin(k)
+	r.Changed(k.Hash)
+	check(t, entry, coherence.Invalidated)
+	var s coherence.Stamp
+	if o, ok := r.FromL2(&running, 1, &s); o != coherence.Serve || ok {
+		t.Errorf("a load that began before the push: %v, admitted %v; want served and not admitted", o, ok)
+	}
+	if r.Still(&running) {
+		t.Error("a reader may join a load that an invalidation has overtaken")
+	}
+	check(t, r.admitL2(t, k, 1), coherence.Current) // the same version again is welcome
+}
+
+func TestFence_OtherKeysOfTheSlotEvictNothing(t *testing.T) {
+	r, k := newRig(coherence.FenceConfig{}), keys.Key("p", "a")
+	entry, running := r.admitL2(t, k, 1), r.Begin(k)
+	for i := range uint64(7) {
+		r.Changed(k.Hash + (i+1)<<40) // same slot, other key
+		check(t, entry, coherence.Current)
+	}
+	var s coherence.Stamp
+	if _, ok := r.FromL2(&running, 1, &s); !ok {
+		t.Error("a load is refused for other keys' sake")
+	}
+	for i := range uint64(8) {
+		r.Changed(k.Hash + (i+1)<<40)
+	}
+	check(t, entry, coherence.Collided) // more than the journal remembers: in doubt, C6
+}
+
+func TestFence_OwnBumpAmongOthersIsFound(t *testing.T) {
+	r, k := newRig(coherence.FenceConfig{}), keys.Key("p", "a")
+	for pos := range uint64(7) {
+		entry := r.admitL2(t, k, 0)
+		for i := range uint64(7) {
+			if i == pos {
+				r.Changed(k.Hash)
+			} else {
+				r.Changed(k.Hash + (i+1)<<40)
+			}
+		}
+		check(t, entry, coherence.Invalidated)
+	}
+}
+
+func TestFence_BumpsRaceWithReaders(t *testing.T) {
+	r, k := newRig(coherence.FenceConfig{}), keys.Key("p", "a")
+	for range 200 {
+		entry := r.admitL2(t, k, 0)
+		var wg sync.WaitGroup
+		for i := range uint64(3) {
+			wg.Go(func() { r.Changed(k.Hash + (i+1)<<40); entry.Check() })
+		}
+		wg.Go(func() { r.Changed(k.Hash); check(t, entry, coherence.Invalidated) })
+		wg.Wait()
+		check(t, entry, coherence.Invalidated)
+	}
+}
+
+func TestFence_EventRaisesFloor(t *testing.T) { // R27
+	r, k := newRig(coherence.FenceConfig{}), keys.Key("p", "a")
+	entry := r.admitL2(t, k, 1)
+	r.Event(k, 2, at(10))
+	check(t, entry, coherence.Invalidated)
+	tok := r.Begin(k)
+	var s coherence.Stamp
+	if o, ok := r.FromL2(&tok, 1, &s); o != coherence.BelowFloor || ok {
+		t.Errorf("L2 behind the event: %v, %v", o, ok)
+	}
+	if o, _ := r.FromSource(&tok, 1, &s); o != coherence.BelowFloor {
+		t.Errorf("a Loader behind the event: %v", o)
+	}
+	fresh := r.admitL2(t, k, 2)
+	r.Event(k, 2, at(10)) // the same event again, or the own write's echo
+	r.Event(k, 1, at(5))
+	check(t, fresh, coherence.Current)
+	r.Event(k, 0, coherence.Position{}) // unversioned: unconditional
+	check(t, fresh, coherence.Invalidated)
+}
+
+func TestFence_ServingNewerEvictsOlder(t *testing.T) { // C3
+	r, k := newRig(coherence.FenceConfig{}), keys.Key("p", "a")
+	r.Event(k, 1, at(1))
+	older := r.admitL2(t, k, 1)
+	slow, tok := r.Begin(k), r.Begin(k)
+	var s coherence.Stamp
+	if o, ok := r.FromL2(&tok, 2, &s); o != coherence.Serve || !ok {
+		t.Fatalf("the load that raised the floor: %v, admitted %v", o, ok)
+	}
+	check(t, &s, coherence.Current)
+	check(t, older, coherence.Invalidated)
+	if o, ok := r.FromL2(&slow, 1, &s); o != coherence.BelowFloor || ok {
+		t.Errorf("a slower load of the older version: %v, %v", o, ok)
+	}
+}
+
+func TestFence_RedisSessionEndsItsEntries(t *testing.T) { // R6
+	r, k := newRig(coherence.FenceConfig{}), keys.Key("p", "a")
+	entry, running := r.admitL2(t, k, 1), r.Begin(k)
+	r.RedisSession()
+	check(t, entry, coherence.Unvouched)
+	var s coherence.Stamp
+	if _, ok := r.FromL2(&running, 1, &s); ok {
+		t.Error("a load over a lost connection is admitted")
+	}
+	check(t, r.admitL2(t, k, 1), coherence.Current)
+}
+
+func TestFence_BucketEpochEndsSession(t *testing.T) {
+	r, k := newRig(coherence.FenceConfig{}), keys.Key("p", "a")
+	if tok := r.Begin(k); tok.Known {
+		t.Fatal("a watermark is known before any was read")
+	}
+	r.heartbeat(mark(1))
+	entry := r.admitL2(t, k, 1)
+	r.heartbeat(mark(2))
+	check(t, entry, coherence.Current)
+	r.heartbeat(tier.Watermark{Epoch: tier.Epoch{2}, Position: at(2)})
+	check(t, entry, coherence.Unvouched)
+}
+
+func TestFence_LateHeartbeatOfAnOldConnection(t *testing.T) {
+	r, k := newRig(coherence.FenceConfig{}), keys.Key("p", "a")
+	h := r.BeginHeartbeat()
+	r.RedisSession()
+	r.Watermark(&h, k.Bucket, mark(9))
+	if tok := r.Begin(k); tok.Known {
+		t.Error("a watermark of the old connection counts in the new session")
+	}
+}
+
+func TestFence_PushedOutFloorRaisesHorizon(t *testing.T) { // R27 after the ring is full
+	r := newRig(coherence.FenceConfig{Floors: 1, Complete: true})
+	r.probe(3)
+	r.heartbeat(mark(3))
+	k := keys.Key("p", "a")
+	r.Event(k, 2, at(10))
+	other := k
+	other.Hash++
+	r.Event(other, 1, at(4)) // pushes k's floor out
+	tok := r.Begin(k)
+	var s coherence.Stamp
+	if o, ok := r.FromL2(&tok, 1, &s); o != coherence.Behind || ok {
+		t.Errorf("L2 at 3 may hold what version 2 at 10 replaced: %v, %v", o, ok)
+	}
+	r.heartbeat(mark(10))
+	r.admitL2(t, k, 2)
+}
+
+func TestFence_UnplacedFloorWaitsForTheNextProbe(t *testing.T) {
+	r := newRig(coherence.FenceConfig{Floors: 1, Complete: true})
+	r.probe(3)
+	r.heartbeat(mark(5))
+	k := keys.Key("p", "a")
+	other := k
+	other.Hash++
+	r.Written(k, 2) // its commit's position is not known here
+	r.Written(other, 1)
+	tok := r.Begin(k)
+	var s coherence.Stamp
+	if o, _ := r.FromL2(&tok, 1, &s); o != coherence.Behind {
+		t.Errorf("before any probe that covers the write: %v; a probe already taken must not do", o)
+	}
+	r.probe(7)
+	tok = r.Begin(k)
+	if o, _ := r.FromL2(&tok, 1, &s); o != coherence.Behind {
+		t.Errorf("L2 at 5, the write is covered by 7: %v", o)
+	}
+	r.heartbeat(mark(7))
+	r.admitL2(t, k, 2)
+}
+
+func TestFence_WatermarkMustBeReadBeforeTheGet(t *testing.T) {
+	r := newRig(coherence.FenceConfig{Floors: 1, Complete: true})
+	r.probe(3)
+	r.heartbeat(mark(3))
+	k := keys.Key("p", "a")
+	other := k
+	other.Hash++
+	r.Event(k, 2, at(10))
+	r.Event(other, 1, at(4))
+	tok := r.Begin(k)
+	r.heartbeat(mark(10)) // arrives between the GET and its judgement
+	var s coherence.Stamp
+	if o, _ := r.FromL2(&tok, 1, &s); o != coherence.Behind {
+		t.Errorf("judged by a watermark read after the value: %v", o)
+	}
+}
+
+func TestFence_FloorsAgeWithoutWatermark(t *testing.T) {
+	r, k := newRig(coherence.FenceConfig{FloorAge: time.Second}), keys.Key("p", "a")
+	r.Written(k, 5)
+	if got := r.Floor(k); got != 5 {
+		t.Errorf("floor %d", got)
+	}
+	r.now += int64(time.Second) + 1
+	if got := r.Floor(k); got != 0 {
+		t.Errorf("floor %d after its age", got)
+	}
+}
+
+func events(r *rig, n int) {
+	r.EventPartitions(n)
+	for p := range n {
+		r.EventSession(p)
+	}
+}
+
+func TestFence_EventsVouchWhileRedisIsAway(t *testing.T) {
+	r, k := newRig(coherence.FenceConfig{Complete: true}), keys.Key("p", "a")
+	events(r, 2)
+	r.probe(5)
+	r.heartbeat(mark(5))
+	both := r.admitL2(t, k, 1)
+	tok := r.Begin(k)
+	var own coherence.Stamp
+	if _, ok := r.FromSource(&tok, 1, &own); !ok {
+		t.Fatal("a load from the source is not admitted")
+	}
+	r.RedisSession()
+	check(t, both, coherence.Current) // nothing is flushed, so there is no stampede
+	check(t, &own, coherence.Current)
+	r.EventsLost(1)
+	check(t, both, coherence.Unvouched)
+	r.EventsResumed(1)
+	check(t, both, coherence.Current)
+	if r.EventSeq(1, 1) || r.EventSeq(1, 2) || r.EventSeq(1, 2) {
+		t.Error("contiguous numbers and a repetition are called a gap")
+	}
+	if !r.EventSeq(1, 4) {
+		t.Error("a skipped number is no gap")
+	}
+	check(t, both, coherence.Unvouched)
+}
+
+func TestFence_MarkerRevealsLostTail(t *testing.T) {
+	r, k := newRig(coherence.FenceConfig{Complete: true}), keys.Key("p", "a")
+	events(r, 1)
+	tok := r.Begin(k)
+	var own coherence.Stamp
+	r.FromSource(&tok, 1, &own)
+	r.EventSeq(0, 1)
+	if r.EventMarker(0, coherence.Marker{Position: at(3), Seq: 1}) {
+		t.Error("a marker right behind its last event is a gap")
+	}
+	check(t, &own, coherence.Current)
+	if !r.EventMarker(0, coherence.Marker{Position: at(4), Seq: 2}) {
+		t.Error("the marker knows of an event that we have not seen")
+	}
+	check(t, &own, coherence.Unvouched)
+}
+
+func TestFence_NewEventSessionDoesNotVouchForOldL2(t *testing.T) { // the explorer's second hole
+	r, k := newRig(coherence.FenceConfig{Complete: true}), keys.Key("p", "a")
+	r.probe(5)
+	events(r, 1)
+	r.heartbeat(mark(5))
+	tok := r.Begin(k)
+	var s coherence.Stamp
+	r.FromL2(&tok, 1, &s)
+	r.RedisSession()
+	check(t, &s, coherence.Unvouched) // no probe since the session began: L2 may have missed what the session did
+	r.heartbeat(mark(5))
+	r.probe(6)
+	tok = r.Begin(k)
+	r.FromL2(&tok, 1, &s)
+	r.RedisSession()
+	check(t, &s, coherence.Unvouched) // L2 is at 5, the session's base is 6
+	r.heartbeat(mark(6))
+	whole := r.admitL2(t, k, 1)
+	r.RedisSession()
+	check(t, whole, coherence.Current)
+}
+
+func TestFence_IncompleteEventsVouchForNothing(t *testing.T) {
+	r, k := newRig(coherence.FenceConfig{}), keys.Key("p", "a")
+	events(r, 1)
+	tok := r.Begin(k)
+	var s coherence.Stamp
+	if _, ok := r.FromSource(&tok, 1, &s); ok {
+		t.Error("somebody else's events vouch for an entry")
+	}
+}
+
+func TestFence_SourceEpochDropsEverything(t *testing.T) { // R21
+	r, k := newRig(coherence.FenceConfig{Complete: true}), keys.Key("p", "a")
+	events(r, 1)
+	r.probe(5)
+	r.heartbeat(mark(5))
+	entry := r.admitL2(t, k, 7)
+	r.EndProbe(r.BeginProbe(), coherence.Position{Epoch: 2, N: 1})
+	check(t, entry, coherence.Unvouched)
+	if got := r.Floor(k); got != 0 {
+		t.Errorf("floor %d of a history that is gone", got)
+	}
+}
+
+// TestFence_HitRatioUnderOthersWrites is the figure: 10,000 writes a second of other keys cost under 1% of the
+// hits of resident ones. Time is simulated: 1,000 keys read every 10 seconds each, for a minute.
+func TestFence_HitRatioUnderOthersWrites(t *testing.T) {
+	r := newRig(coherence.FenceConfig{Complete: true})
+	r.probe(1)
+	const resident, writes, seconds = 1000, 10_000, 60
+	stamps := make([]*coherence.Stamp, resident)
+	ks := make([]tier.Key, resident)
+	r.heartbeat(mark(1))
+	for i := range ks {
+		ks[i] = keys.Key("p", fmt.Sprint("resident", i))
+		stamps[i] = r.admitL2(t, ks[i], 1)
+	}
+	reads, misses, n := 0, 0, 0
+	for sec := range seconds {
+		for range writes {
+			n++
+			r.Event(keys.Key("p", fmt.Sprint("other", n%1_000_000)), coherence.Version(n), at(uint64(n)))
+		}
+		r.probe(uint64(n))
+		r.heartbeat(mark(uint64(n)))
+		for i := sec % 10; i < resident; i += 10 {
+			reads++
+			if stamps[i].Check() != coherence.Current {
+				misses++
+				stamps[i] = r.admitL2(t, ks[i], 1)
+			}
+		}
+	}
+	t.Logf("%d of %d reads missed", misses, reads)
+	if misses*100 >= reads {
+		t.Errorf("%d of %d reads missed: 1%% or more", misses, reads)
+	}
+}
