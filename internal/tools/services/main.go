@@ -2,7 +2,7 @@
 
 // Command services starts real Redis, PostgreSQL and Kafka servers for this checkout's tests and stops them again.
 //
-//	services run -- COMMAND [ARG]...  start servers, run the command with NEARCACHE_TEST_* set, stop them; exit as the command did
+//	services run -- COMMAND [ARGS]    start servers, run the command with NEARCACHE_TEST_* set, stop them; exit as the command did
 //	services up                       start servers that stay, unless they run already
 //	services env                      print shell lines that set NEARCACHE_TEST_* to those
 //	services down                     stop them, and whatever a killed run left behind
@@ -62,7 +62,7 @@ func dispatch(ctx context.Context, args []string) (code int, err error) {
 	case len(args) > 2 && args[0] == "run" && args[1] == "--":
 		return run(ctx, base, args[2:])
 	}
-	return 2, errors.New("usage: services up | env | down | run -- COMMAND [ARG]...")
+	return 2, errors.New("usage: services up | env | down | run -- COMMAND [ARGS]")
 }
 
 // run starts servers, runs the command beside them and ends them, however the command ends.
