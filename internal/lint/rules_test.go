@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// The rules are tried on what they must find and must leave alone: a rule that finds nothing anywhere looks like a clean repository.
+// The rules are tried on what they must find and must leave alone: a rule that finds nothing anywhere looks like a
+// clean repository.
 
 func TestSleeps_AreFoundOutsideBubbles(t *testing.T) {
 	for name, test := range map[string]struct {

@@ -12,14 +12,15 @@ import (
 	"testing"
 )
 
-// unlinked are the modules that a program which imports nearcache alone does not have in it, whatever go.mod names for other packages.
+// unlinked are the modules that a program which imports nearcache alone does not have in it, whatever go.mod names
+// for other packages.
 var unlinked = []string{
 	"github.com/segmentio/kafka-go", "github.com/jackc/pgx", "github.com/jackc/puddle", "modernc.org/", "github.com/alicebob/miniredis",
 	"github.com/twmb/franz-go", "github.com/stretchr/testify", "go.opentelemetry.io/", "honnef.co/", "github.com/yuin/gopher-lua",
 }
 
-// A user's program is a module of its own, which gets this one from a module proxy. That is other than a package in this
-// module: what is not packed is missing, and replace directives and the like of go.mod do not count.
+// A user's program is a module of its own, which gets this one from a module proxy. That is other than a package in
+// this module: what is not packed is missing, and replace directives and the like of go.mod do not count.
 func TestScratchModule_BuildsAndLinksOnlyWhatNearcacheNeeds(t *testing.T) {
 	proxy, version := t.TempDir(), "v0.0.0"
 	publish(t, proxy, version)
@@ -39,8 +40,8 @@ func main() {
 	fmt.Println(client, err)
 }
 `)
-	// The other modules come from what this machine has downloaded to build this one, else from where it downloads. A module cache of the test's own: the
-	// packed version must not stay in the machine's.
+	// The other modules come from what this machine has downloaded to build this one, else from where it downloads. A
+	// module cache of the test's own: the packed version must not stay in the machine's.
 	cache := t.TempDir()
 	downloaded := filepath.Join(goenv(t, "GOMODCACHE"), "cache", "download")
 	env := append(os.Environ(),

@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// A sleep in a test is a guess about the speed of the machine. Inside a synctest bubble time is virtual, and a sleep is exact.
+// A sleep in a test is a guess about the speed of the machine. Inside a synctest bubble time is virtual, and a sleep
+// is exact.
 func TestSource_TestsSleepOnlyInSynctest(t *testing.T) {
 	walk(t, func(rel string) {
 		if !strings.HasSuffix(rel, "_test.go") {
@@ -23,8 +24,8 @@ func TestSource_TestsSleepOnlyInSynctest(t *testing.T) {
 	})
 }
 
-// sleeps are the uses of time.Sleep outside function literals that are passed to synctest.Test, and outside functions that call
-// synctest.Wait themselves: those run in the bubble of their caller.
+// sleeps are the uses of time.Sleep outside function literals that are passed to synctest.Test, and outside functions
+// that call synctest.Wait themselves: those run in the bubble of their caller.
 func sleeps(f *ast.File) []token.Pos {
 	var found []token.Pos
 	for _, decl := range f.Decls {
@@ -129,7 +130,8 @@ func TestSource_SilencesLintersWithReasons(t *testing.T) {
 	})
 }
 
-// The library's packages have no state of their own, set nothing up behind their importer's back, and read no environment.
+// The library's packages have no state of their own, set nothing up behind their importer's back, and read no
+// environment.
 func TestSource_LibraryHasNoInitAndReadsNoEnvironment(t *testing.T) {
 	walk(t, func(rel string) {
 		library := strings.HasPrefix(rel, "tier/") || strings.HasPrefix(rel, "coherence/") || strings.HasPrefix(rel, "nearcache/")

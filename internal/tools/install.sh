@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what the tests need beside Go, where it is missing: a C compiler (for the race detector), Redis, PostgreSQL, and Java
-# and Maven for Kafka. Does nothing, quickly, when all of it is there.
+# Installs what the tests need beside Go, where it is missing: a C compiler (for the race detector), Redis,
+# PostgreSQL, and Java and Maven for Kafka. Does nothing, quickly, when all of it is there.
 set -eu
 
 # A server that the environment names is used instead of one started here.

@@ -32,7 +32,8 @@ func findRedis() (string, error) {
 	return "", missing("redis-server", "redis-server")
 }
 
-// findPostgres is the directory with initdb and postgres, which Debian keeps off the PATH; of several versions the newest.
+// findPostgres is the directory with initdb and postgres, which Debian keeps off the PATH; of several versions the
+// newest.
 func findPostgres() (string, error) {
 	if path, err := exec.LookPath("initdb"); err == nil {
 		if real, err := filepath.EvalSymlinks(path); err == nil {

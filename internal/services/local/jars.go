@@ -18,8 +18,8 @@ import (
 //go:embed pom.xml
 var pom []byte
 
-// KafkaJars is where the jars of the Kafka named in pom.xml belong under base (a checkout's .services), and whether they are there.
-// Another pom has another directory.
+// KafkaJars is where the jars of the Kafka named in pom.xml belong under base (a checkout's .services), and whether
+// they are there. Another pom has another directory.
 func KafkaJars(base string) (dir string, there bool) {
 	sum := sha256.Sum256(pom)
 	dir = filepath.Join(base, "kafka", hex.EncodeToString(sum[:6]))
@@ -27,8 +27,8 @@ func KafkaJars(base string) (dir string, there bool) {
 	return dir, err == nil
 }
 
-// FetchKafka has Maven bring Kafka's jars to KafkaJars(base), unless they are there, and returns that directory. Callers in several processes exclude each other
-// (Lock). The directory appears complete or not at all.
+// FetchKafka has Maven bring Kafka's jars to KafkaJars(base), unless they are there, and returns that directory.
+// Callers in several processes exclude each other (Lock). The directory appears complete or not at all.
 func FetchKafka(ctx context.Context, base string, progress io.Writer) (string, error) {
 	dir, there := KafkaJars(base)
 	if there {
@@ -51,7 +51,8 @@ func FetchKafka(ctx context.Context, base string, progress io.Writer) (string, e
 		return "", fmt.Errorf("local: fetch Kafka: %w", err)
 	}
 	fmt.Fprintln(progress, "fetching Kafka's jars with Maven")
-	cmd := exec.CommandContext(ctx, mvn, "--batch-mode", "--quiet", "-f", project, "dependency:copy-dependencies", "-DoutputDirectory="+jars)
+	cmd := exec.CommandContext(ctx, mvn, "--batch-mode", "--quiet", "-f", project, "dependency:copy-dependencies",
+		"-DoutputDirectory="+jars)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", errors.Join(fmt.Errorf("local: fetch Kafka: mvn: %w:\n%s", err, out), byHand(dir))
 	}
@@ -62,5 +63,6 @@ func FetchKafka(ctx context.Context, base string, progress io.Writer) (string, e
 }
 
 func byHand(dir string) error {
-	return fmt.Errorf("without Maven or its registry: put the jars of the artifacts in internal/services/local/pom.xml, and of all they depend on, into %s", dir)
+	return fmt.Errorf("without Maven or its registry: put the jars of the artifacts in internal/services/local/pom.xml,"+
+		" and of all they depend on, into %s", dir)
 }

@@ -13,13 +13,14 @@ import (
 	"syscall"
 )
 
-// jvm keeps a broker that serves tests small and quick to start: the second compiler and a parallel collector pay off in hours.
-var jvm = []string{"-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-Djava.awt.headless=true",
-	"-Dorg.slf4j.simpleLogger.showDateTime=true"}
+// jvm keeps a broker that serves tests small and quick to start: the second compiler and a parallel collector pay off
+// in hours.
+var jvm = []string{"-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto",
+	"-Djava.awt.headless=true", "-Dorg.slf4j.simpleLogger.showDateTime=true"}
 
-// StartKafka starts an Apache Kafka broker, one node in KRaft mode, whose data is under dir, which must exist; jars is the directory
-// with Kafka's jars (FetchKafka). Topics are not made on first use. settings ("name=value") are added to server.properties and win. The error
-// wraps ErrMissing if there is no Java or no jars.
+// StartKafka starts an Apache Kafka broker, one node in KRaft mode, whose data is under dir, which must exist; jars
+// is the directory with Kafka's jars (FetchKafka). Topics are not made on first use. settings ("name=value") are
+// added to server.properties and win. The error wraps ErrMissing if there is no Java or no jars.
 func StartKafka(ctx context.Context, dir, jars string, l Launch, settings ...string) (*Server, error) {
 	java, err := findJava()
 	if err != nil {
@@ -36,8 +37,8 @@ func StartKafka(ctx context.Context, dir, jars string, l Launch, settings ...str
 		if err := k.write(properties, lowestPort-1); err != nil {
 			return nil, err
 		}
-		format := exec.CommandContext(ctx, java, append(append([]string{}, jvm...), "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", classpath,
-			"kafka.tools.StorageTool", "format", "--cluster-id", "bmVhcmNhY2hlLXRlc3RzMA", "--config", properties)...)
+		format := exec.CommandContext(ctx, java, append(append([]string{}, jvm...),
+			"-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", classpath, "kafka.tools.StorageTool", "format", "--cluster-id", "bmVhcmNhY2hlLXRlc3RzMA", "--config", properties)...)
 		if out, err := format.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("local: kafka.tools.StorageTool format: %w: %s", err, strings.TrimSpace(string(out)))
 		}
@@ -62,8 +63,8 @@ type kafkaConfig struct {
 	port, controller int
 }
 
-// write writes server.properties for a broker on port. The controller's port changes with the broker's, since either may have been the one
-// that was lost, and stays where it stays.
+// write writes server.properties for a broker on port. The controller's port changes with the broker's, since either
+// may have been the one that was lost, and stays where it stays.
 func (k *kafkaConfig) write(path string, port int) error {
 	if k.controller == 0 || k.port != port {
 		controller, err := freePort()
@@ -114,8 +115,8 @@ func (k *kafkaConfig) write(path string, port int) error {
 	return nil
 }
 
-// checkKafka looks for the line that the broker logs once the controller has unfenced it: a connection is accepted earlier, when the first
-// request would still fail, and on a port that was lost it is accepted by somebody else.
+// checkKafka looks for the line that the broker logs once the controller has unfenced it: a connection is accepted
+// earlier, when the first request would still fail, and on a port that was lost it is accepted by somebody else.
 func checkKafka(_ context.Context, s *Server) error {
 	b, err := os.ReadFile(s.Log())
 	if err != nil {

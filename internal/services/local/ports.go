@@ -7,15 +7,15 @@ import (
 	"strconv"
 )
 
-// Ports are taken below the range from which operating systems hand out ports to outgoing connections. A server that is restarted on its
-// port would otherwise now and then find a client connection sitting on it.
+// Ports are taken below the range from which operating systems hand out ports to outgoing connections. A server that
+// is restarted on its port would otherwise now and then find a client connection sitting on it.
 const (
 	lowestPort  = 20000
 	highestPort = 32000
 )
 
-// freePort is a loopback port on which nothing listened a moment ago. Somebody else may take it before its user does: whoever
-// starts a server on it must be ready to try again with another.
+// freePort is a loopback port on which nothing listened a moment ago. Somebody else may take it before its user does:
+// whoever starts a server on it must be ready to try again with another.
 func freePort() (int, error) {
 	for range 200 {
 		port := lowestPort + rand.IntN(highestPort-lowestPort)

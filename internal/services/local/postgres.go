@@ -14,8 +14,10 @@ import (
 	"syscall"
 )
 
-// postgresSettings are those of a test bench: one server carries the tests of many packages at once, and what is acknowledged survives a kill of
-// the server, though not a crash of the machine. (With synchronous_commit off it would survive neither, and gain nothing beside fsync off.) There is no Unix socket: its path is limited to some 100 bytes, and clients use TCP.
+// postgresSettings are those of a test bench: one server carries the tests of many packages at once, and what is
+// acknowledged survives a kill of the server, though not a crash of the machine. (With synchronous_commit off it
+// would survive neither, and gain nothing beside fsync off.) There is no Unix socket: its path is limited to some 100
+// bytes, and clients use TCP.
 var postgresSettings = []string{
 	"listen_addresses=127.0.0.1",
 	"unix_socket_directories=",
@@ -29,10 +31,11 @@ var postgresSettings = []string{
 	"log_min_messages=warning",
 }
 
-// StartPostgres makes a database cluster under dir, which must exist, and starts PostgreSQL on it with extra settings ("name=value")
-// over those of a test bench. Its user is postgres, without a password. PostgreSQL refuses to run as root, so for root
-// it runs as the account postgres (or nobody), and its data is in the system's directory for temporary files where that account
-// cannot reach dir; Server.Dir says where. The error wraps ErrMissing if PostgreSQL is not installed.
+// StartPostgres makes a database cluster under dir, which must exist, and starts PostgreSQL on it with extra settings
+// ("name=value") over those of a test bench. Its user is postgres, without a password. PostgreSQL refuses to run as
+// root, so for root it runs as the account postgres (or nobody), and its data is in the system's directory for
+// temporary files where that account cannot reach dir; Server.Dir says where. The error wraps ErrMissing if
+// PostgreSQL is not installed.
 func StartPostgres(ctx context.Context, dir string, l Launch, settings ...string) (*Server, error) {
 	bin, err := findPostgres()
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// startTime is when a process began, in the kernel's clock ticks since boot: with the process id it names one process for the
-// life of the machine. ok is false when there is no such process, or only its zombie.
+// startTime is when a process began, in the kernel's clock ticks since boot: with the process id it names one process
+// for the life of the machine. ok is false when there is no such process, or only its zombie.
 func startTime(pid int) (start string, ok bool) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -28,8 +28,8 @@ func startTime(pid int) (start string, ok bool) {
 // bindToParent has the kernel end the process with sig when its parent dies.
 func bindToParent(attr *syscall.SysProcAttr, sig syscall.Signal) { attr.Pdeathsig = sig }
 
-// The kernel means the parent's *thread*: a child whose starting goroutine's thread ends is signalled although the program
-// lives on. So every child is started on one thread that is never given back.
+// The kernel means the parent's *thread*: a child whose starting goroutine's thread ends is signalled although the
+// program lives on. So every child is started on one thread that is never given back.
 var spawner struct {
 	once sync.Once
 	work chan func()

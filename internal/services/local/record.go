@@ -36,8 +36,8 @@ func (r Record) Alive() bool {
 
 // KillRecord ends the recorded process, if it still runs, and returns when it is gone.
 func KillRecord(r Record) error {
-	// Where the system has process handles, this holds on to the process whatever becomes of its number; so first the handle,
-	// then the check, then the signal.
+	// Where the system has process handles, this holds on to the process whatever becomes of its number; so first the
+	// handle, then the check, then the signal.
 	p, err := os.FindProcess(r.Pid)
 	if err != nil || !r.Alive() {
 		return nil
@@ -68,7 +68,8 @@ type Run struct {
 
 const recordFile = "servers.json"
 
-// NewRun makes the directory of a run that this process owns, under base. Its name tells whose it is; Sweep removes it once that process is gone.
+// NewRun makes the directory of a run that this process owns, under base. Its name tells whose it is; Sweep removes
+// it once that process is gone.
 func NewRun(base string) (*Run, error) {
 	began, _ := startTime(os.Getpid())
 	name := "run-" + strconv.Itoa(os.Getpid()) + "-" + strings.Map(onlyDigits, began)
@@ -155,8 +156,8 @@ func (r *Run) Remove() error {
 	return nil
 }
 
-// Sweep removes the runs under base whose owner is gone, with whatever servers they left behind, and returns how many. It and NewRun of another process do not
-// disturb each other.
+// Sweep removes the runs under base whose owner is gone, with whatever servers they left behind, and returns how
+// many. It and NewRun of another process do not disturb each other.
 func Sweep(base string) (int, error) {
 	dirs, err := filepath.Glob(filepath.Join(base, "run-*-*"))
 	if err != nil {
@@ -184,8 +185,8 @@ func Sweep(base string) (int, error) {
 	return swept, nil
 }
 
-// Lock excludes other processes from what it guards under base (fetching, sweeping, the detached run) until unlock is called or
-// this process ends.
+// Lock excludes other processes from what it guards under base (fetching, sweeping, the detached run) until unlock is
+// called or this process ends.
 func Lock(base string) (unlock func(), err error) {
 	if err := os.MkdirAll(base, 0o755); err != nil {
 		return nil, fmt.Errorf("local: lock: %w", err)

@@ -13,15 +13,16 @@ import (
 
 var redisPid = regexp.MustCompile(`process_id:(\d+)`)
 
-// StartRedis starts a redis-server in dir, which must exist. It keeps nothing on disk, serves DEBUG to local
-// clients, and takes args, as on its command line ("--maxmemory", "1mb"), over these settings. The error wraps ErrMissing if there is no redis-server.
+// StartRedis starts a redis-server in dir, which must exist. It keeps nothing on disk, serves DEBUG to local clients,
+// and takes args, as on its command line ("--maxmemory", "1mb"), over these settings. The error wraps ErrMissing if
+// there is no redis-server.
 func StartRedis(ctx context.Context, dir string, l Launch, args ...string) (*Server, error) {
 	path, err := findRedis()
 	if err != nil {
 		return nil, err
 	}
-	// CONFIG REWRITE and the like need a configuration file; nothing here does, so all settings are arguments. Redis 7 guards DEBUG behind a
-	// setting that Redis 6 refuses to start with.
+	// CONFIG REWRITE and the like need a configuration file; nothing here does, so all settings are arguments. Redis
+	// 7 guards DEBUG behind a setting that Redis 6 refuses to start with.
 	debug := []string{"--enable-debug-command", "local"}
 	if redisMajor(ctx, path) < 7 {
 		debug = nil

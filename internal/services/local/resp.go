@@ -16,9 +16,9 @@ import (
 	"time"
 )
 
-// RedisDo sends one command to the Redis at addr over a connection of its own, as redis-cli does, and returns the reply as
-// redis-cli prints it to a pipe: a nil as "", the elements of an array on a line each. An error reply is an error.
-// Without a deadline in ctx it gives up after 5 s.
+// RedisDo sends one command to the Redis at addr over a connection of its own, as redis-cli does, and returns the
+// reply as redis-cli prints it to a pipe: a nil as "", the elements of an array on a line each. An error reply is an
+// error. Without a deadline in ctx it gives up after 5 s.
 func RedisDo(ctx context.Context, addr string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()

@@ -104,8 +104,8 @@ func (s *Server) run(ctx context.Context) error {
 	cmd := exec.Command(s.spec.path, s.spec.args(s.port)...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = s.Dir, log, log
 	cmd.Env = append(os.Environ(), s.spec.env...)
-	// A process group of its own: Ctrl-C in a terminal goes to the whole foreground group, and would stop the servers before the
-	// program that owns them has stopped using them.
+	// A process group of its own: Ctrl-C in a terminal goes to the whole foreground group, and would stop the servers
+	// before the program that owns them has stopped using them.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: !s.launch.Detached, Setsid: s.launch.Detached, Credential: s.spec.cred}
 	if !s.launch.Detached {
 		bindToParent(cmd.SysProcAttr, s.spec.death)
@@ -151,7 +151,8 @@ func (s *Server) awaitReady(ctx context.Context, dead <-chan struct{}) error {
 // Stop asks the server to stop in order, kills it if it does not within 10 s, and returns when its process is gone.
 func (s *Server) Stop() { s.end(s.spec.stop, stopGrace) }
 
-// Discard ends the server at once, with no more order than it takes to leave nothing behind in the system, and returns when its process is gone.
+// Discard ends the server at once, with no more order than it takes to leave nothing behind in the system, and
+// returns when its process is gone.
 func (s *Server) Discard() { s.end(s.spec.death, stopGrace) }
 
 // Kill ends the server at once, as kill -9 does, and returns when its process is gone.
@@ -194,8 +195,8 @@ func (s *Server) signal(sig syscall.Signal) error {
 	return nil
 }
 
-// Restart starts a stopped or killed server again, on the same port and data directory, and returns once it serves. A server that
-// still runs is stopped in order first.
+// Restart starts a stopped or killed server again, on the same port and data directory, and returns once it serves. A
+// server that still runs is stopped in order first.
 func (s *Server) Restart(ctx context.Context) error {
 	s.Stop()
 	for deadline := time.Now().Add(readyAfter); ; {

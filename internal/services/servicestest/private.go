@@ -10,8 +10,8 @@ import (
 	"github.com/nearcache/nearcache-go/internal/services/local"
 )
 
-// process is what the private servers have in common. Its methods fail the test instead of returning an error; Kill, Stop,
-// Pause and Resume may be called from any goroutine, Restart only from the test's own.
+// process is what the private servers have in common. Its methods fail the test instead of returning an error; Kill,
+// Stop, Pause and Resume may be called from any goroutine, Restart only from the test's own.
 type process struct {
 	t testing.TB
 	s *local.Server
@@ -42,8 +42,8 @@ func (p *process) Resume() {
 	}
 }
 
-// Restart starts a killed or stopped server again on the same port and data directory, and returns once it serves. One that runs is
-// stopped in order first.
+// Restart starts a killed or stopped server again on the same port and data directory, and returns once it serves.
+// One that runs is stopped in order first.
 func (p *process) Restart() {
 	p.t.Helper()
 	if err := p.s.Restart(context.Background()); err != nil {
@@ -92,8 +92,9 @@ type PostgresProcess struct {
 	URL string // of an empty database, for a superuser
 }
 
-// StartPostgres starts a PostgreSQL for this test alone, with settings ("name=value"), and ends it with the test; it takes
-// 1 to 2 s. What was committed survives a Kill and Restart, though not a crash of the machine. The test skips where PostgreSQL is not installed.
+// StartPostgres starts a PostgreSQL for this test alone, with settings ("name=value"), and ends it with the test; it
+// takes 1 to 2 s. What was committed survives a Kill and Restart, though not a crash of the machine. The test skips
+// where PostgreSQL is not installed.
 func StartPostgres(t testing.TB, settings ...string) *PostgresProcess {
 	t.Helper()
 	dir := t.TempDir()
@@ -112,8 +113,9 @@ type KafkaProcess struct {
 	Brokers []string // bootstrap servers, host:port
 }
 
-// StartKafka starts a Kafka broker for this test alone, with settings ("name=value" of server.properties), and ends it with the test; it takes some
-// 5 s. The test skips where Java or Kafka's jars (`make services-up` fetches them) are missing.
+// StartKafka starts a Kafka broker for this test alone, with settings ("name=value" of server.properties), and ends
+// it with the test; it takes some 5 s. The test skips where Java or Kafka's jars (`make services-up` fetches them)
+// are missing.
 func StartKafka(t testing.TB, settings ...string) *KafkaProcess {
 	t.Helper()
 	root, err := local.Root(".")

@@ -14,7 +14,8 @@ import (
 	"github.com/nearcache/nearcache-go/internal/services/local"
 )
 
-// shared is the value of NEARCACHE_TEST_<name>. Without one the test skips, in words that internal/tools/gotest looks for.
+// shared is the value of NEARCACHE_TEST_<name>. Without one the test skips, in words that internal/tools/gotest looks
+// for.
 func shared(t testing.TB, name string) string {
 	t.Helper()
 	variable := "NEARCACHE_TEST_" + strings.ToUpper(name)
@@ -29,15 +30,16 @@ func shared(t testing.TB, name string) string {
 // topics and consumer groups. Letters, digits and "-" only, as far as the prefix has no others.
 func Unique(prefix string) string { return prefix + "-" + strings.ToLower(rand.Text()[:12]) }
 
-// Redis is the address, host:port, of a real Redis that all tests share: use keys with a prefix of the test's own, and never
-// flush it. The test skips where there is none.
+// Redis is the address, host:port, of a real Redis that all tests share: use keys with a prefix of the test's own,
+// and never flush it. The test skips where there is none.
 func Redis(t testing.TB) string {
 	t.Helper()
 	return shared(t, "Redis")
 }
 
-// Kafka are the bootstrap servers, host:port, of a real Kafka that all tests share: use topics and groups of the test's own, and create the topics,
-// since the broker does not make them on first use. The test skips where there is none.
+// Kafka are the bootstrap servers, host:port, of a real Kafka that all tests share: use topics and groups of the
+// test's own, and create the topics, since the broker does not make them on first use. The test skips where there is
+// none.
 func Kafka(t testing.TB) []string {
 	t.Helper()
 	return strings.Split(shared(t, "Kafka"), ",")
@@ -84,8 +86,8 @@ func execute(address, sql string) error {
 	return err
 }
 
-// RedisDo sends one command to the Redis at addr, as redis-cli does, over a connection of its own and returns the reply as text: a nil as "", the
-// elements of an array on a line each. An error reply fails the test.
+// RedisDo sends one command to the Redis at addr, as redis-cli does, over a connection of its own and returns the
+// reply as text: a nil as "", the elements of an array on a line each. An error reply fails the test.
 func RedisDo(t testing.TB, addr string, args ...string) string {
 	t.Helper()
 	reply, err := local.RedisDo(context.Background(), addr, args...)

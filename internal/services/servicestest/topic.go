@@ -11,8 +11,9 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// Topic creates a topic on the brokers, its name prefix and something unique, and returns the name once every partition can be written and
-// read. The broker acknowledges the creation some milliseconds before that, and an early write fails with "not leader". It is deleted when the test ends.
+// Topic creates a topic on the brokers, its name prefix and something unique, and returns the name once every
+// partition can be written and read. The broker acknowledges the creation some milliseconds before that, and an early
+// write fails with "not leader". It is deleted when the test ends.
 func Topic(t testing.TB, brokers []string, prefix string, partitions int) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)

@@ -21,7 +21,8 @@ type listed struct {
 	lines []string
 }
 
-// list lists the packages that other modules can import: neither commands nor below an internal directory, nor examples.
+// list lists the packages that other modules can import: neither commands nor below an internal directory, nor
+// examples.
 func list(dir string) ([]listed, error) {
 	cmd := exec.Command("go", "list", "-export", "-deps", "-json=ImportPath,Name,Export,DepOnly", "./...")
 	cmd.Dir = dir
@@ -66,8 +67,9 @@ func list(dir string) ([]listed, error) {
 	return all, nil
 }
 
-// lines are the exported declarations of a package, sorted. An interface is one line with all its methods, since one more is as
-// incompatible as one less; each field and method of another type is a line, since one more of those is not.
+// lines are the exported declarations of a package, sorted. An interface is one line with all its methods, since one
+// more is as incompatible as one less; each field and method of another type is a line, since one more of those is
+// not.
 func lines(pkg *types.Package) []string {
 	var all []string
 	scope := pkg.Scope()

@@ -1,11 +1,13 @@
-// Command api keeps a listing of everything that other modules can use of this one, so that no change of it goes unseen.
+// Command api keeps a listing of everything that other modules can use of this one, so that no change of it goes
+// unseen.
 //
 //	api           check: the listing in docs/api is that of the source, and nothing of docs/api/baseline is gone unannounced
 //	api -w        write docs/api
 //	api -release  write docs/api, and take it as the baseline: what users rely on from now on
 //
-// What is gone from the baseline, changed included, must be announced in CHANGELOG.md: a line under Unreleased that has the word BREAKING and names
-// what it is about. Before the first -release there is no baseline, and nothing to break.
+// What is gone from the baseline, changed included, must be announced in CHANGELOG.md: a line under Unreleased that
+// has the word BREAKING and names what it is about. Before the first -release there is no baseline, and nothing to
+// break.
 package main
 
 import (
@@ -151,7 +153,8 @@ func unannounced(baseline, texts map[string]string, news []string) error {
 			return strings.Contains(n, "BREAKING") && regexp.MustCompile(`\b`+regexp.QuoteMeta(name)+`\b`).MatchString(n)
 		})
 		if !announced {
-			gone = append(gone, fmt.Sprintf("  %s\n    wants a line in CHANGELOG.md under Unreleased with BREAKING and %s in it", line, name))
+			gone = append(gone, fmt.Sprintf("  %s\n    wants a line in CHANGELOG.md under Unreleased with BREAKING and %s in it",
+				line, name))
 		}
 	}
 	if len(gone) == 0 {

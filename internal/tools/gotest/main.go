@@ -1,8 +1,8 @@
-// Command gotest runs go test with its arguments, prints what go test prints, and adds one rule: with -strict as one of the
-// arguments, a test that skipped because it "needs a real" service fails the run.
+// Command gotest runs go test with its arguments, prints what go test prints, and adds one rule: with -strict as one
+// of the arguments, a test that skipped because it "needs a real" service fails the run.
 //
-// go test without -v does not say that a test skipped, and with -v it says everything. So this asks for the JSON form and
-// prints of it what go test would have: the output of tests that failed, and a line for each package.
+// go test without -v does not say that a test skipped, and with -v it says everything. So this asks for the JSON form
+// and prints of it what go test would have: the output of tests that failed, and a line for each package.
 package main
 
 import (

@@ -82,7 +82,8 @@ func (p *printer) line(line []byte) {
 // end is the end of a test, or of a package when the event names no test.
 func (p *printer) end(e event, at test) {
 	if e.Test == "" {
-		// Tests that have no end of their own were cut off: a panic, a time-out, os.Exit. The package's own lines came first; there is no better place.
+		// Tests that have no end of their own were cut off: a panic, a time-out, os.Exit. The package's own lines
+		// came first; there is no better place.
 		if e.Action == "fail" {
 			for _, cut := range p.started[e.Package] {
 				p.flush(cut)
@@ -104,8 +105,8 @@ func (p *printer) end(e event, at test) {
 	delete(p.pending, at)
 }
 
-// flush prints what the test has said, its headline first, without the lines that go test has only in verbose mode. That of a subtest waits
-// for its top test, to be printed below it.
+// flush prints what the test has said, its headline first, without the lines that go test has only in verbose mode.
+// That of a subtest waits for its top test, to be printed below it.
 func (p *printer) flush(at test) {
 	if p.verbose {
 		return
@@ -134,7 +135,8 @@ func (p *printer) flush(at test) {
 	}
 }
 
-// summary prints the skips that strict mode does not accept, as go test prints a failure, and returns how many there were.
+// summary prints the skips that strict mode does not accept, as go test prints a failure, and returns how many there
+// were.
 func (p *printer) summary(strict bool) int {
 	if strict && len(p.refused) > 0 {
 		fmt.Fprintf(p.w, "--- FAIL: %d tests skipped that must not here:\n", len(p.refused))

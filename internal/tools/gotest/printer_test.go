@@ -7,7 +7,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// stream is what go test -json says of two packages: one with a passed, a failed, two skipped tests, and one that panics.
+// stream is what go test -json says of two packages: one with a passed, a failed, two skipped tests, and one that
+// panics.
 const stream = `
 {"Action":"start","Package":"m/a"}
 {"Action":"run","Package":"m/a","Test":"TestGood"}

@@ -7,8 +7,8 @@
 //	services env                      print shell lines that set NEARCACHE_TEST_* to those
 //	services down                     stop them, and whatever a killed run left behind
 //
-// Everything is under the checkout's .services directory. A NEARCACHE_TEST_* variable that is set already names a server to use: run then starts
-// none of that kind and leaves that one alone.
+// Everything is under the checkout's .services directory. A NEARCACHE_TEST_* variable that is set already names a
+// server to use: run then starts none of that kind and leaves that one alone.
 package main
 
 import (
@@ -95,7 +95,8 @@ func run(ctx context.Context, base string, command []string) (code int, err erro
 	return runCommand(ctx, command, settings)
 }
 
-// runCommand runs the command in a process group of its own, so that an interrupt reaches everything it started (go test does not pass one on to its tests).
+// runCommand runs the command in a process group of its own, so that an interrupt reaches everything it started (go
+// test does not pass one on to its tests).
 func runCommand(ctx context.Context, command, settings []string) (code int, err error) {
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr

@@ -29,8 +29,9 @@ func setting(name, addr string) string {
 	return variables[name] + "=" + addr
 }
 
-// startAll starts one server of each kind in r, all at the same time, and returns the variables that lead to them. Attached ones stand aside for a server that is
-// named in the environment already. After an error some may be running: r has their records.
+// startAll starts one server of each kind in r, all at the same time, and returns the variables that lead to them.
+// Attached ones stand aside for a server that is named in the environment already. After an error some may be
+// running: r has their records.
 func startAll(ctx context.Context, r *local.Run, jars string, detached bool) ([]string, error) {
 	starters := map[string]func(dir string, l local.Launch) (*local.Server, error){
 		"redis":    func(dir string, l local.Launch) (*local.Server, error) { return local.StartRedis(ctx, dir, l) },
@@ -106,7 +107,8 @@ func up(ctx context.Context, base string) (err error) {
 	if _, err = startAll(ctx, r, jars, true); err != nil {
 		return errors.Join(err, r.Remove())
 	}
-	fmt.Fprintf(os.Stderr, "services: up in %.1f s; `eval \"$(make -s services-env)\"` leads the tests to them\n", time.Since(began).Seconds())
+	fmt.Fprintf(os.Stderr, "services: up in %.1f s; `eval \"$(make -s services-env)\"` leads the tests to them\n",
+		time.Since(began).Seconds())
 	return nil
 }
 
