@@ -57,4 +57,3 @@ func (s *Stamp) checkSlowly() Verdict {
 	}
 	return Unvouched
 }
-

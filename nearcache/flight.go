@@ -28,8 +28,8 @@ type flight[V any] struct {
 	tok  coherence.Token
 	done chan struct{} // closed when res is set
 	res  loaded[V]
-	next *flight[V] // begins when this one ends
-	run  func()     // set on a flight that has not begun
+	next *flight[V]       // begins when this one ends
+	run  func(*flight[V]) // set on a flight that has not begun
 }
 
 // loaded is what a load brings back to everyone who waits for it.
@@ -39,7 +39,6 @@ type loaded[V any] struct {
 	absent  bool
 	stale   bool // the source answered with less than this instance has seen
 	tier    Tier
-	began   int64 // by the client's clock
 	err     error
 }
 
@@ -66,9 +65,8 @@ func (fs *flights[K, V]) do(ctx context.Context, k K, share bool, fence *coheren
 	case share && fence.Still(&f.tok):
 	default:
 		if f.next == nil {
-			next := &flight[V]{done: make(chan struct{})}
-			next.run = func() { fs.fly(k, next, begin, load) }
-			f.next = next
+			f.next = &flight[V]{done: make(chan struct{})}
+			f.next.run = func(next *flight[V]) { fs.fly(k, next, begin, load) }
 		}
 		f = f.next
 	}
@@ -100,7 +98,7 @@ func (fs *flights[K, V]) fly(k K, f *flight[V], begin func() coherence.Token, lo
 		fs.mu.Unlock()
 		close(f.done)
 		if next != nil {
-			go next.run()
+			go next.run(next)
 		}
 		fs.wg.Done()
 	}()

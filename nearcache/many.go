@@ -157,7 +157,6 @@ func (c *Cache[K, V]) loadBatch(ctx context.Context, items []*batched[K, V], ro 
 	defer done()
 	entries, err := c.callLoadMany(load, items)
 	var fills []tier.Filling
-	var filling []*batched[K, V]
 	for _, it := range items {
 		a, ok := entries[it.k]
 		if err == nil && !ok {
@@ -168,7 +167,6 @@ func (c *Cache[K, V]) loadBatch(ctx context.Context, items []*batched[K, V], ro 
 		l, rec, ttl := c.settle(load, it, a)
 		if rec != nil && it.lease != nil {
 			fills = append(fills, tier.Filling{Key: it.key, Token: it.lease.Token, Epoch: it.lease.Epoch, Record: *rec, TTL: ttl})
-			filling = append(filling, it)
 		}
 		if l.err == nil && l.version < ro.AtLeast {
 			l.err = fmt.Errorf("%w: %d asked for, the source has %d", ErrNotReady, ro.AtLeast, l.version)

@@ -117,7 +117,7 @@ func (c *Config) check() (errs []error) {
 		errs = append(errs, err)
 	}
 	if c.DatabaseURL != "" && !c.postgres() && !strings.HasPrefix(c.DatabaseURL, "sqlite:") {
-		errs = append(errs, fmt.Errorf("DATABASE_URL must begin with postgres:, postgresql: or sqlite:"))
+		errs = append(errs, errors.New("DATABASE_URL begins with none of postgres:, postgresql: and sqlite"))
 	}
 	if c.RedisURL != "" {
 		if _, err := rueidis.ParseURL(c.RedisURL); err != nil {

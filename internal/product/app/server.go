@@ -28,6 +28,9 @@ import (
 // shutdownTimeout is how long requests in flight may take to finish.
 const shutdownTimeout = 15 * time.Second
 
+// startTimeout is how long serving waits for the database.
+const startTimeout = 5 * time.Second
+
 // Server is the product server: one or more instances, and beside them a relay and a worker if it is told so.
 type Server struct {
 	Config Config
@@ -58,8 +61,10 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	defer stopWork()
 	prepared := make(chan struct{})
 	background.Go(func() { b.prepare(work, s.Logger); close(prepared) })
-	if s.Config.embedded() {
-		<-prepared
+	select {
+	case <-prepared:
+	case <-time.After(startTimeout): // what can be served without the database is
+	case <-ctx.Done():
 	}
 	var all []*instance
 	defer func() {

@@ -70,8 +70,9 @@ func describe(h http.Header, tier nearcache.Tier, age time.Duration, stale, fres
 func etag(v product.Version) string { return `"` + v.String() + `"` }
 
 func parseETag(s string) (product.Version, error) {
-	inner, ok := strings.CutPrefix(strings.TrimSpace(s), `"`)
-	if inner, ok = strings.CutSuffix(inner, `"`); !ok {
+	inner, opened := strings.CutPrefix(strings.TrimSpace(s), `"`)
+	inner, closed := strings.CutSuffix(inner, `"`)
+	if !opened || !closed {
 		return 0, fmt.Errorf("%q is not a strong entity tag", s)
 	}
 	n, err := strconv.ParseUint(inner, 10, 64)
