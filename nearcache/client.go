@@ -45,8 +45,12 @@ type member interface {
 	l1Stats() tier.L1Stats
 }
 
-// tick is the resolution of L1 deadlines.
-const tick = 20 * time.Millisecond
+const (
+	tick       = 20 * time.Millisecond // the resolution of L1 deadlines
+	closeGrace = 100 * time.Millisecond
+
+	shut Mode = Off + 1 // after Close: no read looks at L1
+)
 
 // New connects to Redis and starts what feeds the fence: heartbeats, probes of the Source, the stream of Events. It
 // succeeds with Redis down, too: the client connects when it can, and until then reads go to the source. The error is a
@@ -179,8 +183,15 @@ func (c *Client) SetMode(m Mode) error {
 	if m < On || m > Off {
 		return fmt.Errorf("nearcache: mode %d does not exist", m)
 	}
-	c.mode.Store(int32(m))
-	return nil
+	for {
+		now := c.mode.Load()
+		if Mode(now) == shut {
+			return ErrClosed
+		}
+		if c.mode.CompareAndSwap(now, int32(m)) {
+			return nil
+		}
+	}
 }
 
 // Mode is the mode in force.
@@ -205,20 +216,23 @@ func (c *Client) Status() Status {
 }
 
 // Close ends all loads and everything that the client has started, and waits for it. Reads and writes fail with
-// ErrClosed from then on, but for hits of L1.
+// ErrClosed from then on.
 func (c *Client) Close() error {
 	if !c.closed.CompareAndSwap(false, true) {
 		return nil
 	}
+	c.mode.Store(int32(shut))
 	c.end()
 	c.mu.Lock()
 	caches := c.caches
 	c.caches = nil
 	c.mu.Unlock()
+	c.wg.Wait()
+	// Hits that were under way when the mode changed are over long before this: ristretto must not be closed beside them.
+	time.Sleep(closeGrace)
 	for _, cache := range caches {
 		cache.close()
 	}
-	c.wg.Wait()
 	c.l2.Close()
 	c.m.unregister()
 	return nil
