@@ -117,7 +117,7 @@ func (r *relayRun) lead(ctx context.Context) error {
 	start := func(channel string, round func(context.Context) (more bool, err error)) {
 		ch := make(chan struct{}, 1)
 		wake = append(wake, ch)
-		r.passed[channel] = Position{}
+		r.pass(channel, Position{})
 		wg.Go(func() { r.loop(ctx, channel, ch, round) })
 	}
 	if r.Publisher != nil {

@@ -15,18 +15,23 @@ import (
 type applying struct {
 	*relayRun
 	loaded bool
+	read   time.Time // when marks were read
 	marks  [tier.Buckets]tier.Watermark
 	moved  time.Time
 }
 
+// rereads is how many intervals pass between looks at the watermarks. While the source is idle nothing is written to
+// Redis that could be refused, and a Redis that went back would not be noticed otherwise.
+const rereads = 5
+
 func (a *applying) round(ctx context.Context) (more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
 	defer cancel()
-	if !a.loaded {
+	if !a.loaded || time.Since(a.read) >= rereads*a.Interval {
 		if a.marks, err = a.L2.Watermarks(ctx); err != nil {
 			return false, err
 		}
-		a.loaded = true
+		a.loaded, a.read = true, time.Now()
 	}
 	after, err := a.least(ctx)
 	if err != nil {
