@@ -228,7 +228,6 @@ type applier struct {
 	down    bool
 	tries   int
 	applied []string
-	max     map[string]coherence.Version
 }
 
 func (a *applier) Keyspace() *tier.Keyspace { return tier.NewKeyspace("") }

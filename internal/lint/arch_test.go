@@ -30,6 +30,7 @@ var arrows = []arrow{
 	{"internal/product", []string{"internal/product/...", "internal/services", "nearcache", "coherence/...", "tier"}},
 	{"internal/tools", []string{"internal/services/local"}},
 	{"internal/lint", nil},
+	{"internal/e2e", []string{"internal/services/...", "nearcache/...", "coherence/...", "tier"}},
 	{"cmd", []string{"internal/product/...", "internal/services", "nearcache", "coherence/...", "tier"}},
 	{"docs/examples", []string{"nearcache", "coherence/...", "tier"}},
 }

@@ -1,0 +1,164 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+	kafkago "github.com/segmentio/kafka-go"
+
+	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/coherence/kafka"
+	"github.com/nearcache/nearcache-go/internal/services/servicestest"
+	"github.com/nearcache/nearcache-go/nearcache"
+)
+
+// TestKafkaDown: writes are accepted, and their events are delivered once Kafka is back.
+func TestKafkaDown(t *testing.T) {
+	w := newWorld(t)
+	k := servicestest.StartKafka(t)
+	w.env["KAFKA_BOOTSTRAP_SERVERS"] = strings.Join(k.Brokers, ",")
+	a, b := w.start("product-server", "RELAY=true"), w.start("product-server")
+	a.mustPut("p", "one")
+	b.fromL1("p")
+	k.Kill()
+	var last int
+	for i := range 10 {
+		last = a.mustPut("p", fmt.Sprint("without Kafka ", i)).version
+		eventually(t, "tracking goes on", func() bool { return b.get("p").version == last })
+	}
+	k.Restart()
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	versions := make(map[string]bool)
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	client := &kafkago.Client{Addr: kafkago.TCP(k.Brokers...)}
+	parts := 0
+	eventually(t, "the topic is served", func() bool {
+		res, err := client.Metadata(ctx, &kafkago.MetadataRequest{Topics: []string{w.topic}})
+		if err != nil || len(res.Topics) == 0 || res.Topics[0].Error != nil {
+			return false
+		}
+		parts = len(res.Topics[0].Partitions)
+		return parts > 0
+	})
+	for p := range parts {
+		wg.Go(func() {
+			r := kafkago.NewReader(kafkago.ReaderConfig{Brokers: k.Brokers, Topic: w.topic, Partition: p, MaxWait: 100 * time.Millisecond})
+			defer r.Close()
+			for {
+				m, err := r.ReadMessage(ctx)
+				if err != nil {
+					return
+				}
+				mu.Lock()
+				versions[string(m.Value)] = true
+				mu.Unlock()
+			}
+		})
+	}
+	eventually(t, "every write has its event", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		for v := 1; v <= last; v++ {
+			found := false
+			for s := range versions {
+				found = found || strings.Contains(s, fmt.Sprintf(`"version":%d,`, v)) && strings.Contains(s, `"product_id":"p"`)
+			}
+			if !found {
+				return false
+			}
+		}
+		return true
+	})
+	cancel()
+	wg.Wait()
+}
+
+// TestPostgresDown: what is cached is served, the rest is 503, and it comes back by itself.
+func TestPostgresDown(t *testing.T) {
+	w := newWorld(t)
+	pg := servicestest.StartPostgres(t)
+	w.env["DATABASE_URL"] = pg.URL
+	s := w.start("product-server", "RELAY=true")
+	s.mustPut("p", "one")
+	s.fromL1("p")
+	pg.Kill()
+	if got := s.get("p"); got.status != 200 {
+		t.Errorf("what L1 holds: %d %s", got.status, got.body)
+	}
+	if got := s.get("other"); got.status != 503 || got.header.Get("Retry-After") == "" {
+		t.Errorf("what it does not hold: %d %s", got.status, got.body)
+	}
+	if got := s.put("p", "two"); got.status != 503 {
+		t.Errorf("a write: %d %s", got.status, got.body)
+	}
+	if got, err := do(t.Context(), "GET", s.url+"/readyz", ""); err != nil || got.status != 503 {
+		t.Errorf("readyz: %d %v", got.status, err)
+	}
+	pg.Restart()
+	eventually(t, "writes are taken again", func() bool { return s.put("p", "three").status == 200 })
+	eventually(t, "and read", func() bool { return strings.Contains(s.get("p").body, "three") })
+}
+
+// TestRedisAndForeignEvents is the third of the four configurations: a library user with Redis, and a topic that carries
+// somebody else's events in a format that only the user's decoder knows. The source has no versions.
+func TestRedisAndForeignEvents(t *testing.T) {
+	redis, brokers := servicestest.StartRedis(t), servicestest.Kafka(t)
+	topic := servicestest.Topic(t, brokers, "legacy", 2)
+	var mu sync.Mutex
+	row := "one"
+	load := func(context.Context, string) (string, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return row, nil
+	}
+	decode := func(b []byte) (coherence.Message, error) { // "price-changed/<id>"
+		id, ok := strings.CutPrefix(string(b), "price-changed/")
+		if !ok {
+			return coherence.Message{}, fmt.Errorf("%w: %q", coherence.ErrMalformed, b)
+		}
+		return coherence.Message{Event: coherence.Event{Namespace: "price", Key: id}}, nil
+	}
+	var caches []*nearcache.Cache[string, string]
+	for range 2 {
+		client, err := nearcache.New(nearcache.Config{Redis: rueidis.ClientOption{InitAddress: []string{redis.Addr}},
+			Events: kafka.Tail{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, Codec: coherence.Codec{Decode: decode}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		if err := client.Ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		c, err := nearcache.For(client, "price", nearcache.Options[string, string]{Load: nearcache.Unversioned(load)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		caches = append(caches, c)
+	}
+	writer := &kafkago.Writer{Addr: kafkago.TCP(brokers...), Topic: topic, RequiredAcks: kafkago.RequireAll, BatchTimeout: time.Millisecond}
+	defer writer.Close()
+	for _, next := range []string{"two", "three"} {
+		for _, c := range caches {
+			eventually(t, "a hit in L1", func() bool {
+				r, err := c.Read(t.Context(), "42", nearcache.ReadOptions{})
+				return err == nil && r.Tier == nearcache.TierL1
+			})
+		}
+		mu.Lock()
+		row = next // by somebody who knows nothing of Redis
+		mu.Unlock()
+		if err := writer.WriteMessages(t.Context(), kafkago.Message{Value: []byte("nonsense")}, kafkago.Message{Value: []byte("price-changed/42")}); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range caches {
+			eventually(t, "every instance reads "+next, func() bool { v, err := c.Get(t.Context(), "42"); return err == nil && v == next })
+		}
+	}
+}
