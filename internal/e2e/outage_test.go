@@ -154,9 +154,7 @@ func TestRedisAndForeignEvents(t *testing.T) {
 		mu.Lock()
 		row = next // by somebody who knows nothing of Redis
 		mu.Unlock()
-		if err := writer.WriteMessages(t.Context(), kafkago.Message{Value: []byte("nonsense")}, kafkago.Message{Value: []byte("price-changed/42")}); err != nil {
-			t.Fatal(err)
-		}
+		write(t, writer, "nonsense", "price-changed/42")
 		for _, c := range caches {
 			eventually(t, "every instance reads "+next, func() bool { v, err := c.Get(t.Context(), "42"); return err == nil && v == next })
 		}
