@@ -26,6 +26,7 @@ var arrows = []arrow{
 	{"nearcache/nearcachetest", []string{"nearcache", "coherence", "tier"}},
 	{"internal/services", []string{"nearcache/nearcachetest"}},
 	{"internal/services/local", nil},
+	{"internal/services/conformance", []string{"internal/services/servicestest", "nearcache/nearcachetest"}},
 	{"internal/services/servicestest", []string{"internal/services/local"}},
 	{"internal/product", []string{"internal/product/...", "internal/services", "nearcache", "coherence/...", "tier"}},
 	{"internal/tools", []string{"internal/services/local"}},

@@ -20,7 +20,7 @@ type tracking struct {
 
 	mu      sync.Mutex // held for the whole of a top-level command
 	caller  *server.Peer
-	queue   []string // keys changed by the command so far
+	queue   []change // keys changed by the command so far, and who had read them then
 	flushed bool     // FLUSHALL: everything changed
 
 	table   map[string]*tracked
@@ -36,6 +36,12 @@ type tracking struct {
 type tracked struct {
 	readers map[*server.Peer]struct{}
 	present bool // it was there when it was last read
+}
+
+// change is a changed key on its way to its readers.
+type change struct {
+	key     string
+	readers map[*server.Peer]struct{}
 }
 
 func newTracking(m *miniredis.Miniredis) *tracking {
@@ -125,11 +131,22 @@ func (t *tracking) client(p *server.Peer, cmd string, args []string) {
 	}
 }
 
-// dispatch lets miniredis run a command.
-func (t *tracking) dispatch(p *server.Peer, cmd string, args []string) {
-	t.inner.Store(p, true)
-	defer t.inner.Delete(p)
-	t.m.Server().Dispatch(p, append([]string{cmd}, args...))
+// dispatch lets miniredis run a command, on a peer that takes the reply down, and passes the reply on.
+func (t *tracking) dispatch(p *server.Peer, cmd string, args []string) (reply string) {
+	var b bytes.Buffer
+	w := bufio.NewWriter(&b)
+	q := server.NewPeer(w)
+	q.Ctx, q.Resp3, q.ClientName = p.Ctx, p.Resp3, p.ClientName
+	t.inner.Store(q, true)
+	defer t.inner.Delete(q)
+	t.m.Server().Dispatch(q, append([]string{cmd}, args...))
+	_ = w.Flush()
+	p.Ctx, p.Resp3, p.ClientName = q.Ctx, q.Resp3, q.ClientName
+	p.WriteRaw(b.String())
+	if q.Closed() {
+		p.Close()
+	}
+	return b.String()
 }
 
 // run runs a command and notes what it read and changed.
@@ -157,31 +174,36 @@ func (t *tracking) run(p *server.Peer, cmd string, args []string) {
 	for i, k := range keys {
 		before[i] = t.exists(p, k)
 	}
-	t.dispatch(p, cmd, args)
-	switch cmd {
-	case "FLUSHALL", "FLUSHDB":
-		t.flushed = true
+	reply := t.dispatch(p, cmd, args)
+	if cmd == "FLUSHALL" || cmd == "FLUSHDB" {
+		t.flushed, t.queue = true, nil
+		return
+	}
+	if failed(cmd, reply) {
 		return
 	}
 	for i, k := range keys {
-		if modified(cmd, args, before[i], t.exists(p, k)) {
-			t.queue = append(t.queue, k)
+		if before[i] || t.exists(p, k) {
+			t.changed(k)
 		}
 	}
 }
 
-// modified tells whether a command changed a key, by whether the key was there before and after.
-func modified(cmd string, args []string, before, after bool) bool {
-	has := func(option string) bool {
-		return slices.ContainsFunc(args[min(2, len(args)):], func(a string) bool { return strings.EqualFold(a, option) })
-	}
+// failed tells by a write's reply that it changed nothing: an error, nothing found, none changed.
+func failed(cmd, reply string) bool {
 	switch {
-	case cmd == "SETNX" || cmd == "SET" && has("NX"):
-		return !before
-	case cmd == "SET" && has("XX"):
-		return before
+	case strings.HasPrefix(reply, "-"), reply == "_\r\n", strings.HasPrefix(reply, "$-1"):
+		return true
 	}
-	return before || after
+	return reply == ":0\r\n" && cmd != "HSET" && cmd != "ZADD" && cmd != "SETRANGE"
+}
+
+// changed queues a key for those who have read it by now; they are told once.
+func (t *tracking) changed(key string) {
+	if k, ok := t.table[key]; ok {
+		t.queue = append(t.queue, change{key, k.readers})
+		delete(t.table, key)
+	}
 }
 
 // exists asks within the script's or the client's own context, past the hook.
@@ -236,12 +258,10 @@ func (t *tracking) track(p *server.Peer, key string, present bool) {
 
 func (t *tracking) bound() {
 	for k := range t.table {
-		if t.max == 0 || len(t.table)-len(t.queue) <= t.max {
+		if t.max == 0 || len(t.table) <= t.max {
 			return
 		}
-		if !slices.Contains(t.queue, k) {
-			t.queue = append(t.queue, k)
-		}
+		t.changed(k)
 	}
 }
 
@@ -265,23 +285,18 @@ func (t *tracking) push() (targets []*server.Peer) {
 }
 
 func (t *tracking) sendQueued(targets []*server.Peer) []*server.Peer {
-	for _, key := range t.queue {
-		k, ok := t.table[key]
-		if !ok {
-			continue
-		}
-		for p := range k.readers {
+	for _, ch := range t.queue {
+		for p := range ch.readers {
 			p.Block(func(w *server.Writer) {
 				w.WritePushLen(2)
 				w.WriteBulk("invalidate")
 				w.WriteLen(1)
-				w.WriteBulk(key)
+				w.WriteBulk(ch.key)
 			})
 			if !slices.Contains(targets, p) {
 				targets = append(targets, p)
 			}
 		}
-		delete(t.table, key)
 	}
 	t.queue = nil
 	return targets
@@ -292,7 +307,7 @@ func (t *tracking) sweep() {
 	t.mu.Lock()
 	for key, k := range t.table {
 		if k.present && !t.m.Exists(key) {
-			t.queue = append(t.queue, key)
+			t.changed(key)
 		}
 	}
 	targets := t.sendQueued(nil)
