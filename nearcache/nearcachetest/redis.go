@@ -35,11 +35,18 @@ func NewRedis(tb TB) *Redis {
 	return r
 }
 
-// StartRedis starts a Redis that listens on addr. Close it.
+// StartRedis starts a Redis that listens on addr. Close it. With addr "" it has no listener and only PipeOption reaches it:
+// so it can be started inside a testing/synctest bubble, whose time does not pass while a goroutine waits for the network.
 func StartRedis(addr string) (*Redis, error) {
 	m := miniredis.NewMiniRedis()
-	if err := m.StartAddr(addr); err != nil {
+	if addr != "" {
+		if err := m.StartAddr(addr); err != nil {
+			return nil, fmt.Errorf("nearcachetest: redis: %w", err)
+		}
+	} else if c, err := m.Dial(); err != nil { // starts it
 		return nil, fmt.Errorf("nearcachetest: redis: %w", err)
+	} else {
+		_ = c.Close()
 	}
 	r := &Redis{m: m, t: newTracking(m), stop: make(chan struct{})}
 	m.Server().SetPreHook(r.t.hook)
@@ -64,7 +71,7 @@ func (r *Redis) expire() {
 	}
 }
 
-// Addr is its host:port.
+// Addr is its host:port, "" without a listener.
 func (r *Redis) Addr() string { return r.m.Addr() }
 
 // ClientOption connects to it over TCP.
@@ -74,7 +81,7 @@ func (r *Redis) ClientOption() rueidis.ClientOption {
 
 // PipeOption connects to it through net.Pipe, which a synctest bubble can see through.
 func (r *Redis) PipeOption() rueidis.ClientOption {
-	o := r.ClientOption()
+	o := rueidis.ClientOption{InitAddress: []string{"in-process:0"}}
 	o.DialCtxFn = func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) { return r.m.Dial() }
 	return o
 }
