@@ -1,0 +1,81 @@
+package app_test
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nearcache/nearcache-go/internal/product/app"
+)
+
+// TestServer_DemoOnEmbeddedServices is make demo: three instances, a relay and a worker, with nothing configured.
+func TestServer_DemoOnEmbeddedServices(t *testing.T) {
+	c, err := app.Parse("demo", []string{"-instances", "3"}, func(string) string { return "" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	urls := make(chan []string, 1)
+	var said strings.Builder
+	s := app.Server{Config: c, Logger: slog.New(slog.DiscardHandler), Out: &said, Started: func(u []string) { urls <- u }}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	var u []string
+	select {
+	case u = <-urls:
+	case err := <-ended:
+		t.Fatal(err)
+	}
+	do := func(method, url, body string) (int, string) {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		b, _ := io.ReadAll(res.Body)
+		return res.StatusCode, string(b)
+	}
+	if status, body := do("GET", u[2]+"/products?limit=500&after=p00500", ""); status != 200 || strings.Count(body, `"id"`) != 500 {
+		t.Errorf("%d, %d products after p00500; 1,000 are promised", status, strings.Count(body, `"id"`))
+	}
+	for _, url := range u {
+		if status, body := do("GET", url+"/products/p00042", ""); status != 200 {
+			t.Errorf("%d %s", status, body)
+		}
+	}
+	if status, body := do("PUT", u[0]+"/products/p00042", `{"name":"changed","price":1}`); status != 200 {
+		t.Fatalf("%d %s", status, body)
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for _, url := range u {
+		for {
+			if _, body := do("GET", url+"/products/p00042", ""); strings.Contains(body, "changed") {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatal("an instance goes on serving the old value")
+			}
+		}
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Errorf("stopping: %v", err)
+	}
+	for _, url := range u {
+		if !strings.Contains(said.String(), url) {
+			t.Errorf("%s is not printed", url)
+		}
+	}
+	if strings.Count(said.String(), "curl") < 5 {
+		t.Error("it does not say what to try")
+	}
+}
