@@ -16,7 +16,9 @@ help: ## list the targets
 	@echo "  test, test-quick and cover take PKG=./tier RUN=TestX COUNT=3 ARGS='-v'; fuzz takes PKG, FUZZ=FuzzX and FUZZTIME=1m."
 
 demo: ## three product servers, a relay and a worker over embedded services; Ctrl-C stops them
-	@$(GO) run ./cmd/product-server -instances 3
+	@mkdir -p $(BUILD)
+	@$(GO) build -o $(BUILD)/ ./cmd/product-server
+	@exec $(BUILD)/product-server -instances 3
 
 install: ## install what the tests need and the machine lacks (needs root and Debian)
 	@sh internal/tools/install.sh

@@ -147,8 +147,13 @@ func same(t *testing.T, scenario func(t *testing.T, s server) []string) {
 			t.Fatal("an empty transcript shows nothing")
 		}
 	}
-	if diff := cmp.Diff(got[1], got[0]); diff != "" {
-		t.Errorf("the embedded Redis (+) differs from the real one (-):\n%s", diff)
+	if len(got[0]) != len(got[1]) {
+		t.Fatalf("the embedded Redis (+) differs from the real one (-):\n%s", cmp.Diff(got[1], got[0]))
+	}
+	for i := range got[0] {
+		if got[0][i] != got[1][i] {
+			t.Errorf("step %d:\nthe real one      %s\nthe embedded one  %s", i, got[1][i], got[0][i])
+		}
 	}
 }
 
