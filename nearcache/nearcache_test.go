@@ -365,7 +365,8 @@ func TestWrite_KeepsReadersAtTheSourceMeanwhile(t *testing.T) {
 	onBoth(t, func(t *testing.T, r redis) {
 		src := newSource()
 		src.put("a", "one")
-		x, y := open(t, r.opt, src), open(t, r.opt, src)
+		x := newCache(t, newClient(t, nearcache.Config{Redis: r.opt}), nearcache.Options[string, string]{Load: src.load, WriteTTL: time.Hour})
+		y := open(t, r.opt, src)
 		resident(t, y, "a")
 		_, err := x.Write(t.Context(), "a", func(context.Context) (nearcache.Version, error) {
 			eventually(t, "y reads the source during the write", func() bool { return get(t, y, "a").Tier == nearcache.TierSource })
@@ -381,7 +382,62 @@ func TestWrite_KeepsReadersAtTheSourceMeanwhile(t *testing.T) {
 			t.Error("the transaction's error is lost")
 		}
 		eventually(t, "y reads what was committed", func() bool { return get(t, y, "a").Value == "two" })
+		resident(t, y, "a") // the mark was lifted, and did not have to run out
 	})
+}
+
+// still is a source of truth whose position does not move.
+type still struct{}
+
+func (still) Position(context.Context) (coherence.Position, error) {
+	return coherence.Position{Epoch: 1, N: 1}, nil
+}
+
+func (still) Changes(context.Context, coherence.Position, int) ([]coherence.Event, coherence.Position, error) {
+	return nil, coherence.Position{Epoch: 1, N: 1}, nil
+}
+
+func TestWrite_WithASourceDropsWhatMayHaveChanged(t *testing.T) {
+	onBoth(t, func(t *testing.T, r redis) {
+		src := newSource()
+		src.put("a", "one")
+		c := newCache(t, newClient(t, nearcache.Config{Redis: r.opt, Source: still{}}), nearcache.Options[string, string]{Load: src.load})
+		resident(t, c, "a")
+		lost := errors.New("the connection broke during the commit")
+		if _, err := c.Write(t.Context(), "a", func(context.Context) (nearcache.Version, error) { src.put("a", "two"); return 0, lost }); !errors.Is(err, lost) {
+			t.Errorf("%v", err)
+		}
+		if got := get(t, c, "a"); got.Value != "two" {
+			t.Errorf("after a commit of unknown outcome: %+v", got)
+		}
+		resident(t, c, "a")
+		loads := src.loads.Load()
+		refused := fmt.Errorf("%w: a conflict", nearcache.ErrNotCommitted)
+		if _, err := c.Write(t.Context(), "a", func(context.Context) (nearcache.Version, error) { return 0, refused }); !errors.Is(err, refused) {
+			t.Errorf("%v", err)
+		}
+		if got := get(t, c, "a"); got.Tier != nearcache.TierL1 || src.loads.Load() != loads {
+			t.Errorf("a write that certainly changed nothing has evicted: %+v", got)
+		}
+	})
+}
+
+func TestTTL_NoPushTellsOfExpiry(t *testing.T) {
+	src := newSource()
+	p := servicestest.StartRedis(t)
+	p.Do("DEBUG", "SET-ACTIVE-EXPIRE", "0") // a busy Redis may be as late
+	c := newCache(t, newClient(t, nearcache.Config{Redis: rueidis.ClientOption{InitAddress: []string{p.Addr}}}), nearcache.Options[string, string]{TTL: time.Hour,
+		Load: func(ctx context.Context, k string) (nearcache.Entry[string], error) {
+			e, err := src.load(ctx, k)
+			e.TTL = 700 * time.Millisecond
+			return e, err
+		}})
+	src.put("a", "one")
+	resident(t, c, "a")
+	src.mu.Lock()
+	src.values["a"] = "two"
+	src.mu.Unlock()
+	eventually(t, "the record's own TTL ends it in L1", func() bool { return get(t, c, "a").Value == "two" })
 }
 
 func TestUnversionedEvent_DropsBothTiers(t *testing.T) {
