@@ -24,18 +24,25 @@ func TestSource_TestsSleepOnlyInSynctest(t *testing.T) {
 	})
 }
 
-// sleeps are the uses of time.Sleep outside function literals that are passed to synctest.Test, and outside functions
-// that call synctest.Wait themselves: those run in the bubble of their caller.
+// bubble is what a package calls its own helper around synctest.Test.
+const bubble = "inBubble"
+
+// sleeps are the uses of time.Sleep outside function literals that are passed to synctest.Test or to the package's
+// inBubble, and outside functions that call synctest.Wait themselves: those run in the bubble of their caller. An
+// inBubble that makes no bubble is found itself.
 func sleeps(f *ast.File) []token.Pos {
 	var found []token.Pos
 	for _, decl := range f.Decls {
 		if bubbleHelper(decl) {
 			continue
 		}
+		if fn, ok := decl.(*ast.FuncDecl); ok && fn.Name.Name == bubble && !makesBubble(fn) {
+			found = append(found, fn.Pos())
+		}
 		ast.Inspect(decl, func(n ast.Node) bool {
 			switch n := n.(type) {
 			case *ast.CallExpr:
-				if selects(n.Fun, "synctest", "Test") {
+				if selects(n.Fun, "synctest", "Test") || isIdent(n.Fun, bubble) {
 					return false
 				}
 			case *ast.SelectorExpr:
@@ -47,6 +54,21 @@ func sleeps(f *ast.File) []token.Pos {
 		})
 	}
 	return found
+}
+
+func makesBubble(decl ast.Decl) (makes bool) {
+	ast.Inspect(decl, func(n ast.Node) bool {
+		if call, ok := n.(*ast.CallExpr); ok {
+			makes = makes || selects(call.Fun, "synctest", "Test")
+		}
+		return true
+	})
+	return makes
+}
+
+func isIdent(e ast.Expr, name string) bool {
+	id, ok := e.(*ast.Ident)
+	return ok && id.Name == name
 }
 
 func bubbleHelper(decl ast.Decl) bool {
