@@ -17,12 +17,13 @@ type arrow struct {
 // arrows is the one direction of imports: cmd -> internal -> nearcache -> coherence -> tier. A package that no line
 // fits fails, so that a new one has its place decided here.
 var arrows = []arrow{
-	{"tier", nil},
-	{"coherence", []string{"tier"}},
-	{"coherence/kafka", []string{"coherence", "tier"}},
-	{"coherence/postgres", []string{"coherence", "tier"}},
-	{"coherence/sqlite", []string{"coherence", "tier"}},
-	{"nearcache", []string{"coherence", "tier"}},
+	{"internal/ablate", nil},
+	{"tier", []string{"internal/ablate"}},
+	{"coherence", []string{"tier", "internal/ablate"}},
+	{"coherence/kafka", []string{"coherence", "tier", "internal/ablate"}},
+	{"coherence/postgres", []string{"coherence", "tier", "internal/ablate"}},
+	{"coherence/sqlite", []string{"coherence", "tier", "internal/ablate"}},
+	{"nearcache", []string{"coherence", "tier", "internal/ablate"}},
 	{"nearcache/nearcachetest", []string{"nearcache", "coherence", "tier"}},
 	{"internal/services", []string{"nearcache/nearcachetest"}},
 	{"internal/services/local", nil},
