@@ -6,18 +6,24 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/rueidis"
 )
 
-// Redis is an in-process Redis with tracking. TTLs run with the clock (in a
-// synctest bubble, with the bubble's), in steps of 50ms. It has no
-// MULTI, no cluster, and of tracking the default mode alone. Safe for concurrent use.
+// Redis is an in-process Redis with tracking. TTLs run with the clock; in a synctest bubble, with the bubble's. It has no
+// MULTI, no cluster, and of tracking the default mode alone (RESP3, without OPTIN, NOLOOP or BCAST); it refuses the others.
+// Safe for concurrent use.
 type Redis struct {
 	m *miniredis.Miniredis
 	t *tracking
+	n *network
+
+	mu   sync.Mutex // of Stop and Start
+	addr string
+	up   bool
 
 	stop chan struct{}
 	wg   sync.WaitGroup
@@ -39,40 +45,36 @@ func NewRedis(tb TB) *Redis {
 // so it can be started inside a testing/synctest bubble, whose time does not pass while a goroutine waits for the network.
 func StartRedis(addr string) (*Redis, error) {
 	m := miniredis.NewMiniRedis()
-	if addr != "" {
-		if err := m.StartAddr(addr); err != nil {
-			return nil, fmt.Errorf("nearcachetest: redis: %w", err)
-		}
-	} else if c, err := m.Dial(); err != nil { // starts it
-		return nil, fmt.Errorf("nearcachetest: redis: %w", err)
-	} else {
-		_ = c.Close()
+	r := &Redis{m: m, t: newTracking(m), n: newNetwork(), addr: addr, stop: make(chan struct{})}
+	if err := r.Start(); err != nil {
+		return nil, err
 	}
-	r := &Redis{m: m, t: newTracking(m), stop: make(chan struct{})}
-	m.Server().SetPreHook(r.t.hook)
 	r.wg.Go(r.expire)
 	return r, nil
 }
 
-// expire moves the clock of all TTLs and pushes keys whose time has come, as Redis's active expiry does. miniredis could
-// follow the clock by itself, but then goes through all keys at every command.
+// expire pushes keys whose time has come also while no command arrives, as Redis's active expiry does.
 func (r *Redis) expire() {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	last := time.Now()
 	for {
 		select {
-		case now := <-tick.C:
-			r.FastForward(now.Sub(last))
-			last = now
+		case <-tick.C:
+			r.catchUp()
 		case <-r.stop:
 			return
 		}
 	}
 }
 
-// Addr is its host:port, "" without a listener.
-func (r *Redis) Addr() string { return r.m.Addr() }
+func (r *Redis) catchUp() { r.t.locked(func() { r.t.advance(time.Now(), true) }) }
+
+// Addr is its host:port, "" without a listener. It stays the same over Stop and Start.
+func (r *Redis) Addr() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.addr
+}
 
 // ClientOption connects to it over TCP.
 func (r *Redis) ClientOption() rueidis.ClientOption {
@@ -82,30 +84,41 @@ func (r *Redis) ClientOption() rueidis.ClientOption {
 // PipeOption connects to it through net.Pipe, which a synctest bubble can see through.
 func (r *Redis) PipeOption() rueidis.ClientOption {
 	o := rueidis.ClientOption{InitAddress: []string{"in-process:0"}}
-	o.DialCtxFn = func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) { return r.m.Dial() }
+	o.DialCtxFn = func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) { return r.Dial() }
 	return o
 }
 
-// FastForward moves the clock of all TTLs.
-func (r *Redis) FastForward(d time.Duration) {
-	r.m.FastForward(d)
-	r.t.sweep()
+// Dial connects to it through net.Pipe. While it is stopped the connection is refused.
+func (r *Redis) Dial() (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	if !r.n.add(theirs) {
+		return nil, fmt.Errorf("nearcachetest: redis: %w", syscall.ECONNREFUSED)
+	}
+	return ours, nil
 }
 
+// FastForward moves the clock of all TTLs ahead, and pushes the keys that expire.
+func (r *Redis) FastForward(d time.Duration) { r.t.locked(func() { r.t.elapse(d) }) }
+
 // Do runs a command as a client of its own would, so that it is pushed to whoever tracks its keys, and returns the reply
-// as the protocol has it.
+// as the protocol, RESP2, has it. It works also while the Redis is stopped or paused.
 func (r *Redis) Do(cmd string, args ...string) string { return r.t.foreign(cmd, args) }
 
 // Get is the value of a string key, and whether it is there.
 func (r *Redis) Get(key string) (string, bool) {
+	r.catchUp()
 	s, err := r.m.Get(key)
 	return s, err == nil
 }
 
-// Keys are all keys, sorted.
-func (r *Redis) Keys() []string { return r.m.Keys() }
+// Keys are all keys of database 0, sorted.
+func (r *Redis) Keys() []string {
+	r.catchUp()
+	return r.m.Keys()
+}
 
-// SetTrackingTableMaxKeys bounds the tracking table: over it a key is forgotten, and pushed. 0 is no bound.
+// SetTrackingTableMaxKeys bounds the tracking table, at first to a million keys: over it a key is forgotten, and pushed. 0 is
+// no bound.
 func (r *Redis) SetTrackingTableMaxKeys(n int) { r.t.setMax(n) }
 
 // TrackedKeys is how many keys the tracking table holds.
@@ -114,21 +127,52 @@ func (r *Redis) TrackedKeys() int { return r.t.len() }
 // Evict removes a key for want of memory, as maxmemory would. It reports whether the key was there.
 func (r *Redis) Evict(key string) bool { return r.Do("DEL", key) == ":1\r\n" }
 
-// Fail makes every command answer with an error; "" ends that.
+// Fail makes every command answer with an error, as in "LOADING Redis is loading the dataset in memory"; "" ends that.
 func (r *Redis) Fail(message string) { r.t.setError(message) }
+
+// KillClients cuts all connections, as CLIENT KILL does: what was on its way to them, pushes too, is lost. New ones are
+// taken.
+func (r *Redis) KillClients() { r.n.kill() }
+
+// Pause makes it as silent as a stopped process or a link that lost its other end: connections stand, new ones are taken,
+// and nothing answers.
+func (r *Redis) Pause() { r.n.pause(true) }
+
+// Resume ends Pause. What arrived meanwhile is answered.
+func (r *Redis) Resume() { r.n.pause(false) }
 
 // Stop closes the listener and all connections; the data stays.
 func (r *Redis) Stop() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.up {
+		return
+	}
+	r.up = false
+	r.n.close()
 	r.m.Close()
-	r.t.forgetAll()
 }
 
 // Start listens again on the same address after Stop.
 func (r *Redis) Start() error {
-	if err := r.m.Restart(); err != nil {
-		return err
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.up {
+		return nil
 	}
-	r.m.Server().SetPreHook(r.t.hook)
+	r.m.Ctx, r.m.CtxCancel = context.WithCancel(context.Background()) // Stop has ended it
+	c, err := r.m.Dial()                                              // starts it without a listener
+	if err != nil {
+		return fmt.Errorf("nearcachetest: redis: %w", err)
+	}
+	_ = c.Close()
+	r.t.serve(r.m.Server())
+	addr, err := r.n.open(r.addr, r.m.Server().ServeConn)
+	if err != nil {
+		r.m.Close()
+		return fmt.Errorf("nearcachetest: redis: %w", err)
+	}
+	r.addr, r.up = addr, true
 	return nil
 }
 
@@ -137,6 +181,6 @@ func (r *Redis) Close() {
 	r.once.Do(func() {
 		close(r.stop)
 		r.wg.Wait()
-		r.m.Close()
+		r.Stop()
 	})
 }

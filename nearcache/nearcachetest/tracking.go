@@ -3,10 +3,11 @@ package nearcachetest
 import (
 	"bufio"
 	"bytes"
-	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/alicebob/miniredis/v2/server"
@@ -19,23 +20,34 @@ type tracking struct {
 	m *miniredis.Miniredis
 
 	mu      sync.Mutex // held for the whole of a top-level command
+	srv     *server.Server
 	caller  *server.Peer
 	queue   []change // keys changed by the command so far, and who had read them then
 	flushed bool     // FLUSHALL: everything changed
-
 	table   map[string]*tracked
-	clients map[*server.Peer]bool // those that have tracking on
-	known   map[*server.Peer]bool // those whose end we hear of
+	clients map[*server.Peer]*client
+	lastID  int
 	max     int
-	err     string
+	err     string // what every command answers; "" for its own reply
+
+	now  time.Time     // up to when TTLs have run
+	cost time.Duration // what moving them cost last
 
 	inner sync.Map // peers whose commands the hook lets pass: probes, and whatever it dispatches itself
 }
 
-// tracked is a key that somebody has read.
+// client is a connection that has sent a command.
+type client struct {
+	id    int
+	db    int
+	track bool
+}
+
+// tracked is a key that somebody has read. Redis's table knows names alone, and so one name in two databases is one key.
 type tracked struct {
 	readers map[*server.Peer]struct{}
 	present bool // it was there when it was last read
+	db      int  // where that was
 }
 
 // change is a changed key on its way to its readers.
@@ -45,8 +57,16 @@ type change struct {
 }
 
 func newTracking(m *miniredis.Miniredis) *tracking {
-	return &tracking{m: m, table: make(map[string]*tracked), clients: make(map[*server.Peer]bool),
-		known: make(map[*server.Peer]bool)}
+	return &tracking{m: m, table: make(map[string]*tracked), clients: make(map[*server.Peer]*client), max: 1_000_000,
+		now: time.Now()}
+}
+
+// serve makes srv, which has no connections yet, the one that runs the commands.
+func (t *tracking) serve(srv *server.Server) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.srv = srv
+	srv.SetPreHook(t.hook)
 }
 
 // hook runs every command, also those that scripts call; true means that it is done.
@@ -58,56 +78,56 @@ func (t *tracking) hook(p *server.Peer, cmd string, args ...string) bool {
 		t.run(p, cmd, args)
 		return true
 	}
-	switch cmd {
-	case "BLPOP", "BRPOP", "BRPOPLPUSH", "BLMOVE", "XREAD", "XREADGROUP", "SUBSCRIBE", "PSUBSCRIBE", "WAIT":
-		return false // would hold up everybody
+	if cmd == "SUBSCRIBE" || cmd == "PSUBSCRIBE" {
+		return false // miniredis writes to this very peer later
+	}
+	if e := effects[cmd]; e.blocks != nil && e.blocks(args) {
+		t.blocking(p, cmd, args)
+		return true
 	}
 	t.mu.Lock()
+	t.advance(time.Now(), false)
 	t.caller = p
 	t.command(p, cmd, args)
-	targets := t.push()
 	t.caller = nil
-	t.mu.Unlock()
-	for _, peer := range targets {
-		if peer != p { // the caller's is flushed after its reply
-			peer.Flush()
-		}
-	}
+	t.unlockAndFlush(p)
 	return true
-}
-
-// nested reports whether a peer is a script's. miniredis keeps that in an unexported field; a test of this package fails
-// if it moves.
-func nested(p *server.Peer) bool {
-	v := reflect.ValueOf(p.Ctx)
-	if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {
-		return false
-	}
-	f := v.Elem().FieldByName("nested")
-	return f.IsValid() && f.Kind() == reflect.Bool && f.Bool()
 }
 
 // command runs a top-level command.
 func (t *tracking) command(p *server.Peer, cmd string, args []string) {
-	if !t.known[p] {
-		t.known[p] = true
-		p.OnDisconnect(func() { t.disconnected(p) })
-	}
+	c := t.meet(p)
 	switch {
 	case t.err != "":
 		p.WriteError(t.err)
 	case cmd == "CLIENT" && len(args) > 0:
-		t.client(p, cmd, args)
+		t.client(p, c, cmd, args)
 	case cmd == "CLUSTER":
 		p.WriteError("ERR This instance has cluster support disabled")
 	case cmd == "MULTI" || cmd == "EXEC":
 		p.WriteError("ERR " + cmd + " is not supported by this in-process Redis")
+	case cmd == "SELECT" && len(args) == 1:
+		if db, err := strconv.Atoi(args[0]); t.run(p, cmd, args) == "+OK\r\n" && err == nil {
+			c.db = db
+		}
 	default:
 		t.run(p, cmd, args)
 	}
 }
 
-func (t *tracking) client(p *server.Peer, cmd string, args []string) {
+// meet notes a connection, until it ends.
+func (t *tracking) meet(p *server.Peer) *client {
+	c := t.clients[p]
+	if c == nil {
+		t.lastID++
+		c = &client{id: t.lastID}
+		t.clients[p] = c
+		p.OnDisconnect(func() { t.disconnected(p) })
+	}
+	return c
+}
+
+func (t *tracking) client(p *server.Peer, c *client, cmd string, args []string) {
 	switch strings.ToUpper(args[0]) {
 	case "TRACKING":
 		switch {
@@ -119,83 +139,66 @@ func (t *tracking) client(p *server.Peer, cmd string, args []string) {
 		case !p.Resp3:
 			p.WriteError("ERR tracking needs RESP3 here")
 		default:
-			t.clients[p] = true
+			c.track = true
 			p.WriteOK()
 		}
 	case "SETINFO", "NO-EVICT", "NO-TOUCH":
 		p.WriteOK()
 	case "ID":
-		p.WriteInt(1)
+		p.WriteInt(c.id)
 	default:
 		t.dispatch(p, cmd, args)
 	}
 }
 
-// dispatch lets miniredis run a command, on a peer that takes the reply down, and passes the reply on.
-func (t *tracking) dispatch(p *server.Peer, cmd string, args []string) (reply string) {
-	var b bytes.Buffer
-	w := bufio.NewWriter(&b)
-	q := server.NewPeer(w)
-	q.Ctx, q.Resp3, q.ClientName = p.Ctx, p.Resp3, p.ClientName
-	t.inner.Store(q, true)
-	defer t.inner.Delete(q)
-	t.m.Server().Dispatch(q, append([]string{cmd}, args...))
-	_ = w.Flush()
-	p.Ctx, p.Resp3, p.ClientName = q.Ctx, q.Resp3, q.ClientName
-	p.WriteRaw(b.String())
-	if q.Closed() {
-		p.Close()
+// run runs a command, notes what it read and changed, and returns its reply.
+func (t *tracking) run(p *server.Peer, cmd string, args []string) (reply string) {
+	e := t.effectOf(cmd)
+	writes := e.writes(args)
+	before := make([]state, len(writes))
+	for i, k := range writes {
+		before[i] = t.stateOf(p, k, e.states)
 	}
-	return b.String()
-}
-
-// run runs a command and notes what it read and changed.
-func (t *tracking) run(p *server.Peer, cmd string, args []string) {
-	if cmd == "EVAL" || cmd == "EVALSHA" {
-		// What it calls comes through the hook; only p's own commands must keep passing by.
-		t.dispatch(p, cmd, args)
-		return
-	}
-	keys := keysOf(cmd, args)
-	reads := t.m.IsReadOnlyCommand(cmd) || cmd == "GETEX"
-	if cmd == "GETEX" && len(args) > 1 {
-		reads = false
-	}
-	if reads || len(keys) == 0 && cmd != "FLUSHALL" && cmd != "FLUSHDB" {
-		t.dispatch(p, cmd, args)
-		if cmd != "GETEX" && t.clients[t.caller] {
-			for _, k := range keys {
-				t.track(t.caller, k, t.exists(p, k))
-			}
-		}
-		return
-	}
-	before := make([]bool, len(keys))
-	for i, k := range keys {
-		before[i] = t.exists(p, k)
-	}
-	reply := t.dispatch(p, cmd, args)
+	reply = t.dispatch(p, cmd, args)
 	if cmd == "FLUSHALL" || cmd == "FLUSHDB" {
 		t.flushed, t.queue = true, nil
-		return
 	}
-	if failed(cmd, reply) {
-		return
+	if strings.HasPrefix(reply, "-") {
+		return reply
 	}
-	for i, k := range keys {
-		if before[i] || t.exists(p, k) {
+	for i, k := range writes {
+		if e.changed(&outcome{args: args, reply: reply, before: before[i], after: t.stateOf(p, k, e.states)}) {
 			t.changed(k)
 		}
 	}
+	t.track(p, e.reads(args))
+	return reply
 }
 
-// failed tells by a write's reply that it changed nothing: an error, nothing found, none changed.
-func failed(cmd, reply string) bool {
-	switch {
-	case strings.HasPrefix(reply, "-"), reply == "_\r\n", strings.HasPrefix(reply, "$-1"):
-		return true
+// blocking runs a command that waits for others, so without the lock. What it has changed is pushed once it is done: who
+// reads in between is told for nothing.
+func (t *tracking) blocking(p *server.Peer, cmd string, args []string) {
+	t.mu.Lock()
+	t.meet(p)
+	refused := t.err
+	t.mu.Unlock()
+	if refused != "" {
+		p.WriteError(refused)
+		return
 	}
-	return reply == ":0\r\n" && cmd != "HSET" && cmd != "ZADD" && cmd != "SETRANGE"
+	q := newProxy(p)
+	reply := t.through(q, cmd, args)
+	t.mu.Lock()
+	q.passOn(p)
+	if e := t.effectOf(cmd); !strings.HasPrefix(reply, "-") && !empty(reply) {
+		for _, k := range e.writes(args) {
+			t.changed(k)
+		}
+	}
+	t.caller = p
+	t.track(p, t.effectOf(cmd).reads(args))
+	t.caller = nil
+	t.unlockAndFlush(p)
 }
 
 // changed queues a key for those who have read it by now; they are told once.
@@ -206,53 +209,21 @@ func (t *tracking) changed(key string) {
 	}
 }
 
-// exists asks within the script's or the client's own context, past the hook.
-func (t *tracking) exists(p *server.Peer, key string) bool {
-	return t.quietly(p.Ctx, "EXISTS", key) == ":1\r\n"
-}
-
-func (t *tracking) quietly(ctx any, args ...string) string {
-	var b bytes.Buffer
-	w := bufio.NewWriter(&b)
-	p := server.NewPeer(w)
-	p.Ctx = ctx
-	t.inner.Store(p, true)
-	defer t.inner.Delete(p)
-	t.m.Server().Dispatch(p, args)
-	_ = w.Flush()
-	return b.String()
-}
-
-// keysOf are the keys that a command names.
-func keysOf(cmd string, args []string) []string {
-	if len(args) == 0 {
-		return nil
+// track remembers that the caller has read keys, in p's context. A table that is full forgets other keys, and says so to
+// their readers.
+func (t *tracking) track(p *server.Peer, keys []string) {
+	c := t.clients[t.caller]
+	if c == nil || !c.track {
+		return
 	}
-	switch cmd {
-	case "PING", "ECHO", "AUTH", "HELLO", "SELECT", "QUIT", "INFO", "TIME", "DBSIZE", "KEYS", "SCAN", "SCRIPT", "PUBLISH",
-		"COMMAND", "FLUSHALL", "FLUSHDB", "EVAL_RO", "EVALSHA_RO", "WATCH", "UNWATCH", "DISCARD", "SWAPDB", "MEMORY":
-		return nil
-	case "DEL", "UNLINK", "EXISTS", "MGET", "TOUCH":
-		return args
-	case "MSET", "MSETNX":
-		var keys []string
-		for i := 0; i < len(args); i += 2 {
-			keys = append(keys, args[i])
+	for _, key := range keys {
+		if t.table[key] == nil {
+			t.table[key] = &tracked{readers: make(map[*server.Peer]struct{})}
 		}
-		return keys
-	case "RENAME", "RENAMENX", "COPY", "SMOVE", "RPOPLPUSH", "LMOVE":
-		return args[:min(2, len(args))]
+		k := t.table[key]
+		k.readers[t.caller] = struct{}{}
+		k.present, k.db = t.exists(p, key), c.db
 	}
-	return args[:1]
-}
-
-// track remembers that a client has read a key. A table that is full forgets another key, and says so to its readers.
-func (t *tracking) track(p *server.Peer, key string, present bool) {
-	if t.table[key] == nil {
-		t.table[key] = &tracked{readers: make(map[*server.Peer]struct{})}
-	}
-	t.table[key].readers[p] = struct{}{}
-	t.table[key].present = present
 	t.bound()
 }
 
@@ -265,26 +236,35 @@ func (t *tracking) bound() {
 	}
 }
 
-// push writes what the command has brought about to those it concerns, behind the command's own reply. It returns whose
-// connections must be flushed.
+// unlockAndFlush writes what has changed to those it concerns, behind the command's own reply, ends the command, and sends
+// all of it but the caller's, which goes with its reply.
+func (t *tracking) unlockAndFlush(caller *server.Peer) {
+	targets := t.push()
+	t.mu.Unlock()
+	for _, p := range targets {
+		if p != caller {
+			p.Flush()
+		}
+	}
+}
+
+// push writes to the connections' buffers and returns whose.
 func (t *tracking) push() (targets []*server.Peer) {
 	if t.flushed {
 		t.flushed, t.queue = false, nil
 		clear(t.table)
-		for p := range t.clients {
-			p.Block(func(w *server.Writer) {
-				w.WritePushLen(2)
-				w.WriteBulk("invalidate")
-				w.WriteNull()
-			})
-			targets = append(targets, p)
+		for p, c := range t.clients {
+			if c.track {
+				p.Block(func(w *server.Writer) {
+					w.WritePushLen(2)
+					w.WriteBulk("invalidate")
+					w.WriteNull()
+				})
+				targets = append(targets, p)
+			}
 		}
 		return targets
 	}
-	return t.sendQueued(targets)
-}
-
-func (t *tracking) sendQueued(targets []*server.Peer) []*server.Peer {
 	for _, ch := range t.queue {
 		for p := range ch.readers {
 			p.Block(func(w *server.Writer) {
@@ -302,19 +282,32 @@ func (t *tracking) sendQueued(targets []*server.Peer) []*server.Peer {
 	return targets
 }
 
-// sweep pushes the tracked keys that have expired.
-func (t *tracking) sweep() {
-	t.mu.Lock()
+// advance moves the clock of all TTLs to now, and queues the tracked keys that expire by that. It goes through all keys, so
+// unless it must be now it waits until that costs little in comparison with the time that has passed.
+func (t *tracking) advance(now time.Time, must bool) {
+	passed := now.Sub(t.now)
+	if passed <= 0 || !must && passed < 20*t.cost {
+		return
+	}
+	t.now = now
+	t.elapse(passed)
+	t.cost = time.Since(now)
+}
+
+func (t *tracking) elapse(d time.Duration) {
+	t.m.FastForward(d)
 	for key, k := range t.table {
-		if k.present && !t.m.Exists(key) {
+		if k.present && !t.m.DB(k.db).Exists(key) {
 			t.changed(key)
 		}
 	}
-	targets := t.sendQueued(nil)
-	t.mu.Unlock()
-	for _, p := range targets {
-		p.Flush()
-	}
+}
+
+// locked runs f as a command that nobody has sent, and pushes what it changes.
+func (t *tracking) locked(f func()) {
+	t.mu.Lock()
+	f()
+	t.unlockAndFlush(nil)
 }
 
 // foreign runs a command as a client of its own.
@@ -332,12 +325,16 @@ func (t *tracking) disconnected(p *server.Peer) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.forget(p)
-	delete(t.known, p)
+	delete(t.clients, p)
 }
 
 // forget drops what a client tracks. The caller holds the lock.
 func (t *tracking) forget(p *server.Peer) {
-	delete(t.clients, p)
+	c := t.clients[p]
+	if c == nil || !c.track {
+		return
+	}
+	c.track = false
 	for key, k := range t.table {
 		delete(k.readers, p)
 		if len(k.readers) == 0 {
@@ -346,30 +343,9 @@ func (t *tracking) forget(p *server.Peer) {
 	}
 }
 
-func (t *tracking) forgetAll() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	clear(t.table)
-	clear(t.clients)
-	clear(t.known)
-}
+func (t *tracking) setMax(n int) { t.locked(func() { t.max = n; t.bound() }) }
 
-func (t *tracking) setMax(n int) {
-	t.mu.Lock()
-	t.max = n
-	t.bound()
-	targets := t.sendQueued(nil)
-	t.mu.Unlock()
-	for _, p := range targets {
-		p.Flush()
-	}
-}
-
-func (t *tracking) setError(message string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.err = message
-}
+func (t *tracking) setError(message string) { t.locked(func() { t.err = message }) }
 
 func (t *tracking) len() int {
 	t.mu.Lock()

@@ -52,6 +52,8 @@ GEOADD geo 13.361389 38.115556 Palermo
 GEODIST geo Palermo Catania
 GEOPOS geo Palermo
 GEORADIUS geo 15 37 200 km
+GEORADIUS geo 15 37 200 km STORE dest
+GEORADIUS geo 15 37 1 km STORE str
 GEORADIUS_RO geo 15 37 200 km
 GEORADIUSBYMEMBER geo Palermo 200 km
 GEORADIUSBYMEMBER_RO geo Palermo 200 km
@@ -107,6 +109,7 @@ LPOP list
 LPOP list2
 LPOP none
 LPOP list 0
+RPOP list 2
 LPOS list y
 LPUSH list w
 LPUSH dest w
@@ -124,7 +127,6 @@ MOVE none 1
 MSET str x dest y
 MSETNX dest x none y
 MSETNX dest x str y
-OBJECT ENCODING str
 OBJECT IDLETIME str
 PERSIST str
 PERSIST volatile
@@ -196,6 +198,7 @@ SMOVE lone set m
 SPOP set
 SPOP none
 SPOP lone
+SPOP set 0
 SRANDMEMBER set
 SREM set x
 SREM set no
