@@ -43,6 +43,8 @@ type Event struct {
 type Marker struct {
 	Position Position
 	Seq      uint64
+	// Partitions is how many partitions the relay publishes to: which one a key's events go to depends on it.
+	Partitions int
 }
 
 // Message is one message of a partition: an event or a marker.

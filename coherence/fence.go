@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nearcache/nearcache-go/internal/ablate"
 	"github.com/nearcache/nearcache-go/tier"
 )
 
@@ -51,12 +52,16 @@ func NewFence(cfg FenceConfig) *Fence {
 
 // bucket is what the fence knows of one bucket of L2.
 type bucket struct {
-	redis atomic.Uint64 // the Redis session; changes only under mu
+	redis atomic.Uint64         // the Redis session; changes only under mu
+	proof atomic.Pointer[proof] // what the watermark proves; changes only under mu
+	_     [48]byte              // hits read the two above; loads write what is below
 
 	mu        sync.Mutex
 	known     bool           // the watermark is believed to be what Redis has
 	read      bool           // the watermark has been read in this session
-	watermark tier.Watermark // as read on T in this session
+	watermark tier.Watermark // the furthest read on T in this session
+	beat      tier.Watermark // the last that a heartbeat has read in this session, if beaten
+	beaten    bool
 	floors    floors
 	horizon   Position // L2 must have applied this much
 	awaiting  uint64   // the horizon rises to the first probe begun after this one; 0: nothing awaited
@@ -107,7 +112,7 @@ func (t *Token) Epoch() tier.Epoch { return t.watermark.Epoch }
 
 // Learn gives the token the watermark that its load read on T before the record, in the same pipeline.
 func (f *Fence) Learn(t *Token, w tier.Watermark) {
-	f.observe(t.key.Bucket, t.rs, w)
+	f.observe(t.key.Bucket, t.rs, w, false)
 	t.Known, t.watermark = true, w
 }
 
@@ -115,7 +120,8 @@ func (f *Fence) Learn(t *Token, w tier.Watermark) {
 // has ended, since the load began.
 func (f *Fence) Still(t *Token) bool {
 	_, ok := t.slot.advance(t.gen, t.key.Hash)
-	return ok && t.rs == f.buckets[t.key.Bucket].redis.Load() && (!f.whole || t.ks == f.kafka.live.Load())
+	return ok && t.rs == f.buckets[t.key.Bucket].redis.Load() && (!f.whole || t.ks == f.kafka.live.Load()) ||
+		ablate.Out(ablate.FlightStillStands)
 }
 
 // StillCurrent reports whether nothing has invalidated the load's key since it began.
@@ -176,59 +182,77 @@ func (f *Fence) Floor(k tier.Key) Version {
 	return f.floor(b, k.Hash)
 }
 
-// FromL2 judges a value of version v that a GET on T returned. If it may be served and admitted, stamp is filled in and
-// admit is true.
+// FromL2 judges a value of version v that a GET on T returned. If it may be served, stamp.Probe is set; if it may be
+// admitted too, the whole stamp is, and admit is true.
+//
+// What the token knows of L2's watermark counts only while the Redis session is the one it was read in: the GET may
+// have been answered by another server, that went back in time:
+//
+//	heartbeat: reads watermark 7          load: takes its token, and with it the 7
+//	Redis fails over to a replica at 5    load: its GET dials the replica, and returns a value as of 5
 func (f *Fence) FromL2(t *Token, v Version, stamp *Stamp) (o Outcome, admit bool) {
 	b := &f.buckets[t.key.Bucket]
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if v < f.floor(b, t.key.Hash) {
+	if v < f.floor(b, t.key.Hash) && !ablate.Out(ablate.Floor) {
 		return BelowFloor, false
+	}
+	stands := t.rs == b.redis.Load()
+	if !stands && !ablate.Out(ablate.WatermarkFirst) {
+		t.watermark = tier.Watermark{}
 	}
 	if !f.reaches(b, t.watermark.Position) {
 		return Behind, false
 	}
+	stamp.Probe = f.probes.covered(t.watermark.Position)
 	f.serve(b, t, v)
 	gen, ok := t.slot.advance(t.gen, t.key.Hash)
-	if !ok {
+	if !ok && !ablate.Out(ablate.Generation) {
 		return Serve, false
 	}
 	f.stamp(stamp, t, gen)
-	if t.rs == b.redis.Load() {
+	if stands {
 		stamp.rs = t.rs
 	}
 	if f.kafka.vouchesForL2(t, f) {
 		stamp.ks = t.ks
 	}
-	return Serve, stamp.rs != 0 || stamp.ks != 0
+	return Serve, stamp.Vouched() || stamp.Probe != 0
 }
 
 // FromSource judges a value of version v that the Loader returned. BelowFloor means that the Loader went back in time (a
-// replica, or a source that lost commits). admit is about L1; L2's lease decides about L2.
+// replica, or a source that lost commits). admit is about L1; L2's lease decides about L2. A value that no channel
+// vouches for is still proved by its own load, which began after its token: that serves reads with a bound.
 func (f *Fence) FromSource(t *Token, v Version, stamp *Stamp) (o Outcome, admit bool) {
 	b := &f.buckets[t.key.Bucket]
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if v < f.floor(b, t.key.Hash) {
+	stamp.Probe = t.began
+	if ablate.Out(ablate.ClockBeforeLoad) {
+		stamp.Probe = f.now()
+	}
+	if v < f.floor(b, t.key.Hash) && !ablate.Out(ablate.Floor) {
 		return BelowFloor, false
 	}
 	f.serve(b, t, v)
 	gen, ok := t.slot.advance(t.gen, t.key.Hash)
-	if !ok {
+	if !ok && !ablate.Out(ablate.Generation) {
 		return Serve, false
 	}
 	f.stamp(stamp, t, gen)
-	stamp.Probe = t.began
+	if ablate.Out(ablate.AdmitFromT) && t.rs == b.redis.Load() {
+		stamp.rs = t.rs
+	}
 	if t.ks != 0 && t.ks == f.kafka.live.Load() {
 		stamp.ks = t.ks
 	}
-	return Serve, stamp.ks != 0
+	return Serve, f.whole || stamp.Vouched()
 }
 
 func (f *Fence) stamp(s *Stamp, t *Token, gen uint64) {
 	s.slot, s.hash = t.slot, t.key.Hash
-	s.redis, s.kafka = &f.buckets[t.key.Bucket].redis, &f.kafka.live
-	s.rs, s.ks, s.Probe = 0, 0, 0
+	s.bucket, s.channel = &f.buckets[t.key.Bucket], &f.kafka
+	s.rs, s.ks = 0, 0
 	s.gen.Store(gen)
 }
 
@@ -240,6 +264,9 @@ func (f *Fence) serve(b *bucket, t *Token, v Version) {
 		return
 	}
 	f.raiseFloor(b, t.key.Hash, v, Position{})
+	if ablate.Out(ablate.ServeBumps) {
+		return
+	}
 	before, current := t.slot.advance(t.gen, t.key.Hash)
 	after := t.slot.bump(t.key.Hash)
 	if current && t.slot.others(before, after-1, t.key.Hash) {

@@ -1,5 +1,7 @@
 package coherence
 
+import "github.com/nearcache/nearcache-go/internal/ablate"
+
 // floor is the newest version of a key that this instance has seen, and what L2 must have applied to be past it.
 type floor struct {
 	version Version
@@ -59,7 +61,7 @@ func (f *Fence) raiseFloor(b *bucket, hash uint64, v Version, at Position) (rais
 	}
 	out, pushed := b.floors.put(hash, floor{version: v, at: at, probe: f.probes.begun(), since: f.now()})
 	switch p, probed := f.probes.after(out.probe); {
-	case !pushed:
+	case !pushed || ablate.Out(ablate.Horizon):
 	case !out.at.IsZero():
 		b.raiseHorizon(out.at)
 	case probed:

@@ -3,6 +3,8 @@ package coherence
 import (
 	"sort"
 	"sync"
+
+	"github.com/nearcache/nearcache-go/internal/ablate"
 )
 
 // probes remembers recent readings of the source's position, in the order they began.
@@ -40,6 +42,22 @@ func (p *probes) after(seq uint64) (Position, bool) {
 	return p.done[i].at, true
 }
 
+// covered is when the newest probe began whose position is at or before upto, 0 if there is none: everything that was
+// acknowledged before that moment is settled at upto.
+func (p *probes) covered(upto Position) int64 {
+	if upto.IsZero() {
+		return 0
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := len(p.done) - 1; i >= 0; i-- {
+		if upto.Covers(p.done[i].at) {
+			return p.done[i].s
+		}
+	}
+	return 0
+}
+
 // Probe is a reading of the source's position under way.
 type Probe struct{ p probe }
 
@@ -51,7 +69,7 @@ func (f *Fence) BeginProbe() Probe {
 	return Probe{probe{seq: f.probes.last, s: f.now()}}
 }
 
-// EndProbe records what the source answered; a probe that failed is simply never ended. A position of another epoch means
+// EndProbe records what the source answered, and moves the proofs that it allows to move; a probe that failed is simply never ended. A position of another epoch means
 // that the source lost commits or is another one: whatever was known of the old history is dropped, with all of L1.
 func (f *Fence) EndProbe(pr Probe, at Position) {
 	f.probes.mu.Lock()
@@ -64,11 +82,15 @@ func (f *Fence) EndProbe(pr Probe, at Position) {
 		d = append(d[:0], d[maxProbes/2:]...)
 	}
 	pr.p.at = at
+	if ablate.Out(ablate.ClockBeforeProbe) {
+		pr.p.s = f.now()
+	}
 	f.probes.done = append(d, pr.p)
 	f.probes.mu.Unlock()
 	if changed {
 		f.newSourceEpoch()
 	}
+	f.proveAll()
 }
 
 func (f *Fence) newSourceEpoch() {

@@ -15,16 +15,21 @@ import (
 // its leadership without knowing: what it publishes is what its successor does.
 type publishing struct {
 	*relayRun
-	loaded bool
-	cur    Cursor
-	saved  Position
-	marked time.Time
+	loaded  bool
+	cur     Cursor
+	saved   Position
+	marked  time.Time
+	counted time.Time // when the partitions were
 }
+
+// recount is how often the number of partitions is looked up. Followers that see more than the markers tell of believe
+// no marker, so a topic that grows closes their gate for about as long.
+const recount = time.Second
 
 func (p *publishing) round(ctx context.Context) (more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
 	defer cancel()
-	if !p.loaded {
+	if !p.loaded || time.Since(p.counted) >= recount {
 		if err := p.load(ctx); err != nil {
 			return false, err
 		}
@@ -47,7 +52,7 @@ func (p *publishing) round(ctx context.Context) (more bool, err error) {
 	mark := time.Since(p.marked) >= p.Interval
 	if mark {
 		for part, seq := range seqs {
-			out = append(out, Outgoing{Partition: part, Message: Message{Marker: &Marker{Position: upto, Seq: seq}}})
+			out = append(out, Outgoing{Partition: part, Message: Message{Marker: &Marker{Position: upto, Seq: seq, Partitions: len(seqs)}}})
 		}
 	}
 	if err := p.Publisher.Publish(ctx, out); err != nil {
@@ -71,8 +76,8 @@ func (p *publishing) round(ctx context.Context) (more bool, err error) {
 	return len(events) >= p.Batch, nil
 }
 
-// load reads the cursor. A topic that has grown is used whole from now on: a key whose partition changes may be seen out
-// of order for a moment, which versions put right.
+// load reads the cursor. A topic that has grown is used whole from now on, and so is one that was made anew with fewer
+// partitions: a key whose partition changes may be seen out of order for a moment, which versions put right.
 func (p *publishing) load(ctx context.Context) error {
 	cur, err := p.cursors.LoadCursor(ctx, p.Name)
 	if err != nil {
@@ -86,9 +91,10 @@ func (p *publishing) load(ctx context.Context) error {
 		cur.Seqs = append(cur.Seqs, 0)
 	}
 	if len(cur.Seqs) > n {
-		return errors.New("coherence: relay: the topic has fewer partitions than it had; it needs a name of its own")
+		p.Logger.Warn("the topic has fewer partitions than it had", "partitions", n, "before", len(cur.Seqs))
+		cur.Seqs = cur.Seqs[:n]
 	}
-	p.cur, p.saved, p.loaded = cur, cur.Position, true
+	p.cur, p.saved, p.loaded, p.counted = cur, cur.Position, true, time.Now()
 	return nil
 }
 

@@ -4,14 +4,21 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/nearcache/nearcache-go/internal/ablate"
 	"github.com/nearcache/nearcache-go/tier"
 )
 
 // newSession ends the bucket's Redis session. Each starts without a watermark: what the last one read says nothing about
 // the server that answers now. The caller holds b.mu.
 func (b *bucket) newSession() {
+	if ablate.Out(ablate.RedisSession) {
+		return
+	}
 	b.redis.Add(1)
-	b.known, b.read, b.watermark = false, false, tier.Watermark{}
+	if ablate.Out(ablate.RedisSessionWatermark) {
+		return
+	}
+	b.known, b.read, b.watermark, b.beaten, b.beat = false, false, tier.Watermark{}, false, tier.Watermark{}
 }
 
 // RedisSession says that T dialled or lost a connection: pushes may have been missed, so tracking vouches for nothing
@@ -38,23 +45,37 @@ func (f *Fence) BeginHeartbeat() (h Heartbeat) {
 
 // Watermark records what the heartbeat read for one bucket; a bucket without a watermark has the zero Watermark.
 func (f *Fence) Watermark(h *Heartbeat, bucket int, w tier.Watermark) {
-	f.observe(bucket, h.sessions[bucket], w)
+	f.observe(bucket, h.sessions[bucket], w, true)
 }
 
 // observe takes a watermark that was asked for in a session. A reply that comes after the session has ended may be the
-// old connection's and is ignored. A bucket epoch other than the last one begins a session before its watermark counts:
-// what was loaded under the old epoch was dropped in Redis without a push.
-func (f *Fence) observe(bucket int, session uint64, w tier.Watermark) {
+// old connection's and is ignored.
+//
+// A bucket epoch other than the last one begins a session before its watermark counts: what was loaded under the old
+// epoch was dropped in Redis without a push. So does a watermark that goes back from one heartbeat to the next, which is
+// another server behind the same connection. Loads read watermarks too, and their answers are looked at in any order: of
+// two in one session and epoch the further one counts.
+func (f *Fence) observe(bucket int, session uint64, w tier.Watermark, beat bool) {
 	b := &f.buckets[bucket]
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.redis.Load() != session {
 		return
 	}
-	if b.read && b.watermark.Epoch != w.Epoch {
-		b.newSession()
+	switch {
+	case b.read && b.watermark.Epoch != w.Epoch, beat && b.beaten && b.beat.Position.Covers(w.Position) && b.beat != w:
+		if !ablate.Out(ablate.EpochSession) {
+			b.newSession()
+		}
+		b.watermark = w
+	case !b.read || w.Position.Covers(b.watermark.Position):
+		b.watermark = w
 	}
-	b.known, b.read, b.watermark = true, true, w
+	b.known, b.read = true, true
+	if beat {
+		b.beat, b.beaten = w, true
+	}
+	f.proveRedis(b)
 }
 
 // Forget makes the next load of the bucket read the watermark anew: Redis answered with an epoch that the token does not
@@ -74,7 +95,8 @@ func (f *Fence) Forget(bucket int, t *Token) {
 // producer, ours or not, about which partition a key belongs to: an entry is vouched for while no partition has missed
 // anything.
 type channel struct {
-	live atomic.Uint64 // the session while every partition is followed, else 0; changes only under mu
+	live  atomic.Uint64         // the session while every partition is followed, else 0; changes only under mu
+	proof atomic.Pointer[proof] // what the markers prove; changes only under mu
 
 	mu      sync.Mutex
 	session uint64
@@ -96,7 +118,9 @@ func (c *channel) restart(f *Fence) {
 }
 
 func (c *channel) newSession(f *Fence) {
-	c.session++
+	if c.session == 0 || !ablate.Out(ablate.EventSession) {
+		c.session++
+	}
 	c.base = f.probes.begun()
 	for i := range c.parts {
 		c.parts[i].marker = Position{}
@@ -124,6 +148,9 @@ func (c *channel) vouchesForL2(t *Token, f *Fence) bool {
 	if t.ks == 0 || c.live.Load() != t.ks {
 		return false
 	}
+	if ablate.Out(ablate.SessionBase) {
+		return true
+	}
 	c.mu.Lock()
 	base := c.base
 	c.mu.Unlock()
@@ -140,6 +167,9 @@ func (f *Fence) EventPartitions(n int) {
 		c.parts = append(c.parts, partition{})
 	}
 	c.parts = c.parts[:n]
+	for i := range c.parts {
+		c.parts[i].marker = Position{} // of another number of partitions
+	}
 	c.settle()
 }
 
@@ -174,16 +204,19 @@ func (f *Fence) follow(p int, followed bool) {
 // EventSeq checks the sequence number of a relay's event: one that skips ahead begins a session, one that is known was
 // published again. It reports whether there was a gap. Numbers of 0 are ignored.
 func (f *Fence) EventSeq(p int, seq uint64) (gap bool) {
-	return f.sequence(p, seq, 1, Position{})
+	return f.sequence(p, seq, 1, nil)
 }
 
 // EventMarker takes a marker of a partition: the last event before it must have been seen.
+//
+// A marker of a relay that knew another number of partitions proves nothing. It may follow events of a key in the
+// partition where they were before there were more, and be taken for one that follows them where they are now.
 func (f *Fence) EventMarker(p int, m Marker) (gap bool) {
-	return f.sequence(p, m.Seq, 0, m.Position)
+	return f.sequence(p, m.Seq, 0, &m)
 }
 
 // sequence checks that seq is at most step past the last number. The first one of a session is taken as it comes.
-func (f *Fence) sequence(p int, seq, step uint64, marker Position) (gap bool) {
+func (f *Fence) sequence(p int, seq, step uint64, m *Marker) (gap bool) {
 	c := &f.kafka
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -194,12 +227,16 @@ func (f *Fence) sequence(p int, seq, step uint64, marker Position) (gap bool) {
 	if seq > 0 {
 		gap = part.seq > 0 && seq > part.seq+step
 		part.seq = max(part.seq, seq)
-		if gap {
+		if gap && !ablate.Out(ablate.GapIsSession) {
 			c.newSession(f)
 		}
 	}
-	if !marker.IsZero() && !part.marker.Covers(marker) {
-		part.marker = marker
+	if m == nil || m.Partitions != len(c.parts) && !ablate.Out(ablate.MarkerPartitions) {
+		return gap
+	}
+	if !part.marker.Covers(m.Position) {
+		part.marker = m.Position
+		f.proveEvents()
 	}
 	return gap
 }

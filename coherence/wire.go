@@ -42,7 +42,7 @@ func (c Codec) WithDefaults() Codec {
 //
 // and a marker:
 //
-//	{"marker":true,"seq":981,"position":{"epoch":"5f3a","n":7741}}
+//	{"marker":true,"seq":981,"partitions":4,"position":{"epoch":"5f3a","n":7741}}
 //
 // Only namespace and key are required. Fields that are not known are ignored.
 type wireMessage struct {
@@ -52,6 +52,7 @@ type wireMessage struct {
 	Version   uint64            `json:"version,omitempty"`
 	Op        Op                `json:"op,omitempty"`
 	Seq       uint64            `json:"seq,omitempty"`
+	Parts     int               `json:"partitions,omitempty"`
 	Position  *wirePosition     `json:"position,omitempty"`
 	Time      *time.Time        `json:"time,omitempty"`
 	Fields    map[string]string `json:"fields,omitempty"`
@@ -67,7 +68,7 @@ func EncodeJSON(m Message, extra map[string]string) ([]byte, error) {
 	w := wireMessage{Marker: m.Marker != nil}
 	at := m.Event.Position
 	if m.Marker != nil {
-		w.Seq, at = m.Marker.Seq, m.Marker.Position
+		w.Seq, w.Parts, at = m.Marker.Seq, m.Marker.Partitions, m.Marker.Position
 	} else {
 		e := &m.Event
 		w.Namespace, w.Key, w.Version, w.Op, w.Seq, w.Fields = e.Namespace, &e.Key, uint64(e.Version), e.Op, e.Seq, e.Fields
@@ -110,7 +111,7 @@ func DecodeJSON(b []byte) (m Message, err error) {
 		if at.IsZero() {
 			return m, fmt.Errorf("%w: a marker without a position", ErrMalformed)
 		}
-		return Message{Marker: &Marker{Position: at, Seq: w.Seq}}, nil
+		return Message{Marker: &Marker{Position: at, Seq: w.Seq, Partitions: w.Parts}}, nil
 	}
 	if w.Namespace == "" || w.Key == nil {
 		return m, fmt.Errorf("%w: no namespace or no key", ErrMalformed)

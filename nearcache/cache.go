@@ -9,6 +9,7 @@ import (
 	"unsafe"
 
 	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/internal/ablate"
 	"github.com/nearcache/nearcache-go/tier"
 )
 
@@ -31,6 +32,7 @@ type entry[K comparable, V any] struct {
 	key      K
 	value    V
 	absent   bool
+	encoded  int32 // bytes of the record
 	version  Version
 	stamp    coherence.Stamp
 	loaded   int64 // by the client's clock
@@ -41,7 +43,7 @@ type entry[K comparable, V any] struct {
 // events. It has no colon and no brace, and a client has at most one cache of it. K is any comparable type that has a
 // name (see Options.EncodeKey).
 func For[K comparable, V any](client *Client, namespace string, o Options[K, V]) (*Cache[K, V], error) {
-	if err := o.validate(namespace); err != nil {
+	if err := o.validate(client, namespace); err != nil {
 		return nil, err
 	}
 	c := &Cache[K, V]{client: client, namespace: namespace, opt: o, encode: encodeKey(o.EncodeKey), seed: maphash.MakeSeed()}
@@ -69,7 +71,7 @@ func For[K comparable, V any](client *Client, namespace string, o Options[K, V])
 func (c *Cache[K, V]) Get(ctx context.Context, k K) (V, error) {
 	on := c.client.mode.Load() == int32(On)
 	if on {
-		if e := c.hit(k); e != nil {
+		if e, _ := c.hit(k, c.opt.MaxStaleness, false); e != nil {
 			if e.absent {
 				var none V
 				return none, ErrNotFound
@@ -87,29 +89,60 @@ func (c *Cache[K, V]) Read(ctx context.Context, k K, ro ReadOptions) (Result[V],
 	return c.read(ctx, k, ro, false)
 }
 
-// hit is the entry of k if L1 may serve it.
+// hit is the entry of k if L1 may serve it; with a bound, or if prove is set, also the moment that it is proved to be no
+// older than, 0 if none is.
 //
 // The entry is read first and judged after: its key (the table is addressed by a hash), its deadline by the coarse clock,
-// and last its stamp, so that an invalidation which came before this read is seen.
-func (c *Cache[K, V]) hit(k K) *entry[K, V] {
+// and last its stamp, so that an invalidation which came before this read is seen. With a bound the proof is taken before
+// the stamp is checked (see coherence.Stamp.Proved) and the real clock is read after: a process that was stopped in
+// between finds the proof too old.
+func (c *Cache[K, V]) hit(k K, bound time.Duration, prove bool) (e *entry[K, V], proved int64) {
 	if c.l1 == nil {
-		return nil
+		return nil, 0
 	}
 	e, ok := c.l1.Get(maphash.Comparable(c.seed, k))
 	switch {
 	case !ok || e.key != k:
 		c.m.l1Misses.absent.Inc()
-		return nil
+		return nil, 0
 	case e.deadline <= c.client.coarse.Load():
 		c.m.l1Misses.expired.Inc()
-		return nil
+		return nil, 0
+	}
+	if bound > 0 || prove {
+		return c.hitWithin(e, bound)
 	}
 	if v := e.stamp.Check(); v != coherence.Current {
 		c.m.l1Miss(v)
-		return nil
+		return nil, 0
 	}
 	c.m.l1Hits.inc()
-	return e
+	return e, 0
+}
+
+// hitWithin is hit with a proof. With a bound, an entry that is proved to be within it is served whether or not a channel
+// vouches for it now: what was proved stays true when the channel is lost.
+func (c *Cache[K, V]) hitWithin(e *entry[K, V], bound time.Duration) (*entry[K, V], int64) {
+	proved := e.stamp.Proved()
+	if v := e.stamp.Check(); v != coherence.Current && (bound == 0 || v != coherence.Unvouched) {
+		c.m.l1Miss(v)
+		return nil, 0
+	}
+	if ablate.Out(ablate.ProofBeforeCheck) {
+		proved = e.stamp.Proved()
+	}
+	if bound > 0 {
+		now := c.client.now()
+		if ablate.Out(ablate.ClockOnRead) {
+			now = c.client.coarse.Load()
+		}
+		if proved == 0 || now-proved > int64(bound) {
+			c.m.l1Misses.unproved.Inc()
+			return nil, 0
+		}
+	}
+	c.m.l1Hits.inc()
+	return e, proved
 }
 
 // peek is the entry that L1 holds of k, whether or not it may be served.
@@ -125,11 +158,11 @@ func (c *Cache[K, V]) peek(k K) *entry[K, V] {
 }
 
 // admit offers an entry to L1, which may decline.
-func (c *Cache[K, V]) admit(e *entry[K, V], encoded int) {
+func (c *Cache[K, V]) admit(e *entry[K, V]) {
 	if c.l1 == nil || e.deadline <= c.client.now() {
 		return
 	}
-	cost := int64(encoded) + int64(unsafe.Sizeof(*e))
+	cost := int64(e.encoded) + int64(unsafe.Sizeof(*e))
 	if c.l1.Set(maphash.Comparable(c.seed, e.key), e, cost) {
 		c.m.admitted.Inc()
 	} else {
@@ -171,6 +204,8 @@ func (c *Cache[K, V]) l1Stats() tier.L1Stats {
 	}
 	return c.l1.Stats()
 }
+
+func (c *Cache[K, V]) maxStaleness() time.Duration { return c.opt.MaxStaleness }
 
 // close waits for everything that the cache has started; the client calls it.
 func (c *Cache[K, V]) close() {

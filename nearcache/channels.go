@@ -41,6 +41,7 @@ func (c *Client) heartbeat() {
 			c.fence.Watermark(&h, b, read[b].Watermark)
 		}
 	}
+	c.measure()
 }
 
 // probe reads the source's position.
@@ -54,6 +55,7 @@ func (c *Client) probe(timeout time.Duration) {
 		return
 	}
 	c.fence.EndProbe(p, at)
+	c.measure()
 }
 
 // sink hands the stream of events to the fence.
@@ -88,6 +90,7 @@ func (s sink) Deliver(ctx context.Context, p int, batch []coherence.Message) err
 	for i := range batch {
 		if m := batch[i].Marker; m != nil {
 			s.gap(c.fence.EventMarker(p, *m))
+			c.measure()
 			continue
 		}
 		e := &batch[i].Event

@@ -20,16 +20,19 @@ type Client struct {
 	coarse atomic.Int64 // now, up to a tick old
 	mode   atomic.Int32
 
-	closed   atomic.Bool
-	base     time.Time
-	fence    *coherence.Fence
-	l2       *tier.L2
-	keyspace *tier.Keyspace
-	source   coherence.Source
-	retry    *retry
-	waiters  waiters
-	m        *metrics
-	log      *slog.Logger
+	closed    atomic.Bool
+	base      time.Time
+	fence     *coherence.Fence
+	l2        *tier.L2
+	keyspace  *tier.Keyspace
+	source    coherence.Source
+	versions  coherence.Versioner // the source, if it is one
+	beatEvery time.Duration
+	lag       lag
+	retry     *retry
+	waiters   waiters
+	m         *metrics
+	log       *slog.Logger
 
 	life context.Context // ends with Close
 	end  context.CancelFunc
@@ -43,6 +46,7 @@ type Client struct {
 type member interface {
 	close()
 	l1Stats() tier.L1Stats
+	maxStaleness() time.Duration
 }
 
 const (
@@ -68,7 +72,8 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	c := &Client{base: time.Now(), source: cfg.Source, log: cfg.Logger, caches: make(map[string]member)}
+	c := &Client{base: time.Now(), source: cfg.Source, beatEvery: cfg.Heartbeat, log: cfg.Logger, caches: make(map[string]member)}
+	c.versions, _ = cfg.Source.(coherence.Versioner)
 	c.fence = coherence.NewFence(coherence.FenceConfig{Now: c.now, Complete: cfg.Source != nil})
 	c.m = newMetrics(c, cfg.Events != nil)
 	l2, err := tier.OpenL2(tier.L2Config{Redis: cfg.Redis, Prefix: cfg.Prefix, Tracker: tracker{c}, Logger: cfg.Logger})
@@ -124,7 +129,7 @@ func (c *Client) adopt(namespace string, cache member) (*cacheMetrics, error) {
 	if _, ok := c.caches[namespace]; ok {
 		return nil, fmt.Errorf("nearcache: cache %q: the client has one of that namespace already", namespace)
 	}
-	m, err := c.m.forCache(namespace, cache.l1Stats)
+	m, err := c.m.forCache(namespace, cache, c)
 	if err != nil {
 		return nil, fmt.Errorf("nearcache: cache %q: metrics: %w", namespace, err)
 	}
@@ -196,24 +201,6 @@ func (c *Client) SetMode(m Mode) error {
 
 // Mode is the mode in force.
 func (c *Client) Mode() Mode { return Mode(c.mode.Load()) }
-
-// Status is a snapshot of what the client can rely on.
-type Status struct {
-	Ready    bool // Redis is connected and every channel has been heard from
-	Redis    bool // Redis is connected
-	Events   bool // every partition of Config.Events is followed; false without one
-	Mode     Mode
-	Pending  int // invalidations that L2 could not be told yet
-	Channels coherence.Channels
-}
-
-// Status reports the state of the channels now.
-func (c *Client) Status() Status {
-	ch := c.fence.Channels()
-	s := Status{Redis: c.l2.Up(), Events: ch.EventSession != 0, Mode: c.Mode(), Pending: c.retry.len(), Channels: ch}
-	s.Ready = s.Redis && ch.Watermarks == tier.Buckets && (s.Events || !c.m.events)
-	return s
-}
 
 // Close ends all loads and everything that the client has started, and waits for it. Reads and writes fail with
 // ErrClosed from then on.

@@ -12,12 +12,15 @@
 //	Redis                 tracking evicts L1 when L2 changes; Write makes L2 change; leases keep stale fills out
 //	+ versions            orders what arrives late: a Loader that returns versions, a Write that returns one
 //	+ Events              invalidations of others reach L1 and L2 although they never touched Redis
-//	+ Source and a relay  every commit is carried, also of a writer that died after it; L1 outlives the loss of Redis
+//	+ Source and a relay  every commit is carried, also of a writer that died after it; staleness can be bounded
 //
 // # Guarantees
 //
-// They are numbered as in the project's documents, and tests cite the numbers.
+// They are numbered as in the project's documents, and tests cite the numbers. docs/CONSISTENCY.md explains them.
 //
+//   - C1: a read with a bound (Options.MaxStaleness, ReadOptions.MaxStaleness) returns no value older than that, by this
+//     process's clock, counted from the read's beginning, whatever fails. It needs a Source, a Loader that reads the
+//     primary, and, to be served by the caches, a relay.
 //   - C2: a load that began before the invalidation of a write is never admitted to L1 or L2.
 //   - C3: on one instance, the versions of a key that reads return, one after another, never go back. It needs versions
 //     and a Loader that reads the primary; without a Source it is best effort for keys not seen for a while, or after
@@ -28,7 +31,7 @@
 //   - C6: where it is in doubt whether an entry of L1 is still right, L1 is passed over.
 //   - C7: when the faults are over, all tiers agree: with a Source at once, otherwise at the latest when the TTL is over.
 //
-// C1, a proved bound on staleness, is not built yet: MaxStaleness is refused.
+// A plain Get without a bound has C2 to C7 and is typically fresh within milliseconds; it has no bound but the TTL.
 //
 // A value that Get returns is shared with all other readers and must not be modified, unless Options.Clone is set.
 package nearcache

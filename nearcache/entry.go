@@ -55,6 +55,9 @@ type Result[V any] struct {
 	// Age is how long ago this process obtained the value from the tier below, by its own clock; 0 for TierSource. It
 	// bounds how old the value can be in L1, not how old it is at the source.
 	Age time.Duration
+	// Staleness is what is proved: the value is no older than the source was that long ago, by this process's clock. 0:
+	// nothing is proved, as without a Source.
+	Staleness time.Duration
 	// Stale is true for a value known to be older than was asked for, or than one this instance has served: only with
 	// ReadOptions.ServeStale, or from a Loader that went back in time.
 	Stale bool
@@ -68,13 +71,16 @@ type ReadOptions struct {
 	// the read fails with ErrNotReady. A write's version passed here gives read-your-writes on every instance.
 	// Defaults to 0: any version.
 	AtLeast Version
-	// MaxStaleness refuses a value that is not proved to be younger, by this process's clock. Defaults to
-	// Options.MaxStaleness. It needs the watermark, which is not built yet: a positive value fails with ErrUnsupported.
+	// MaxStaleness refuses a value that is not proved to be younger, by this process's clock, when the read began (C1). A
+	// tier that cannot prove it is passed over; the source always can. It needs Config.Source: without one a positive
+	// value fails with ErrUnsupported. Defaults to Options.MaxStaleness; negative: no bound.
 	MaxStaleness time.Duration
-	// Fresh reads the source by a load that begins after this call, and caches nothing older.
+	// Fresh refuses a value older than the read: it is read from the source by a load that begins after this call, or
+	// kept if the source (a coherence.Versioner) then says that its version still stands.
 	Fresh bool
-	// ServeStale is how old (Result.Age) a value may be that is served, labelled Stale, when the source fails. Defaults
-	// to 0: never.
+	// ServeStale is how old a value may be that is served, labelled Stale, when the source fails or does not answer in
+	// time: by Result.Staleness, or by Result.Age where nothing is proved. Such a value may be older than MaxStaleness and
+	// than what this instance has served before. Defaults to 0: never.
 	ServeStale time.Duration
 }
 

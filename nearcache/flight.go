@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/internal/ablate"
 )
 
 // flights collapses the loads of one process: per key at most one runs and at most one is next.
@@ -37,15 +38,16 @@ type loaded[V any] struct {
 	value   V
 	version Version
 	absent  bool
-	stale   bool // the source answered with less than this instance has seen
+	stale   bool  // the source answered with less than this instance has seen
+	proved  int64 // the value is no older than the source was then, by the fence's clock; 0: nothing is proved
 	tier    Tier
 	err     error
 }
 
 // do returns the result of a load of k, its own or a shared one. The load runs on a goroutine of its own, which outlives
-// ctx: ctx only ends the waiting. begin takes the load's token; share tells whether a reader may join the load of a token
-// that still stands (a Fresh read may not).
-func (fs *flights[K, V]) do(ctx context.Context, k K, share bool, fence *coherence.Fence, begin func() coherence.Token,
+// ctx: ctx only ends the waiting. begin takes the load's token. A reader joins the running load if its token still stands
+// and was taken at or after since, by the fence's clock: a Fresh read joins none that began before it.
+func (fs *flights[K, V]) do(ctx context.Context, k K, since int64, fence *coherence.Fence, begin func() coherence.Token,
 	load func(coherence.Token) loaded[V]) (loaded[V], error) {
 	fs.mu.Lock()
 	if fs.closed {
@@ -62,7 +64,7 @@ func (fs *flights[K, V]) do(ctx context.Context, k K, share bool, fence *coheren
 		fs.running[k] = f
 		fs.wg.Add(1)
 		go fs.fly(k, f, begin, load)
-	case share && fence.Still(&f.tok):
+	case (f.tok.Began() >= since || ablate.Out(ablate.FreshNeverJoins)) && fence.Still(&f.tok):
 	default:
 		if f.next == nil {
 			f.next = &flight[V]{done: make(chan struct{})}

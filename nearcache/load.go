@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/internal/ablate"
 	"github.com/nearcache/nearcache-go/tier"
 )
 
@@ -78,7 +79,10 @@ type fetched[V any] struct {
 
 // fromL2 asks L2 and judges its answer. A value that may be served is admitted to L1 if the fence says so.
 func (c *Cache[K, V]) fromL2(ctx context.Context, k K, key tier.Key, tok *coherence.Token) fetched[V] {
-	raw, w, err := c.client.l2.Get(ctx, key, !tok.Known)
+	// With a bound the watermark is read anew: it proves a later moment than the last heartbeat's does, and it comes from
+	// the very connection that the record comes from.
+	ask := !tok.Known || c.opt.MaxStaleness > 0
+	raw, w, err := c.client.l2.Get(ctx, key, ask)
 	switch {
 	case errors.Is(err, tier.ErrWrongType):
 		c.m.l2Misses("corrupt").Inc()
@@ -87,7 +91,7 @@ func (c *Cache[K, V]) fromL2(ctx context.Context, k K, key tier.Key, tok *cohere
 		c.m.l2Misses("unavailable").Inc()
 		return fetched[V]{direct: true}
 	}
-	if !tok.Known {
+	if ask {
 		c.client.fence.Learn(tok, w)
 	}
 	return c.judge(ctx, k, key, tok, raw)
@@ -107,7 +111,7 @@ func (c *Cache[K, V]) judge(ctx context.Context, k K, key tier.Key, tok *coheren
 	case err == nil && rec.Schema < c.opt.Schema:
 		c.m.l2Misses("schema").Inc()
 		return fetched[V]{}
-	case err == nil && rec.Epoch != tok.Epoch():
+	case err == nil && rec.Epoch != tok.Epoch() && !ablate.Out(ablate.ReadSameEpoch):
 		c.m.l2Misses("epoch").Inc()
 		return fetched[V]{}
 	case err != nil:
@@ -129,9 +133,9 @@ func (c *Cache[K, V]) judge(ctx context.Context, k K, key tier.Key, tok *coheren
 	}
 	c.m.l2Hits.Inc()
 	if admit {
-		c.admit(e, len(raw))
+		c.admit(e)
 	}
-	return fetched[V]{served: true, loaded: loaded[V]{value: e.value, version: e.version, absent: e.absent, tier: TierL2}}
+	return fetched[V]{served: true, loaded: loaded[V]{value: e.value, version: e.version, absent: e.absent, tier: TierL2, proved: e.stamp.Probe}}
 }
 
 // decode parses a record into an entry. The entry's deadline never passes the record's own: Redis does not push an
@@ -142,7 +146,7 @@ func (c *Cache[K, V]) decode(k K, raw []byte) (tier.Record, *entry[K, V], error)
 		return rec, nil, err
 	}
 	now := c.client.now()
-	e := &entry[K, V]{key: k, version: rec.Version, absent: rec.Absent, loaded: now}
+	e := &entry[K, V]{key: k, version: rec.Version, absent: rec.Absent, encoded: int32(len(raw)), loaded: now}
 	left := c.ttl(0, rec.Absent)
 	if !rec.ExpiresAt.IsZero() {
 		left = time.Until(rec.ExpiresAt)

@@ -33,14 +33,15 @@ func (c *Cache[K, V]) ReadMany(ctx context.Context, ks []K, ro ReadOptions) []Re
 	out := make([]Result[V], len(ks))
 	at := make(map[K][]int, len(ks)) // where a key's result goes
 	var rest []K
-	plain := Mode(c.client.mode.Load()) == On && ro == (ReadOptions{AtLeast: ro.AtLeast}) && !c.client.closed.Load()
+	d, err := c.demanded(ro)
+	plain := err == nil && Mode(c.client.mode.Load()) == On && !ro.Fresh && ro.ServeStale == 0 && !c.client.closed.Load()
 	for i, k := range ks {
 		if at[k] = append(at[k], i); len(at[k]) > 1 {
 			continue
 		}
 		if plain {
-			if e := c.hit(k); e != nil && e.version >= ro.AtLeast {
-				out[i], out[i].Err = c.fromL1(e, false)
+			if e, proved := c.hit(k, d.bound, true); e != nil && e.version >= ro.AtLeast {
+				out[i], out[i].Err = c.fromL1(e, proved, false)
 				continue
 			}
 		}
@@ -51,7 +52,7 @@ func (c *Cache[K, V]) ReadMany(ctx context.Context, ks []K, ro ReadOptions) []Re
 		out[at[k][0]] = r
 	}
 	if plain && len(rest) > 1 {
-		rest = c.readBatch(ctx, rest, ro, give)
+		rest = c.readBatch(ctx, rest, d, give)
 	}
 	for _, k := range rest {
 		r, err := c.Read(ctx, k, ro)
@@ -77,7 +78,7 @@ type batched[K comparable, V any] struct {
 }
 
 // readBatch answers what it can through give and returns the keys that must be read one at a time.
-func (c *Cache[K, V]) readBatch(ctx context.Context, ks []K, ro ReadOptions, give func(K, Result[V], error)) (alone []K) {
+func (c *Cache[K, V]) readBatch(ctx context.Context, ks []K, d demand, give func(K, Result[V], error)) (alone []K) {
 	items := make([]*batched[K, V], 0, len(ks))
 	for _, k := range ks {
 		key, err := c.key(k)
@@ -117,7 +118,7 @@ func (c *Cache[K, V]) readBatch(ctx context.Context, ks []K, ro ReadOptions, giv
 			f = c.judge(ctx, it.k, it.key, &it.tok, got.Raw)
 		}
 		switch {
-		case f.served && f.loaded.version >= ro.AtLeast:
+		case f.served && d.meets(f.loaded.version, f.loaded.proved):
 			r, err := c.answer(f.loaded, nil)
 			give(it.k, r, err)
 		case f.served || f.direct:
@@ -144,12 +145,12 @@ func (c *Cache[K, V]) readBatch(ctx context.Context, ks []K, ro ReadOptions, giv
 		}
 		c.m.leases(got.Lease.Status.String()).Inc()
 	}
-	c.loadBatch(ctx, load, ro, give)
+	c.loadBatch(ctx, load, d, give)
 	return alone
 }
 
 // loadBatch loads keys with one LoadMany, or one by one without it, and fills those whose lease was granted.
-func (c *Cache[K, V]) loadBatch(ctx context.Context, items []*batched[K, V], ro ReadOptions, give func(K, Result[V], error)) {
+func (c *Cache[K, V]) loadBatch(ctx context.Context, items []*batched[K, V], d demand, give func(K, Result[V], error)) {
 	if len(items) == 0 {
 		return
 	}
@@ -168,8 +169,8 @@ func (c *Cache[K, V]) loadBatch(ctx context.Context, items []*batched[K, V], ro 
 		if rec != nil && it.lease != nil {
 			fills = append(fills, tier.Filling{Key: it.key, Token: it.lease.Token, Epoch: it.lease.Epoch, Record: *rec, TTL: ttl})
 		}
-		if l.err == nil && l.version < ro.AtLeast {
-			l.err = fmt.Errorf("%w: %d asked for, the source has %d", ErrNotReady, ro.AtLeast, l.version)
+		if l.err == nil && !d.meets(l.version, l.proved) {
+			l.err = fmt.Errorf("%w: %d asked for, the source has %d", ErrNotReady, d.atLeast, l.version)
 		}
 		r, err := c.answer(l, c.wrap("load", it.key, l.err))
 		give(it.k, r, err)

@@ -8,7 +8,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/nearcache/nearcache-go/coherence"
-	"github.com/nearcache/nearcache-go/tier"
 )
 
 // metrics are the client's collectors. docs/METRICS.md lists them.
@@ -24,6 +23,7 @@ type metrics struct {
 	pushes, redisSessions, malformed, retryDropped prometheus.Counter
 	eventCount, eventSession, failed               *prometheus.CounterVec
 	propagation                                    prometheus.Histogram
+	watermarkLag                                   *prometheus.HistogramVec
 }
 
 func newMetrics(c *Client, events bool) *metrics {
@@ -56,7 +56,10 @@ func newMetrics(c *Client, events bool) *metrics {
 	m.propagation = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "nearcache_event_propagation_seconds",
 		Help:    "From an event's commit, by the source's clock, to its effect on this instance, by its own.",
 		Buckets: prometheus.ExponentialBuckets(0.0005, 2, 18)})
-	m.all = append(m.all, m.loadSeconds, m.propagation)
+	m.watermarkLag = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "nearcache_watermark_lag_seconds",
+		Help:    "From a commit to the proof that it has been applied here, by this instance's clock: the longest for each proof.",
+		Buckets: prometheus.ExponentialBuckets(0.001, 1.5, 26)}, []string{"channel"})
+	m.all = append(m.all, m.loadSeconds, m.propagation, m.watermarkLag, provedAges{c})
 	m.pushes = counter("tracking_pushes_total", "Keys that Redis pushed as changed, expired or evicted.")
 	m.redisSessions = counter("tracking_sessions_total", "Connections of tracking dialled or lost.")
 	m.malformed = counter("events_malformed_total", "Events that could not be decoded.")
@@ -69,6 +72,27 @@ func newMetrics(c *Client, events bool) *metrics {
 	gauge("events_followed", "1 while every partition of the event channel is followed.", func() float64 { return flag(c.Status().Events) })
 	gauge("mode", "0 on, 1 shadow, 2 off.", func() float64 { return float64(c.mode.Load()) })
 	return m
+}
+
+// provedAges collects what the channels prove, with one look at them for each scrape. A channel that proves nothing has
+// no sample.
+type provedAges struct{ c *Client }
+
+var provedDesc = prometheus.NewDesc("nearcache_proved_staleness_seconds",
+	"How old, at most, what the channel vouches for is now.", []string{"channel"}, nil)
+
+// Describe implements prometheus.Collector.
+func (provedAges) Describe(ch chan<- *prometheus.Desc) { ch <- provedDesc }
+
+// Collect implements prometheus.Collector.
+func (p provedAges) Collect(ch chan<- prometheus.Metric) {
+	b := p.c.bound()
+	if b.Redis > 0 {
+		ch <- prometheus.MustNewConstMetric(provedDesc, prometheus.GaugeValue, b.Redis.Seconds(), "redis")
+	}
+	if b.Events > 0 {
+		ch <- prometheus.MustNewConstMetric(provedDesc, prometheus.GaugeValue, b.Events.Seconds(), "events")
+	}
 }
 
 func flag(b bool) float64 {
@@ -107,6 +131,10 @@ func (m *metrics) eventSessions(reason string) prometheus.Counter {
 	return m.eventSession.WithLabelValues(reason)
 }
 
+func (m *metrics) lag(channel string) prometheus.Observer {
+	return m.watermarkLag.WithLabelValues(channel)
+}
+
 func (m *metrics) errors(op string) prometheus.Counter { return m.failed.WithLabelValues(op) }
 
 // event counts an applied event. The two clocks of the propagation time may differ: it is for looking at, not for proofs.
@@ -126,18 +154,18 @@ type cacheMetrics struct {
 	name     string
 	m        *metrics
 	l1Hits   stripes
-	l1Misses struct{ absent, expired, invalidated, collided, unvouched prometheus.Counter }
+	l1Misses struct{ absent, expired, invalidated, collided, unvouched, unproved prometheus.Counter }
 
 	l2Hits, admitted, declined, servedStale prometheus.Counter
 	loadSeconds                             prometheus.Observer
 }
 
-func (m *metrics) forCache(name string, l1 func() tier.L1Stats) (*cacheMetrics, error) {
+func (m *metrics) forCache(name string, cache member, c *Client) (*cacheMetrics, error) {
 	cm := &cacheMetrics{name: name, m: m}
 	l1Miss := func(reason string) prometheus.Counter { return m.misses.WithLabelValues(name, "l1", reason) }
 	cm.l1Misses.absent, cm.l1Misses.expired = l1Miss("absent"), l1Miss("expired")
 	cm.l1Misses.invalidated, cm.l1Misses.collided = l1Miss("invalidated"), l1Miss("collided")
-	cm.l1Misses.unvouched = l1Miss("unvouched")
+	cm.l1Misses.unvouched, cm.l1Misses.unproved = l1Miss("unvouched"), l1Miss("unproved")
 	cm.l2Hits, cm.servedStale = m.hits.WithLabelValues(name), m.stale.WithLabelValues(name)
 	cm.admitted, cm.declined = m.admit.WithLabelValues(name, "offered"), m.admit.WithLabelValues(name, "dropped")
 	cm.loadSeconds = m.loadSeconds.WithLabelValues(name)
@@ -146,9 +174,19 @@ func (m *metrics) forCache(name string, l1 func() tier.L1Stats) (*cacheMetrics, 
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "nearcache_l1_hits_total", ConstLabels: labels,
 			Help: "Reads served by L1."}, func() float64 { return float64(cm.l1Hits.sum()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "nearcache_l1_bytes", ConstLabels: labels,
-			Help: "Bytes that L1 holds, as its bound counts them."}, func() float64 { return float64(l1().Bytes) }),
+			Help: "Bytes that L1 holds, as its bound counts them."}, func() float64 { return float64(cache.l1Stats().Bytes) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "nearcache_l1_evictions_total", ConstLabels: labels,
-			Help: "Entries that L1 evicted for want of room."}, func() float64 { return float64(l1().Evicted) }),
+			Help: "Entries that L1 evicted for want of room."}, func() float64 { return float64(cache.l1Stats().Evicted) }),
+	}
+	if most := cache.maxStaleness(); most > 0 {
+		cols = append(cols,
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "nearcache_max_staleness_seconds", ConstLabels: labels,
+				Help: "The cache's bound, Options.MaxStaleness."}, most.Seconds),
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "nearcache_gate_open", ConstLabels: labels,
+				Help: "1 while L1 serves, within the bound, what the channels vouch for."}, func() float64 { return flag(c.bound().of(most).Open) }),
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "nearcache_gate_slack_seconds", ConstLabels: labels,
+				Help: "How much later the proof in force may come before the gate closes; negative: it is closed."},
+				func() float64 { return c.bound().of(most).Slack.Seconds() }))
 	}
 	if m.reg != nil {
 		for i, col := range cols {

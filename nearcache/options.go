@@ -38,8 +38,10 @@ type Options[K comparable, V any] struct {
 	TTL time.Duration
 	// AbsentTTL is how long an absence is kept in either tier. Defaults to TTL or 30 seconds, whichever is shorter.
 	AbsentTTL time.Duration
-	// MaxStaleness bounds how old a value a plain Get returns. It needs the watermark, which is not built yet: For
-	// refuses a positive value. Defaults to 0: no bound but the TTL.
+	// MaxStaleness bounds how old a value is that reads return: none is older, by this process's clock, than the source
+	// was MaxStaleness before the read began, whatever fails (C1). A tier that cannot prove that is passed over, so a
+	// bound below what the channels achieve (see Client.Status) costs hits, and never an old value. It needs
+	// Config.Source, and Loaders that read the primary. Defaults to 0: no bound but the TTL.
 	MaxStaleness time.Duration
 
 	// L1Bytes bounds what L1 holds, measured by the values' encoded size and an overhead per entry. Defaults to 64 MiB;
@@ -66,7 +68,7 @@ const (
 )
 
 // validate fills in defaults and refuses what cannot work, all of it at once.
-func (o *Options[K, V]) validate(namespace string) error {
+func (o *Options[K, V]) validate(c *Client, namespace string) error {
 	var errs []error
 	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if bad := tier.CheckName(namespace); bad != "" {
@@ -98,8 +100,13 @@ func (o *Options[K, V]) validate(namespace string) error {
 	if o.AbsentTTL == 0 {
 		o.AbsentTTL = min(o.TTL, defaultAbsentTTL)
 	}
-	if o.MaxStaleness != 0 {
-		refuse("MaxStaleness is %v: %w (it needs the watermark)", o.MaxStaleness, ErrUnsupported)
+	switch {
+	case o.MaxStaleness < 0:
+		refuse("MaxStaleness is negative: %v", o.MaxStaleness)
+	case o.MaxStaleness > 0 && c.source == nil:
+		refuse("MaxStaleness is %v and Config.Source is nil: %w (a bound needs a source that tells its position)", o.MaxStaleness, ErrUnsupported)
+	case o.MaxStaleness > 0 && o.MaxStaleness < 2*c.beatEvery:
+		refuse("MaxStaleness is %v and Config.Heartbeat %v: a bound below two heartbeats is hardly ever proved", o.MaxStaleness, c.beatEvery)
 	}
 	if o.L1Bytes == 0 {
 		o.L1Bytes = defaultL1Bytes

@@ -3,6 +3,7 @@ package nearcache
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/nearcache/nearcache-go/coherence"
@@ -12,16 +13,17 @@ import (
 // read goes down the tiers: L1, then a flight through L2 and its lease, then the source alone. missed says that L1 has
 // been asked already.
 func (c *Cache[K, V]) read(ctx context.Context, k K, ro ReadOptions, missed bool) (Result[V], error) {
-	if ro.MaxStaleness != 0 {
-		return Result[V]{}, fmt.Errorf("%w: ReadOptions.MaxStaleness needs the watermark", ErrUnsupported)
-	}
 	if c.client.closed.Load() {
 		return Result[V]{}, ErrClosed
 	}
+	d, err := c.demanded(ro)
+	if err != nil {
+		return Result[V]{}, err
+	}
 	mode := Mode(c.client.mode.Load())
 	if mode == On && !missed && !ro.Fresh {
-		if e := c.hit(k); e != nil && e.version >= ro.AtLeast {
-			return c.fromL1(e, false)
+		if e, proved := c.hit(k, d.bound, true); e != nil && e.version >= ro.AtLeast {
+			return c.fromL1(e, proved, false)
 		}
 	}
 	key, err := c.key(k)
@@ -34,41 +36,51 @@ func (c *Cache[K, V]) read(ctx context.Context, k K, ro ReadOptions, missed bool
 	case Shadow:
 		return c.shadow(ctx, k, key, ro)
 	}
-	r, err := c.descend(ctx, k, key, ro)
+	r, err := c.descend(ctx, k, key, d, ro.Fresh)
 	if err != nil && ro.ServeStale > 0 && ctx.Err() == nil {
-		if e := c.peek(k); e != nil && e.version >= ro.AtLeast && c.client.now()-e.loaded <= int64(ro.ServeStale) {
-			c.m.servedStale.Inc()
-			return c.fromL1(e, true)
+		if r, err, ok := c.stale(k, ro); ok {
+			return r, err
 		}
 	}
 	return c.answer(r, err)
 }
 
-// descend asks L2 and the source. A result that falls short of what this reader asked for, because the flight was begun
-// by a reader who asked for less, sends it to the source.
-func (c *Cache[K, V]) descend(ctx context.Context, k K, key tier.Key, ro ReadOptions) (loaded[V], error) {
+// descend asks L2 and the source. A result that falls short of what this reader demands, because L2 cannot prove it, or
+// because the flight was begun by a reader who asked for less, sends it to the source.
+func (c *Cache[K, V]) descend(ctx context.Context, k K, key tier.Key, d demand, fresh bool) (loaded[V], error) {
 	begin := func() coherence.Token { return c.client.fence.Begin(key) }
-	if !ro.Fresh {
-		r, err := c.flights.do(ctx, k, true, c.client.fence, begin, func(t coherence.Token) loaded[V] {
+	since := d.since
+	if !fresh {
+		r, err := c.flights.do(ctx, k, math.MinInt64, c.client.fence, begin, func(t coherence.Token) loaded[V] {
 			return c.load(ctx, k, key, t)
 		})
 		if err != nil {
 			return r, c.wrap("get", key, err)
 		}
-		if r.err != nil || r.version >= ro.AtLeast {
+		if r.err != nil || d.meets(r.version, r.proved) {
 			return r, c.wrap("load", key, r.err)
 		}
+		if r.version < d.atLeast {
+			since = c.client.now()
+		}
 	}
-	r, err := c.fresh.do(ctx, k, false, c.client.fence, begin, func(t coherence.Token) loaded[V] {
+	r, err := c.fresh.do(ctx, k, since, c.client.fence, begin, func(t coherence.Token) loaded[V] {
 		ctx, done := c.loadContext(ctx)
 		defer done()
+		if r, ok := c.revalidate(ctx, k, key, &t); ok {
+			return r
+		}
 		return c.fromSource(ctx, k, key, &t, nil)
 	})
-	if err == nil && r.err == nil && r.version < ro.AtLeast {
-		return r, c.wrap("get", key, fmt.Errorf("%w: %d asked for, the source has %d", ErrNotReady, ro.AtLeast, r.version))
-	}
 	if err == nil {
 		err = r.err
+	}
+	switch {
+	case err != nil:
+	case r.version < d.atLeast:
+		return r, c.wrap("get", key, fmt.Errorf("%w: %d asked for, the source has %d", ErrNotReady, d.atLeast, r.version))
+	case r.stale && d.bound > 0:
+		return r, c.wrap("get", key, fmt.Errorf("%w: the Loader returned version %d, and this instance has seen a newer one", ErrNotReady, r.version))
 	}
 	return r, c.wrap("load", key, err)
 }
@@ -77,16 +89,17 @@ func (c *Cache[K, V]) descend(ctx context.Context, k K, key tier.Key, ro ReadOpt
 func (c *Cache[K, V]) bypass(ctx context.Context, k K, ro ReadOptions) (Result[V], error) {
 	ctx, done := c.loadContext(ctx)
 	defer done()
+	begun := c.client.now()
 	e, absent, err := c.callLoad(ctx, k, nil)
-	r := loaded[V]{value: e.Value, version: e.Version, absent: absent, tier: TierSource}
+	r := loaded[V]{value: e.Value, version: e.Version, absent: absent, tier: TierSource, proved: begun}
 	if err == nil && e.Version < ro.AtLeast {
 		err = fmt.Errorf("%w: %d asked for, the source has %d", ErrNotReady, ro.AtLeast, e.Version)
 	}
 	return c.answer(r, err)
 }
 
-func (c *Cache[K, V]) fromL1(e *entry[K, V], stale bool) (Result[V], error) {
-	r := Result[V]{Version: e.version, Tier: TierL1, Age: time.Duration(c.client.now() - e.loaded), Stale: stale}
+func (c *Cache[K, V]) fromL1(e *entry[K, V], proved int64, stale bool) (Result[V], error) {
+	r := Result[V]{Version: e.version, Tier: TierL1, Age: time.Duration(c.client.now() - e.loaded), Stale: stale, Staleness: c.staleness(proved)}
 	if e.absent {
 		return r, ErrNotFound
 	}
@@ -95,13 +108,23 @@ func (c *Cache[K, V]) fromL1(e *entry[K, V], stale bool) (Result[V], error) {
 }
 
 func (c *Cache[K, V]) answer(l loaded[V], err error) (Result[V], error) {
-	switch {
-	case err != nil:
+	if err != nil {
 		return Result[V]{}, err
-	case l.absent:
-		return Result[V]{Version: l.version, Tier: l.tier, Stale: l.stale}, ErrNotFound
 	}
-	return Result[V]{Value: c.out(l.value), Version: l.version, Tier: l.tier, Stale: l.stale}, nil
+	r := Result[V]{Version: l.version, Tier: l.tier, Stale: l.stale, Staleness: c.staleness(l.proved)}
+	if l.absent {
+		return r, ErrNotFound
+	}
+	r.Value = c.out(l.value)
+	return r, nil
+}
+
+// staleness is how long ago a moment was, 0 for none.
+func (c *Cache[K, V]) staleness(proved int64) time.Duration {
+	if proved == 0 {
+		return 0
+	}
+	return time.Duration(max(1, c.client.now()-proved))
 }
 
 // wrap names the operation and the key in an error.

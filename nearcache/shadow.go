@@ -38,10 +38,14 @@ func (c *Cache[K, V]) shadow(ctx context.Context, k K, key tier.Key, ro ReadOpti
 
 // shadowed is what the cache would have answered.
 func (c *Cache[K, V]) shadowed(ctx context.Context, k K, key tier.Key) (loaded[V], error) {
-	if e := c.hit(k); e != nil {
+	if e, _ := c.hit(k, c.opt.MaxStaleness, false); e != nil {
 		return loaded[V]{value: e.value, version: e.version, absent: e.absent, tier: TierL1}, nil
 	}
-	return c.descend(ctx, k, key, ReadOptions{})
+	d, err := c.demanded(ReadOptions{})
+	if err != nil {
+		return loaded[V]{}, err
+	}
+	return c.descend(ctx, k, key, d, false)
 }
 
 // same compares values as L2 would see them.

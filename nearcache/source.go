@@ -11,12 +11,14 @@ import (
 	"github.com/nearcache/nearcache-go/tier"
 )
 
-// fromSource calls the Loader and fills L2 if a lease was granted.
+// fromSource calls the Loader and fills L2 if a lease was granted. The token is taken anew, since time has passed with L2:
+// a later one proves more, and has seen more.
 func (c *Cache[K, V]) fromSource(ctx context.Context, k K, key tier.Key, tok *coherence.Token, lease *tier.Lease) loaded[V] {
 	if lease != nil {
 		stop := c.keep(ctx, key, lease)
 		defer stop()
 	}
+	*tok = c.client.fence.Begin(key)
 	got, absent, err := c.callLoad(ctx, k, c.peek(k))
 	if err != nil {
 		c.release(ctx, key, lease)
@@ -34,15 +36,15 @@ func (c *Cache[K, V]) fromSource(ctx context.Context, k K, key tier.Key, tok *co
 // With one it does not: the fill would evict it again, and the next Get, which makes Redis track the key, admits it.
 func (c *Cache[K, V]) judgeSource(ctx context.Context, k K, key tier.Key, tok *coherence.Token, lease *tier.Lease, got Entry[V],
 	absent bool) (res loaded[V], rec *tier.Record, ttl time.Duration) {
-	res = loaded[V]{value: got.Value, version: got.Version, absent: absent, tier: TierSource}
 	e := &entry[K, V]{key: k, value: got.Value, version: got.Version, absent: absent}
 	outcome, admit := c.client.fence.FromSource(tok, e.version, &e.stamp)
+	res = loaded[V]{value: got.Value, version: got.Version, absent: absent, tier: TierSource, proved: e.stamp.Probe}
 	switch {
 	case outcome != coherence.Serve:
 		// The Loader read less than this instance has seen: a replica, or a source that lost commits.
 		c.m.rejected("loader_behind").Inc()
 		c.release(ctx, key, lease)
-		res.stale = true
+		res.stale, res.proved = true, 0
 		return res, nil, 0
 	case len(got.Tags) > 0:
 		c.m.rejected("tags").Inc()
@@ -60,7 +62,8 @@ func (c *Cache[K, V]) judgeSource(ctx context.Context, k K, key tier.Key, tok *c
 	if lease == nil {
 		e.loaded = tok.Began()
 		e.deadline = e.loaded + int64(ttl)
-		c.admit(e, len(r.Payload)+tier.HeaderSize)
+		e.encoded = int32(len(r.Payload) + tier.HeaderSize)
+		c.admit(e)
 	}
 	return res, &r, ttl
 }

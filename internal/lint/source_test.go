@@ -24,25 +24,25 @@ func TestSource_TestsSleepOnlyInSynctest(t *testing.T) {
 	})
 }
 
-// bubble is what a package calls its own helper around synctest.Test.
-const bubble = "inBubble"
+// bubble is what a package calls its own helpers around synctest.Test: inBubble, inBoundedBubble.
+var bubble = regexp.MustCompile(`^in([A-Z]\w*)?Bubble$`)
 
 // sleeps are the uses of time.Sleep outside function literals that are passed to synctest.Test or to the package's
-// inBubble, and outside functions that call synctest.Wait themselves: those run in the bubble of their caller. An
-// inBubble that makes no bubble is found itself.
+// bubbles, and outside functions that call synctest.Wait themselves: those run in the bubble of their caller. A
+// bubble that makes none is found itself.
 func sleeps(f *ast.File) []token.Pos {
 	var found []token.Pos
 	for _, decl := range f.Decls {
 		if bubbleHelper(decl) {
 			continue
 		}
-		if fn, ok := decl.(*ast.FuncDecl); ok && fn.Name.Name == bubble && !makesBubble(fn) {
+		if fn, ok := decl.(*ast.FuncDecl); ok && bubble.MatchString(fn.Name.Name) && !makesBubble(fn) {
 			found = append(found, fn.Pos())
 		}
 		ast.Inspect(decl, func(n ast.Node) bool {
 			switch n := n.(type) {
 			case *ast.CallExpr:
-				if selects(n.Fun, "synctest", "Test") || isIdent(n.Fun, bubble) {
+				if selects(n.Fun, "synctest", "Test") || isBubble(n.Fun) {
 					return false
 				}
 			case *ast.SelectorExpr:
@@ -66,9 +66,9 @@ func makesBubble(decl ast.Decl) (makes bool) {
 	return makes
 }
 
-func isIdent(e ast.Expr, name string) bool {
+func isBubble(e ast.Expr) bool {
 	id, ok := e.(*ast.Ident)
-	return ok && id.Name == name
+	return ok && bubble.MatchString(id.Name)
 }
 
 func bubbleHelper(decl ast.Decl) bool {

@@ -25,6 +25,8 @@ type Config struct {
 	RedisHost   string
 	RedisPort   string
 	TTLSeconds  int
+	MaxStaleMS  int
+	HeartbeatMS int
 	Brokers     string
 	Topic       string
 	GroupID     string
@@ -77,6 +79,8 @@ func Parse(program string, args []string, env func(string) string) (Config, erro
 	text(&c.RedisHost, "redis-host", "REDIS_HOST", "", "Redis's host; all empty: embedded Redis")
 	text(&c.RedisPort, "redis-port", "REDIS_PORT", "6379", "Redis's port")
 	number(&c.TTLSeconds, "ttl", "CACHE_TTL_SECONDS", 300, "how long a product is cached, in seconds")
+	number(&c.MaxStaleMS, "max-staleness", "CACHE_MAX_STALENESS_MS", 0, "how old a product may be that is served, in milliseconds; 0: no bound")
+	number(&c.HeartbeatMS, "heartbeat", "HEARTBEAT_MS", 100, "how often the proofs of freshness are renewed, in milliseconds; also the relay's interval")
 	text(&c.Brokers, "kafka", "KAFKA_BOOTSTRAP_SERVERS", "", "Kafka's brokers, host:port,...; empty with everything else empty: embedded Kafka; else none")
 	text(&c.Topic, "topic", "KAFKA_PRODUCT_TOPIC", "product_events", "topic of the products' events")
 	text(&c.GroupID, "group", "KAFKA_GROUP_ID", "cache_invalidator_group", "consumer group of the worker")
@@ -103,6 +107,12 @@ func Parse(program string, args []string, env func(string) string) (Config, erro
 func (c *Config) check() (errs []error) {
 	if c.TTLSeconds < 1 || c.TTLSeconds > 365*24*3600 {
 		errs = append(errs, fmt.Errorf("CACHE_TTL_SECONDS is %d: 1 second to a year", c.TTLSeconds))
+	}
+	if c.HeartbeatMS < 1 || c.HeartbeatMS > 60_000 {
+		errs = append(errs, fmt.Errorf("HEARTBEAT_MS is %d: 1 to 60000", c.HeartbeatMS))
+	}
+	if c.MaxStaleMS < 0 || c.MaxStaleMS > 0 && c.MaxStaleMS < 2*c.HeartbeatMS {
+		errs = append(errs, fmt.Errorf("CACHE_MAX_STALENESS_MS is %d and HEARTBEAT_MS %d: 0, or at least two heartbeats", c.MaxStaleMS, c.HeartbeatMS))
 	}
 	if c.Instances < 1 || c.Instances > 64 {
 		errs = append(errs, fmt.Errorf("INSTANCES is %d: 1 to 64", c.Instances))
@@ -168,5 +178,7 @@ func (c *Config) brokers() kafka.Broker {
 	}
 	return b
 }
+
+func (c *Config) heartbeat() time.Duration { return time.Duration(c.HeartbeatMS) * time.Millisecond }
 
 func (c *Config) ttl() time.Duration { return time.Duration(c.TTLSeconds) * time.Second }

@@ -130,7 +130,7 @@ func (s *Server) start(ctx context.Context, b *backend, i int) (*instance, error
 	}
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	cfg := nearcache.Config{Redis: b.redis, Source: b.source, Registerer: reg, Logger: log}
+	cfg := nearcache.Config{Redis: b.redis, Source: b.source, Heartbeat: s.Config.heartbeat(), Registerer: reg, Logger: log}
 	if len(b.brokers.Brokers) > 0 {
 		cfg.Events = kafka.Tail{Broker: b.brokers, Topic: s.Config.Topic, Codec: product.EventCodec(), Logger: log}
 	}
@@ -139,7 +139,8 @@ func (s *Server) start(ctx context.Context, b *backend, i int) (*instance, error
 		return nil, err
 	}
 	cache, err := nearcache.For(client, product.Namespace, nearcache.Options[string, product.Product]{
-		TTL: s.Config.ttl(),
+		TTL:          s.Config.ttl(),
+		MaxStaleness: time.Duration(s.Config.MaxStaleMS) * time.Millisecond,
 		Load: func(ctx context.Context, id string) (nearcache.Entry[product.Product], error) {
 			p, v, err := b.store.Find(ctx, id)
 			if errors.Is(err, product.ErrNotFound) {
@@ -152,7 +153,7 @@ func (s *Server) start(ctx context.Context, b *backend, i int) (*instance, error
 		return nil, errors.Join(err, client.Close())
 	}
 	h := &httpapi.Handler{Store: b.store, Cache: cache, Logger: log, Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{}),
-		Ready: func(ctx context.Context) error { return ready(ctx, b.store) }}
+		Ready: func(ctx context.Context) error { return ready(ctx, b.store) }, Status: client.Status}
 	if s.Config.Crash == "after-commit" {
 		h.AfterCommit = func() {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
@@ -214,6 +215,8 @@ Try, and look at Cache-Status and ETag:
   curl -si -X PUT %[1]s/products/p00042 -d '{"name":"Marlowe Desk Lamp Air","price":49.90}'
   curl -si %[2]s/products/p00042
   curl -si %[2]s/products/p00042 -H 'Nearcache-At-Least: 2'
+  curl -si %[2]s/products/p00042 -H 'Nearcache-Max-Staleness: 0.5'
+  curl -s %[2]s/status
   curl -s '%[1]s/products?limit=3&after=p00100'
   curl -s %[1]s/metrics | grep ^nearcache_
 Ctrl-C stops it.
@@ -224,7 +227,7 @@ Ctrl-C stops it.
 
 // relay is the outbox relay to whatever there is: Kafka, Redis, or both.
 func (b *backend) relay(c *Config, l2 coherence.Applier, log *slog.Logger) (*kafka.Publisher, *coherence.Relay, error) {
-	r := &coherence.Relay{Source: b.source, L2: l2, Name: c.Topic, Logger: log}
+	r := &coherence.Relay{Source: b.source, L2: l2, Name: c.Topic, Interval: c.heartbeat(), Logger: log}
 	if len(b.brokers.Brokers) == 0 {
 		return nil, r, nil
 	}

@@ -25,6 +25,7 @@ type Handler struct {
 	Store   product.Store
 	Cache   *nearcache.Cache[string, product.Product]
 	Ready   func(context.Context) error // why the server cannot serve; nil if it can
+	Status  func() nearcache.Status
 	Metrics http.Handler
 	Logger  *slog.Logger
 	// AfterCommit, for tests, is called after a write's commit and before anybody is told of it.
@@ -47,6 +48,7 @@ func (h *Handler) Routes() http.Handler {
 		}
 		text(w, "ready\n")
 	})
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, statusOf(h.Status())) })
 	mux.Handle("GET /metrics", h.Metrics)
 	return withProblems(mux)
 }
@@ -68,7 +70,7 @@ func (h *Handler) get(w http.ResponseWriter, r *http.Request) {
 	}
 	res, err := h.Cache.Read(r.Context(), id, ro)
 	if err == nil || errors.Is(err, nearcache.ErrNotFound) {
-		describe(w.Header(), res.Tier, res.Age, res.Stale, ro.Fresh)
+		describe(w.Header(), res, ro.Fresh)
 	}
 	if err != nil {
 		h.fail(w, r, err)

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -20,8 +21,12 @@ const (
 	headerAtLeast = "Nearcache-At-Least"
 	// headerFresh, "?1", asks for a read of the source.
 	headerFresh = "Nearcache-Fresh"
+	// headerMaxStaleness is how old, in seconds, an answer may be: it is proved to be no older.
+	headerMaxStaleness = "Nearcache-Max-Staleness"
 	// headerServeStale is how old, in seconds, an answer may be when the source fails.
 	headerServeStale = "Nearcache-Serve-Stale"
+	// headerStaleness is how old, in seconds, an answer is at most, on responses; absent if nothing is proved.
+	headerStaleness = "Nearcache-Staleness"
 )
 
 func readOptions(h http.Header) (ro nearcache.ReadOptions, err error) {
@@ -39,29 +44,42 @@ func readOptions(h http.Header) (ro nearcache.ReadOptions, err error) {
 	default:
 		return ro, fmt.Errorf("%s: %q is neither ?0 nor ?1", headerFresh, s)
 	}
-	if s := h.Get(headerServeStale); s != "" {
-		n, err := strconv.ParseUint(s, 10, 31)
-		if err != nil {
-			return ro, fmt.Errorf("%s: %q is not a number of seconds", headerServeStale, s)
-		}
-		ro.ServeStale = time.Duration(n) * time.Second
+	if ro.MaxStaleness, err = seconds(h, headerMaxStaleness); err != nil {
+		return ro, err
 	}
-	return ro, nil
+	ro.ServeStale, err = seconds(h, headerServeStale)
+	return ro, err
 }
 
-// describe tells which tier answered: Cache-Status as RFC 9211 has it, and Age.
-func describe(h http.Header, tier nearcache.Tier, age time.Duration, stale, fresh bool) {
+// seconds reads a header that is a number of seconds, fractions allowed, to a microsecond.
+func seconds(h http.Header, name string) (time.Duration, error) {
+	s := h.Get(name)
+	if s == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseFloat(s, 64)
+	if err != nil || !(n > 0 && n <= math.MaxInt32) || strings.Trim(s, "0123456789.") != "" {
+		return 0, fmt.Errorf("%s: %q is not a number of seconds", name, s)
+	}
+	return max(time.Duration(n*1e6)*time.Microsecond, time.Microsecond), nil
+}
+
+// describe tells which tier answered, and how old the answer is: Cache-Status as RFC 9211 has it, Age, and what is proved.
+func describe(h http.Header, r nearcache.Result[product.Product], fresh bool) {
+	if r.Staleness > 0 {
+		h.Set(headerStaleness, strconv.FormatFloat(r.Staleness.Seconds(), 'f', 6, 64))
+	}
 	status := "nearcache"
 	switch {
-	case tier == nearcache.TierL1 || tier == nearcache.TierL2:
-		status += "; hit; detail=" + strings.ToUpper(tier.String())
-		h.Set("Age", strconv.FormatInt(int64(age/time.Second), 10))
+	case r.Tier == nearcache.TierL1 || r.Tier == nearcache.TierL2:
+		status += "; hit; detail=" + strings.ToUpper(r.Tier.String())
+		h.Set("Age", strconv.FormatInt(int64(r.Age/time.Second), 10))
 	case fresh:
 		status += "; fwd=request; detail=source"
 	default:
 		status += "; fwd=miss; detail=source"
 	}
-	if stale {
+	if r.Stale {
 		status += "-stale"
 	}
 	h.Set("Cache-Status", status)

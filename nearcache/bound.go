@@ -1,0 +1,89 @@
+package nearcache
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/tier"
+)
+
+// demand is what one read asks of a value, whatever tier it comes from.
+type demand struct {
+	atLeast Version
+	bound   time.Duration // of L1, by the clock after the entry was read; 0: none
+	since   int64         // the value must be proved to be no older than the source was then
+}
+
+// demanded works a read's options out. A bound counts from the read's beginning, so that a load which is slow, but began
+// after the read did, always meets it.
+func (c *Cache[K, V]) demanded(ro ReadOptions) (demand, error) {
+	d := demand{atLeast: ro.AtLeast, bound: c.opt.MaxStaleness, since: math.MinInt64}
+	switch {
+	case ro.MaxStaleness < 0:
+		d.bound = 0
+	case ro.MaxStaleness > 0 && c.client.source == nil:
+		return d, fmt.Errorf("%w: ReadOptions.MaxStaleness needs Config.Source", ErrUnsupported)
+	case ro.MaxStaleness > 0:
+		d.bound = ro.MaxStaleness
+	}
+	switch {
+	case ro.Fresh:
+		d.since = c.client.now()
+	case d.bound > 0:
+		d.since = c.client.now() - int64(d.bound)
+	}
+	return d, nil
+}
+
+// meets reports whether a load's result will do.
+func (d *demand) meets(version Version, proved int64) bool {
+	return version >= d.atLeast && proved >= d.since
+}
+
+// revalidate asks the source for the key's version alone. If L1 still holds that version, whether or not it may be served,
+// it is the state of the key, and the value need not be read again.
+func (c *Cache[K, V]) revalidate(ctx context.Context, k K, key tier.Key, tok *coherence.Token) (loaded[V], bool) {
+	old := c.peek(k)
+	if c.client.versions == nil || old == nil || old.version == 0 {
+		return loaded[V]{}, false
+	}
+	v, err := within(ctx, func() (Version, error) { return c.client.versions.Version(ctx, key.Namespace, key.Name) })
+	if err != nil || v != old.version {
+		return loaded[V]{}, false
+	}
+	e := &entry[K, V]{key: k, value: old.value, absent: old.absent, encoded: old.encoded, version: v, loaded: tok.Began(), deadline: old.deadline}
+	outcome, admit := c.client.fence.FromSource(tok, v, &e.stamp)
+	if outcome != coherence.Serve {
+		return loaded[V]{}, false
+	}
+	c.m.loads("validated").Inc()
+	if admit {
+		c.admit(e)
+	}
+	return loaded[V]{value: e.value, version: v, absent: e.absent, tier: TierL1, proved: e.stamp.Probe}, true
+}
+
+// stale is what L1 holds of a key, whether or not it may be served, if it is no older than the caller puts up with.
+func (c *Cache[K, V]) stale(k K, ro ReadOptions) (Result[V], error, bool) {
+	e := c.peek(k)
+	if e == nil || e.version < ro.AtLeast {
+		return Result[V]{}, nil, false
+	}
+	proved := e.stamp.Proved()
+	if v := e.stamp.Check(); v == coherence.Invalidated || v == coherence.Collided {
+		proved = e.stamp.Probe // what the channels prove holds only of what they have not invalidated
+	}
+	since := e.loaded
+	if proved > 0 {
+		since = proved
+	}
+	if c.client.now()-since > int64(ro.ServeStale) {
+		return Result[V]{}, nil, false
+	}
+	c.m.servedStale.Inc()
+	r, err := c.fromL1(e, proved, true)
+	return r, err, true
+}

@@ -1,0 +1,113 @@
+package nearcache
+
+import (
+	"sync"
+	"time"
+
+	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/tier"
+)
+
+// Status is a snapshot of what the client can rely on.
+type Status struct {
+	Ready    bool // Redis is connected and every channel has been heard from
+	Redis    bool // Redis is connected
+	Events   bool // every partition of Config.Events is followed; false without one
+	Mode     Mode
+	Pending  int // invalidations that L2 could not be told yet
+	Bound    Bound
+	Caches   map[string]CacheStatus // by namespace
+	Channels coherence.Channels
+}
+
+// Bound is what the channels prove now of every entry that they vouch for. Either one is enough for a read.
+type Bound struct {
+	// Redis is how old, at most, an entry is that tracking vouches for, by the watermark in Redis; of the 64 buckets the
+	// worst counts. 0: nothing is proved.
+	Redis time.Duration
+	// Events is the same by the event channel's markers.
+	Events time.Duration
+	// Staleness is the smaller of the two: the tightest MaxStaleness that L1 can serve now. 0: nothing is proved, and reads
+	// with a bound go to the source.
+	Staleness time.Duration
+	// Channel is the one that proves Staleness: "redis", "events", or "none".
+	Channel string
+}
+
+// CacheStatus is what a cache's own bound comes to.
+type CacheStatus struct {
+	MaxStaleness time.Duration // as configured; 0: no bound
+	// Slack is how much later the proof in force may come and L1 still serve; negative: the gate is closed, by that much.
+	// Without any proof it is -MaxStaleness.
+	Slack time.Duration
+	// Open says whether L1 serves what the channels vouch for. A cache without a bound is always open.
+	Open bool
+}
+
+// Status reports the state of the channels now.
+func (c *Client) Status() Status {
+	ch := c.fence.Channels()
+	s := Status{Redis: c.l2.Up(), Events: ch.EventSession != 0, Mode: c.Mode(), Pending: c.retry.len(), Bound: c.bound(), Channels: ch}
+	s.Ready = s.Redis && ch.Watermarks == tier.Buckets && (s.Events || !c.m.events)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.Caches = make(map[string]CacheStatus, len(c.caches))
+	for name, cache := range c.caches {
+		s.Caches[name] = s.Bound.of(cache.maxStaleness())
+	}
+	return s
+}
+
+// bound reads the proofs.
+func (c *Client) bound() Bound {
+	proved, now := c.fence.Bound(), c.now()
+	age := func(since int64) time.Duration {
+		if since == 0 {
+			return 0
+		}
+		return time.Duration(max(1, now-since))
+	}
+	b := Bound{Redis: age(proved.Redis), Events: age(proved.Events), Channel: "none"}
+	if b.Redis > 0 {
+		b.Staleness, b.Channel = b.Redis, "redis"
+	}
+	if b.Events > 0 && (b.Redis == 0 || b.Events < b.Redis) {
+		b.Staleness, b.Channel = b.Events, "events"
+	}
+	return b
+}
+
+// of is what the bound means to a cache.
+func (b Bound) of(most time.Duration) CacheStatus {
+	switch {
+	case most == 0:
+		return CacheStatus{Open: true}
+	case b.Staleness == 0:
+		return CacheStatus{MaxStaleness: most, Slack: -most}
+	}
+	return CacheStatus{MaxStaleness: most, Slack: most - b.Staleness, Open: b.Staleness <= most}
+}
+
+// lag measures how long a commit takes to be proved applied here. A commit just after the moment of one proof is covered
+// by the next: so what a proof's age has grown to when the next one comes is the longest that any commit took.
+type lag struct {
+	mu   sync.Mutex
+	last coherence.Bound
+}
+
+// measure is called whenever a proof may have moved.
+func (c *Client) measure() {
+	proved, now := c.fence.Bound(), c.now()
+	c.lag.mu.Lock()
+	defer c.lag.mu.Unlock()
+	for _, ch := range []struct {
+		name string
+		last *int64
+		next int64
+	}{{"redis", &c.lag.last.Redis, proved.Redis}, {"events", &c.lag.last.Events, proved.Events}} {
+		if ch.next > *ch.last && *ch.last > 0 {
+			c.m.lag(ch.name).Observe(time.Duration(now - *ch.last).Seconds())
+		}
+		*ch.last = ch.next
+	}
+}
