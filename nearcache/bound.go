@@ -14,13 +14,13 @@ import (
 type demand struct {
 	atLeast Version
 	bound   time.Duration // of L1, by the clock after the entry was read; 0: none
-	since   int64         // the value must be proved to be no older than the source was then
+	fresh   bool
+	since   int64 // of what is below L1: the value must be proved to be no older than the source was then
 }
 
-// demanded works a read's options out. A bound counts from the read's beginning, so that a load which is slow, but began
-// after the read did, always meets it.
+// demanded works a read's options out.
 func (c *Cache[K, V]) demanded(ro ReadOptions) (demand, error) {
-	d := demand{atLeast: ro.AtLeast, bound: c.opt.MaxStaleness, since: math.MinInt64}
+	d := demand{atLeast: ro.AtLeast, bound: c.opt.MaxStaleness, fresh: ro.Fresh, since: math.MinInt64}
 	switch {
 	case ro.MaxStaleness < 0:
 		d.bound = 0
@@ -29,13 +29,18 @@ func (c *Cache[K, V]) demanded(ro ReadOptions) (demand, error) {
 	case ro.MaxStaleness > 0:
 		d.bound = ro.MaxStaleness
 	}
-	switch {
-	case ro.Fresh:
-		d.since = c.client.now()
-	case d.bound > 0:
-		d.since = c.client.now() - int64(d.bound)
-	}
 	return d, nil
+}
+
+// below sets what the tiers below L1 must prove, once L1 has nothing: a read that hits need not know when it began. The
+// bound counts from here, so that a load which is slow, but began after the read did, always meets it.
+func (d *demand) below(now int64) {
+	switch {
+	case d.fresh:
+		d.since = now
+	case d.bound > 0:
+		d.since = now - int64(d.bound)
+	}
 }
 
 // meets reports whether a load's result will do.

@@ -117,7 +117,9 @@ func inBoundedBubble(t *testing.T, test func(t *testing.T, b *bounded)) {
 		defer b.client.Close()
 		ctx, stop := context.WithCancel(t.Context())
 		var relay sync.WaitGroup
-		relay.Go(func() { _ = coherence.Relay{Source: b.src, L2: b.client.L2(), Interval: 25 * time.Millisecond}.Run(ctx) })
+		relay.Go(func() {
+			_ = coherence.Relay{Source: b.src, L2: b.client.L2(), Interval: 25 * time.Millisecond}.Run(ctx)
+		})
 		defer relay.Wait()
 		defer stop()
 		b.Cache = newCache(t, b.client, nearcache.Options[string, string]{Load: b.src.load, MaxStaleness: delta})

@@ -4,10 +4,13 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/dgraph-io/ristretto/v2"
 
+	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/nearcache"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
@@ -35,18 +38,27 @@ func BenchmarkHit(b *testing.B) {
 		c.Wait()
 		measure(b, keys, func(k string) bool { _, ok := c.Get(k); return ok })
 	})
-	client, err := nearcache.New(nearcache.Config{Redis: nearcachetest.NewRedis(b).ClientOption()})
+	src := &commits{source: newSource()}
+	for _, k := range keys {
+		src.write(k, "value of "+k)
+	}
+	client, err := nearcache.New(nearcache.Config{Redis: nearcachetest.NewRedis(b).ClientOption(), Source: src})
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer client.Close()
-	cache, err := nearcache.For(client, "bench", nearcache.Options[string, string]{Load: func(_ context.Context, k string) (nearcache.Entry[string], error) {
-		return nearcache.Entry[string]{Value: "value of " + k, Version: 1}, nil
-	}})
+	ctx, stop := context.WithCancel(context.Background())
+	var relay sync.WaitGroup
+	relay.Go(func() { _ = coherence.Relay{Source: src, L2: client.L2()}.Run(ctx) })
+	defer relay.Wait()
+	defer stop()
+	if err := client.Ready(ctx); err != nil {
+		b.Fatal(err)
+	}
+	cache, err := nearcache.For(client, "t", nearcache.Options[string, string]{Load: src.load})
 	if err != nil {
 		b.Fatal(err)
 	}
-	ctx := context.Background()
 	for range 4 { // load, fill, admit
 		for _, k := range keys {
 			if _, err := cache.Get(ctx, k); err != nil {
@@ -56,6 +68,24 @@ func BenchmarkHit(b *testing.B) {
 	}
 	b.Run("nearcache", func(b *testing.B) {
 		measure(b, keys, func(k string) bool { _, err := cache.Get(ctx, k); return err == nil })
+	})
+	b.Run("nearcache within a bound", func(b *testing.B) {
+		ro := nearcache.ReadOptions{MaxStaleness: time.Second}
+		measure(b, keys, func(k string) bool { _, err := cache.Read(ctx, k, ro); return err == nil })
+	})
+	within, err := nearcache.For(client, "u", nearcache.Options[string, string]{Load: src.load, MaxStaleness: time.Second})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for range 4 {
+		for _, k := range keys {
+			if _, err := within.Get(ctx, k); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.Run("nearcache with MaxStaleness", func(b *testing.B) {
+		measure(b, keys, func(k string) bool { _, err := within.Get(ctx, k); return err == nil })
 	})
 }
 

@@ -52,6 +52,7 @@ func (c *Cache[K, V]) ReadMany(ctx context.Context, ks []K, ro ReadOptions) []Re
 		out[at[k][0]] = r
 	}
 	if plain && len(rest) > 1 {
+		d.below(c.client.now())
 		rest = c.readBatch(ctx, rest, d, give)
 	}
 	for _, k := range rest {

@@ -36,7 +36,8 @@ func (c *Cache[K, V]) read(ctx context.Context, k K, ro ReadOptions, missed bool
 	case Shadow:
 		return c.shadow(ctx, k, key, ro)
 	}
-	r, err := c.descend(ctx, k, key, d, ro.Fresh)
+	d.below(c.client.now())
+	r, err := c.descend(ctx, k, key, d)
 	if err != nil && ro.ServeStale > 0 && ctx.Err() == nil {
 		if r, err, ok := c.stale(k, ro); ok {
 			return r, err
@@ -47,10 +48,10 @@ func (c *Cache[K, V]) read(ctx context.Context, k K, ro ReadOptions, missed bool
 
 // descend asks L2 and the source. A result that falls short of what this reader demands, because L2 cannot prove it, or
 // because the flight was begun by a reader who asked for less, sends it to the source.
-func (c *Cache[K, V]) descend(ctx context.Context, k K, key tier.Key, d demand, fresh bool) (loaded[V], error) {
+func (c *Cache[K, V]) descend(ctx context.Context, k K, key tier.Key, d demand) (loaded[V], error) {
 	begin := func() coherence.Token { return c.client.fence.Begin(key) }
 	since := d.since
-	if !fresh {
+	if !d.fresh {
 		r, err := c.flights.do(ctx, k, math.MinInt64, c.client.fence, begin, func(t coherence.Token) loaded[V] {
 			return c.load(ctx, k, key, t)
 		})
@@ -99,7 +100,8 @@ func (c *Cache[K, V]) bypass(ctx context.Context, k K, ro ReadOptions) (Result[V
 }
 
 func (c *Cache[K, V]) fromL1(e *entry[K, V], proved int64, stale bool) (Result[V], error) {
-	r := Result[V]{Version: e.version, Tier: TierL1, Age: time.Duration(c.client.now() - e.loaded), Stale: stale, Staleness: c.staleness(proved)}
+	now := c.client.now()
+	r := Result[V]{Version: e.version, Tier: TierL1, Age: time.Duration(now - e.loaded), Stale: stale, Staleness: age(proved, now)}
 	if e.absent {
 		return r, ErrNotFound
 	}
@@ -111,7 +113,7 @@ func (c *Cache[K, V]) answer(l loaded[V], err error) (Result[V], error) {
 	if err != nil {
 		return Result[V]{}, err
 	}
-	r := Result[V]{Version: l.version, Tier: l.tier, Stale: l.stale, Staleness: c.staleness(l.proved)}
+	r := Result[V]{Version: l.version, Tier: l.tier, Stale: l.stale, Staleness: age(l.proved, c.client.now())}
 	if l.absent {
 		return r, ErrNotFound
 	}
@@ -119,12 +121,12 @@ func (c *Cache[K, V]) answer(l loaded[V], err error) (Result[V], error) {
 	return r, nil
 }
 
-// staleness is how long ago a moment was, 0 for none.
-func (c *Cache[K, V]) staleness(proved int64) time.Duration {
-	if proved == 0 {
+// age is how long ago a moment was, 0 if there is none.
+func age(since, now int64) time.Duration {
+	if since == 0 {
 		return 0
 	}
-	return time.Duration(max(1, c.client.now()-proved))
+	return time.Duration(max(1, now-since))
 }
 
 // wrap names the operation and the key in an error.

@@ -45,7 +45,8 @@ func (c *Cache[K, V]) shadowed(ctx context.Context, k K, key tier.Key) (loaded[V
 	if err != nil {
 		return loaded[V]{}, err
 	}
-	return c.descend(ctx, k, key, d, false)
+	d.below(c.client.now())
+	return c.descend(ctx, k, key, d)
 }
 
 // same compares values as L2 would see them.

@@ -61,13 +61,7 @@ func (c *Client) Status() Status {
 // bound reads the proofs.
 func (c *Client) bound() Bound {
 	proved, now := c.fence.Bound(), c.now()
-	age := func(since int64) time.Duration {
-		if since == 0 {
-			return 0
-		}
-		return time.Duration(max(1, now-since))
-	}
-	b := Bound{Redis: age(proved.Redis), Events: age(proved.Events), Channel: "none"}
+	b := Bound{Redis: age(proved.Redis, now), Events: age(proved.Events, now), Channel: "none"}
 	if b.Redis > 0 {
 		b.Staleness, b.Channel = b.Redis, "redis"
 	}
