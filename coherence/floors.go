@@ -66,6 +66,8 @@ func (f *Fence) raiseFloor(b *bucket, hash uint64, v Version, at Position) (rais
 		b.raiseHorizon(out.at)
 	case probed:
 		b.raiseHorizon(p)
+	case ablate.Out(ablate.HorizonProbe): // whatever probe there is
+		b.raiseHorizon(f.probes.newest())
 	default:
 		b.awaiting = max(b.awaiting, out.probe+1)
 	}

@@ -42,6 +42,16 @@ func (p *probes) after(seq uint64) (Position, bool) {
 	return p.done[i].at, true
 }
 
+// newest is the position of the last completed probe.
+func (p *probes) newest() (at Position) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.done) > 0 {
+		at = p.done[len(p.done)-1].at
+	}
+	return at
+}
+
 // covered is when the newest probe began whose position is at or before upto, 0 if there is none: everything that was
 // acknowledged before that moment is settled at upto.
 func (p *probes) covered(upto Position) int64 {

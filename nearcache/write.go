@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nearcache/nearcache-go/internal/ablate"
 	"github.com/nearcache/nearcache-go/tier"
 )
 
@@ -43,7 +44,7 @@ func (c *Cache[K, V]) write(ctx context.Context, k K, set bool, tx func(context.
 	if err != nil {
 		return Entry[V]{}, err
 	}
-	marked, token := c.client.source == nil, tier.NewToken()
+	marked, token := c.client.source == nil && !ablate.Out(ablate.WriteMark), tier.NewToken()
 	if marked {
 		if err := c.client.l2.Mark(ctx, key, token, c.opt.WriteTTL); err != nil {
 			c.m.writes("unmarked").Inc()

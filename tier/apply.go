@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"github.com/nearcache/nearcache-go/internal/ablate"
 )
 
 func (v Version) bytes() string {
@@ -135,6 +137,9 @@ func (l *L2) ResetWatermark(ctx context.Context, bucket int, seen Watermark, to 
 	fresh := Watermark{Position: to}
 	for fresh.Epoch == (Epoch{}) {
 		_, _ = rand.Read(fresh.Epoch[:])
+	}
+	if ablate.Out(ablate.NewEpoch) {
+		fresh.Epoch = Epoch{1}
 	}
 	before := ""
 	if !seen.IsZero() {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"github.com/nearcache/nearcache-go/internal/ablate"
 )
 
 // Defaults for what the caller's rueidis.ClientOption leaves at zero. rueidis's own would let a dead peer hold up a read
@@ -84,11 +86,16 @@ func options(o rueidis.ClientOption, tracker Tracker) (t, w rueidis.ClientOption
 	}
 	t.DialCtxFn = func(ctx context.Context, addr string, d *net.Dialer, cfg *tls.Config) (net.Conn, error) {
 		conn, err := dial(ctx, addr, d, cfg)
-		tracker.SessionChanged()
+		if !ablate.Out(ablate.DialIsSession) {
+			tracker.SessionChanged()
+		}
 		return conn, err
 	}
 	t.OnInvalidations = func(msgs []rueidis.RedisMessage) {
 		if msgs == nil {
+			if ablate.Out(ablate.NilIsSession) {
+				return
+			}
 			tracker.SessionChanged()
 			return
 		}

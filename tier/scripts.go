@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 
 	"github.com/redis/rueidis"
+
+	"github.com/nearcache/nearcache-go/internal/ablate"
 )
 
 // script is a Lua script with its prelude.
@@ -14,6 +16,9 @@ type script struct{ src, sha string }
 
 func newScript(body string) script {
 	src := prelude + body
+	if ablate.Enabled {
+		src = ablated(src)
+	}
 	sum := sha1.Sum([]byte(src))
 	return script{src: src, sha: hex.EncodeToString(sum[:])}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/internal/ablate"
 )
 
 // Source is a coherence.Source over a primary, with a leader lock, cursors, notifications and trimming. Safe for
@@ -101,9 +102,13 @@ func (s *Source) Changes(ctx context.Context, after coherence.Position, limit in
 func (s *Source) changes(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
 	// One row more than the limit tells whether the last transaction is whole. The left join gives a row of the state
 	// even when there is no change.
+	settled := `pg_snapshot_xmin(w.snap::pg_snapshot)`
+	if ablate.Out(ablate.SnapshotGuard) {
+		settled = `pg_snapshot_xmax(w.snap::pg_snapshot)`
+	}
 	rows, err := s.pool.Query(ctx, s.q(`with w as materialized (`+where+`)
 		select w.*, o.xid::text, o.namespace, o.key, o.version, o.op, o.fields, o.created_at from w
-		left join lateral (select * from @@.outbox where xid >= $1::text::xid8 and xid < pg_snapshot_xmin(w.snap::pg_snapshot)
+		left join lateral (select * from @@.outbox where xid >= $1::text::xid8 and xid < `+settled+`
 			order by xid, id limit $2) o on true order by o.xid, o.id`),
 		strconv.FormatUint(after.N, 10), limitOf(limit))
 	if err != nil {
@@ -151,6 +156,9 @@ func (s *Source) changes(ctx context.Context, after coherence.Position, limit in
 		return nil, coherence.Position{}, fmt.Errorf("%w: %v", coherence.ErrTrimmed, after)
 	}
 	upto := coherence.Position{Epoch: st.epoch, N: max(st.xmin, after.N)}
+	if ablate.Out(ablate.SnapshotGuard) {
+		upto.N = max(st.xmax, after.N)
+	}
 	if limit <= 0 || len(events) <= limit {
 		return events, upto, nil
 	}
