@@ -70,25 +70,3 @@ func (c *Cache[K, V]) revalidate(ctx context.Context, k K, key tier.Key, tok *co
 	}
 	return loaded[V]{value: e.value, version: v, absent: e.absent, tier: TierL1, proved: e.stamp.Probe}, true
 }
-
-// stale is what L1 holds of a key, whether or not it may be served, if it is no older than the caller puts up with.
-func (c *Cache[K, V]) stale(k K, ro ReadOptions) (Result[V], error, bool) {
-	e := c.peek(k)
-	if e == nil || e.version < ro.AtLeast {
-		return Result[V]{}, nil, false
-	}
-	proved := e.stamp.Proved()
-	if v := e.stamp.Check(); v == coherence.Invalidated || v == coherence.Collided {
-		proved = e.stamp.Probe // what the channels prove holds only of what they have not invalidated
-	}
-	since := e.loaded
-	if proved > 0 {
-		since = proved
-	}
-	if c.client.now()-since > int64(ro.ServeStale) {
-		return Result[V]{}, nil, false
-	}
-	c.m.servedStale.Inc()
-	r, err := c.fromL1(e, proved, true)
-	return r, err, true
-}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"hash/maphash"
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -23,7 +24,9 @@ type Cache[K comparable, V any] struct {
 	l1        *tier.L1[entry[K, V]] // nil: switched off
 	flights   flights[K, V]
 	fresh     flights[K, V] // loads that go to the source alone
-	verified  atomic.Bool   // a fill has been decoded again and was the same
+	loads     bulkhead
+	failures  failures[K]
+	verified  atomic.Bool // a fill has been decoded again and was the same
 	m         *cacheMetrics
 }
 
@@ -46,7 +49,8 @@ func For[K comparable, V any](client *Client, namespace string, o Options[K, V])
 	if err := o.validate(client, namespace); err != nil {
 		return nil, err
 	}
-	c := &Cache[K, V]{client: client, namespace: namespace, opt: o, encode: encodeKey(o.EncodeKey), seed: maphash.MakeSeed()}
+	c := &Cache[K, V]{client: client, namespace: namespace, opt: o, encode: encodeKey(o.EncodeKey), seed: maphash.MakeSeed(),
+		loads: newBulkhead(o.MaxLoads)}
 	c.verified.Store(o.Lossy)
 	if o.L1Bytes > 0 {
 		l1, err := tier.NewL1[entry[K, V]](tier.L1Config{MaxBytes: o.L1Bytes})
@@ -187,16 +191,23 @@ func (c *Cache[K, V]) key(k K) (tier.Key, error) {
 	return c.client.keyspace.Key(c.namespace, name), nil
 }
 
-// ttl is how long an entry may be kept.
+// ttl is how long an entry may be served.
 func (c *Cache[K, V]) ttl(asked time.Duration, absent bool) time.Duration {
+	ttl := c.opt.TTL
 	switch {
 	case asked > 0:
-		return max(asked, time.Millisecond)
+		ttl = asked
 	case absent:
-		return c.opt.AbsentTTL
+		ttl = c.opt.AbsentTTL
 	}
-	return c.opt.TTL
+	if c.opt.Jitter > 0 {
+		ttl -= time.Duration(c.opt.Jitter * rand.Float64() * float64(ttl))
+	}
+	return max(ttl, time.Millisecond)
 }
+
+// keepFor is how long L2 keeps what may be served for a TTL.
+func (c *Cache[K, V]) keepFor(ttl time.Duration) time.Duration { return ttl + c.opt.FailSafe.MaxAge }
 
 func (c *Cache[K, V]) l1Stats() tier.L1Stats {
 	if c.l1 == nil {

@@ -32,7 +32,9 @@ func (c *Client) heartbeat() {
 	ctx, cancel := context.WithTimeout(c.life, 2*time.Second)
 	defer cancel()
 	h := c.fence.BeginHeartbeat()
+	begun := time.Now()
 	read, err := c.l2.Heartbeat(ctx)
+	c.breaker.beat(err, time.Since(begun))
 	if err != nil {
 		c.m.errors("heartbeat").Inc()
 	}

@@ -30,6 +30,7 @@ type Client struct {
 	beatEvery time.Duration
 	lag       lag
 	retry     *retry
+	breaker   breaker
 	waiters   waiters
 	m         *metrics
 	log       *slog.Logger
@@ -60,8 +61,13 @@ const (
 // succeeds with Redis down, too: the client connects when it can, and until then reads go to the source. The error is a
 // misconfiguration. Close must be called.
 func New(cfg Config) (*Client, error) {
-	if cfg.Heartbeat < 0 {
-		return nil, fmt.Errorf("nearcache: Heartbeat is negative: %v", cfg.Heartbeat)
+	switch {
+	case cfg.Heartbeat < 0:
+		return nil, fmt.Errorf("nearcache: Config.Heartbeat is negative: %v", cfg.Heartbeat)
+	case cfg.RedisTimeout < 0:
+		return nil, fmt.Errorf("nearcache: Config.RedisTimeout is negative: %v", cfg.RedisTimeout)
+	case cfg.RedisTimeout == 0:
+		cfg.RedisTimeout = 500 * time.Millisecond
 	}
 	if cfg.Heartbeat == 0 {
 		cfg.Heartbeat = time.Second
@@ -73,6 +79,7 @@ func New(cfg Config) (*Client, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	c := &Client{base: time.Now(), source: cfg.Source, beatEvery: cfg.Heartbeat, log: cfg.Logger, caches: make(map[string]member)}
+	c.breaker.timeout, c.breaker.log = cfg.RedisTimeout, cfg.Logger
 	c.versions, _ = cfg.Source.(coherence.Versioner)
 	c.fence = coherence.NewFence(coherence.FenceConfig{Now: c.now, Complete: cfg.Source != nil})
 	c.m = newMetrics(c, cfg.Events != nil)

@@ -23,6 +23,9 @@ type Config struct {
 	Source coherence.Source
 	// Prefix begins every Redis key. Defaults to "nc".
 	Prefix string
+	// RedisTimeout is how long a read waits for Redis; then it goes to the source. After 5 such failures in a row reads
+	// pass Redis over, until a heartbeat finds that it answers in time. Defaults to 500ms.
+	RedisTimeout time.Duration
 	// Heartbeat is how often watermarks and positions are read. Defaults to 100ms with a Source and 1s without.
 	Heartbeat time.Duration
 	// Registerer takes the metrics. Defaults to none.

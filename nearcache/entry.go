@@ -80,7 +80,7 @@ type ReadOptions struct {
 	Fresh bool
 	// ServeStale is how old a value may be that is served, labelled Stale, when the source fails or does not answer in
 	// time: by Result.Staleness, or by Result.Age where nothing is proved. Such a value may be older than MaxStaleness and
-	// than what this instance has served before. Defaults to 0: never.
+	// than what this instance has served before. Defaults to Options.FailSafe.MaxAge; negative: never.
 	ServeStale time.Duration
 }
 

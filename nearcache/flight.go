@@ -38,8 +38,9 @@ type loaded[V any] struct {
 	value   V
 	version Version
 	absent  bool
-	stale   bool  // the source answered with less than this instance has seen
-	proved  int64 // the value is no older than the source was then, by the fence's clock; 0: nothing is proved
+	stale   bool     // the source answered with less than this instance has seen
+	instead *kept[V] // beside an error: what L2 keeps past its TTL
+	proved  int64    // the value is no older than the source was then, by the fence's clock; 0: nothing is proved
 	tier    Tier
 	err     error
 }

@@ -29,6 +29,16 @@ func (c *Cache[K, V]) load(ctx context.Context, k K, key tier.Key, tok coherence
 	ctx, done := c.loadContext(ctx)
 	defer done()
 	var woken <-chan struct{}
+	var old *kept[V]
+	source := func(lease *tier.Lease) loaded[V] {
+		r := c.fromSource(ctx, k, key, &tok, lease)
+		if r.err != nil {
+			r.instead = old
+		}
+		return r
+	}
+	patience := time.NewTimer(c.opt.LeaseWait)
+	defer patience.Stop()
 	for round := 0; ; round++ {
 		if round > 0 {
 			tok = c.client.fence.Begin(key)
@@ -37,17 +47,18 @@ func (c *Cache[K, V]) load(ctx context.Context, k K, key tier.Key, tok coherence
 		if got.served {
 			return got.loaded
 		}
+		old = got.old
 		if got.direct {
-			return c.fromSource(ctx, k, key, &tok, nil)
+			return source(nil)
 		}
 		lease, err := c.acquire(ctx, key, got.unusable)
 		switch {
 		case err != nil || lease.Status == tier.Writing || lease.Status == tier.Newer:
-			return c.fromSource(ctx, k, key, &tok, nil)
+			return source(nil)
 		case lease.Status == tier.Granted:
-			return c.fromSource(ctx, k, key, &tok, &lease)
+			return source(&lease)
 		case round > 100: // somebody keeps filling and dropping the key
-			return c.fromSource(ctx, k, key, &tok, nil)
+			return source(nil)
 		case lease.Status == tier.Present:
 			// It was filled since our GET, or under a bucket epoch that we have not heard of: look at both again.
 			c.client.fence.Forget(key.Bucket, &tok)
@@ -60,6 +71,10 @@ func (c *Cache[K, V]) load(ctx context.Context, k K, key tier.Key, tok coherence
 			select {
 			case <-woken:
 			case <-wait.C:
+			case <-patience.C:
+				wait.Stop()
+				c.m.leases("waited_out").Inc()
+				return source(nil)
 			case <-ctx.Done():
 				wait.Stop()
 				return loaded[V]{err: context.Cause(ctx)}
@@ -73,8 +88,9 @@ func (c *Cache[K, V]) load(ctx context.Context, k K, key tier.Key, tok coherence
 type fetched[V any] struct {
 	loaded   loaded[V]
 	served   bool
-	direct   bool   // to the source without a lease: L2 cannot be asked, or is not believed
-	unusable []byte // the header of a record that may be overwritten although it looks fresh
+	direct   bool     // to the source without a lease: L2 cannot be asked, or is not believed
+	unusable []byte   // the header of a record that may be overwritten although it looks fresh
+	old      *kept[V] // a record past its TTL
 }
 
 // fromL2 asks L2 and judges its answer. A value that may be served is admitted to L1 if the fence says so.
@@ -82,7 +98,12 @@ func (c *Cache[K, V]) fromL2(ctx context.Context, k K, key tier.Key, tok *cohere
 	// With a bound the watermark is read anew: it proves a later moment than the last heartbeat's does, and it comes from
 	// the very connection that the record comes from.
 	ask := !tok.Known || c.opt.MaxStaleness > 0
-	raw, w, err := c.client.l2.Get(ctx, key, ask)
+	var raw []byte
+	var w tier.Watermark
+	err := c.client.breaker.ask(ctx, func(ctx context.Context) (err error) {
+		raw, w, err = c.client.l2.Get(ctx, key, ask)
+		return err
+	})
 	switch {
 	case errors.Is(err, tier.ErrWrongType):
 		c.m.l2Misses("corrupt").Inc()
@@ -116,7 +137,10 @@ func (c *Cache[K, V]) judge(ctx context.Context, k K, key tier.Key, tok *coheren
 		return fetched[V]{}
 	case err != nil:
 		c.m.l2Misses("corrupt").Inc()
-		return fetched[V]{unusable: raw[:min(len(raw), tier.HeaderSize)]}
+		return fetched[V]{unusable: header(raw)}
+	case c.expired(rec):
+		c.m.l2Misses("expired").Inc()
+		return fetched[V]{unusable: header(raw), old: &kept[V]{e.value, e.version, e.absent, rec.WrittenAt}}
 	}
 	outcome, admit := c.client.fence.FromL2(tok, rec.Version, &e.stamp)
 	switch outcome {
@@ -136,6 +160,13 @@ func (c *Cache[K, V]) judge(ctx context.Context, k K, key tier.Key, tok *coheren
 		c.admit(e)
 	}
 	return fetched[V]{served: true, loaded: loaded[V]{value: e.value, version: e.version, absent: e.absent, tier: TierL2, proved: e.stamp.Probe}}
+}
+
+func header(raw []byte) []byte { return raw[:min(len(raw), tier.HeaderSize)] }
+
+// expired says whether a record is past its TTL, and kept for FailSafe alone.
+func (c *Cache[K, V]) expired(rec tier.Record) bool {
+	return c.opt.FailSafe.MaxAge > 0 && !rec.ExpiresAt.IsZero() && time.Until(rec.ExpiresAt) <= 0
 }
 
 // decode parses a record into an entry. The entry's deadline never passes the record's own: Redis does not push an
@@ -161,7 +192,11 @@ func (c *Cache[K, V]) decode(k K, raw []byte) (tier.Record, *entry[K, V], error)
 }
 
 func (c *Cache[K, V]) acquire(ctx context.Context, key tier.Key, unusable []byte) (tier.Lease, error) {
-	lease, err := c.client.l2.Acquire(ctx, key, tier.NewToken(), c.opt.LeaseTTL, tier.Acquire{Schema: c.opt.Schema, Unusable: unusable})
+	var lease tier.Lease
+	err := c.client.breaker.ask(ctx, func(ctx context.Context) (err error) {
+		lease, err = c.client.l2.Acquire(ctx, key, tier.NewToken(), c.opt.LeaseTTL, tier.Acquire{Schema: c.opt.Schema, Unusable: unusable})
+		return err
+	})
 	if err != nil {
 		c.m.leases("unavailable").Inc()
 		return lease, err

@@ -34,7 +34,7 @@ func (c *Cache[K, V]) ReadMany(ctx context.Context, ks []K, ro ReadOptions) []Re
 	at := make(map[K][]int, len(ks)) // where a key's result goes
 	var rest []K
 	d, err := c.demanded(ro)
-	plain := err == nil && Mode(c.client.mode.Load()) == On && !ro.Fresh && ro.ServeStale == 0 && !c.client.closed.Load()
+	plain := err == nil && Mode(c.client.mode.Load()) == On && !ro.Fresh && !c.client.closed.Load()
 	for i, k := range ks {
 		if at[k] = append(at[k], i); len(at[k]) > 1 {
 			continue
@@ -47,7 +47,13 @@ func (c *Cache[K, V]) ReadMany(ctx context.Context, ks []K, ro ReadOptions) []Re
 		}
 		rest = append(rest, k)
 	}
+	most := c.putUpWith(ro)
 	give := func(k K, r Result[V], err error) {
+		if err != nil && !errors.Is(err, ErrNotFound) && most > 0 && ctx.Err() == nil {
+			if stale, staleErr, ok := c.stale(k, ro.AtLeast, most); ok {
+				r, err = stale, staleErr
+			}
+		}
 		r.Err = err
 		out[at[k][0]] = r
 	}
@@ -89,33 +95,31 @@ func (c *Cache[K, V]) readBatch(ctx context.Context, ks []K, d demand, give func
 		}
 		items = append(items, &batched[K, V]{k: k, key: key, tok: c.client.fence.Begin(key)})
 	}
+	ask := c.opt.MaxStaleness > 0 // see fromL2
 	for _, it := range items {
-		if !it.tok.Known { // a session has just begun: one heartbeat tells all buckets
-			c.client.heartbeat()
-			for _, it := range items {
-				it.tok = c.client.fence.Begin(it.key)
-			}
-			break
-		}
+		ask = ask || !it.tok.Known
 	}
 	keys := make([]tier.Key, len(items))
 	for i, it := range items {
 		keys[i] = it.key
 	}
 	var load []*batched[K, V]
-	var ask []tier.Asking
+	var asks []tier.Asking
 	var asking []*batched[K, V]
-	for i, got := range c.client.l2.GetMany(ctx, keys) {
+	for i, got := range c.getMany(ctx, keys, ask) {
 		it := items[i]
 		var f fetched[V]
 		switch {
-		case !it.tok.Known || errors.Is(got.Err, tier.ErrWrongType):
+		case errors.Is(got.Err, tier.ErrWrongType):
 			alone = append(alone, it.k)
 			continue
 		case got.Err != nil:
 			c.m.l2Misses("unavailable").Inc()
 			f.direct = true
 		default:
+			if ask {
+				c.client.fence.Learn(&it.tok, got.Watermark)
+			}
 			f = c.judge(ctx, it.k, it.key, &it.tok, got.Raw)
 		}
 		switch {
@@ -125,11 +129,11 @@ func (c *Cache[K, V]) readBatch(ctx context.Context, ks []K, d demand, give func
 		case f.served || f.direct:
 			load = append(load, it)
 		default:
-			ask = append(ask, tier.Asking{Key: it.key, Acquire: tier.Acquire{Schema: c.opt.Schema, Unusable: f.unusable}})
+			asks = append(asks, tier.Asking{Key: it.key, Acquire: tier.Acquire{Schema: c.opt.Schema, Unusable: f.unusable}})
 			asking = append(asking, it)
 		}
 	}
-	for i, got := range c.client.l2.AcquireMany(ctx, ask, c.opt.LeaseTTL) {
+	for i, got := range c.acquireMany(ctx, asks) {
 		it := asking[i]
 		switch {
 		case got.Err != nil:
@@ -150,6 +154,49 @@ func (c *Cache[K, V]) readBatch(ctx context.Context, ks []K, d demand, give func
 	return alone
 }
 
+// getMany is L2's GetMany through the breaker.
+func (c *Cache[K, V]) getMany(ctx context.Context, keys []tier.Key, withWatermarks bool) (out []tier.Got) {
+	err := c.client.breaker.ask(ctx, func(ctx context.Context) error {
+		out = c.client.l2.GetMany(ctx, keys, withWatermarks)
+		for _, got := range out {
+			if errors.Is(got.Err, tier.ErrUnavailable) {
+				return got.Err
+			}
+		}
+		return nil
+	})
+	if out == nil {
+		out = make([]tier.Got, len(keys))
+		for i := range out {
+			out[i].Err = err
+		}
+	}
+	return out
+}
+
+// acquireMany is L2's AcquireMany through the breaker.
+func (c *Cache[K, V]) acquireMany(ctx context.Context, asks []tier.Asking) (out []tier.Answered) {
+	if len(asks) == 0 {
+		return nil
+	}
+	err := c.client.breaker.ask(ctx, func(ctx context.Context) error {
+		out = c.client.l2.AcquireMany(ctx, asks, c.opt.LeaseTTL)
+		for _, got := range out {
+			if errors.Is(got.Err, tier.ErrUnavailable) {
+				return got.Err
+			}
+		}
+		return nil
+	})
+	if out == nil {
+		out = make([]tier.Answered, len(asks))
+		for i := range out {
+			out[i].Err = err
+		}
+	}
+	return out
+}
+
 // loadBatch loads keys with one LoadMany, or one by one without it, and fills those whose lease was granted.
 func (c *Cache[K, V]) loadBatch(ctx context.Context, items []*batched[K, V], d demand, give func(K, Result[V], error)) {
 	if len(items) == 0 {
@@ -168,7 +215,7 @@ func (c *Cache[K, V]) loadBatch(ctx context.Context, items []*batched[K, V], d d
 		}
 		l, rec, ttl := c.settle(load, it, a)
 		if rec != nil && it.lease != nil {
-			fills = append(fills, tier.Filling{Key: it.key, Token: it.lease.Token, Epoch: it.lease.Epoch, Record: *rec, TTL: ttl})
+			fills = append(fills, tier.Filling{Key: it.key, Token: it.lease.Token, Epoch: it.lease.Epoch, Record: *rec, TTL: c.keepFor(ttl)})
 		}
 		if l.err == nil && !d.meets(l.version, l.proved) {
 			l.err = fmt.Errorf("%w: %d asked for, the source has %d", ErrNotReady, d.atLeast, l.version)
@@ -207,9 +254,7 @@ func (c *Cache[K, V]) callLoadMany(ctx context.Context, items []*batched[K, V]) 
 	for i, it := range items {
 		ks[i] = it.k
 	}
-	begun := time.Now()
-	got, err := within(ctx, func() (map[K]Entry[V], error) { return c.opt.LoadMany(ctx, ks) })
-	c.m.loadSeconds.Observe(time.Since(begun).Seconds())
+	got, err := bulkheaded(ctx, c, func() (map[K]Entry[V], error) { return c.opt.LoadMany(ctx, ks) })
 	c.m.loads(loadResult(err, ctx)).Inc()
 	for k, e := range got {
 		out[k] = answer[V]{e: e}

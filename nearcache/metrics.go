@@ -69,6 +69,7 @@ func newMetrics(c *Client, events bool) *metrics {
 	m.failed = vec("errors_total", "Failures of background work, by operation.", "operation")
 	gauge("retries_pending", "Invalidations that Redis could not be told yet.", func() float64 { return float64(c.retry.len()) })
 	gauge("redis_up", "1 while Redis is connected.", func() float64 { return flag(c.l2.Up()) })
+	gauge("breaker_open", "1 while reads pass Redis over, because it is slow or gone.", func() float64 { return flag(c.breaker.opened.Load()) })
 	gauge("events_followed", "1 while every partition of the event channel is followed.", func() float64 { return flag(c.Status().Events) })
 	gauge("mode", "0 on, 1 shadow, 2 off.", func() float64 { return float64(c.mode.Load()) })
 	return m

@@ -36,6 +36,9 @@ type Options[K comparable, V any] struct {
 
 	// TTL is how long a value is kept in either tier. Defaults to 5 minutes.
 	TTL time.Duration
+	// Jitter shortens each TTL by a random part of it, up to this fraction (0 to 0.9), so that what was filled together does
+	// not expire together. Defaults to 0.
+	Jitter float64
 	// AbsentTTL is how long an absence is kept in either tier. Defaults to TTL or 30 seconds, whichever is shorter.
 	AbsentTTL time.Duration
 	// MaxStaleness bounds how old a value is that reads return: none is older, by this process's clock, than the source
@@ -50,12 +53,38 @@ type Options[K comparable, V any] struct {
 
 	// LoadTimeout ends a load that takes longer. Defaults to 10 seconds.
 	LoadTimeout time.Duration
+	// MaxLoads bounds how many calls of the Loaders run at a time in this process, whatever fails: further ones wait, for
+	// LoadTimeout at most. A Loader that ignores its context holds its place until it returns. Defaults to 256; negative:
+	// no bound.
+	MaxLoads int
+	// ErrorTTL is how long a Loader's error is remembered: for so long reads of that key get it, or what FailSafe has,
+	// without another call. Defaults to 0: not at all.
+	ErrorTTL time.Duration
+	// FailSafe serves the last value when the Loader fails or is slow. Defaults to off.
+	FailSafe FailSafe
 	// LeaseTTL is how long a process that died while loading a key keeps others from loading it. A live one renews its
 	// lease until LoadTimeout. Defaults to 2 seconds.
 	LeaseTTL time.Duration
+	// LeaseWait bounds how long a read waits for another process's load of its key; then it loads too, and fills
+	// nothing. Defaults to half of LoadTimeout.
+	LeaseWait time.Duration
 	// WriteTTL is how long a Write keeps readers of its key at the source if its process dies meanwhile; a transaction
 	// that takes longer loses that protection. Defaults to 10 seconds.
 	WriteTTL time.Duration
+}
+
+// FailSafe is what reads get while the Loader fails or is slow.
+type FailSafe struct {
+	// MaxAge is how old a value may be that is served in place of the Loader's error, labelled Result.Stale: by
+	// Result.Staleness, or by Result.Age where nothing is proved. L2 keeps values so much longer than their TTL. It is
+	// the default of ReadOptions.ServeStale. Defaults to 0: off.
+	MaxAge time.Duration
+	// SoftTimeout is how long a read waits for the Loader if L1 has such a value; then it gets that one, and the load goes
+	// on in the background and fills. Defaults to 0: reads wait.
+	SoftTimeout time.Duration
+	// BeyondBound allows MaxAge in a cache with a MaxStaleness, whose bound such values break. Defaults to false: For
+	// refuses the two together.
+	BeyondBound bool
 }
 
 const (
@@ -65,6 +94,7 @@ const (
 	defaultLoadTimeout = 10 * time.Second
 	defaultLeaseTTL    = 2 * time.Second
 	defaultWriteTTL    = 10 * time.Second
+	defaultMaxLoads    = 256
 )
 
 // validate fills in defaults and refuses what cannot work, all of it at once.
@@ -86,6 +116,10 @@ func (o *Options[K, V]) validate(c *Client, namespace string) error {
 		{"AbsentTTL", &o.AbsentTTL, 0},
 		{"LoadTimeout", &o.LoadTimeout, defaultLoadTimeout},
 		{"LeaseTTL", &o.LeaseTTL, defaultLeaseTTL},
+		{"LeaseWait", &o.LeaseWait, 0},
+		{"ErrorTTL", &o.ErrorTTL, 0},
+		{"FailSafe.MaxAge", &o.FailSafe.MaxAge, 0},
+		{"FailSafe.SoftTimeout", &o.FailSafe.SoftTimeout, 0},
 		{"WriteTTL", &o.WriteTTL, defaultWriteTTL},
 	} {
 		switch {
@@ -99,6 +133,28 @@ func (o *Options[K, V]) validate(c *Client, namespace string) error {
 	}
 	if o.AbsentTTL == 0 {
 		o.AbsentTTL = min(o.TTL, defaultAbsentTTL)
+	}
+	if o.LeaseWait == 0 {
+		o.LeaseWait = max(o.LoadTimeout/2, time.Millisecond)
+	}
+	if o.MaxLoads == 0 {
+		o.MaxLoads = defaultMaxLoads
+	}
+	if !(o.Jitter >= 0 && o.Jitter <= 0.9) {
+		refuse("Jitter is %v: a fraction from 0 to 0.9", o.Jitter)
+	}
+	if o.LeaseWait > o.LoadTimeout {
+		refuse("LeaseWait is %v and LoadTimeout %v: the load has ended before the wait has", o.LeaseWait, o.LoadTimeout)
+	}
+	if o.FailSafe.SoftTimeout > 0 && o.FailSafe.MaxAge == 0 {
+		refuse("FailSafe.SoftTimeout is %v and FailSafe.MaxAge 0: there is nothing to serve then", o.FailSafe.SoftTimeout)
+	}
+	if o.FailSafe.SoftTimeout > o.LoadTimeout {
+		refuse("FailSafe.SoftTimeout is %v and LoadTimeout %v: the hard timeout comes first", o.FailSafe.SoftTimeout, o.LoadTimeout)
+	}
+	if o.FailSafe.MaxAge > 0 && o.MaxStaleness > 0 && !o.FailSafe.BeyondBound {
+		refuse("FailSafe.MaxAge is %v and MaxStaleness %v: a value served for an error may break the bound, which FailSafe.BeyondBound allows",
+			o.FailSafe.MaxAge, o.MaxStaleness)
 	}
 	switch {
 	case o.MaxStaleness < 0:

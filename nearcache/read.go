@@ -37,13 +37,27 @@ func (c *Cache[K, V]) read(ctx context.Context, k K, ro ReadOptions, missed bool
 		return c.shadow(ctx, k, key, ro)
 	}
 	d.below(c.client.now())
-	r, err := c.descend(ctx, k, key, d)
-	if err != nil && ro.ServeStale > 0 && ctx.Err() == nil {
-		if r, err, ok := c.stale(k, ro); ok {
+	most := c.putUpWith(ro)
+	wait, stop := c.patience(ctx, k, most)
+	defer stop()
+	r, err := c.descend(wait, k, key, d)
+	if err != nil && most > 0 && ctx.Err() == nil {
+		if r, err, ok := c.instead(k, r, ro.AtLeast, most); ok {
 			return r, err
+		}
+		if wait.Err() != nil { // what L1 has is too old after all
+			r, err = c.descend(ctx, k, key, d)
 		}
 	}
 	return c.answer(r, err)
+}
+
+// patience is how long a read waits for its load: shorter than its own context if L1 has something to serve instead.
+func (c *Cache[K, V]) patience(ctx context.Context, k K, most time.Duration) (context.Context, context.CancelFunc) {
+	if c.opt.FailSafe.SoftTimeout > 0 && most > 0 && c.peek(k) != nil {
+		return context.WithTimeout(ctx, c.opt.FailSafe.SoftTimeout)
+	}
+	return ctx, func() {}
 }
 
 // descend asks L2 and the source. A result that falls short of what this reader demands, because L2 cannot prove it, or

@@ -26,7 +26,7 @@ func (c *Cache[K, V]) fromSource(ctx context.Context, k K, key tier.Key, tok *co
 	}
 	res, rec, ttl := c.judgeSource(ctx, k, key, tok, lease, got, absent)
 	if rec != nil && lease != nil {
-		c.fill(ctx, key, lease, *rec, ttl)
+		c.fill(ctx, key, lease, *rec, c.keepFor(ttl))
 	}
 	return res
 }
@@ -74,9 +74,16 @@ func (c *Cache[K, V]) callLoad(ctx context.Context, k K, old *entry[K, V]) (e En
 	if old != nil && !old.absent {
 		ctx = context.WithValue(ctx, oldKey{}, &Entry[V]{Value: c.out(old.value), Version: old.version})
 	}
-	begun := time.Now()
-	got, err := within(ctx, func() (Entry[V], error) { return c.loadOne(ctx, k) })
-	c.m.loadSeconds.Observe(time.Since(begun).Seconds())
+	if c.opt.ErrorTTL > 0 {
+		if err := c.failures.get(k, c.client.now()); err != nil {
+			c.m.loads("remembered").Inc()
+			return Entry[V]{}, false, err
+		}
+	}
+	got, err := bulkheaded(ctx, c, func() (Entry[V], error) { return c.loadOne(ctx, k) })
+	if err != nil && c.opt.ErrorTTL > 0 && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrNotModified) && c.client.life.Err() == nil {
+		c.failures.put(k, err, c.client.now()+int64(c.opt.ErrorTTL))
+	}
 	switch {
 	case errors.Is(err, ErrNotFound):
 		c.m.loads("absent").Inc()
@@ -87,6 +94,23 @@ func (c *Cache[K, V]) callLoad(ctx context.Context, k K, old *entry[K, V]) (e En
 	}
 	c.m.loads(loadResult(err, ctx)).Inc()
 	return got, false, err
+}
+
+// bulkheaded runs a Loader when there is a place for it, and gives the place back when it has returned, which may be after
+// its context has ended.
+func bulkheaded[K comparable, V, T any](ctx context.Context, c *Cache[K, V], f func() (T, error)) (T, error) {
+	leave, err := c.loads.enter(ctx)
+	if err != nil {
+		var none T
+		return none, err
+	}
+	begun := time.Now()
+	v, err := within(ctx, func() (T, error) {
+		defer leave()
+		return f()
+	})
+	c.m.loadSeconds.Observe(time.Since(begun).Seconds())
+	return v, err
 }
 
 // within runs f on a goroutine of its own and returns what it returns, or why ctx ended before. Its panic is an error.

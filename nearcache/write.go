@@ -152,7 +152,7 @@ func (c *Cache[K, V]) tell(ctx context.Context, ch change[V]) error {
 		ttl := c.ttl(ch.entry.TTL, false)
 		rec, err := c.record(ch.entry.Value, false, ch.version, ttl)
 		if err == nil {
-			_, err = l2.Set(ctx, ch.key, rec, ttl)
+			_, err = l2.Set(ctx, ch.key, rec, c.keepFor(ttl))
 			return err
 		}
 		if e := l2.Apply(ctx, ch.key, ch.version); e != nil {

@@ -181,12 +181,14 @@ func wrongType(err error) bool {
 
 // Got is one key's answer to GetMany.
 type Got struct {
-	Raw []byte // nil: absent
-	Err error
+	Raw       []byte // nil: absent
+	Watermark Watermark
+	Err       error
 }
 
-// GetMany reads records on T, in one pipeline for each node.
-func (l *L2) GetMany(ctx context.Context, ks []Key) []Got {
+// GetMany reads records on T, in one pipeline for each node. With withWatermarks it reads the watermark of each key's
+// bucket before, in the same pipeline.
+func (l *L2) GetMany(ctx context.Context, ks []Key, withWatermarks bool) []Got {
 	out := make([]Got, len(ks))
 	c := l.clients.Load()
 	if c == nil {
@@ -195,12 +197,26 @@ func (l *L2) GetMany(ctx context.Context, ks []Key) []Got {
 		}
 		return out
 	}
-	cmds := make([]rueidis.Completed, len(ks))
-	for i, k := range ks {
-		cmds[i] = c.t.B().Get().Key(k.Record).Build()
+	cmds := make([]rueidis.Completed, 0, len(ks)+Buckets)
+	var at [Buckets]int // where a bucket's answer is, plus 1
+	for _, k := range ks {
+		if withWatermarks && at[k.Bucket] == 0 {
+			cmds = append(cmds, c.t.B().Getex().Key(l.keys.Watermark(k.Bucket)).Build())
+			at[k.Bucket] = len(cmds)
+		}
 	}
-	for i, res := range c.t.DoMulti(ctx, cmds...) {
-		out[i].Raw, out[i].Err = l.value(res)
+	first := len(cmds)
+	for _, k := range ks {
+		cmds = append(cmds, c.t.B().Get().Key(k.Record).Build())
+	}
+	res := c.t.DoMulti(ctx, cmds...)
+	for i, k := range ks {
+		if withWatermarks {
+			if out[i].Watermark, out[i].Err = l.mark(res[at[k.Bucket]-1]); out[i].Err != nil {
+				continue
+			}
+		}
+		out[i].Raw, out[i].Err = l.value(res[first+i])
 	}
 	return out
 }

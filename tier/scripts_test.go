@@ -459,7 +459,7 @@ func TestMany_EachKeyItsOwn(t *testing.T) {
 				t.Errorf("%d: %+v", i, o)
 			}
 		}
-		for i, g := range b.GetMany(ctx(), ks) {
+		for i, g := range b.GetMany(ctx(), ks, true) {
 			if (g.Raw == nil) != (i == 3) || g.Err != nil {
 				t.Errorf("%d: %d bytes, %v", i, len(g.Raw), g.Err)
 			}

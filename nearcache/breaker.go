@@ -1,0 +1,64 @@
+package nearcache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/nearcache/nearcache-go/tier"
+)
+
+// breakerLimit is how many reads of Redis in a row must fail, or take too long, for the breaker to open.
+const breakerLimit = 5
+
+var errBreakerOpen = fmt.Errorf("%w: the circuit breaker is open", tier.ErrUnavailable)
+
+// breaker keeps a Redis that is slow, or gone, from slowing every read: each waits for it at most for timeout, and after
+// breakerLimit failures in a row none does. The heartbeat goes on, and closes it when Redis answers in time again; so no
+// read is spent on trying.
+//
+// Writes do not go through it: they must reach Redis, and have a retry behind them.
+type breaker struct {
+	timeout time.Duration
+	failed  atomic.Int32
+	opened  atomic.Bool
+	log     *slog.Logger
+}
+
+// ask runs a read of Redis.
+func (b *breaker) ask(ctx context.Context, f func(context.Context) error) error {
+	if b.opened.Load() {
+		return errBreakerOpen
+	}
+	ctx, cancel := context.WithTimeout(ctx, b.timeout)
+	defer cancel()
+	err := f(ctx)
+	b.heard(err)
+	return err
+}
+
+// heard counts failures in a row.
+func (b *breaker) heard(err error) {
+	switch {
+	case !errors.Is(err, tier.ErrUnavailable):
+		if b.failed.Load() != 0 {
+			b.failed.Store(0)
+		}
+	case b.failed.Add(1) >= breakerLimit && b.opened.CompareAndSwap(false, true):
+		b.log.Warn("reads pass over Redis until it answers in time", "error", err)
+	}
+}
+
+// beat takes what the heartbeat has found, which asks Redis whether or not the breaker is open.
+func (b *breaker) beat(err error, took time.Duration) {
+	if err == nil && took > b.timeout {
+		err = fmt.Errorf("%w: a heartbeat took %v", tier.ErrUnavailable, took)
+	}
+	b.heard(err)
+	if err == nil && b.opened.CompareAndSwap(true, false) {
+		b.log.Info("reads ask Redis again")
+	}
+}
