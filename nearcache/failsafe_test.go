@@ -29,7 +29,7 @@ type failing struct {
 
 func (f *failing) load(ctx context.Context, k string) (nearcache.Entry[string], error) {
 	if d := f.slow.Load(); d > 0 {
-		time.Sleep(time.Duration(d))
+		<-time.After(time.Duration(d))
 	}
 	if err := f.err.Load(); err != nil {
 		f.loads.Add(1)
@@ -231,7 +231,9 @@ type slowConn struct {
 
 func (c slowConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
-	time.Sleep(time.Duration(c.delay.Load()))
+	if d := c.delay.Load(); d > 0 {
+		<-time.After(time.Duration(d))
+	}
 	return n, err
 }
 

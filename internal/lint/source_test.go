@@ -59,7 +59,7 @@ func sleeps(f *ast.File) []token.Pos {
 func makesBubble(decl ast.Decl) (makes bool) {
 	ast.Inspect(decl, func(n ast.Node) bool {
 		if call, ok := n.(*ast.CallExpr); ok {
-			makes = makes || selects(call.Fun, "synctest", "Test")
+			makes = makes || selects(call.Fun, "synctest", "Test") || isBubble(call.Fun)
 		}
 		return true
 	})
