@@ -26,7 +26,8 @@ type Cache[K comparable, V any] struct {
 	fresh     flights[K, V] // loads that go to the source alone
 	loads     bulkhead
 	failures  failures[K]
-	verified  atomic.Bool // a fill has been decoded again and was the same
+	refresher refresher[K] // not running without Options.Refresh
+	verified  atomic.Bool  // a fill has been decoded again and was the same
 	m         *cacheMetrics
 }
 
@@ -40,6 +41,7 @@ type entry[K comparable, V any] struct {
 	stamp    coherence.Stamp
 	loaded   int64 // by the client's clock
 	deadline int64
+	refresh  atomic.Int64 // when it is due to be loaded anew, by the client's clock; 0: never
 }
 
 // For makes the cache of a namespace, which is the first part of its keys' names and the namespace of their version
@@ -67,6 +69,10 @@ func For[K comparable, V any](client *Client, namespace string, o Options[K, V])
 		return nil, err
 	}
 	c.m = m
+	if o.Refresh.on() {
+		c.refresher = refresher[K]{queue: make(chan K, refreshQueue), done: make(chan struct{})}
+		go c.refreshing()
+	}
 	return c, nil
 }
 
@@ -105,13 +111,17 @@ func (c *Cache[K, V]) hit(k K, bound time.Duration, prove bool) (e *entry[K, V],
 		return nil, 0
 	}
 	e, ok := c.l1.Get(maphash.Comparable(c.seed, k))
+	now := c.client.coarse.Load()
 	switch {
 	case !ok || e.key != k:
 		c.m.l1Misses.absent.Inc()
 		return nil, 0
-	case e.deadline <= c.client.coarse.Load():
+	case e.deadline <= now:
 		c.m.l1Misses.expired.Inc()
 		return nil, 0
+	}
+	if due := e.refresh.Load(); due != 0 && due <= now {
+		c.due(e, now)
 	}
 	if bound > 0 || prove {
 		return c.hitWithin(e, bound)
@@ -220,6 +230,9 @@ func (c *Cache[K, V]) maxStaleness() time.Duration { return c.opt.MaxStaleness }
 
 // close waits for everything that the cache has started; the client calls it.
 func (c *Cache[K, V]) close() {
+	if c.refresher.done != nil {
+		<-c.refresher.done
+	}
 	c.flights.close()
 	c.fresh.close()
 	if c.l1 != nil {

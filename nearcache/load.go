@@ -183,6 +183,7 @@ func (c *Cache[K, V]) decode(k K, raw []byte) (tier.Record, *entry[K, V], error)
 		left = time.Until(rec.ExpiresAt)
 	}
 	e.deadline = now + int64(left)
+	e.refresh.Store(c.dueAt(&rec, e.deadline))
 	if !rec.Absent {
 		if e.value, err = safely(func() (V, error) { return c.opt.Codec.Decode(rec.Payload) }); err != nil {
 			return rec, nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nearcache/nearcache-go/coherence"
@@ -84,25 +85,25 @@ type batched[K comparable, V any] struct {
 	lease *tier.Lease
 }
 
-// readBatch answers what it can through give and returns the keys that must be read one at a time.
-func (c *Cache[K, V]) readBatch(ctx context.Context, ks []K, d demand, give func(K, Result[V], error)) (alone []K) {
-	items := make([]*batched[K, V], 0, len(ks))
+// begin takes the tokens of several keys; ask says that their watermarks must be read with them. A key without a name is
+// given up.
+func (c *Cache[K, V]) begin(ks []K, give func(K, Result[V], error)) (items []*batched[K, V], keys []tier.Key, ask bool) {
+	ask = c.opt.MaxStaleness > 0 // see fromL2
 	for _, k := range ks {
 		key, err := c.key(k)
 		if err != nil {
 			give(k, Result[V]{}, err)
 			continue
 		}
-		items = append(items, &batched[K, V]{k: k, key: key, tok: c.client.fence.Begin(key)})
+		it := &batched[K, V]{k: k, key: key, tok: c.client.fence.Begin(key)}
+		items, keys, ask = append(items, it), append(keys, key), ask || !it.tok.Known
 	}
-	ask := c.opt.MaxStaleness > 0 // see fromL2
-	for _, it := range items {
-		ask = ask || !it.tok.Known
-	}
-	keys := make([]tier.Key, len(items))
-	for i, it := range items {
-		keys[i] = it.key
-	}
+	return items, keys, ask
+}
+
+// readBatch answers what it can through give and returns the keys that must be read one at a time.
+func (c *Cache[K, V]) readBatch(ctx context.Context, ks []K, d demand, give func(K, Result[V], error)) (alone []K) {
+	items, keys, ask := c.begin(ks, give)
 	var load []*batched[K, V]
 	var asks []tier.Asking
 	var asking []*batched[K, V]
@@ -241,13 +242,20 @@ type answer[V any] struct {
 func (c *Cache[K, V]) callLoadMany(ctx context.Context, items []*batched[K, V]) (map[K]answer[V], error) {
 	out := make(map[K]answer[V], len(items))
 	if c.opt.LoadMany == nil {
+		var wg sync.WaitGroup
+		var mu sync.Mutex
 		for _, it := range items {
-			e, absent, err := c.callLoad(ctx, it.k, nil)
-			if absent {
-				err = ErrNotFound
-			}
-			out[it.k] = answer[V]{e, err}
+			wg.Go(func() {
+				e, absent, err := c.callLoad(ctx, it.k, c.peek(it.k))
+				if absent {
+					err = ErrNotFound
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				out[it.k] = answer[V]{e, err}
+			})
 		}
+		wg.Wait()
 		return out, nil
 	}
 	ks := make([]K, len(items))

@@ -17,7 +17,7 @@ type metrics struct {
 	events bool // Config.Events is set
 
 	hits, misses, load, fill, lease, reject, admit, write *prometheus.CounterVec
-	stale, shadow                                         *prometheus.CounterVec
+	stale, shadow, refresh                                *prometheus.CounterVec
 	loadSeconds                                           *prometheus.HistogramVec
 
 	pushes, redisSessions, malformed, retryDropped prometheus.Counter
@@ -51,6 +51,7 @@ func newMetrics(c *Client, events bool) *metrics {
 	m.write = vec("writes_total", "Writes announced to Redis, by result.", "cache", "result")
 	m.stale = vec("served_stale_total", "Reads answered with a value labelled stale.", "cache")
 	m.shadow = vec("shadow_total", "Reads compared in Shadow mode, by result.", "cache", "result")
+	m.refresh = vec("refreshes_total", "Keys that were due to be loaded anew, by what became of it.", "cache", "result")
 	m.loadSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "nearcache_load_seconds",
 		Help: "How long the Loader took.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16)}, []string{"cache"})
 	m.propagation = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "nearcache_event_propagation_seconds",
@@ -231,6 +232,9 @@ func (c *cacheMetrics) rejected(why string) prometheus.Counter {
 }
 func (c *cacheMetrics) writes(res string) prometheus.Counter {
 	return c.m.write.WithLabelValues(c.name, res)
+}
+func (c *cacheMetrics) refreshes(res string) prometheus.Counter {
+	return c.m.refresh.WithLabelValues(c.name, res)
 }
 func (c *cacheMetrics) shadow(res string) prometheus.Counter {
 	return c.m.shadow.WithLabelValues(c.name, res)

@@ -60,6 +60,8 @@ type Options[K comparable, V any] struct {
 	// ErrorTTL is how long a Loader's error is remembered: for so long reads of that key get it, or what FailSafe has,
 	// without another call. Defaults to 0: not at all.
 	ErrorTTL time.Duration
+	// Refresh loads values anew before they expire. Defaults to off.
+	Refresh Refresh
 	// FailSafe serves the last value when the Loader fails or is slow. Defaults to off.
 	FailSafe FailSafe
 	// LeaseTTL is how long a process that died while loading a key keeps others from loading it. A live one renews its
@@ -72,6 +74,21 @@ type Options[K comparable, V any] struct {
 	// that takes longer loses that protection. Defaults to 10 seconds.
 	WriteTTL time.Duration
 }
+
+// Refresh loads a value anew, in the background, before it expires; readers keep the value meanwhile. One process of all
+// does it, by the key's lease, and keys that fall due together are loaded together if there is a LoadMany. A refresh is
+// begun by a read: what nobody reads expires.
+type Refresh struct {
+	// After is the fraction of the TTL, between 0 and 1, after which a value is due. Defaults to 0: off.
+	After float64
+	// Beta is XFetch's: a value is due at a random time before its expiry, exponentially distributed with Beta times the time
+	// that its load took as the mean, so that the slower a load is the earlier it begins, and seldom two at once. 1 is a
+	// good value. (Vattani, Chierichetti, Lowenstein: Optimal Probabilistic Cache Stampede Prevention, VLDB 2015; drawn
+	// once for each entry of L1, so that a hit costs a comparison.) Defaults to 0: off.
+	Beta float64
+}
+
+func (r Refresh) on() bool { return r.After > 0 || r.Beta > 0 }
 
 // FailSafe is what reads get while the Loader fails or is slow.
 type FailSafe struct {
@@ -142,6 +159,18 @@ func (o *Options[K, V]) validate(c *Client, namespace string) error {
 	}
 	if !(o.Jitter >= 0 && o.Jitter <= 0.9) {
 		refuse("Jitter is %v: a fraction from 0 to 0.9", o.Jitter)
+	}
+	if !(o.Refresh.After >= 0 && o.Refresh.After < 1) {
+		refuse("Refresh.After is %v: a fraction from 0 to 1", o.Refresh.After)
+	}
+	if !(o.Refresh.Beta >= 0 && o.Refresh.Beta <= 1000) {
+		refuse("Refresh.Beta is %v: 0 to 1000", o.Refresh.Beta)
+	}
+	if o.Refresh.After > 0 && o.Refresh.Beta > 0 {
+		refuse("Refresh.After is %v and Refresh.Beta %v: one of them says when a value is due", o.Refresh.After, o.Refresh.Beta)
+	}
+	if o.Refresh.on() && o.L1Bytes < 0 {
+		refuse("Refresh is on and L1Bytes %d: reads of L1 begin refreshes", o.L1Bytes)
 	}
 	if o.LeaseWait > o.LoadTimeout {
 		refuse("LeaseWait is %v and LoadTimeout %v: the load has ended before the wait has", o.LeaseWait, o.LoadTimeout)

@@ -54,7 +54,7 @@ func (c *Cache[K, V]) judgeSource(ctx context.Context, k K, key tier.Key, tok *c
 		return res, nil, 0
 	}
 	ttl = c.ttl(got.TTL, absent)
-	r, err := c.record(got.Value, absent, got.Version, ttl)
+	r, err := c.record(got.Value, absent, got.Version, ttl, time.Duration(c.client.now()-tok.Began()))
 	if err != nil {
 		c.release(ctx, key, lease)
 		return loaded[V]{err: err}, nil, 0
@@ -62,6 +62,7 @@ func (c *Cache[K, V]) judgeSource(ctx context.Context, k K, key tier.Key, tok *c
 	if lease == nil {
 		e.loaded = tok.Began()
 		e.deadline = e.loaded + int64(ttl)
+		e.refresh.Store(c.dueAt(&r, e.deadline))
 		e.encoded = int32(len(r.Payload) + tier.HeaderSize)
 		c.admit(e)
 	}
@@ -173,10 +174,11 @@ func safely[T any](f func() (T, error)) (v T, err error) {
 	return f()
 }
 
-// record encodes what L2 will hold.
-func (c *Cache[K, V]) record(v V, absent bool, version Version, ttl time.Duration) (tier.Record, error) {
+// record encodes what L2 will hold, after a load that took so long.
+func (c *Cache[K, V]) record(v V, absent bool, version Version, ttl, took time.Duration) (tier.Record, error) {
 	now := time.Now()
-	rec := tier.Record{Absent: absent, Schema: c.opt.Schema, Version: version, WrittenAt: now, ExpiresAt: now.Add(ttl)}
+	rec := tier.Record{Absent: absent, Schema: c.opt.Schema, Version: version, WrittenAt: now, ExpiresAt: now.Add(ttl),
+		SoftExpiry: c.softExpiry(now, ttl, took)}
 	if absent {
 		return rec, nil
 	}

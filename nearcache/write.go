@@ -150,7 +150,7 @@ func (c *Cache[K, V]) tell(ctx context.Context, ch change[V]) error {
 		return l2.Unmark(ctx, ch.key, ch.token, ch.version)
 	case ch.entry != nil && len(ch.entry.Tags) == 0:
 		ttl := c.ttl(ch.entry.TTL, false)
-		rec, err := c.record(ch.entry.Value, false, ch.version, ttl)
+		rec, err := c.record(ch.entry.Value, false, ch.version, ttl, 0)
 		if err == nil {
 			_, err = l2.Set(ctx, ch.key, rec, c.keepFor(ttl))
 			return err

@@ -25,7 +25,7 @@ func TestSource_TestsSleepOnlyInSynctest(t *testing.T) {
 }
 
 // bubble is what a package calls its own helpers around synctest.Test: inBubble, inBoundedBubble.
-var bubble = regexp.MustCompile(`^in([A-Z]\w*)?Bubble$`)
+var bubble = regexp.MustCompile(`^in([A-Z]\w*)?Bubble([A-Z]\w*)?$`)
 
 // sleeps are the uses of time.Sleep outside function literals that are passed to synctest.Test or to the package's
 // bubbles, and outside functions that call synctest.Wait themselves: those run in the bubble of their caller. A
