@@ -1,0 +1,152 @@
+package tier_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/nearcache/nearcache-go/internal/services/servicestest"
+	"github.com/nearcache/nearcache-go/tier"
+)
+
+func TestTracking_EveryForeignChangeIsHeard(t *testing.T) {
+	onBoth(t, func(b *bench) {
+		key := b.k.Record
+		for _, cmds := range [][][]string{{{"SET", key, "x"}}, {{"DEL", key}}, {{"PEXPIRE", key, "30"}}, {{"APPEND", key, "x"}},
+			{{"RENAME", key, key + "2"}}, {{"EVAL", "redis.call('SET', KEYS[1], 'y')", "1", key}}} {
+			b.do("DEL", key)
+			b.do("SET", key, "x")
+			if _, _, err := b.Get(ctx(), b.k, false); err != nil {
+				t.Fatal(err)
+			}
+			before := b.ear.heard(b.k)
+			for _, c := range cmds {
+				b.do(c...)
+			}
+			eventually(t, fmt.Sprint(cmds, " is heard"), func() bool { return b.ear.heard(b.k) > before })
+		}
+		b.do("DEL", key)
+		b.Get(ctx(), b.k, false) // a miss is tracked too
+		before := b.ear.heard(b.k)
+		b.do("SET", key, "x")
+		eventually(t, "the birth of a key that was missed", func() bool { return b.ear.heard(b.k) > before })
+		sessions := b.ear.sessionCount()
+		b.Get(ctx(), b.k, false)
+		b.do("FLUSHALL")
+		eventually(t, "FLUSHALL ends the session", func() bool { return b.ear.sessionCount() > sessions })
+		// An own fill is heard as well: T does not write, so Redis has no reason to keep it back.
+		before = b.ear.heard(b.k)
+		b.Get(ctx(), b.k, false)
+		b.fill(b.lease(), 1)
+		eventually(t, "an own fill", func() bool { return b.ear.heard(b.k) > before })
+		// A load that came to nothing wakes those who wait for its fill.
+		b.Apply(ctx(), b.k, 0)
+		b.Get(ctx(), b.k, false)
+		before = b.ear.heard(b.k)
+		if err := b.Release(ctx(), b.k, b.lease().Token); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "a released lease", func() bool { return b.ear.heard(b.k) > before })
+	})
+}
+
+func TestTracking_WatermarksAreNotTracked(t *testing.T) {
+	onBoth(t, func(b *bench) {
+		b.Heartbeat(ctx())
+		watermark := tier.Key{Hash: tier.HashRecord(b.Keyspace().Watermark(b.k.Bucket))}
+		b.ResetWatermark(ctx(), b.k.Bucket, tier.Watermark{}, tier.Position{Epoch: 1, N: 1})
+		b.Get(ctx(), b.k, false)
+		b.do("SET", b.k.Record, "x")
+		eventually(t, "the record's change", func() bool { return b.ear.heard(b.k) > 0 })
+		if b.ear.heard(watermark) != 0 {
+			t.Error("moving a watermark is pushed to everybody who has read it")
+		}
+	})
+}
+
+func TestTracking_SmallTableAndOwnWrites(t *testing.T) { // the NOLOOP trap
+	p := servicestest.StartRedis(t, "--tracking-table-max-keys", "10")
+	b := newBench(t, rueidis.ClientOption{InitAddress: []string{p.Addr}}, p.Do)
+	var ks []tier.Key
+	for i := range 200 {
+		k := b.Keyspace().Key("n", fmt.Sprint(i))
+		ks = append(ks, k)
+		l, err := b.Acquire(ctx(), k, tier.NewToken(), time.Minute, tier.Acquire{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Fill(ctx(), k, l.Token, l.Epoch, tier.Record{Version: 1}, time.Minute)
+		b.Get(ctx(), k, false)
+	}
+	for _, k := range ks {
+		b.do("SET", k.Record, "x")
+	}
+	eventually(t, "every key that was read is heard of", func() bool {
+		for _, k := range ks {
+			if b.ear.heard(k) == 0 {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+func TestConnection_LostAndFound(t *testing.T) {
+	p := servicestest.StartRedis(t)
+	p.Kill()
+	b := &bench{}
+	e := &ear{}
+	l2, err := tier.OpenL2(tier.L2Config{Redis: rueidis.ClientOption{InitAddress: []string{p.Addr}}, Tracker: e})
+	if err != nil {
+		t.Fatalf("with Redis down: %v", err)
+	}
+	defer l2.Close()
+	b.k = l2.Keyspace().Key("n", "k")
+	if _, _, err := l2.Get(ctx(), b.k, true); !errors.Is(err, tier.ErrUnavailable) || l2.Up() {
+		t.Errorf("with Redis down: %v", err)
+	}
+	p.Restart()
+	if err := l2.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if e.sessionCount() == 0 {
+		t.Error("a dial is no session: the null push of an old connection can come after a reply of the new one")
+	}
+	for range 3 {
+		before := e.sessionCount()
+		p.Kill()
+		eventually(t, "the loss is noticed", func() bool { _, err := l2.Heartbeat(ctx()); return err != nil && !l2.Up() })
+		p.Restart()
+		eventually(t, "it is found again", func() bool { _, _, err := l2.Get(ctx(), b.k, true); return err == nil })
+		if e.sessionCount() <= before {
+			t.Error("a reply came over a new connection before the session changed")
+		}
+	}
+	if sessions := e.sessionCount(); strings.Contains(p.Do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"), "ERR") {
+		t.Error("CLIENT KILL is refused")
+	} else {
+		eventually(t, "CLIENT KILL", func() bool { l2.Heartbeat(ctx()); return e.sessionCount() > sessions })
+	}
+}
+
+func TestOptions_ThatBelongToTheNearCache(t *testing.T) {
+	for name, opt := range map[string]rueidis.ClientOption{
+		"OnInvalidations":       {OnInvalidations: func([]rueidis.RedisMessage) {}},
+		"ClientTrackingOptions": {ClientTrackingOptions: []string{"NOLOOP"}},
+		"DisableCache":          {DisableCache: true},
+		"PipelineMultiplex":     {PipelineMultiplex: 2},
+		"AlwaysRESP2":           {AlwaysRESP2: true},
+	} {
+		opt.InitAddress = []string{"127.0.0.1:1"}
+		if _, err := tier.OpenL2(tier.L2Config{Redis: opt, Tracker: &ear{}}); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := tier.OpenL2(tier.L2Config{Redis: rueidis.ClientOption{InitAddress: []string{"127.0.0.1:1"}}, Prefix: "a{b", Tracker: &ear{}}); err == nil {
+		t.Error("a prefix with a brace")
+	}
+}

@@ -1,0 +1,105 @@
+package tier_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nearcache/nearcache-go/tier"
+)
+
+func TestEpochAndWatermark(t *testing.T) {
+	onBoth(t, func(b *bench) {
+		at := func(n uint64) tier.Position { return tier.Position{Epoch: 1 << 63, N: n} }
+		batch := func(from tier.Watermark, to tier.Position, changes ...tier.Change) (tier.Watermark, bool) {
+			t.Helper()
+			now, ok, err := b.ApplyBatch(ctx(), b.k.Bucket, changes, from, to)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return now, ok
+		}
+		v := func(n tier.Version) tier.Change { return tier.Change{Key: b.k, Version: n} }
+		if _, ok := batch(tier.Watermark{Epoch: tier.Epoch{1}, Position: at(0)}, at(1), v(1)); ok {
+			t.Error("applied without a watermark")
+		}
+		b.store(1) // before there was a watermark
+		l := b.lease2()
+		w, err := b.ResetWatermark(ctx(), b.k.Bucket, tier.Watermark{}, at(big2))
+		if err != nil || w.Position != at(big2) || w.Epoch == (tier.Epoch{}) {
+			t.Fatalf("%+v, %v", w, err)
+		}
+		if again, err := b.ResetWatermark(ctx(), b.k.Bucket, tier.Watermark{}, at(9)); again != w || err != nil {
+			t.Errorf("a second relay resets what stands: %+v", again)
+		}
+		if r := b.fill(l, 1); r != tier.EpochChanged {
+			t.Errorf("a fill that began in the old epoch: %v", r)
+		}
+		if got := b.lease(); got.Epoch != w.Epoch { // a record of another epoch is not in the way
+			t.Errorf("epoch %v", got.Epoch)
+		}
+		if replaced, _ := b.Set(ctx(), b.k, tier.Record{Version: 9}, time.Minute); replaced {
+			t.Error("set replaced a record of another epoch")
+		}
+		b.store(1)
+		raw, seen, err := b.Get(ctx(), b.k, true)
+		if rec, e := tier.DecodeRecord(raw); err != nil || e != nil || rec.Epoch != w.Epoch || seen != w {
+			t.Errorf("%+v under %+v, %v %v", rec, seen, err, e)
+		}
+		w1, ok := batch(w, at(big2+1), v(2))
+		if !ok || w1.Position != at(big2+1) {
+			t.Errorf("%+v, %v", w1, ok)
+		}
+		b.want("applied", "absent")
+		b.store(2)
+		if now, ok := batch(w, at(big2), v(2)); !ok || now != w1 { // a zombie's batch: true for ever, and it never moves back
+			t.Errorf("a zombie: %+v, %v", now, ok)
+		}
+		b.want("and harmless", "v2")
+		ahead := tier.Watermark{Epoch: w.Epoch, Position: at(big2 + 2)}
+		if now, ok := batch(ahead, at(big2+3), v(3)); ok || now != w1 {
+			t.Errorf("a batch from beyond the watermark: %+v, %v", now, ok)
+		}
+		other := tier.Watermark{Epoch: tier.Epoch{5}, Position: w1.Position}
+		if _, ok := batch(other, at(big2+3), v(3)); ok {
+			t.Error("a batch of another epoch")
+		}
+		b.want("refused", "v2")
+		var many []tier.Change
+		for range 1200 {
+			many = append(many, v(2))
+		}
+		if now, ok := batch(w1, at(big2+9), append(many, v(3))...); !ok || now.Position != at(big2+9) {
+			t.Errorf("a long batch: %+v, %v", now, ok)
+		}
+		b.want("the last of a long batch", "absent")
+		ws, err := b.Watermarks(ctx())
+		if err != nil || ws[b.k.Bucket].Position != at(big2+9) || !ws[(b.k.Bucket+1)%tier.Buckets].IsZero() {
+			t.Errorf("%+v, %v", ws[b.k.Bucket], err)
+		}
+		beats, err := b.Heartbeat(ctx())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, beat := range beats {
+			if !beat.OK || beat.Watermark != ws[i] {
+				t.Errorf("heartbeat of bucket %d: %+v", i, beat)
+			}
+		}
+		b.do("SET", b.Keyspace().Watermark(b.k.Bucket), "garbage")
+		if _, w, err := b.Get(ctx(), b.k, true); !w.IsZero() || err != nil {
+			t.Errorf("garbage for a watermark: %+v, %v", w, err)
+		}
+	})
+}
+
+const big2 = uint64(1 << 53)
+
+// lease2 acquires although there is a value.
+func (b *bench) lease2() tier.Lease {
+	b.t.Helper()
+	l, err := b.Acquire(ctx(), b.k, tier.NewToken(), time.Minute, tier.Acquire{Schema: 1})
+	if err != nil || l.Status != tier.Granted {
+		b.t.Fatalf("acquire: %v, %v", l.Status, err)
+	}
+	return l
+}
