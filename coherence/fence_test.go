@@ -73,6 +73,23 @@ func TestFence_PushEvictsEntryAndLoad(t *testing.T) { // C2, R3
 	check(t, r.admitL2(t, k, 1), coherence.Current) // the same version again is welcome
 }
 
+// TestFence_LateLoadOfTheSource is the late fill of an L1 that events vouch for: the row was read before the change,
+// which carries no version, so that no floor knows better.
+func TestFence_LateLoadOfTheSource(t *testing.T) { // C2, R1
+	r, k := newRig(coherence.FenceConfig{Complete: true}), keys.Key("p", "a")
+	events(r, 1)
+	running := r.Begin(k)
+	r.Event(k, 0, coherence.Position{})
+	var s coherence.Stamp
+	if o, ok := r.FromSource(&running, 1, &s); o != coherence.Serve || ok {
+		t.Errorf("a load that began before the event: %v, admitted %v; want served and not admitted", o, ok)
+	}
+	again := r.Begin(k)
+	if _, ok := r.FromSource(&again, 1, &s); !ok {
+		t.Error("a load that began after it is not admitted")
+	}
+}
+
 func TestFence_OtherKeysOfTheSlotEvictNothing(t *testing.T) {
 	r, k := newRig(coherence.FenceConfig{}), keys.Key("p", "a")
 	entry, running := r.admitL2(t, k, 1), r.Begin(k)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/rueidis"
 
 	"github.com/nearcache/nearcache-go/internal/services/servicestest"
@@ -138,4 +139,32 @@ func get(t testing.TB, c *nearcache.Cache[string, string], k string) nearcache.R
 func resident(t testing.TB, c *nearcache.Cache[string, string], k string) {
 	t.Helper()
 	eventually(t, k+" is in L1", func() bool { return get(t, c, k).Tier == nearcache.TierL1 })
+}
+
+// counted is the sum of a metric over those of its children that have all these label values.
+func counted(t testing.TB, reg *prometheus.Registry, name string, labels ...string) (sum float64) {
+	t.Helper()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() != name {
+			continue
+		}
+	metrics:
+		for _, m := range family.GetMetric() {
+			has := map[string]bool{}
+			for _, l := range m.GetLabel() {
+				has[l.GetValue()] = true
+			}
+			for _, l := range labels {
+				if !has[l] {
+					continue metrics
+				}
+			}
+			sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+		}
+	}
+	return sum
 }

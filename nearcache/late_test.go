@@ -5,6 +5,8 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/nearcache/nearcache-go/nearcache"
 )
 
@@ -49,5 +51,53 @@ func TestLateSet_IsNotBorn(t *testing.T) { // C5
 				t.Errorf("a deleted key reads %v", err)
 			}
 		}
+	})
+}
+
+// held is a Codec that can stop a Decode: there a load has its answer from Redis and has not yet been judged.
+type held struct {
+	nearcache.JSON[string]
+	decoded func(string)
+}
+
+func (h *held) Decode(b []byte) (string, error) {
+	v, err := h.JSON.Decode(b)
+	if h.decoded != nil {
+		h.decoded(v)
+	}
+	return v, err
+}
+
+func TestLateFill_L1(t *testing.T) { // R3, C2
+	onBoth(t, func(t *testing.T, r redis) {
+		src := newSource()
+		src.put("a", "old")
+		src.put("other", "")
+		reg := prometheus.NewRegistry()
+		client := newClient(t, nearcache.Config{Redis: r.opt, Registerer: reg})
+		if err := client.Ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		codec := &held{}
+		x, y := newCache(t, client, nearcache.Options[string, string]{Load: src.load, Codec: codec}), open(t, r.opt, src)
+		get(t, y, "a")                 // fills L2
+		codec.decoded = func(string) { // x has the old value from L2; y writes, and Redis pushes, before x admits it
+			codec.decoded = nil
+			before := counted(t, reg, "nearcache_tracking_pushes_total")
+			if err := y.Invalidate(context.Background(), "a", src.put("a", "new")); err != nil {
+				t.Error(err)
+			}
+			eventually(t, "the push", func() bool { return counted(t, reg, "nearcache_tracking_pushes_total") > before })
+		}
+		if got := get(t, x, "a"); got.Value != "old" || got.Tier != nearcache.TierL2 {
+			t.Errorf("x has not met the race: %+v", got)
+		}
+		resident(t, x, "other") // ristretto takes sets in order: an admitted "old" is in by now
+		for range 5 {
+			if got := get(t, x, "a"); got.Value != "new" {
+				t.Errorf("x reads %+v", got)
+			}
+		}
+		resident(t, x, "a")
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
@@ -67,25 +68,63 @@ func TestStampede_OneLoadOverAllInstances(t *testing.T) {
 	})
 }
 
+// heldLoad lets the first load read its row and then waits, while change happens and a second read begins and has to
+// wait for something. It returns what the second read gets.
+func heldLoad(t *testing.T, ro nearcache.ReadOptions, change func(*nearcache.Cache[string, string], *source)) (second string) {
+	t.Helper()
+	inBubble(t, func(t *testing.T, _ *nearcachetest.Redis, client *nearcache.Client) {
+		src := newSource()
+		src.put("a", "old")
+		c := newCache(t, client, nearcache.Options[string, string]{Load: src.load})
+		release := make(chan struct{})
+		src.after = func(string) { src.after = nil; <-release }
+		var wg sync.WaitGroup
+		read := func(into *string) {
+			wg.Go(func() {
+				r, err := c.Read(context.Background(), "a", ro)
+				if err != nil {
+					t.Error(err)
+				}
+				*into = r.Value
+			})
+			synctest.Wait()
+		}
+		var first string
+		read(&first)
+		change(c, src)
+		read(&second)
+		close(release)
+		wg.Wait()
+		if first != "old" {
+			t.Errorf("the first read got %q: this shows nothing", first)
+		}
+	})
+	return second
+}
+
 func TestFlight_IsNotJoinedAfterInvalidation(t *testing.T) {
-	src := newSource()
-	src.put("a", "old")
-	c := open(t, nearcachetest.NewRedis(t).ClientOption(), src)
-	read, release := make(chan struct{}), make(chan struct{})
-	src.after = func(string) { src.after = nil; close(read); <-release }
-	first := make(chan string)
-	go func() { v, _ := c.Get(context.Background(), "a"); first <- v }()
-	<-read
-	if err := c.Invalidate(t.Context(), "a", src.put("a", "new")); err != nil {
-		t.Fatal(err)
+	got := heldLoad(t, nearcache.ReadOptions{}, func(c *nearcache.Cache[string, string], src *source) {
+		if err := c.Invalidate(t.Context(), "a", src.put("a", "new")); err != nil {
+			t.Error(err)
+		}
+	})
+	if got != "new" {
+		t.Errorf("a read that began after the write's end got %q", got)
 	}
-	second := make(chan string)
-	go func() { v, _ := c.Get(context.Background(), "a"); second <- v }()
-	close(release)
-	if v := <-second; v != "new" {
-		t.Errorf("a read that began after the write's end got %q", v)
+}
+
+func TestFlight_IsJoinedWhileNothingChanged(t *testing.T) {
+	got := heldLoad(t, nearcache.ReadOptions{}, func(_ *nearcache.Cache[string, string], src *source) { src.put("a", "new") })
+	if got != "old" {
+		t.Errorf("%q: a second load ran beside the first, and nobody had invalidated", got)
 	}
-	<-first
+}
+
+func TestFresh_JoinsNoEarlierLoad(t *testing.T) {
+	got := heldLoad(t, nearcache.ReadOptions{Fresh: true}, func(_ *nearcache.Cache[string, string], src *source) { src.put("a", "new") })
+	if got != "new" {
+		t.Errorf("a Fresh read that began after the change got %q", got)
+	}
 }
 
 func TestReadYourWrites_AtLeast(t *testing.T) { // C4
@@ -198,22 +237,7 @@ func TestShadow_AnswersFromTheSourceAndCounts(t *testing.T) {
 	if got := get(t, c, "a"); got.Value != "two" || got.Tier != nearcache.TierSource {
 		t.Errorf("%+v", got)
 	}
-	mfs, err := reg.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	older := 0.0
-	for _, mf := range mfs {
-		if mf.GetName() == "nearcache_shadow_total" {
-			for _, m := range mf.GetMetric() {
-				for _, l := range m.GetLabel() {
-					if l.GetValue() == "older" {
-						older = m.GetCounter().GetValue()
-					}
-				}
-			}
-		}
-	}
+	older := counted(t, reg, "nearcache_shadow_total", "older")
 	if older != 1 {
 		t.Errorf("%v reads counted as older", older)
 	}

@@ -112,3 +112,25 @@ func TestMaxmemoryEviction_IsPushed(t *testing.T) {
 	p.Do("CONFIG", "SET", "maxmemory", "1") // evicts everything
 	eventually(t, "the evicted key left L1 too", func() bool { return get(t, c, "a").Value == "two" })
 }
+
+func TestEpoch_ARecordOfAnotherIsAMiss(t *testing.T) {
+	onBoth(t, func(t *testing.T, r redis) {
+		src := newSource()
+		src.put("a", "one")
+		client := newClient(t, nearcache.Config{Redis: r.opt, Heartbeat: 10 * time.Millisecond})
+		if err := client.Ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		c := newCache(t, client, nearcache.Options[string, string]{Load: src.load})
+		resident(t, c, "a")
+		src.mu.Lock()
+		src.values["a"] = "changed while nobody told Redis"
+		src.mu.Unlock()
+		l2 := client.L2() // as a relay that found the bucket's watermark gone
+		if _, err := l2.ResetWatermark(t.Context(), l2.Keyspace().Key("t", "a").Bucket, tier.Watermark{}, tier.Position{Epoch: 1, N: 1}); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "neither tier serves what the new epoch does not vouch for", func() bool { return get(t, c, "a").Value != "one" })
+		resident(t, c, "a")
+	})
+}

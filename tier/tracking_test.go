@@ -68,24 +68,36 @@ func TestTracking_WatermarksAreNotTracked(t *testing.T) {
 	})
 }
 
-func TestTracking_SmallTableAndOwnWrites(t *testing.T) { // the NOLOOP trap
-	p := servicestest.StartRedis(t, "--tracking-table-max-keys", "10")
-	b := newBench(t, rueidis.ClientOption{InitAddress: []string{p.Addr}}, p.Do)
-	var ks []tier.Key
-	for i := range 200 {
+// fillMany stores n keys, without reading any.
+func (b *bench) fillMany(n int) (ks []tier.Key) {
+	b.t.Helper()
+	for i := range n {
 		k := b.Keyspace().Key("n", fmt.Sprint(i))
-		ks = append(ks, k)
 		l, err := b.Acquire(ctx(), k, tier.NewToken(), time.Minute, tier.Acquire{})
 		if err != nil {
-			t.Fatal(err)
+			b.t.Fatal(err)
 		}
-		b.Fill(ctx(), k, l.Token, l.Epoch, tier.Record{Version: 1}, time.Minute)
-		b.Get(ctx(), k, false)
+		if r, err := b.Fill(ctx(), k, l.Token, l.Epoch, tier.Record{Version: 1}, time.Minute); r != tier.Filled || err != nil {
+			b.t.Fatal(r, err)
+		}
+		ks = append(ks, k)
 	}
+	return ks
+}
+
+// read reads the keys on T, which sends nothing else meanwhile: whatever makes room for them does so in T's own commands.
+func (b *bench) read(ks []tier.Key) {
+	b.t.Helper()
 	for _, k := range ks {
-		b.do("SET", k.Record, "x")
+		if _, _, err := b.Get(ctx(), k, false); err != nil {
+			b.t.Fatal(err)
+		}
 	}
-	eventually(t, "every key that was read is heard of", func() bool {
+}
+
+func (b *bench) wantHeard(ks []tier.Key) {
+	b.t.Helper()
+	eventually(b.t, "every key that was read is heard of", func() bool {
 		for _, k := range ks {
 			if b.ear.heard(k) == 0 {
 				return false
@@ -93,6 +105,31 @@ func TestTracking_SmallTableAndOwnWrites(t *testing.T) { // the NOLOOP trap
 		}
 		return true
 	})
+}
+
+// Under NOLOOP Redis keeps back what it evicts in a command of the connection that tracks it, be it from the tracking
+// table or from memory. The two tests that follow evict in T's own GETs.
+
+func TestTracking_FullTableInOwnCommands(t *testing.T) { // R9, the NOLOOP trap
+	p := servicestest.StartRedis(t, "--tracking-table-max-keys", "10")
+	b := newBench(t, rueidis.ClientOption{InitAddress: []string{p.Addr}}, p.Do)
+	ks := b.fillMany(200)
+	b.read(ks)
+	for _, k := range ks {
+		b.do("SET", k.Record, "x")
+	}
+	b.wantHeard(ks)
+}
+
+func TestTracking_MaxmemoryInOwnCommands(t *testing.T) { // R9, the NOLOOP trap
+	p := servicestest.StartRedis(t, "--maxmemory-policy", "noeviction")
+	b := newBench(t, rueidis.ClientOption{InitAddress: []string{p.Addr}}, p.Do)
+	ks := b.fillMany(100)
+	b.read(ks)
+	b.do("CONFIG", "SET", "maxmemory", "1")                     // writes are refused from now on, and nothing is evicted
+	b.do("CONFIG", "SET", "maxmemory-policy", "allkeys-random") // whatever command comes next evicts
+	b.read(ks[:1])
+	b.wantHeard(ks)
 }
 
 func TestConnection_LostAndFound(t *testing.T) {
