@@ -64,11 +64,12 @@ func (p Product) Validate() (problems []Problem) {
 	if why := CheckID(p.ID); why != "" {
 		problems = append(problems, Problem{"id", why})
 	}
-	if n := utf8.RuneCountInString(strings.TrimSpace(p.Name)); n == 0 || n > 200 {
-		problems = append(problems, Problem{"name", "must have 1 to 200 characters"})
+	if n := utf8.RuneCountInString(strings.TrimSpace(p.Name)); n == 0 || n > 200 || strings.ContainsFunc(p.Name, control) {
+		problems = append(problems, Problem{"name", "must have 1 to 200 characters, none of them a control character"})
 	}
-	if p.Description != nil && utf8.RuneCountInString(*p.Description) > 4000 {
-		problems = append(problems, Problem{"description", "must have at most 4000 characters"})
+	// Postgres keeps no NUL.
+	if p.Description != nil && (utf8.RuneCountInString(*p.Description) > 4000 || strings.ContainsRune(*p.Description, 0)) {
+		problems = append(problems, Problem{"description", "must have at most 4000 characters, none of them NUL"})
 	}
 	if p.Price < 0 || p.Price > maxPrice {
 		problems = append(problems, Problem{"price", "must be between 0 and " + strconv.Itoa(maxPrice/100)})
@@ -83,11 +84,15 @@ func CheckID(id string) string {
 		return "must have 1 to 128 bytes"
 	case !utf8.ValidString(id):
 		return "must be UTF-8"
-	case strings.ContainsFunc(id, func(r rune) bool { return r < ' ' || r == 0x7f }):
+	case strings.ContainsFunc(id, control):
 		return "must not have control characters"
+	case id == "." || id == "..":
+		return "must not be a dot segment of a path"
 	}
 	return ""
 }
+
+func control(r rune) bool { return r < ' ' || r == 0x7f }
 
 // What a Store answers.
 var (

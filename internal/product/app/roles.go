@@ -56,11 +56,7 @@ func Relay(ctx context.Context, c Config, log *slog.Logger) error {
 		}
 		relay.Registerer = reg
 		b.prepare(ctx, log)
-		if publisher != nil {
-			defer publisher.Close()
-			b.topic(ctx, publisher, log)
-		}
-		return relay.Run(ctx)
+		return b.runRelay(ctx, publisher, relay, log)
 	})
 }
 

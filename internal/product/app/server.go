@@ -44,6 +44,7 @@ type Server struct {
 // instance is one product server: its own client, cache, registry and listener.
 type instance struct {
 	client *nearcache.Client
+	reg    *prometheus.Registry
 	http   *http.Server
 	listen net.Listener
 }
@@ -84,17 +85,15 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
+		relay.Registerer = all[0].reg
 		background.Go(func() {
 			<-prepared
-			if publisher != nil {
-				defer publisher.Close()
-				b.topic(work, publisher, s.Logger)
-			}
-			s.ended("relay", relay.Run(work))
+			s.ended("relay", b.runRelay(work, publisher, relay, s.Logger))
 		})
 	}
 	if s.Config.Worker || s.Config.embedded() {
 		worker := b.worker(&s.Config, all[0].client.L2(), s.Logger)
+		worker.Registerer = all[0].reg
 		background.Go(func() { s.ended("worker", worker.Run(work)) })
 	}
 	urls := make([]string, len(all))
@@ -164,7 +163,7 @@ func (s *Server) start(ctx context.Context, b *backend, i int) (*instance, error
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("listening: %w", err), client.Close())
 	}
-	return &instance{client: client, listen: listen, http: &http.Server{Handler: h.Routes(), ReadHeaderTimeout: 5 * time.Second,
+	return &instance{client: client, reg: reg, listen: listen, http: &http.Server{Handler: h.Routes(), ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout: 30 * time.Second, WriteTimeout: 60 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}}, nil
 }
@@ -237,6 +236,17 @@ func (b *backend) relay(c *Config, l2 coherence.Applier, log *slog.Logger) (*kaf
 	}
 	r.Publisher = p
 	return p, r, nil
+}
+
+// runRelay runs the relay, and has the topic made beside it: Redis need not wait for a Kafka that is down.
+func (b *backend) runRelay(ctx context.Context, p *kafka.Publisher, r *coherence.Relay, log *slog.Logger) error {
+	if p != nil {
+		var topic sync.WaitGroup
+		topic.Go(func() { b.topic(ctx, p, log) })
+		defer p.Close()
+		defer topic.Wait()
+	}
+	return r.Run(ctx)
 }
 
 func (b *backend) worker(c *Config, l2 kafka.Applier, log *slog.Logger) *kafka.Worker {

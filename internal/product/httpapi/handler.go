@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -43,7 +42,7 @@ func (h *Handler) Routes() http.Handler {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { text(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if err := h.Ready(r.Context()); err != nil {
-			problem(w, http.StatusServiceUnavailable, "not ready", err.Error())
+			problem(w, http.StatusServiceUnavailable, "not ready: "+err.Error())
 			return
 		}
 		text(w, "ready\n")
@@ -65,7 +64,7 @@ func (h *Handler) get(w http.ResponseWriter, r *http.Request) {
 	}
 	ro, err := readOptions(r.Header)
 	if err != nil {
-		problem(w, http.StatusBadRequest, "bad request header", err.Error())
+		problem(w, http.StatusBadRequest, err.Error())
 		return
 	}
 	res, err := h.Cache.Read(r.Context(), id, ro)
@@ -76,10 +75,9 @@ func (h *Handler) get(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	tag := etag(res.Version)
-	w.Header().Set("ETag", tag)
+	w.Header().Set("ETag", etag(res.Version))
 	w.Header().Set("Cache-Control", "no-cache") // a client may keep it, and asks each time
-	if matches(r.Header.Get("If-None-Match"), tag) {
+	if unchanged(r.Header, res.Version) {
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
@@ -91,8 +89,10 @@ func (h *Handler) put(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	match, ok := ifMatch(w, r)
-	if !ok {
+	match, err := ifMatch(r.Header)
+	create, err2 := onlyCreate(r.Header)
+	if err := errors.Join(err, err2); err != nil {
+		problem(w, http.StatusBadRequest, err.Error())
 		return
 	}
 	p, ok := h.body(w, r)
@@ -103,7 +103,7 @@ func (h *Handler) put(w http.ResponseWriter, r *http.Request) {
 		p.ID = id
 	}
 	if p.ID != id {
-		problem(w, http.StatusBadRequest, "ids differ", fmt.Sprintf("the path names %q and the body %q", id, p.ID))
+		problem(w, http.StatusBadRequest, fmt.Sprintf("the ids differ: the path names %q and the body %q", id, p.ID))
 		return
 	}
 	if !valid(w, p) {
@@ -111,7 +111,14 @@ func (h *Handler) put(w http.ResponseWriter, r *http.Request) {
 	}
 	created := false
 	v, err := h.write(r.Context(), p, func(ctx context.Context) (v product.Version, err error) {
-		v, created, err = h.Store.Replace(ctx, p, match)
+		if !create {
+			v, created, err = h.Store.Replace(ctx, p, match)
+			return v, err
+		}
+		if v, err = h.Store.Create(ctx, p); errors.Is(err, product.ErrExists) {
+			err = product.ErrConflict
+		}
+		created = err == nil
 		return v, err
 	})
 	if h.fail(w, r, err) {
@@ -143,8 +150,9 @@ func (h *Handler) delete(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	match, ok := ifMatch(w, r)
-	if !ok {
+	match, err := ifMatch(r.Header)
+	if err != nil {
+		problem(w, http.StatusBadRequest, err.Error())
 		return
 	}
 	v, err := h.Cache.Write(r.Context(), id, func(ctx context.Context) (product.Version, error) {
@@ -187,12 +195,17 @@ func (h *Handler) list(w http.ResponseWriter, r *http.Request) {
 	if s := r.URL.Query().Get("limit"); s != "" {
 		n, err := strconv.Atoi(s)
 		if err != nil || n < 1 || n > 500 {
-			problem(w, http.StatusBadRequest, "bad limit", "limit is a number from 1 to 500")
+			problem(w, http.StatusBadRequest, "bad limit: a number from 1 to 500 is needed")
 			return
 		}
 		limit = n
 	}
-	ps, err := h.Store.List(r.Context(), r.URL.Query().Get("after"), limit)
+	after := r.URL.Query().Get("after")
+	if why := product.CheckID(after); after != "" && why != "" {
+		problem(w, http.StatusBadRequest, "bad after: an id "+why)
+		return
+	}
+	ps, err := h.Store.List(r.Context(), after, limit)
 	if h.fail(w, r, err) {
 		return
 	}
@@ -209,27 +222,45 @@ func (h *Handler) list(w http.ResponseWriter, r *http.Request) {
 
 // body reads a product from the request. What the request calls its content does not matter: it must be JSON.
 func (h *Handler) body(w http.ResponseWriter, r *http.Request) (p product.Product, ok bool) {
+	var in struct {
+		product.Product
+		Price *product.Price `json:"price"` // hides the product's, to tell 0 from nothing
+	}
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, MaxBody))
 	d.DisallowUnknownFields()
-	err := d.Decode(&p)
+	err := d.Decode(&in)
 	if err == nil {
-		if _, more := d.Token(); more != io.EOF {
-			err = errors.New("something follows the JSON object")
+		var more json.Token
+		if more, err = d.Token(); err == nil {
+			err = fmt.Errorf("%v follows the JSON object", more)
+		} else if err == io.EOF {
+			err = nil
 		}
 	}
 	var large *http.MaxBytesError
+	var kind *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &large):
-		problem(w, http.StatusBadRequest, "body too large", fmt.Sprintf("at most %d bytes are taken", MaxBody))
+		problem(w, http.StatusBadRequest, fmt.Sprintf("body too large: at most %d bytes are taken", MaxBody))
+	case errors.As(err, &kind) && kind.Field != "":
+		problem(w, http.StatusBadRequest, fmt.Sprintf("malformed body: %s cannot be a JSON %s", kind.Field, kind.Value))
+	case errors.As(err, &kind):
+		problem(w, http.StatusBadRequest, fmt.Sprintf("malformed body: a JSON %s and not an object", kind.Value))
 	case err != nil:
-		problem(w, http.StatusBadRequest, "malformed body", err.Error())
+		problem(w, http.StatusBadRequest, "malformed body: "+err.Error())
+	case in.Price == nil:
+		problem(w, http.StatusBadRequest, "invalid product", product.Problem{Field: "price", Detail: "is missing"})
+	default:
+		p = in.Product
+		p.Price = *in.Price
+		return p, true
 	}
-	return p, err == nil
+	return p, false
 }
 
 func valid(w http.ResponseWriter, p product.Product) bool {
 	if bad := p.Validate(); len(bad) > 0 {
-		problem(w, http.StatusBadRequest, "invalid product", "", bad...)
+		problem(w, http.StatusBadRequest, "invalid product", bad...)
 		return false
 	}
 	return true
@@ -238,26 +269,10 @@ func valid(w http.ResponseWriter, p product.Product) bool {
 func pathID(w http.ResponseWriter, r *http.Request) (string, bool) {
 	id := r.PathValue("id")
 	if why := product.CheckID(id); why != "" {
-		problem(w, http.StatusBadRequest, "bad id", "the id "+why)
+		problem(w, http.StatusBadRequest, "bad id: it "+why)
 		return "", false
 	}
 	return id, true
-}
-
-func ifMatch(w http.ResponseWriter, r *http.Request) (product.Version, bool) {
-	s := r.Header.Get("If-Match")
-	switch s {
-	case "":
-		return 0, true
-	case "*":
-		return product.AnyVersion, true
-	}
-	v, err := parseETag(s)
-	if err != nil || v == 0 || v >= math.MaxInt64 {
-		problem(w, http.StatusBadRequest, "bad If-Match", "If-Match takes one strong entity tag as ETag gives it, or *")
-		return 0, false
-	}
-	return v, true
 }
 
 func location(id string) string { return "/products/" + url.PathEscape(id) }

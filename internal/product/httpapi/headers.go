@@ -2,9 +2,11 @@ package httpapi
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -87,30 +89,88 @@ func describe(h http.Header, r nearcache.Result[product.Product], fresh bool) {
 
 func etag(v product.Version) string { return `"` + v.String() + `"` }
 
-func parseETag(s string) (product.Version, error) {
-	inner, opened := strings.CutPrefix(strings.TrimSpace(s), `"`)
-	inner, closed := strings.CutSuffix(inner, `"`)
-	if !opened || !closed {
-		return 0, fmt.Errorf("%q is not a strong entity tag", s)
-	}
-	n, err := strconv.ParseUint(inner, 10, 64)
-	return product.Version(n), err
+// entityTag is one of If-Match's or If-None-Match's.
+type entityTag struct {
+	weak   bool
+	opaque string // without its quotes
 }
 
-// matches compares weakly, as If-None-Match does.
-func matches(header, tag string) bool {
-	for _, t := range strings.Split(header, ",") {
-		if t = strings.TrimSpace(t); t == "*" || strings.TrimPrefix(t, "W/") == tag {
-			return true
+// version is the version that a tag names, if it is one of ours.
+func (t entityTag) version() (product.Version, bool) {
+	n, err := strconv.ParseUint(t.opaque, 10, 63)
+	return product.Version(n), err == nil && n > 0 && strconv.FormatUint(n, 10) == t.opaque
+}
+
+// entityTags parses the lines of such a header: star is true for "*", ok is false for what is no list of entity tags. A
+// list may go over several lines, and a comma inside a tag's quotes ends nothing.
+func entityTags(lines []string) (tags []entityTag, star, ok bool) {
+	s := strings.Join(lines, ",")
+	if strings.Trim(s, " \t") == "*" {
+		return nil, true, true
+	}
+	for {
+		if s = strings.TrimLeft(s, " \t,"); s == "" {
+			return tags, false, true
+		}
+		var t entityTag
+		s, t.weak = strings.CutPrefix(s, "W/")
+		opaque, rest, closed := strings.Cut(strings.TrimPrefix(s, `"`), `"`)
+		rest = strings.TrimLeft(rest, " \t")
+		if s[:min(1, len(s))] != `"` || !closed || rest != "" && rest[0] != ',' {
+			return nil, false, false
+		}
+		t.opaque, s = opaque, rest
+		tags = append(tags, t)
+	}
+}
+
+// unchanged compares weakly, as If-None-Match does. What is no list of tags matches nothing.
+func unchanged(h http.Header, v product.Version) bool {
+	tags, star, _ := entityTags(h.Values("If-None-Match"))
+	return star || slices.ContainsFunc(tags, func(t entityTag) bool { got, ours := t.version(); return ours && got == v })
+}
+
+// nothing is a version that no product has.
+const nothing = product.AnyVersion - 1
+
+// ifMatch is the version that a write asks for; 0: it does not ask. Tags that are weak, or not ours, match nothing.
+func ifMatch(h http.Header) (product.Version, error) {
+	tags, star, ok := entityTags(h.Values("If-Match"))
+	switch {
+	case !ok:
+		return 0, errors.New("If-Match is a list of entity tags, or *")
+	case star:
+		return product.AnyVersion, nil
+	case len(tags) == 0:
+		return 0, nil
+	}
+	match := nothing
+	for _, t := range tags {
+		v, ours := t.version()
+		switch {
+		case t.weak || !ours || v == match:
+		case match != nothing:
+			return 0, errors.New("If-Match names several versions; at most one is taken")
+		default:
+			match = v
 		}
 	}
-	return false
+	return match, nil
+}
+
+// onlyCreate tells whether a PUT asks that the product is not there yet.
+func onlyCreate(h http.Header) (bool, error) {
+	tags, star, ok := entityTags(h.Values("If-None-Match"))
+	if !ok || len(tags) > 0 {
+		return false, errors.New("If-None-Match of a PUT can only be *")
+	}
+	return star, nil
 }
 
 func writeJSON[T any](w http.ResponseWriter, status int, v T) {
 	b, err := json.Marshal(v)
 	if err != nil {
-		problem(w, http.StatusInternalServerError, "encoding failed", "")
+		problem(w, http.StatusInternalServerError, "encoding failed")
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")

@@ -10,8 +10,8 @@ import (
 	"github.com/nearcache/nearcache-go/nearcache"
 )
 
-// problem answers with problem details (RFC 9457).
-func problem(w http.ResponseWriter, status int, title, detail string, errs ...product.Problem) {
+// problem answers with problem details (RFC 9457). They have no type of their own, so the title is the status's.
+func problem(w http.ResponseWriter, status int, detail string, errs ...product.Problem) {
 	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Cache-Control", "no-store")
@@ -24,7 +24,7 @@ func problem(w http.ResponseWriter, status int, title, detail string, errs ...pr
 		Status int               `json:"status"`
 		Detail string            `json:"detail,omitempty"`
 		Errors []product.Problem `json:"errors,omitempty"`
-	}{"about:blank", title, status, detail, errs})
+	}{"about:blank", http.StatusText(status), status, detail, errs})
 }
 
 // fail answers for an error, and reports whether there was one. This is the only place where errors meet HTTP.
@@ -37,20 +37,20 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) bool {
 		h.Logger.Warn("a write is not yet invalidated", "error", err)
 		return false
 	case errors.Is(err, product.ErrNotFound) || errors.Is(err, nearcache.ErrNotFound):
-		problem(w, http.StatusNotFound, "no such product", "")
+		problem(w, http.StatusNotFound, "no such product")
 	case errors.Is(err, product.ErrExists):
-		problem(w, http.StatusConflict, "the product exists already", "PUT replaces it")
+		problem(w, http.StatusConflict, "the product exists already: PUT replaces it")
 	case errors.Is(err, product.ErrConflict):
-		problem(w, http.StatusPreconditionFailed, "another version", "the product's version is not that of If-Match")
+		problem(w, http.StatusPreconditionFailed, "the product has another version than If-Match, or If-None-Match, asks for")
 	case errors.Is(err, nearcache.ErrNotReady):
 		w.Header().Set("Retry-After", "1")
-		problem(w, http.StatusServiceUnavailable, "version not there yet", "no state of the product is as new as "+headerAtLeast+" asks for")
+		problem(w, http.StatusServiceUnavailable, "the version is not there yet: no state of the product is as new as "+headerAtLeast+" asks for")
 	case errors.Is(err, context.Canceled) && r.Context().Err() != nil:
 		w.WriteHeader(499) // nobody reads it; it is for the log
 	default:
 		h.Logger.Error("a request failed", "method", r.Method, "path", r.URL.Path, "error", err)
 		w.Header().Set("Retry-After", "1")
-		problem(w, http.StatusServiceUnavailable, "the database cannot be reached", "")
+		problem(w, http.StatusServiceUnavailable, "the database cannot be reached")
 	}
 	return true
 }
@@ -72,7 +72,7 @@ func withProblems(mux *http.ServeMux) http.Handler {
 			w.WriteHeader(rec.status)
 			return
 		}
-		problem(w, rec.status, http.StatusText(rec.status), "")
+		problem(w, rec.status, "")
 	})
 }
 
