@@ -1,0 +1,93 @@
+package app_test
+
+import (
+	"context"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/coherence/kafka"
+	"github.com/nearcache/nearcache-go/nearcache"
+	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
+	"github.com/nearcache/nearcache-go/tier"
+)
+
+// registrar notes the names and labels of what is registered, whether or not it has been counted yet.
+type registrar struct {
+	*prometheus.Registry
+	mu     sync.Mutex
+	labels map[string]string
+}
+
+// A Desc tells its parts only as text.
+var desc = regexp.MustCompile(`fqName: "([^"]*)".*constLabels: \{([^}]*)\}, variableLabels: \{([^}]*)\}`)
+
+func (r *registrar) Register(c prometheus.Collector) error {
+	ch := make(chan *prometheus.Desc)
+	go func() { c.Describe(ch); close(ch) }()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for d := range ch {
+		m := desc.FindStringSubmatch(d.String())
+		constant, _, _ := strings.Cut(m[2], "=")
+		r.labels[m[1]] = strings.ReplaceAll(strings.Trim(constant+","+m[3], ","), ",", ", ")
+	}
+	return r.Registry.Register(c)
+}
+
+// source stands still.
+type source struct{}
+
+func (source) Position(context.Context) (coherence.Position, error) {
+	return coherence.Position{Epoch: 1, N: 1}, nil
+}
+
+func (source) Changes(context.Context, coherence.Position, int) ([]coherence.Event, coherence.Position, error) {
+	return nil, coherence.Position{Epoch: 1, N: 1}, nil
+}
+
+func TestMetrics_AreThoseOfTheirDocument(t *testing.T) {
+	reg := &registrar{Registry: prometheus.NewRegistry(), labels: map[string]string{}}
+	client, err := nearcache.New(nearcache.Config{Redis: nearcachetest.NewRedis(t).ClientOption(), Registerer: reg})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if _, err := nearcache.For(client, "n", nearcache.Options[string, string]{Load: nearcache.Unversioned(
+		func(context.Context, string) (string, error) { return "", nil })}); err != nil {
+		t.Fatal(err)
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if err := (coherence.Relay{Source: source{}, L2: client.L2(), Registerer: reg}).Run(ended); err != nil {
+		t.Fatal(err)
+	}
+	worker := kafka.Worker{Broker: kafka.Broker{Brokers: nearcachetest.NewKafka(t, 1).Brokers()}, Topic: "t", GroupID: "g", L2: client.L2().(*tier.L2),
+		Registerer: reg}
+	if err := worker.Run(ended); err != nil {
+		t.Fatal(err)
+	}
+
+	doc, err := os.ReadFile("../../../docs/METRICS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[string]string{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `(nearcache_[a-z0-9_]+)` \\| ([a-z, ]*)\\|").FindAllStringSubmatch(string(doc), -1) {
+		documented[m[1]] = strings.TrimSpace(m[2])
+	}
+	if diff := cmp.Diff(reg.labels, documented); diff != "" {
+		t.Errorf("registered (-) and documented (+):\n%s", diff)
+	}
+	for _, name := range regexp.MustCompile(`nearcache_[a-z0-9_]+`).FindAllString(string(doc), -1) {
+		if _, ok := reg.labels[name]; !ok {
+			t.Errorf("the document speaks of %s, which is not registered", name)
+		}
+	}
+}
