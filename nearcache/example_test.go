@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/nearcache"
@@ -160,8 +161,8 @@ func ExampleCache_ReadMany() {
 	// espresso machine 1 <nil>
 }
 
-// A Loader can decide how long its value is kept, and give an absence a version.
-func ExampleEntry() {
+// An absence has a version too: it orders the deletion among the writes.
+func ExampleEntry_absence() {
 	repo := newShop()
 	delete(repo.rows, "42") // deleted: the absence is version 2
 	repo.versions["42"]++
@@ -170,6 +171,67 @@ func ExampleEntry() {
 	r, err := products.Read(context.Background(), "42", nearcache.ReadOptions{})
 	fmt.Println(r.Version, err)
 	// Output: 2 nearcache: not found
+}
+
+// A Loader can decide how long its value is kept: here, that nobody is told of the end of a sale.
+func ExampleEntry_ttl() {
+	repo, saleEnds := newShop(), time.Time{}
+	_, products, stop := start(repo, nearcache.Options[string, product]{
+		Load: func(ctx context.Context, id string) (nearcache.Entry[product], error) {
+			e, err := repo.find(ctx, id)
+			if left := time.Until(saleEnds); left > 0 {
+				e.Value.Cents, e.TTL = e.Value.Cents/2, left
+			}
+			return e, err
+		}})
+	defer stop()
+	ctx := context.Background()
+	saleEnds = time.Now().Add(300 * time.Millisecond)
+	p, _ := products.Get(ctx, "42")
+	fmt.Println(p.Cents)
+	for p.Cents < 24900 {
+		p, _ = products.Get(ctx, "42")
+	}
+	fmt.Println(p.Cents, "when the sale is over:", !time.Now().Before(saleEnds))
+	// Output:
+	// 12450
+	// 24900 when the sale is over: true
+}
+
+// Tags name what else a value depends on. Invalidation by tag is not built yet, so that a tagged value is served and not
+// cached: nothing could evict it.
+func ExampleEntry_tags() {
+	repo := newShop()
+	_, products, stop := start(repo, nearcache.Options[string, product]{
+		Load: func(ctx context.Context, id string) (nearcache.Entry[product], error) {
+			e, err := repo.find(ctx, id)
+			e.Tags = []string{"brand:corvo"}
+			return e, err
+		}})
+	defer stop()
+	for range 3 {
+		r, err := products.Read(context.Background(), "42", nearcache.ReadOptions{})
+		fmt.Println(r.Value.Name, "from", r.Tier, err)
+	}
+	// Output:
+	// espresso machine from source <nil>
+	// espresso machine from source <nil>
+	// espresso machine from source <nil>
+}
+
+// What a read requires beyond Get is in its options, and what it got in its Result. A requirement whose premise is not
+// built yet is refused, never ignored.
+func ExampleResult() {
+	_, products, stop := start(newShop(), nearcache.Options[string, product]{})
+	defer stop()
+	ctx := context.Background()
+	r, err := products.Read(ctx, "42", nearcache.ReadOptions{Fresh: true})
+	fmt.Println(r.Value.Name, "version", r.Version, "from", r.Tier, "age", r.Age, "stale", r.Stale, err)
+	_, err = products.Read(ctx, "42", nearcache.ReadOptions{MaxStaleness: time.Second})
+	fmt.Println(errors.Is(err, nearcache.ErrUnsupported))
+	// Output:
+	// espresso machine version 1 from source age 0s stale false <nil>
+	// true
 }
 
 // A Loader that is shown the entry the cache last held can answer that it still stands, without reading it again.
