@@ -55,7 +55,7 @@ func TestTTL_NoPushTellsOfExpiry(t *testing.T) {
 	eventually(t, "the record's own TTL ends it in L1", func() bool { return get(t, c, "a").Value == "two" })
 }
 
-func TestRedisDown_ServesFromTheSourceAndComesBack(t *testing.T) {
+func TestRedisDown_ServesFromTheSourceAndComesBack(t *testing.T) { // C6, C7
 	src := newSource()
 	src.put("a", "one")
 	p := servicestest.StartRedis(t)

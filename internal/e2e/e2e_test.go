@@ -123,7 +123,7 @@ func TestKill9_Writer(t *testing.T) {
 	b.fromL1("p")
 }
 
-// TestKill9_RelayAndWorker: both die, writes go on, and what they missed is made up for when they are back.
+// TestKill9_RelayAndWorker: both die, writes go on, and what they missed is made up for when they are back (C7).
 func TestKill9_RelayAndWorker(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.start("product-server"), w.start("product-server")
