@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/nearcache/nearcache-go/coherence"
@@ -296,6 +297,30 @@ func TestWorker_AppliesFromTheEarliestAndCommitsAfter(t *testing.T) {
 		if n := l2.count("early v3"); n != 1 {
 			t.Errorf("what was committed is applied %d times", n)
 		}
+	})
+}
+
+// TestWorker_IsThereBeforeItsTopic: a group joined for a topic that is not there yet could stay without partitions.
+func TestWorker_IsThereBeforeItsTopic(t *testing.T) {
+	onBoth(t, func(t *testing.T, brokers []string) {
+		topic, l2, reg := servicestest.Unique("before"), &applier{}, prometheus.NewRegistry()
+		work(t, kafka.Worker{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, GroupID: topic + "-g", L2: l2, Registerer: reg})
+		eventually(t, "it has looked for its topic", func() bool {
+			families, err := reg.Gather()
+			for _, f := range families {
+				if f.GetName() == "nearcache_worker_errors_total" {
+					return true
+				}
+			}
+			return err != nil
+		})
+		p := publisher(t, brokers, topic, 2)
+		for part := range 2 {
+			if err := p.Publish(t.Context(), []coherence.Outgoing{{Partition: part, Message: event(fmt.Sprint("late ", part), 1, 1)}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		eventually(t, "it applies what comes", func() bool { return l2.count("late 0 v1") == 1 && l2.count("late 1 v1") == 1 })
 	})
 }
 

@@ -73,15 +73,18 @@ func (w Worker) Run(ctx context.Context) error {
 	if tr.Dial != nil {
 		dialer.DialFunc = tr.Dial
 	}
-	reader := kafkago.NewReader(kafkago.ReaderConfig{
+	run := &workerRun{Worker: w, m: m, client: w.client(tr)}
+	if !run.insist(ctx, "topic", run.topicIsThere) {
+		return nil
+	}
+	run.reader = kafkago.NewReader(kafkago.ReaderConfig{
 		Brokers: w.Brokers, GroupID: w.GroupID, Topic: w.Topic, Dialer: dialer, StartOffset: kafkago.FirstOffset,
 		MinBytes: 1, MaxBytes: 4 << 20, MaxWait: 250 * time.Millisecond, WatchPartitionChanges: true,
 		PartitionWatchInterval: 5 * time.Second, ReadBackoffMin: 10 * time.Millisecond, ReadBackoffMax: 500 * time.Millisecond,
 		JoinGroupBackoff: 500 * time.Millisecond, RebalanceTimeout: 10 * time.Second,
 		ErrorLogger: kafkago.LoggerFunc(func(f string, a ...any) { w.Logger.Debug("kafka: " + fmt.Sprintf(f, a...)) }),
 	})
-	defer reader.Close()
-	run := &workerRun{Worker: w, m: m, reader: reader, client: w.client(tr)}
+	defer run.reader.Close()
 	for {
 		batch, err := run.fetch(ctx)
 		if len(batch) > 0 {
@@ -104,6 +107,17 @@ type workerRun struct {
 	reader *kafkago.Reader
 	client *kafkago.Client
 	dlq    bool // the dead-letter topic is there
+}
+
+// topicIsThere must be so before the group is joined. kafka-go assigns partitions by one reading of the metadata and
+// watches for changes from another: with a topic that is made between the two the group would have no partitions, and
+// never notice.
+func (w *workerRun) topicIsThere(ctx context.Context) error {
+	n, err := partitions(ctx, w.client, w.Topic)
+	if err == nil && n == 0 {
+		err = kafkago.UnknownTopicOrPartition
+	}
+	return err
 }
 
 // fetch waits for a message and takes what else is there.
