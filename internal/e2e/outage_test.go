@@ -80,6 +80,36 @@ func TestKafkaDown(t *testing.T) {
 	wg.Wait()
 }
 
+// TestEverythingDownAtStart: a server that comes up first answers at once, and uses each service from when it is there.
+func TestEverythingDownAtStart(t *testing.T) {
+	w := newWorld(t)
+	k, pg := servicestest.StartKafka(t), servicestest.StartPostgres(t)
+	k.Kill()
+	pg.Kill()
+	w.redis.Kill()
+	w.env["KAFKA_BOOTSTRAP_SERVERS"], w.env["DATABASE_URL"] = strings.Join(k.Brokers, ","), pg.URL
+	s := w.start("product-server", "RELAY=true", "WORKER=true")
+	if got := s.get("p"); got.status != 503 || got.header.Get("Retry-After") == "" {
+		t.Errorf("without a database: %d %s", got.status, got.body)
+	}
+	pg.Restart()
+	eventually(t, "it writes as soon as the database is there", func() bool { return s.put("p", "one").status/100 == 2 })
+	if got := s.get("p"); got.status != 200 || !strings.Contains(got.header.Get("Cache-Status"), "source") {
+		t.Errorf("without Redis and Kafka: %d %v", got.status, got.header)
+	}
+	w.redis.Restart()
+	s.fromL1("p")
+	k.Restart()
+	v := s.mustPut("p", "two").version
+	eventually(t, "the event of each write has been to Kafka and back", func() bool {
+		m, err := do(t.Context(), "GET", s.url+"/metrics", "")
+		return err == nil && strings.Contains(m.body, "nearcache_events_followed 1\n") &&
+			strings.Contains(m.body, fmt.Sprintf("nearcache_worker_applied_total %d\n", v))
+	})
+	s.fromL1("p")
+	s.interrupt()
+}
+
 // TestPostgresDown: what is cached is served, the rest is 503, and it comes back by itself.
 func TestPostgresDown(t *testing.T) {
 	w := newWorld(t)

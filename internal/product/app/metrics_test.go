@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
@@ -54,12 +55,12 @@ func (source) Changes(context.Context, coherence.Position, int) ([]coherence.Eve
 
 func TestMetrics_AreThoseOfTheirDocument(t *testing.T) {
 	reg := &registrar{Registry: prometheus.NewRegistry(), labels: map[string]string{}}
-	client, err := nearcache.New(nearcache.Config{Redis: nearcachetest.NewRedis(t).ClientOption(), Registerer: reg})
+	client, err := nearcache.New(nearcache.Config{Redis: nearcachetest.NewRedis(t).ClientOption(), Source: source{}, Registerer: reg})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	if _, err := nearcache.For(client, "n", nearcache.Options[string, string]{Load: nearcache.Unversioned(
+	if _, err := nearcache.For(client, "n", nearcache.Options[string, string]{MaxStaleness: time.Second, Load: nearcache.Unversioned(
 		func(context.Context, string) (string, error) { return "", nil })}); err != nil {
 		t.Fatal(err)
 	}
