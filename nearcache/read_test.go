@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
@@ -92,6 +93,7 @@ func heldLoad(t *testing.T, ro nearcache.ReadOptions, change func(*nearcache.Cac
 		var first string
 		read(&first)
 		change(c, src)
+		time.Sleep(time.Millisecond) // the second read begins later, by the clock too
 		read(&second)
 		close(release)
 		wg.Wait()
