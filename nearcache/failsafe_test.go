@@ -223,13 +223,13 @@ func TestJitter_SpreadsWhatWasFilledTogether(t *testing.T) {
 	})
 }
 
-// slowConn delays what comes from Redis.
-type slowConn struct {
+// delayedConn delays what comes from Redis.
+type delayedConn struct {
 	net.Conn
 	delay *atomic.Int64
 }
 
-func (c slowConn) Read(b []byte) (int, error) {
+func (c delayedConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if d := c.delay.Load(); d > 0 {
 		<-time.After(time.Duration(d))
@@ -248,7 +248,7 @@ func TestBreaker_SlowRedisDoesNotSlowReads(t *testing.T) {
 		opt := r.PipeOption()
 		opt.DialCtxFn = func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
 			c, err := r.Dial()
-			return slowConn{c, &delay}, err
+			return delayedConn{c, &delay}, err
 		}
 		opt.ConnWriteTimeout = 10 * time.Second // so that it is slow, and not gone
 		client, err := nearcache.New(nearcache.Config{Redis: opt, RedisTimeout: 100 * time.Millisecond})
