@@ -50,6 +50,10 @@ type (
 		// before what was dropped.
 		Trim(ctx context.Context, upto Position, keep time.Duration) (dropped int64, err error)
 	}
+	// Bumper counts a key's next version in a transaction of its own, for keys that are no rows: tags.
+	Bumper interface {
+		BumpKey(ctx context.Context, namespace, key string) (Version, error)
+	}
 	// Versioner looks up a key's present version, 0 if it has none.
 	Versioner interface {
 		Version(ctx context.Context, namespace, key string) (Version, error)

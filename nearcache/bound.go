@@ -52,7 +52,7 @@ func (d *demand) meets(version Version, proved int64) bool {
 // it is the state of the key, and the value need not be read again.
 func (c *Cache[K, V]) revalidate(ctx context.Context, k K, key tier.Key, tok *coherence.Token) (loaded[V], bool) {
 	old := c.peek(k)
-	if c.client.versions == nil || old == nil || old.version == 0 {
+	if c.client.versions == nil || old == nil || old.version == 0 || old.tags != nil {
 		return loaded[V]{}, false
 	}
 	v, err := within(ctx, func() (Version, error) { return c.client.versions.Version(ctx, key.Namespace, key.Name) })

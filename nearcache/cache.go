@@ -38,6 +38,7 @@ type entry[K comparable, V any] struct {
 	absent   bool
 	encoded  int32 // bytes of the record
 	version  Version
+	tags     *tagged // nil: none
 	stamp    coherence.Stamp
 	loaded   int64 // by the client's clock
 	deadline int64
@@ -130,6 +131,12 @@ func (c *Cache[K, V]) hit(k K, bound time.Duration, prove bool) (e *entry[K, V],
 		c.m.l1Miss(v)
 		return nil, 0
 	}
+	if e.tags != nil {
+		if v, _ := e.tags.check(now, 0); v != coherence.Current {
+			c.m.l1Misses.tag.Inc()
+			return nil, 0
+		}
+	}
 	c.m.l1Hits.inc()
 	return e, 0
 }
@@ -141,6 +148,14 @@ func (c *Cache[K, V]) hitWithin(e *entry[K, V], bound time.Duration) (*entry[K, 
 	if v := e.stamp.Check(); v != coherence.Current && (bound == 0 || v != coherence.Unvouched) {
 		c.m.l1Miss(v)
 		return nil, 0
+	}
+	if e.tags != nil {
+		v, since := e.tags.check(c.client.coarse.Load(), proved)
+		if v != coherence.Current && (bound == 0 || v != coherence.Unvouched) {
+			c.m.l1Misses.tag.Inc()
+			return nil, 0
+		}
+		proved = since
 	}
 	if ablate.Out(ablate.ProofBeforeCheck) {
 		proved = e.stamp.Proved()
@@ -173,7 +188,13 @@ func (c *Cache[K, V]) peek(k K) *entry[K, V] {
 
 // admit offers an entry to L1, which may decline.
 func (c *Cache[K, V]) admit(e *entry[K, V]) {
-	if c.l1 == nil || e.deadline <= c.client.now() {
+	if e.deadline <= c.client.now() {
+		return
+	}
+	if c.opt.admitted != nil {
+		c.opt.admitted(e)
+	}
+	if c.l1 == nil {
 		return
 	}
 	cost := int64(e.encoded) + int64(unsafe.Sizeof(*e))

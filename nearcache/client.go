@@ -30,6 +30,9 @@ type Client struct {
 	beatEvery time.Duration
 	lag       lag
 	retry     *retry
+	tagsOnce  sync.Once
+	tags      atomic.Pointer[tags]
+	tagsErr   error
 	breaker   breaker
 	waiters   waiters
 	m         *metrics

@@ -18,8 +18,8 @@ type Entry[V any] struct {
 	Version Version
 	// TTL is how long this value may be kept, instead of Options.TTL (or Options.AbsentTTL). 0: the option holds.
 	TTL time.Duration
-	// Tags name what else the value depends on. They are part of the format, and tagged invalidation is not built yet:
-	// a value with tags is served and never cached, which nearcache_rejected_total counts as reason "tags".
+	// Tags name what else the value depends on: Cache.InvalidateTag drops all values of a tag at once. A value with tags that
+	// this process has not met before is loaded twice, since their versions must be known before its load begins.
 	Tags []string
 }
 

@@ -198,8 +198,7 @@ func ExampleEntry_ttl() {
 	// 24900 when the sale is over: true
 }
 
-// Tags name what else a value depends on. Invalidation by tag is not built yet, so that a tagged value is served and not
-// cached: nothing could evict it.
+// Tags name what else a value depends on; InvalidateTag drops all that depend on one, on every instance, by one write.
 func ExampleEntry_tags() {
 	repo := newShop()
 	_, products, stop := start(repo, nearcache.Options[string, product]{
@@ -209,18 +208,23 @@ func ExampleEntry_tags() {
 			return e, err
 		}})
 	defer stop()
-	for range 3 {
-		r, err := products.Read(context.Background(), "42", nearcache.ReadOptions{})
+	ctx := context.Background()
+	for range 2 {
+		r, err := products.Read(ctx, "42", nearcache.ReadOptions{})
 		fmt.Println(r.Value.Name, "from", r.Tier, err)
 	}
+	fmt.Println(products.InvalidateTag(ctx, "brand:corvo"))
+	r, err := products.Read(ctx, "42", nearcache.ReadOptions{})
+	fmt.Println(r.Value.Name, "from", r.Tier, err)
 	// Output:
 	// espresso machine from source <nil>
-	// espresso machine from source <nil>
+	// espresso machine from l2 <nil>
+	// <nil>
 	// espresso machine from source <nil>
 }
 
-// What a read requires beyond Get is in its options, and what it got in its Result. A requirement whose premise is not
-// built yet is refused, never ignored.
+// What a read requires beyond Get is in its options, and what it got in its Result. A requirement whose premise is
+// missing, here a Source, is refused, never ignored.
 func ExampleResult() {
 	_, products, stop := start(newShop(), nearcache.Options[string, product]{})
 	defer stop()

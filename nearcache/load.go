@@ -3,6 +3,7 @@ package nearcache
 import (
 	"context"
 	"errors"
+	"math"
 	"time"
 
 	"github.com/nearcache/nearcache-go/coherence"
@@ -126,7 +127,7 @@ func (c *Cache[K, V]) judge(ctx context.Context, k K, key tier.Key, tok *coheren
 	}
 	rec, e, err := c.decode(k, raw)
 	switch {
-	case errors.Is(err, tier.ErrNewerFormat) || err == nil && (rec.Schema > c.opt.Schema || len(rec.Tags) > 0):
+	case errors.Is(err, tier.ErrNewerFormat) || err == nil && (rec.Schema > c.opt.Schema):
 		c.m.l2Misses("newer").Inc()
 		return fetched[V]{direct: true}
 	case err == nil && rec.Schema < c.opt.Schema:
@@ -141,6 +142,17 @@ func (c *Cache[K, V]) judge(ctx context.Context, k K, key tier.Key, tok *coheren
 	case c.expired(rec):
 		c.m.l2Misses("expired").Inc()
 		return fetched[V]{unusable: header(raw), old: &kept[V]{e.value, e.version, e.absent, rec.WrittenAt}}
+	}
+	var tags tagged
+	since := int64(math.MaxInt64)
+	if len(rec.Tags) > 0 || c.opt.Clearable {
+		// After the record was read: a version that is the record's now was so all the time.
+		var ok bool
+		if tags, since, ok = c.tagsOf(ctx, &rec, since); !ok {
+			c.m.l2Misses("tag").Inc()
+			return fetched[V]{unusable: header(raw)}
+		}
+		e.tags = &tags
 	}
 	outcome, admit := c.client.fence.FromL2(tok, rec.Version, &e.stamp)
 	switch outcome {
@@ -159,7 +171,7 @@ func (c *Cache[K, V]) judge(ctx context.Context, k K, key tier.Key, tok *coheren
 	if admit {
 		c.admit(e)
 	}
-	return fetched[V]{served: true, loaded: loaded[V]{value: e.value, version: e.version, absent: e.absent, tier: TierL2, proved: e.stamp.Probe}}
+	return fetched[V]{served: true, loaded: loaded[V]{value: e.value, version: e.version, absent: e.absent, tier: TierL2, proved: min(since, e.stamp.Probe)}}
 }
 
 func header(raw []byte) []byte { return raw[:min(len(raw), tier.HeaderSize)] }

@@ -83,19 +83,22 @@ type batched[K comparable, V any] struct {
 	key   tier.Key
 	tok   coherence.Token
 	lease *tier.Lease
+	// learnt is how many tags were known when the token was taken
+	learnt uint64
 }
 
 // begin takes the tokens of several keys; ask says that their watermarks must be read with them. A key without a name is
 // given up.
 func (c *Cache[K, V]) begin(ks []K, give func(K, Result[V], error)) (items []*batched[K, V], keys []tier.Key, ask bool) {
 	ask = c.opt.MaxStaleness > 0 // see fromL2
+	learnt := c.client.tagsLearnt()
 	for _, k := range ks {
 		key, err := c.key(k)
 		if err != nil {
 			give(k, Result[V]{}, err)
 			continue
 		}
-		it := &batched[K, V]{k: k, key: key, tok: c.client.fence.Begin(key)}
+		it := &batched[K, V]{k: k, key: key, tok: c.client.fence.Begin(key), learnt: learnt}
 		items, keys, ask = append(items, it), append(keys, key), ask || !it.tok.Known
 	}
 	return items, keys, ask
@@ -277,5 +280,6 @@ func (c *Cache[K, V]) settle(ctx context.Context, it *batched[K, V], a answer[V]
 		c.release(ctx, it.key, it.lease)
 		return loaded[V]{err: a.err}, nil, 0
 	}
-	return c.judgeSource(ctx, it.k, it.key, &it.tok, it.lease, a.e, absent)
+	tags, _ := c.loadedTags(ctx, a.e, it.learnt) // if they were not known, the next read caches it
+	return c.judgeSource(ctx, it.k, it.key, &it.tok, it.lease, a.e, tags, absent)
 }

@@ -156,7 +156,7 @@ type cacheMetrics struct {
 	name     string
 	m        *metrics
 	l1Hits   stripes
-	l1Misses struct{ absent, expired, invalidated, collided, unvouched, unproved prometheus.Counter }
+	l1Misses struct{ absent, expired, invalidated, collided, unvouched, unproved, tag prometheus.Counter }
 
 	l2Hits, admitted, declined, servedStale prometheus.Counter
 	loadSeconds                             prometheus.Observer
@@ -168,6 +168,7 @@ func (m *metrics) forCache(name string, cache member, c *Client) (*cacheMetrics,
 	cm.l1Misses.absent, cm.l1Misses.expired = l1Miss("absent"), l1Miss("expired")
 	cm.l1Misses.invalidated, cm.l1Misses.collided = l1Miss("invalidated"), l1Miss("collided")
 	cm.l1Misses.unvouched, cm.l1Misses.unproved = l1Miss("unvouched"), l1Miss("unproved")
+	cm.l1Misses.tag = l1Miss("tag")
 	cm.l2Hits, cm.servedStale = m.hits.WithLabelValues(name), m.stale.WithLabelValues(name)
 	cm.admitted, cm.declined = m.admit.WithLabelValues(name, "offered"), m.admit.WithLabelValues(name, "dropped")
 	cm.loadSeconds = m.loadSeconds.WithLabelValues(name)

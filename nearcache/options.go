@@ -47,6 +47,10 @@ type Options[K comparable, V any] struct {
 	// Config.Source, and Loaders that read the primary. Defaults to 0: no bound but the TTL.
 	MaxStaleness time.Duration
 
+	// Clearable makes every value depend on the cache's own tag, so that Clear can drop them all at once. A hit in L1 then
+	// looks at that too. Defaults to false.
+	Clearable bool
+
 	// L1Bytes bounds what L1 holds, measured by the values' encoded size and an overhead per entry. Defaults to 64 MiB;
 	// negative switches L1 off.
 	L1Bytes int64
@@ -73,6 +77,8 @@ type Options[K comparable, V any] struct {
 	// WriteTTL is how long a Write keeps readers of its key at the source if its process dies meanwhile; a transaction
 	// that takes longer loses that protection. Defaults to 10 seconds.
 	WriteTTL time.Duration
+
+	admitted func(*entry[K, V]) // takes what L1 would, of a cache without one
 }
 
 // Refresh loads a value anew, in the background, before it expires; readers keep the value meanwhile. One process of all
@@ -118,6 +124,9 @@ const (
 func (o *Options[K, V]) validate(c *Client, namespace string) error {
 	var errs []error
 	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if namespace == TagNamespace && o.admitted == nil {
+		refuse("namespace %q is that of the tags", namespace)
+	}
 	if bad := tier.CheckName(namespace); bad != "" {
 		refuse("namespace %q %s", namespace, bad)
 	}

@@ -18,13 +18,20 @@ func (c *Cache[K, V]) fromSource(ctx context.Context, k K, key tier.Key, tok *co
 		stop := c.keep(ctx, key, lease)
 		defer stop()
 	}
-	*tok = c.client.fence.Begin(key)
-	got, absent, err := c.callLoad(ctx, k, c.peek(k))
-	if err != nil {
-		c.release(ctx, key, lease)
-		return loaded[V]{err: err}
+	var tags tagged
+	var got Entry[V]
+	var absent bool
+	for again, tries := true, 0; again && tries < 2; tries++ {
+		learnt := c.client.tagsLearnt()
+		*tok = c.client.fence.Begin(key)
+		var err error
+		if got, absent, err = c.callLoad(ctx, k, c.peek(k)); err != nil {
+			c.release(ctx, key, lease)
+			return loaded[V]{err: err}
+		}
+		tags, again = c.loadedTags(ctx, got, learnt)
 	}
-	res, rec, ttl := c.judgeSource(ctx, k, key, tok, lease, got, absent)
+	res, rec, ttl := c.judgeSource(ctx, k, key, tok, lease, got, tags, absent)
 	if rec != nil && lease != nil {
 		c.fill(ctx, key, lease, *rec, c.keepFor(ttl))
 	}
@@ -35,7 +42,7 @@ func (c *Cache[K, V]) fromSource(ctx context.Context, k K, key tier.Key, tok *co
 // offered, if any. Without a lease it admits the value to L1, if the fence allows that: L2 was not asked, or could not be.
 // With one it does not: the fill would evict it again, and the next Get, which makes Redis track the key, admits it.
 func (c *Cache[K, V]) judgeSource(ctx context.Context, k K, key tier.Key, tok *coherence.Token, lease *tier.Lease, got Entry[V],
-	absent bool) (res loaded[V], rec *tier.Record, ttl time.Duration) {
+	tags tagged, absent bool) (res loaded[V], rec *tier.Record, ttl time.Duration) {
 	e := &entry[K, V]{key: k, value: got.Value, version: got.Version, absent: absent}
 	outcome, admit := c.client.fence.FromSource(tok, e.version, &e.stamp)
 	res = loaded[V]{value: got.Value, version: got.Version, absent: absent, tier: TierSource, proved: e.stamp.Probe}
@@ -46,11 +53,11 @@ func (c *Cache[K, V]) judgeSource(ctx context.Context, k K, key tier.Key, tok *c
 		c.release(ctx, key, lease)
 		res.stale, res.proved = true, 0
 		return res, nil, 0
-	case len(got.Tags) > 0:
+	case len(tags) < c.tagCount(got):
 		c.m.rejected("tags").Inc()
 		c.release(ctx, key, lease)
 		return res, nil, 0
-	case lease == nil && (!admit || c.l1 == nil):
+	case lease == nil && (!admit || c.l1 == nil && c.opt.admitted == nil):
 		return res, nil, 0
 	}
 	ttl = c.ttl(got.TTL, absent)
@@ -59,7 +66,11 @@ func (c *Cache[K, V]) judgeSource(ctx context.Context, k K, key tier.Key, tok *c
 		c.release(ctx, key, lease)
 		return loaded[V]{err: err}, nil, 0
 	}
+	r.Tags = tags.records()
 	if lease == nil {
+		if len(tags) > 0 {
+			e.tags = &tags
+		}
 		e.loaded = tok.Began()
 		e.deadline = e.loaded + int64(ttl)
 		e.refresh.Store(c.dueAt(&r, e.deadline))
@@ -91,7 +102,10 @@ func (c *Cache[K, V]) callLoad(ctx context.Context, k K, old *entry[K, V]) (e En
 		return got, true, nil
 	case errors.Is(err, ErrNotModified) && old != nil && !old.absent:
 		c.m.loads("not_modified").Inc()
-		return Entry[V]{Value: old.value, Version: old.version, TTL: got.TTL}, false, nil
+		if got.Tags == nil {
+			got.Tags = c.tagsOfEntry(old)
+		}
+		return Entry[V]{Value: old.value, Version: old.version, TTL: got.TTL, Tags: got.Tags}, false, nil
 	}
 	c.m.loads(loadResult(err, ctx)).Inc()
 	return got, false, err

@@ -148,7 +148,7 @@ func (c *Cache[K, V]) tell(ctx context.Context, ch change[V]) error {
 	switch {
 	case ch.marked:
 		return l2.Unmark(ctx, ch.key, ch.token, ch.version)
-	case ch.entry != nil && len(ch.entry.Tags) == 0:
+	case ch.entry != nil && c.tagCount(*ch.entry) == 0:
 		ttl := c.ttl(ch.entry.TTL, false)
 		rec, err := c.record(ch.entry.Value, false, ch.version, ttl, 0)
 		if err == nil {

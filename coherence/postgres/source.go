@@ -220,6 +220,11 @@ func (s *Source) Bump(ctx context.Context, tx Querier, namespace, key string, op
 	return coherence.Version(v), nil
 }
 
+// BumpKey is Bump in a transaction of its own, for keys that are no rows: tags.
+func (s *Source) BumpKey(ctx context.Context, namespace, key string) (coherence.Version, error) {
+	return s.Bump(ctx, s.pool, namespace, key, coherence.OpUpdated)
+}
+
 // LoadCursor reads a relay's cursor.
 func (s *Source) LoadCursor(ctx context.Context, name string) (c coherence.Cursor, err error) {
 	var epoch, n, seqs string

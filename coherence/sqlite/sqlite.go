@@ -103,6 +103,20 @@ func (s *Source) Bump(ctx context.Context, tx Conn, namespace, key string, op co
 	return s.VersionOf(ctx, tx, namespace, key)
 }
 
+// BumpKey is Bump in a transaction of its own, for keys that are no rows: tags.
+func (s *Source) BumpKey(ctx context.Context, namespace, key string) (coherence.Version, error) {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return 0, fmt.Errorf("sqlite: bump %s %q: %w", namespace, key, err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	v, err := s.Bump(ctx, tx, namespace, key, coherence.OpUpdated)
+	if err == nil {
+		err = tx.Commit()
+	}
+	return v, err
+}
+
 // Version is a key's present version, 0 if it never had one.
 func (s *Source) Version(ctx context.Context, namespace, key string) (coherence.Version, error) {
 	return s.VersionOf(ctx, s.db, namespace, key)

@@ -26,6 +26,9 @@ func encodeEvent(m coherence.Message) ([]byte, error) {
 	if m.Marker != nil {
 		return coherence.EncodeJSON(m, nil)
 	}
+	if m.Event.Namespace != Namespace { // a tag's
+		return coherence.EncodeJSON(m, nil)
+	}
 	t, ok := typeOf[m.Event.Op]
 	if !ok {
 		t = typeUpdated
@@ -44,7 +47,7 @@ func decodeEvent(b []byte) (coherence.Message, error) {
 	if err := coherence.UnmarshalObject(b, &w); err != nil {
 		return coherence.Message{}, err
 	}
-	if w.Marker {
+	if w.Marker || w.Namespace != "" && w.Namespace != Namespace {
 		return coherence.DecodeJSON(b)
 	}
 	var op coherence.Op
@@ -67,8 +70,8 @@ func decodeEvent(b []byte) (coherence.Message, error) {
 		return coherence.Message{Event: e}, nil
 	}
 	m, err := coherence.DecodeJSON(b)
-	if err == nil && (m.Event.Key != w.ProductID || m.Event.Namespace != Namespace) {
-		return m, fmt.Errorf("%w: product_id %q, but the key is %s %q", coherence.ErrMalformed, w.ProductID, m.Event.Namespace, m.Event.Key)
+	if err == nil && m.Event.Key != w.ProductID {
+		return m, fmt.Errorf("%w: product_id %q, but the key is %q", coherence.ErrMalformed, w.ProductID, m.Event.Key)
 	}
 	return m, err
 }
