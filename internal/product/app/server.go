@@ -62,9 +62,14 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	defer stopWork()
 	prepared := make(chan struct{})
 	background.Go(func() { b.prepare(work, s.Logger); close(prepared) })
+	patience := time.NewTimer(startTimeout)
+	defer patience.Stop()
+	if s.Config.embedded() { // the database is here, and seeding it may take a while
+		patience.Stop()
+	}
 	select {
 	case <-prepared:
-	case <-time.After(startTimeout): // what can be served without the database is
+	case <-patience.C: // what can be served without the database is
 	case <-ctx.Done():
 	}
 	var all []*instance
