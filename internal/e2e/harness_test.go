@@ -36,6 +36,9 @@ var build = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
+	if redis := os.Getenv(holderEnv); redis != "" {
+		os.Exit(holder(redis))
+	}
 	code := m.Run()
 	if dir, err := build(); err == nil {
 		_ = os.RemoveAll(dir)
