@@ -43,9 +43,13 @@ func (d *demand) below(now int64) {
 	}
 }
 
-// meets reports whether a load's result will do.
+// meets reports whether a load's result will do. A client younger than the bound has a since before its clock's zero, and
+// 0 says that nothing is proved, not that the beginning is:
+//
+//	client: is one second old, and its bound a minute; since is -59s
+//	L2:     has a value of last week, from before its watermark was lost; proved is 0, and later than that
 func (d *demand) meets(version Version, proved int64) bool {
-	return version >= d.atLeast && proved >= d.since
+	return version >= d.atLeast && (d.since == math.MinInt64 || proved != 0 && proved >= d.since)
 }
 
 // revalidate asks the source for the key's version alone. If L1 still holds that version, whether or not it may be served,

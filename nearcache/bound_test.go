@@ -250,6 +250,45 @@ func TestBound_PlainReadGoesOnWhereBoundedOnesStop(t *testing.T) {
 	})
 }
 
+// TestBound_HoldsForAYoungClient: what L2 holds may be of any age, and a client that is younger than its bound knows that
+// no better than another one.
+func TestBound_HoldsForAYoungClient(t *testing.T) { // C1
+	synctest.Test(t, func(t *testing.T) {
+		src := &commits{source: newSource(), stalled: true}
+		redis, err := nearcachetest.StartRedis("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer redis.Close()
+		open := func() (*nearcache.Client, *nearcache.Cache[string, string]) {
+			client, err := nearcache.New(nearcache.Config{Redis: redis.PipeOption(), Source: src, Heartbeat: 25 * time.Millisecond})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return client, newCache(t, client, nearcache.Options[string, string]{Load: src.load, MaxStaleness: 5 * time.Second})
+		}
+		client, c := open()
+		src.write("a", "one")
+		if r, err := c.Read(t.Context(), "a", nearcache.ReadOptions{}); err != nil || r.Value != "one" {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		client.Close()
+		src.write("a", "two") // and there is no relay that would tell L2
+		time.Sleep(time.Minute)
+		client, c = open()
+		defer client.Close()
+		time.Sleep(time.Second)
+		if r, err := c.Read(t.Context(), "a", nearcache.ReadOptions{}); err != nil || r.Value != "two" || r.Staleness == 0 {
+			t.Errorf("a minute old: %+v, %v", r, err)
+		}
+		for _, r := range c.ReadMany(t.Context(), []string{"a", "b"}, nearcache.ReadOptions{MaxStaleness: 4 * time.Second}) {
+			if r.Err == nil && r.Value != "two" {
+				t.Errorf("a minute old, of many: %+v", r)
+			}
+		}
+	})
+}
+
 func TestServeStale_IsLabelledAndCapped(t *testing.T) {
 	inBoundedBubble(t, func(t *testing.T, b *bounded) {
 		b.src.write("a", "one")
