@@ -16,8 +16,12 @@
 // A position's number is a transaction id: everything below it is settled. A change is visible to Changes once no older
 // transaction is open any more: `xid < pg_snapshot_xmin(pg_current_snapshot())`. A reader that only remembers the last id
 // it saw would miss a row whose transaction was still open when a later one committed. The price: any transaction that
-// stays open, in any database of the cluster, holds changes back for as long. A position's epoch is made from the
-// system's identifier, its timeline and a number drawn at Install, so a promoted standby or a restored copy has another.
+// stays open, in any database of the cluster, holds changes back for as long. Nothing is said to be settled before it is
+// on disk, since the server gives out again what ids it lost in a crash; and a transaction that counts a version waits
+// for the disk even where synchronous_commit is off. A position's epoch is made from the system's identifier, its
+// timeline and a number drawn at Install, so a promoted standby, or a copy restored from an archive, has another. Whoever
+// puts back a snapshot of the files, which changes neither, must draw the number anew: update nearcache.meta set epoch =
+// default.
 //
 // # Loaders
 //

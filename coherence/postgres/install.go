@@ -10,7 +10,8 @@ import (
 )
 
 // schemaSQL is idempotent. The outbox takes the transaction's own id, which subtransactions share, and notifies once a
-// transaction, however many rows it writes.
+// transaction, however many rows it writes. A transaction that counts a version waits for the disk: of a version that was
+// seen and then lost in a crash, the number would be given to another state.
 const schemaSQL = `
 create schema if not exists @@;
 create table if not exists @@.meta (
@@ -31,6 +32,9 @@ create table if not exists @@.cursors (
 create or replace function @@.bump(ns text, k text, o text) returns bigint language plpgsql as $$
 declare v bigint;
 begin
+	if current_setting('synchronous_commit') = 'off' then
+		perform set_config('synchronous_commit', 'local', true);
+	end if;
 	insert into @@.versions as t (namespace, key, version, deleted) values (ns, k, 1, o = 'deleted')
 		on conflict (namespace, key) do update set version = t.version + 1, deleted = excluded.deleted
 		returning version into v;

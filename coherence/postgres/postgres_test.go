@@ -310,6 +310,81 @@ func TestChanges_LimitEndsWithATransaction(t *testing.T) {
 	}
 }
 
+// TestChanges_SettlesNothingThatACrashTakesBack: a transaction that rolled back waits for no disk, and after a crash its id
+// is given out again.
+func TestChanges_SettlesNothingThatACrashTakesBack(t *testing.T) { // C1
+	server := servicestest.StartPostgres(t)
+	connect := func() (*postgres.Source, *pgxpool.Pool) {
+		pool, err := pgxpool.New(t.Context(), server.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		src, err := postgres.New(pool, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return src, pool
+	}
+	src, pool := connect()
+	if err := src.Install(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	exec1(t, pool, `create table junk (i int)`)
+	eventually(t, "there is much that a crash would lose", func() bool {
+		for range 20 {
+			tx, err := pool.Begin(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := tx.Exec(t.Context(), `insert into junk values (1)`); err != nil {
+				t.Fatal(err)
+			}
+			_ = tx.Rollback(t.Context())
+		}
+		var lost int
+		if err := pool.QueryRow(t.Context(), `select pg_current_wal_insert_lsn() - pg_current_wal_flush_lsn()`).Scan(&lost); err != nil {
+			t.Fatal(err)
+		}
+		return lost > 3000
+	})
+	_, upto, err := src.Changes(t.Context(), coherence.Position{}, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.Kill()
+	pool.Close()
+	server.Restart()
+	src, pool = connect()
+	defer pool.Close()
+	if p, err := src.Position(t.Context()); err != nil || p.Epoch != upto.Epoch || !p.Covers(upto) {
+		t.Errorf("at %v after the crash (%v), and %v was settled before it", p, err, upto)
+	}
+	beyond := coherence.Position{Epoch: upto.Epoch, N: upto.N + 1000}
+	if _, _, err := src.Changes(t.Context(), beyond, 10); !errors.Is(err, coherence.ErrTrimmed) {
+		t.Errorf("a position of a history that was taken back: %v", err)
+	}
+}
+
+func TestBump_WaitsForTheDisk(t *testing.T) {
+	src, pool, _ := open(t)
+	err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(t.Context(), `set local synchronous_commit = off`); err != nil {
+			return err
+		}
+		if _, err := src.Bump(t.Context(), tx, "n", "a", coherence.OpCreated); err != nil {
+			return err
+		}
+		var mode string
+		if err := tx.QueryRow(t.Context(), `show synchronous_commit`).Scan(&mode); err != nil || mode == "off" {
+			t.Errorf("synchronous_commit is %q, %v", mode, err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestCursor_DoesNotGoBack(t *testing.T) {
 	src, _, _ := open(t)
 	c := coherence.Cursor{Position: coherence.Position{Epoch: 1<<63 + 5, N: 100}, Seqs: []uint64{1, 1 << 60}}

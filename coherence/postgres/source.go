@@ -49,41 +49,55 @@ var plain = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,47}$`)
 // q puts the schema's name into a statement.
 func (s *Source) q(sql string) string { return strings.ReplaceAll(sql, "@@", s.schema) }
 
-// where is the state of the server, in one row: in recovery or not, its history, and the snapshot. A standby is refused.
+// where is the state of the server, in one row: in recovery or not, its history, the snapshot, and whether there is WAL
+// that a crash would lose. A standby is refused.
 const where = `select s.snap::text, pg_is_in_recovery(), c.system_identifier::text,
-	case when pg_is_in_recovery() then '' else substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) end, m.epoch::text, m.trimmed::text
+	case when pg_is_in_recovery() then '' else substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) end, m.epoch::text, m.trimmed::text,
+	case when pg_is_in_recovery() then false else pg_current_wal_insert_lsn() > pg_current_wal_flush_lsn() end
 	from (select pg_current_snapshot() as snap) s, pg_control_system() c, @@.meta m`
 
 // state is one reading of the server.
 type state struct {
 	epoch            uint64
 	xmin, xmax, trim uint64
+	unflushed        bool
 }
 
-func (s *Source) scanState(snap string, standby bool, system, timeline, epoch, trimmed string) (st state, err error) {
-	if standby {
+// stateRow is what where selects.
+type stateRow struct {
+	snap, system, timeline, epoch, trimmed string
+	standby, unflushed                     bool
+}
+
+// fields are where to scan it to.
+func (r *stateRow) fields() []any {
+	return []any{&r.snap, &r.standby, &r.system, &r.timeline, &r.epoch, &r.trimmed, &r.unflushed}
+}
+
+func (r *stateRow) state() (st state, err error) {
+	if r.standby {
 		return st, errors.New("postgres: the server is a standby; the source is the primary")
 	}
-	part := strings.SplitN(snap, ":", 3)
+	part := strings.SplitN(r.snap, ":", 3)
 	if len(part) < 2 {
-		return st, fmt.Errorf("postgres: snapshot %q", snap)
+		return st, fmt.Errorf("postgres: snapshot %q", r.snap)
 	}
 	var errs [3]error
 	st.xmin, errs[0] = strconv.ParseUint(part[0], 10, 64)
 	st.xmax, errs[1] = strconv.ParseUint(part[1], 10, 64)
-	st.trim, errs[2] = strconv.ParseUint(trimmed, 10, 64)
-	st.epoch = xxhash.Sum64String(system+"/"+timeline+"/"+epoch) | 1
+	st.trim, errs[2] = strconv.ParseUint(r.trimmed, 10, 64)
+	st.epoch = xxhash.Sum64String(r.system+"/"+r.timeline+"/"+r.epoch) | 1
+	st.unflushed = r.unflushed
 	return st, errors.Join(errs[:]...)
 }
 
 // Position reads the snapshot's xmax: every commit acknowledged before has a lower transaction id.
 func (s *Source) Position(ctx context.Context) (coherence.Position, error) {
-	var snap, system, timeline, epoch, trimmed string
-	var standby bool
-	if err := s.pool.QueryRow(ctx, s.q(where)).Scan(&snap, &standby, &system, &timeline, &epoch, &trimmed); err != nil {
+	var row stateRow
+	if err := s.pool.QueryRow(ctx, s.q(where)).Scan(row.fields()...); err != nil {
 		return coherence.Position{}, fmt.Errorf("postgres: position: %w", err)
 	}
-	st, err := s.scanState(snap, standby, system, timeline, epoch, trimmed)
+	st, err := row.state()
 	if err != nil {
 		return coherence.Position{}, err
 	}
@@ -118,16 +132,15 @@ func (s *Source) changes(ctx context.Context, after coherence.Position, limit in
 	var st state
 	var events []coherence.Event
 	for rows.Next() {
-		var snap, system, timeline, epoch, trimmed string
-		var standby bool
+		var row stateRow
 		var xid, namespace, key, op *string
 		var version *int64
 		var fields []byte
 		var created *time.Time
-		if err := rows.Scan(&snap, &standby, &system, &timeline, &epoch, &trimmed, &xid, &namespace, &key, &version, &op, &fields, &created); err != nil {
+		if err := rows.Scan(append(row.fields(), &xid, &namespace, &key, &version, &op, &fields, &created)...); err != nil {
 			return nil, coherence.Position{}, err
 		}
-		if st, err = s.scanState(snap, standby, system, timeline, epoch, trimmed); err != nil {
+		if st, err = row.state(); err != nil {
 			return nil, coherence.Position{}, err
 		}
 		if xid == nil {
@@ -152,8 +165,14 @@ func (s *Source) changes(ctx context.Context, after coherence.Position, limit in
 	if st.epoch == 0 {
 		return nil, coherence.Position{}, errors.New("the schema is not installed whole: no row in meta")
 	}
-	if !after.IsZero() && (after.Epoch != st.epoch || after.N < st.trim) {
+	// A position beyond all transactions is of a history that was taken back, by restoring a copy of the files in place.
+	if !after.IsZero() && (after.Epoch != st.epoch || after.N < st.trim || after.N > st.xmax) {
 		return nil, coherence.Position{}, fmt.Errorf("%w: %v", coherence.ErrTrimmed, after)
+	}
+	if st.unflushed {
+		if err := s.flush(ctx); err != nil {
+			return nil, coherence.Position{}, err
+		}
 	}
 	upto := coherence.Position{Epoch: st.epoch, N: max(st.xmin, after.N)}
 	if ablate.Out(ablate.SnapshotGuard) {
@@ -163,6 +182,23 @@ func (s *Source) changes(ctx context.Context, after coherence.Position, limit in
 		return events, upto, nil
 	}
 	return s.whole(ctx, events, after, limit)
+}
+
+// flush returns when all WAL that was written before is on disk. Only then may a position leave the server. A transaction
+// that rolls back waits for no disk, and after a crash its id is given out again:
+//
+//	transaction 900: rolls back                  Changes: everything below 901 is settled
+//	relay: moves a watermark, or a marker, to 901
+//	the server crashes, and its log ends with transaction 880
+//	a write: is transaction 890                  relay: reads on from 901, and never sees it
+//	probe: 891                                   reader: L2 is at 901, so its old value is proved
+//
+// Locking a row writes to the log, so the commit waits for the disk; it leaves nothing to vacuum and nothing to decode.
+func (s *Source) flush(ctx context.Context) error {
+	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, s.q(`select set_config('synchronous_commit', 'local', true), (select only_row from @@.meta for key share)`))
+		return err
+	})
 }
 
 // whole cuts a batch that was longer than its limit at the end of a transaction. One that is longer than the limit by
