@@ -1,11 +1,44 @@
 package tier_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/redis/rueidis"
+
+	"github.com/nearcache/nearcache-go/internal/services/servicestest"
 	"github.com/nearcache/nearcache-go/tier"
 )
+
+// TestBatch_IsOneScript: between two, Redis can fail over to a replica that has not got the first, and the second would
+// move the watermark past both.
+func TestBatch_IsOneScript(t *testing.T) { // C1
+	p := servicestest.StartRedis(t)
+	b := newBench(t, rueidis.ClientOption{InitAddress: []string{p.Addr}}, p.Do)
+	position := func(n uint64) tier.Position { return tier.Position{Epoch: 1, N: n} }
+	w, err := b.ResetWatermark(ctx(), b.k.Bucket, tier.Watermark{}, position(5))
+	if err != nil {
+		t.Fatal(err)
+	}
+	changes := make([]tier.Change, 10_000)
+	for i := range changes {
+		changes[i] = tier.Change{Key: b.k, Version: 2}
+	}
+	apply := func(from, to uint64, changes []tier.Change) {
+		t.Helper()
+		w.Position = position(from)
+		if _, ok, err := b.ApplyBatch(ctx(), b.k.Bucket, changes, w, position(to)); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+	}
+	apply(5, 6, changes[:1]) // Redis knows the script from now on
+	b.do("CONFIG", "RESETSTAT")
+	apply(6, 7, changes)
+	if stats := b.do("INFO", "commandstats"); !strings.Contains(stats, "cmdstat_evalsha:calls=1,") {
+		t.Errorf("not one script: %s", stats)
+	}
+}
 
 func TestEpochAndWatermark(t *testing.T) {
 	onBoth(t, func(b *bench) {
@@ -72,8 +105,20 @@ func TestEpochAndWatermark(t *testing.T) {
 			t.Errorf("a long batch: %+v, %v", now, ok)
 		}
 		b.want("the last of a long batch", "absent")
+		w2 := tier.Watermark{Epoch: w.Epoch, Position: at(big2 + 9)}
+		long := make([]tier.Change, 10_001)
+		for i := range long {
+			long[i] = v(4)
+		}
+		if now, ok := batch(w, at(big2+10), long...); ok || now != w2 {
+			t.Errorf("a batch too long for a script, from another watermark: %+v, %v", now, ok)
+		}
+		reset, ok := batch(w2, at(big2+10), long...)
+		if !ok || reset.Position != at(big2+10) || reset.Epoch == w.Epoch {
+			t.Errorf("a batch too long for a script: %+v, %v", reset, ok)
+		}
 		ws, err := b.Watermarks(ctx())
-		if err != nil || ws[b.k.Bucket].Position != at(big2+9) || !ws[(b.k.Bucket+1)%tier.Buckets].IsZero() {
+		if err != nil || ws[b.k.Bucket] != reset || !ws[(b.k.Bucket+1)%tier.Buckets].IsZero() {
 			t.Errorf("%+v, %v", ws[b.k.Bucket], err)
 		}
 		beats, err := b.Heartbeat(ctx())
