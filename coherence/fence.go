@@ -17,8 +17,9 @@ type Fence struct {
 	buckets [tier.Buckets]bucket
 	kafka   channel
 	probes  probes
+	history atomic.Uint64 // the source's epoch as the last probe found it, 0 before the first
 	now     func() int64
-	age     time.Duration // of floors, where there is no watermark
+	age     time.Duration // of floors, where no relay is known to move watermarks
 	whole   bool          // FenceConfig.Complete
 }
 
@@ -31,7 +32,7 @@ type FenceConfig struct {
 	// Complete says that every change of the source has an event, as a relay publishes them. Only then can the event
 	// channel vouch for entries; events that come from elsewhere do no more than invalidate.
 	Complete bool
-	// FloorAge is how long a floor holds in a bucket that has no watermark. Defaults to 30 seconds.
+	// FloorAge is how long a floor holds in a bucket that has no watermark, if not Complete. Defaults to 30 seconds.
 	FloorAge time.Duration
 }
 
@@ -82,6 +83,8 @@ type Token struct {
 	rs    uint64
 	ks    uint64
 	began int64 // by the fence's clock
+	// history is the source's epoch before anybody was asked
+	history uint64
 	// Known tells whether the bucket's watermark, and so its epoch, is known. If not, the load must read the watermark
 	// before the record, on the same connection, and hand it to Learn.
 	Known     bool
@@ -94,7 +97,7 @@ type Token struct {
 // call is seen as a change.
 func (f *Fence) Begin(k tier.Key) Token {
 	s, b := f.slotOf(k.Hash), &f.buckets[k.Bucket]
-	t := Token{key: k, slot: s, gen: s.gen.Load(), began: f.now()}
+	t := Token{key: k, slot: s, gen: s.gen.Load(), began: f.now(), history: f.history.Load()}
 	if f.whole {
 		t.ks = f.kafka.live.Load()
 	}
@@ -136,8 +139,18 @@ func (f *Fence) Changed(hash uint64) { f.slotOf(hash).bump(hash) }
 // Written is a write of this instance's own that has committed: from now on it serves nothing older.
 func (f *Fence) Written(k tier.Key, v Version) { f.raise(k, v, Position{}) }
 
-// Event applies a version event. An unversioned one invalidates whatever is there.
-func (f *Fence) Event(k tier.Key, v Version, at Position) { f.raise(k, v, at) }
+// Event applies a version event. An unversioned one invalidates whatever is there, and so does one from another history of
+// the source than the last probe's: its version orders nothing here, and as a floor it would stand for good.
+//
+//	version 9: is committed; its event is held up in Kafka      the source fails over and loses it
+//	probe: another epoch, all floors go                         the event comes
+//	reader: the Loader returns 8, which for ever is below the floor
+func (f *Fence) Event(k tier.Key, v Version, at Position) {
+	if h := f.history.Load(); h != 0 && !at.IsZero() && at.Epoch != h {
+		v = 0
+	}
+	f.raise(k, v, at)
+}
 
 // raise bumps the slot unless the version was known here already: then the slot was bumped when it became known, and
 // whatever has been admitted since is at least that new. So an event that arrives after its own write's push, or twice,
@@ -204,7 +217,7 @@ func (f *Fence) FromL2(t *Token, v Version, stamp *Stamp) (o Outcome, admit bool
 	if !f.reaches(b, t.watermark.Position) {
 		return Behind, false
 	}
-	stamp.Probe = f.probes.covered(t.watermark.Position)
+	stamp.Probe, stamp.History = f.probes.covered(t.watermark.Position), t.watermark.Position.Epoch
 	f.serve(b, t, v)
 	gen, ok := t.slot.advance(t.gen, t.key.Hash)
 	if !ok && !ablate.Out(ablate.Generation) {
@@ -227,7 +240,7 @@ func (f *Fence) FromSource(t *Token, v Version, stamp *Stamp) (o Outcome, admit 
 	b := &f.buckets[t.key.Bucket]
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	stamp.Probe = t.began
+	stamp.Probe, stamp.History = t.began, t.history
 	if ablate.Out(ablate.ClockBeforeLoad) {
 		stamp.Probe = f.now()
 	}

@@ -157,6 +157,46 @@ func TestFence_EventRaisesFloor(t *testing.T) { // R27
 	check(t, fresh, coherence.Invalidated)
 }
 
+// TestFence_FloorOutlivesTheWatermark: a bucket has no watermark from the beginning of a session to its first heartbeat.
+//
+//	reader: is served version 5                     L2 has 4, for the relay cannot reach it
+//	a minute later Redis restarts: a session, and no watermark
+//	reader: L2 returns 4
+func TestFence_FloorOutlivesTheWatermark(t *testing.T) { // C3
+	r, k := newRig(coherence.FenceConfig{Complete: true}), keys.Key("p", "a")
+	r.probe(3)
+	r.heartbeat(mark(3))
+	r.Event(k, 5, at(9))
+	r.now += int64(time.Minute)
+	tok := r.Begin(k)
+	r.RedisSession()
+	var s coherence.Stamp
+	if o, _ := r.FromL2(&tok, 4, &s); o != coherence.BelowFloor {
+		t.Errorf("version 4 after 5: %v", o)
+	}
+	if v := r.Floor(k); v != 5 {
+		t.Errorf("the floor is %d", v)
+	}
+}
+
+// TestFence_EventOfALostHistory: its version is no floor in the history that is left, which may never get there.
+func TestFence_EventOfALostHistory(t *testing.T) { // C7, R21
+	r, k := newRig(coherence.FenceConfig{Complete: true}), keys.Key("p", "a")
+	events(r, 1)
+	r.probe(20)
+	r.EndProbe(r.BeginProbe(), coherence.Position{Epoch: 2, N: 10})
+	entry := r.fromSource(t, "a", 8)
+	r.Event(k, 9, at(19))
+	check(t, entry, coherence.Invalidated)
+	r.fromSource(t, "a", 8)
+	r.Event(k, 9, coherence.Position{Epoch: 2, N: 12})
+	tok := r.Begin(k)
+	var s coherence.Stamp
+	if o, _ := r.FromSource(&tok, 8, &s); o != coherence.BelowFloor {
+		t.Errorf("behind an event of this history: %v", o)
+	}
+}
+
 func TestFence_ServingNewerEvictsOlder(t *testing.T) { // C3
 	r, k := newRig(coherence.FenceConfig{}), keys.Key("p", "a")
 	r.Event(k, 1, at(1))

@@ -39,11 +39,18 @@ func (fs *floors) put(hash uint64, fl floor) (out floor, pushed bool) {
 	return out, pushed
 }
 
-// floor is the key's floor, 0 if there is none. Without a watermark nothing ever shows that L2 is past a floor, and a
-// source that lost commits would never be believed again, so there floors age out. The caller holds b.mu.
+// floor is the key's floor, 0 if there is none. Without a relay nothing ever shows that L2 is past a floor, and a source
+// that lost commits would never be believed again, so there floors age out. With one they do not, for a bucket also has
+// no watermark from the beginning of a session to its first heartbeat:
+//
+//	reader: is served version 5                     the relay's way to Redis is blocked; L2 has 4
+//	30 seconds later Redis restarts: a session, and no watermark
+//	reader: L2 returns 4, and the floor of 5 has aged
+//
+// The caller holds b.mu.
 func (f *Fence) floor(b *bucket, hash uint64) Version {
 	fl, ok := b.floors.byHash[hash]
-	if !ok || b.watermark.Position.IsZero() && f.now()-fl.since > int64(f.age) {
+	if !ok || !f.whole && b.watermark.Position.IsZero() && f.now()-fl.since > int64(f.age) {
 		return 0
 	}
 	return fl.version

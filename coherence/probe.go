@@ -79,27 +79,37 @@ func (f *Fence) BeginProbe() Probe {
 	return Probe{probe{seq: f.probes.last, s: f.now()}}
 }
 
-// EndProbe records what the source answered, and moves the proofs that it allows to move; a probe that failed is simply never ended. A position of another epoch means
-// that the source lost commits or is another one: whatever was known of the old history is dropped, with all of L1.
+// EndProbe records what the source answered, and moves the proofs that it allows to move; a probe that failed is simply
+// never ended. A position of another epoch means that the source lost commits or is another one: whatever was known of the
+// old history is dropped, with all of L1. That comes first:
+//
+//	entry: version 7 of the old history, which lost it      the new history has a 7 of its own
+//	probe: is recorded, of the new epoch
+//	event: version 7 is known, so it evicts nothing         marker: covers the probe, and proves the entry
+//	probe: ends the session
 func (f *Fence) EndProbe(pr Probe, at Position) {
 	f.probes.mu.Lock()
 	d := f.probes.done
 	changed := len(d) > 0 && d[len(d)-1].at.Epoch != at.Epoch
 	if changed {
-		d = d[:0]
+		f.probes.done = d[:0]
 	}
-	if len(d) == maxProbes {
-		d = append(d[:0], d[maxProbes/2:]...)
+	f.probes.mu.Unlock()
+	f.history.Store(at.Epoch)
+	if changed {
+		f.newSourceEpoch()
 	}
 	pr.p.at = at
 	if ablate.Out(ablate.ClockBeforeProbe) {
 		pr.p.s = f.now()
 	}
+	f.probes.mu.Lock()
+	d = f.probes.done
+	if len(d) == maxProbes {
+		d = append(d[:0], d[maxProbes/2:]...)
+	}
 	f.probes.done = append(d, pr.p)
 	f.probes.mu.Unlock()
-	if changed {
-		f.newSourceEpoch()
-	}
 	f.proveAll()
 }
 

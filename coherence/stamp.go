@@ -19,6 +19,9 @@ type Stamp struct {
 	// Probe is a moment, by the fence's clock, such that the entry's own load found it no older than the source was then:
 	// when its load from the source began, or, of one from L2, the newest probe that its watermark covers; 0: none.
 	Probe int64
+	// History is the epoch of the source that the value was loaded in, or an earlier one if it changed during the load; 0:
+	// not known. Versions of different epochs tell nothing about each other, even if they are equal.
+	History uint64
 }
 
 // Verdict is what a stamp says about its entry. The values are the reasons in metrics.

@@ -53,14 +53,19 @@ func (d *demand) meets(version Version, proved int64) bool {
 }
 
 // revalidate asks the source for the key's version alone. If L1 still holds that version, whether or not it may be served,
-// it is the state of the key, and the value need not be read again.
+// it is the state of the key, and the value need not be read again, unless its TTL is over.
+//
+// That two versions are equal says so only within one history of the source, so its epoch is asked for too, and after:
+//
+//	L1: has version 7               the source fails over, loses 7, and commits another 7
+//	probe: has not noticed yet      reader: asks the version; it is 7
 func (c *Cache[K, V]) revalidate(ctx context.Context, k K, key tier.Key, tok *coherence.Token) (loaded[V], bool) {
 	old := c.peek(k)
-	if c.client.versions == nil || old == nil || old.version == 0 || old.tags != nil {
+	if c.client.versions == nil || old == nil || old.version == 0 || old.tags != nil || old.deadline <= c.client.now() {
 		return loaded[V]{}, false
 	}
 	v, err := within(ctx, func() (Version, error) { return c.client.versions.Version(ctx, key.Namespace, key.Name) })
-	if err != nil || v != old.version {
+	if err != nil || v != old.version || !c.sameHistory(ctx, old) {
 		return loaded[V]{}, false
 	}
 	e := &entry[K, V]{key: k, value: old.value, absent: old.absent, encoded: old.encoded, version: v, loaded: tok.Began(), deadline: old.deadline}

@@ -23,9 +23,10 @@ type commits struct {
 	*source
 	mu      sync.Mutex
 	events  []coherence.Event
-	down    bool // nothing answers
-	stalled bool // an open transaction: changes settle no further, and probes go on
-	asked   int  // calls of Version
+	down    bool   // nothing answers
+	stalled bool   // an open transaction: changes settle no further, and probes go on
+	asked   int    // calls of Version
+	lost    uint64 // histories before this one
 }
 
 var errDown = errors.New("the source is down")
@@ -34,7 +35,7 @@ func (s *commits) write(k, v string) nearcache.Version {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ver := s.put(k, v)
-	s.events = append(s.events, coherence.Event{Namespace: "t", Key: k, Version: ver, Position: coherence.Position{Epoch: 1, N: uint64(len(s.events) + 2)}})
+	s.events = append(s.events, coherence.Event{Namespace: "t", Key: k, Version: ver, Position: coherence.Position{Epoch: 1 + s.lost, N: uint64(len(s.events) + 2)}})
 	return ver
 }
 
@@ -63,7 +64,7 @@ func (s *commits) Position(context.Context) (coherence.Position, error) {
 	if s.down {
 		return coherence.Position{}, errDown
 	}
-	return coherence.Position{Epoch: 1, N: uint64(len(s.events) + 1)}, nil
+	return coherence.Position{Epoch: 1 + s.lost, N: uint64(len(s.events) + 1)}, nil
 }
 
 func (s *commits) Changes(_ context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
@@ -72,7 +73,10 @@ func (s *commits) Changes(_ context.Context, after coherence.Position, limit int
 	if s.down || s.stalled {
 		return nil, coherence.Position{}, errDown
 	}
-	upto := coherence.Position{Epoch: 1, N: uint64(len(s.events) + 1)}
+	upto := coherence.Position{Epoch: 1 + s.lost, N: uint64(len(s.events) + 1)}
+	if !after.IsZero() && after.Epoch != upto.Epoch {
+		return nil, coherence.Position{}, coherence.ErrTrimmed
+	}
 	if limit == 0 {
 		return nil, upto, nil
 	}
@@ -332,6 +336,61 @@ func TestFresh_IsValidatedByVersion(t *testing.T) {
 		if _, err := b.Read(t.Context(), "a", nearcache.ReadOptions{AtLeast: v + 1}); !errors.Is(err, nearcache.ErrNotReady) {
 			t.Errorf("a version that is not there: %v", err)
 		}
+	})
+}
+
+// TestFresh_VersionOfALostHistory: after a fail-over that lost version 2, the next write is a version 2 again, and what L1
+// holds of the first is not it.
+func TestFresh_VersionOfALostHistory(t *testing.T) { // C1, C5, R21
+	failOver := func(b *bounded) {
+		b.src.source.mu.Lock()
+		b.src.values["a"] = "another two"
+		b.src.source.mu.Unlock()
+		b.src.set(func() { b.src.lost, b.src.events = 1, nil })
+	}
+	for name, wait := range map[string]time.Duration{"noticed": time.Second, "not yet noticed": 0} {
+		t.Run(name, func(t *testing.T) {
+			inBoundedBubble(t, func(t *testing.T, b *bounded) {
+				b.src.write("a", "one")
+				b.src.write("a", "two")
+				time.Sleep(time.Second)
+				b.warm(t)
+				failOver(b)
+				time.Sleep(wait)
+				if r := b.read(t, nearcache.ReadOptions{Fresh: true}); r.Value != "another two" {
+					t.Errorf("%+v", r)
+				}
+				time.Sleep(time.Second)
+				b.warm(t)
+				if r := b.read(t, nearcache.ReadOptions{}); r.Value != "another two" {
+					t.Errorf("in L1: %+v", r)
+				}
+			})
+		})
+	}
+}
+
+func TestFresh_TTLIsNotOutlived(t *testing.T) {
+	inBoundedBubble(t, func(t *testing.T, b *bounded) {
+		b.src.write("a", "one")
+		time.Sleep(time.Second)
+		c, err := nearcache.For(b.client, "short", nearcache.Options[string, string]{Load: b.src.load, TTL: 300 * time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		read := func(want int64) {
+			t.Helper()
+			loads := b.src.loads.Load()
+			if _, err := c.Read(t.Context(), "a", nearcache.ReadOptions{Fresh: true}); err != nil || b.src.loads.Load()-loads != want {
+				t.Errorf("%d loads, want %d; %v", b.src.loads.Load()-loads, want, err)
+			}
+			synctest.Wait()
+			time.Sleep(10 * time.Millisecond)
+		}
+		read(1)
+		read(0)
+		time.Sleep(300 * time.Millisecond)
+		read(1)
 	})
 }
 

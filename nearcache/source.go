@@ -83,8 +83,9 @@ func (c *Cache[K, V]) judgeSource(ctx context.Context, k K, key tier.Key, tok *c
 // callLoad runs the Loader on a goroutine of its own, because one that ignores its context must not keep the key's flight
 // for ever: it ends with the context, and what the Loader returns later is dropped.
 func (c *Cache[K, V]) callLoad(ctx context.Context, k K, old *entry[K, V]) (e Entry[V], absent bool, err error) {
+	load := ctx
 	if old != nil && !old.absent {
-		ctx = context.WithValue(ctx, oldKey{}, &Entry[V]{Value: c.out(old.value), Version: old.version})
+		load = context.WithValue(ctx, oldKey{}, &Entry[V]{Value: c.out(old.value), Version: old.version})
 	}
 	if c.opt.ErrorTTL > 0 {
 		if err := c.failures.get(k, c.client.now()); err != nil {
@@ -92,7 +93,7 @@ func (c *Cache[K, V]) callLoad(ctx context.Context, k K, old *entry[K, V]) (e En
 			return Entry[V]{}, false, err
 		}
 	}
-	got, err := bulkheaded(ctx, c, func() (Entry[V], error) { return c.loadOne(ctx, k) })
+	got, err := bulkheaded(load, c, func() (Entry[V], error) { return c.loadOne(load, k) })
 	if err != nil && c.opt.ErrorTTL > 0 && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrNotModified) && c.client.life.Err() == nil {
 		c.failures.put(k, err, c.client.now()+int64(c.opt.ErrorTTL))
 	}
@@ -101,6 +102,9 @@ func (c *Cache[K, V]) callLoad(ctx context.Context, k K, old *entry[K, V]) (e En
 		c.m.loads("absent").Inc()
 		return got, true, nil
 	case errors.Is(err, ErrNotModified) && old != nil && !old.absent:
+		if !c.sameHistory(ctx, old) {
+			return c.callLoad(ctx, k, nil)
+		}
 		c.m.loads("not_modified").Inc()
 		if got.Tags == nil {
 			got.Tags = c.tagsOfEntry(old)
@@ -126,6 +130,16 @@ func bulkheaded[K comparable, V, T any](ctx context.Context, c *Cache[K, V], f f
 	})
 	c.m.loadSeconds.Observe(time.Since(begun).Seconds())
 	return v, err
+}
+
+// sameHistory asks whether the source still is in the epoch that an entry was loaded in: a version that was lost and given
+// to another state is no less equal.
+func (c *Cache[K, V]) sameHistory(ctx context.Context, e *entry[K, V]) bool {
+	if c.client.source == nil {
+		return true
+	}
+	at, err := within(ctx, func() (coherence.Position, error) { return c.client.source.Position(ctx) })
+	return err == nil && at.Epoch != 0 && at.Epoch == e.stamp.History
 }
 
 // within runs f on a goroutine of its own and returns what it returns, or why ctx ended before. Its panic is an error.
