@@ -112,19 +112,37 @@ func (a *applying) applyTo(ctx context.Context, b int, changes []tier.Change, up
 }
 
 // least is the position that every bucket has reached. A bucket without a watermark is started anew where the source is
-// now: what it holds may be of any age, and with a new epoch nobody reads it.
+// now: what it holds may be of any age, and with a new epoch nobody reads it. So is one of another history of the source,
+// if there are others:
+//
+//	the source fails over            relay: starts bucket 0 anew, and then cannot reach the shard of bucket 5
+//	relay: reads on from bucket 0, in the new history, where nothing tells it that bucket 5's changes are gone
 func (a *applying) least(ctx context.Context) (p Position, err error) {
-	for b := range a.marks {
-		if a.marks[b].IsZero() {
-			if err := a.resetWhere(ctx, func(w tier.Watermark, _ Position) bool { return w.IsZero() }); err != nil {
-				return p, err
-			}
+	if a.mixed() {
+		if err := a.resetWhere(ctx, func(w tier.Watermark, head Position) bool { return w.Position.Epoch != head.Epoch }); err != nil {
+			return p, err
 		}
+		if a.mixed() {
+			a.loaded = false
+			return p, errors.New("coherence: relay: another relay starts buckets anew, from another history of the source")
+		}
+	}
+	for b := range a.marks {
 		if at := a.marks[b].Position; p.IsZero() || p.Covers(at) {
 			p = at
 		}
 	}
 	return p, nil
+}
+
+// mixed reports whether the buckets' positions cannot be compared.
+func (a *applying) mixed() bool {
+	for b := range a.marks {
+		if a.marks[b].IsZero() || a.marks[b].Position.Epoch != a.marks[0].Position.Epoch {
+			return true
+		}
+	}
+	return false
 }
 
 // resetAt starts the buckets anew that are no further than a position whose changes are gone, or of another history of

@@ -143,6 +143,9 @@ func (r *redisFake) ApplyBatch(_ context.Context, b int, changes []tier.Change, 
 		return tier.Watermark{}, false, r.fail
 	}
 	now := r.marks[b]
+	if to.Epoch != from.Position.Epoch {
+		return tier.Watermark{}, false, errors.New("a batch to another epoch")
+	}
 	if now.Epoch != from.Epoch || !now.Position.Covers(from.Position) {
 		return now, false, nil
 	}
@@ -333,6 +336,22 @@ func TestRelay_LostWatermarkIsANewEpoch(t *testing.T) {
 	stop()
 	if red.marks[5].Epoch == before || red.marks[5].Epoch == (tier.Epoch{}) {
 		t.Errorf("epoch %v after %v", red.marks[5].Epoch, before)
+	}
+}
+
+// TestRelay_BucketOfALostHistoryIsStartedAnew: one that could not be reached when the others were.
+func TestRelay_BucketOfALostHistoryIsStartedAnew(t *testing.T) { // C7, R21
+	src, red := newLog(), newRedisFake()
+	for b := range red.marks {
+		red.marks[b] = tier.Watermark{Epoch: tier.Epoch{9}, Position: at(0)}
+	}
+	red.marks[5].Position.Epoch = 7
+	src.add("a", 1)
+	stop := relay(t, coherence.Relay{Source: src, L2: red})
+	eventually(t, "all buckets go on", func() bool { return red.reached(1) })
+	stop()
+	if red.marks[5].Epoch == (tier.Epoch{9}) || red.marks[4].Epoch != (tier.Epoch{9}) {
+		t.Errorf("%+v, %+v", red.marks[4], red.marks[5])
 	}
 }
 
