@@ -157,6 +157,21 @@ func TestFence_EventRaisesFloor(t *testing.T) { // R27
 	check(t, fresh, coherence.Invalidated)
 }
 
+func TestFence_SessionOfOneBucket(t *testing.T) { // C6: another server answers for it
+	r, k, other := newRig(coherence.FenceConfig{}), keys.Key("p", "a"), keys.Key("p", "b")
+	if k.Bucket == other.Bucket {
+		t.Fatal("the keys are of one bucket")
+	}
+	r.heartbeat(mark(1))
+	moved, stayed, running := r.admitL2(t, k, 1), r.admitL2(t, other, 1), r.Begin(k)
+	r.BucketSession(k.Bucket)
+	check(t, moved, coherence.Unvouched)
+	check(t, stayed, coherence.Current)
+	if tok := r.Begin(k); tok.Known || r.Still(&running) {
+		t.Error("the watermark, or a load, of the other server is still believed")
+	}
+}
+
 // TestFence_FloorOutlivesTheWatermark: a bucket has no watermark from the beginning of a session to its first heartbeat.
 //
 //	reader: is served version 5                     L2 has 4, for the relay cannot reach it

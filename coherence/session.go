@@ -32,6 +32,14 @@ func (f *Fence) RedisSession() {
 	}
 }
 
+// BucketSession is RedisSession of one bucket: another server answers for it.
+func (f *Fence) BucketSession(bucket int) {
+	b := &f.buckets[bucket]
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.newSession()
+}
+
 // Heartbeat is one reading of all watermarks under way.
 type Heartbeat struct{ sessions [tier.Buckets]uint64 }
 

@@ -8,6 +8,8 @@ import (
 	"github.com/nearcache/nearcache-go/tier"
 )
 
+var _ tier.BucketTracker = tracker{}
+
 // tracker hands Redis's pushes to the fence. It runs on rueidis's reader goroutine and does not block.
 type tracker struct{ c *Client }
 
@@ -23,6 +25,13 @@ func (t tracker) KeysChanged(hashes []uint64) {
 // SessionChanged ends the Redis session. Waiters look again: the push they wait for may be lost.
 func (t tracker) SessionChanged() {
 	t.c.fence.RedisSession()
+	t.c.waiters.wakeAll()
+	t.c.m.redisSessions.Inc()
+}
+
+// BucketMoved is SessionChanged of one bucket.
+func (t tracker) BucketMoved(bucket int) {
+	t.c.fence.BucketSession(bucket)
 	t.c.waiters.wakeAll()
 	t.c.m.redisSessions.Inc()
 }

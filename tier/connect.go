@@ -32,6 +32,15 @@ type Tracker interface {
 	SessionChanged()
 }
 
+// BucketTracker is a Tracker that can tell the buckets apart.
+type BucketTracker interface {
+	Tracker
+	// BucketMoved says that a bucket's commands go to another connection of T than before: pushes of its keys may be missed,
+	// or come later than the new connection's replies. It is called before the first command does. A plain Tracker hears
+	// of SessionChanged instead.
+	BucketMoved(bucket int)
+}
+
 // checkOption refuses what the two clients depend on.
 func checkOption(o rueidis.ClientOption) error {
 	var errs []error
@@ -63,7 +72,8 @@ func checkOption(o rueidis.ClientOption) error {
 // T has one connection a node, so that a push can never be overtaken by a reply; per-key tracking without OPTIN, and
 // without NOLOOP, under which Redis does not tell of evictions during the connection's own commands. Both fail a command
 // once and at once when Redis is away: the read goes to the source rather than wait.
-func options(o rueidis.ClientOption, tracker Tracker) (t, w rueidis.ClientOption) {
+func options(o rueidis.ClientOption, prefix string, tracker Tracker) (t, w rueidis.ClientOption) {
+	routes := newRoutes(prefix, tracker)
 	if o.Dialer.Timeout == 0 {
 		o.Dialer.Timeout = defaultDialTimeout
 	}
@@ -86,10 +96,10 @@ func options(o rueidis.ClientOption, tracker Tracker) (t, w rueidis.ClientOption
 	}
 	t.DialCtxFn = func(ctx context.Context, addr string, d *net.Dialer, cfg *tls.Config) (net.Conn, error) {
 		conn, err := dial(ctx, addr, d, cfg)
-		if !ablate.Out(ablate.DialIsSession) {
-			tracker.SessionChanged()
+		if ablate.Out(ablate.DialIsSession) {
+			return conn, err
 		}
-		return conn, err
+		return routes.dialled(conn), err
 	}
 	t.OnInvalidations = func(msgs []rueidis.RedisMessage) {
 		if msgs == nil {

@@ -57,11 +57,14 @@ func OpenL2(cfg L2Config) (*L2, error) {
 	if bad := CheckName(cfg.Prefix); bad != "" {
 		return nil, fmt.Errorf("tier: prefix %q %s", cfg.Prefix, bad)
 	}
+	if strings.ContainsAny(cfg.Prefix, "\r\n") {
+		return nil, fmt.Errorf("tier: prefix %q contains a line break", cfg.Prefix)
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	l := &L2{keys: NewKeyspace(cfg.Prefix), scripts: newScripts(), log: cfg.Logger, connected: make(chan struct{})}
-	t, w := options(cfg.Redis, cfg.Tracker)
+	t, w := options(cfg.Redis, cfg.Prefix, cfg.Tracker)
 	ctx, cancel := context.WithCancel(context.Background())
 	l.end = cancel
 	first := make(chan struct{})
