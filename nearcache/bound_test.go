@@ -370,6 +370,25 @@ func TestFresh_VersionOfALostHistory(t *testing.T) { // C1, C5, R21
 	}
 }
 
+// TestMode_OffAndOnAgainDoesNotGoBack: nobody has told of version 2 yet when it is read past the caches.
+func TestMode_OffAndOnAgainDoesNotGoBack(t *testing.T) { // C3
+	inBoundedBubble(t, func(t *testing.T, b *bounded) {
+		b.src.write("a", "one")
+		time.Sleep(time.Second)
+		b.warm(t)
+		b.src.set(func() { b.src.stalled = true })
+		b.src.write("a", "two")
+		for _, mode := range []nearcache.Mode{nearcache.Off, nearcache.On} {
+			if err := b.client.SetMode(mode); err != nil {
+				t.Fatal(err)
+			}
+			if r := b.read(t, nearcache.ReadOptions{}); r.Value != "two" {
+				t.Errorf("mode %v: %+v", mode, r)
+			}
+		}
+	})
+}
+
 func TestFresh_TTLIsNotOutlived(t *testing.T) {
 	inBoundedBubble(t, func(t *testing.T, b *bounded) {
 		b.src.write("a", "one")

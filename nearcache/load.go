@@ -192,7 +192,8 @@ func (c *Cache[K, V]) decode(k K, raw []byte) (tier.Record, *entry[K, V], error)
 	e := &entry[K, V]{key: k, version: rec.Version, absent: rec.Absent, encoded: int32(len(raw)), loaded: now}
 	left := c.ttl(0, rec.Absent)
 	if !rec.ExpiresAt.IsZero() {
-		left = time.Until(rec.ExpiresAt)
+		// A clock that is behind the writer's must not make it longer than the writer meant.
+		left = min(time.Until(rec.ExpiresAt), max(0, rec.ExpiresAt.Sub(rec.WrittenAt)))
 	}
 	e.deadline = now + int64(left)
 	e.refresh.Store(c.dueAt(&rec, e.deadline))

@@ -32,7 +32,11 @@ func (c *Cache[K, V]) read(ctx context.Context, k K, ro ReadOptions, missed bool
 	}
 	switch mode {
 	case Off:
-		return c.bypass(ctx, k, ro)
+		r, err := c.bypass(ctx, k, ro)
+		if r.Version > 0 { // so that after SetMode(On) no tier serves less
+			c.client.fence.Written(key, r.Version)
+		}
+		return r, err
 	case Shadow:
 		return c.shadow(ctx, k, key, ro)
 	}
