@@ -14,7 +14,7 @@ func ExampleFailSafe() {
 	repo := newShop()
 	down := false
 	_, products, stop := start(repo, nearcache.Options[string, product]{
-		TTL:      20 * time.Millisecond,
+		TTL:      100 * time.Millisecond,
 		FailSafe: nearcache.FailSafe{MaxAge: time.Hour},
 		Load: func(ctx context.Context, id string) (nearcache.Entry[product], error) {
 			if down {
@@ -24,10 +24,12 @@ func ExampleFailSafe() {
 		}})
 	defer stop()
 	ctx := context.Background()
-	p, err := products.Get(ctx, "42")
-	fmt.Println(p.Name, err)
-	down = true
 	r, err := products.Read(ctx, "42", nearcache.ReadOptions{})
+	for err == nil && r.Tier == nearcache.TierSource { // until it is cached
+		r, err = products.Read(ctx, "42", nearcache.ReadOptions{})
+	}
+	fmt.Println(r.Value.Name, err)
+	down = true
 	for err == nil && !r.Stale { // until its TTL is over
 		r, err = products.Read(ctx, "42", nearcache.ReadOptions{})
 	}
