@@ -132,6 +132,17 @@ func TestProof_SourceEpoch(t *testing.T) { // R21
 	proved(t, r.admitL2(t, keys.Key("p", "a"), 1), 0)
 }
 
+func TestProof_NumbersOfALostHistoryHideNoGap(t *testing.T) { // R21, R25
+	r := newRig(coherence.FenceConfig{Complete: true})
+	events(r, 1)
+	r.probe(5)
+	r.EventSeq(0, 900)
+	r.EndProbe(r.BeginProbe(), coherence.Position{Epoch: 2, N: 3}) // a restored database, and with it the relay's cursor
+	if r.EventSeq(0, 700) || !r.EventSeq(0, 702) {
+		t.Error("the numbers start at 700 now, and 701 is missing")
+	}
+}
+
 // TestFence_WatermarkOfALostSession: a watermark says nothing about a value that another server has answered.
 //
 //	heartbeat: reads watermark 9         load: takes its token

@@ -118,10 +118,14 @@ type partition struct {
 	marker   Position
 }
 
-// restart begins a session.
+// restart begins a session for another history of the source, whose relay may number events from before where the old one
+// was: a number that is known would hide a gap.
 func (c *channel) restart(f *Fence) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for i := range c.parts {
+		c.parts[i].seq = 0
+	}
 	c.newSession(f)
 }
 

@@ -81,6 +81,7 @@ func (r *tailRun) follow(ctx context.Context) {
 		case err != nil:
 			wait = min(wait, 500*time.Millisecond)
 		case n < following:
+			r.sink.Partitions(0) // nothing is followed until the new ones are
 			return
 		case n > following:
 			r.sink.Partitions(n)
