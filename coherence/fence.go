@@ -14,7 +14,7 @@ import (
 // no goroutine and no clock of its own, and is safe for concurrent use. See the package documentation for the rules.
 type Fence struct {
 	slots   []slot
-	buckets [tier.Buckets]bucket
+	buckets []bucket
 	kafka   channel
 	probes  probes
 	history atomic.Uint64 // the source's epoch as the last probe found it, 0 before the first
@@ -37,14 +37,17 @@ type FenceConfig struct {
 }
 
 // NewFence returns a fence with no channel alive.
-func NewFence(cfg FenceConfig) *Fence {
+func NewFence(cfg FenceConfig) *Fence { return newFence(cfg, Slots, tier.Buckets) }
+
+// newFence lets the explorer make small ones. The number of slots is a power of two.
+func newFence(cfg FenceConfig, slots, buckets int) *Fence {
 	if cfg.Floors <= 0 {
 		cfg.Floors = 1024
 	}
 	if cfg.FloorAge <= 0 {
 		cfg.FloorAge = 30 * time.Second
 	}
-	f := &Fence{slots: make([]slot, Slots), now: cfg.Now, age: cfg.FloorAge, whole: cfg.Complete}
+	f := &Fence{slots: make([]slot, slots), buckets: make([]bucket, buckets), now: cfg.Now, age: cfg.FloorAge, whole: cfg.Complete}
 	for i := range f.buckets {
 		f.buckets[i].init(cfg.Floors)
 	}
@@ -73,7 +76,7 @@ func (b *bucket) init(n int) {
 	b.floors.init(n)
 }
 
-func (f *Fence) slotOf(hash uint64) *slot { return &f.slots[hash%Slots] }
+func (f *Fence) slotOf(hash uint64) *slot { return &f.slots[hash&uint64(len(f.slots)-1)] }
 
 // Token is what a load takes before it asks L2 or the Loader: the state of the fence that its value will be judged by.
 type Token struct {

@@ -66,7 +66,11 @@ func (f *Fence) raiseFloor(b *bucket, hash uint64, v Version, at Position) (rais
 	if v <= f.floor(b, hash) {
 		return false
 	}
-	out, pushed := b.floors.put(hash, floor{version: v, at: at, probe: f.probes.begun(), since: f.now()})
+	fl := floor{version: v, at: at, probe: f.probes.begun(), since: f.now()}
+	if ablate.Out(ablate.HorizonProbe) {
+		fl.probe = 0
+	}
+	out, pushed := b.floors.put(hash, fl)
 	switch p, probed := f.probes.after(out.probe); {
 	case !pushed || ablate.Out(ablate.Horizon):
 	case !out.at.IsZero():
