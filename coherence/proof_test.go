@@ -122,6 +122,24 @@ func TestProof_GapEndsIt(t *testing.T) { // C1, R25
 	proved(t, entry, 1)
 }
 
+// TestProof_GapBeforeTheFirstNumber: the explorer's find. A marker that has seen no event yet is a number too.
+//
+//	marker 0: the partition is followed from its beginning
+//	event 1, the key's: lost                               load: takes its token, and has read version 0
+//	marker 1, which covers the event
+func TestProof_GapBeforeTheFirstNumber(t *testing.T) { // C1, R25
+	r := newRig(coherence.FenceConfig{Complete: true})
+	events(r, 1)
+	r.EventMarker(0, coherence.Marker{Position: at(0), Seq: 0, Partitions: 1})
+	r.now = 1
+	entry := r.fromSource(t, "a", 0)
+	r.probeAt(10, 1)
+	if !r.EventMarker(0, coherence.Marker{Position: at(1), Seq: 1, Partitions: 1}) {
+		t.Error("the first event was left out, and that is no gap")
+	}
+	proved(t, entry, 1)
+}
+
 func TestProof_SourceEpoch(t *testing.T) { // R21
 	r := newRig(coherence.FenceConfig{Complete: true})
 	r.probeAt(10, 5)

@@ -114,7 +114,8 @@ type channel struct {
 
 type partition struct {
 	followed bool
-	seq      uint64 // of the last event or marker of the relay's, 0: none seen in this session
+	numbered bool   // an event or marker of the relay's has been seen in this session
+	seq      uint64 // of the last one; a marker before any event has 0
 	marker   Position
 }
 
@@ -124,7 +125,7 @@ func (c *channel) restart(f *Fence) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := range c.parts {
-		c.parts[i].seq = 0
+		c.parts[i].seq, c.parts[i].numbered = 0, false
 	}
 	c.newSession(f)
 }
@@ -227,7 +228,8 @@ func (f *Fence) EventMarker(p int, m Marker) (gap bool) {
 	return f.sequence(p, m.Seq, 0, &m)
 }
 
-// sequence checks that seq is at most step past the last number. The first one of a session is taken as it comes.
+// sequence checks that seq is at most step past the last number. The first one of a session is taken as it comes; a
+// marker of number 0 is one, which says that there has been no event yet.
 func (f *Fence) sequence(p int, seq, step uint64, m *Marker) (gap bool) {
 	c := &f.kafka
 	c.mu.Lock()
@@ -236,9 +238,9 @@ func (f *Fence) sequence(p int, seq, step uint64, m *Marker) (gap bool) {
 	if part == nil {
 		return false
 	}
-	if seq > 0 {
-		gap = part.seq > 0 && seq > part.seq+step
-		part.seq = max(part.seq, seq)
+	if seq > 0 || m != nil {
+		gap = part.numbered && seq > part.seq+step
+		part.seq, part.numbered = max(part.seq, seq), true
 		if gap && !ablate.Out(ablate.GapIsSession) {
 			c.newSession(f)
 		}
