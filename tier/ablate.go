@@ -13,6 +13,7 @@ var ablations = []struct {
 }{
 	{ablate.FillNeedsLease, "if get(KEYS[2]) ~= 'R' .. ARGV[1] then\n  return 'lease_lost'\nend\n", ""},
 	{ablate.FillSameEpoch, "if epoch(KEYS[3]) ~= ARGV[2] then\n  return 'epoch_changed'\nend\n", ""},
+	{ablate.FillSameEpoch, "string.sub(ARGV[3], 1, 8) .. ARGV[2] ..", "string.sub(ARGV[3], 1, 8) .. epoch(KEYS[3]) .."},
 	{ablate.ApplyDropsLease, "  end\n  unlease(lease)\nend", "  end\nend"},
 	{ablate.SetDropsLease, "  unlease(KEYS[2])\n  return 1\n", "  return 1\n"},
 	{ablate.SetOverValue, "if v and ARGV[1] ~= NONE and kind(v)", "if not v or ARGV[1] ~= NONE and kind(v)"},

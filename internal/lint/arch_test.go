@@ -31,6 +31,7 @@ var arrows = []arrow{
 	{"internal/services/servicestest", []string{"internal/services/local"}},
 	{"internal/product", []string{"internal/product/...", "internal/services", "nearcache", "coherence/...", "tier"}},
 	{"internal/tools", []string{"internal/services/local"}},
+	{"internal/explore", []string{"internal/ablate"}},
 	{"internal/lint", nil},
 	{"internal/e2e", []string{"internal/services/...", "nearcache/...", "coherence/...", "tier"}},
 	{"cmd", []string{"internal/product/...", "internal/services", "nearcache", "coherence/...", "tier"}},

@@ -1,0 +1,343 @@
+package explore_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/nearcache/nearcache-go/internal/ablate"
+	"github.com/nearcache/nearcache-go/internal/explore"
+	"github.com/nearcache/nearcache-go/internal/services/servicestest"
+	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
+	"github.com/nearcache/nearcache-go/tier"
+)
+
+// TestL2_IsTheScripts runs the same random steps on the twin and, by way of tier's L2, on a Redis, and compares all that
+// is there after each.
+func TestL2_IsTheScripts(t *testing.T) {
+	t.Run("embedded", func(t *testing.T) {
+		r := nearcachetest.NewRedis(t)
+		run(t, r.ClientOption(), func(args ...string) string { return r.Do(args[0], args[1:]...) }, 150)
+	})
+	t.Run("real", func(t *testing.T) {
+		addr := servicestest.Redis(t)
+		opt := rueidis.ClientOption{InitAddress: []string{addr}}
+		run(t, opt, func(args ...string) string { return servicestest.RedisDo(t, addr, args...) }, 40)
+	})
+}
+
+// TestL2_WithoutARule holds the twin to the scripts while a rule is taken out of both, so that what the explorer then
+// finds is what the scripts would do.
+func TestL2_WithoutARule(t *testing.T) {
+	if !ablate.Enabled {
+		t.Skip("this binary was built without -tags ablate")
+	}
+	for _, rule := range []ablate.Rule{
+		ablate.FillNeedsLease, ablate.FillSameEpoch, ablate.ApplyDropsLease, ablate.SetDropsLease, ablate.SetOverValue,
+		ablate.SetSameEpoch, ablate.BatchFrom,
+	} {
+		t.Run(string(rule), func(t *testing.T) {
+			if err := ablate.Take(rule); err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = ablate.Take("") }()
+			r := nearcachetest.NewRedis(t)
+			run(t, r.ClientOption(), func(args ...string) string { return r.Do(args[0], args[1:]...) }, 20)
+		})
+	}
+}
+
+// pair is the twin and the Redis that it is held to.
+type pair struct {
+	t    *testing.T
+	rnd  *rand.Rand
+	twin explore.L2
+	l2   *tier.L2
+	key  tier.Key
+	do   func(args ...string) string
+	raw  rueidis.Client
+
+	leases []held // granted, whether or not they stand
+	tokens [4]tier.Token
+	epochs []tier.Epoch // by their numbers in the twin, from 1
+	log    []string
+}
+
+// held is a lease that was granted: both sides' idea of it.
+type held struct {
+	lease tier.Lease
+	mine  bool  // the twin's holder: it stands
+	epoch uint8 // the twin's
+}
+
+type deaf struct{}
+
+func (deaf) KeysChanged([]uint64) {}
+func (deaf) SessionChanged()      {}
+
+func run(t *testing.T, opt rueidis.ClientOption, do func(...string) string, rounds int) {
+	raw, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: opt.InitAddress, DialCtxFn: opt.DialCtxFn, DisableCache: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	l2, err := tier.OpenL2(tier.L2Config{Redis: opt, Tracker: deaf{}, Prefix: servicestest.Unique("twin")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l2.Close()
+	if err := l2.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for seed := range rounds {
+		p := &pair{t: t, rnd: rand.New(rand.NewPCG(uint64(seed), 0)), l2: l2, do: do, raw: raw}
+		p.key = l2.Keyspace().Key("n", fmt.Sprint(seed))
+		for i := range p.tokens {
+			p.tokens[i] = tier.NewToken()
+		}
+		p.del(p.l2.Keyspace().Watermark(p.key.Bucket))
+		for range 60 {
+			p.step()
+			p.compare()
+			if t.Failed() {
+				t.Fatalf("seed %d:\n  %s", seed, strings.Join(p.log, "\n  "))
+			}
+		}
+	}
+}
+
+func (p *pair) did(format string, args ...any) { p.log = append(p.log, fmt.Sprintf(format, args...)) }
+
+// ok takes the error of a method of L2.
+func (p *pair) ok(err error) {
+	if err != nil {
+		p.t.Error(err)
+	}
+}
+
+func (p *pair) record(v uint8) tier.Record {
+	return tier.Record{Version: tier.Version(v), Payload: []byte("payload")}
+}
+
+// position is that of the twin's number; its epoch is always the same.
+func position(n uint8) tier.Position { return tier.Position{Epoch: 7, N: uint64(n)} }
+
+func (p *pair) watermark(mark, epoch uint8) (w tier.Watermark) {
+	if mark == 0 {
+		return w
+	}
+	return tier.Watermark{Epoch: p.epochs[epoch-1], Position: position(mark - 1)}
+}
+
+// step takes one step on both sides and compares what they answer.
+func (p *pair) step() {
+	ctx, v := context.Background(), uint8(p.rnd.IntN(4))
+	switch p.rnd.IntN(14) {
+	case 0, 1:
+		p.acquire(ctx)
+	case 2, 3:
+		p.fill(ctx, v)
+	case 4:
+		p.did("apply %d", v)
+		p.twin.Apply(v, v == 0)
+		p.ok(p.l2.Apply(ctx, p.key, tier.Version(v)))
+	case 5, 6:
+		p.did("set %d", v)
+		p.twin.Set(v, v == 0)
+		_, err := p.l2.Set(ctx, p.key, p.record(v), time.Minute)
+		p.ok(err)
+	case 7, 8:
+		p.batch(ctx, v)
+	case 9:
+		p.reset(ctx, v)
+	case 10:
+		w := uint8(p.rnd.IntN(len(p.tokens)))
+		p.did("writer %d marks", w)
+		p.twin.MarkWriting(w)
+		p.ok(p.l2.Mark(ctx, p.key, p.tokens[w], time.Minute))
+	case 11:
+		w := uint8(p.rnd.IntN(len(p.tokens)))
+		p.did("writer %d lifts its mark, having written %d", w, v)
+		p.twin.Unmark(w, v, v == 0)
+		p.ok(p.l2.Unmark(ctx, p.key, p.tokens[w], tier.Version(v)))
+	case 12:
+		if h := p.holder(); h != nil {
+			p.did("a lease is released")
+			p.twin.Release(h.mine)
+			p.ok(p.l2.Release(ctx, p.key, h.lease.Token))
+		}
+	default:
+		p.lose()
+	}
+	if p.twin.Lease == 0 {
+		for i := range p.leases {
+			p.leases[i].mine = false
+		}
+	}
+}
+
+// holder is somebody whose acquire was granted at some time.
+func (p *pair) holder() *held {
+	if len(p.leases) == 0 {
+		return nil
+	}
+	return &p.leases[p.rnd.IntN(len(p.leases))]
+}
+
+func (p *pair) acquire(ctx context.Context) {
+	ask := tier.Acquire{}
+	unusable := p.rnd.IntN(3) == 0
+	if raw := p.get(p.key.Record); unusable && len(raw) >= tier.HeaderSize {
+		ask.Unusable = []byte(raw[:tier.HeaderSize])
+	} else {
+		unusable = false
+	}
+	want := p.twin.Acquire(unusable)
+	lease, err := p.l2.Acquire(ctx, p.key, tier.NewToken(), time.Minute, ask)
+	p.ok(err)
+	got, ok := map[tier.LeaseStatus]explore.Answer{
+		tier.Granted: explore.Granted, tier.Present: explore.Present, tier.Busy: explore.Busy, tier.Writing: explore.Writing,
+	}[lease.Status]
+	p.did("acquire: %v", lease.Status)
+	if !ok || got != want {
+		p.t.Errorf("acquire: %v; the twin says %d", lease.Status, want)
+	}
+	if want == explore.Granted {
+		p.leases = append(p.leases, held{lease: lease, mine: true, epoch: p.twin.Epoch()})
+	}
+}
+
+func (p *pair) fill(ctx context.Context, v uint8) {
+	h := p.holder()
+	if h == nil {
+		return
+	}
+	want := p.twin.Fill(h.mine, h.epoch, v)
+	res, err := p.l2.Fill(ctx, p.key, h.lease.Token, h.lease.Epoch, p.record(v), time.Minute)
+	p.ok(err)
+	p.did("fill %d: %v", v, res)
+	if (res == tier.Filled) != want {
+		p.t.Errorf("fill: %v; the twin says %v", res, want)
+	}
+}
+
+func (p *pair) batch(ctx context.Context, v uint8) {
+	if len(p.epochs) == 0 || v == 0 { // a relay's changes have versions
+		return
+	}
+	epoch := uint8(1 + p.rnd.IntN(len(p.epochs)))
+	from := uint8(p.rnd.IntN(4))
+	to := from + uint8(p.rnd.IntN(2))
+	_, want := p.twin.Batch(epoch, from, to, v)
+	changes := []tier.Change{{Key: p.key, Version: tier.Version(v)}}
+	_, applied, err := p.l2.ApplyBatch(ctx, p.key.Bucket, changes, p.watermark(from+1, epoch), position(to))
+	p.ok(err)
+	p.did("batch from %d to %d of epoch %d, version %d: %v", from, to, epoch, v, applied)
+	if applied != want {
+		p.t.Errorf("batch: applied %v; the twin says %v", applied, want)
+	}
+}
+
+func (p *pair) reset(ctx context.Context, to uint8) {
+	seen, epoch := p.twin.Watermark, p.twin.Mark
+	if p.rnd.IntN(3) == 0 && len(p.epochs) > 0 { // what another relay saw earlier
+		seen, epoch = uint8(1+p.rnd.IntN(4)), uint8(1+p.rnd.IntN(len(p.epochs)))
+	}
+	before := p.twin
+	now, err := p.l2.ResetWatermark(ctx, p.key.Bucket, p.watermark(seen, epoch), position(to))
+	p.ok(err)
+	p.epochs = append(p.epochs, now.Epoch)
+	p.twin.Reset(seen, epoch, to, uint8(len(p.epochs)))
+	if p.twin == before { // it was not what stands
+		p.epochs = p.epochs[:len(p.epochs)-1]
+	}
+	p.did("reset to %d, seen %d of epoch %d", to, seen, epoch)
+}
+
+// lose is what Redis does by itself.
+func (p *pair) lose() {
+	switch p.rnd.IntN(4) {
+	case 0:
+		p.did("the record is evicted")
+		p.twin.EvictRecord()
+		p.del(p.key.Record)
+	case 1:
+		p.did("the lease expires")
+		p.twin.EvictLease()
+		p.del(p.key.Lease)
+	case 2:
+		p.did("the watermark is evicted")
+		p.twin.EvictWatermark()
+		p.del(p.l2.Keyspace().Watermark(p.key.Bucket))
+	default:
+		p.did("all of it is flushed")
+		p.twin.Flush()
+		p.del(p.key.Record, p.key.Lease, p.l2.Keyspace().Watermark(p.key.Bucket))
+	}
+}
+
+func (p *pair) del(keys ...string) { p.do(append([]string{"DEL"}, keys...)...) }
+
+// get is what is at a Redis key, "" for nothing.
+func (p *pair) get(key string) string {
+	s, err := p.raw.Do(context.Background(), p.raw.B().Get().Key(key).Build()).ToString()
+	if err != nil && !rueidis.IsRedisNil(err) {
+		p.t.Error(err)
+	}
+	return s
+}
+
+// compare reads everything there is of the key and its bucket.
+func (p *pair) compare() {
+	var got explore.L2
+	w := p.get(p.l2.Keyspace().Watermark(p.key.Bucket))
+	if w != "" {
+		got.Mark = p.epochOf(w[:8])
+		got.Watermark = w[23] + 1
+	}
+	if raw := p.get(p.key.Record); raw != "" {
+		rec, err := tier.DecodeRecord([]byte(raw))
+		if err != nil {
+			p.t.Error(err)
+		}
+		got.Record, got.RecordEpoch = uint8(rec.Version)+1, p.epochOf(string(rec.Epoch[:]))
+	}
+	switch l := p.get(p.key.Lease); {
+	case l == "":
+	case l[0] == 'R':
+		got.Lease = 1
+		for _, h := range p.leases {
+			if h.mine != (string(h.lease.Token[:]) == l[1:]) {
+				p.t.Error("the lease that stands is another's")
+			}
+		}
+	default:
+		for i := 1; i < len(l); i += 16 {
+			for w := range p.tokens {
+				if string(p.tokens[w][:]) == l[i:i+16] {
+					got.Writers |= 1 << w
+				}
+			}
+		}
+	}
+	if got != p.twin {
+		p.t.Errorf("Redis has %+v, the twin %+v", got, p.twin)
+	}
+}
+
+func (p *pair) epochOf(s string) uint8 {
+	for i, e := range p.epochs {
+		if string(e[:]) == s {
+			return uint8(i) + 1
+		}
+	}
+	if s != string(make([]byte, 8)) {
+		p.t.Errorf("an epoch that nobody has drawn: %x", s)
+	}
+	return 0
+}
