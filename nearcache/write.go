@@ -124,7 +124,7 @@ func (c *Cache[K, V]) announce(ctx context.Context, ch change[V]) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), applyTimeout)
 	defer cancel()
 	err := c.tell(ctx, ch)
-	if ch.version == 0 {
+	if ch.version == 0 && !ablate.Out(ablate.WriteBumpsAfter) {
 		fence.Written(ch.key, 0)
 	}
 	if err == nil {

@@ -17,10 +17,11 @@ const (
 	SetOverValue    Rule = "set-over-value"    // set writes only where there is an older value
 	SetSameEpoch    Rule = "set-same-epoch"    // ... of the bucket's epoch
 	WriteMark       Rule = "write-mark"        // without a Source, a write keeps readers from filling meanwhile
+	WriteBumpsAfter Rule = "write-bumps-after" // an unversioned write invalidates L1 once more when L2 has been told
 
 	// The bucket's epoch and watermark.
 	NewEpoch       Rule = "new-epoch"         // a lost watermark starts the bucket anew
-	FillSameEpoch  Rule = "fill-same-epoch"   // a fill is accepted only in the epoch its lease was granted in
+	FillSameEpoch  Rule = "fill-same-epoch"   // a fill is of the epoch its lease was granted in, and accepted only there
 	ReadSameEpoch  Rule = "read-same-epoch"   // a record of another epoch is a miss
 	EpochSession   Rule = "epoch-session"     // a new epoch ends the bucket's Redis session
 	BatchFrom      Rule = "batch-from"        // a batch is refused where what came before it is missing
