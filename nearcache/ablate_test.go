@@ -1,0 +1,44 @@
+//go:build ablate
+
+package nearcache_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nearcache/nearcache-go/internal/ablate"
+	"github.com/nearcache/nearcache-go/nearcache"
+)
+
+// TestAblation_ClockOnRead: the explorer has no clock, so it cannot miss this rule. Without it a bounded read judges by
+// the coarse clock, which lags, and more so in a process that was stopped.
+func TestAblation_ClockOnRead(t *testing.T) { // C1
+	older := func() (served time.Duration) {
+		inBoundedBubble(t, func(t *testing.T, b *bounded) {
+			b.src.write("a", "one")
+			time.Sleep(time.Second)
+			b.warm(t)
+			b.src.set(func() { b.src.stalled = true })
+			b.src.write("a", "two")
+			for range 400 {
+				r, err := b.Read(t.Context(), "a", nearcache.ReadOptions{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				served = max(served, r.Staleness)
+				time.Sleep(time.Millisecond)
+			}
+		})
+		return served
+	}
+	if got := older(); got > delta {
+		t.Errorf("with the rule a value is served that is proved for %v only", got)
+	}
+	if err := ablate.Take(ablate.ClockOnRead); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ablate.Take("") }()
+	if got := older(); got <= delta {
+		t.Errorf("without the rule nothing older than %v is served", got)
+	}
+}
