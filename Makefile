@@ -8,7 +8,7 @@ MODULES  = $(wildcard benchmarks/go.mod)
 GOTEST   = $(BUILD)/gotest -p 2 -timeout 8m -count $(COUNT) -run '$(RUN)' $(ARGS) $(PKG)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install tools test test-quick lint api api-release fuzz bench cover services-up services-down services-env clean
+.PHONY: help demo install tools test test-quick lint explore api api-release fuzz bench cover services-up services-down services-env clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,8 +27,13 @@ tools:
 	@mkdir -p $(BUILD)
 	@$(GO) build -o $(BUILD)/ ./internal/tools/services ./internal/tools/gotest
 
-test: install tools ## every test, -race, on real Redis, Postgres and Kafka, which it starts and stops
+# The explorer searches a tenth as fast under the race detector, so it has a run of its own, in binaries from which rules
+# can be taken out.
+ABLATED := -p 2 -timeout 8m -tags ablate -run 'TestExplore$$|TestAblation|TestL2_WithoutARule' ./coherence ./internal/explore ./nearcache
+
+test: install tools ## every test, -race, on real Redis, Postgres and Kafka, which it starts and stops; then the explorer
 	@$(BUILD)/services run -- $(GOTEST:$(BUILD)/gotest%=$(BUILD)/gotest -race -strict%)
+	@test '$(RUN)$(PKG)' != '../...' || $(BUILD)/gotest $(ABLATED)
 
 test-quick: tools ## the tests that need nothing installed
 	@$(GOTEST)
@@ -40,6 +45,11 @@ lint: ## gofmt, vet, staticcheck, the rules of internal/lint, the API listing
 	$(GO) tool staticcheck ./...
 	$(GO) test -count 1 ./internal/lint
 	$(GO) run ./internal/tools/api
+
+LIMIT ?= 40
+SCOPE ?=
+explore: ## search the protocol's larger scopes for violations: LIMIT million states each (40), SCOPE='two instances'
+	$(GO) test ./coherence -run 'TestExplore$$' -explore.full -explore.limit $(LIMIT) -explore.scope '$(SCOPE)' -timeout 0 -v
 
 api: ## write docs/api, the listing of exported declarations, anew
 	$(GO) run ./internal/tools/api -w
