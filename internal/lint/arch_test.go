@@ -33,6 +33,7 @@ var arrows = []arrow{
 	{"internal/tools", []string{"internal/services/local"}},
 	{"internal/explore", []string{"internal/ablate"}},
 	{"internal/lint", nil},
+	{"internal/chaos/history", nil},
 	{"internal/e2e", []string{"internal/services/...", "nearcache/...", "coherence/...", "tier"}},
 	{"cmd", []string{"internal/product/...", "internal/services", "nearcache", "coherence/...", "tier"}},
 	{"docs/examples", []string{"nearcache", "coherence/...", "tier"}},
@@ -86,6 +87,7 @@ var vendors = []struct {
 	{"modernc.org/sqlite", []string{"internal/services/..."}},
 	{"github.com/alicebob/miniredis", []string{"nearcache/nearcachetest/..."}},
 	{"github.com/twmb/franz-go", []string{"nearcache/nearcachetest/..."}},
+	{"github.com/anishathalye/porcupine", []string{"internal/chaos/history/linear.go"}},
 }
 
 func TestArch_VendorsAreImportedInFewPlaces(t *testing.T) {
@@ -106,7 +108,7 @@ func TestArch_VendorsAreImportedInFewPlaces(t *testing.T) {
 // optional are the libraries of parts that a program may do without, of drivers and of fakes.
 var optional = []string{
 	"github.com/segmentio", "github.com/jackc", "modernc.org", "github.com/alicebob", "github.com/twmb",
-	"github.com/stretchr", "go.opentelemetry.io", "testing",
+	"github.com/stretchr", "github.com/anishathalye", "github.com/Shopify", "go.opentelemetry.io", "testing",
 }
 
 // links says which of those a program links for importing a package.

@@ -16,7 +16,7 @@ import (
 // for other packages.
 var unlinked = []string{
 	"github.com/segmentio/kafka-go", "github.com/jackc/pgx", "github.com/jackc/puddle", "modernc.org/", "github.com/alicebob/miniredis",
-	"github.com/twmb/franz-go", "github.com/stretchr/testify", "go.opentelemetry.io/", "honnef.co/", "github.com/yuin/gopher-lua",
+	"github.com/twmb/franz-go", "github.com/stretchr/testify", "github.com/anishathalye", "github.com/Shopify", "go.opentelemetry.io/", "honnef.co/", "github.com/yuin/gopher-lua",
 }
 
 // A user's program is a module of its own, which gets this one from a module proxy. That is other than a package in

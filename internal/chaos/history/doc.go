@@ -1,0 +1,30 @@
+// Package history records what reads and writes of a near cache saw, and checks it against what the database committed.
+//
+// # What is recorded
+//
+// Every process streams Records of its own to a file: an operation's invocation and return on the host's monotonic
+// clock, which all processes of the host share, and what it was told. Ground truth comes from the database: a trigger
+// writes every committed state (Commit) in the transaction that made it, so a write whose outcome its client never
+// learnt is resolved as well.
+//
+// # What is checked
+//
+// The versions of a key are 1, 2, 3, ... in commit order. A version is *known* at the earliest time at which the write
+// that made it, or of any later version, had been acknowledged to its writer or had been returned by any read; need(x)
+// is the newest version known before x.
+//
+//	C1     a read with a bound Δ that began at t gives need(t-Δ) or newer
+//	fresh  a Fresh read that began at t gives need(t) or newer (porcupine looks at a sample besides)
+//	C2     after an instance's own Write has returned, no read begun later on it gives an older version
+//	C3     a read begun after another one of its key and process had returned gives its version or a newer one
+//	C4     a read with AtLeast(v) gives v or newer; it says "not ready" only if v was not known when it began
+//	C5     version and value were committed together, by a write invoked before the read returned; and where C1, C2 or
+//	       C3 is broken by a value that should have been seen deleted, that is the return of a deleted value
+//	C6     a result's claim about itself is true: a value said to be no older than s is need(t-s) or newer; a bounded
+//	       read does not claim more than its bound, and one that L1 served claims something
+//	stale  a value labelled stale was asked for, and is within the cap that was given
+//	C7     a sweep, made when faults are healed, writers are paused and the bound is proved past the pause, gives need(t)
+//
+// The order of operations of different processes is taken from the clock up to a Skew, so that a violation is one even if
+// the clocks' offsets were measured badly.
+package history

@@ -1,0 +1,115 @@
+//go:build unix
+
+package history
+
+import (
+	"fmt"
+	"math"
+	"path/filepath"
+	"sort"
+	"time"
+)
+
+// Commit is a state that the database has committed, as its trigger wrote it down.
+type Commit struct {
+	Key     uint32
+	Version uint64
+	Hash    uint64 // of the value; 0 for a deletion
+	Deleted bool
+	Write   uint64 // the number of the write that made it, 0 for one from before the run
+}
+
+// Forever is the time of what did not happen.
+const Forever = math.MaxInt64
+
+// Write is a write as its process saw it.
+type Write struct {
+	Key     uint32
+	Process uint16
+	Number  uint64
+	Invoke  int64
+	Return  int64  // Forever: it never returned, or its outcome was not told
+	Version uint64 // as told to the writer, 0 if it was not
+	Failed  bool   // it said that it certainly changed nothing
+}
+
+// Window is a stretch of time in which a fault was at work.
+type Window struct {
+	Fault     string
+	From      int64 // the fault was injected
+	Healed    int64
+	Recovered int64 // every instance proved the bound again
+}
+
+// Look is one look at what a process can prove: everything known before At-Staleness is in what it serves.
+type Look struct {
+	At        int64
+	Staleness time.Duration // negative: nothing is proved
+}
+
+// History is what happened in a run.
+type History struct {
+	Reads   []Record
+	Writes  []Write
+	Commits []Commit
+	Looks   map[uint16][]Look // by process, in order of time
+	Windows []Window          // in order of time, without overlap
+	// Instances tells which instance each process was.
+	Instances map[uint16]uint16
+	// Skew is how far apart two processes' clocks may be.
+	Skew time.Duration
+	// Bound is the Δ of the run.
+	Bound time.Duration
+}
+
+// ReadDir reads the files *.hist of a directory.
+func ReadDir(dir string) (*History, error) {
+	paths, err := filepath.Glob(filepath.Join(dir, "*.hist"))
+	if err != nil {
+		return nil, err
+	}
+	h := &History{Looks: map[uint16][]Look{}, Instances: map[uint16]uint16{}}
+	for _, p := range paths {
+		head, err := h.addFile(p)
+		if err != nil {
+			return nil, err
+		}
+		if _, twice := h.Instances[head.Process]; twice {
+			return nil, fmt.Errorf("history: %s: a second file of process %d", p, head.Process)
+		}
+		h.Instances[head.Process] = head.Instance
+		h.Skew = max(h.Skew, 2*head.ClockError)
+	}
+	return h, nil
+}
+
+func (h *History) addFile(path string) (Header, error) {
+	begun := map[uint64]int{} // a write's number to its place in Writes
+	head, err := ReadFile(path, func(r Record) {
+		switch r.Op {
+		case Begin:
+			begun[r.Hash] = len(h.Writes)
+			h.Writes = append(h.Writes, Write{Key: r.Key, Process: r.Process, Number: r.Hash, Invoke: r.Invoke, Return: Forever})
+		case End:
+			i, ok := begun[r.Hash]
+			if !ok {
+				return
+			}
+			if w := &h.Writes[i]; r.Flags&Failed != 0 {
+				w.Failed = true
+			} else if r.Flags&Unknown == 0 {
+				w.Return, w.Version = r.Return, r.Version
+			}
+		case Gate:
+			h.Looks[r.Process] = append(h.Looks[r.Process], Look{At: r.Invoke, Staleness: r.Staleness})
+		default:
+			h.Reads = append(h.Reads, r)
+		}
+	})
+	if err != nil {
+		return head, err
+	}
+	looks := h.Looks[head.Process]
+	sort.SliceStable(looks, func(i, j int) bool { return looks[i].At < looks[j].At })
+	return head, nil
+}
