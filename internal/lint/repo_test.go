@@ -94,7 +94,7 @@ func walk(t *testing.T, f func(rel string)) {
 		case rel == ".git" && !d.IsDir(): // of a linked work tree
 		case d.IsDir() && (rel == ".git" || rel == ".services" || rel == ".build"):
 			return fs.SkipDir
-		case d.Type().IsRegular():
+		case d.Type().IsRegular() && rel != ".git": // in a linked work tree that is a file
 			f(filepath.ToSlash(rel))
 		}
 		return nil

@@ -85,11 +85,11 @@ func Check(h *History, each Verdict) error {
 // sawVersion reports whether the read tells a version that was there.
 func (r *Record) sawVersion() bool { return r.Flags&(Failed|Unknown) == 0 }
 
-// ownWrites are the acknowledged writes of processes with a cache, by key.
+// ownWrites are the writes that processes with a cache have finished, by key.
 func (h *History) ownWrites() map[uint32][]Write {
 	out := make(map[uint32][]Write)
 	for _, w := range h.Writes {
-		if w.Return != Forever && w.Version != 0 && h.Instances[w.Process] != NoInstance {
+		if w.Told != Forever && w.Version != 0 && h.Instances[w.Process] != NoInstance {
 			out[w.Key] = append(out[w.Key], w)
 		}
 	}
@@ -121,7 +121,7 @@ func (c *checker) key(reads []Record) {
 		}
 	}
 	for _, w := range c.own {
-		ended = append(ended, done{w.Return, w.Process, w.Version, true})
+		ended = append(ended, done{w.Told, w.Process, w.Version, true})
 	}
 	slices.SortFunc(ended, func(a, b done) int { return cmp.Compare(a.at, b.at) })
 	read, written := map[uint16]uint64{}, map[uint16]uint64{}
@@ -194,16 +194,21 @@ func (c *checker) wasCommitted(r *Record) {
 // claims checks what the result says about itself.
 func (c *checker) claims(r *Record) {
 	bounded := r.Bound > 0 && r.Flags&Stale == 0
+	took := time.Duration(r.Return - r.Invoke) // the claim counts up to some moment in between
 	switch {
 	case r.Staleness > 0:
 		c.atLeast(C6, r, r.Invoke-int64(r.Staleness)-int64(c.h.Skew))
-		if bounded && r.Staleness > r.Bound {
+		if bounded && r.Staleness-took > r.Bound {
 			c.breaks(C6, r, 0, 0)
 		}
 	case bounded && r.Tier == L1:
 		c.breaks(C6, r, 0, 0)
 	}
-	if r.Flags&Stale != 0 && r.Op == ServeStale && r.Age > time.Duration(r.Param) {
+	claim := r.Staleness
+	if claim <= 0 {
+		claim = r.Age
+	}
+	if r.Flags&Stale != 0 && r.Op == ServeStale && claim-took > time.Duration(r.Param) {
 		c.breaks(StaleLabel, r, 0, 0)
 	}
 }

@@ -40,15 +40,21 @@ func (s *script) deletes(process uint16, invoke, returned int64) *script {
 
 func (s *script) commits(process uint16, invoke, returned int64, deletes bool) *script {
 	v := uint64(len(s.h.Commits) + 1)
-	w := history.Write{Key: key, Process: process, Number: v, Invoke: at(invoke), Return: at(returned), Version: v}
+	w := history.Write{Key: key, Process: process, Number: v, Invoke: at(invoke), Return: at(returned), Told: at(returned), Version: v}
 	if returned == 0 {
-		w.Return, w.Version = history.Forever, 0
+		w.Return, w.Told, w.Version = history.Forever, history.Forever, 0
 	}
 	c := history.Commit{Key: key, Version: v, Hash: v, Write: v}
 	if deletes {
 		c.Hash, c.Deleted = 0, true
 	}
 	s.h.Writes, s.h.Commits = append(s.h.Writes, w), append(s.h.Commits, c)
+	return s
+}
+
+// tells has the last write end later than its transaction.
+func (s *script) tells(told int64) *script {
+	s.h.Writes[len(s.h.Writes)-1].Told = at(told)
 	return s
 }
 
@@ -126,11 +132,12 @@ func TestCheck_EachGuarantee(t *testing.T) {
 		"C1: nor does it bind a plain read":   {newScript().writes(9, 1000, 1010).reads(1, 9000, 9001, 1), []string{""}},
 		"C2: an own write, then an older value": {
 			newScript().writes(1, 1000, 1010).reads(1, 1011, 1012, 1), []string{"C2"}},
-		"C2: somebody else's write": {newScript().writes(2, 1000, 1010).reads(1, 1011, 1012, 1), []string{""}},
-		"C2: a read that overlaps":  {newScript().writes(1, 1000, 1010).reads(1, 1009, 1012, 1), []string{""}},
-		"C3: back":                  {newScript().writes(9, 1000, 1010).reads(1, 1011, 1012, 2).reads(1, 1013, 1014, 1), []string{"", "C3"}},
-		"C3: another instance":      {newScript().writes(9, 1000, 1010).reads(1, 1011, 1012, 2).reads(2, 1013, 1014, 1), []string{"", ""}},
-		"C3: overlapping reads":     {newScript().writes(9, 1000, 1010).reads(1, 1011, 1014, 2).reads(1, 1013, 1015, 1), []string{"", ""}},
+		"C2: somebody else's write":   {newScript().writes(2, 1000, 1010).reads(1, 1011, 1012, 1), []string{""}},
+		"C2: committed, not yet told": {newScript().writes(1, 1000, 1010).tells(1030).reads(1, 1029, 1040, 1).reads(1, 1031, 1042, 1), []string{"", "C2"}},
+		"C2: a read that overlaps":    {newScript().writes(1, 1000, 1010).reads(1, 1009, 1012, 1), []string{""}},
+		"C3: back":                    {newScript().writes(9, 1000, 1010).reads(1, 1011, 1012, 2).reads(1, 1013, 1014, 1), []string{"", "C3"}},
+		"C3: another instance":        {newScript().writes(9, 1000, 1010).reads(1, 1011, 1012, 2).reads(2, 1013, 1014, 1), []string{"", ""}},
+		"C3: overlapping reads":       {newScript().writes(9, 1000, 1010).reads(1, 1011, 1014, 2).reads(1, 1013, 1015, 1), []string{"", ""}},
 		"C3: behind one that returned while another was under way": {
 			newScript().writes(9, 1000, 1010).reads(1, 1011, 1020, 1).reads(1, 1012, 1013, 2).reads(1, 1014, 1015, 1), []string{"", "", "C3"}},
 		"C4: granted":                 {newScript().writes(9, 1000, 1010).reads(1, 1011, 1012, 2, atLeast(2)), []string{""}},
@@ -150,14 +157,14 @@ func TestCheck_EachGuarantee(t *testing.T) {
 		"C6: an honest label":                   {newScript().writes(9, 1000, 1010).reads(1, 1050, 1051, 1, claims(40)), []string{""}},
 		"C6: a false one":                       {newScript().writes(9, 1000, 1010).reads(1, 1051, 1052, 1, claims(40)), []string{"C6"}},
 		"C6: L1 with a bound and nothing to it": {newScript().reads(1, 1050, 1051, 1, bounded, claims(0)), []string{"C6"}},
-		"C6: more than asked for":               {newScript().reads(1, 1050, 1051, 1, bounded, claims(251)), []string{"C6"}},
+		"C6: more than asked for":               {newScript().reads(1, 1050, 1051, 1, bounded, claims(252)), []string{"C6"}},
 		"C7: a sweep":                           {newScript().writes(9, 1000, 1010).reads(1, 1011, 1012, 2, op(history.Sweep)), []string{""}},
 		"C7: a sweep that finds an old value":   {newScript().writes(9, 1000, 1010).reads(1, 1011, 1012, 1, op(history.Sweep)), []string{"C7"}},
 		"fresh":                                 {newScript().writes(9, 1000, 1010).reads(1, 1011, 1012, 1, op(history.Fresh)), []string{"fresh"}},
 		"fresh: beside the write":               {newScript().writes(9, 1000, 1010).reads(1, 1009, 1012, 1, op(history.Fresh)), []string{""}},
 		"fresh: behind another's":               {newScript().writes(9, 1000, 0).reads(2, 1100, 1110, 2, op(history.Fresh)).reads(1, 1111, 1112, 1, op(history.Fresh)), []string{"", "fresh"}},
 		"stale: within the cap":                 {newScript().writes(9, 1000, 1010).reads(1, 1900, 1901, 1, staleWithin(900, 1000)), []string{""}},
-		"stale: past the cap":                   {newScript().writes(9, 1000, 1010).reads(1, 1900, 1901, 1, staleWithin(1001, 1000)), []string{"stale"}},
+		"stale: past the cap":                   {newScript().writes(9, 1000, 1010).reads(1, 1900, 1901, 1, staleWithin(1002, 1000)), []string{"stale"}},
 		"stale: still never written":            {newScript().reads(1, 1900, 1901, 5, staleWithin(900, 1000)), []string{"C5"}},
 	} {
 		if diff := cmp.Diff(c.want, broken(t, &c.s.h)); diff != "" {

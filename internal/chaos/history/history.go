@@ -28,7 +28,8 @@ type Write struct {
 	Process uint16
 	Number  uint64
 	Invoke  int64
-	Return  int64  // Forever: it never returned, or its outcome was not told
+	Return  int64  // when its transaction was acknowledged; Forever: it was not, or its outcome is not known
+	Told    int64  // when its process had invalidated what it could; Forever: it had not
 	Version uint64 // as told to the writer, 0 if it was not
 	Failed  bool   // it said that it certainly changed nothing
 }
@@ -89,7 +90,7 @@ func (h *History) addFile(path string) (Header, error) {
 		switch r.Op {
 		case Begin:
 			begun[r.Hash] = len(h.Writes)
-			h.Writes = append(h.Writes, Write{Key: r.Key, Process: r.Process, Number: r.Hash, Invoke: r.Invoke, Return: Forever})
+			h.Writes = append(h.Writes, Write{Key: r.Key, Process: r.Process, Number: r.Hash, Invoke: r.Invoke, Return: Forever, Told: Forever})
 		case End:
 			i, ok := begun[r.Hash]
 			if !ok {
@@ -99,6 +100,10 @@ func (h *History) addFile(path string) (Header, error) {
 				w.Failed = true
 			} else if r.Flags&Unknown == 0 {
 				w.Return, w.Version = r.Return, r.Version
+			}
+		case Told:
+			if i, ok := begun[r.Hash]; ok {
+				h.Writes[i].Told = r.Return
 			}
 		case Gate:
 			h.Looks[r.Process] = append(h.Looks[r.Process], Look{At: r.Invoke, Staleness: r.Staleness})

@@ -25,11 +25,12 @@ const (
 	ServeStale               // a read that takes a stale value if need be, with a bound otherwise
 	Sweep                    // a plain read while all is quiet: it must give the newest version
 	Begin                    // a write is about to begin; Hash is its number
-	End                      // a write has ended; Hash is its number
+	End                      // a write's transaction has ended; Hash is its number
+	Told                     // a write's invalidation has ended as well, as far as its process takes part in it
 	Gate                     // a look at what is proved: Staleness, negative for nothing
 )
 
-var opNames = [...]string{"?", "plain", "bounded", "at least", "fresh", "serve stale", "sweep", "begin", "end", "gate"}
+var opNames = [...]string{"?", "plain", "bounded", "at least", "fresh", "serve stale", "sweep", "begin", "end", "told", "gate"}
 
 // String is the operation's name.
 func (o Op) String() string { return opNames[min(int(o), len(opNames)-1)] }
@@ -61,7 +62,7 @@ const (
 	Stale                      // the result is labelled stale
 	Failed                     // there was an error instead of a result; a write's End: it certainly changed nothing
 	NotReady                   // the error was that the least version is not there yet
-	Unknown                    // a write's End: whether it committed is not known; a read: its version is not told
+	Unknown                    // a write's End: whether it committed is not known; a read: an absence without its version
 )
 
 // Record is one operation as its process saw it.

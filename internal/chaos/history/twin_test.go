@@ -105,10 +105,14 @@ func (t twin) judge(r history.Record) (broken []history.Guarantee) {
 	if r.Staleness > 0 {
 		late(history.C6, r.Invoke-int64(r.Staleness)-skew)
 	}
-	if r.Bound > 0 && !stale && (r.Staleness > r.Bound || r.Staleness <= 0 && r.Tier == history.L1) {
+	if r.Bound > 0 && !stale && (r.Staleness > r.Bound+time.Duration(r.Return-r.Invoke) || r.Staleness <= 0 && r.Tier == history.L1) {
 		add(history.C6)
 	}
-	if stale && r.Op == history.ServeStale && uint64(r.Age) > r.Param {
+	claim := r.Age
+	if r.Staleness > 0 {
+		claim = r.Staleness
+	}
+	if stale && r.Op == history.ServeStale && claim > time.Duration(r.Param)+time.Duration(r.Return-r.Invoke) {
 		add(history.StaleLabel)
 	}
 	if !stale {
@@ -123,7 +127,7 @@ func (t twin) judge(r history.Record) (broken []history.Guarantee) {
 			}
 		}
 		for _, w := range t.h.Writes {
-			if w.Key == r.Key && w.Process == r.Process && w.Return < r.Invoke && t.h.Instances[w.Process] != history.NoInstance {
+			if w.Key == r.Key && w.Process == r.Process && w.Told < r.Invoke && t.h.Instances[w.Process] != history.NoInstance {
 				written = max(written, w.Version)
 			}
 		}
@@ -161,7 +165,7 @@ func chance(rnd *rand.Rand) *history.History {
 	for i := range rnd.IntN(8) {
 		k := uint32(rnd.IntN(2))
 		from := int64(rnd.IntN(40))
-		w := history.Write{Key: k, Process: []uint16{0, 1, 9}[rnd.IntN(3)], Number: uint64(i + 1), Invoke: from, Return: history.Forever}
+		w := history.Write{Key: k, Process: []uint16{0, 1, 9}[rnd.IntN(3)], Number: uint64(i + 1), Invoke: from, Return: history.Forever, Told: history.Forever}
 		if rnd.IntN(5) > 0 { // it committed
 			c := history.Commit{Key: k, Version: next[k], Hash: next[k], Write: w.Number, Deleted: rnd.IntN(4) == 0}
 			if c.Deleted {
@@ -171,6 +175,7 @@ func chance(rnd *rand.Rand) *history.History {
 			h.Commits = append(h.Commits, c)
 			if rnd.IntN(4) > 0 {
 				w.Return, w.Version = from+int64(rnd.IntN(10)), c.Version
+				w.Told = w.Return + int64(rnd.IntN(4))
 			}
 		}
 		h.Writes = append(h.Writes, w)
