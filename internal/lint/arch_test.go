@@ -33,7 +33,9 @@ var arrows = []arrow{
 	{"internal/tools", []string{"internal/services/local"}},
 	{"internal/explore", []string{"internal/ablate"}},
 	{"internal/lint", nil},
+	{"internal/chaos", []string{"internal/chaos/history", "internal/services/local", "internal/ablate", "nearcache", "coherence/...", "tier"}},
 	{"internal/chaos/history", nil},
+	{"internal/tools/chaos", []string{"internal/chaos", "internal/services/local"}},
 	{"internal/e2e", []string{"internal/services/...", "nearcache/...", "coherence/...", "tier"}},
 	{"cmd", []string{"internal/product/...", "internal/services", "nearcache", "coherence/...", "tier"}},
 	{"docs/examples", []string{"nearcache", "coherence/...", "tier"}},
@@ -78,15 +80,17 @@ var vendors = []struct {
 	{"github.com/dgraph-io/ristretto", []string{"tier/l1.go"}},
 	// Config.Redis is rueidis's own struct, so whoever fills one in has to import it; commands are sent from tier alone.
 	{"github.com/redis/rueidis", []string{
-		"tier/...", "nearcache/config.go", "nearcache/nearcachetest/...", "internal/product/app/...", "cmd/...", "docs/examples/...",
+		"tier/...", "nearcache/config.go", "nearcache/nearcachetest/...", "internal/product/app/...", "internal/chaos/...", "cmd/...", "docs/examples/...",
 	}},
-	{"github.com/segmentio/kafka-go", []string{"coherence/kafka/...", "internal/services/servicestest/..."}},
+	{"github.com/segmentio/kafka-go", []string{"coherence/kafka/...", "internal/services/servicestest/...", "internal/chaos/..."}},
 	{"github.com/jackc/pgx", []string{
-		"coherence/postgres/...", "internal/product/...", "internal/services/servicestest/...", "cmd/...", "docs/examples/...",
+		"coherence/postgres/...", "internal/product/...", "internal/chaos/...", "internal/services/servicestest/...", "cmd/...", "docs/examples/...",
 	}},
 	{"modernc.org/sqlite", []string{"internal/services/..."}},
 	{"github.com/alicebob/miniredis", []string{"nearcache/nearcachetest/..."}},
 	{"github.com/twmb/franz-go", []string{"nearcache/nearcachetest/..."}},
+	{"github.com/Shopify/toxiproxy", []string{"internal/chaos/proxy.go"}},
+	{"github.com/rs/zerolog", []string{"internal/chaos/proxy.go"}},
 	{"github.com/anishathalye/porcupine", []string{"internal/chaos/history/linear.go"}},
 }
 

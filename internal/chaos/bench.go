@@ -1,0 +1,214 @@
+//go:build unix
+
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	kafkago "github.com/segmentio/kafka-go"
+
+	"github.com/nearcache/nearcache-go/internal/chaos/history"
+	"github.com/nearcache/nearcache-go/internal/services/local"
+)
+
+const (
+	topic      = "items"
+	partitions = 4
+)
+
+// bench is everything that a run is made on: the services, the links to them, and the fleet.
+type bench struct {
+	cfg   Config
+	clock history.Clock
+	links *links
+	store *store // the controller's own, straight to Postgres
+	admin *kafkago.Client
+
+	kafka    *local.Server
+	postgres *local.Server
+	redis    *local.Server // the primary
+	replica  *local.Server // follows it through a link of its own
+
+	mu        sync.Mutex
+	fleet     map[string]*process
+	processes uint16 // given out so far
+}
+
+// newBench starts the services and the fleet.
+func newBench(ctx context.Context, cfg Config) (b *bench, err error) {
+	b = &bench{cfg: cfg, clock: history.NewClock(), links: newLinks(), fleet: map[string]*process{}}
+	defer func() {
+		if err != nil {
+			b.close()
+		}
+	}()
+	if err := b.startServices(ctx); err != nil {
+		return b, err
+	}
+	if b.store, err = openStore(ctx, local.PostgresURL(b.postgres.Addr, "postgres"), 4); err != nil {
+		return b, err
+	}
+	if err := b.store.install(ctx, cfg.Keys); err != nil {
+		return b, err
+	}
+	b.admin = &kafkago.Client{Addr: kafkago.TCP(b.kafka.Addr), Timeout: 10 * time.Second}
+	if err := b.createTopic(ctx); err != nil {
+		return b, err
+	}
+	for _, m := range b.members() {
+		for _, s := range services {
+			if _, err := b.links.add(m+"/"+string(s), b.upstream(s)); err != nil {
+				return b, err
+			}
+		}
+		if err := b.launch(m); err != nil {
+			return b, err
+		}
+	}
+	return b, nil
+}
+
+func (b *bench) startServices(ctx context.Context) (err error) {
+	dir := func(name string) string {
+		d := filepath.Join(b.cfg.Dir, name)
+		err = errors.Join(err, os.MkdirAll(d, 0o755))
+		return d
+	}
+	var errs [3]error
+	var wg sync.WaitGroup
+	kafkaDir, postgresDir, redisDir := dir("kafka"), dir("postgres"), dir("redis-1")
+	if err != nil {
+		return err
+	}
+	wg.Go(func() { b.kafka, errs[0] = local.StartKafka(ctx, kafkaDir, b.cfg.Jars, local.Launch{}) })
+	wg.Go(func() { b.postgres, errs[1] = local.StartPostgres(ctx, postgresDir, local.Launch{}) })
+	wg.Go(func() { b.redis, errs[2] = b.startRedis(ctx, redisDir) })
+	wg.Wait()
+	if err := errors.Join(errs[:]...); err != nil {
+		return err
+	}
+	if _, err := b.links.add("replica/redis-link", b.redis.Addr); err != nil {
+		return err
+	}
+	b.replica, err = b.startRedis(ctx, dir("redis-2"))
+	if err != nil {
+		return err
+	}
+	return b.follow(ctx, b.replica, b.redis)
+}
+
+func (b *bench) startRedis(ctx context.Context, dir string) (*local.Server, error) {
+	return local.StartRedis(ctx, dir, local.Launch{}, "--repl-diskless-sync-delay", "0", "--repl-timeout", "5", "--dbfilename", "dump.rdb")
+}
+
+// follow makes a Redis the replica of another, by way of the link for that, and waits until it is.
+func (b *bench) follow(ctx context.Context, replica, primary *local.Server) error {
+	l := b.links.of("replica", "redis-link")
+	l.cure()
+	if err := l.route(primary.Addr); err != nil {
+		return err
+	}
+	host, port := split(l.addr)
+	if _, err := local.RedisDo(ctx, replica.Addr, "REPLICAOF", host, port); err != nil {
+		return err
+	}
+	return until(ctx, 20*time.Second, "the replica follows", func() bool {
+		info, err := local.RedisDo(ctx, replica.Addr, "INFO", "replication")
+		return err == nil && contains(info, "master_link_status:up")
+	})
+}
+
+// upstream is where a service is.
+func (b *bench) upstream(s service) string {
+	switch s {
+	case redisService:
+		return b.redis.Addr
+	case kafkaService:
+		return b.kafka.Addr
+	}
+	return b.postgres.Addr
+}
+
+// instances are the names of those with a cache.
+func (b *bench) instances() (out []string) {
+	for i := range b.cfg.Instances {
+		out = append(out, "instance-"+strconv.Itoa(i))
+	}
+	return out
+}
+
+// members are the names of the fleet.
+func (b *bench) members() []string {
+	return append(b.instances(), "relay-0", "relay-1", "worker", "writer")
+}
+
+// launch starts a member, for the first time or again.
+func (b *bench) launch(name string) error {
+	b.mu.Lock()
+	b.processes++
+	id := b.processes
+	b.mu.Unlock()
+	s := spec{Process: id, Instance: history.NoInstance, Seed: b.cfg.Seed, Brokers: []string{b.kafka.Addr}, Topic: topic, Group: "workers",
+		Redis: b.links.of(name, redisService).addr, Kafka: b.links.of(name, kafkaService).addr,
+		Keys: b.cfg.Keys, Readers: b.cfg.Readers, Rate: b.cfg.Rate, Writes: b.cfg.Writes, Bound: b.cfg.Bound, Hold: b.cfg.Hold, Without: b.cfg.Without}
+	s.Postgres = local.PostgresURL(b.links.of(name, postgresService).addr, "postgres") + "&application_name=" + name
+	s.Role, s.Log = name, filepath.Join(b.cfg.Dir, fmt.Sprintf("%03d-%s.hist", id, name))
+	if n, ok := number(name, "instance-"); ok {
+		s.Role, s.Instance, s.Default = "instance", uint16(n), n == 0
+	} else if _, ok := number(name, "relay-"); ok {
+		s.Role = "relay"
+	}
+	p, err := start(name, s, filepath.Join(b.cfg.Dir, name+".log"))
+	if err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.fleet[name] = p
+	return nil
+}
+
+// member is a running process of the fleet.
+func (b *bench) member(name string) *process {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.fleet[name]
+}
+
+// close ends everything that was started.
+func (b *bench) close() {
+	b.mu.Lock()
+	fleet := b.fleet
+	b.fleet = nil
+	b.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, p := range fleet {
+		wg.Go(func() {
+			if p.alive() {
+				p.stop(10 * time.Second)
+			}
+		})
+	}
+	wg.Wait()
+	b.links.close()
+	if b.store != nil {
+		b.store.close()
+	}
+	for _, s := range []*local.Server{b.redis, b.replica, b.kafka, b.postgres} {
+		if s != nil {
+			wg.Go(s.Discard)
+		}
+	}
+	wg.Wait()
+	// PostgreSQL's data is elsewhere where its account cannot reach ours.
+	if b.postgres != nil && filepath.Dir(b.postgres.Dir) != filepath.Clean(b.cfg.Dir) {
+		_ = os.RemoveAll(b.postgres.Dir)
+	}
+}

@@ -1,0 +1,108 @@
+//go:build unix
+
+package chaos
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// fault is one way to break things.
+type fault struct {
+	name string
+	// inject breaks things, by way of an injury, and is done when they are broken.
+	inject func(ctx context.Context, in *injury) error
+	// least and most say for how long they stay broken.
+	least, most time.Duration
+}
+
+// injury is a fault being injected: what it draws by chance, and how it is healed.
+type injury struct {
+	*bench
+	rnd   *rand.Rand
+	heals []func(context.Context) error
+	every []func(context.Context) // repeated while it lasts
+}
+
+// heal adds what mends something; the last that was broken is mended first.
+func (in *injury) heal(f func(context.Context) error) { in.heals = append(in.heals, f) }
+
+// repeat adds what is done again and again while the injury lasts.
+func (in *injury) repeat(f func(context.Context)) { in.every = append(in.every, f) }
+
+// mend undoes everything.
+func (in *injury) mend(ctx context.Context) (err error) {
+	for _, h := range slices.Backward(in.heals) {
+		err = errors.Join(err, h(ctx))
+	}
+	return err
+}
+
+// hold waits out the injury.
+func (in *injury) hold(ctx context.Context, d time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	if len(in.every) == 0 {
+		<-ctx.Done()
+		return
+	}
+	t := time.NewTicker(50 * time.Millisecond)
+	defer t.Stop()
+	for ctx.Err() == nil {
+		for _, f := range in.every {
+			f(ctx)
+		}
+		select {
+		case <-ctx.Done():
+		case <-t.C:
+		}
+	}
+}
+
+// anInstance is any instance.
+func (in *injury) anInstance() string { return in.instances()[in.rnd.IntN(in.cfg.Instances)] }
+
+// faults are all that there are.
+func faults() []fault {
+	return slices.Concat(processFaults(), redisFaults(), kafkaFaults(), postgresFaults(), linkFaults())
+}
+
+// faultNames are their names.
+func faultNames() (names []string) {
+	for _, f := range faults() {
+		names = append(names, f.name)
+	}
+	return names
+}
+
+// schedule gives one fault after another: those that were asked for in their order, else all, in rounds of an order drawn
+// by chance.
+func schedule(rnd *rand.Rand, only []string) (func() fault, error) {
+	all := faults()
+	if len(only) > 0 {
+		var chosen []fault
+		for _, name := range only {
+			i := slices.IndexFunc(all, func(f fault) bool { return f.name == name })
+			if i < 0 {
+				return nil, errors.New("chaos: no fault " + name)
+			}
+			chosen = append(chosen, all[i])
+		}
+		all = chosen
+	}
+	var left []fault
+	return func() fault {
+		if len(left) == 0 {
+			left = slices.Clone(all)
+			if len(only) == 0 {
+				rnd.Shuffle(len(left), func(i, j int) { left[i], left[j] = left[j], left[i] })
+			}
+		}
+		f := left[0]
+		left = left[1:]
+		return f
+	}, nil
+}

@@ -1,0 +1,87 @@
+//go:build unix
+
+package chaos
+
+import (
+	"context"
+	"strings"
+	"time"
+)
+
+// linkFaults are what can happen between a member of the fleet and a service.
+func linkFaults() []fault {
+	least, most := 400*time.Millisecond, 2500*time.Millisecond
+	var out []fault
+	for _, s := range services {
+		out = append(out,
+			fault{"link: an instance and " + string(s) + ", blackhole", func(_ context.Context, in *injury) error {
+				return in.poison(in.anInstance(), s, blackhole, in.streams())
+			}, least, most},
+			fault{"link: a relay and " + string(s) + ", blackhole", func(ctx context.Context, in *injury) error {
+				return in.poison(in.leader(ctx), s, blackhole, in.streams())
+			}, least, most},
+			fault{"link: an instance and " + string(s) + ", refused", func(_ context.Context, in *injury) error {
+				l := in.links.of(in.anInstance(), s)
+				in.heal(func(context.Context) error { return l.restore() })
+				l.cut()
+				return nil
+			}, least, most})
+	}
+	late := func(stream string) toxic { return latency(stream, 150, 100) }
+	return append(out,
+		fault{"link: an instance, all slow", func(_ context.Context, in *injury) error { return in.poisonAll(in.anInstance(), late) }, least, most},
+		fault{"link: an instance, all dribble", func(_ context.Context, in *injury) error {
+			return in.poisonAll(in.anInstance(), func(stream string) toxic { return dribble(stream, 20) })
+		}, least, most},
+		fault{"link: a relay, all slow", func(ctx context.Context, in *injury) error { return in.poisonAll(in.leader(ctx), late) }, least, most},
+		fault{"link: an instance, isolated", func(_ context.Context, in *injury) error { return in.poisonAll(in.anInstance(), blackhole) }, least, most},
+		fault{"link: all resets", func(_ context.Context, in *injury) error {
+			in.repeat(func(context.Context) {
+				for _, m := range in.members() {
+					for _, s := range services {
+						if in.rnd.IntN(6) == 0 {
+							_ = in.links.of(m, s).reset()
+						}
+					}
+				}
+			})
+			return nil
+		}, least, most},
+		fault{"link: no instance has redis or kafka", func(_ context.Context, in *injury) error {
+			for _, m := range in.instances() {
+				for _, s := range []service{redisService, kafkaService} {
+					if err := in.poison(m, s, blackhole, []string{"downstream"}); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		}, least, most},
+	)
+}
+
+// streams are one direction or both: a link can lose its questions, its answers, or both.
+func (in *injury) streams() []string {
+	return [][]string{{"upstream"}, {"downstream"}, {"upstream", "downstream"}}[in.rnd.IntN(3)]
+}
+
+// poison puts toxics on a link until the injury is healed.
+func (in *injury) poison(member string, s service, t func(stream string) toxic, streams []string) error {
+	l := in.links.of(member, s)
+	in.heal(func(context.Context) error { l.cure(); return nil })
+	for _, stream := range streams {
+		if err := l.add(t(stream)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (in *injury) poisonAll(member string, t func(stream string) toxic) error {
+	for _, s := range services {
+		if err := in.poison(member, s, t, strings.Fields("upstream downstream")); err != nil {
+			return err
+		}
+	}
+	return nil
+}

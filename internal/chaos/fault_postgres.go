@@ -1,0 +1,38 @@
+//go:build unix
+
+package chaos
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/nearcache/nearcache-go/internal/services/local"
+)
+
+// postgresFaults are what can happen to the source.
+func postgresFaults() []fault {
+	return []fault{
+		{"postgres: kill -9", func(_ context.Context, in *injury) error {
+			in.postgres.Kill()
+			in.heal(func(ctx context.Context) error { return in.postgres.Restart(ctx) })
+			return nil
+		}, 100 * time.Millisecond, time.Second},
+		{"postgres: a transaction stays open", func(ctx context.Context, in *injury) error {
+			conn, err := pgx.Connect(ctx, local.PostgresURL(in.postgres.Addr, "postgres"))
+			if err != nil {
+				return err
+			}
+			in.heal(func(ctx context.Context) error { return conn.Close(ctx) })
+			_, err = conn.Exec(ctx, `begin; select pg_current_xact_id()`)
+			return err
+		}, 2 * time.Second, 4 * time.Second},
+		{"postgres: all connections end", func(_ context.Context, in *injury) error {
+			in.repeat(func(ctx context.Context) {
+				_, _ = in.store.pool.Exec(ctx, `select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and backend_type = 'client backend'`)
+			})
+			return nil
+		}, 100 * time.Millisecond, 500 * time.Millisecond},
+	}
+}

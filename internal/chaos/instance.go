@@ -1,0 +1,161 @@
+//go:build unix
+
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nearcache/nearcache-go/coherence/kafka"
+	"github.com/nearcache/nearcache-go/internal/chaos/history"
+	"github.com/nearcache/nearcache-go/nearcache"
+)
+
+const (
+	heartbeat = 25 * time.Millisecond
+	lookEvery = 5 * time.Millisecond
+	sayEvery  = 20 * time.Millisecond
+)
+
+// fleetMember is an instance: a client, a cache, and what reads and writes through it.
+type fleetMember struct {
+	*child
+	store  *store
+	client *nearcache.Client
+	cache  *nearcache.Cache[uint32, item]
+	hist   *history.Log
+
+	latest  []atomic.Uint64 // by key: the newest version seen here
+	reads   atomic.Int64
+	bounded atomic.Int64 // when a bounded read was last served from L1
+	writers *gate
+	suicide atomic.Bool // the next write dies between its commit and telling anybody
+}
+
+// instance runs until ctx ends.
+func (c *child) instance(ctx context.Context) error {
+	hist, err := history.Create(c.Log, history.Header{Process: c.Process, Instance: c.Instance})
+	if err != nil {
+		return err
+	}
+	st, err := openStore(ctx, c.Postgres, 8)
+	if err != nil {
+		return err
+	}
+	defer st.close()
+	client, err := nearcache.New(nearcache.Config{Redis: c.redis(), Source: st.source, Heartbeat: heartbeat, Logger: c.log,
+		Events: kafka.Tail{Broker: c.broker(), Topic: c.Topic, MaxWait: 100 * time.Millisecond, Silence: time.Second, Refresh: time.Second, Logger: c.log}})
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	opt := nearcache.Options[uint32, item]{Load: st.load, TTL: time.Minute, LoadTimeout: 2 * time.Second, LeaseTTL: time.Second}
+	if c.Default {
+		opt.MaxStaleness = c.Bound
+	}
+	cache, err := nearcache.For(client, namespace, opt)
+	if err != nil {
+		return err
+	}
+	m := &fleetMember{child: c, store: st, client: client, cache: cache, hist: hist, latest: make([]atomic.Uint64, c.Keys), writers: newGate()}
+	var wg sync.WaitGroup
+	for i := range c.Readers {
+		wg.Go(func() { m.read(ctx, i) })
+	}
+	for i := range 2 {
+		wg.Go(func() { m.write(ctx, i) })
+	}
+	wg.Go(func() { m.look(ctx) })
+	err = m.serve(ctx)
+	wg.Wait()
+	return errors.Join(err, hist.Close())
+}
+
+// serve carries out commands and says how things are.
+func (m *fleetMember) serve(ctx context.Context) error {
+	t := time.NewTicker(sayEvery)
+	defer t.Stop()
+	for n := 0; ; n++ {
+		select {
+		case <-ctx.Done():
+			return nil
+		case cmd := <-m.commands:
+			if err := m.obey(ctx, cmd); err != nil {
+				return err
+			}
+			m.done++
+		case <-t.C:
+		}
+		if n%5 == 0 {
+			if err := m.hist.Flush(); err != nil {
+				return err
+			}
+		}
+		st := m.client.Status()
+		m.say(status{At: m.hist.Now(), Ready: st.Ready, Proved: m.proved(), Bounded: m.bounded.Load(), Reads: m.reads.Load(), Done: m.done})
+	}
+}
+
+func (m *fleetMember) obey(ctx context.Context, cmd string) error {
+	switch cmd {
+	case "pause":
+		m.writers.shut()
+	case "go":
+		m.writers.open()
+	case "sweep":
+		m.sweep(ctx)
+	case "die":
+		m.suicide.Store(true)
+	default:
+		return fmt.Errorf("no command %q", cmd)
+	}
+	return nil
+}
+
+// proved is the moment up to which everything known is in what L1 serves, 0 if there is none.
+func (m *fleetMember) proved() int64 {
+	now := m.hist.Now() // first: the moment must not come out too late
+	if s := m.client.Status().Bound.Staleness; s > 0 {
+		return now - int64(s)
+	}
+	return 0
+}
+
+// look records again and again what is proved.
+func (m *fleetMember) look(ctx context.Context) {
+	t := time.NewTicker(lookEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		now := m.hist.Now()
+		staleness := m.client.Status().Bound.Staleness
+		if staleness == 0 {
+			staleness = -1
+		}
+		m.hist.Append(&history.Record{Op: history.Gate, Invoke: now, Return: now, Staleness: staleness})
+	}
+}
+
+// gate lets writers be paused.
+type gate struct {
+	mu sync.RWMutex // held for reading by whoever writes
+}
+
+func newGate() *gate { return &gate{} }
+
+// shut returns when nobody writes any more.
+func (g *gate) shut() { g.mu.Lock() }
+
+func (g *gate) open() { g.mu.Unlock() }
+
+func (g *gate) enter() { g.mu.RLock() }
+
+func (g *gate) leave() { g.mu.RUnlock() }

@@ -1,0 +1,169 @@
+//go:build unix
+
+package chaos
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/Shopify/toxiproxy/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+)
+
+// service is one of the three.
+type service string
+
+const (
+	redisService    service = "redis"
+	kafkaService    service = "kafka"
+	postgresService service = "postgres"
+)
+
+var services = []service{redisService, kafkaService, postgresService}
+
+// links are the proxies: one for each member of the fleet and service, so that each can lose each.
+type links struct {
+	server *toxiproxy.ApiServer
+
+	mu sync.Mutex
+	by map[string]*link
+}
+
+// link is one member's way to one service.
+type link struct {
+	mu    sync.Mutex
+	proxy *toxiproxy.Proxy
+	addr  string // where the member connects to
+}
+
+func newLinks() *links {
+	return &links{server: toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop()), by: map[string]*link{}}
+}
+
+// add makes a link that goes to upstream.
+func (ls *links) add(name, upstream string) (*link, error) {
+	p := toxiproxy.NewProxy(ls.server, name, "127.0.0.1:0", upstream)
+	if err := p.Start(); err != nil {
+		return nil, fmt.Errorf("chaos: proxy %s: %w", name, err)
+	}
+	l := &link{proxy: p, addr: p.Listen}
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.by[name] = l
+	return l, nil
+}
+
+// of is a member's link.
+func (ls *links) of(member string, s service) *link {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return ls.by[member+"/"+string(s)]
+}
+
+// to are all links to a service.
+func (ls *links) to(s service) (out []*link) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	for name, l := range ls.by {
+		if strings.HasSuffix(name, "/"+string(s)) {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+// close ends all links.
+func (ls *links) close() {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	for _, l := range ls.by {
+		l.proxy.Stop()
+	}
+}
+
+// toxic is what is done to a link's data.
+type toxic struct {
+	Name       string         `json:"name"`
+	Type       string         `json:"type"`
+	Stream     string         `json:"stream"` // upstream: to the service
+	Toxicity   float64        `json:"toxicity"`
+	Attributes map[string]int `json:"attributes"`
+}
+
+// blackhole swallows everything that goes in a direction, and says nothing.
+func blackhole(stream string) toxic {
+	return toxic{Name: "blackhole-" + stream, Type: "timeout", Stream: stream, Toxicity: 1, Attributes: map[string]int{"timeout": 0}}
+}
+
+// latency delays, in milliseconds.
+func latency(stream string, delay, jitter int) toxic {
+	return toxic{Name: "latency-" + stream, Type: "latency", Stream: stream, Toxicity: 1, Attributes: map[string]int{"latency": delay, "jitter": jitter}}
+}
+
+// dribble lets through a few kilobytes a second.
+func dribble(stream string, rate int) toxic {
+	return toxic{Name: "dribble-" + stream, Type: "bandwidth", Stream: stream, Toxicity: 1, Attributes: map[string]int{"rate": rate}}
+}
+
+// add puts a toxic on a link, on its connections and those to come.
+func (l *link) add(t toxic) error {
+	b, err := json.Marshal(t)
+	if err != nil {
+		return err
+	}
+	if _, err := l.proxy.Toxics.AddToxicJson(strings.NewReader(string(b))); err != nil {
+		return fmt.Errorf("chaos: toxic %s on %s: %w", t.Name, l.proxy.Name, err)
+	}
+	return nil
+}
+
+// cure takes all toxics away.
+func (l *link) cure() { l.proxy.Toxics.ResetToxics(context.Background()) }
+
+// reset closes all connections; the next ones are let through.
+func (l *link) reset() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.proxy.Stop()
+	if err := l.proxy.Start(); err != nil {
+		return fmt.Errorf("chaos: proxy %s: %w", l.proxy.Name, err)
+	}
+	return nil
+}
+
+// cut closes all connections and refuses new ones, until restore.
+func (l *link) cut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.proxy.Stop()
+}
+
+func (l *link) restore() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.proxy.Enabled {
+		return nil
+	}
+	if err := l.proxy.Start(); err != nil {
+		return fmt.Errorf("chaos: proxy %s: %w", l.proxy.Name, err)
+	}
+	return nil
+}
+
+// route leads the link elsewhere; its connections are closed.
+func (l *link) route(upstream string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.proxy.Stop()
+	l.proxy.Lock()
+	l.proxy.Upstream = upstream
+	l.proxy.Unlock()
+	if err := l.proxy.Start(); err != nil {
+		return fmt.Errorf("chaos: proxy %s: %w", l.proxy.Name, err)
+	}
+	return nil
+}

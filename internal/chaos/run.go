@@ -1,0 +1,166 @@
+//go:build unix
+
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"time"
+
+	"github.com/nearcache/nearcache-go/internal/ablate"
+	"github.com/nearcache/nearcache-go/internal/chaos/history"
+)
+
+// Outcome is what came of a run.
+type Outcome struct {
+	Config Config
+	Report *history.Report
+	Writes int // committed
+	Took   time.Duration
+	// Unrecovered are the faults after which the gate had not opened again in time, with the time it took.
+	Unrecovered []string
+}
+
+// recovery bounds the wait for the gate; what takes longer has failed, and the run goes on.
+const recovery = 30 * time.Second
+
+// Run makes a run and checks it. The error says why it could not be made or judged; what it found is in the Outcome.
+func Run(ctx context.Context, cfg Config) (*Outcome, error) {
+	cfg.defaults()
+	if cfg.Without != "" && !ablate.Enabled {
+		return nil, fmt.Errorf("chaos: rule %q can be taken out only of a binary built with -tags ablate", cfg.Without)
+	}
+	rnd := rand.New(rand.NewPCG(cfg.Seed, 0))
+	next, err := schedule(rnd, cfg.Faults)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(cfg.Out, "chaos: SEED=%d DURATION=%v, data in %s\n", cfg.Seed, cfg.Duration, cfg.Dir)
+	b, err := newBench(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer b.close()
+	r := &run{bench: b, rnd: rnd, next: next}
+	commits, err := r.injure(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b.close()
+	return r.judge(commits)
+}
+
+// run is a run under way.
+type run struct {
+	*bench
+	rnd     *rand.Rand
+	next    func() fault
+	hist    *history.Log // the controller's own: what Redis held
+	windows []history.Window
+	began   int64
+	took    time.Duration
+}
+
+// injure injects one fault after another until time is up, and returns the ground truth.
+func (r *run) injure(ctx context.Context) (commits []history.Commit, err error) {
+	r.hist, err = history.Create(filepath.Join(r.cfg.Dir, "000-controller.hist"), history.Header{Process: 0, Instance: history.NoInstance})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, r.hist.Close()) }()
+	r.began = r.clock.Now()
+	start := history.Window{Fault: "(start)", From: r.began, Healed: r.began}
+	if err := r.recovered(ctx, r.began); err != nil {
+		return nil, err
+	}
+	start.Recovered = r.clock.Now()
+	r.windows = append(r.windows, start)
+	for end := time.Now().Add(r.cfg.Duration); time.Now().Before(end); {
+		if pause(ctx, r.cfg.Steady); ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err := r.strike(ctx, r.next()); err != nil {
+			return nil, err
+		}
+		if err := r.sweep(ctx, r.hist); err != nil {
+			// An instance that does not prove the bound is reported as unrecovered; all else is a fault of ours.
+			fmt.Fprintf(r.cfg.Out, "%8.1fs no sweep: %v\n", r.since().Seconds(), err)
+		}
+	}
+	pause(ctx, r.cfg.Steady)
+	if err := r.command(ctx, "pause", append(r.instances(), "writer")); err != nil {
+		return nil, err
+	}
+	r.took = r.since()
+	return r.store.commits(ctx)
+}
+
+func (r *run) since() time.Duration { return time.Duration(r.clock.Now() - r.began) }
+
+// strike injects a fault, heals it, and waits until all is well again.
+func (r *run) strike(ctx context.Context, f fault) error {
+	in := &injury{bench: r.bench, rnd: rand.New(rand.NewPCG(r.cfg.Seed, uint64(len(r.windows))))}
+	w := history.Window{Fault: f.name, From: r.clock.Now()}
+	err := f.inject(ctx, in)
+	if err == nil {
+		in.hold(ctx, f.least+time.Duration(in.rnd.Int64N(int64(f.most-f.least)+1)))
+	}
+	// What was broken is mended in any case.
+	if err = errors.Join(err, in.mend(ctx)); err != nil {
+		return fmt.Errorf("chaos: %s: %w", f.name, err)
+	}
+	w.Healed = r.clock.Now()
+	late := r.recovered(ctx, w.Healed)
+	w.Recovered = r.clock.Now()
+	r.windows = append(r.windows, w)
+	note := ""
+	if late != nil {
+		note = ": NOT RECOVERED"
+	}
+	fmt.Fprintf(r.cfg.Out, "%8.1fs %s: %v, recovered in %v%s\n", r.since().Seconds(), f.name, round(time.Duration(w.Healed-w.From)), round(time.Duration(w.Recovered-w.Healed)), note)
+	return ctx.Err()
+}
+
+// recovered waits until every instance proves the bound, and serves bounded reads from L1 that began after the heal.
+func (r *run) recovered(ctx context.Context, healed int64) error {
+	return until(ctx, recovery, "every instance proves the bound", func() bool {
+		now := r.clock.Now()
+		for _, name := range r.instances() {
+			st := r.member(name).status()
+			if st.At <= healed || st.Bounded <= healed || st.Proved == 0 || time.Duration(now-st.Proved) > r.cfg.Bound {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// judge checks the history.
+func (r *run) judge(commits []history.Commit) (*Outcome, error) {
+	h, err := history.ReadDir(r.cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	h.Commits, h.Windows, h.Bound = commits, r.windows, r.cfg.Bound
+	o := &Outcome{Config: r.cfg, Writes: len(commits) - r.cfg.Keys, Took: r.took}
+	if o.Report, err = history.Judge(h); err != nil {
+		return nil, err
+	}
+	limit := max(r.cfg.ReopenWithin, time.Duration(r.cfg.Reopen*float64(o.Report.Lag.P999)))
+	for _, w := range r.windows[1:] {
+		if took := time.Duration(w.Recovered - w.Healed); took > limit {
+			o.Unrecovered = append(o.Unrecovered, fmt.Sprintf("%s: %v, the limit is %v", w.Fault, round(took), round(limit)))
+		}
+	}
+	return o, nil
+}
+
+func round(d time.Duration) time.Duration {
+	if d > time.Second {
+		return d.Round(10 * time.Millisecond)
+	}
+	return d.Round(100 * time.Microsecond)
+}

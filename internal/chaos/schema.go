@@ -1,0 +1,199 @@
+//go:build unix
+
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/nearcache/nearcache-go/coherence/postgres"
+	"github.com/nearcache/nearcache-go/internal/chaos/history"
+	"github.com/nearcache/nearcache-go/nearcache"
+)
+
+// namespace is that of the items.
+const namespace = "item"
+
+// item is the cached value. Its version is in it as well, for Get does not tell one.
+type item struct {
+	Version uint64 `json:"v"`
+	Body    string `json:"b"`
+}
+
+// hashOf is how a value is told from others in the history.
+func hashOf(body string) uint64 { return xxhash.Sum64String(body) }
+
+// schema is the table of items and the ground truth. The trigger's name makes it run after nearcache's own, which counts
+// the version.
+const schema = `
+create table if not exists items (id bigint primary key, body text not null);
+create table if not exists nc_history (id bigserial primary key, key bigint not null, version bigint not null, body text, write bigint not null);
+create or replace function zz_history() returns trigger language plpgsql as $$
+declare k bigint;
+begin
+	if tg_op = 'DELETE' then k := old.id; else k := new.id; end if;
+	insert into nc_history (key, version, body, write)
+		select k, v.version, case when tg_op = 'DELETE' then null else new.body end, coalesce(nullif(current_setting('chaos.write', true), ''), '0')::bigint
+		from nearcache.versions v where v.namespace = 'item' and v.key = k::text;
+	return null;
+end $$;
+drop trigger if exists zz_history on items;
+create trigger zz_history after insert or update or delete on items for each row execute function zz_history()`
+
+// store is the items in Postgres as one process reaches them.
+type store struct {
+	pool   *pgxpool.Pool
+	source *postgres.Source
+}
+
+func openStore(ctx context.Context, url string, conns int32) (*store, error) {
+	cfg, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, err
+	}
+	cfg.MaxConns = conns
+	cfg.ConnConfig.ConnectTimeout = time.Second
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	src, err := postgres.New(pool, "")
+	if err != nil {
+		pool.Close()
+		return nil, err
+	}
+	return &store{pool: pool, source: src}, nil
+}
+
+func (s *store) close() {
+	s.source.Close()
+	s.pool.Close()
+}
+
+// install makes the schema and the items that the run begins with.
+func (s *store) install(ctx context.Context, keys int) error {
+	if err := s.source.Install(ctx); err != nil {
+		return err
+	}
+	if _, err := s.pool.Exec(ctx, schema); err != nil {
+		return fmt.Errorf("chaos: schema: %w", err)
+	}
+	if err := s.source.InstallTrigger(ctx, postgres.Trigger{Table: "items", Namespace: namespace, KeyColumns: []string{"id"}}); err != nil {
+		return err
+	}
+	_, err := s.pool.Exec(ctx, `insert into items select i, 'first of ' || i from generate_series(0, $1::bigint - 1) i on conflict do nothing`, keys)
+	if err != nil {
+		return fmt.Errorf("chaos: items: %w", err)
+	}
+	return nil
+}
+
+// load is the cache's Loader.
+func (s *store) load(ctx context.Context, k uint32) (nearcache.Entry[item], error) {
+	var version int64
+	var body *string
+	err := s.pool.QueryRow(ctx, `select v.version, i.body from nearcache.versions v left join items i on i.id = v.key::bigint
+		where v.namespace = 'item' and v.key = $1`, strconv.FormatUint(uint64(k), 10)).Scan(&version, &body)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nearcache.Entry[item]{}, nearcache.ErrNotFound
+	case err != nil:
+		return nearcache.Entry[item]{}, err
+	case body == nil:
+		return nearcache.Entry[item]{Version: nearcache.Version(version)}, nearcache.ErrNotFound
+	}
+	return nearcache.Entry[item]{Value: item{Version: uint64(version), Body: *body}, Version: nearcache.Version(version)}, nil
+}
+
+// change is one state to be written; a body of "" deletes.
+type change struct {
+	key    uint32
+	number uint64 // of the write
+	body   string
+}
+
+// errNothing says that a transaction changed nothing, certainly.
+var errNothing = errors.New("chaos: nothing was written")
+
+// write commits changes in one transaction, which stays open for a while, and returns their versions. An error that does
+// not wrap errNothing leaves open whether it committed.
+func (s *store) write(ctx context.Context, changes []change, open time.Duration) (versions []uint64, err error) {
+	tx, err := s.pool.Begin(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errNothing, err)
+	}
+	// Whatever this finds to roll back was not committed, and a connection that is broken is rolled back by the server.
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	for _, c := range changes {
+		v, err := s.put(ctx, tx, c)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", errNothing, err)
+		}
+		versions = append(versions, v)
+	}
+	if open > 0 {
+		pause(ctx, open)
+	}
+	return versions, tx.Commit(ctx)
+}
+
+func (s *store) put(ctx context.Context, tx pgx.Tx, c change) (uint64, error) {
+	if _, err := tx.Exec(ctx, `select set_config('chaos.write', $1, true)`, strconv.FormatUint(c.number, 10)); err != nil {
+		return 0, err
+	}
+	sql, args := `insert into items values ($1, $2) on conflict (id) do update set body = excluded.body`, []any{int64(c.key), c.body}
+	if c.body == "" {
+		sql, args = `delete from items where id = $1`, args[:1]
+	}
+	tag, err := tx.Exec(ctx, sql, args...)
+	if err != nil {
+		return 0, err
+	}
+	if tag.RowsAffected() == 0 {
+		return 0, errors.New("it is deleted already")
+	}
+	v, err := s.source.VersionOf(ctx, tx, namespace, strconv.FormatUint(uint64(c.key), 10))
+	return uint64(v), err
+}
+
+// commits is the ground truth.
+func (s *store) commits(ctx context.Context) (out []history.Commit, err error) {
+	rows, err := s.pool.Query(ctx, `select key, version, body, write from nc_history`)
+	if err != nil {
+		return nil, fmt.Errorf("chaos: ground truth: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var key, version, write int64
+		var body *string
+		if err := rows.Scan(&key, &version, &body, &write); err != nil {
+			return nil, fmt.Errorf("chaos: ground truth: %w", err)
+		}
+		c := history.Commit{Key: uint32(key), Version: uint64(version), Write: uint64(write), Deleted: body == nil}
+		if body != nil {
+			c.Hash = hashOf(*body)
+		}
+		out = append(out, c)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("chaos: ground truth: %w", err)
+	}
+	return out, nil
+}
+
+// pause waits for d or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}

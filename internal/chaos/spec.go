@@ -1,0 +1,149 @@
+//go:build unix
+
+package chaos
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/redis/rueidis"
+	kafkago "github.com/segmentio/kafka-go"
+
+	"github.com/nearcache/nearcache-go/coherence/kafka"
+	"github.com/nearcache/nearcache-go/internal/ablate"
+	"github.com/nearcache/nearcache-go/tier"
+)
+
+// roleVariable tells a program started again what it is: a spec in JSON.
+const roleVariable = "NEARCACHE_CHAOS_ROLE"
+
+// spec is what a process of the fleet is told.
+type spec struct {
+	Role     string // instance, relay, worker or writer
+	Process  uint16
+	Instance uint16
+	Log      string // its history; "": none
+	Seed     uint64
+
+	Redis    string // addresses of its proxies
+	Kafka    string
+	Postgres string
+	Brokers  []string // what Kafka advertises
+	Topic    string
+	Group    string
+
+	Keys    int
+	Readers int
+	Rate    float64 // reads a second
+	Writes  float64 // writes a second
+	Bound   time.Duration
+	Default bool          // the bound is the cache's own, so that a plain Get has it
+	Hold    time.Duration // how long a writer keeps transactions open at most
+	Without string        // a rule to take out
+}
+
+// status is what a process says of itself, a line of JSON each time.
+type status struct {
+	At    int64 // by the history's clock
+	Ready bool
+	// Proved is the time up to which the bound is proved; 0: nothing is.
+	Proved int64
+	// Bounded is when a bounded read was last served from L1.
+	Bounded int64
+	// Reads is how many there were so far.
+	Reads int64
+	// Done counts the commands that were carried out.
+	Done int
+}
+
+// IsChild reports whether this program was started as a part of a fleet.
+func IsChild() bool { return os.Getenv(roleVariable) != "" }
+
+// Child plays the part that this program was started for, and returns its exit code.
+func Child() int {
+	var s spec
+	if err := json.Unmarshal([]byte(os.Getenv(roleVariable)), &s); err != nil {
+		fmt.Fprintln(os.Stderr, "chaos:", err)
+		return 2
+	}
+	if err := ablate.Take(ablate.Rule(s.Without)); err != nil {
+		fmt.Fprintln(os.Stderr, "chaos:", err)
+		return 2
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	// The controller's end is the end of standard input.
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	c := &child{spec: s, log: log, commands: make(chan string, 16)}
+	go func() {
+		defer cancel()
+		for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+			c.commands <- in.Text()
+		}
+	}()
+	roles := map[string]func(context.Context) error{"instance": c.instance, "relay": c.relay, "worker": c.worker, "writer": c.writer}
+	role, ok := roles[s.Role]
+	if !ok {
+		fmt.Fprintf(os.Stderr, "chaos: no role %q\n", s.Role)
+		return 2
+	}
+	if err := role(ctx); err != nil && ctx.Err() == nil {
+		fmt.Fprintf(os.Stderr, "chaos: %s: %v\n", s.Role, err)
+		return 1
+	}
+	return 0
+}
+
+// child is a process of the fleet.
+type child struct {
+	spec
+	log      *slog.Logger
+	commands chan string
+
+	mu   sync.Mutex // guards standard output
+	done int        // commands carried out; only the role's main loop counts
+}
+
+// say prints a status.
+func (c *child) say(st status) {
+	b, err := json.Marshal(st)
+	if err != nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, _ = os.Stdout.Write(append(b, '\n'))
+}
+
+// broker reaches Kafka through the proxy, whatever address it advertises.
+func (c *child) broker() kafka.Broker {
+	var d net.Dialer
+	return kafka.Broker{Brokers: c.Brokers, Timeout: 2 * time.Second, Transport: &kafkago.Transport{
+		DialTimeout: time.Second, MetadataTTL: time.Second, ClientID: c.Role,
+		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return d.DialContext(ctx, network, c.Kafka)
+		},
+	}}
+}
+
+func (c *child) redis() rueidis.ClientOption {
+	return rueidis.ClientOption{InitAddress: []string{c.Redis}, ConnWriteTimeout: time.Second, Dialer: net.Dialer{Timeout: time.Second, KeepAlive: 500 * time.Millisecond}}
+}
+
+// l2 is Redis for a process that only writes to it.
+func (c *child) l2() (*tier.L2, error) {
+	return tier.OpenL2(tier.L2Config{Redis: c.redis(), Tracker: nobody{}, Logger: c.log})
+}
+
+// nobody tracks.
+type nobody struct{}
+
+func (nobody) KeysChanged([]uint64) {}
+func (nobody) SessionChanged()      {}

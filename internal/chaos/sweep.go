@@ -1,0 +1,96 @@
+//go:build unix
+
+package chaos
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/nearcache/nearcache-go/internal/chaos/history"
+	"github.com/nearcache/nearcache-go/tier"
+)
+
+// settle is how long it may take until everything is proved once nobody writes any more.
+const settle = 30 * time.Second
+
+// sweep has every key read in every tier while nobody writes. The writers are paused first, then every instance must
+// prove the bound past that moment: from then on all tiers have to agree (C7).
+func (b *bench) sweep(ctx context.Context, hist *history.Log) error {
+	if err := b.command(ctx, "pause", append(b.instances(), "writer")); err != nil {
+		return err
+	}
+	quiet := b.clock.Now()
+	err := until(ctx, settle, "every instance proves the bound past the last write", func() bool {
+		for _, name := range b.instances() {
+			if b.member(name).status().Proved <= quiet {
+				return false
+			}
+		}
+		return true
+	})
+	if err == nil {
+		err = errors.Join(b.command(ctx, "sweep", b.instances()), b.sweepRedis(ctx, hist))
+	}
+	return errors.Join(err, b.command(ctx, "go", append(b.instances(), "writer")))
+}
+
+// command has members carry out a command and waits for it.
+func (b *bench) command(ctx context.Context, cmd string, names []string) error {
+	sent := make([]int, len(names))
+	for i, name := range names {
+		var err error
+		if sent[i], err = b.member(name).send(cmd); err != nil {
+			return err
+		}
+	}
+	var errs []error
+	for i, name := range names {
+		errs = append(errs, b.member(name).did(ctx, sent[i]))
+	}
+	return errors.Join(errs...)
+}
+
+// sweepRedis reads every record that Redis holds and that a cache would take: of its bucket's epoch.
+func (b *bench) sweepRedis(ctx context.Context, hist *history.Log) error {
+	l2, err := tier.OpenL2(tier.L2Config{Redis: rueidis.ClientOption{InitAddress: []string{b.redis.Addr}}, Tracker: nobody{}})
+	if err != nil {
+		return err
+	}
+	defer l2.Close()
+	for k := range uint32(b.cfg.Keys) {
+		r := history.Record{Op: history.Sweep, Key: k, Tier: history.L2, Invoke: b.clock.Now()}
+		raw, w, err := l2.Get(ctx, l2.Keyspace().Key(namespace, strconv.FormatUint(uint64(k), 10)), true)
+		r.Return = b.clock.Now()
+		if err != nil {
+			return fmt.Errorf("chaos: sweeping Redis: %w", err)
+		}
+		if raw == nil {
+			continue
+		}
+		rec, err := tier.DecodeRecord(raw)
+		if err != nil {
+			return fmt.Errorf("chaos: sweeping Redis: key %d: %w", k, err)
+		}
+		if rec.Epoch != w.Epoch {
+			continue
+		}
+		r.Version = uint64(rec.Version)
+		if rec.Absent {
+			r.Flags = history.Absent
+		} else {
+			var v item
+			if err := json.Unmarshal(rec.Payload, &v); err != nil {
+				return fmt.Errorf("chaos: sweeping Redis: key %d: %w", k, err)
+			}
+			r.Hash = hashOf(v.Body)
+		}
+		hist.Append(&r)
+	}
+	return nil
+}

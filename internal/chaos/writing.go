@@ -1,0 +1,196 @@
+//go:build unix
+
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/nearcache/nearcache-go/internal/chaos/history"
+	"github.com/nearcache/nearcache-go/nearcache"
+)
+
+const writeTimeout = 3 * time.Second
+
+// scribe makes a process's writes and records them.
+type scribe struct {
+	hist    *history.Log
+	process uint16
+	last    atomic.Uint64
+}
+
+// number numbers a write; no other write of the run has it.
+func (s *scribe) number() uint64 { return uint64(s.process)<<40 | s.last.Add(1) }
+
+// body is a value that no other write makes.
+func body(rnd *rand.Rand, number uint64) string {
+	return fmt.Sprintf("%x %s", number, strings.Repeat("*", rnd.IntN(200)))
+}
+
+// begins records that a write may commit from now on, whatever becomes of this process.
+func (s *scribe) begins(c change) {
+	now := s.hist.Now()
+	s.hist.AppendNow(&history.Record{Op: history.Begin, Key: c.key, Hash: c.number, Invoke: now, Return: now})
+}
+
+// ended records what the database said.
+func (s *scribe) ended(c change, version uint64, err error) {
+	now := s.hist.Now()
+	r := history.Record{Op: history.End, Key: c.key, Hash: c.number, Invoke: now, Return: now, Version: version}
+	switch {
+	case errors.Is(err, errNothing):
+		r.Flags = history.Failed
+	case err != nil:
+		r.Flags = history.Unknown
+	}
+	s.hist.AppendNow(&r)
+}
+
+// write writes at the instance's rate, through the cache, until ctx ends.
+func (m *fleetMember) write(ctx context.Context, writer int) {
+	rnd := rand.New(rand.NewPCG(m.Seed, uint64(m.Process)<<16|0x8000|uint64(writer)))
+	ks, s := newKeys(rnd, m.Keys), &scribe{hist: m.hist, process: m.Process}
+	s.last.Store(uint64(writer) << 32)
+	for ctx.Err() == nil {
+		pause(ctx, time.Duration(rnd.ExpFloat64()*2/m.Writes*float64(time.Second)))
+		m.writers.enter()
+		m.writeOnce(ctx, rnd, s, ks.next())
+		m.writers.leave()
+	}
+}
+
+// writeOnce deletes, writes and invalidates, or writes and hands over the new value.
+func (m *fleetMember) writeOnce(ctx context.Context, rnd *rand.Rand, s *scribe, k uint32) {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	c := change{key: k, number: s.number()}
+	kind := rnd.IntN(10)
+	if kind > 1 {
+		c.body = body(rnd, c.number)
+	}
+	open := time.Duration(rnd.Int64N(int64(m.Hold) + 1))
+	s.begins(c)
+	var v nearcache.Version
+	var err error
+	commit := func(ctx context.Context) (nearcache.Version, error) {
+		v, err := m.commit(ctx, s, c, open)
+		return v, err
+	}
+	if kind > 5 {
+		v, err = m.cache.WriteEntry(ctx, k, func(ctx context.Context) (nearcache.Entry[item], error) {
+			v, err := commit(ctx)
+			return nearcache.Entry[item]{Value: item{Version: uint64(v), Body: c.body}, Version: v}, err
+		})
+	} else {
+		v, err = m.cache.Write(ctx, k, commit)
+	}
+	if err == nil {
+		now := m.hist.Now()
+		m.hist.AppendNow(&history.Record{Op: history.Told, Key: k, Hash: c.number, Invoke: now, Return: now})
+		m.saw(k, uint64(v))
+	}
+}
+
+// commit is a write's transaction. One that was told to die does so when it has committed.
+func (m *fleetMember) commit(ctx context.Context, s *scribe, c change, open time.Duration) (nearcache.Version, error) {
+	vs, err := m.store.write(ctx, []change{c}, open)
+	var v uint64
+	if err == nil {
+		v = vs[0]
+	}
+	s.ended(c, v, err)
+	if err == nil && m.suicide.Load() {
+		_ = m.hist.Flush()
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	}
+	if errors.Is(err, errNothing) {
+		err = fmt.Errorf("%w: %w", nearcache.ErrNotCommitted, err)
+	}
+	return nearcache.Version(v), err
+}
+
+// writer writes SQL and tells nobody: several keys in one transaction, some of them open for a while.
+func (c *child) writer(ctx context.Context) error {
+	hist, err := history.Create(c.Log, history.Header{Process: c.Process, Instance: history.NoInstance})
+	if err != nil {
+		return err
+	}
+	st, err := openStore(ctx, c.Postgres, 8)
+	if err != nil {
+		return err
+	}
+	defer st.close()
+	g := newGate()
+	const hands = 4
+	finished := make(chan struct{}, hands)
+	for i := range hands {
+		go func() {
+			defer func() { finished <- struct{}{} }()
+			c.scribble(ctx, i, st, hist, g)
+		}()
+	}
+	t := time.NewTicker(sayEvery)
+	defer t.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case cmd := <-c.commands:
+			if cmd == "pause" {
+				g.shut()
+			} else {
+				g.open()
+			}
+			c.done++
+		case <-t.C:
+		}
+		c.say(status{At: hist.Now(), Ready: true, Done: c.done})
+	}
+	for range hands {
+		<-finished
+	}
+	return hist.Close()
+}
+
+// scribble is one hand of the foreign writer.
+func (c *child) scribble(ctx context.Context, hand int, st *store, hist *history.Log, g *gate) {
+	rnd := rand.New(rand.NewPCG(c.Seed, uint64(c.Process)<<16|uint64(hand)))
+	ks, s := newKeys(rnd, c.Keys), &scribe{hist: hist, process: c.Process}
+	s.last.Store(uint64(hand) << 32)
+	for ctx.Err() == nil {
+		pause(ctx, time.Duration(rnd.ExpFloat64()*4/c.Writes*float64(time.Second)))
+		var changes []change
+		for range 1 + rnd.IntN(8)/6 {
+			ch := change{key: ks.next(), number: s.number()}
+			if rnd.IntN(5) > 0 {
+				ch.body = body(rnd, ch.number)
+			}
+			changes = append(changes, ch)
+		}
+		// In order of keys: two transactions never wait for each other in a circle.
+		slices.SortFunc(changes, func(a, b change) int { return int(a.key) - int(b.key) })
+		changes = slices.CompactFunc(changes, func(a, b change) bool { return a.key == b.key })
+		g.enter()
+		write, cancel := context.WithTimeout(ctx, writeTimeout)
+		for _, ch := range changes {
+			s.begins(ch)
+		}
+		vs, err := st.write(write, changes, time.Duration(rnd.Int64N(int64(c.Hold)+1)))
+		for i, ch := range changes {
+			v := uint64(0)
+			if err == nil {
+				v = vs[i]
+			}
+			s.ended(ch, v, err)
+		}
+		cancel()
+		g.leave()
+	}
+}
