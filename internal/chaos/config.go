@@ -19,7 +19,7 @@ type Config struct {
 	Bound     time.Duration // Δ. Defaults to 250ms
 	Instances int           // defaults to 3
 	Keys      int           // defaults to 200
-	Readers   int           // goroutines that read, of each instance. Defaults to 8
+	Readers   int           // that read side by side on each instance. Defaults to 8
 	Rate      float64       // reads a second and instance. Defaults to 11,000
 	Writes    float64       // writes a second of each instance, and of the foreign writer. Defaults to 15
 	Hold      time.Duration // how long transactions are kept open at most. Defaults to 40ms

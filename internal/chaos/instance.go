@@ -63,9 +63,7 @@ func (c *child) instance(ctx context.Context) error {
 	}
 	m := &fleetMember{child: c, store: st, client: client, cache: cache, hist: hist, latest: make([]atomic.Uint64, c.Keys), writers: newGate()}
 	var wg sync.WaitGroup
-	for i := range c.Readers {
-		wg.Go(func() { m.read(ctx, i) })
-	}
+	wg.Go(func() { m.readAll(ctx) })
 	for i := range 2 {
 		wg.Go(func() { m.write(ctx, i) })
 	}

@@ -41,6 +41,7 @@ type link struct {
 }
 
 func newLinks() *links {
+	zerolog.SetGlobalLevel(zerolog.Disabled) // some toxics log by themselves
 	return &links{server: toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop()), by: map[string]*link{}}
 }
 

@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nearcache/nearcache-go/internal/chaos/history"
@@ -27,9 +29,60 @@ func newKeys(rnd *rand.Rand, n int) keys {
 
 func (k keys) next() uint32 { return uint32(k.zipf.Uint64()) }
 
-// read reads at the instance's rate until ctx ends. A reader that was held up does not make up for it.
-func (m *fleetMember) read(ctx context.Context, reader int) {
-	rnd := rand.New(rand.NewPCG(m.Seed, uint64(m.Process)<<16|uint64(reader)))
+// chair is a place from which one reader at a time reads. A read that takes long, because a service does not answer, is
+// left to itself, and another reader takes the chair: else all chairs would soon be taken by such reads, and nobody would
+// read what L1 can serve.
+type chair struct {
+	n     int
+	turn  atomic.Int64 // whose it is
+	since atomic.Int64 // when the present read began, 0 between two
+}
+
+// taken is how long a read may take until its reader loses the chair, and crowd how many readers an instance may have.
+const (
+	taken = 10 * time.Millisecond
+	crowd = 1000
+)
+
+// readAll keeps all chairs taken until ctx ends.
+func (m *fleetMember) readAll(ctx context.Context) {
+	var wg sync.WaitGroup
+	var crowded atomic.Int64
+	sit := func(c *chair, turn int64) {
+		crowded.Add(1)
+		wg.Go(func() {
+			defer crowded.Add(-1)
+			m.read(ctx, c, turn)
+		})
+	}
+	chairs := make([]chair, m.Readers)
+	for i := range chairs {
+		chairs[i].n = i
+		sit(&chairs[i], 0)
+	}
+	t := time.NewTicker(taken / 2)
+	defer t.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-t.C:
+		}
+		now := m.hist.Now()
+		for i := range chairs {
+			c := &chairs[i]
+			if since := c.since.Load(); since != 0 && now-since > int64(taken) && crowded.Load() < crowd {
+				c.since.Store(0)
+				sit(c, c.turn.Add(1))
+			}
+		}
+	}
+	wg.Wait()
+}
+
+// read reads at the chair's rate until ctx ends or somebody else has taken the chair. A reader that was held up does not
+// make up for it.
+func (m *fleetMember) read(ctx context.Context, c *chair, turn int64) {
+	rnd := rand.New(rand.NewPCG(m.Seed, uint64(m.Process)<<48|uint64(c.n)<<32|uint64(turn)))
 	ks := newKeys(rnd, m.Keys)
 	t := time.NewTicker(readBatch)
 	defer t.Stop()
@@ -43,23 +96,33 @@ func (m *fleetMember) read(ctx context.Context, reader int) {
 		owed = min(owed, 1) + m.Rate/float64(m.Readers)*readBatch.Seconds()
 		batch, cancel := context.WithTimeout(ctx, readTimeout)
 		for ; owed >= 1; owed-- {
-			k := ks.next()
-			switch n := rnd.IntN(1000); {
-			case n < 250:
-				m.get(batch, k)
-			case n < 450:
-				m.observe(batch, k, history.Plain, nearcache.ReadOptions{MaxStaleness: -1})
-			case n < 900:
-				m.observe(batch, k, history.Bounded, nearcache.ReadOptions{MaxStaleness: m.Bound})
-			case n < 960:
-				m.observe(batch, k, history.ServeStale, nearcache.ReadOptions{MaxStaleness: m.Bound, ServeStale: staleCap})
-			case n < 990:
-				m.observe(batch, k, history.AtLeast, nearcache.ReadOptions{MaxStaleness: -1, AtLeast: nearcache.Version(m.latest[k].Load())})
-			default:
-				m.observe(batch, k, history.Fresh, nearcache.ReadOptions{Fresh: true})
+			c.since.Store(m.hist.Now())
+			m.readOnce(batch, rnd, ks.next())
+			if c.turn.Load() != turn {
+				cancel()
+				return
 			}
 		}
+		c.since.Store(0)
 		cancel()
+	}
+}
+
+// readOnce asks for this or that.
+func (m *fleetMember) readOnce(ctx context.Context, rnd *rand.Rand, k uint32) {
+	switch n := rnd.IntN(1000); {
+	case n < 250:
+		m.get(ctx, k)
+	case n < 450:
+		m.observe(ctx, k, history.Plain, nearcache.ReadOptions{MaxStaleness: -1})
+	case n < 900:
+		m.observe(ctx, k, history.Bounded, nearcache.ReadOptions{MaxStaleness: m.Bound})
+	case n < 960:
+		m.observe(ctx, k, history.ServeStale, nearcache.ReadOptions{MaxStaleness: m.Bound, ServeStale: staleCap})
+	case n < 990:
+		m.observe(ctx, k, history.AtLeast, nearcache.ReadOptions{MaxStaleness: -1, AtLeast: nearcache.Version(m.latest[k].Load())})
+	default:
+		m.observe(ctx, k, history.Fresh, nearcache.ReadOptions{Fresh: true})
 	}
 }
 
