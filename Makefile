@@ -8,11 +8,12 @@ MODULES  = $(wildcard benchmarks/go.mod)
 GOTEST   = $(BUILD)/gotest -p 2 -timeout 8m -count $(COUNT) -run '$(RUN)' $(ARGS) $(PKG)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install tools test test-quick lint explore api api-release fuzz bench cover services-up services-down services-env clean
+.PHONY: help demo install tools test test-quick lint explore api api-release fuzz bench cover services-up services-down services-env clean chaos
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
+	@echo "  chaos takes DURATION=5m, SEED=7, ARGS='-keep' and WITHOUT=generation (a rule of internal/ablate)."
 	@echo "  test, test-quick and cover take PKG=./tier RUN=TestX COUNT=3 ARGS='-v'; fuzz takes PKG, FUZZ=FuzzX and FUZZTIME=1m."
 
 demo: ## three product servers, a relay and a worker over embedded services; Ctrl-C stops them
@@ -37,6 +38,14 @@ test: install tools ## every test, -race, on real Redis, Postgres and Kafka, whi
 
 test-quick: tools ## the tests that need nothing installed
 	@$(GOTEST)
+
+DURATION ?= 60s
+SEED     ?= 0
+chaos: install ## break a fleet of real processes for DURATION (60s) by the schedule of SEED, and check all it read
+	@mkdir -p $(BUILD)
+	@$(GO) build -o $(BUILD)/ ./cmd/product-server
+	@$(GO) build $(if $(WITHOUT),-tags ablate) -o $(BUILD)/ ./internal/tools/chaos
+	@$(BUILD)/chaos -server $(BUILD)/product-server -duration $(DURATION) -seed $(SEED) $(if $(WITHOUT),-without $(WITHOUT)) $(ARGS)
 
 lint: ## gofmt, vet, staticcheck, the rules of internal/lint, the API listing
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go' 2>/dev/null || find . -name '*.go')); \

@@ -2,6 +2,8 @@
 
 package chaos
 
+import "maps"
+
 // Faults are the names of all faults.
 func Faults() []string { return faultNames() }
 
@@ -9,7 +11,11 @@ func Faults() []string { return faultNames() }
 // are injected; none: any fault will do, or nobody knows.
 func Exposes(rule string) []string { return exposes[rule] }
 
+// Exposures are those of all rules.
+func Exposures() map[string][]string { return maps.Clone(exposes) }
+
 const (
+	late    = "link: postgres slow, then the leader stops"
 	slow    = "link: an instance, all slow"
 	refused = "link: an instance and redis, refused"
 )
@@ -22,7 +28,7 @@ var exposes = map[string][]string{
 	"flight-still-stands": {slow},
 	"fresh-never-joins":   {slow},
 	// A clock that is read late claims as much more as the question took.
-	"clock-before-probe": {slow},
+	"clock-before-probe": {late, slow},
 	"clock-before-load":  {slow},
 	// Time goes on and the proof does not.
 	"clock-on-read":      {"relay: both kill -9", "instance: stopped again and again"},

@@ -29,6 +29,7 @@ type bench struct {
 	clock history.Clock
 	links *links
 	store *store // the controller's own, straight to Postgres
+	shop  *store // likewise, of the product servers
 	admin *kafkago.Client
 
 	kafka    *local.Server
@@ -38,12 +39,13 @@ type bench struct {
 
 	mu        sync.Mutex
 	fleet     map[string]*process
+	servers   map[string]*productServer
 	processes uint16 // given out so far
 }
 
 // newBench starts the services and the fleet.
 func newBench(ctx context.Context, cfg Config) (b *bench, err error) {
-	b = &bench{cfg: cfg, clock: history.NewClock(), links: newLinks(), fleet: map[string]*process{}}
+	b = &bench{cfg: cfg, clock: history.NewClock(), links: newLinks(), fleet: map[string]*process{}, servers: map[string]*productServer{}}
 	defer func() {
 		if err != nil {
 			b.close()
@@ -62,6 +64,9 @@ func newBench(ctx context.Context, cfg Config) (b *bench, err error) {
 	if err := b.createTopic(ctx); err != nil {
 		return b, err
 	}
+	if err := b.openShop(ctx); err != nil {
+		return b, err
+	}
 	for _, m := range b.members() {
 		for _, s := range services {
 			if _, err := b.links.add(m+"/"+string(s), b.upstream(s)); err != nil {
@@ -72,7 +77,7 @@ func newBench(ctx context.Context, cfg Config) (b *bench, err error) {
 			return b, err
 		}
 	}
-	return b, nil
+	return b, b.watchShop(ctx)
 }
 
 func (b *bench) startServices(ctx context.Context) (err error) {
@@ -146,11 +151,14 @@ func (b *bench) instances() (out []string) {
 
 // members are the names of the fleet.
 func (b *bench) members() []string {
-	return append(b.instances(), "relay-0", "relay-1", "worker", "writer")
+	return append(append(b.instances(), "relay-0", "relay-1", "worker", "writer"), b.serverNames()...)
 }
 
 // launch starts a member, for the first time or again.
 func (b *bench) launch(name string) error {
+	if _, ok := number(name, "server-"); ok {
+		return b.launchServer(name)
+	}
 	b.mu.Lock()
 	b.processes++
 	id := b.processes
@@ -196,10 +204,15 @@ func (b *bench) close() {
 			}
 		})
 	}
+	for _, s := range b.servers {
+		wg.Go(s.kill)
+	}
 	wg.Wait()
 	b.links.close()
-	if b.store != nil {
-		b.store.close()
+	for _, s := range []*store{b.store, b.shop} {
+		if s != nil {
+			s.close()
+		}
 	}
 	for _, s := range []*local.Server{b.redis, b.replica, b.kafka, b.postgres} {
 		if s != nil {

@@ -12,8 +12,10 @@ type Config struct {
 	Dir      string        // a new directory for data, histories and logs; required
 	Jars     string        // of Kafka; required
 	Duration time.Duration // for how long faults are injected. Defaults to 60 seconds
+	Times    int           // how many faults are injected, however long that takes. Defaults to as many as Duration allows
 	Seed     uint64        // of the schedule and of what is read and written
 	Faults   []string      // which faults, by name, in this order. Defaults to all, in an order that the seed gives
+	Server   string        // the program cmd/product-server; it is asked over HTTP besides. Defaults to none
 	Without  string        // a rule of the protocol that is taken out: internal/ablate. Defaults to none
 
 	Bound     time.Duration // Δ. Defaults to 250ms

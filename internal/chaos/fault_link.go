@@ -5,6 +5,7 @@ package chaos
 import (
 	"context"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -47,6 +48,18 @@ func linkFaults() []fault {
 			})
 			return nil
 		}, least, most},
+		// What a probe proves is the age of its question; while it is under way the answer gets old.
+		fault{"link: postgres slow, then the leader stops", func(ctx context.Context, in *injury) error {
+			leader := in.member(in.leader(ctx))
+			in.heal(func(context.Context) error { return leader.signal(syscall.SIGCONT) })
+			for _, m := range in.instances() {
+				if err := in.poison(m, postgresService, late, []string{"upstream", "downstream"}); err != nil {
+					return err
+				}
+			}
+			pause(ctx, time.Second)
+			return leader.signal(syscall.SIGSTOP)
+		}, 500 * time.Millisecond, 1500 * time.Millisecond},
 		fault{"link: no instance has redis or kafka", func(_ context.Context, in *injury) error {
 			for _, m := range in.instances() {
 				for _, s := range []service{redisService, kafkaService} {

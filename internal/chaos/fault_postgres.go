@@ -28,6 +28,19 @@ func postgresFaults() []fault {
 			_, err = conn.Exec(ctx, `begin; select pg_current_xact_id()`)
 			return err
 		}, 2 * time.Second, 4 * time.Second},
+		// A commit that waits for a standby is in the log, and nobody sees it yet.
+		{"postgres: commits wait for a standby", func(ctx context.Context, in *injury) error {
+			set := func(ctx context.Context, standby string) error {
+				for _, sql := range []string{"alter system set synchronous_standby_names = '" + standby + "'", "select pg_reload_conf()"} {
+					if _, err := in.store.pool.Exec(ctx, sql); err != nil {
+						return err
+					}
+				}
+				return nil
+			}
+			in.heal(func(ctx context.Context) error { return set(ctx, "") })
+			return set(ctx, "nobody")
+		}, 400 * time.Millisecond, 2 * time.Second},
 		{"postgres: all connections end", func(_ context.Context, in *injury) error {
 			in.repeat(func(ctx context.Context) {
 				_, _ = in.store.pool.Exec(ctx, `select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and backend_type = 'client backend'`)

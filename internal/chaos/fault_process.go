@@ -65,6 +65,14 @@ func processFaults() []fault {
 			// Its lock goes with its connections; when it runs on it has not noticed yet.
 			return in.links.of(name, postgresService).reset()
 		}, time.Second, 2500 * time.Millisecond},
+		{"server: kill -9", func(_ context.Context, in *injury) error {
+			if names := in.serverNames(); len(names) > 0 {
+				name := names[in.rnd.IntN(len(names))]
+				in.server(name).kill()
+				in.heal(func(context.Context) error { return in.launch(name) })
+			}
+			return nil
+		}, 300 * time.Millisecond, time.Second},
 		{"worker: kill -9", func(_ context.Context, in *injury) error { kill(in, "worker"); return nil }, 300 * time.Millisecond, time.Second},
 	}
 }

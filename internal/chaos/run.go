@@ -72,13 +72,18 @@ func (r *run) injure(ctx context.Context) (commits []history.Commit, err error) 
 	}
 	defer func() { err = errors.Join(err, r.hist.Close()) }()
 	r.began = r.clock.Now()
+	sampling, stop := context.WithCancel(ctx)
+	sampled := make(chan struct{})
+	go func() { defer close(sampled); r.sample(sampling) }()
+	defer func() { stop(); <-sampled }()
 	start := history.Window{Fault: "(start)", From: r.began, Healed: r.began}
 	if err := r.recovered(ctx, r.began); err != nil {
 		return nil, err
 	}
 	start.Recovered = r.clock.Now()
 	r.windows = append(r.windows, start)
-	for end := time.Now().Add(r.cfg.Duration); time.Now().Before(end); {
+	end := time.Now().Add(r.cfg.Duration)
+	for n := 0; n < r.cfg.Times || r.cfg.Times == 0 && time.Now().Before(end); n++ {
 		if pause(ctx, r.cfg.Steady); ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
@@ -95,7 +100,13 @@ func (r *run) injure(ctx context.Context) (commits []history.Commit, err error) 
 		return nil, err
 	}
 	r.took = r.since()
-	return r.store.commits(ctx)
+	stop()
+	<-sampled
+	if commits, err = r.store.commits(ctx); err != nil || r.shop == nil {
+		return commits, err
+	}
+	more, err := r.shop.commits(ctx)
+	return append(commits, more...), err
 }
 
 func (r *run) since() time.Duration { return time.Duration(r.clock.Now() - r.began) }

@@ -48,6 +48,7 @@ func run(ctx context.Context) (passed bool, err error) {
 	fs.Float64Var(&cfg.Rate, "rate", 0, "reads a second and instance")
 	fs.Float64Var(&cfg.Writes, "writes", 0, "writes a second of each writing process")
 	fs.IntVar(&cfg.Keys, "keys", 0, "how many keys")
+	fs.StringVar(&cfg.Server, "server", "", "the program product-server, to be asked over HTTP besides")
 	keep := fs.Bool("keep", false, "keep histories and logs of a run that passed")
 	list := fs.Bool("list", false, "list the faults")
 	only := fs.String("faults", "", "only these faults, separated by semicolons, in this order")

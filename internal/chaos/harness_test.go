@@ -1,0 +1,61 @@
+//go:build unix
+
+package chaos_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/nearcache/nearcache-go/internal/chaos"
+	"github.com/nearcache/nearcache-go/internal/services/local"
+)
+
+// The fleet's processes are this program, started again.
+func TestMain(m *testing.M) {
+	if chaos.IsChild() {
+		os.Exit(chaos.Child())
+	}
+	os.Exit(m.Run())
+}
+
+// run makes a run and returns what came of it. Histories and logs of a test that failed are kept. The test skips where a
+// service is not installed.
+func run(t *testing.T, cfg chaos.Config) *chaos.Outcome {
+	t.Helper()
+	root, err := local.Root(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Jars, _ = local.KafkaJars(filepath.Join(root, ".services"))
+	build := filepath.Join(root, ".build")
+	if err := os.MkdirAll(build, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if cfg.Dir, err = os.MkdirTemp(build, "chaos-test-"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("histories and logs are in %s", cfg.Dir)
+			return
+		}
+		if err := os.RemoveAll(cfg.Dir); err != nil {
+			t.Error(err)
+		}
+	})
+	var out strings.Builder
+	cfg.Out = &out
+	o, err := chaos.Run(t.Context(), cfg)
+	if errors.Is(err, local.ErrMissing) {
+		t.Skipf("needs a real Redis, Postgres and Kafka: run make test (%v)", err)
+	}
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	o.Print(&out)
+	t.Logf("\n%s", out.String())
+	return o
+}
