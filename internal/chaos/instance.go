@@ -29,11 +29,12 @@ type fleetMember struct {
 	cache  *nearcache.Cache[uint32, item]
 	hist   *history.Log
 
-	latest  []atomic.Uint64 // by key: the newest version seen here
-	reads   atomic.Int64
-	bounded atomic.Int64 // when a bounded read was last served from L1
-	writers *gate
-	suicide atomic.Bool // the next write dies between its commit and telling anybody
+	latest     []atomic.Uint64 // by key: the newest version seen here
+	reads      atomic.Int64
+	bounded    atomic.Int64 // when a bounded read was last served from L1
+	complained atomic.Int64 // when an error was last logged
+	writers    *gate
+	suicide    atomic.Bool // the next write dies between its commit and telling anybody
 }
 
 // instance runs until ctx ends.
@@ -56,6 +57,8 @@ func (c *child) instance(ctx context.Context) error {
 	opt := nearcache.Options[uint32, item]{Load: st.load, TTL: time.Minute, LoadTimeout: 2 * time.Second, LeaseTTL: time.Second}
 	if c.Default {
 		opt.MaxStaleness = c.Bound
+	} else if c.Instance == 1 { // and one whose entries expire now and then
+		opt.TTL, opt.AbsentTTL = 3*time.Second, 500*time.Millisecond
 	}
 	cache, err := nearcache.For(client, namespace, opt)
 	if err != nil {

@@ -65,18 +65,6 @@ func (ls *links) of(member string, s service) *link {
 	return ls.by[member+"/"+string(s)]
 }
 
-// to are all links to a service.
-func (ls *links) to(s service) (out []*link) {
-	ls.mu.Lock()
-	defer ls.mu.Unlock()
-	for name, l := range ls.by {
-		if strings.HasSuffix(name, "/"+string(s)) {
-			out = append(out, l)
-		}
-	}
-	return out
-}
-
 // close ends all links.
 func (ls *links) close() {
 	ls.mu.Lock()

@@ -97,7 +97,11 @@ func (m *fleetMember) read(ctx context.Context, c *chair, turn int64) {
 		batch, cancel := context.WithTimeout(ctx, readTimeout)
 		for ; owed >= 1; owed-- {
 			c.since.Store(m.hist.Now())
-			m.readOnce(batch, rnd, ks.next())
+			if rnd.IntN(100) == 0 {
+				m.readSome(batch, rnd, ks)
+			} else {
+				m.readOnce(batch, rnd, ks.next())
+			}
 			if c.turn.Load() != turn {
 				cancel()
 				return
@@ -146,8 +150,41 @@ func (m *fleetMember) get(ctx context.Context, k uint32) {
 	m.hist.Append(&rec)
 }
 
+// readSome reads several keys at once, some of them twice.
+func (m *fleetMember) readSome(ctx context.Context, rnd *rand.Rand, ks keys) {
+	batch := make([]uint32, 2+rnd.IntN(6))
+	for i := range batch {
+		batch[i] = ks.next()
+	}
+	op, ro := history.Bounded, nearcache.ReadOptions{MaxStaleness: m.Bound}
+	switch rnd.IntN(8) {
+	case 0:
+		op, ro = history.Fresh, nearcache.ReadOptions{Fresh: true}
+	case 1, 2:
+		op, ro = history.Plain, nearcache.ReadOptions{MaxStaleness: -1}
+	}
+	rec := m.asked(0, op, ro)
+	rec.Invoke = m.hist.Now()
+	results := m.cache.ReadMany(ctx, batch, ro)
+	rec.Return = m.hist.Now()
+	for i, r := range results {
+		one := rec
+		one.Key = batch[i]
+		m.answered(&one, r, r.Err)
+	}
+}
+
 // observe reads and records what came of it.
 func (m *fleetMember) observe(ctx context.Context, k uint32, op history.Op, ro nearcache.ReadOptions) {
+	rec := m.asked(k, op, ro)
+	rec.Invoke = m.hist.Now()
+	r, err := m.cache.Read(ctx, k, ro)
+	rec.Return = m.hist.Now()
+	m.answered(&rec, r, err)
+}
+
+// asked is what a record says of a question.
+func (m *fleetMember) asked(k uint32, op history.Op, ro nearcache.ReadOptions) history.Record {
 	rec := history.Record{Op: op, Key: k, Bound: max(0, ro.MaxStaleness), Param: uint64(ro.AtLeast)}
 	if op == history.ServeStale {
 		rec.Param = uint64(ro.ServeStale)
@@ -155,9 +192,11 @@ func (m *fleetMember) observe(ctx context.Context, k uint32, op history.Op, ro n
 	if op == history.Fresh && m.Default {
 		rec.Bound = m.Bound
 	}
-	rec.Invoke = m.hist.Now()
-	r, err := m.cache.Read(ctx, k, ro)
-	rec.Return = m.hist.Now()
+	return rec
+}
+
+// answered adds the answer, and appends the record.
+func (m *fleetMember) answered(rec *history.Record, r nearcache.Result[item], err error) {
 	rec.Version, rec.Tier, rec.Staleness, rec.Age = uint64(r.Version), history.Tier(r.Tier), r.Staleness, r.Age
 	if r.Stale {
 		rec.Flags |= history.Stale
@@ -167,19 +206,28 @@ func (m *fleetMember) observe(ctx context.Context, k uint32, op history.Op, ro n
 		rec.Hash = hashOf(r.Value.Body)
 	case errors.Is(err, nearcache.ErrNotFound):
 		rec.Flags |= history.Absent
-	case errors.Is(err, nearcache.ErrNotReady) && op == history.AtLeast:
+	case errors.Is(err, nearcache.ErrNotReady) && rec.Op == history.AtLeast:
 		rec.Flags = history.Failed | history.NotReady
 	default:
 		rec.Flags = history.Failed
+		m.complain(err)
 	}
 	if rec.Flags&history.Failed == 0 {
-		m.saw(k, rec.Version)
-		if op == history.Bounded && r.Tier == nearcache.TierL1 {
+		m.saw(rec.Key, rec.Version)
+		if rec.Op == history.Bounded && r.Tier == nearcache.TierL1 {
 			m.bounded.Store(rec.Invoke)
 		}
 	}
 	m.reads.Add(1)
-	m.hist.Append(&rec)
+	m.hist.Append(rec)
+}
+
+// complain logs an error, if none was logged for a while: what fails, fails often.
+func (m *fleetMember) complain(err error) {
+	now := m.hist.Now()
+	if last := m.complained.Load(); now-last > int64(time.Second) && m.complained.CompareAndSwap(last, now) {
+		m.log.Warn("a read fails", "error", err)
+	}
 }
 
 // saw remembers the newest version of a key, for reads that ask for it.

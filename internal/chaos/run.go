@@ -16,10 +16,11 @@ import (
 
 // Outcome is what came of a run.
 type Outcome struct {
-	Config Config
-	Report *history.Report
-	Writes int // committed
-	Took   time.Duration
+	Config  Config
+	History *history.History
+	Report  *history.Report
+	Writes  int // committed
+	Took    time.Duration
 	// Unrecovered are the faults after which the gate had not opened again in time, with the time it took.
 	Unrecovered []string
 }
@@ -149,19 +150,40 @@ func (r *run) recovered(ctx context.Context, healed int64) error {
 	})
 }
 
-// judge checks the history.
+// judge keeps the truth beside the histories and checks them.
 func (r *run) judge(commits []history.Commit) (*Outcome, error) {
-	h, err := history.ReadDir(r.cfg.Dir)
+	if err := (history.Truth{Commits: commits, Windows: r.windows, Bound: r.cfg.Bound}).Save(r.cfg.Dir); err != nil {
+		return nil, err
+	}
+	return judge(r.cfg, r.took)
+}
+
+// Judge checks the histories of an earlier run again. Nothing is run.
+func Judge(cfg Config) (*Outcome, error) {
+	cfg.defaults()
+	return judge(cfg, 0)
+}
+
+func judge(cfg Config, took time.Duration) (*Outcome, error) {
+	h, err := history.Load(cfg.Dir)
 	if err != nil {
 		return nil, err
 	}
-	h.Commits, h.Windows, h.Bound = commits, r.windows, r.cfg.Bound
-	o := &Outcome{Config: r.cfg, Writes: len(commits) - r.cfg.Keys, Took: r.took}
+	cfg.Bound = h.Bound
+	o := &Outcome{Config: cfg, History: h, Took: took}
+	for _, c := range h.Commits {
+		if c.Write != 0 {
+			o.Writes++
+		}
+	}
+	if took == 0 && len(h.Windows) > 0 {
+		o.Took = time.Duration(h.Windows[len(h.Windows)-1].Recovered - h.Windows[0].From)
+	}
 	if o.Report, err = history.Judge(h); err != nil {
 		return nil, err
 	}
-	limit := max(r.cfg.ReopenWithin, time.Duration(r.cfg.Reopen*float64(o.Report.Lag.P999)))
-	for _, w := range r.windows[1:] {
+	limit := max(cfg.ReopenWithin, time.Duration(cfg.Reopen*float64(o.Report.Lag.P999)))
+	for _, w := range h.Windows[min(1, len(h.Windows)):] {
 		if took := time.Duration(w.Recovered - w.Healed); took > limit {
 			o.Unrecovered = append(o.Unrecovered, fmt.Sprintf("%s: %v, the limit is %v", w.Fault, round(took), round(limit)))
 		}

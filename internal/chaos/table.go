@@ -5,7 +5,6 @@ package chaos
 import (
 	"fmt"
 	"io"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -30,6 +29,9 @@ func (o *Outcome) Failures() (out []string) {
 	return out
 }
 
+// shown is how many violations are told in full.
+const shown = 5
+
 // Print writes the table, and what was found.
 func (o *Outcome) Print(w io.Writer) {
 	r := o.Report
@@ -53,11 +55,12 @@ func (o *Outcome) Print(w io.Writer) {
 		round(l.P50), round(l.P99), round(l.P999), round(l.Max), l.Samples, o.Config.Bound)
 	fmt.Fprintf(w, "porcupine: %d operations on %d keys, %d keys not linearizable, %d undecided\n", r.Linear.Operations, r.Linear.Keys, len(r.Linear.Illegal), r.Linear.Undecided)
 	for i, v := range r.Violations {
-		if i == 10 {
+		if i == shown {
 			fmt.Fprintf(w, "... and %d more\n", r.Total.Broke()-i)
 			break
 		}
-		fmt.Fprintf(w, "VIOLATION %v\n", v)
+		fmt.Fprint(w, "VIOLATION ")
+		o.History.Timeline(w, v, 2*o.Config.Bound)
 	}
 	for _, f := range o.Failures() {
 		fmt.Fprintf(w, "FAILED: %s\n", f)
@@ -80,5 +83,5 @@ func ms(d time.Duration) string {
 	if d == 0 {
 		return "-"
 	}
-	return strings.TrimSuffix(fmt.Sprintf("%.0fms", float64(d)/1e6), "")
+	return fmt.Sprintf("%.0fms", float64(d)/1e6)
 }

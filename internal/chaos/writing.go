@@ -67,30 +67,38 @@ func (m *fleetMember) write(ctx context.Context, writer int) {
 	}
 }
 
-// writeOnce deletes, writes and invalidates, or writes and hands over the new value.
+// writeOnce deletes or writes, and has the cache tell of it in one of the ways that there are.
 func (m *fleetMember) writeOnce(ctx context.Context, rnd *rand.Rand, s *scribe, k uint32) {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	c := change{key: k, number: s.number()}
-	kind := rnd.IntN(10)
-	if kind > 1 {
+	if rnd.IntN(5) > 0 {
 		c.body = body(rnd, c.number)
 	}
 	open := time.Duration(rnd.Int64N(int64(m.Hold) + 1))
+	commit := func(ctx context.Context) (nearcache.Version, error) { return m.commit(ctx, s, c, open) }
+	entry := func(v nearcache.Version) nearcache.Entry[item] {
+		return nearcache.Entry[item]{Value: item{Version: uint64(v), Body: c.body}, Version: v}
+	}
 	s.begins(c)
 	var v nearcache.Version
 	var err error
-	commit := func(ctx context.Context) (nearcache.Version, error) {
-		v, err := m.commit(ctx, s, c, open)
-		return v, err
-	}
-	if kind > 5 {
+	switch kind := rnd.IntN(10); {
+	case c.body == "" || kind < 4:
+		v, err = m.cache.Write(ctx, k, commit)
+	case kind < 8:
 		v, err = m.cache.WriteEntry(ctx, k, func(ctx context.Context) (nearcache.Entry[item], error) {
 			v, err := commit(ctx)
-			return nearcache.Entry[item]{Value: item{Version: uint64(v), Body: c.body}, Version: v}, err
+			return entry(v), err
 		})
-	} else {
-		v, err = m.cache.Write(ctx, k, commit)
+	case kind < 9:
+		if v, err = commit(ctx); err == nil {
+			err = m.cache.Set(ctx, k, entry(v))
+		}
+	default:
+		if v, err = commit(ctx); err == nil {
+			err = m.cache.Invalidate(ctx, k, v)
+		}
 	}
 	if err == nil {
 		now := m.hist.Now()

@@ -5,6 +5,7 @@ package history_test
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -84,5 +85,35 @@ func TestClock_IsOneForAll(t *testing.T) {
 	slack := int64(a.Error + b.Error)
 	if x > y+slack || y > z+slack {
 		t.Errorf("%d, %d, %d are out of order by more than %d", x, y, z, slack)
+	}
+}
+
+func TestTimeline_TellsWhatHappened(t *testing.T) {
+	s := newScript().writes(9, 1000, 1010).reads(1, 1011, 1012, 2).reads(2, 1011, 1012, 1).reads(2, 1020, 1021, 1).reads(1, 1013, 1014, 1)
+	s.h.Windows = []history.Window{{Fault: "cable", From: at(1005), Healed: at(1009), Recovered: at(1300)}}
+	dir := t.TempDir()
+	if err := (history.Truth{Commits: s.h.Commits, Windows: s.h.Windows, Bound: s.h.Bound}).Save(dir); err != nil {
+		t.Fatal(err)
+	}
+	h, err := history.Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(s.h.Commits, h.Commits); diff != "" || h.Windows[0] != s.h.Windows[0] || h.Bound != s.h.Bound {
+		t.Errorf("the truth comes back as %+v", h)
+	}
+	r, err := history.Judge(&s.h)
+	if err != nil || len(r.Violations) != 1 {
+		t.Fatalf("%v, %v; want one violation", r, err)
+	}
+	var b strings.Builder
+	s.h.Timeline(&b, r.Violations[0], ms(100))
+	for _, want := range []string{"cable: from -8.000", "write 2 of version 2 by process 9, acknowledged -3.000", "<-- C3"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in\n%s", want, b.String())
+		}
+	}
+	if n := strings.Count(b.String(), "process 2 (instance 2)"); n != 1 {
+		t.Errorf("process 2 is told of %d times, and it saw the same twice:\n%s", n, b.String())
 	}
 }

@@ -50,10 +50,20 @@ func run(ctx context.Context) (passed bool, err error) {
 	fs.IntVar(&cfg.Keys, "keys", 0, "how many keys")
 	fs.StringVar(&cfg.Server, "server", "", "the program product-server, to be asked over HTTP besides")
 	keep := fs.Bool("keep", false, "keep histories and logs of a run that passed")
+	again := fs.String("judge", "", "judge the histories in this directory again, and run nothing")
 	list := fs.Bool("list", false, "list the faults")
 	only := fs.String("faults", "", "only these faults, separated by semicolons, in this order")
 	if err := fs.Parse(os.Args[1:]); err != nil {
 		return false, err
+	}
+	if *again != "" {
+		cfg.Dir = *again
+		o, err := chaos.Judge(cfg)
+		if err != nil {
+			return false, err
+		}
+		o.Print(os.Stdout)
+		return len(o.Failures()) == 0, nil
 	}
 	if *list {
 		fmt.Println(strings.Join(chaos.Faults(), "\n"))
