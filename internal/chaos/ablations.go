@@ -16,16 +16,18 @@ func Exposures() map[string][]string { return maps.Clone(exposes) }
 
 const (
 	late    = "link: postgres slow, then the leader stops"
-	slow    = "link: an instance, all slow"
+	slow    = "link: every instance, all slow"
 	refused = "link: an instance and redis, refused"
+	noKafka = "both: kafka: stopped; "
+	noRedis = "both: link: no instance has redis; "
 )
 
 var exposes = map[string][]string{
-	// A load that takes long is overtaken by a write.
-	"fill-needs-lease":    {slow, "instance: stopped again and again"},
-	"apply-drops-lease":   {slow, "instance: stopped again and again"},
-	"set-drops-lease":     {slow, "redis: records evicted"},
-	"flight-still-stands": {slow},
+	// A load that takes long is overtaken by a write, and an instance that has seen no event does not know better.
+	"fill-needs-lease":    {slow, "both: " + slow + "; instance: kill -9", noKafka + slow},
+	"apply-drops-lease":   {slow, "both: " + slow + "; instance: kill -9", noKafka + slow},
+	"set-drops-lease":     {slow, "redis: records evicted", "both: " + slow + "; instance: kill -9"},
+	"flight-still-stands": {slow, noRedis + slow},
 	"fresh-never-joins":   {slow},
 	// A clock that is read late claims as much more as the question took.
 	"clock-before-probe": {late, slow},
@@ -35,26 +37,26 @@ var exposes = map[string][]string{
 	"proof-before-check": {"instance: stopped again and again", slow},
 	// L2 loses what it has, or goes back.
 	"set-over-value":          {"redis: records evicted", "redis: tracking table of 10"},
-	"set-same-epoch":          {"redis: watermarks evicted"},
-	"new-epoch":               {"redis: watermarks evicted", "redis: restarts from an old dump"},
-	"fill-same-epoch":         {"redis: watermarks evicted"},
-	"read-same-epoch":         {"redis: watermarks evicted"},
-	"epoch-session":           {"redis: watermarks evicted"},
-	"batch-from":              {"redis: fails over to a lagging replica", "redis: restarts from an old dump"},
-	"batch-in-one-step":       {"redis: fails over to a lagging replica", "redis: restarts from an old dump"},
+	"set-same-epoch":          {"redis: watermarks evicted", noKafka + "redis: watermarks evicted"},
+	"new-epoch":               {noKafka + "redis: watermarks evicted", noKafka + "redis: restarts from an old dump"},
+	"fill-same-epoch":         {noKafka + "redis: watermarks evicted"},
+	"read-same-epoch":         {noKafka + "redis: watermarks evicted"},
+	"epoch-session":           {noKafka + "redis: watermarks evicted"},
+	"batch-from":              {noKafka + "redis: fails over to a lagging replica", noKafka + "redis: restarts from an old dump"},
+	"batch-in-one-step":       {noKafka + "redis: fails over to a lagging replica", noKafka + "redis: restarts from an old dump"},
 	"floor":                   {"link: a relay and redis, blackhole", "redis: fails over to a lagging replica", "redis: split brain"},
-	"serve-bumps":             {"redis: split brain", "redis: fails over to a lagging replica"},
-	"horizon":                 {"redis: fails over to a lagging replica", "redis: split brain"},
-	"horizon-probe":           {"redis: fails over to a lagging replica", "redis: split brain"},
-	"watermark-first":         {"redis: fails over to a lagging replica", refused},
-	"redis-session-watermark": {"redis: fails over to a lagging replica", "redis: split brain"},
+	"serve-bumps":             {noKafka + "redis: split brain", noKafka + "redis: fails over to a lagging replica"},
+	"horizon":                 {noKafka + "redis: fails over to a lagging replica", noKafka + "redis: split brain"},
+	"horizon-probe":           {noKafka + "redis: fails over to a lagging replica", noKafka + "redis: split brain"},
+	"watermark-first":         {"both: " + slow + "; redis: fails over to a lagging replica", noKafka + "redis: fails over to a lagging replica"},
+	"redis-session-watermark": {noKafka + "redis: fails over to a lagging replica", noKafka + "redis: split brain"},
 	// Tracking, or the events, miss something.
-	"redis-session":     {"redis: CLIENT KILL", refused, "link: all resets"},
-	"dial-is-session":   {"redis: CLIENT KILL", refused, "link: all resets"},
-	"nil-is-session":    {"redis: FLUSHALL"},
+	"redis-session":     {noKafka + "redis: CLIENT KILL", refused, noKafka + "redis: restarts from an old dump"},
+	"dial-is-session":   {noKafka + "redis: CLIENT KILL", refused, "link: all resets"},
+	"nil-is-session":    {noKafka + "redis: FLUSHALL"},
 	"admit-from-t":      {refused, "redis: stopped"},
-	"event-session":     {"kafka: records deleted", "link: an instance and kafka, refused", "kafka: topic made anew"},
-	"session-base":      {"kafka: records deleted", "kafka: topic made anew"},
-	"gap-is-session":    {"kafka: records deleted", "kafka: topic made anew"},
-	"marker-partitions": {"kafka: partitions added"},
+	"event-session":     {noRedis + "kafka: records deleted", noRedis + "kafka: topic made anew"},
+	"session-base":      {noRedis + "kafka: records deleted", noRedis + "kafka: topic made anew"},
+	"gap-is-session":    {noRedis + "kafka: records deleted", noRedis + "kafka: topic made anew"},
+	"marker-partitions": {noRedis + "kafka: partitions added", "kafka: partitions added"},
 }

@@ -67,7 +67,40 @@ func (in *injury) anInstance() string { return in.instances()[in.rnd.IntN(in.cfg
 
 // faults are all that there are.
 func faults() []fault {
-	return slices.Concat(processFaults(), redisFaults(), kafkaFaults(), postgresFaults(), linkFaults())
+	single := slices.Concat(processFaults(), redisFaults(), kafkaFaults(), postgresFaults(), linkFaults())
+	return append(single, pairs(single)...)
+}
+
+// pairs are faults at the same time. Either channel is enough for a proof, so what would go wrong in one goes unnoticed
+// while the other is well.
+func pairs(single []fault) (out []fault) {
+	named := func(name string) fault {
+		return single[slices.IndexFunc(single, func(f fault) bool { return f.name == name })]
+	}
+	for _, p := range []struct {
+		first string
+		then  []string
+	}{
+		{"kafka: stopped", []string{"redis: restarts empty", "redis: restarts from an old dump", "redis: fails over to a lagging replica", "redis: split brain",
+			"redis: FLUSHALL", "redis: watermarks evicted", "redis: CLIENT KILL", "relay: a zombie beside its successor", slow}},
+		{"link: no instance has redis", []string{"kafka: records deleted", "kafka: topic made anew", "kafka: partitions added", "relay: both kill -9", slow}},
+		{slow, []string{"redis: fails over to a lagging replica", "instance: kill -9"}},
+	} {
+		for _, name := range p.then {
+			out = append(out, both(named(p.first), named(name)))
+		}
+	}
+	return out
+}
+
+// both is one fault after another, without a heal in between.
+func both(a, b fault) fault {
+	return fault{"both: " + a.name + "; " + b.name, func(ctx context.Context, in *injury) error {
+		if err := a.inject(ctx, in); err != nil {
+			return err
+		}
+		return b.inject(ctx, in)
+	}, max(a.least, b.least), max(a.most, b.most)}
 }
 
 // faultNames are their names.

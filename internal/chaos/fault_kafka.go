@@ -17,9 +17,7 @@ func kafkaFaults() []fault {
 		}, 100 * time.Millisecond, time.Second},
 		{"kafka: records deleted", func(ctx context.Context, in *injury) error {
 			// Somebody must have fallen behind to miss them.
-			l := in.links.of(in.anInstance(), kafkaService)
-			in.heal(func(context.Context) error { l.cure(); return nil })
-			if err := l.add(blackhole("downstream")); err != nil {
+			if err := in.poison(in.anInstance(), kafkaService, blackhole, []string{"downstream"}); err != nil {
 				return err
 			}
 			pause(ctx, 500*time.Millisecond)

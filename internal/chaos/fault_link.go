@@ -31,6 +31,14 @@ func linkFaults() []fault {
 	late := func(stream string) toxic { return latency(stream, 150, 100) }
 	return append(out,
 		fault{"link: an instance, all slow", func(_ context.Context, in *injury) error { return in.poisonAll(in.anInstance(), late) }, least, most},
+		fault{slow, func(_ context.Context, in *injury) error {
+			for _, m := range in.instances() {
+				if err := in.poisonAll(m, late); err != nil {
+					return err
+				}
+			}
+			return nil
+		}, time.Second, most},
 		fault{"link: an instance, all dribble", func(_ context.Context, in *injury) error {
 			return in.poisonAll(in.anInstance(), func(stream string) toxic { return dribble(stream, 20) })
 		}, least, most},
@@ -60,17 +68,23 @@ func linkFaults() []fault {
 			pause(ctx, time.Second)
 			return leader.signal(syscall.SIGSTOP)
 		}, 500 * time.Millisecond, 1500 * time.Millisecond},
-		fault{"link: no instance has redis or kafka", func(_ context.Context, in *injury) error {
-			for _, m := range in.instances() {
-				for _, s := range []service{redisService, kafkaService} {
-					if err := in.poison(m, s, blackhole, []string{"downstream"}); err != nil {
-						return err
-					}
+		lost("link: no instance has redis", redisService),
+		lost("link: no instance has redis or kafka", redisService, kafkaService),
+	)
+}
+
+// lost is a fault in which no instance hears from services.
+func lost(name string, from ...service) fault {
+	return fault{name, func(_ context.Context, in *injury) error {
+		for _, m := range in.instances() {
+			for _, s := range from {
+				if err := in.poison(m, s, blackhole, []string{"downstream"}); err != nil {
+					return err
 				}
 			}
-			return nil
-		}, least, most},
-	)
+		}
+		return nil
+	}, 400 * time.Millisecond, 2500 * time.Millisecond}
 }
 
 // streams are one direction or both: a link can lose its questions, its answers, or both.
@@ -83,6 +97,9 @@ func (in *injury) poison(member string, s service, t func(stream string) toxic, 
 	l := in.links.of(member, s)
 	in.heal(func(context.Context) error { l.cure(); return nil })
 	for _, stream := range streams {
+		if l.has(t(stream)) { // of another fault at the same time
+			continue
+		}
 		if err := l.add(t(stream)); err != nil {
 			return err
 		}

@@ -110,6 +110,9 @@ func (l *link) add(t toxic) error {
 	return nil
 }
 
+// has reports whether a toxic is on the link.
+func (l *link) has(t toxic) bool { return l.proxy.Toxics.GetToxic(t.Name) != nil }
+
 // cure takes all toxics away.
 func (l *link) cure() { l.proxy.Toxics.ResetToxics(context.Background()) }
 
