@@ -18,15 +18,15 @@ const (
 	late    = "link: postgres slow, then the leader stops"
 	slow    = "link: every instance, all slow"
 	refused = "link: an instance and redis, refused"
-	noKafka = "both: kafka: stopped; "
-	noRedis = "both: link: no instance has redis; "
+	noKafka = "both: kafka: stopped + "
+	noRedis = "both: link: no instance has redis + "
 )
 
 var exposes = map[string][]string{
 	// A load that takes long is overtaken by a write, and an instance that has seen no event does not know better.
-	"fill-needs-lease":    {slow, "both: " + slow + "; instance: kill -9", noKafka + slow},
-	"apply-drops-lease":   {slow, "both: " + slow + "; instance: kill -9", noKafka + slow},
-	"set-drops-lease":     {slow, "redis: records evicted", "both: " + slow + "; instance: kill -9"},
+	"fill-needs-lease":    {slow, "both: " + slow + " + instance: kill -9", noKafka + slow},
+	"apply-drops-lease":   {slow, "both: " + slow + " + instance: kill -9", noKafka + slow},
+	"set-drops-lease":     {slow, "redis: records evicted", "both: " + slow + " + instance: kill -9"},
 	"flight-still-stands": {slow, noRedis + slow},
 	"fresh-never-joins":   {slow},
 	// A clock that is read late claims as much more as the question took.
@@ -48,7 +48,7 @@ var exposes = map[string][]string{
 	"serve-bumps":             {noKafka + "redis: split brain", noKafka + "redis: fails over to a lagging replica"},
 	"horizon":                 {noKafka + "redis: fails over to a lagging replica", noKafka + "redis: split brain"},
 	"horizon-probe":           {noKafka + "redis: fails over to a lagging replica", noKafka + "redis: split brain"},
-	"watermark-first":         {"both: " + slow + "; redis: fails over to a lagging replica", noKafka + "redis: fails over to a lagging replica"},
+	"watermark-first":         {"both: " + slow + " + redis: fails over to a lagging replica", noKafka + "redis: fails over to a lagging replica"},
 	"redis-session-watermark": {noKafka + "redis: fails over to a lagging replica", noKafka + "redis: split brain"},
 	// Tracking, or the events, miss something.
 	"redis-session":     {noKafka + "redis: CLIENT KILL", refused, noKafka + "redis: restarts from an old dump"},

@@ -95,7 +95,7 @@ func pairs(single []fault) (out []fault) {
 
 // both is one fault after another, without a heal in between.
 func both(a, b fault) fault {
-	return fault{"both: " + a.name + "; " + b.name, func(ctx context.Context, in *injury) error {
+	return fault{"both: " + a.name + " + " + b.name, func(ctx context.Context, in *injury) error {
 		if err := a.inject(ctx, in); err != nil {
 			return err
 		}
