@@ -57,8 +57,8 @@ func (c *child) instance(ctx context.Context) error {
 	opt := nearcache.Options[uint32, item]{Load: st.load, TTL: time.Minute, LoadTimeout: 2 * time.Second, LeaseTTL: time.Second}
 	if c.Default {
 		opt.MaxStaleness = c.Bound
-	} else if c.Instance == 1 { // and one whose entries expire now and then
-		opt.TTL, opt.AbsentTTL = 3*time.Second, 500*time.Millisecond
+	} else if c.Instance == 1 { // and one whose entries are refreshed, or expire, now and then
+		opt.TTL, opt.AbsentTTL, opt.Refresh = 3*time.Second, 500*time.Millisecond, nearcache.Refresh{After: 0.7}
 	}
 	cache, err := nearcache.For(client, namespace, opt)
 	if err != nil {

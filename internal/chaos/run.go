@@ -21,6 +21,8 @@ type Outcome struct {
 	Report  *history.Report
 	Writes  int // committed
 	Took    time.Duration
+	// BrokeOff is why the run ended early; nil: it did not.
+	BrokeOff error
 	// Unrecovered are the faults after which the gate had not opened again in time, with the time it took.
 	Unrecovered []string
 }
@@ -63,6 +65,7 @@ type run struct {
 	windows []history.Window
 	began   int64
 	took    time.Duration
+	broke   error // why the run ended early
 }
 
 // injure injects one fault after another until time is up, and returns the ground truth.
@@ -89,7 +92,10 @@ func (r *run) injure(ctx context.Context) (commits []history.Commit, err error) 
 			return nil, ctx.Err()
 		}
 		if err := r.strike(ctx, r.next()); err != nil {
-			return nil, err
+			// What was recorded so far is judged all the same.
+			fmt.Fprintf(r.cfg.Out, "%8.1fs the run breaks off: %v\n", r.since().Seconds(), err)
+			r.broke = err
+			break
 		}
 		if err := r.sweep(ctx, r.hist); err != nil {
 			// An instance that does not prove the bound is reported as unrecovered; all else is a fault of ours.
@@ -116,21 +122,22 @@ func (r *run) since() time.Duration { return time.Duration(r.clock.Now() - r.beg
 func (r *run) strike(ctx context.Context, f fault) error {
 	in := &injury{bench: r.bench, rnd: rand.New(rand.NewPCG(r.cfg.Seed, uint64(len(r.windows))))}
 	w := history.Window{Fault: f.name, From: r.clock.Now()}
-	err := f.inject(ctx, in)
-	if err == nil {
+	note := ""
+	if err := f.inject(ctx, in); err == nil {
 		in.hold(ctx, f.least+time.Duration(in.rnd.Int64N(int64(f.most-f.least)+1)))
+	} else {
+		note = fmt.Sprintf(": NOT INJECTED, or in part: %v", err)
 	}
 	// What was broken is mended in any case.
-	if err = errors.Join(err, in.mend(ctx)); err != nil {
-		return fmt.Errorf("chaos: %s: %w", f.name, err)
+	if err := in.mend(ctx); err != nil {
+		return fmt.Errorf("chaos: heal %s: %w", f.name, err)
 	}
 	w.Healed = r.clock.Now()
 	late := r.recovered(ctx, w.Healed)
 	w.Recovered = r.clock.Now()
 	r.windows = append(r.windows, w)
-	note := ""
 	if late != nil {
-		note = ": NOT RECOVERED"
+		note += ": NOT RECOVERED"
 	}
 	fmt.Fprintf(r.cfg.Out, "%8.1fs %s: %v, recovered in %v%s\n", r.since().Seconds(), f.name, round(time.Duration(w.Healed-w.From)), round(time.Duration(w.Recovered-w.Healed)), note)
 	return ctx.Err()
@@ -155,7 +162,11 @@ func (r *run) judge(commits []history.Commit) (*Outcome, error) {
 	if err := (history.Truth{Commits: commits, Windows: r.windows, Bound: r.cfg.Bound}).Save(r.cfg.Dir); err != nil {
 		return nil, err
 	}
-	return judge(r.cfg, r.took)
+	o, err := judge(r.cfg, r.took)
+	if err == nil {
+		o.BrokeOff = r.broke
+	}
+	return o, err
 }
 
 // Judge checks the histories of an earlier run again. Nothing is run.

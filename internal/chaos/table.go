@@ -14,6 +14,9 @@ import (
 // Failures are the reasons why a run does not pass.
 func (o *Outcome) Failures() (out []string) {
 	r := o.Report
+	if o.BrokeOff != nil {
+		out = append(out, fmt.Sprintf("the run broke off: %v", o.BrokeOff))
+	}
 	if n := r.Total.Broke(); n > 0 {
 		out = append(out, fmt.Sprintf("%d violations", n))
 	}

@@ -30,6 +30,15 @@ func (b *bench) createTopic(ctx context.Context) error {
 	})
 }
 
+// insist repeats what a broker refuses that was started a moment ago.
+func insist(ctx context.Context, f func() error) error {
+	var err error
+	if late := until(ctx, 15*time.Second, "Kafka does as it is told", func() bool { err = f(); return err == nil }); late != nil {
+		return fmt.Errorf("%w: %w", late, err)
+	}
+	return nil
+}
+
 // ends are the offsets after the last message of each partition.
 func (b *bench) ends(ctx context.Context) (map[int]int64, error) {
 	meta, err := b.admin.Metadata(ctx, &kafkago.MetadataRequest{Topics: []string{topic}})
@@ -58,40 +67,46 @@ func (b *bench) ends(ctx context.Context) (map[int]int64, error) {
 
 // deleteTopic deletes it, and waits until it is gone.
 func (b *bench) deleteTopic(ctx context.Context) error {
-	res, err := b.admin.DeleteTopics(ctx, &kafkago.DeleteTopicsRequest{Topics: []string{topic}})
-	if err == nil {
-		err = res.Errors[topic]
-	}
-	if err != nil {
-		return fmt.Errorf("chaos: delete the topic: %w", err)
-	}
-	return nil
+	return insist(ctx, func() error {
+		res, err := b.admin.DeleteTopics(ctx, &kafkago.DeleteTopicsRequest{Topics: []string{topic}})
+		if err == nil {
+			err = res.Errors[topic]
+		}
+		if err != nil && !errors.Is(err, kafkago.UnknownTopicOrPartition) {
+			return fmt.Errorf("chaos: delete the topic: %w", err)
+		}
+		return nil
+	})
 }
 
 // growTopic adds partitions.
 func (b *bench) growTopic(ctx context.Context, by int) error {
-	ends, err := b.ends(ctx)
-	if err != nil {
-		return err
-	}
-	res, err := b.admin.CreatePartitions(ctx, &kafkago.CreatePartitionsRequest{Topics: []kafkago.TopicPartitionsConfig{{Name: topic, Count: int32(len(ends) + by)}}})
-	if err == nil {
-		err = res.Errors[topic]
-	}
-	if err != nil {
-		return fmt.Errorf("chaos: add partitions: %w", err)
-	}
-	return nil
+	return insist(ctx, func() error {
+		ends, err := b.ends(ctx)
+		if err != nil {
+			return err
+		}
+		res, err := b.admin.CreatePartitions(ctx, &kafkago.CreatePartitionsRequest{Topics: []kafkago.TopicPartitionsConfig{{Name: topic, Count: int32(len(ends) + by)}}})
+		if err == nil {
+			err = res.Errors[topic]
+		}
+		if err != nil {
+			return fmt.Errorf("chaos: add partitions: %w", err)
+		}
+		return nil
+	})
 }
 
 // trimTopic deletes every record that there is, as retention would, in the version 0 of Kafka's DeleteRecords, which
 // kafka-go does not speak.
 func (b *bench) trimTopic(ctx context.Context) error {
-	ends, err := b.ends(ctx)
-	if err != nil {
-		return err
-	}
-	return deleteRecords(ctx, b.kafka.Addr, topic, ends)
+	return insist(ctx, func() error {
+		ends, err := b.ends(ctx)
+		if err != nil {
+			return err
+		}
+		return deleteRecords(ctx, b.kafka.Addr, topic, ends)
+	})
 }
 
 func split(addr string) (host, port string) {
