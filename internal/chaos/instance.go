@@ -96,8 +96,7 @@ func (m *fleetMember) serve(ctx context.Context) error {
 				return err
 			}
 		}
-		st := m.client.Status()
-		m.say(status{At: m.hist.Now(), Ready: st.Ready, Proved: m.proved(), Bounded: m.bounded.Load(), Reads: m.reads.Load(), Done: m.done})
+		m.say(m.status())
 	}
 }
 
@@ -117,13 +116,18 @@ func (m *fleetMember) obey(ctx context.Context, cmd string) error {
 	return nil
 }
 
-// proved is the moment up to which everything known is in what L1 serves, 0 if there is none.
-func (m *fleetMember) proved() int64 {
-	now := m.hist.Now() // first: the moment must not come out too late
-	if s := m.client.Status().Bound.Staleness; s > 0 {
-		return now - int64(s)
+// status looks at the clock first: no moment must come out too late.
+func (m *fleetMember) status() status {
+	st := status{At: m.hist.Now(), Bounded: m.bounded.Load(), Reads: m.reads.Load(), Done: m.done}
+	client := m.client.Status()
+	st.Ready = client.Ready
+	if b := client.Bound; b.Staleness > 0 {
+		st.Proved = st.At - int64(b.Staleness)
+		if b.Redis > 0 && b.Events > 0 {
+			st.Settled = st.At - int64(max(b.Redis, b.Events))
+		}
 	}
-	return 0
+	return st
 }
 
 // look records again and again what is proved.

@@ -55,6 +55,8 @@ type status struct {
 	Ready bool
 	// Proved is the time up to which the bound is proved; 0: nothing is.
 	Proved int64
+	// Settled is the time up to which each channel proves it: an entry may have only one that vouches for it.
+	Settled int64
 	// Bounded is when a bounded read was last served from L1.
 	Bounded int64
 	// Reads is how many there were so far.

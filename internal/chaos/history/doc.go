@@ -23,7 +23,7 @@
 //	C6     a result's claim about itself is true: a value said to be no older than s is need(t-s) or newer; a bounded
 //	       read does not claim more than its bound, and one that L1 served claims something
 //	stale  a value labelled stale is within the cap that was given, by its proved staleness or, without one, by its age
-//	C7     a sweep, made when faults are healed, writers are paused and the bound is proved past the pause, gives need(t)
+//	C7     a sweep, made when faults are healed, writers are paused and both channels prove the bound past the pause, gives need(t)
 //
 // The order of operations of different processes is taken from the clock up to a Skew, so that a violation is one even if
 // the clocks' offsets were measured badly.
