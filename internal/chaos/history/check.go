@@ -201,7 +201,7 @@ func (c *checker) claims(r *Record) {
 		if bounded && r.Staleness-took > r.Bound {
 			c.breaks(C6, r, 0, 0)
 		}
-	case bounded && r.Tier == L1:
+	case bounded && r.Tier != Hidden:
 		c.breaks(C6, r, 0, 0)
 	}
 	claim := r.Staleness

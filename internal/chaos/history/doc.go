@@ -21,7 +21,7 @@
 //	C5     version and value were committed together, by a write invoked before the read returned; and where C1, C2 or
 //	       C3 is broken by a value that should have been seen deleted, that is the return of a deleted value
 //	C6     a result's claim about itself is true: a value said to be no older than s is need(t-s) or newer; a bounded
-//	       read does not claim more than its bound, and one that L1 served claims something
+//	       read claims something, and not more than its bound
 //	stale  a value labelled stale is within the cap that was given, by its proved staleness or, without one, by its age
 //	C7     a sweep, made when faults are healed, writers are paused and both channels prove the bound past the pause, gives need(t)
 //

@@ -105,7 +105,7 @@ func (t twin) judge(r history.Record) (broken []history.Guarantee) {
 	if r.Staleness > 0 {
 		late(history.C6, r.Invoke-int64(r.Staleness)-skew)
 	}
-	if r.Bound > 0 && !stale && (r.Staleness > r.Bound+time.Duration(r.Return-r.Invoke) || r.Staleness <= 0 && r.Tier == history.L1) {
+	if r.Bound > 0 && !stale && (r.Staleness > r.Bound+time.Duration(r.Return-r.Invoke) || r.Staleness <= 0 && r.Tier != history.Hidden) {
 		add(history.C6)
 	}
 	claim := r.Age
