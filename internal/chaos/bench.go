@@ -116,7 +116,9 @@ func (b *bench) startRedis(ctx context.Context, dir string) (*local.Server, erro
 // follow makes a Redis the replica of another, by way of the link for that, and waits until it is.
 func (b *bench) follow(ctx context.Context, replica, primary *local.Server) error {
 	l := b.links.of("replica", "redis-link")
-	l.cure()
+	if err := l.cure(); err != nil {
+		return err
+	}
 	if err := l.route(primary.Addr); err != nil {
 		return err
 	}

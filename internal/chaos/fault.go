@@ -27,7 +27,8 @@ type injury struct {
 	every []func(context.Context) // repeated while it lasts
 }
 
-// heal adds what mends something; the last that was broken is mended first.
+// heal adds what mends something. What was broken first is mended first: of two faults, a service that is stopped must run
+// again before toxics can be taken off the links to it, which wait for what is on its way there.
 func (in *injury) heal(f func(context.Context) error) { in.heals = append(in.heals, f) }
 
 // repeat adds what is done again and again while the injury lasts.
@@ -35,7 +36,7 @@ func (in *injury) repeat(f func(context.Context)) { in.every = append(in.every, 
 
 // mend undoes everything.
 func (in *injury) mend(ctx context.Context) (err error) {
-	for _, h := range slices.Backward(in.heals) {
+	for _, h := range in.heals {
 		err = errors.Join(err, h(ctx))
 	}
 	return err

@@ -95,7 +95,7 @@ func (in *injury) streams() []string {
 // poison puts toxics on a link until the injury is healed.
 func (in *injury) poison(member string, s service, t func(stream string) toxic, streams []string) error {
 	l := in.links.of(member, s)
-	in.heal(func(context.Context) error { l.cure(); return nil })
+	in.heal(func(context.Context) error { return l.cure() })
 	for _, stream := range streams {
 		if l.has(t(stream)) { // of another fault at the same time
 			continue

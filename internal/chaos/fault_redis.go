@@ -32,8 +32,7 @@ func redisFaults() []fault {
 			}
 			pause(ctx, 500*time.Millisecond+time.Duration(in.rnd.Int64N(int64(2*time.Second))))
 			in.redis.Kill()
-			in.heal(func(context.Context) error { return in.forget(in.redis) })
-			in.heal(func(ctx context.Context) error { return in.restartRedis(ctx) })
+			in.heal(func(ctx context.Context) error { return errors.Join(in.restartRedis(ctx), in.forget(in.redis)) })
 			return nil
 		}, 50 * time.Millisecond, 500 * time.Millisecond},
 		{"redis: fails over to a lagging replica", func(ctx context.Context, in *injury) error { return in.failOver(ctx, nil) }, 200 * time.Millisecond, time.Second},

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/Shopify/toxiproxy/v2"
 	"github.com/prometheus/client_golang/prometheus"
@@ -114,7 +115,16 @@ func (l *link) add(t toxic) error {
 func (l *link) has(t toxic) bool { return l.proxy.Toxics.GetToxic(t.Name) != nil }
 
 // cure takes all toxics away.
-func (l *link) cure() { l.proxy.Toxics.ResetToxics(context.Background()) }
+func (l *link) cure() error {
+	done := make(chan struct{})
+	go func() { defer close(done); l.proxy.Toxics.ResetToxics(context.Background()) }()
+	select {
+	case <-done:
+		return nil
+	case <-time.After(20 * time.Second): // it holds locks that all else on this link needs
+		return fmt.Errorf("chaos: proxy %s does not let go of its toxics", l.proxy.Name)
+	}
+}
 
 // reset closes all connections; the next ones are let through.
 func (l *link) reset() error {
