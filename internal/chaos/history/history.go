@@ -5,6 +5,7 @@ package history
 import (
 	"fmt"
 	"math"
+	"os"
 	"path/filepath"
 	"sort"
 	"time"
@@ -70,6 +71,15 @@ func ReadDir(dir string) (*History, error) {
 		return nil, err
 	}
 	h := &History{Looks: map[uint16][]Look{}, Instances: map[uint16]uint16{}}
+	size := int64(0)
+	for _, p := range paths {
+		info, err := os.Stat(p)
+		if err != nil {
+			return nil, fmt.Errorf("history: %w", err)
+		}
+		size += info.Size()
+	}
+	h.Reads = make([]Record, 0, size/recordSize) // there are millions: growing would take several times the memory
 	for _, p := range paths {
 		head, err := h.addFile(p)
 		if err != nil {
