@@ -109,18 +109,20 @@ func (t *tags) current(name string, bound time.Duration, learnt uint64) (e *entr
 	return e, proved
 }
 
-// look is current, and reads the tag if need be: it is loaded and filled by the first read, and comes from a GET that Redis
-// tracks by the second.
+// look is current, and reads the tag if need be: it is loaded and filled by the first read, comes from a GET that Redis
+// tracks by the second, and by the third if the push of the fill came in between.
 func (t *tags) look(ctx context.Context, name string, bound time.Duration) (*entry[string, uint64], int64, error) {
-	for range 3 {
+	for tries := 0; ; tries++ {
 		if e, proved := t.current(name, bound, math.MaxUint64); e != nil {
 			return e, proved, nil
+		}
+		if tries == 4 {
+			return nil, 0, errTagUnsettled
 		}
 		if _, err := t.read(ctx, name, ReadOptions{MaxStaleness: bound}, true); err != nil {
 			return nil, 0, err
 		}
 	}
-	return nil, 0, errTagUnsettled
 }
 
 var errTagUnsettled = errors.New("nearcache: nothing vouches for a tag")
