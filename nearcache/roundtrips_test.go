@@ -56,6 +56,13 @@ func TestRoundTrips(t *testing.T) {
 	src.put("a", "v")
 	src.put("warm", "v")
 	get(t, c, "warm") // the server has the scripts
+	set, apply := map[string]nearcache.Entry[string]{}, map[string]nearcache.Version{}
+	for _, k := range hundred {
+		set[k], apply[k] = nearcache.Entry[string]{Value: "w", Version: 2}, 2
+	}
+	if err := c.SetMany(t.Context(), map[string]nearcache.Entry[string]{"warm": {Version: 2}, "other": {}}); err != nil {
+		t.Fatal(err)
+	}
 	cost := func(f func()) int64 {
 		before := n.Load()
 		f()
@@ -70,6 +77,8 @@ func TestRoundTrips(t *testing.T) {
 		{"a hit in L2: GET", func() { get(t, c, "a") }, 1},
 		{"100 misses at once: GETs, acquires, fills", func() { _, _ = c.GetMany(t.Context(), hundred) }, 3},
 		{"100 hits in L2 at once", func() { _, _ = c.GetMany(t.Context(), hundred) }, 1},
+		{"100 sets at once", func() { _ = c.SetMany(t.Context(), set) }, 1},
+		{"100 invalidations at once", func() { _ = c.InvalidateMany(t.Context(), apply) }, 1},
 	} {
 		if got := cost(step.f); got == 0 || got > step.most {
 			t.Errorf("%s: %d round trips, want at most %d", step.what, got, step.most)

@@ -103,6 +103,12 @@ func TestUnversioned_BumpsAfterL2(t *testing.T) {
 		"Invalidate": func(_ *nearcache.Client, c *nearcache.Cache[string, string], _ coherence.Sink) error {
 			return c.Invalidate(context.Background(), "a", 0)
 		},
+		"InvalidateMany": func(_ *nearcache.Client, c *nearcache.Cache[string, string], _ coherence.Sink) error {
+			return c.InvalidateMany(context.Background(), map[string]nearcache.Version{"a": 0})
+		},
+		"SetMany": func(_ *nearcache.Client, c *nearcache.Cache[string, string], _ coherence.Sink) error {
+			return c.SetMany(context.Background(), map[string]nearcache.Entry[string]{"a": {Value: "new"}})
+		},
 		"Apply": func(client *nearcache.Client, _ *nearcache.Cache[string, string], _ coherence.Sink) error {
 			return client.Apply(context.Background(), event)
 		},

@@ -127,6 +127,11 @@ func (c *Cache[K, V]) announce(ctx context.Context, ch change[V]) error {
 	if ch.version == 0 && !ablate.Out(ablate.WriteBumpsAfter) {
 		fence.Written(ch.key, 0)
 	}
+	return c.told(ch, err)
+}
+
+// told is what a write returns whose change has, or has not, reached L2. One that has not is repeated.
+func (c *Cache[K, V]) told(ch change[V], err error) error {
 	if err == nil {
 		c.m.writes("applied").Inc()
 		return nil
@@ -144,21 +149,26 @@ func (c *Cache[K, V]) announce(ctx context.Context, ch change[V]) error {
 
 // tell brings the change to L2. A value that cannot be encoded still invalidates.
 func (c *Cache[K, V]) tell(ctx context.Context, ch change[V]) error {
-	l2 := c.client.l2
-	switch {
-	case ch.marked:
-		return l2.Unmark(ctx, ch.key, ch.token, ch.version)
-	case ch.entry != nil && c.tagCount(*ch.entry) == 0:
-		ttl := c.ttl(ch.entry.TTL, false)
-		rec, err := c.record(ch.entry.Value, false, ch.version, ttl, 0)
-		if err == nil {
-			_, err = l2.Set(ctx, ch.key, rec, c.keepFor(ttl))
-			return err
-		}
-		if e := l2.Apply(ctx, ch.key, ch.version); e != nil {
-			return e
-		}
+	if ch.marked {
+		return c.client.l2.Unmark(ctx, ch.key, ch.token, ch.version)
+	}
+	s, unencoded := c.setting(ch)
+	if err := c.client.l2.SetMany(ctx, []tier.Setting{s})[0]; err != nil {
 		return err
 	}
-	return l2.Apply(ctx, ch.key, ch.version)
+	return unencoded
+}
+
+// setting is the change as L2 takes it. The error says why the value is not part of it although there is one.
+func (c *Cache[K, V]) setting(ch change[V]) (tier.Setting, error) {
+	s := tier.Setting{Key: ch.key, Version: ch.version}
+	if ch.entry == nil || c.tagCount(*ch.entry) > 0 {
+		return s, nil
+	}
+	ttl := c.ttl(ch.entry.TTL, false)
+	rec, err := c.record(ch.entry.Value, false, ch.version, ttl, 0)
+	if err == nil {
+		s.Record, s.TTL = &rec, c.keepFor(ttl)
+	}
+	return s, err
 }

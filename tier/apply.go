@@ -58,15 +58,49 @@ func (l *L2) ApplyMany(ctx context.Context, changes []Change) error {
 // Set replaces an older value of the key; replaced tells whether there was one. If not, it acted as Apply of the record's
 // version. A record that is too large is applied too.
 func (l *L2) Set(ctx context.Context, k Key, rec Record, ttl time.Duration) (replaced bool, err error) {
-	b, err := encode(rec, ttl)
+	c, err := l.set(k, rec, ttl)
 	if err != nil {
 		return false, err
 	}
+	n, err := l.run(ctx, c).int()
+	return c.s == &l.scripts.set && n == 1, err
+}
+
+func (l *L2) set(k Key, rec Record, ttl time.Duration) (call, error) {
+	b, err := encode(rec, ttl)
 	if b == "" {
-		return false, l.Apply(ctx, k, rec.Version)
+		return l.apply(k, rec.Version), err
 	}
-	n, err := l.run(ctx, call{&l.scripts.set, l.all(k), []string{rec.Version.bytes(), b, millisOf(ttl)}}).int()
-	return n == 1, err
+	return call{&l.scripts.set, l.all(k), []string{rec.Version.bytes(), b, millisOf(ttl)}}, nil
+}
+
+// Setting is a key to SetMany: a record for TTL, or a version alone.
+type Setting struct {
+	Key     Key
+	Version Version       // to apply where there is no Record
+	Record  *Record       // nil: none
+	TTL     time.Duration // of the Record
+}
+
+// SetMany is Set, or Apply where there is no record, for several keys, in one pipeline for each node. It returns each
+// one's error, in their order.
+func (l *L2) SetMany(ctx context.Context, settings []Setting) []error {
+	errs := make([]error, len(settings))
+	var calls []call
+	var at []int
+	for i, s := range settings {
+		c := l.apply(s.Key, s.Version)
+		if s.Record != nil {
+			if c, errs[i] = l.set(s.Key, *s.Record, s.TTL); errs[i] != nil {
+				continue
+			}
+		}
+		calls, at = append(calls, c), append(at, i)
+	}
+	for i, r := range l.runAll(ctx, calls) {
+		_, errs[at[i]] = r.int()
+	}
+	return errs
 }
 
 // Watermarks reads the watermarks of all buckets.

@@ -85,16 +85,23 @@ func run(ctx context.Context, w rueidis.Client, c call) rueidis.RedisResult {
 	return res
 }
 
-// runAll pipelines scripts.
+// runAll pipelines scripts, and those that the server does not know yet once more.
 func runAll(ctx context.Context, w rueidis.Client, calls []call) []rueidis.RedisResult {
 	cmds := make([]rueidis.Completed, len(calls))
 	for i, c := range calls {
 		cmds[i] = c.evalsha(w)
 	}
 	res := w.DoMulti(ctx, cmds...)
+	var again []rueidis.Completed
+	var at []int
 	for i := range res {
 		if unknown(res[i].Error()) {
-			res[i] = w.Do(ctx, calls[i].eval(w))
+			again, at = append(again, calls[i].eval(w)), append(at, i)
+		}
+	}
+	if len(again) > 0 {
+		for i, r := range w.DoMulti(ctx, again...) {
+			res[at[i]] = r
 		}
 	}
 	return res

@@ -227,3 +227,32 @@ func TestMany_EachKeyItsOwn(t *testing.T) {
 		}
 	})
 }
+
+func TestSetMany_SetsAndApplies(t *testing.T) {
+	onBoth(t, func(b *bench) {
+		ks := make([]tier.Key, 6)
+		for i := range ks {
+			ks[i] = b.Keyspace().Key("n", fmt.Sprint(i))
+			b.k = ks[i]
+			b.store(2)
+		}
+		rec := func(v tier.Version, size int) *tier.Record {
+			return &tier.Record{Version: v, Payload: make([]byte, size)}
+		}
+		errs := b.SetMany(ctx(), []tier.Setting{
+			{Key: ks[0], Record: rec(3, 1), TTL: time.Minute},
+			{Key: ks[1], Record: rec(1, 1), TTL: time.Minute},
+			{Key: ks[2], Version: 3},
+			{Key: ks[3]},
+			{Key: ks[4], Record: rec(3, tier.MaxRecordBytes), TTL: time.Minute}, // applied instead
+			{Key: ks[5], Record: rec(3, 1)},                                     // no TTL
+		})
+		for i, want := range []string{"v3", "v2", "absent", "absent", "absent", "v2"} {
+			if (errs[i] != nil) != (i == 5) {
+				t.Errorf("%d: %v", i, errs[i])
+			}
+			b.k = ks[i]
+			b.want(fmt.Sprint(i), want)
+		}
+	})
+}

@@ -1,0 +1,67 @@
+package nearcache
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/nearcache/nearcache-go/tier"
+)
+
+// SetMany is Set for several keys, in one pipeline for each node. Each is told by itself: what fails for one is joined to
+// the error, with the key named, and the others take effect all the same. It is no transaction: other instances may see
+// the new state of one key beside the old one of another.
+func (c *Cache[K, V]) SetMany(ctx context.Context, es map[K]Entry[V]) error {
+	return announceMany(ctx, c, es, func(e Entry[V]) change[V] {
+		if e.Version == 0 {
+			return change[V]{}
+		}
+		return change[V]{version: e.Version, entry: &e}
+	})
+}
+
+// InvalidateMany is Invalidate for several keys, as SetMany is Set.
+func (c *Cache[K, V]) InvalidateMany(ctx context.Context, vs map[K]Version) error {
+	return announceMany(ctx, c, vs, func(v Version) change[V] { return change[V]{version: v} })
+}
+
+// announceMany is announce for several changes: every slot is bumped before the pipeline goes out, and those of
+// unversioned changes once more after it. Keys go in the order of their names, so that the same call does the same.
+func announceMany[K comparable, V, T any](ctx context.Context, c *Cache[K, V], by map[K]T, of func(T) change[V]) error {
+	if c.client.closed.Load() {
+		return ErrClosed
+	}
+	var errs []error
+	chs := make([]change[V], 0, len(by))
+	for k, t := range by {
+		key, err := c.key(k)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		ch := of(t)
+		ch.key = key
+		chs = append(chs, ch)
+	}
+	slices.SortFunc(chs, func(a, b change[V]) int { return strings.Compare(a.key.Name, b.key.Name) })
+
+	fence := c.client.fence
+	settings, unencoded := make([]tier.Setting, len(chs)), make([]error, len(chs))
+	for i, ch := range chs {
+		fence.Written(ch.key, ch.version)
+		settings[i], unencoded[i] = c.setting(ch)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), applyTimeout)
+	defer cancel()
+	for i, err := range c.client.l2.SetMany(ctx, settings) {
+		if chs[i].version == 0 {
+			fence.Written(chs[i].key, 0)
+		}
+		if err == nil {
+			err = unencoded[i]
+		}
+		errs = append(errs, c.told(chs[i], err))
+	}
+	return errors.Join(errs...)
+}
