@@ -68,6 +68,7 @@ type bucket struct {
 	beaten    bool
 	floors    floors
 	horizon   Position // L2 must have applied this much
+	doubted   bool     // L2 lacks changes; see Doubt
 	awaiting  uint64   // the horizon rises to the first probe begun after this one; 0: nothing awaited
 }
 
@@ -92,6 +93,7 @@ type Token struct {
 	// before the record, on the same connection, and hand it to Learn.
 	Known     bool
 	watermark tier.Watermark
+	doubted   bool
 }
 
 // Begin starts a load of a key.
@@ -105,7 +107,7 @@ func (f *Fence) Begin(k tier.Key) Token {
 		t.ks = f.kafka.live.Load()
 	}
 	b.mu.Lock()
-	t.rs, t.Known, t.watermark = b.redis.Load(), b.known, b.watermark
+	t.rs, t.Known, t.watermark, t.doubted = b.redis.Load(), b.known, b.watermark, b.doubted
 	b.mu.Unlock()
 	return t
 }
@@ -210,6 +212,9 @@ func (f *Fence) FromL2(t *Token, v Version, stamp *Stamp) (o Outcome, admit bool
 	b := &f.buckets[t.key.Bucket]
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if t.doubted || b.doubted {
+		return Behind, false
+	}
 	if v < f.floor(b, t.key.Hash) && !ablate.Out(ablate.Floor) {
 		return BelowFloor, false
 	}

@@ -111,9 +111,10 @@ func (a *applying) applyTo(ctx context.Context, b int, changes []tier.Change, up
 	return nil
 }
 
-// least is the position that every bucket has reached. A bucket without a watermark is started anew where the source is
-// now: what it holds may be of any age, and with a new epoch nobody reads it. So is one of another history of the source,
-// if there are others:
+// least is the position that every bucket has reached. A bucket without a watermark, or with one of no position, as a
+// client leaves it that has started the bucket anew and knows no source, is started anew where the source is now: what it
+// holds may be of any age, and with a new epoch nobody reads it. So is one of another history of the source, if there are
+// others:
 //
 //	the source fails over            relay: starts bucket 0 anew, and then cannot reach the shard of bucket 5
 //	relay: reads on from bucket 0, in the new history, where nothing tells it that bucket 5's changes are gone
@@ -138,7 +139,7 @@ func (a *applying) least(ctx context.Context) (p Position, err error) {
 // mixed reports whether the buckets' positions cannot be compared.
 func (a *applying) mixed() bool {
 	for b := range a.marks {
-		if a.marks[b].IsZero() || a.marks[b].Position.Epoch != a.marks[0].Position.Epoch {
+		if a.marks[b].Position.IsZero() || a.marks[b].Position.Epoch != a.marks[0].Position.Epoch {
 			return true
 		}
 	}

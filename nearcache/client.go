@@ -91,7 +91,10 @@ func New(cfg Config) (*Client, error) {
 		return nil, fmt.Errorf("nearcache: Config.Redis: %w", err)
 	}
 	c.l2, c.keyspace = l2, l2.Keyspace()
-	c.retry = newRetry(l2.ApplyMany, func(ch tier.Change) { c.fence.Written(ch.Key, ch.Version) }, c.m.retryDropped.Inc)
+	c.retry = &retry{limit: maxRetries, apply: l2.ApplyMany, renew: c.renew, doubt: c.doubt,
+		done:    func(ch tier.Change) { c.fence.Written(ch.Key, ch.Version) },
+		drop:    func(n int) { c.m.retryDropped.Add(float64(n)) },
+		pending: make(map[string]tier.Change), wake: make(chan struct{}, 1)}
 	if err := c.m.register(cfg.Registerer); err != nil {
 		l2.Close()
 		return nil, fmt.Errorf("nearcache: Config.Registerer: %w", err)

@@ -168,3 +168,9 @@ func counted(t testing.TB, reg *prometheus.Registry, name string, labels ...stri
 	}
 	return sum
 }
+
+// value is a repository method without versions.
+func (s *source) value(ctx context.Context, k string) (string, error) {
+	e, err := s.load(ctx, k)
+	return e.Value, err
+}

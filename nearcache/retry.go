@@ -2,6 +2,7 @@ package nearcache
 
 import (
 	"context"
+	"math/bits"
 	"sync"
 	"time"
 
@@ -11,20 +12,26 @@ import (
 // maxRetries bounds the invalidations that wait for Redis to come back.
 const maxRetries = 1 << 16
 
-// retry repeats invalidations that L2 could not be told, one pending change a key, until it takes them. If more than
-// maxRetries keys are pending, further ones are dropped and counted: the relay, where there is one, carries them anyway.
+// retry repeats invalidations that L2 could not be told, one pending change a key, until it takes them.
+//
+// If more than limit keys are pending, the bucket of the next one is lost: what is pending in it, and whatever fails in it
+// from then on, is counted and forgotten, and the bucket itself is remembered, which are 64 bits. Until L2 has started it
+// anew this client believes nothing that L2 has of it.
 type retry struct {
+	limit int
+	// Of L2: apply tells it changes, and renew makes every record of a bucket a miss, on all instances.
 	apply func(context.Context, []tier.Change) error
+	renew func(ctx context.Context, bucket int) error
+	// Of the fence: done is called for each change that was told, and doubt when a bucket is lost, and when it is not any more.
 	done  func(tier.Change)
-	drop  func()
+	doubt func(bucket int, lost bool)
+	drop  func(changes int)
 
 	mu      sync.Mutex
 	pending map[string]tier.Change // by record
+	lost    uint64                 // buckets, a bit each
+	losses  [tier.Buckets]uint64   // changes forgotten
 	wake    chan struct{}
-}
-
-func newRetry(apply func(context.Context, []tier.Change) error, done func(tier.Change), drop func()) *retry {
-	return &retry{apply: apply, done: done, drop: drop, pending: make(map[string]tier.Change), wake: make(chan struct{}, 1)}
 }
 
 // add queues a change. Of two changes of a key one without a version wins, since it deletes whatever there is, and else
@@ -32,22 +39,54 @@ func newRetry(apply func(context.Context, []tier.Change) error, done func(tier.C
 func (r *retry) add(ch tier.Change) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	defer signal(r.wake)
 	old, ok := r.pending[ch.Key.Record]
 	switch {
-	case !ok && len(r.pending) >= maxRetries:
-		r.drop()
-		return
 	case ok && (old.Version == 0 || ch.Version != 0 && ch.Version <= old.Version):
+		return
+	case r.lost&(1<<ch.Key.Bucket) != 0 || !ok && len(r.pending) >= r.limit:
+		r.lose(ch.Key.Bucket)
 		return
 	}
 	r.pending[ch.Key.Record] = ch
-	signal(r.wake)
 }
 
+// lose forgets the changes of a bucket and remembers the bucket. The caller holds r.mu: whoever is told that his change
+// failed finds the fence in doubt already.
+func (r *retry) lose(bucket int) {
+	forgotten := 1
+	if r.lost&(1<<bucket) == 0 {
+		for record, ch := range r.pending {
+			if ch.Key.Bucket == bucket {
+				delete(r.pending, record)
+				forgotten++
+			}
+		}
+		r.lost |= 1 << bucket
+		r.doubt(bucket, true)
+	}
+	r.losses[bucket] += uint64(forgotten)
+	r.drop(forgotten)
+}
+
+// len is how many changes are pending.
 func (r *retry) len() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.pending)
+}
+
+// buckets is how many are lost.
+func (r *retry) buckets() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return bits.OnesCount64(r.lost)
+}
+
+func (r *retry) idle() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.pending) == 0 && r.lost == 0
 }
 
 // batch takes up to n changes; those that fail are added again.
@@ -74,17 +113,10 @@ func (r *retry) run(ctx context.Context) {
 			return
 		case <-r.wake:
 		}
-		for r.len() > 0 {
-			batch := r.batch(256)
-			if err := r.apply(ctx, batch); err == nil {
+		for !r.idle() {
+			if r.tell(ctx) && r.restore(ctx) {
 				wait = least
-				for _, ch := range batch {
-					r.done(ch)
-				}
 				continue
-			}
-			for _, ch := range batch {
-				r.add(ch)
 			}
 			select {
 			case <-ctx.Done():
@@ -94,4 +126,50 @@ func (r *retry) run(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// tell repeats some of the changes.
+func (r *retry) tell(ctx context.Context) (ok bool) {
+	batch := r.batch(256)
+	if len(batch) == 0 {
+		return true
+	}
+	if err := r.apply(ctx, batch); err != nil {
+		for _, ch := range batch {
+			r.add(ch)
+		}
+		return false
+	}
+	for _, ch := range batch {
+		r.done(ch)
+	}
+	return true
+}
+
+// restore starts the lost buckets anew. A change that was forgotten meanwhile may have come too late for that:
+//
+//	restore: starts the bucket anew       a reader: loads the old row, and fills it under the new epoch
+//	writer: commits; L2 cannot be told; its change is forgotten
+//	restore: trusts the bucket, and the old row with it
+//
+// So then the bucket stays lost.
+func (r *retry) restore(ctx context.Context) (ok bool) {
+	r.mu.Lock()
+	lost, losses := r.lost, r.losses
+	r.mu.Unlock()
+	for b := range tier.Buckets {
+		if lost&(1<<b) == 0 {
+			continue
+		}
+		if r.renew(ctx, b) != nil {
+			return false
+		}
+		r.mu.Lock()
+		if r.losses[b] == losses[b] {
+			r.lost &^= 1 << b
+			r.doubt(b, false)
+		}
+		r.mu.Unlock()
+	}
+	return true
 }

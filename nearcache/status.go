@@ -15,6 +15,7 @@ type Status struct {
 	Events   bool // every partition of Config.Events is followed; false without one
 	Mode     Mode
 	Pending  int // invalidations that L2 could not be told yet
+	Doubted  int // of the 64 buckets, those read at the source because too many invalidations failed, until L2 has started them anew
 	Bound    Bound
 	Caches   map[string]CacheStatus // by namespace
 	Channels coherence.Channels
@@ -47,7 +48,7 @@ type CacheStatus struct {
 // Status reports the state of the channels now.
 func (c *Client) Status() Status {
 	ch := c.fence.Channels()
-	s := Status{Redis: c.l2.Up(), Events: ch.EventSession != 0, Mode: c.Mode(), Pending: c.retry.len(), Bound: c.bound(), Channels: ch}
+	s := Status{Redis: c.l2.Up(), Events: ch.EventSession != 0, Mode: c.Mode(), Pending: c.retry.len(), Doubted: c.retry.buckets(), Bound: c.bound(), Channels: ch}
 	s.Ready = s.Redis && ch.Watermarks == tier.Buckets && (s.Events || !c.m.events)
 	c.mu.Lock()
 	defer c.mu.Unlock()

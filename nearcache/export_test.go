@@ -1,0 +1,8 @@
+package nearcache
+
+// LimitRetries makes the retries of failed invalidations overflow at n.
+func (c *Client) LimitRetries(n int) {
+	c.retry.mu.Lock()
+	defer c.retry.mu.Unlock()
+	c.retry.limit = n
+}

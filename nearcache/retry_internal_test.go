@@ -1,0 +1,98 @@
+package nearcache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/nearcache/nearcache-go/tier"
+)
+
+// bench is a retry whose L2 does what the test says.
+type bench struct {
+	*retry
+	fail    bool
+	during  func() // runs while a bucket is started anew
+	renewed []int
+	doubts  []string
+	dropped int
+}
+
+func newBench(limit int) *bench {
+	b := &bench{}
+	b.retry = &retry{limit: limit, pending: map[string]tier.Change{}, wake: make(chan struct{}, 1),
+		apply: func(context.Context, []tier.Change) error {
+			if b.fail {
+				return errors.New("down")
+			}
+			return nil
+		},
+		renew: func(_ context.Context, bucket int) error {
+			if f := b.during; f != nil {
+				b.during = nil
+				f()
+			}
+			if b.fail {
+				return errors.New("down")
+			}
+			b.renewed = append(b.renewed, bucket)
+			return nil
+		},
+		done:  func(tier.Change) {},
+		doubt: func(bucket int, lost bool) { b.doubts = append(b.doubts, fmt.Sprint(bucket, lost)) },
+		drop:  func(n int) { b.dropped += n },
+	}
+	return b
+}
+
+// ofBucket is the n-th key of a bucket.
+func ofBucket(bucket, n int) tier.Change {
+	for i := 0; ; i++ {
+		if k := tier.NewKeyspace("").Key("n", fmt.Sprint(i)); k.Bucket == bucket {
+			if n--; n < 0 {
+				return tier.Change{Key: k}
+			}
+		}
+	}
+}
+
+func TestRetry_ALostBucketMakesRoomForOthers(t *testing.T) {
+	b := newBench(4)
+	for i := range 4 {
+		b.add(ofBucket(i%2, i/2))
+	}
+	b.add(ofBucket(0, 0)) // pending already
+	if b.buckets() != 0 || b.len() != 4 {
+		t.Fatalf("%d lost, %d pending", b.buckets(), b.len())
+	}
+	b.add(ofBucket(0, 5))
+	if b.buckets() != 1 || b.len() != 2 || b.dropped != 3 {
+		t.Errorf("%d lost, %d pending, %d forgotten; want bucket 0, with its two", b.buckets(), b.len(), b.dropped)
+	}
+	b.add(ofBucket(0, 6))
+	b.add(ofBucket(7, 0))
+	if b.buckets() != 1 || b.len() != 3 || b.dropped != 4 {
+		t.Errorf("%d lost, %d pending, %d forgotten", b.buckets(), b.len(), b.dropped)
+	}
+}
+
+func TestRetry_RestoresOnlyWhatNothingWasForgottenIn(t *testing.T) {
+	b := newBench(0)
+	b.add(ofBucket(3, 0))
+	b.fail = true
+	if b.restore(t.Context()) || b.buckets() != 1 {
+		t.Error("trusted although L2 does not answer")
+	}
+	b.fail = false
+	b.during = func() { b.add(ofBucket(3, 1)) }
+	if !b.restore(t.Context()) || b.buckets() != 1 {
+		t.Error("trusted although a change was forgotten meanwhile")
+	}
+	if !b.restore(t.Context()) || b.buckets() != 0 || !b.idle() {
+		t.Errorf("%d lost in the end", b.buckets())
+	}
+	if got := fmt.Sprint(b.doubts, b.renewed); got != "[3 true 3 false] [3 3]" {
+		t.Error(got)
+	}
+}
