@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/internal/ablate"
@@ -26,6 +25,7 @@ type Cache[K comparable, V any] struct {
 	fresh     flights[K, V] // loads that go to the source alone
 	loads     bulkhead
 	failures  failures[K]
+	watched   bool         // hits are looked at; see watch
 	refresher refresher[K] // not running without Options.Refresh
 	verified  atomic.Bool  // a fill has been decoded again and was the same
 	m         *cacheMetrics
@@ -42,6 +42,7 @@ type entry[K comparable, V any] struct {
 	stamp    coherence.Stamp
 	loaded   int64 // by the client's clock
 	deadline int64
+	sum      uint64       // CheckShared's; 0: none
 	refresh  atomic.Int64 // when it is due to be loaded anew, by the client's clock; 0: never
 }
 
@@ -55,6 +56,7 @@ func For[K comparable, V any](client *Client, namespace string, o Options[K, V])
 	c := &Cache[K, V]{client: client, namespace: namespace, opt: o, encode: encodeKey(o.EncodeKey), seed: maphash.MakeSeed(),
 		loads: newBulkhead(o.MaxLoads)}
 	c.verified.Store(o.Lossy)
+	c.watched = o.CheckShared
 	if o.L1Bytes > 0 {
 		l1, err := tier.NewL1[entry[K, V]](tier.L1Config{MaxBytes: o.L1Bytes})
 		if err != nil {
@@ -137,6 +139,9 @@ func (c *Cache[K, V]) hit(k K, bound time.Duration, prove bool) (e *entry[K, V],
 			return nil, 0
 		}
 	}
+	if c.watched && !c.watch(e) {
+		return nil, 0
+	}
 	c.m.l1Hits.inc()
 	return e, 0
 }
@@ -170,8 +175,20 @@ func (c *Cache[K, V]) hitWithin(e *entry[K, V], bound time.Duration) (*entry[K, 
 			return nil, 0
 		}
 	}
+	if c.watched && !c.watch(e) {
+		return nil, 0
+	}
 	c.m.l1Hits.inc()
 	return e, proved
+}
+
+// watch looks at a hit before it is served, where an option asks for that, and says whether it may be.
+func (c *Cache[K, V]) watch(e *entry[K, V]) bool {
+	if !c.intact(e) {
+		c.m.l1Misses.mutated.Inc()
+		return false
+	}
+	return true
 }
 
 // peek is the entry that L1 holds of k, whether or not it may be served.
@@ -180,7 +197,7 @@ func (c *Cache[K, V]) peek(k K) *entry[K, V] {
 		return nil
 	}
 	e, ok := c.l1.Get(maphash.Comparable(c.seed, k))
-	if !ok || e.key != k {
+	if !ok || e.key != k || !c.intact(e) {
 		return nil
 	}
 	return e
@@ -197,7 +214,14 @@ func (c *Cache[K, V]) admit(e *entry[K, V]) {
 	if c.l1 == nil {
 		return
 	}
-	cost := int64(e.encoded) + int64(unsafe.Sizeof(*e))
+	cost, err := c.cost(e)
+	if err != nil {
+		c.m.rejected("size").Inc()
+		return
+	}
+	if c.opt.CheckShared {
+		e.sum = c.checksum(e)
+	}
 	if c.l1.Set(maphash.Comparable(c.seed, e.key), e, cost) {
 		c.m.admitted.Inc()
 	} else {

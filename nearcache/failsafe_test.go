@@ -300,6 +300,9 @@ func TestOptions_PoliciesThatClash(t *testing.T) {
 		"FailSafe.SoftTimeout FailSafe.MaxAge":              {Load: load, FailSafe: nearcache.FailSafe{SoftTimeout: time.Second}},
 		"FailSafe.SoftTimeout LoadTimeout":                  {Load: load, FailSafe: nearcache.FailSafe{SoftTimeout: time.Hour, MaxAge: time.Hour}},
 		"FailSafe.MaxAge MaxStaleness FailSafe.BeyondBound": {Load: load, MaxStaleness: time.Second, FailSafe: nearcache.FailSafe{MaxAge: time.Minute}},
+		"Size L1Bytes":                                      {Load: load, L1Bytes: -1, Size: func(string) int64 { return 1 }},
+		"CheckShared L1Bytes":                               {Load: load, L1Bytes: -1, CheckShared: true},
+		"CheckShared Clone":                                 {Load: load, CheckShared: true, Clone: strings.Clone},
 	} {
 		_, err := nearcache.For(client, "clash", o)
 		for _, field := range strings.Fields(want) {

@@ -17,7 +17,7 @@ type metrics struct {
 	events bool // Config.Events is set
 
 	hits, misses, load, fill, lease, reject, admit, write *prometheus.CounterVec
-	stale, shadow, refresh                                *prometheus.CounterVec
+	stale, shadow, refresh, mutate                        *prometheus.CounterVec
 	loadSeconds                                           *prometheus.HistogramVec
 
 	pushes, redisSessions, malformed, retryDropped prometheus.Counter
@@ -52,6 +52,7 @@ func newMetrics(c *Client, events bool) *metrics {
 	m.stale = vec("served_stale_total", "Reads answered with a value labelled stale.", "cache")
 	m.shadow = vec("shadow_total", "Reads compared in Shadow mode, by result.", "cache", "result")
 	m.refresh = vec("refreshes_total", "Keys that were due to be loaded anew, by what became of it.", "cache", "result")
+	m.mutate = vec("mutated_total", "Values in L1 that a caller has modified (Options.CheckShared).", "cache")
 	m.loadSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "nearcache_load_seconds",
 		Help: "How long the Loader took.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16)}, []string{"cache"})
 	m.propagation = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "nearcache_event_propagation_seconds",
@@ -158,10 +159,10 @@ type cacheMetrics struct {
 	name     string
 	m        *metrics
 	l1Hits   stripes
-	l1Misses struct{ absent, expired, invalidated, collided, unvouched, unproved, tag prometheus.Counter }
+	l1Misses struct{ absent, expired, invalidated, collided, unvouched, unproved, tag, mutated prometheus.Counter }
 
-	l2Hits, admitted, declined, servedStale prometheus.Counter
-	loadSeconds                             prometheus.Observer
+	l2Hits, admitted, declined, servedStale, mutated prometheus.Counter
+	loadSeconds                                      prometheus.Observer
 }
 
 func (m *metrics) forCache(name string, cache member, c *Client) (*cacheMetrics, error) {
@@ -173,6 +174,7 @@ func (m *metrics) forCache(name string, cache member, c *Client) (*cacheMetrics,
 	cm.l1Misses.tag = l1Miss("tag")
 	cm.l2Hits, cm.servedStale = m.hits.WithLabelValues(name), m.stale.WithLabelValues(name)
 	cm.admitted, cm.declined = m.admit.WithLabelValues(name, "offered"), m.admit.WithLabelValues(name, "dropped")
+	cm.l1Misses.mutated, cm.mutated = l1Miss("mutated"), m.mutate.WithLabelValues(name)
 	cm.loadSeconds = m.loadSeconds.WithLabelValues(name)
 	labels := prometheus.Labels{"cache": name}
 	cols := []prometheus.Collector{

@@ -33,6 +33,11 @@ type Options[K comparable, V any] struct {
 	Lossy bool
 	// Clone copies a value before it is handed out. Defaults to none: values are shared and must not be modified.
 	Clone func(V) V
+	// CheckShared finds callers that modify values they share, for use in tests and when something is odd: each entry of L1
+	// keeps a checksum of its value's encoding, which each hit takes anew. A value that has changed is counted, logged with
+	// the key's name, and loaded anew instead of served. It needs a Codec that encodes equal values alike, and sees only
+	// what that encodes. Defaults to false.
+	CheckShared bool
 
 	// TTL is how long a value is kept in either tier. Defaults to 5 minutes.
 	TTL time.Duration
@@ -51,9 +56,13 @@ type Options[K comparable, V any] struct {
 	// looks at that too. Defaults to false.
 	Clearable bool
 
-	// L1Bytes bounds what L1 holds, measured by the values' encoded size and an overhead per entry. Defaults to 64 MiB;
-	// negative switches L1 off.
+	// L1Bytes bounds what L1 holds: its values by Size, their keys, and what an entry costs beside them. The counters by
+	// which L1 chooses what to keep are extra, about a tenth. Defaults to 64 MiB; negative switches L1 off.
 	L1Bytes int64
+	// Size is how many bytes of memory a value takes. It is called when the value is admitted to L1; one for which it panics
+	// is not. It is a function of the value and nothing that a Loader could decide, because most of what is in L1 was
+	// loaded, if at all, by another process. Defaults to the value's encoded size.
+	Size func(V) int64
 
 	// LoadTimeout ends a load that takes longer. Defaults to 10 seconds.
 	LoadTimeout time.Duration
@@ -207,6 +216,15 @@ func (o *Options[K, V]) validate(c *Client, namespace string) error {
 	}
 	if o.L1Bytes > 0 && o.L1Bytes < 4<<10 {
 		refuse("L1Bytes is %d: less than 4 KiB holds nothing (negative switches L1 off)", o.L1Bytes)
+	}
+	if o.Size != nil && o.L1Bytes < 0 {
+		refuse("Size is set and L1Bytes %d: there is nothing to bound", o.L1Bytes)
+	}
+	if o.CheckShared && o.L1Bytes < 0 {
+		refuse("CheckShared is true and L1Bytes %d: nothing is shared", o.L1Bytes)
+	}
+	if o.CheckShared && o.Clone != nil {
+		refuse("CheckShared is true and Clone is set: callers get copies, and nothing is shared")
 	}
 	if encodeKey(o.EncodeKey) == nil {
 		var k K

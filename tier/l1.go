@@ -15,9 +15,13 @@ type L1[E any] struct {
 	dropped atomic.Uint64
 }
 
+// L1EntryBytes is what ristretto keeps of each entry beside it: a hash, a pointer, a cost, and their places in its maps. It
+// is measured (TestL1_HeapIsWhatItCounts), between two sizes of a growing map.
+const L1EntryBytes = 128
+
 // L1Config configures an L1.
 type L1Config struct {
-	// MaxBytes bounds the sum of the entries' costs. Required.
+	// MaxBytes bounds the sum of the entries' costs, and L1EntryBytes for each. Required.
 	MaxBytes int64
 	// Entries is about how many entries are expected; ristretto counts the popularity of ten times as many keys, at
 	// about 3 bytes each. Defaults to MaxBytes / 512, at least 1,000 and at most 10 million.
@@ -51,7 +55,18 @@ func NewL1[E any](cfg L1Config) (*L1[E], error) {
 func (l *L1[E]) Get(hash uint64) (*E, bool) { return l.cache.Get(hash) }
 
 // Set offers an entry of a cost in bytes; it may be declined at once (false) or later.
-func (l *L1[E]) Set(hash uint64, e *E, cost int64) bool { return l.cache.Set(hash, e, cost) }
+//
+// ristretto makes room for an entry that is new, and none for one that replaces a smaller one. So while L1 is over its
+// bound a replacement is made a new entry.
+func (l *L1[E]) Set(hash uint64, e *E, cost int64) bool {
+	if l.cache.RemainingCost() < 0 {
+		l.cache.Del(hash)
+	}
+	return l.cache.Set(hash, e, cost+L1EntryBytes)
+}
+
+// Delete drops what is under a hash.
+func (l *L1[E]) Delete(hash uint64) { l.cache.Del(hash) }
 
 // Wait returns when everything set before has been decided on. For tests.
 func (l *L1[E]) Wait() { l.cache.Wait() }
