@@ -19,6 +19,12 @@ func (c *Cache[K, V]) verify(v V, payload []byte) error {
 	}
 	var path diffPath
 	_, err = safely(func() (bool, error) {
+		if eq := comparer(c.opt.Codec); eq != nil {
+			if !eq.Equal(v, got) {
+				path.first = " (by the Codec's Equal)"
+			}
+			return true, nil
+		}
 		return cmp.Equal(v, got, cmp.Exporter(func(reflect.Type) bool { return true }),
 			cmpopts.EquateEmpty(), cmpopts.EquateNaNs(), cmp.Reporter(&path)), nil
 	})
@@ -29,6 +35,26 @@ func (c *Cache[K, V]) verify(v V, payload []byte) error {
 		return fmt.Errorf("%w: %T%s differs after a round trip (Options.Lossy allows it)", ErrCodec, v, path.first)
 	}
 	return nil
+}
+
+// Comparer is what a Codec can implement too, for values that carry more than they mean, as protobuf messages do. A new
+// value is compared by it with what was decoded again. A Codec that wraps another one has an Unwrap method for it.
+type Comparer[V any] interface {
+	Equal(a, b V) bool
+}
+
+// comparer is that of a Codec, or of what it wraps; nil if there is none.
+func comparer[V any](codec Codec[V]) Comparer[V] {
+	for {
+		if eq, ok := codec.(Comparer[V]); ok {
+			return eq
+		}
+		w, ok := codec.(interface{ Unwrap() Codec[V] })
+		if !ok {
+			return nil
+		}
+		codec = w.Unwrap()
+	}
 }
 
 // diffPath is a cmp.Reporter that keeps the path of the first difference.

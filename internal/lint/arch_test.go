@@ -24,6 +24,9 @@ var arrows = []arrow{
 	{"coherence/postgres", []string{"coherence", "tier", "internal/ablate"}},
 	{"coherence/sqlite", []string{"coherence", "tier", "internal/ablate"}},
 	{"nearcache", []string{"coherence", "tier", "internal/ablate"}},
+	{"nearcache/codec/protobuf", nil},
+	{"nearcache/codec/msgpack", nil},
+	{"nearcache/codec/compress", []string{"nearcache"}},
 	{"nearcache/nearcachetest", []string{"nearcache", "coherence", "tier"}},
 	{"internal/services", []string{"nearcache/nearcachetest"}},
 	{"internal/services/local", nil},
@@ -87,6 +90,9 @@ var vendors = []struct {
 		"coherence/postgres/...", "internal/product/...", "internal/chaos/...", "internal/services/servicestest/...", "cmd/...", "docs/examples/...",
 	}},
 	{"modernc.org/sqlite", []string{"internal/services/..."}},
+	{"google.golang.org/protobuf", []string{"nearcache/codec/protobuf/..."}},
+	{"github.com/vmihailenco/msgpack", []string{"nearcache/codec/msgpack/..."}},
+	{"github.com/klauspost/compress", []string{"nearcache/codec/compress/..."}},
 	{"github.com/alicebob/miniredis", []string{"nearcache/nearcachetest/..."}},
 	{"github.com/twmb/franz-go", []string{"nearcache/nearcachetest/..."}},
 	{"github.com/Shopify/toxiproxy", []string{"internal/chaos/proxy.go"}},
@@ -113,6 +119,8 @@ func TestArch_VendorsAreImportedInFewPlaces(t *testing.T) {
 var optional = []string{
 	"github.com/segmentio", "github.com/jackc", "modernc.org", "github.com/alicebob", "github.com/twmb",
 	"github.com/stretchr", "github.com/anishathalye", "github.com/Shopify", "go.opentelemetry.io", "testing",
+	"github.com/vmihailenco", "github.com/klauspost",
+	module + "/nearcache/codec",
 }
 
 // links says which of those a program links for importing a package.
@@ -121,8 +129,12 @@ var links = map[string][]string{
 	"coherence":          nil,
 	"nearcache":          nil,
 	"coherence/sqlite":   nil,
-	"coherence/kafka":    {"github.com/segmentio"},
+	"coherence/kafka":    {"github.com/segmentio", "github.com/klauspost"}, // kafka-go compresses
 	"coherence/postgres": {"github.com/jackc"},
+
+	"nearcache/codec/protobuf": {module + "/nearcache/codec"},
+	"nearcache/codec/msgpack":  {module + "/nearcache/codec", "github.com/vmihailenco"},
+	"nearcache/codec/compress": {module + "/nearcache/codec", "github.com/klauspost"},
 }
 
 func TestArch_PackagesLinkOnlyTheirOwn(t *testing.T) {
