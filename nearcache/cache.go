@@ -27,6 +27,7 @@ type Cache[K comparable, V any] struct {
 	failures  failures[K]
 	watched   bool         // hits are looked at; see watch
 	refresher refresher[K] // not running without Options.Refresh
+	warmer    warmer[K]    // not running without Options.Warm
 	verified  atomic.Bool  // a fill has been decoded again and was the same
 	m         *cacheMetrics
 }
@@ -56,7 +57,7 @@ func For[K comparable, V any](client *Client, namespace string, o Options[K, V])
 	c := &Cache[K, V]{client: client, namespace: namespace, opt: o, encode: encodeKey(o.EncodeKey), seed: maphash.MakeSeed(),
 		loads: newBulkhead(o.MaxLoads)}
 	c.verified.Store(o.Lossy)
-	c.watched = o.CheckShared
+	c.watched = o.CheckShared || o.Warm.File != ""
 	if o.L1Bytes > 0 {
 		l1, err := tier.NewL1[entry[K, V]](tier.L1Config{MaxBytes: o.L1Bytes})
 		if err != nil {
@@ -75,6 +76,9 @@ func For[K comparable, V any](client *Client, namespace string, o Options[K, V])
 	if o.Refresh.on() {
 		c.refresher = refresher[K]{queue: make(chan K, refreshQueue), done: make(chan struct{})}
 		go c.refreshing()
+	}
+	if o.Warm.File != "" {
+		c.warmUp()
 	}
 	return c, nil
 }
@@ -188,6 +192,9 @@ func (c *Cache[K, V]) watch(e *entry[K, V]) bool {
 		c.m.l1Misses.mutated.Inc()
 		return false
 	}
+	if c.warmer.hot != nil {
+		c.warmer.hot.hit(e.key)
+	}
 	return true
 }
 
@@ -278,6 +285,7 @@ func (c *Cache[K, V]) close() {
 	if c.refresher.done != nil {
 		<-c.refresher.done
 	}
+	c.cool()
 	c.flights.close()
 	c.fresh.close()
 	if c.l1 != nil {

@@ -302,6 +302,10 @@ func TestOptions_PoliciesThatClash(t *testing.T) {
 		"FailSafe.MaxAge MaxStaleness FailSafe.BeyondBound": {Load: load, MaxStaleness: time.Second, FailSafe: nearcache.FailSafe{MaxAge: time.Minute}},
 		"Size L1Bytes":                                      {Load: load, L1Bytes: -1, Size: func(string) int64 { return 1 }},
 		"CheckShared L1Bytes":                               {Load: load, L1Bytes: -1, CheckShared: true},
+		"Warm.File L1Bytes":                                 {Load: load, L1Bytes: -1, Warm: nearcache.Warm{File: "f"}},
+		"Warm.File DecodeKey":                               {Load: load, EncodeKey: strings.ToLower, Warm: nearcache.Warm{File: "f"}},
+		"Warm.Keys Warm.File":                               {Load: load, Warm: nearcache.Warm{Keys: 1}},
+		"Warm.Rate Warm.Keys":                               {Load: load, Warm: nearcache.Warm{File: "f", Rate: -1}},
 		"CheckShared Clone":                                 {Load: load, CheckShared: true, Clone: strings.Clone},
 	} {
 		_, err := nearcache.For(client, "clash", o)

@@ -17,7 +17,7 @@ type metrics struct {
 	events bool // Config.Events is set
 
 	hits, misses, load, fill, lease, reject, admit, write *prometheus.CounterVec
-	stale, shadow, refresh, mutate                        *prometheus.CounterVec
+	stale, shadow, refresh, mutate, warmKey, warmFile     *prometheus.CounterVec
 	loadSeconds                                           *prometheus.HistogramVec
 
 	pushes, redisSessions, malformed, retryDropped prometheus.Counter
@@ -53,6 +53,8 @@ func newMetrics(c *Client, events bool) *metrics {
 	m.shadow = vec("shadow_total", "Reads compared in Shadow mode, by result.", "cache", "result")
 	m.refresh = vec("refreshes_total", "Keys that were due to be loaded anew, by what became of it.", "cache", "result")
 	m.mutate = vec("mutated_total", "Values in L1 that a caller has modified (Options.CheckShared).", "cache")
+	m.warmKey = vec("warm_keys_total", "Keys saved when the cache was closed, and fetched when it was made, by result (Options.Warm).", "cache", "result")
+	m.warmFile = vec("warm_files_total", "Files of such keys read and written, by result.", "cache", "result")
 	m.loadSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "nearcache_load_seconds",
 		Help: "How long the Loader took.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16)}, []string{"cache"})
 	m.propagation = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "nearcache_event_propagation_seconds",
@@ -240,6 +242,12 @@ func (c *cacheMetrics) writes(res string) prometheus.Counter {
 }
 func (c *cacheMetrics) refreshes(res string) prometheus.Counter {
 	return c.m.refresh.WithLabelValues(c.name, res)
+}
+func (c *cacheMetrics) warmKeys(res string) prometheus.Counter {
+	return c.m.warmKey.WithLabelValues(c.name, res)
+}
+func (c *cacheMetrics) warmFiles(res string) prometheus.Counter {
+	return c.m.warmFile.WithLabelValues(c.name, res)
 }
 func (c *cacheMetrics) shadow(res string) prometheus.Counter {
 	return c.m.shadow.WithLabelValues(c.name, res)

@@ -23,6 +23,9 @@ type Options[K comparable, V any] struct {
 	// EncodeKey gives the key's name in Redis and on events. It must be injective. Defaults to the string itself, the
 	// decimal integer, or encoding.TextMarshaler; For refuses any other K.
 	EncodeKey func(K) string
+	// DecodeKey is the inverse of EncodeKey. Only Warm needs it. Defaults to the inverse of what EncodeKey defaults to:
+	// encoding.TextUnmarshaler for a TextMarshaler.
+	DecodeKey func(string) (K, error)
 	// Codec encodes values for L2. Defaults to JSON.
 	Codec Codec[V]
 	// Schema numbers the shape of V. A record of a higher schema is never overwritten, and one of a lower schema is a
@@ -63,6 +66,8 @@ type Options[K comparable, V any] struct {
 	// is not. It is a function of the value and nothing that a Loader could decide, because most of what is in L1 was
 	// loaded, if at all, by another process. Defaults to the value's encoded size.
 	Size func(V) int64
+	// Warm fetches what was hot in L1 when the cache is made anew. Defaults to off.
+	Warm Warm
 
 	// LoadTimeout ends a load that takes longer. Defaults to 10 seconds.
 	LoadTimeout time.Duration
@@ -222,6 +227,23 @@ func (o *Options[K, V]) validate(c *Client, namespace string) error {
 	}
 	if o.CheckShared && o.L1Bytes < 0 {
 		refuse("CheckShared is true and L1Bytes %d: nothing is shared", o.L1Bytes)
+	}
+	switch w := &o.Warm; {
+	case w.Keys < 0 || w.Rate < 0:
+		refuse("Warm.Keys is %d and Warm.Rate %d: negative", w.Keys, w.Rate)
+	case w.File == "" && (w.Keys > 0 || w.Rate > 0):
+		refuse("Warm.Keys is %d, Warm.Rate %d and Warm.File empty: nothing is saved", w.Keys, w.Rate)
+	case w.File != "" && o.L1Bytes < 0:
+		refuse("Warm.File is set and L1Bytes %d: there is nothing to warm", o.L1Bytes)
+	case w.File != "" && decodeKey(o.EncodeKey, o.DecodeKey) == nil:
+		var k K
+		refuse("Warm.File is set and DecodeKey nil: the keys, of %T, could not be read back from their names", k)
+	}
+	if o.Warm.Keys == 0 {
+		o.Warm.Keys = defaultWarmKeys
+	}
+	if o.Warm.Rate == 0 {
+		o.Warm.Rate = defaultWarmRate
 	}
 	if o.CheckShared && o.Clone != nil {
 		refuse("CheckShared is true and Clone is set: callers get copies, and nothing is shared")

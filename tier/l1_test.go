@@ -24,7 +24,7 @@ func spread(i int) uint64 { return (uint64(i) + 1) * 0x9E3779B97F4A7C15 }
 func TestL1_HeapIsWhatItCounts(t *testing.T) {
 	type entry struct {
 		value []byte
-		rest  [10]uint64
+		_     [10]uint64
 	}
 	heap := func() int64 {
 		runtime.GC()

@@ -1,0 +1,195 @@
+package nearcache
+
+import (
+	"context"
+	"encoding"
+	"errors"
+	"io/fs"
+	"reflect"
+	"strconv"
+	"time"
+)
+
+// Warm saves the names of the hottest keys of L1 when the client is closed, and fetches them into L1 when the cache is made
+// anew. They come from L2, by the same rules as in a read, so that nothing is served for having been in the file; what L2
+// does not have is left to its first reader. What is hot is estimated from one hit in 64.
+type Warm struct {
+	// File is where they are saved. It is this cache's alone: a file of another cache is left as it is, and one that is
+	// damaged is not believed. Its folder must exist. Defaults to "": off.
+	File string
+	// Keys is how many are saved; twice as many are watched, at about 100 bytes and the key's own each. Defaults to 10,000.
+	Keys int
+	// Rate is how many keys a second are fetched from L2, in batches of at most 100. Defaults to 1,000.
+	Rate int
+}
+
+const (
+	defaultWarmKeys = 10_000
+	defaultWarmRate = 1_000
+	warmBatch       = 100
+)
+
+// warmer is the state of Warm; its zero value is off.
+type warmer[K comparable] struct {
+	hot     *hot[K] // nil: off
+	decode  func(string) (K, error)
+	foreign bool // the file is another cache's
+	done    chan struct{}
+}
+
+// warmUp reads the file and begins to fetch what it names.
+func (c *Cache[K, V]) warmUp() {
+	w := &c.warmer
+	w.hot, w.decode, w.done = newHot[K](2*c.opt.Warm.Keys), decodeKey(c.opt.EncodeKey, c.opt.DecodeKey), make(chan struct{})
+	names, err := readWarm(c.opt.Warm.File, c.client.keyspace.Prefix(), c.namespace)
+	switch {
+	case err == nil:
+		c.m.warmFiles("read").Inc()
+	case errors.Is(err, fs.ErrNotExist):
+		c.m.warmFiles("missing").Inc()
+	default:
+		result := "unreadable"
+		if errors.Is(err, errWarmDamaged) {
+			result = "damaged"
+		} else if errors.Is(err, errWarmForeign) {
+			result, w.foreign = "foreign", true
+		}
+		c.m.warmFiles(result).Inc()
+		c.client.log.Warn("the file of Options.Warm is ignored", "cache", c.namespace, "file", c.opt.Warm.File, "error", err)
+	}
+	var ks []K
+	for _, name := range names[:min(len(names), c.opt.Warm.Keys)] {
+		k, err := safely(func() (K, error) { return w.decode(name) })
+		if err == nil {
+			var again string
+			if again, err = c.encode(k); again != name {
+				err = errWarmDamaged
+			}
+		}
+		if err != nil {
+			c.m.warmKeys("unnamed").Inc()
+			continue
+		}
+		ks = append(ks, k)
+	}
+	w.hot.seed(ks) // a process that lives shortly passes on what it was given
+	go func() {
+		defer close(w.done)
+		c.refill(c.client.life, ks)
+	}()
+}
+
+// refill fetches keys at Warm.Rate until ctx ends.
+func (c *Cache[K, V]) refill(ctx context.Context, ks []K) {
+	if len(ks) == 0 || c.client.Ready(ctx) != nil {
+		return
+	}
+	n := max(1, min(warmBatch, c.opt.Warm.Rate/10))
+	tick := time.NewTicker(time.Duration(n) * time.Second / time.Duration(c.opt.Warm.Rate))
+	defer tick.Stop()
+	for len(ks) > 0 {
+		n := min(n, len(ks))
+		c.fetch(ctx, ks[:n])
+		ks = ks[n:]
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// fetch reads keys from L2 in one pipeline for each node. Of those that may be served it admits what it can to L1.
+func (c *Cache[K, V]) fetch(ctx context.Context, ks []K) {
+	var missing []K
+	for _, k := range ks {
+		if c.peek(k) != nil {
+			c.m.warmKeys("present").Inc()
+			continue
+		}
+		missing = append(missing, k)
+	}
+	if len(missing) == 0 || Mode(c.client.mode.Load()) != On {
+		return
+	}
+	items, keys, ask := c.begin(missing, func(K, Result[V], error) { c.m.warmKeys("unnamed").Inc() })
+	for i, got := range c.getMany(ctx, keys, ask) {
+		it := items[i]
+		if got.Err != nil {
+			c.m.warmKeys("failed").Inc()
+			continue
+		}
+		if ask {
+			c.client.fence.Learn(&it.tok, got.Watermark)
+		}
+		if c.judge(ctx, it.k, it.key, &it.tok, got.Raw).served {
+			c.m.warmKeys("refilled").Inc()
+		} else {
+			c.m.warmKeys("missed").Inc()
+		}
+	}
+}
+
+// cool waits for the refilling to end and saves the hottest keys. A list without any replaces none.
+func (c *Cache[K, V]) cool() {
+	if c.warmer.hot == nil {
+		return
+	}
+	<-c.warmer.done
+	var names []string
+	for _, k := range c.warmer.hot.top(c.opt.Warm.Keys) {
+		if name, err := c.encode(k); err == nil {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 || c.warmer.foreign {
+		return
+	}
+	if err := writeWarm(c.opt.Warm.File, encodeWarm(c.client.keyspace.Prefix(), c.namespace, names)); err != nil {
+		c.m.warmFiles("failed").Inc()
+		c.client.log.Warn("the hottest keys were not saved", "cache", c.namespace, "error", err)
+		return
+	}
+	c.m.warmFiles("saved").Inc()
+	c.m.warmKeys("saved").Add(float64(len(names)))
+}
+
+// decodeKey is the inverse of encodeKey: the caller's, or that of what K suits. It is nil if there is none.
+func decodeKey[K comparable](encode func(K) string, own func(string) (K, error)) func(string) (K, error) {
+	switch {
+	case own != nil:
+		return own
+	case encode != nil:
+		return nil
+	}
+	t := reflect.TypeFor[K]()
+	if t.Implements(reflect.TypeFor[encoding.TextMarshaler]()) {
+		if !reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) {
+			return nil
+		}
+		return func(name string) (k K, err error) {
+			err = any(&k).(encoding.TextUnmarshaler).UnmarshalText([]byte(name))
+			return k, err
+		}
+	}
+	switch t.Kind() {
+	case reflect.String:
+		return func(name string) (k K, err error) {
+			reflect.ValueOf(&k).Elem().SetString(name)
+			return k, nil
+		}
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		return func(name string) (k K, err error) {
+			n, err := strconv.ParseInt(name, 10, t.Bits())
+			reflect.ValueOf(&k).Elem().SetInt(n)
+			return k, err
+		}
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
+		return func(name string) (k K, err error) {
+			n, err := strconv.ParseUint(name, 10, t.Bits())
+			reflect.ValueOf(&k).Elem().SetUint(n)
+			return k, err
+		}
+	}
+	return nil
+}
