@@ -29,6 +29,7 @@ type retry struct {
 
 	mu      sync.Mutex
 	pending map[string]tier.Change // by record
+	telling int                    // changes that are being told now; they are pending too, and have a place to come back to
 	lost    uint64                 // buckets, a bit each
 	losses  [tier.Buckets]uint64   // changes forgotten
 	wake    chan struct{}
@@ -39,12 +40,17 @@ type retry struct {
 func (r *retry) add(ch tier.Change) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	defer signal(r.wake)
+	r.put(ch)
+	signal(r.wake)
+}
+
+// put is add of one who holds r.mu.
+func (r *retry) put(ch tier.Change) {
 	old, ok := r.pending[ch.Key.Record]
 	switch {
 	case ok && (old.Version == 0 || ch.Version != 0 && ch.Version <= old.Version):
 		return
-	case r.lost&(1<<ch.Key.Bucket) != 0 || !ok && len(r.pending) >= r.limit:
+	case r.lost&(1<<ch.Key.Bucket) != 0 || !ok && len(r.pending)+r.telling >= r.limit:
 		r.lose(ch.Key.Bucket)
 		return
 	}
@@ -73,7 +79,7 @@ func (r *retry) lose(bucket int) {
 func (r *retry) len() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.pending)
+	return len(r.pending) + r.telling
 }
 
 // buckets is how many are lost.
@@ -89,7 +95,7 @@ func (r *retry) idle() bool {
 	return len(r.pending) == 0 && r.lost == 0
 }
 
-// batch takes up to n changes; those that fail are added again.
+// batch takes up to n changes, until told.
 func (r *retry) batch(n int) (out []tier.Change) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -100,7 +106,19 @@ func (r *retry) batch(n int) (out []tier.Change) {
 		out = append(out, ch)
 		delete(r.pending, k)
 	}
+	r.telling = len(out)
 	return out
+}
+
+// told ends a batch; changes that failed are pending again.
+func (r *retry) told(failed []tier.Change) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, ch := range failed {
+		r.telling--
+		r.put(ch)
+	}
+	r.telling = 0
 }
 
 // run repeats until ctx ends, more and more slowly while it fails.
@@ -135,14 +153,13 @@ func (r *retry) tell(ctx context.Context) (ok bool) {
 		return true
 	}
 	if err := r.apply(ctx, batch); err != nil {
-		for _, ch := range batch {
-			r.add(ch)
-		}
+		r.told(batch)
 		return false
 	}
 	for _, ch := range batch {
 		r.done(ch)
 	}
+	r.told(nil)
 	return true
 }
 

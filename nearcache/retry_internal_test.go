@@ -13,7 +13,7 @@ import (
 type bench struct {
 	*retry
 	fail    bool
-	during  func() // runs while a bucket is started anew
+	during  func() // runs while L2 is asked
 	renewed []int
 	doubts  []string
 	dropped int
@@ -23,6 +23,10 @@ func newBench(limit int) *bench {
 	b := &bench{}
 	b.retry = &retry{limit: limit, pending: map[string]tier.Change{}, wake: make(chan struct{}, 1),
 		apply: func(context.Context, []tier.Change) error {
+			if f := b.during; f != nil {
+				b.during = nil
+				f()
+			}
 			if b.fail {
 				return errors.New("down")
 			}
@@ -94,5 +98,25 @@ func TestRetry_RestoresOnlyWhatNothingWasForgottenIn(t *testing.T) {
 	}
 	if got := fmt.Sprint(b.doubts, b.renewed); got != "[3 true 3 false] [3 3]" {
 		t.Error(got)
+	}
+}
+
+func TestRetry_WhatIsBeingToldIsPending(t *testing.T) {
+	b := newBench(2)
+	b.add(ofBucket(0, 0))
+	b.add(ofBucket(1, 0))
+	b.fail = true
+	b.during = func() {
+		if b.len() != 2 {
+			t.Errorf("%d pending while two are told", b.len())
+		}
+		b.add(ofBucket(2, 0)) // takes no place of theirs
+	}
+	if b.tell(t.Context()) || b.len() != 2 || b.buckets() != 1 || b.dropped != 1 {
+		t.Errorf("%d pending, %d lost", b.len(), b.buckets())
+	}
+	b.fail = false
+	if !b.tell(t.Context()) || b.len() != 0 {
+		t.Errorf("%d pending", b.len())
 	}
 }
