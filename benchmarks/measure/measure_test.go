@@ -1,0 +1,48 @@
+package measure_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/nearcache/nearcache-go/benchmarks/measure"
+)
+
+func TestOf_SortsAndTakesTheMiddle(t *testing.T) {
+	for _, test := range []struct {
+		xs   []float64
+		want measure.Stat
+	}{
+		{nil, measure.Stat{}},
+		{[]float64{3, 1, 2}, measure.Stat{Min: 1, Median: 2, Max: 3}},
+		{[]float64{4, 1, 2, 3}, measure.Stat{Min: 1, Median: 2.5, Max: 4}},
+	} {
+		if got := measure.Of(test.xs); got != test.want {
+			t.Errorf("Of(%v) = %v, want %v", test.xs, got, test.want)
+		}
+	}
+}
+
+func TestRatios_AreRoundByRound(t *testing.T) {
+	got := measure.Ratios(measure.Series{NsPerOp: []float64{2, 30}}, measure.Series{NsPerOp: []float64{1, 10}})
+	if want := []float64{2, 3}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestInterleave_FailsWhenTheCacheDoesNotHit(t *testing.T) {
+	half := func(_, from, n int) (hits int) {
+		for i := range n {
+			hits += (from + i) % 2
+		}
+		return hits
+	}
+	p := measure.Plan{Rounds: 2, Cell: 5 * time.Millisecond, Workers: 2}
+	got, err := measure.Interleave(t.Context(), p, []measure.Subject{{Name: "half", Loop: half, MinHit: 0.3}})
+	if err != nil || len(got) != 1 || len(got[0].NsPerOp) != 2 || got[0].Ops == 0 {
+		t.Errorf("got %+v, error %v", got, err)
+	}
+	if _, err := measure.Interleave(t.Context(), p, []measure.Subject{{Name: "half", Loop: half, MinHit: 0.9}}); err == nil {
+		t.Error("a cache that hits half the time passed as one that hits nine times of ten")
+	}
+}

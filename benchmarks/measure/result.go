@@ -1,0 +1,130 @@
+package measure
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// Section is what one run of one configuration gave: a claim and its cost stand in the same one.
+type Section struct {
+	ID     string `json:"id"`
+	Order  int    `json:"order"`
+	Title  string `json:"title"`
+	Config string `json:"config"` // what was run, so that it can be repeated
+	Note   string `json:"note,omitempty"`
+	Quick  bool   `json:"quick"`
+	Date   string `json:"date"`
+
+	Comparisons []Comparison       `json:"comparisons,omitempty"`
+	Tables      []Table            `json:"tables,omitempty"`
+	Plots       []Plot             `json:"plots,omitempty"`
+	Figures     map[string]float64 `json:"figures,omitempty"` // what the goals ask for
+	Seconds     float64            `json:"seconds"`
+}
+
+// Comparison is a set of interleaved series.
+type Comparison struct {
+	Title  string   `json:"title"`
+	Base   string   `json:"base"` // the series that the others are divided by
+	Series []Series `json:"series"`
+}
+
+// Table is anything else.
+type Table struct {
+	Title   string     `json:"title"`
+	Columns []string   `json:"columns"`
+	Rows    [][]string `json:"rows"`
+}
+
+// Plot becomes an SVG file.
+type Plot struct {
+	File   string `json:"file"` // without its ending
+	Title  string `json:"title"`
+	X      string `json:"x"`
+	Y      string `json:"y"`
+	LogX   bool   `json:"log_x,omitempty"`
+	LogY   bool   `json:"log_y,omitempty"`
+	Bars   []Bar  `json:"bars,omitempty"` // either bars
+	Lines  []Line `json:"lines,omitempty"`
+	Marker *Mark  `json:"marker,omitempty"`
+}
+
+// Bar has its spread.
+type Bar struct {
+	Name string `json:"name"`
+	Stat Stat   `json:"stat"`
+}
+
+// Line is drawn through measured points only.
+type Line struct {
+	Name string       `json:"name"`
+	At   [][2]float64 `json:"at"`
+}
+
+// Mark is a level drawn across: a goal.
+type Mark struct {
+	Name string  `json:"name"`
+	At   float64 `json:"at"`
+}
+
+// Find is the comparison of a title.
+func (s *Section) Find(title string) *Comparison {
+	for i := range s.Comparisons {
+		if s.Comparisons[i].Title == title {
+			return &s.Comparisons[i]
+		}
+	}
+	return nil
+}
+
+// Ratio is the spread of one series over the base.
+func (c *Comparison) Ratio(name string) Stat {
+	var s, base Series
+	for _, x := range c.Series {
+		if x.Name == name {
+			s = x
+		}
+		if x.Name == c.Base {
+			base = x
+		}
+	}
+	return Of(Ratios(s, base))
+}
+
+// Save writes the section into a directory, over what an earlier run left of it.
+func (s *Section) Save(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("measure: %w", err)
+	}
+	b, err := json.MarshalIndent(s, "", "\t")
+	if err != nil {
+		return fmt.Errorf("measure: %s: %w", s.ID, err)
+	}
+	return os.WriteFile(filepath.Join(dir, s.ID+".json"), append(b, '\n'), 0o644)
+}
+
+// Load reads the sections that were saved.
+func Load(dir string) ([]Section, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*.json"))
+	if err != nil {
+		return nil, err
+	}
+	var out []Section
+	for _, f := range files {
+		if filepath.Base(f) == MachineFile {
+			continue
+		}
+		b, err := os.ReadFile(f)
+		if err != nil {
+			return nil, err
+		}
+		var s Section
+		if err := json.Unmarshal(b, &s); err != nil {
+			return nil, fmt.Errorf("measure: %s: %w", filepath.Base(f), err)
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}

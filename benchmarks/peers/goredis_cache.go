@@ -1,0 +1,79 @@
+package peers
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/go-redis/cache/v9"
+	"github.com/redis/go-redis/v9"
+)
+
+const goRedisCachePage = "https://github.com/go-redis/cache#quickstart"
+
+// GoRedisCache is go-redis/cache with its TinyLFU: encoded values in this process and in Redis, no invalidation of the
+// former by anybody else. A minute in the local tier is what its page shows.
+type GoRedisCache[V any] struct {
+	Client *redis.Client
+	Cache  *cache.Cache
+	world  World[V]
+}
+
+func openGoRedisCache[V any](_ context.Context, w World[V]) (Peer[V], error) {
+	c := redis.NewClient(&redis.Options{Addr: w.Redis})
+	return &GoRedisCache[V]{Client: c, world: w,
+		Cache: cache.New(&cache.Options{Redis: c, LocalCache: cache.NewTinyLFU(2*w.Entries, time.Minute)})}, nil
+}
+
+// Get implements Peer. Once is the page's "advanced usage": it loads, and collapses concurrent loads.
+func (g *GoRedisCache[V]) Get(ctx context.Context, key string) (v V, err error) {
+	if err = g.Cache.Get(ctx, key, &v); !errors.Is(err, cache.ErrCacheMiss) {
+		return v, err
+	}
+	err = g.Cache.Once(&cache.Item{Ctx: ctx, Key: key, Value: &v, TTL: g.world.TTL, Do: func(*cache.Item) (any, error) {
+		v, _, err := g.world.Source.Load(ctx, key)
+		return v, err
+	}})
+	return v, err
+}
+
+// Write implements Peer.
+func (g *GoRedisCache[V]) Write(ctx context.Context, key string, v V) error {
+	if _, err := g.world.Source.Store(ctx, key, v); err != nil {
+		return err
+	}
+	return g.Cache.Set(&cache.Item{Ctx: ctx, Key: key, Value: v, TTL: g.world.TTL})
+}
+
+// Delete implements Peer.
+func (g *GoRedisCache[V]) Delete(ctx context.Context, key string) error {
+	if _, err := g.world.Source.Remove(ctx, key); err != nil {
+		return err
+	}
+	return g.Cache.Delete(ctx, key)
+}
+
+// Loop implements Peer. The value escapes into the library, as it does for every user of it.
+func (g *GoRedisCache[V]) Loop(ctx context.Context, keys []string, from, n int) (hits int) {
+	i := from % len(keys)
+	for range n {
+		var v V
+		if err := g.Cache.Get(ctx, keys[i], &v); err == nil {
+			hits++
+		}
+		i = next(i, len(keys))
+	}
+	return hits
+}
+
+// Stored implements Peer.
+func (g *GoRedisCache[V]) Stored(key string, v V, _ uint64) (string, string) {
+	b, err := g.Cache.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return key, string(b)
+}
+
+// Close implements Peer.
+func (g *GoRedisCache[V]) Close() error { return g.Client.Close() }

@@ -1,0 +1,185 @@
+package peers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/nearcache"
+	"github.com/nearcache/nearcache-go/tier"
+)
+
+// namespace is that of the near cache's keys and of Memory's events.
+const namespace = "b"
+
+// Bound is the staleness that bounded reads ask for.
+const Bound = 250 * time.Millisecond
+
+// Variant is how the near cache is read.
+type Variant int
+
+// The variants.
+const (
+	Plain   Variant = iota // Get
+	Bounded                // Get of a cache with Options.MaxStaleness
+	ByRead                 // Read, which says how the value was obtained
+)
+
+// String is the variant's name as a peer.
+func (v Variant) String() string {
+	switch v {
+	case Bounded:
+		return "nearcache, MaxStaleness 250ms"
+	case ByRead:
+		return "nearcache, Read"
+	}
+	return "nearcache"
+}
+
+// Nearcache is the library that this repository is about, on Redis alone or, where there is a commit order, with a Source.
+type Nearcache[V any] struct {
+	Client  *nearcache.Client
+	Cache   *nearcache.Cache[string, V]
+	world   World[V]
+	variant Variant
+	stop    context.CancelFunc
+	relay   sync.WaitGroup
+	epochs  atomic.Pointer[[tier.Buckets]tier.Watermark]
+}
+
+// NearcacheKind is the near cache read in one way, with what the caller changes of its options.
+func NearcacheKind[V any](variant Variant, change ...func(*nearcache.Options[string, V])) Kind[V] {
+	return Kind[V]{variant.String(), "README.md, \"Use\"", "github.com/nearcache/nearcache-go", false,
+		func(ctx context.Context, w World[V]) (Peer[V], error) { return OpenNearcache(ctx, w, variant, change...) }}
+}
+
+// OpenNearcache waits until the client is ready.
+func OpenNearcache[V any](ctx context.Context, w World[V], variant Variant, change ...func(*nearcache.Options[string, V])) (*Nearcache[V], error) {
+	n := &Nearcache[V]{world: w, variant: variant}
+	cfg := nearcache.Config{Redis: rueidis.ClientOption{InitAddress: []string{w.Redis}}, Prefix: w.Prefix, Source: w.Commits, Events: w.Events}
+	if w.Commits != nil {
+		cfg.Heartbeat = 50 * time.Millisecond
+	}
+	client, err := nearcache.New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	n.Client = client
+	var relaying context.Context
+	relaying, n.stop = context.WithCancel(context.WithoutCancel(ctx))
+	if w.Relay && w.Commits != nil {
+		n.relay.Go(func() { _ = coherence.Relay{Source: w.Commits, L2: client.L2(), Keep: 5 * time.Second}.Run(relaying) })
+	}
+	if err := client.Ready(ctx); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	o := nearcache.Options[string, V]{Load: n.load, Codec: w.Codec, TTL: w.TTL, L1Bytes: w.Bytes + int64(w.Entries)*512}
+	if variant == Bounded {
+		o.MaxStaleness = Bound
+	}
+	for _, f := range change {
+		f(&o)
+	}
+	if n.Cache, err = nearcache.For(client, namespace, o); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	return n, nil
+}
+
+func (n *Nearcache[V]) load(ctx context.Context, key string) (nearcache.Entry[V], error) {
+	v, version, err := n.world.Source.Load(ctx, key)
+	if errors.Is(err, ErrMiss) {
+		err = nearcache.ErrNotFound
+	}
+	return nearcache.Entry[V]{Value: v, Version: nearcache.Version(version)}, err
+}
+
+// Get implements Peer.
+func (n *Nearcache[V]) Get(ctx context.Context, key string) (v V, err error) {
+	if n.variant == ByRead {
+		var r nearcache.Result[V]
+		r, err = n.Cache.Read(ctx, key, nearcache.ReadOptions{})
+		v = r.Value
+	} else {
+		v, err = n.Cache.Get(ctx, key)
+	}
+	if errors.Is(err, nearcache.ErrNotFound) {
+		err = ErrMiss
+	}
+	return v, err
+}
+
+// Write implements Peer.
+func (n *Nearcache[V]) Write(ctx context.Context, key string, v V) error {
+	_, err := n.Cache.WriteEntry(ctx, key, func(ctx context.Context) (nearcache.Entry[V], error) {
+		version, err := n.world.Source.Store(ctx, key, v)
+		return nearcache.Entry[V]{Value: v, Version: nearcache.Version(version)}, err
+	})
+	return err
+}
+
+// Delete implements Peer.
+func (n *Nearcache[V]) Delete(ctx context.Context, key string) error {
+	_, err := n.Cache.Write(ctx, key, func(ctx context.Context) (nearcache.Version, error) {
+		version, err := n.world.Source.Remove(ctx, key)
+		return nearcache.Version(version), err
+	})
+	return err
+}
+
+// Loop implements Peer.
+func (n *Nearcache[V]) Loop(ctx context.Context, keys []string, from, count int) (hits int) {
+	i := from % len(keys)
+	if n.variant == ByRead {
+		for range count {
+			if _, err := n.Cache.Read(ctx, keys[i], nearcache.ReadOptions{}); err == nil {
+				hits++
+			}
+			i = next(i, len(keys))
+		}
+		return hits
+	}
+	for range count {
+		if _, err := n.Cache.Get(ctx, keys[i]); err == nil {
+			hits++
+		}
+		i = next(i, len(keys))
+	}
+	return hits
+}
+
+// Stored implements Peer: a record, as another program that knows the format writes it.
+func (n *Nearcache[V]) Stored(key string, v V, version uint64) (string, string) {
+	marks := n.epochs.Load()
+	if marks == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		all, err := n.Client.L2().Watermarks(ctx)
+		if err != nil {
+			panic(fmt.Sprintf("peers: watermarks: %v", err))
+		}
+		marks = &all
+		n.epochs.Store(marks)
+	}
+	k := n.Client.L2().Keyspace().Key(namespace, key)
+	now := time.Now()
+	b, err := tier.AppendRecord(nil, tier.Record{Epoch: marks[k.Bucket].Epoch, Version: tier.Version(version), WrittenAt: now,
+		ExpiresAt: now.Add(n.world.TTL), Payload: []byte(encoded(n.world.Codec, v))})
+	if err != nil {
+		panic(err)
+	}
+	return k.Record, string(b)
+}
+
+// Close implements Peer.
+func (n *Nearcache[V]) Close() error {
+	n.stop()
+	n.relay.Wait()
+	return n.Client.Close()
+}
