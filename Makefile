@@ -8,7 +8,7 @@ MODULES  = $(wildcard benchmarks/go.mod)
 GOTEST   = $(BUILD)/gotest -p 2 -timeout 8m -count $(COUNT) -run '$(RUN)' $(ARGS) $(PKG)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install tools test test-quick lint explore api api-release fuzz bench cover services-up services-down services-env clean chaos
+.PHONY: help demo install tools test test-quick lint explore api api-release fuzz bench bench-quick bench-go cover services-up services-down services-env clean chaos
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,7 @@ ABLATED := -p 2 -timeout 8m -tags ablate -run 'TestExplore$$|TestAblation|TestL2
 test: install tools ## every test, -race, on real Redis, Postgres and Kafka, which it starts and stops; then the explorer
 	@$(BUILD)/services run -- $(GOTEST:$(BUILD)/gotest%=$(BUILD)/gotest -race -strict%)
 	@test '$(RUN)$(PKG)' != '../...' || $(BUILD)/gotest $(ABLATED)
+	@test '$(RUN)$(PKG)' != '../...' || for m in $(MODULES); do (cd $$(dirname $$m) && $(GO) test -count 1 ./...) || exit 1; done
 
 test-quick: tools ## the tests that need nothing installed
 	@$(GOTEST)
@@ -47,11 +48,16 @@ chaos: install ## break a fleet of real processes for DURATION (60s) by the sche
 	@$(GO) build $(if $(WITHOUT),-tags ablate) -o $(BUILD)/ ./internal/tools/chaos
 	@$(BUILD)/chaos -server $(BUILD)/product-server -duration $(DURATION) -seed $(SEED) $(if $(WITHOUT),-without $(WITHOUT)) $(ARGS)
 
-lint: ## gofmt, vet, staticcheck, the rules of internal/lint, the API listing
+lint: ## gofmt, vet, staticcheck, the rules of internal/lint, the API listing; the benchmarks' module too
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go' 2>/dev/null || find . -name '*.go')); \
 		if [ -n "$$unformatted" ]; then echo "not gofmt'ed:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
+	@for m in $(MODULES); do \
+		echo "vet, staticcheck and tidiness of $$m"; \
+		checker=$$($(GO) tool -n staticcheck) && \
+		(cd $$(dirname $$m) && $(GO) vet ./... && "$$checker" ./... && $(GO) mod tidy -diff) || exit 1; \
+	done
 	$(GO) test -count 1 ./internal/lint
 	$(GO) run ./internal/tools/api
 
@@ -76,9 +82,17 @@ fuzz: ## every fuzz target for FUZZTIME (20s) each
 		done; \
 	done
 
-bench: ## benchmarks, with allocations
-	$(GO) test -run '^$$' -bench . -benchmem $(PKG)
-	@for m in $(MODULES); do (cd $$(dirname $$m) && $(GO) test -run '^$$' -bench . -benchmem ./...) || exit 1; done
+BENCH = cd benchmarks && $(GO) run ./cmd/bench
+bench: ## every benchmark, beside the peers, on real servers, into benchmarks/REPORT.md; ONLY=hit-peers,writes runs some
+	@$(BENCH) run $(if $(ONLY),-only $(ONLY))
+	@$(BENCH) report
+
+bench-quick: ## the same in under two minutes, with fewer and shorter rounds, into .build/bench: it shows that it works
+	@$(BENCH) run -quick $(if $(ONLY),-only $(ONLY)) -into ../$(BUILD)/bench/results
+	@$(BENCH) report -from ../$(BUILD)/bench/results -to ../$(BUILD)/bench
+
+bench-go: ## the benchmarks beside the code, with allocations, for benchstat
+	$(GO) test -run '^$$' -bench . -benchmem -count $(COUNT) $(PKG)
 
 cover: install tools ## coverage of every test, on real services, in .build/cover.html
 	@$(BUILD)/services run -- $(BUILD)/gotest -p 2 -timeout 8m -count 1 -coverpkg ./... -coverprofile $(BUILD)/cover.out $(PKG)

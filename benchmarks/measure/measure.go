@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -20,8 +21,10 @@ type Subject struct {
 	Loop func(worker, from, n int) (hits int)
 	// MinHit is the least part of operations that must be hits: below it the run measures something else, and fails.
 	MinHit float64
-	// Before runs before each cell, unmeasured. Defaults to nothing.
+	// Before runs before each turn, unmeasured. Defaults to nothing.
 	Before func()
+	// Near counts the hits so far where Loop cannot tell them from misses that were served too. Defaults to Loop's count.
+	Near func() int64
 }
 
 // Plan says how subjects are timed.
@@ -34,7 +37,8 @@ type Plan struct {
 // Series is what the rounds gave for one subject.
 type Series struct {
 	Name     string    `json:"name"`
-	NsPerOp  []float64 `json:"ns_per_op"` // wall time over the operations of all workers, by round
+	NsPerOp  []float64 `json:"ns_per_op"`  // wall time over the operations of all workers, by round
+	CPUPerOp []float64 `json:"cpu_per_op"` // processor time of the whole process over them: what others on the machine do not add to
 	Allocs   float64   `json:"allocs_per_op"`
 	Bytes    float64   `json:"bytes_per_op"`
 	HitRatio float64   `json:"hit_ratio"`
@@ -58,10 +62,10 @@ func Of(xs []float64) Stat {
 }
 
 // Ratios are those of two series, round by round: each is of two turns that were next to each other.
-func Ratios(s, base Series) []float64 {
-	out := make([]float64, min(len(s.NsPerOp), len(base.NsPerOp)))
+func Ratios(s, base []float64) []float64 {
+	out := make([]float64, min(len(s), len(base)))
 	for i := range out {
-		out[i] = s.NsPerOp[i] / base.NsPerOp[i]
+		out[i] = s[i] / base[i]
 	}
 	return out
 }
@@ -89,6 +93,7 @@ func Interleave(ctx context.Context, p Plan, subjects []Subject) ([]Series, erro
 			s := &out[i]
 			s.Name = subjects[i].Name
 			s.NsPerOp = append(s.NsPerOp, float64(c.took.Nanoseconds())/float64(c.ops))
+			s.CPUPerOp = append(s.CPUPerOp, float64(c.cpu.Nanoseconds())/float64(c.ops))
 			s.Ops += c.ops
 			hits[i] += c.hits
 			mallocs[i] += float64(c.mallocs)
@@ -108,7 +113,7 @@ func Interleave(ctx context.Context, p Plan, subjects []Subject) ([]Series, erro
 
 type cell struct {
 	ops, hits      int64
-	took           time.Duration
+	took, cpu      time.Duration
 	mallocs, bytes uint64
 }
 
@@ -147,16 +152,32 @@ func run(s Subject, workers int, d time.Duration) cell {
 			results[w].ops, results[w].hits = int64(ops), int64(hits)
 		})
 	}
+	var near int64
+	if s.Near != nil {
+		near = s.Near()
+	}
 	runtime.ReadMemStats(&before)
-	begun := time.Now()
+	begun, cpu := time.Now(), processorTime()
 	close(gate)
 	wg.Wait()
-	c := cell{took: time.Since(begun)}
+	c := cell{took: time.Since(begun), cpu: processorTime() - cpu}
 	runtime.ReadMemStats(&after)
 	c.mallocs, c.bytes = after.Mallocs-before.Mallocs, after.TotalAlloc-before.TotalAlloc
 	for _, r := range results {
 		c.ops += r.ops
 		c.hits += r.hits
 	}
+	if s.Near != nil {
+		c.hits = min(c.hits, s.Near()-near)
+	}
 	return c
+}
+
+// processorTime is what this process has used so far, user and system.
+func processorTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

@@ -24,7 +24,7 @@ func TestOf_SortsAndTakesTheMiddle(t *testing.T) {
 }
 
 func TestRatios_AreRoundByRound(t *testing.T) {
-	got := measure.Ratios(measure.Series{NsPerOp: []float64{2, 30}}, measure.Series{NsPerOp: []float64{1, 10}})
+	got := measure.Ratios([]float64{2, 30}, []float64{1, 10})
 	if want := []float64{2, 3}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}

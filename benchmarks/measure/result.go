@@ -28,6 +28,7 @@ type Section struct {
 type Comparison struct {
 	Title  string   `json:"title"`
 	Base   string   `json:"base"` // the series that the others are divided by
+	CPU    bool     `json:"cpu"`  // processor time counts: nothing outside this process has a part in it
 	Series []Series `json:"series"`
 }
 
@@ -79,18 +80,28 @@ func (s *Section) Find(title string) *Comparison {
 	return nil
 }
 
-// Ratio is the spread of one series over the base.
+// Ratio is the spread of one series over the base, in wall time, or in processor time where the comparison is of what runs
+// in this process alone.
 func (c *Comparison) Ratio(name string) Stat {
-	var s, base Series
+	s, base := c.series(name), c.series(c.Base)
+	if c.CPU {
+		return Of(Ratios(s.CPUPerOp, base.CPUPerOp))
+	}
+	return Of(Ratios(s.NsPerOp, base.NsPerOp))
+}
+
+// Wall is the spread in wall time.
+func (c *Comparison) Wall(name string) Stat {
+	return Of(Ratios(c.series(name).NsPerOp, c.series(c.Base).NsPerOp))
+}
+
+func (c *Comparison) series(name string) Series {
 	for _, x := range c.Series {
 		if x.Name == name {
-			s = x
-		}
-		if x.Name == c.Base {
-			base = x
+			return x
 		}
 	}
-	return Of(Ratios(s, base))
+	return Series{}
 }
 
 // Save writes the section into a directory, over what an earlier run left of it.

@@ -52,7 +52,7 @@ func (g *GoRedis[V]) Delete(ctx context.Context, key string) error {
 	return g.Client.Del(ctx, key).Err()
 }
 
-// Loop implements Peer. It cannot see whether a reply came from the cache: the run checks that Redis was not asked.
+// Loop implements Peer.
 func (g *GoRedis[V]) Loop(ctx context.Context, keys []string, from, n int) (hits int) {
 	_, raw := any(g.world.Codec).(Raw)
 	i := from % len(keys)
@@ -70,6 +70,9 @@ func (g *GoRedis[V]) Loop(ctx context.Context, keys []string, from, n int) (hits
 	}
 	return hits
 }
+
+// NearHits implements Counter.
+func (g *GoRedis[V]) NearHits() int64 { return int64(g.Client.CSCStats().Hits) }
 
 // Stored implements Peer.
 func (g *GoRedis[V]) Stored(key string, v V, _ uint64) (string, string) {

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/rueidis"
 
 	"github.com/nearcache/nearcache-go/coherence"
@@ -48,6 +49,7 @@ type Nearcache[V any] struct {
 	Cache   *nearcache.Cache[string, V]
 	world   World[V]
 	variant Variant
+	metrics *prometheus.Registry
 	stop    context.CancelFunc
 	relay   sync.WaitGroup
 	epochs  atomic.Pointer[[tier.Buckets]tier.Watermark]
@@ -55,14 +57,17 @@ type Nearcache[V any] struct {
 
 // NearcacheKind is the near cache read in one way, with what the caller changes of its options.
 func NearcacheKind[V any](variant Variant, change ...func(*nearcache.Options[string, V])) Kind[V] {
-	return Kind[V]{variant.String(), "README.md, \"Use\"", "github.com/nearcache/nearcache-go", false,
-		func(ctx context.Context, w World[V]) (Peer[V], error) { return OpenNearcache(ctx, w, variant, change...) }}
+	return Kind[V]{variant.String(), "README.md, \"Use\"", "github.com/nearcache/nearcache-go", false, false,
+		func(ctx context.Context, w World[V]) (Peer[V], error) {
+			return OpenNearcache(ctx, w, variant, change...)
+		}}
 }
 
 // OpenNearcache waits until the client is ready.
 func OpenNearcache[V any](ctx context.Context, w World[V], variant Variant, change ...func(*nearcache.Options[string, V])) (*Nearcache[V], error) {
-	n := &Nearcache[V]{world: w, variant: variant}
-	cfg := nearcache.Config{Redis: rueidis.ClientOption{InitAddress: []string{w.Redis}}, Prefix: w.Prefix, Source: w.Commits, Events: w.Events}
+	n := &Nearcache[V]{world: w, variant: variant, metrics: prometheus.NewRegistry()}
+	cfg := nearcache.Config{Redis: rueidis.ClientOption{InitAddress: []string{w.Redis}}, Prefix: w.Prefix, Source: w.Commits, Events: w.Events,
+		Registerer: n.metrics}
 	if w.Commits != nil {
 		cfg.Heartbeat = 50 * time.Millisecond
 	}
@@ -152,6 +157,26 @@ func (n *Nearcache[V]) Loop(ctx context.Context, keys []string, from, count int)
 		i = next(i, len(keys))
 	}
 	return hits
+}
+
+// NearHits implements Counter.
+func (n *Nearcache[V]) NearHits() int64 { return int64(n.Metric("nearcache_l1_hits_total")) }
+
+// Metric is the sum of a metric over its labels.
+func (n *Nearcache[V]) Metric(name string) (sum float64) {
+	families, err := n.metrics.Gather()
+	if err != nil {
+		panic(err)
+	}
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+		}
+	}
+	return sum
 }
 
 // Stored implements Peer: a record, as another program that knows the format writes it.

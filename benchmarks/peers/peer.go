@@ -30,6 +30,9 @@ type Peer[V any] interface {
 	Close() error
 }
 
+// Counter is a peer whose Loop cannot see which tier answered: it counts what the near one did.
+type Counter interface{ NearHits() int64 }
+
 // Source is the source of truth below a cache.
 type Source[V any] interface {
 	// Load returns ErrMiss for an absent key, with the absence's version.
@@ -70,22 +73,24 @@ type Kind[V any] struct {
 	Page, Module string
 	// Alone says that it keeps nothing in Redis: other processes share nothing with it.
 	Alone bool
-	Open  func(context.Context, World[V]) (Peer[V], error)
+	// Far says that it has no near tier.
+	Far  bool
+	Open func(context.Context, World[V]) (Peer[V], error)
 }
 
 // Kinds are all peers, and the near cache's ways to be read.
 func Kinds[V any]() []Kind[V] {
 	return []Kind[V]{
 		NearcacheKind[V](Plain), NearcacheKind[V](Bounded), NearcacheKind[V](ByRead),
-		{"ristretto", ristrettoPage, "github.com/dgraph-io/ristretto/v2", true, openRistretto[V]},
-		{"otter", otterPage, "github.com/maypok86/otter/v2", true, openOtter[V]},
-		{"rueidis DoCache", rueidisPage, "github.com/redis/rueidis", false, openDoCache[V]},
-		{"go-redis CSC", goRedisPage, "github.com/redis/go-redis/v9", false, openGoRedis[V]},
-		{"go-redis/cache", goRedisCachePage, "github.com/go-redis/cache/v9", false, openGoRedisCache[V]},
-		{"sturdyc", sturdycPage, "github.com/viccon/sturdyc", false, openSturdyc[V]},
-		{"hand-rolled", handPage, "github.com/dgraph-io/ristretto/v2", false, openHand[V]},
-		{"Redis GET", plainPage, "github.com/redis/rueidis", false, openPlain[V]},
-		{"source", "", "", true, openDirect[V]},
+		{"ristretto", ristrettoPage, "github.com/dgraph-io/ristretto/v2", true, false, openRistretto[V]},
+		{"otter", otterPage, "github.com/maypok86/otter/v2", true, false, openOtter[V]},
+		{"rueidis DoCache", rueidisPage, "github.com/redis/rueidis", false, false, openDoCache[V]},
+		{"go-redis CSC", goRedisPage, "github.com/redis/go-redis/v9", false, false, openGoRedis[V]},
+		{"go-redis/cache", goRedisCachePage, "github.com/go-redis/cache/v9", false, false, openGoRedisCache[V]},
+		{"sturdyc", sturdycPage, "github.com/viccon/sturdyc", false, false, openSturdyc[V]},
+		{"hand-rolled", handPage, "github.com/dgraph-io/ristretto/v2", false, false, openHand[V]},
+		{"Redis GET", plainPage, "github.com/redis/rueidis", false, true, openPlain[V]},
+		{"source", "", "", true, true, openDirect[V]},
 	}
 }
 
