@@ -3,7 +3,6 @@ package peers
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/go-redis/cache/v9"
 	"github.com/redis/go-redis/v9"
@@ -12,7 +11,8 @@ import (
 const goRedisCachePage = "https://github.com/go-redis/cache#quickstart"
 
 // GoRedisCache is go-redis/cache with its TinyLFU: encoded values in this process and in Redis, no invalidation of the
-// former by anybody else. A minute in the local tier is what its page shows.
+// former by anybody else. Its page shows a minute in the local tier; here it is the others' TTL, since a minute passes between two
+// turns of a comparison.
 type GoRedisCache[V any] struct {
 	Client *redis.Client
 	Cache  *cache.Cache
@@ -22,7 +22,7 @@ type GoRedisCache[V any] struct {
 
 func openGoRedisCache[V any](_ context.Context, w World[V]) (Peer[V], error) {
 	c := redis.NewClient(&redis.Options{Addr: w.Redis})
-	local := cache.NewTinyLFU(2*w.Entries, time.Minute)
+	local := cache.NewTinyLFU(2*w.Entries, w.TTL)
 	return &GoRedisCache[V]{Client: c, world: w, Cache: cache.New(&cache.Options{Redis: c, LocalCache: local}),
 		near: cache.New(&cache.Options{LocalCache: local})}, nil
 }

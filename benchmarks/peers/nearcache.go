@@ -68,9 +68,6 @@ func OpenNearcache[V any](ctx context.Context, w World[V], variant Variant, chan
 	n := &Nearcache[V]{world: w, variant: variant, metrics: prometheus.NewRegistry()}
 	cfg := nearcache.Config{Redis: rueidis.ClientOption{InitAddress: []string{w.Redis}}, Prefix: w.Prefix, Source: w.Commits, Events: w.Events,
 		Registerer: n.metrics}
-	if w.Commits != nil {
-		cfg.Heartbeat = 50 * time.Millisecond
-	}
 	client, err := nearcache.New(cfg)
 	if err != nil {
 		return nil, err

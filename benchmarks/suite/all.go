@@ -28,4 +28,5 @@ var All = []Bench{
 	{"flush", false, flush},
 	{"many", false, many},
 	{"memory", false, memory},
+	{"freshness", true, freshness},
 }

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -318,10 +316,4 @@ func must[V any](name string) peers.Kind[V] {
 		panic("suite: no peer " + name)
 	}
 	return k
-}
-
-// work is a directory for files that processes share.
-func (e *Env) work(name string) (string, error) {
-	dir := filepath.Join(e.run.Dir, name)
-	return dir, os.MkdirAll(dir, 0o755)
 }

@@ -54,6 +54,11 @@ func dispatch(ctx context.Context, args []string) error {
 			return err
 		}
 		return report.Write(*from, *to)
+	case "worker": // started by run, for the load that takes several processes
+		if len(args) != 2 {
+			return errors.New("a worker has a role")
+		}
+		return suite.Work(ctx, args[1], os.Stdin, os.Stdout)
 	case "list":
 		for _, b := range suite.All {
 			fmt.Println(b.ID)
