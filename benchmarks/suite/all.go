@@ -28,5 +28,8 @@ var All = []Bench{
 	{"flush", false, flush},
 	{"many", false, many},
 	{"memory", false, memory},
+	{"article", true, article},
 	{"freshness", true, freshness},
+	{"propagation", true, propagation},
+	{"stampede", true, stampede},
 }
