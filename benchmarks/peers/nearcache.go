@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -178,17 +179,7 @@ func (n *Nearcache[V]) Metric(name string) (sum float64) {
 
 // Stored implements Peer: a record, as another program that knows the format writes it.
 func (n *Nearcache[V]) Stored(key string, v V, version uint64) (string, string) {
-	marks := n.epochs.Load()
-	if marks == nil {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		all, err := n.Client.L2().Watermarks(ctx)
-		if err != nil {
-			panic(fmt.Sprintf("peers: watermarks: %v", err))
-		}
-		marks = &all
-		n.epochs.Store(marks)
-	}
+	marks := n.marks()
 	k := n.Client.L2().Keyspace().Key(namespace, key)
 	now := time.Now()
 	b, err := tier.AppendRecord(nil, tier.Record{Epoch: marks[k.Bucket].Epoch, Version: tier.Version(version), WrittenAt: now,
@@ -197,6 +188,27 @@ func (n *Nearcache[V]) Stored(key string, v V, version uint64) (string, string) 
 		panic(err)
 	}
 	return k.Record, string(b)
+}
+
+// marks are the watermarks, whose epochs are part of a record. With a relay there is none before its first round, and a
+// record of before would be a miss for ever.
+func (n *Nearcache[V]) marks() *[tier.Buckets]tier.Watermark {
+	if known := n.epochs.Load(); known != nil {
+		return known
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for {
+		all, err := n.Client.L2().Watermarks(ctx)
+		if err != nil {
+			panic(fmt.Sprintf("peers: watermarks: %v", err))
+		}
+		if n.world.Commits == nil || !slices.ContainsFunc(all[:], tier.Watermark.IsZero) {
+			n.epochs.Store(&all)
+			return &all
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
 }
 
 // Close implements Peer.
