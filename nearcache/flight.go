@@ -82,9 +82,12 @@ func (fs *flights[K, V]) do(ctx context.Context, k K, since int64, fence *cohere
 	}
 }
 
+// errGoexit is the result of every load until it has returned, so it is made once.
+var errGoexit = fmt.Errorf("%w: it called runtime.Goexit", ErrPanic)
+
 // fly runs a flight whose token is set and hands over to the next one.
 func (fs *flights[K, V]) fly(k K, f *flight[V], begin func() coherence.Token, load func(coherence.Token) loaded[V]) {
-	f.res.err = fmt.Errorf("%w: it called runtime.Goexit", ErrPanic) // stands if load never returns
+	f.res.err = errGoexit // stands if load never returns
 	defer func() {
 		if p := recover(); p != nil {
 			f.res = loaded[V]{err: fmt.Errorf("%w: %v\n%s", ErrPanic, p, debug.Stack())}

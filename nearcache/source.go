@@ -151,7 +151,7 @@ func within[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	answered := make(chan answer, 1)
 	begun := time.Now()
 	go func() {
-		a := answer{err: fmt.Errorf("%w: it called runtime.Goexit", ErrPanic)} // stands if f never returns
+		a := answer{err: errGoexit} // stands if f never returns
 		defer func() { answered <- a }()
 		a.v, a.err = safely(f)
 	}()
