@@ -43,7 +43,7 @@ type entry[K comparable, V any] struct {
 	absent   bool
 	encoded  int32 // bytes of the record
 	version  Version
-	loaded   int64 // by the client's clock
+	loaded   int64  // by the client's clock
 	sum      uint64 // CheckShared's; 0: none
 	value    V
 }
