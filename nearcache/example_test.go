@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nearcache/nearcache-go/coherence"
@@ -18,12 +19,15 @@ type product struct {
 
 // shop is a repository with versions, as the examples need one.
 type shop struct {
+	mu       sync.Mutex
 	rows     map[string]product
 	versions map[string]nearcache.Version
 	loads    int
 }
 
 func (s *shop) find(_ context.Context, id string) (nearcache.Entry[product], error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.loads++
 	p, ok := s.rows[id]
 	if !ok {
@@ -33,6 +37,8 @@ func (s *shop) find(_ context.Context, id string) (nearcache.Entry[product], err
 }
 
 func (s *shop) save(id string, p product) nearcache.Version {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.rows[id] = p
 	s.versions[id]++
 	return s.versions[id]
