@@ -142,6 +142,25 @@ func TestBound_EitherChannelIsEnough(t *testing.T) { // C1, and the failure tabl
 			t.Errorf("the write is not noticed by Kafka alone: %+v", r)
 		}
 
+		// A tag's version comes by the same channel.
+		tagged, err := nearcache.For(client, "u", nearcache.Options[string, string]{MaxStaleness: delta, Load: func(ctx context.Context, k string) (nearcache.Entry[string], error) {
+			e, err := src.load(ctx, k)
+			e.Tags = []string{"shop"}
+			return e, err
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		resident(t, tagged, "a")
+		src.set(func() { src.put("a", "by its tag") })
+		if _, err := src.BumpKey(t.Context(), nearcache.TagNamespace, nearcache.TagKey("u", "shop")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(delta / 2) // the event is here; the bound is not over
+		if r := get(t, tagged, "a"); r.Value != "by its tag" {
+			t.Errorf("the tag is not noticed by Kafka alone: %+v", r)
+		}
+
 		link.cut() // and Kafka
 		src.write("a", "three")
 		time.Sleep(delta + time.Millisecond)

@@ -12,8 +12,8 @@ import (
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
 
-// inBubbleOfThree is three instances on one Redis, and fake time.
-func inBubbleOfThree(t *testing.T, o nearcache.Options[string, string], test func(t *testing.T, cs []*nearcache.Cache[string, string])) {
+// inBubbleOf is n instances on one Redis, and fake time.
+func inBubbleOf(t *testing.T, n int, o nearcache.Options[string, string], test func(t *testing.T, r *nearcachetest.Redis, cs []*nearcache.Cache[string, string])) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r, err := nearcachetest.StartRedis("")
@@ -22,7 +22,7 @@ func inBubbleOfThree(t *testing.T, o nearcache.Options[string, string], test fun
 		}
 		defer r.Close()
 		var cs []*nearcache.Cache[string, string]
-		for range 3 {
+		for range n {
 			client, err := nearcache.New(nearcache.Config{Redis: r.PipeOption()})
 			if err != nil {
 				t.Fatal(err)
@@ -33,7 +33,7 @@ func inBubbleOfThree(t *testing.T, o nearcache.Options[string, string], test fun
 			}
 			cs = append(cs, newCache(t, client, o))
 		}
-		test(t, cs)
+		test(t, r, cs)
 	})
 }
 
@@ -45,7 +45,7 @@ func TestRefresh_OneOfAllInstancesBeforeItExpires(t *testing.T) {
 				<-time.After(200 * time.Millisecond)
 				return nearcache.Entry[string]{Value: fmt.Sprint(loads.Add(1))}, nil
 			}}
-			inBubbleOfThree(t, o, func(t *testing.T, cs []*nearcache.Cache[string, string]) {
+			inBubbleOf(t, 3, o, func(t *testing.T, _ *nearcachetest.Redis, cs []*nearcache.Cache[string, string]) {
 				for _, c := range cs {
 					resident(t, c, "a")
 				}
@@ -83,7 +83,7 @@ func TestRefresh_FailureKeepsTheValue(t *testing.T) {
 		}
 		return nearcache.Entry[string]{Value: "one"}, nil
 	}}
-	inBubbleOfThree(t, o, func(t *testing.T, cs []*nearcache.Cache[string, string]) {
+	inBubbleOf(t, 3, o, func(t *testing.T, _ *nearcachetest.Redis, cs []*nearcache.Cache[string, string]) {
 		resident(t, cs[0], "a")
 		for range 90 {
 			if v, err := cs[0].Get(t.Context(), "a"); err != nil || v != "one" {
@@ -108,7 +108,7 @@ func TestRefresh_KeysThatFallDueTogetherAreLoadedTogether(t *testing.T) {
 		}
 		return out, nil
 	}}
-	inBubbleOfThree(t, o, func(t *testing.T, cs []*nearcache.Cache[string, string]) {
+	inBubbleOf(t, 3, o, func(t *testing.T, _ *nearcachetest.Redis, cs []*nearcache.Cache[string, string]) {
 		var ks []string
 		for i := range 50 {
 			ks = append(ks, fmt.Sprint(i))

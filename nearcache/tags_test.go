@@ -30,37 +30,13 @@ func (s *shelf) load(ctx context.Context, k string) (nearcache.Entry[string], er
 	return e, err
 }
 
-// inBubbleOfTwo is two instances with the same source, on one Redis.
-func inBubbleOfTwo(t *testing.T, o nearcache.Options[string, string], test func(t *testing.T, r *nearcachetest.Redis, one, two *nearcache.Cache[string, string])) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		r, err := nearcachetest.StartRedis("")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer r.Close()
-		var cs []*nearcache.Cache[string, string]
-		for range 2 {
-			client, err := nearcache.New(nearcache.Config{Redis: r.PipeOption()})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer client.Close()
-			if err := client.Ready(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			cs = append(cs, newCache(t, client, o))
-		}
-		test(t, r, cs[0], cs[1])
-	})
-}
-
 func TestTags_InvalidateAllOfThemEverywhere(t *testing.T) {
 	src := &shelf{source: newSource()}
 	for _, k := range []string{"r1", "r2", "r3", "b1"} {
 		src.put(k, "old")
 	}
-	inBubbleOfTwo(t, nearcache.Options[string, string]{Load: src.load}, func(t *testing.T, r *nearcachetest.Redis, one, two *nearcache.Cache[string, string]) {
+	inBubbleOf(t, 2, nearcache.Options[string, string]{Load: src.load}, func(t *testing.T, r *nearcachetest.Redis, cs []*nearcache.Cache[string, string]) {
+		one, two := cs[0], cs[1]
 		for _, c := range []*nearcache.Cache[string, string]{one, two} {
 			for _, k := range []string{"r1", "r2", "b1"} {
 				resident(t, c, k)
@@ -92,7 +68,8 @@ func TestTags_InvalidateAllOfThemEverywhere(t *testing.T) {
 func TestTags_InvalidatedDuringALoad(t *testing.T) {
 	src := &shelf{source: newSource()}
 	src.put("r1", "old")
-	inBubbleOfTwo(t, nearcache.Options[string, string]{Load: src.load}, func(t *testing.T, r *nearcachetest.Redis, one, two *nearcache.Cache[string, string]) {
+	inBubbleOf(t, 2, nearcache.Options[string, string]{Load: src.load}, func(t *testing.T, r *nearcachetest.Redis, cs []*nearcache.Cache[string, string]) {
+		one, two := cs[0], cs[1]
 		src.put("r2", "v")
 		resident(t, one, "r2") // the tag is known
 		src.loading = func() {
@@ -115,7 +92,8 @@ func TestTags_InvalidatedDuringALoad(t *testing.T) {
 func TestTags_LostNonceFailsClosed(t *testing.T) {
 	src := &shelf{source: newSource()}
 	src.put("r1", "old")
-	inBubbleOfTwo(t, nearcache.Options[string, string]{Load: src.load}, func(t *testing.T, r *nearcachetest.Redis, one, two *nearcache.Cache[string, string]) {
+	inBubbleOf(t, 2, nearcache.Options[string, string]{Load: src.load}, func(t *testing.T, r *nearcachetest.Redis, cs []*nearcache.Cache[string, string]) {
+		one := cs[0]
 		resident(t, one, "r1")
 		src.put("r1", "new")
 		for _, k := range r.Keys() {
@@ -137,7 +115,8 @@ func TestClear_IsOneWrite(t *testing.T) {
 		loads.Add(1)
 		return src.load(ctx, k)
 	}
-	inBubbleOfTwo(t, nearcache.Options[string, string]{Load: load, Clearable: true}, func(t *testing.T, r *nearcachetest.Redis, one, two *nearcache.Cache[string, string]) {
+	inBubbleOf(t, 2, nearcache.Options[string, string]{Load: load, Clearable: true}, func(t *testing.T, r *nearcachetest.Redis, cs []*nearcache.Cache[string, string]) {
+		one, two := cs[0], cs[1]
 		var ks []string
 		for i := range 100 {
 			ks = append(ks, fmt.Sprint(i))
