@@ -52,6 +52,17 @@ func (d *demand) meets(version Version, proved int64) bool {
 	return version >= d.atLeast && (d.since == math.MinInt64 || proved != 0 && proved >= d.since)
 }
 
+// unmet says why what the source has just answered will not do, nil if it will: there is nothing further down to ask.
+func (d *demand) unmet(version Version, stale bool) error {
+	switch {
+	case version < d.atLeast:
+		return fmt.Errorf("%w: %d asked for, the source has %d", ErrNotReady, d.atLeast, version)
+	case stale && d.bound > 0:
+		return fmt.Errorf("%w: the Loader returned version %d, and this instance has seen a newer one", ErrNotReady, version)
+	}
+	return nil
+}
+
 // revalidate asks the source for the key's version alone. If L1 still holds that version, whether or not it may be served,
 // it is the state of the key, and the value need not be read again, unless its TTL is over.
 //

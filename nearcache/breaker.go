@@ -40,6 +40,27 @@ func (b *breaker) ask(ctx context.Context, f func(context.Context) error) error 
 	return err
 }
 
+// askMany is ask for n keys, each with an answer of its own: one that is unavailable counts as a failure. With the breaker
+// open every answer is that error.
+func askMany[T any](ctx context.Context, b *breaker, n int, f func(context.Context) []T, errOf func(*T) *error) (out []T) {
+	err := b.ask(ctx, func(ctx context.Context) error {
+		out = f(ctx)
+		for i := range out {
+			if err := *errOf(&out[i]); errors.Is(err, tier.ErrUnavailable) {
+				return err
+			}
+		}
+		return nil
+	})
+	if out == nil {
+		out = make([]T, n)
+		for i := range out {
+			*errOf(&out[i]) = err
+		}
+	}
+	return out
+}
+
 // heard counts failures in a row.
 func (b *breaker) heard(err error) {
 	switch {

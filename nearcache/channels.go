@@ -98,10 +98,11 @@ func (s sink) Malformed(int, error) { s.c.m.malformed.Inc() }
 func (s sink) Deliver(ctx context.Context, p int, batch []coherence.Message) error {
 	c := s.c
 	var unversioned []tier.Change
+	marked := false
 	for i := range batch {
 		if m := batch[i].Marker; m != nil {
 			s.gap(c.fence.EventMarker(p, *m))
-			c.measure()
+			marked = true
 			continue
 		}
 		e := &batch[i].Event
@@ -112,6 +113,9 @@ func (s sink) Deliver(ctx context.Context, p int, batch []coherence.Message) err
 			unversioned = append(unversioned, tier.Change{Key: key})
 		}
 		c.m.event(e)
+	}
+	if marked {
+		c.measure()
 	}
 	if len(unversioned) == 0 {
 		return nil

@@ -38,8 +38,8 @@ func (c *Cache[K, V]) load(ctx context.Context, k K, key tier.Key, tok coherence
 		}
 		return r
 	}
-	patience := time.NewTimer(c.opt.LeaseWait)
-	defer patience.Stop()
+	began := tok.Began()
+	var patience *time.Timer // of LeaseWait, counted from the load's beginning; set while woken is
 	for round := 0; ; round++ {
 		if round > 0 {
 			tok = c.client.fence.Begin(key)
@@ -67,6 +67,8 @@ func (c *Cache[K, V]) load(ctx context.Context, k K, key tier.Key, tok coherence
 			var disarm func()
 			woken, disarm = c.client.waiters.arm(key.Hash)
 			defer disarm()
+			patience = time.NewTimer(c.opt.LeaseWait - time.Duration(c.client.now()-began))
+			defer patience.Stop()
 		default:
 			wait := time.NewTimer(max(lease.Left, time.Millisecond))
 			select {

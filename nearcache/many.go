@@ -3,7 +3,6 @@ package nearcache
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -159,46 +158,20 @@ func (c *Cache[K, V]) readBatch(ctx context.Context, ks []K, d demand, give func
 }
 
 // getMany is L2's GetMany through the breaker.
-func (c *Cache[K, V]) getMany(ctx context.Context, keys []tier.Key, withWatermarks bool) (out []tier.Got) {
-	err := c.client.breaker.ask(ctx, func(ctx context.Context) error {
-		out = c.client.l2.GetMany(ctx, keys, withWatermarks)
-		for _, got := range out {
-			if errors.Is(got.Err, tier.ErrUnavailable) {
-				return got.Err
-			}
-		}
-		return nil
-	})
-	if out == nil {
-		out = make([]tier.Got, len(keys))
-		for i := range out {
-			out[i].Err = err
-		}
-	}
-	return out
+func (c *Cache[K, V]) getMany(ctx context.Context, keys []tier.Key, withWatermarks bool) []tier.Got {
+	return askMany(ctx, &c.client.breaker, len(keys), func(ctx context.Context) []tier.Got {
+		return c.client.l2.GetMany(ctx, keys, withWatermarks)
+	}, func(got *tier.Got) *error { return &got.Err })
 }
 
 // acquireMany is L2's AcquireMany through the breaker.
-func (c *Cache[K, V]) acquireMany(ctx context.Context, asks []tier.Asking) (out []tier.Answered) {
+func (c *Cache[K, V]) acquireMany(ctx context.Context, asks []tier.Asking) []tier.Answered {
 	if len(asks) == 0 {
 		return nil
 	}
-	err := c.client.breaker.ask(ctx, func(ctx context.Context) error {
-		out = c.client.l2.AcquireMany(ctx, asks, c.opt.LeaseTTL)
-		for _, got := range out {
-			if errors.Is(got.Err, tier.ErrUnavailable) {
-				return got.Err
-			}
-		}
-		return nil
-	})
-	if out == nil {
-		out = make([]tier.Answered, len(asks))
-		for i := range out {
-			out[i].Err = err
-		}
-	}
-	return out
+	return askMany(ctx, &c.client.breaker, len(asks), func(ctx context.Context) []tier.Answered {
+		return c.client.l2.AcquireMany(ctx, asks, c.opt.LeaseTTL)
+	}, func(got *tier.Answered) *error { return &got.Err })
 }
 
 // loadBatch loads keys with one LoadMany, or one by one without it, and fills those whose lease was granted.
@@ -221,8 +194,8 @@ func (c *Cache[K, V]) loadBatch(ctx context.Context, items []*batched[K, V], d d
 		if rec != nil && it.lease != nil {
 			fills = append(fills, tier.Filling{Key: it.key, Token: it.lease.Token, Epoch: it.lease.Epoch, Record: *rec, TTL: c.keepFor(ttl)})
 		}
-		if l.err == nil && !d.meets(l.version, l.proved) {
-			l.err = fmt.Errorf("%w: %d asked for, the source has %d", ErrNotReady, d.atLeast, l.version)
+		if l.err == nil {
+			l.err = d.unmet(l.version, l.stale)
 		}
 		r, err := c.answer(l, c.wrap("load", it.key, l.err))
 		give(it.k, r, err)

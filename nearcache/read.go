@@ -94,12 +94,10 @@ func (c *Cache[K, V]) descend(ctx context.Context, k K, key tier.Key, d demand) 
 	if err == nil {
 		err = r.err
 	}
-	switch {
-	case err != nil:
-	case r.version < d.atLeast:
-		return r, c.wrap("get", key, fmt.Errorf("%w: %d asked for, the source has %d", ErrNotReady, d.atLeast, r.version))
-	case r.stale && d.bound > 0:
-		return r, c.wrap("get", key, fmt.Errorf("%w: the Loader returned version %d, and this instance has seen a newer one", ErrNotReady, r.version))
+	if err == nil {
+		if unmet := d.unmet(r.version, r.stale); unmet != nil {
+			return r, c.wrap("get", key, unmet)
+		}
 	}
 	return r, c.wrap("load", key, err)
 }
@@ -111,8 +109,8 @@ func (c *Cache[K, V]) bypass(ctx context.Context, k K, ro ReadOptions) (Result[V
 	begun := c.client.now()
 	e, absent, err := c.callLoad(ctx, k, nil)
 	r := loaded[V]{value: e.Value, version: e.Version, absent: absent, tier: TierSource, proved: begun}
-	if err == nil && e.Version < ro.AtLeast {
-		err = fmt.Errorf("%w: %d asked for, the source has %d", ErrNotReady, ro.AtLeast, e.Version)
+	if err == nil {
+		err = (&demand{atLeast: ro.AtLeast}).unmet(e.Version, false)
 	}
 	return c.answer(r, err)
 }
