@@ -29,7 +29,14 @@ const recount = time.Second
 func (p *publishing) round(ctx context.Context) (more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
 	defer cancel()
-	if !p.loaded || time.Since(p.counted) >= recount {
+	if p.loaded && time.Since(p.counted) >= recount {
+		n, err := p.Publisher.Partitions(ctx)
+		if err != nil {
+			return false, err
+		}
+		p.loaded, p.counted = n == len(p.cur.Seqs), time.Now()
+	}
+	if !p.loaded {
 		if err := p.load(ctx); err != nil {
 			return false, err
 		}
