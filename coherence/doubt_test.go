@@ -17,8 +17,8 @@ func TestDoubt_NothingOfL2IsBelievedUntilTrust(t *testing.T) {
 	entry, spared := r.admitL2(t, k, 0), r.admitL2(t, other, 0)
 	before := r.Begin(k)
 	r.Doubt(k.Bucket)
-	check(t, entry, coherence.Unvouched)
-	check(t, spared, coherence.Current)
+	r.check(t, entry, coherence.Unvouched)
+	r.check(t, spared, coherence.Current)
 	if r.Still(&before) {
 		t.Error("a reader may join a load that began before the doubt")
 	}
@@ -57,9 +57,9 @@ func TestDoubt_TheEventChannelGoesOnVouching(t *testing.T) {
 		t.Fatal("not admitted: this shows nothing")
 	}
 	r.Doubt(k.Bucket)
-	check(t, &s, coherence.Current)
+	r.check(t, &s, coherence.Current)
 	r.Event(k, 2, at(5))
-	check(t, &s, coherence.Invalidated)
+	r.check(t, &s, coherence.Invalidated)
 }
 
 // A client without a source starts buckets anew at no position. A relay that comes later cannot apply to one.

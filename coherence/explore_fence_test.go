@@ -30,11 +30,12 @@ const (
 	genNow, genOthers, genLost        = 1000, 999, 500
 	sessionNow, sessionProved, noMore = 100, 99, 50
 	probeLast                         = 40 // position p was found by probe 2(p+1)
+	exploreDepth                      = 8  // of the journal
 )
 
 func newFencer(sc *scope) *fencer {
 	f := &fencer{sc: sc, key: tier.Key{Hash: 7 << 40}, other: tier.Key{Hash: 9 << 40}}
-	f.Fence = newFence(FenceConfig{Now: func() int64 { return f.clock }, Floors: 1, Complete: sc.sourced, FloorAge: time.Hour}, 1, 1)
+	f.Fence = newFence(FenceConfig{Now: func() int64 { return f.clock }, Floors: 1, Complete: sc.sourced, FloorAge: time.Hour}, newSlots(1, exploreDepth), 1)
 	f.b = &f.buckets[0]
 	f.kafka.parts = make([]partition, 0, 2)
 	f.probes.done = make([]probe, 0, 16)
@@ -93,9 +94,8 @@ func (f *fencer) refOf(seq uint64, running bool) uint8 {
 // set makes the fence that of an instance.
 func (f *fencer) set(w *world, n *instance) {
 	f.clock = int64(w.acked) + 1
-	s := &f.slots[0]
-	s.gen.Store(genNow)
-	s.journal[genNow%journalLen].Store(journalEntry(genNow, f.other.Hash))
+	f.slots.gens[0].Store(genNow)
+	f.slots.entry(0, genNow).Store(journalEntry(genNow, f.other.Hash))
 
 	b := f.b
 	b.redis.Store(sessionNow)
@@ -154,8 +154,8 @@ func (f *fencer) setEvents(n *instance) {
 }
 
 func (f *fencer) setStamp(s *Stamp, gen, rs, ks uint8) {
-	s.slot, s.hash, s.bucket, s.channel = &f.slots[0], f.key.Hash, f.b, &f.kafka
-	s.rs, s.ks, s.Probe = sessionOf(rs), sessionOf(ks), 0
+	s.hash, s.rs, s.ks = f.key.Hash, session32(sessionOf(rs)), session32(sessionOf(ks))
+	s.loaded(0, 0, 0)
 	s.gen.Store(genOf(gen))
 }
 
@@ -174,7 +174,7 @@ func (f *fencer) setLoad(i uint8, l *load) {
 }
 
 func (f *fencer) token(gen, rs, ks, began uint8) Token {
-	t := Token{key: f.key, slot: &f.slots[0], gen: genOf(gen), rs: noMore, ks: sessionOf(ks), began: int64(began)}
+	t := Token{key: f.key, slots: &f.slots, gen: genOf(gen), rs: noMore, ks: sessionOf(ks), began: int64(began)}
 	if rs == 1 {
 		t.rs = sessionNow
 	}
@@ -213,7 +213,7 @@ func (f *fencer) get(n *instance) {
 	if n.beating == 1 && b.redis.Load() != sessionNow {
 		n.beating = 2
 	}
-	n.gen, n.rs, n.ks = f.gen(f.entry.gen.Load()), f.redis(f.entry.rs), f.events(f.entry.ks)
+	n.gen, n.rs, n.ks = f.gen(f.entry.gen.Load()), f.redis(uint64(f.entry.rs)), f.events(uint64(f.entry.ks))
 	for i := range f.sc.loads {
 		f.getLoad(i, &n.loads[i])
 	}
@@ -241,7 +241,7 @@ func (f *fencer) getLoad(i uint8, l *load) {
 	switch l.pc {
 	case pcIdle:
 	case pcHit:
-		l.gen, l.hrs, l.hks = f.gen(f.stamp[i].gen.Load()), f.redis(f.stamp[i].rs), f.events(f.stamp[i].ks)
+		l.gen, l.hrs, l.hks = f.gen(f.stamp[i].gen.Load()), f.redis(uint64(f.stamp[i].rs)), f.events(uint64(f.stamp[i].ks))
 	default:
 		t := &f.toks[i]
 		l.gen, l.rs, l.ks = f.gen(t.gen), bit(t.rs == f.b.redis.Load()), f.eventsOf(t)
@@ -260,7 +260,7 @@ func bit(b bool) uint8 {
 }
 
 func (f *fencer) gen(g uint64) uint8 {
-	to, ok := f.slots[0].advance(g, f.key.Hash)
+	to, ok := f.slots.advance(g, f.key.Hash)
 	switch {
 	case g == to:
 		return genCurrent

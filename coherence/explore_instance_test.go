@@ -275,7 +275,7 @@ func (s *stepper) life(i int) {
 		}
 		n.invalidated(before.wrote)
 		n.wrote = 0
-		if n.entry > 0 && n.entry-1 < before.wrote && s.f.entry.Check() == Current {
+		if n.entry > 0 && n.entry-1 < before.wrote && s.f.entry.Check(s.f.Fence) == Current {
 			s.violates("C2: L1 still has what was before a write of its own that is over")
 		}
 		s.fenced("a write of its own is over", i, int(before.wrote))
@@ -295,7 +295,7 @@ func (s *stepper) life(i int) {
 		s.f.Changed(s.f.other.Hash)
 		s.fenced("another key of the slot is invalidated", i, -1)
 		s.at(i)
-		for range journalLen + 1 {
+		for range exploreDepth + 1 {
 			s.f.Changed(s.f.other.Hash)
 		}
 		s.fenced("other keys of the slot are invalidated, past the journal's end", i, -1)

@@ -77,12 +77,12 @@ func (s *stepper) begin(i int, j uint8) {
 		l := &n.loads[j]
 		*l = load{pc: pcHit, val: n.entry, seen: n.served, gen: n.gen, hrs: n.rs, hks: n.ks}
 		if ablate.Out(ablate.ProofBeforeCheck) {
-			if v := s.f.entry.Check(); v == Invalidated || v == Collided {
+			if v := s.f.entry.Check(s.f.Fence); v == Invalidated || v == Collided {
 				s.to = s.from
 				return
 			}
 		} else {
-			l.claim = uint8(s.f.entry.Proved())
+			l.claim = uint8(s.f.entry.Proved(s.f.Fence))
 		}
 		s.f.setStamp(&s.f.stamp[j], n.gen, n.rs, n.ks)
 		s.fenced("a bounded read finds the entry, and takes the proof", i, int(n.entry)-1)
@@ -154,7 +154,7 @@ func (s *stepper) judge(i int, j uint8) {
 		s.fenced("load: L2 may be behind the horizon", i, int(val))
 		return
 	}
-	if s.sourced && int64(val)+1 < stamp.Probe {
+	if s.sourced && int64(val)+1 < stamp.Probe() {
 		s.violates("C1: a value from L2 is older than its watermark proves")
 	}
 	s.end(i, j, "load: serves L2's value", &stamp, admit)
@@ -204,7 +204,7 @@ func (s *stepper) judgeSource(i int, j uint8) {
 		s.end(i, j, "load: the source's value is below the floor; serves it as stale", nil, false)
 		return
 	}
-	if int64(val)+1 < stamp.Probe {
+	if int64(val)+1 < stamp.Probe() {
 		s.violates("C1: a value from the source is older than its load proves")
 	}
 	if l.lease == 1 {

@@ -29,7 +29,7 @@ func (s *stepper) end(i int, j uint8, name string, stamp *Stamp, admit bool) {
 	f.setStamp(&f.entry, 0, 0, 0)
 	f.entry.gen.Store(stamp.gen.Load())
 	f.entry.rs, f.entry.ks = stamp.rs, stamp.ks
-	n.entry, n.own = l.val, bit(stamp.Probe != 0 && s.sourced)
+	n.entry, n.own = l.val, bit(stamp.Probe() != 0 && s.sourced)
 	s.fenced(name+", and L1 admits it", i, int(val))
 	s.to, s.bad = declined, bad // the fence is as it was; only L1 differs
 	if s.from.ins[i].entry > 0 {
@@ -88,8 +88,8 @@ func (s *stepper) hitAgain(i int, j uint8) {
 	claim := int64(l.claim)
 	served := true
 	if ablate.Out(ablate.ProofBeforeCheck) {
-		claim = stamp.Proved()
-	} else if v := stamp.Check(); v == Invalidated || v == Collided {
+		claim = stamp.Proved(s.f.Fence)
+	} else if v := stamp.Check(s.f.Fence); v == Invalidated || v == Collided {
 		served = false
 	}
 	val, seen := l.val-1, l.seen

@@ -13,14 +13,15 @@ import (
 // take a Token before they ask anybody and are told at their end what may be done with their value. It does no I/O, has
 // no goroutine and no clock of its own, and is safe for concurrent use. See the package documentation for the rules.
 type Fence struct {
-	slots   []slot
-	buckets []bucket
-	kafka   channel
-	probes  probes
-	history atomic.Uint64 // the source's epoch as the last probe found it, 0 before the first
-	now     func() int64
-	age     time.Duration // of floors, where no relay is known to move watermarks
-	whole   bool          // FenceConfig.Complete
+	slots     slots
+	buckets   []bucket
+	kafka     channel
+	probes    probes
+	history   atomic.Uint64 // the source's epoch as the last probe found it, 0 before the first
+	now       func() int64
+	age       time.Duration // of floors, where no relay is known to move watermarks
+	whole     bool          // FenceConfig.Complete
+	histories histories
 }
 
 // FenceConfig configures a Fence.
@@ -37,17 +38,19 @@ type FenceConfig struct {
 }
 
 // NewFence returns a fence with no channel alive.
-func NewFence(cfg FenceConfig) *Fence { return newFence(cfg, Slots, tier.Buckets) }
+func NewFence(cfg FenceConfig) *Fence {
+	return newFence(cfg, newSlots(Slots, journalDepth), tier.Buckets)
+}
 
-// newFence lets the explorer make small ones. The number of slots is a power of two.
-func newFence(cfg FenceConfig, slots, buckets int) *Fence {
+// newFence lets the explorer make small ones.
+func newFence(cfg FenceConfig, slots slots, buckets int) *Fence {
 	if cfg.Floors <= 0 {
 		cfg.Floors = 1024
 	}
 	if cfg.FloorAge <= 0 {
 		cfg.FloorAge = 30 * time.Second
 	}
-	f := &Fence{slots: make([]slot, slots), buckets: make([]bucket, buckets), now: cfg.Now, age: cfg.FloorAge, whole: cfg.Complete}
+	f := &Fence{slots: slots, buckets: make([]bucket, buckets), now: cfg.Now, age: cfg.FloorAge, whole: cfg.Complete}
 	for i := range f.buckets {
 		f.buckets[i].init(cfg.Floors)
 	}
@@ -77,12 +80,10 @@ func (b *bucket) init(n int) {
 	b.floors.init(n)
 }
 
-func (f *Fence) slotOf(hash uint64) *slot { return &f.slots[hash&uint64(len(f.slots)-1)] }
-
 // Token is what a load takes before it asks L2 or the Loader: the state of the fence that its value will be judged by.
 type Token struct {
 	key   tier.Key
-	slot  *slot
+	slots *slots
 	gen   uint64
 	rs    uint64
 	ks    uint64
@@ -101,8 +102,8 @@ type Token struct {
 // The session is read before the watermark and the generation before anything is asked, so whatever changes after this
 // call is seen as a change.
 func (f *Fence) Begin(k tier.Key) Token {
-	s, b := f.slotOf(k.Hash), &f.buckets[k.Bucket]
-	t := Token{key: k, slot: s, gen: s.gen.Load(), began: f.now(), history: f.history.Load()}
+	b := &f.buckets[k.Bucket]
+	t := Token{key: k, slots: &f.slots, gen: f.slots.gen(k.Hash), began: f.now(), history: f.history.Load()}
 	if f.whole {
 		t.ks = f.kafka.live.Load()
 	}
@@ -127,19 +128,19 @@ func (f *Fence) Learn(t *Token, w tier.Watermark) {
 // Still reports whether a reader that arrives now may share the load: nothing has invalidated its key, and no session
 // has ended, since the load began.
 func (f *Fence) Still(t *Token) bool {
-	_, ok := t.slot.advance(t.gen, t.key.Hash)
+	_, ok := t.slots.advance(t.gen, t.key.Hash)
 	return ok && t.rs == f.buckets[t.key.Bucket].redis.Load() && (!f.whole || t.ks == f.kafka.live.Load()) ||
 		ablate.Out(ablate.FlightStillStands)
 }
 
 // StillCurrent reports whether nothing has invalidated the load's key since it began.
 func (t *Token) StillCurrent() bool {
-	_, ok := t.slot.advance(t.gen, t.key.Hash)
+	_, ok := t.slots.advance(t.gen, t.key.Hash)
 	return ok
 }
 
 // Changed is a tracking push: the record whose Redis key has this hash was modified, expired or evicted.
-func (f *Fence) Changed(hash uint64) { f.slotOf(hash).bump(hash) }
+func (f *Fence) Changed(hash uint64) { f.slots.bump(hash) }
 
 // Written is a write of this instance's own that has committed: from now on it serves nothing older.
 func (f *Fence) Written(k tier.Key, v Version) { f.raise(k, v, Position{}) }
@@ -165,7 +166,7 @@ func (f *Fence) raise(k tier.Key, v Version, at Position) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if v == 0 || f.raiseFloor(b, k.Hash, v, at) {
-		f.slotOf(k.Hash).bump(k.Hash)
+		f.slots.bump(k.Hash)
 	}
 }
 
@@ -200,7 +201,7 @@ func (f *Fence) Floor(k tier.Key) Version {
 	return f.floor(b, k.Hash)
 }
 
-// FromL2 judges a value of version v that a GET on T returned. If it may be served, stamp.Probe is set; if it may be
+// FromL2 judges a value of version v that a GET on T returned. If it may be served, stamp.Probe() is set; if it may be
 // admitted too, the whole stamp is, and admit is true.
 //
 // What the token knows of L2's watermark counts only while the Redis session is the one it was read in: the GET may
@@ -225,20 +226,20 @@ func (f *Fence) FromL2(t *Token, v Version, stamp *Stamp) (o Outcome, admit bool
 	if !f.reaches(b, t.watermark.Position) {
 		return Behind, false
 	}
-	stamp.Probe, stamp.History = f.probes.covered(t.watermark.Position), t.watermark.Position.Epoch
+	stamp.loaded(t.began, f.probes.covered(t.watermark.Position), f.histories.number(t.watermark.Position.Epoch))
 	f.serve(b, t, v)
-	gen, ok := t.slot.advance(t.gen, t.key.Hash)
+	gen, ok := t.slots.advance(t.gen, t.key.Hash)
 	if !ok && !ablate.Out(ablate.Generation) {
 		return Serve, false
 	}
 	f.stamp(stamp, t, gen)
 	if stands {
-		stamp.rs = t.rs
+		stamp.rs = session32(t.rs)
 	}
 	if f.kafka.vouchesForL2(t, f) {
-		stamp.ks = t.ks
+		stamp.ks = session32(t.ks)
 	}
-	return Serve, stamp.Vouched() || stamp.Probe != 0
+	return Serve, stamp.Vouched() || stamp.probed != never
 }
 
 // FromSource judges a value of version v that the Loader returned. BelowFloor means that the Loader went back in time (a
@@ -248,31 +249,31 @@ func (f *Fence) FromSource(t *Token, v Version, stamp *Stamp) (o Outcome, admit 
 	b := &f.buckets[t.key.Bucket]
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	stamp.Probe, stamp.History = t.began, t.history
+	began := t.began
 	if ablate.Out(ablate.ClockBeforeLoad) {
-		stamp.Probe = f.now()
+		began = f.now()
 	}
+	stamp.loaded(began, began, f.histories.number(t.history))
 	if v < f.floor(b, t.key.Hash) && !ablate.Out(ablate.Floor) {
 		return BelowFloor, false
 	}
 	f.serve(b, t, v)
-	gen, ok := t.slot.advance(t.gen, t.key.Hash)
+	gen, ok := t.slots.advance(t.gen, t.key.Hash)
 	if !ok && !ablate.Out(ablate.Generation) {
 		return Serve, false
 	}
 	f.stamp(stamp, t, gen)
 	if ablate.Out(ablate.AdmitFromT) && t.rs == b.redis.Load() {
-		stamp.rs = t.rs
+		stamp.rs = session32(t.rs)
 	}
 	if t.ks != 0 && t.ks == f.kafka.live.Load() {
-		stamp.ks = t.ks
+		stamp.ks = session32(t.ks)
 	}
 	return Serve, f.whole || stamp.Vouched()
 }
 
 func (f *Fence) stamp(s *Stamp, t *Token, gen uint64) {
-	s.slot, s.hash = t.slot, t.key.Hash
-	s.bucket, s.channel = &f.buckets[t.key.Bucket], &f.kafka
+	s.hash, s.bucket = t.key.Hash, uint8(t.key.Bucket)
 	s.rs, s.ks = 0, 0
 	s.gen.Store(gen)
 }
@@ -288,9 +289,9 @@ func (f *Fence) serve(b *bucket, t *Token, v Version) {
 	if ablate.Out(ablate.ServeBumps) {
 		return
 	}
-	before, current := t.slot.advance(t.gen, t.key.Hash)
-	after := t.slot.bump(t.key.Hash)
-	if current && t.slot.others(before, after-1, t.key.Hash) {
+	before, current := t.slots.advance(t.gen, t.key.Hash)
+	after := t.slots.bump(t.key.Hash)
+	if current && t.slots.others(before, after-1, t.key.Hash) {
 		t.gen = after
 	}
 }

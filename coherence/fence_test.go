@@ -50,9 +50,9 @@ func (r *rig) admitL2(t *testing.T, k tier.Key, v coherence.Version) *coherence.
 	return &s
 }
 
-func check(t *testing.T, s *coherence.Stamp, want coherence.Verdict) {
+func (r *rig) check(t *testing.T, s *coherence.Stamp, want coherence.Verdict) {
 	t.Helper()
-	if got := s.Check(); got != want {
+	if got := s.Check(r.Fence); got != want {
 		t.Errorf("verdict %d, want %d", got, want)
 	}
 }
@@ -62,7 +62,7 @@ func TestFence_PushEvictsEntryAndLoad(t *testing.T) { // C2, R3
 	entry := r.admitL2(t, k, 1)
 	running := r.Begin(k)
 	r.Changed(k.Hash)
-	check(t, entry, coherence.Invalidated)
+	r.check(t, entry, coherence.Invalidated)
 	var s coherence.Stamp
 	if o, ok := r.FromL2(&running, 1, &s); o != coherence.Serve || ok {
 		t.Errorf("a load that began before the push: %v, admitted %v; want served and not admitted", o, ok)
@@ -70,7 +70,7 @@ func TestFence_PushEvictsEntryAndLoad(t *testing.T) { // C2, R3
 	if r.Still(&running) {
 		t.Error("a reader may join a load that an invalidation has overtaken")
 	}
-	check(t, r.admitL2(t, k, 1), coherence.Current) // the same version again is welcome
+	r.check(t, r.admitL2(t, k, 1), coherence.Current) // the same version again is welcome
 }
 
 // TestFence_LateLoadOfTheSource is the late fill of an L1 that events vouch for: the row was read before the change,
@@ -93,32 +93,32 @@ func TestFence_LateLoadOfTheSource(t *testing.T) { // C2, R1
 func TestFence_OtherKeysOfTheSlotEvictNothing(t *testing.T) {
 	r, k := newRig(coherence.FenceConfig{}), keys.Key("p", "a")
 	entry, running := r.admitL2(t, k, 1), r.Begin(k)
-	for i := range uint64(7) {
+	for i := range uint64(128) {
 		r.Changed(k.Hash + (i+1)<<40) // same slot, other key
-		check(t, entry, coherence.Current)
+		r.check(t, entry, coherence.Current)
 	}
 	var s coherence.Stamp
 	if _, ok := r.FromL2(&running, 1, &s); !ok {
 		t.Error("a load is refused for other keys' sake")
 	}
-	for i := range uint64(8) {
+	for i := range uint64(129) {
 		r.Changed(k.Hash + (i+1)<<40)
 	}
-	check(t, entry, coherence.Collided) // more than the journal remembers: in doubt, C6
+	r.check(t, entry, coherence.Collided) // more than the journal remembers: in doubt, C6
 }
 
 func TestFence_OwnBumpAmongOthersIsFound(t *testing.T) {
 	r, k := newRig(coherence.FenceConfig{}), keys.Key("p", "a")
-	for pos := range uint64(7) {
+	for pos := range uint64(128) {
 		entry := r.admitL2(t, k, 0)
-		for i := range uint64(7) {
+		for i := range uint64(128) {
 			if i == pos {
 				r.Changed(k.Hash)
 			} else {
 				r.Changed(k.Hash + (i+1)<<40)
 			}
 		}
-		check(t, entry, coherence.Invalidated)
+		r.check(t, entry, coherence.Invalidated)
 	}
 }
 
@@ -128,11 +128,11 @@ func TestFence_BumpsRaceWithReaders(t *testing.T) {
 		entry := r.admitL2(t, k, 0)
 		var wg sync.WaitGroup
 		for i := range uint64(3) {
-			wg.Go(func() { r.Changed(k.Hash + (i+1)<<40); entry.Check() })
+			wg.Go(func() { r.Changed(k.Hash + (i+1)<<40); entry.Check(r.Fence) })
 		}
-		wg.Go(func() { r.Changed(k.Hash); check(t, entry, coherence.Invalidated) })
+		wg.Go(func() { r.Changed(k.Hash); r.check(t, entry, coherence.Invalidated) })
 		wg.Wait()
-		check(t, entry, coherence.Invalidated)
+		r.check(t, entry, coherence.Invalidated)
 	}
 }
 
@@ -140,7 +140,7 @@ func TestFence_EventRaisesFloor(t *testing.T) { // R27
 	r, k := newRig(coherence.FenceConfig{}), keys.Key("p", "a")
 	entry := r.admitL2(t, k, 1)
 	r.Event(k, 2, at(10))
-	check(t, entry, coherence.Invalidated)
+	r.check(t, entry, coherence.Invalidated)
 	tok := r.Begin(k)
 	var s coherence.Stamp
 	if o, ok := r.FromL2(&tok, 1, &s); o != coherence.BelowFloor || ok {
@@ -152,9 +152,9 @@ func TestFence_EventRaisesFloor(t *testing.T) { // R27
 	fresh := r.admitL2(t, k, 2)
 	r.Event(k, 2, at(10)) // the same event again, or the own write's echo
 	r.Event(k, 1, at(5))
-	check(t, fresh, coherence.Current)
+	r.check(t, fresh, coherence.Current)
 	r.Event(k, 0, coherence.Position{}) // unversioned: unconditional
-	check(t, fresh, coherence.Invalidated)
+	r.check(t, fresh, coherence.Invalidated)
 }
 
 func TestFence_SessionOfOneBucket(t *testing.T) { // C6: another server answers for it
@@ -165,8 +165,8 @@ func TestFence_SessionOfOneBucket(t *testing.T) { // C6: another server answers 
 	r.heartbeat(mark(1))
 	moved, stayed, running := r.admitL2(t, k, 1), r.admitL2(t, other, 1), r.Begin(k)
 	r.BucketSession(k.Bucket)
-	check(t, moved, coherence.Unvouched)
-	check(t, stayed, coherence.Current)
+	r.check(t, moved, coherence.Unvouched)
+	r.check(t, stayed, coherence.Current)
 	if tok := r.Begin(k); tok.Known || r.Still(&running) {
 		t.Error("the watermark, or a load, of the other server is still believed")
 	}
@@ -202,7 +202,7 @@ func TestFence_EventOfALostHistory(t *testing.T) { // C7, R21
 	r.EndProbe(r.BeginProbe(), coherence.Position{Epoch: 2, N: 10})
 	entry := r.fromSource(t, "a", 8)
 	r.Event(k, 9, at(19))
-	check(t, entry, coherence.Invalidated)
+	r.check(t, entry, coherence.Invalidated)
 	r.fromSource(t, "a", 8)
 	r.Event(k, 9, coherence.Position{Epoch: 2, N: 12})
 	tok := r.Begin(k)
@@ -221,8 +221,8 @@ func TestFence_ServingNewerEvictsOlder(t *testing.T) { // C3
 	if o, ok := r.FromL2(&tok, 2, &s); o != coherence.Serve || !ok {
 		t.Fatalf("the load that raised the floor: %v, admitted %v", o, ok)
 	}
-	check(t, &s, coherence.Current)
-	check(t, older, coherence.Invalidated)
+	r.check(t, &s, coherence.Current)
+	r.check(t, older, coherence.Invalidated)
 	if o, ok := r.FromL2(&slow, 1, &s); o != coherence.BelowFloor || ok {
 		t.Errorf("a slower load of the older version: %v, %v", o, ok)
 	}
@@ -232,12 +232,12 @@ func TestFence_RedisSessionEndsItsEntries(t *testing.T) { // R6
 	r, k := newRig(coherence.FenceConfig{}), keys.Key("p", "a")
 	entry, running := r.admitL2(t, k, 1), r.Begin(k)
 	r.RedisSession()
-	check(t, entry, coherence.Unvouched)
+	r.check(t, entry, coherence.Unvouched)
 	var s coherence.Stamp
 	if _, ok := r.FromL2(&running, 1, &s); ok {
 		t.Error("a load over a lost connection is admitted")
 	}
-	check(t, r.admitL2(t, k, 1), coherence.Current)
+	r.check(t, r.admitL2(t, k, 1), coherence.Current)
 }
 
 func TestFence_BucketEpochEndsSession(t *testing.T) {
@@ -248,9 +248,9 @@ func TestFence_BucketEpochEndsSession(t *testing.T) {
 	r.heartbeat(mark(1))
 	entry := r.admitL2(t, k, 1)
 	r.heartbeat(mark(2))
-	check(t, entry, coherence.Current)
+	r.check(t, entry, coherence.Current)
 	r.heartbeat(tier.Watermark{Epoch: tier.Epoch{2}, Position: at(2)})
-	check(t, entry, coherence.Unvouched)
+	r.check(t, entry, coherence.Unvouched)
 }
 
 func TestFence_LateHeartbeatOfAnOldConnection(t *testing.T) {
@@ -352,19 +352,19 @@ func TestFence_EventsVouchWhileRedisIsAway(t *testing.T) {
 		t.Fatal("a load from the source is not admitted")
 	}
 	r.RedisSession()
-	check(t, both, coherence.Current) // nothing is flushed, so there is no stampede
-	check(t, &own, coherence.Current)
+	r.check(t, both, coherence.Current) // nothing is flushed, so there is no stampede
+	r.check(t, &own, coherence.Current)
 	r.EventsLost(1)
-	check(t, both, coherence.Unvouched)
+	r.check(t, both, coherence.Unvouched)
 	r.EventsResumed(1)
-	check(t, both, coherence.Current)
+	r.check(t, both, coherence.Current)
 	if r.EventSeq(1, 1) || r.EventSeq(1, 2) || r.EventSeq(1, 2) {
 		t.Error("contiguous numbers and a repetition are called a gap")
 	}
 	if !r.EventSeq(1, 4) {
 		t.Error("a skipped number is no gap")
 	}
-	check(t, both, coherence.Unvouched)
+	r.check(t, both, coherence.Unvouched)
 }
 
 func TestFence_MarkerRevealsLostTail(t *testing.T) {
@@ -377,11 +377,11 @@ func TestFence_MarkerRevealsLostTail(t *testing.T) {
 	if r.EventMarker(0, coherence.Marker{Position: at(3), Seq: 1}) {
 		t.Error("a marker right behind its last event is a gap")
 	}
-	check(t, &own, coherence.Current)
+	r.check(t, &own, coherence.Current)
 	if !r.EventMarker(0, coherence.Marker{Position: at(4), Seq: 2}) {
 		t.Error("the marker knows of an event that we have not seen")
 	}
-	check(t, &own, coherence.Unvouched)
+	r.check(t, &own, coherence.Unvouched)
 }
 
 func TestFence_NewEventSessionDoesNotVouchForOldL2(t *testing.T) { // the explorer's second hole
@@ -393,17 +393,17 @@ func TestFence_NewEventSessionDoesNotVouchForOldL2(t *testing.T) { // the explor
 	var s coherence.Stamp
 	r.FromL2(&tok, 1, &s)
 	r.RedisSession()
-	check(t, &s, coherence.Unvouched) // no probe since the session began: L2 may have missed what the session did
+	r.check(t, &s, coherence.Unvouched) // no probe since the session began: L2 may have missed what the session did
 	r.heartbeat(mark(5))
 	r.probe(6)
 	tok = r.Begin(k)
 	r.FromL2(&tok, 1, &s)
 	r.RedisSession()
-	check(t, &s, coherence.Unvouched) // L2 is at 5, the session's base is 6
+	r.check(t, &s, coherence.Unvouched) // L2 is at 5, the session's base is 6
 	r.heartbeat(mark(6))
 	whole := r.admitL2(t, k, 1)
 	r.RedisSession()
-	check(t, whole, coherence.Current)
+	r.check(t, whole, coherence.Current)
 }
 
 func TestFence_IncompleteEventsVouchForNothing(t *testing.T) {
@@ -423,7 +423,7 @@ func TestFence_SourceEpochDropsEverything(t *testing.T) { // R21
 	r.heartbeat(mark(5))
 	entry := r.admitL2(t, k, 7)
 	r.EndProbe(r.BeginProbe(), coherence.Position{Epoch: 2, N: 1})
-	check(t, entry, coherence.Unvouched)
+	r.check(t, entry, coherence.Unvouched)
 	if got := r.Floor(k); got != 0 {
 		t.Errorf("floor %d of a history that is gone", got)
 	}
@@ -452,7 +452,7 @@ func TestFence_HitRatioUnderOthersWrites(t *testing.T) {
 		r.heartbeat(mark(uint64(n)))
 		for i := sec % 10; i < resident; i += 10 {
 			reads++
-			if stamps[i].Check() != coherence.Current {
+			if stamps[i].Check(r.Fence) != coherence.Current {
 				misses++
 				stamps[i] = r.admitL2(t, ks[i], 1)
 			}

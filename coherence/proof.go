@@ -69,15 +69,12 @@ func (f *Fence) proveAll() {
 // Proved is a moment, by the fence's clock, such that the entry is no older than the source was then: the best of what
 // its own load proves and of what the channels do that vouch for it; 0 if nothing does. It holds if Check, called after
 // it, does not find the entry Invalidated or Collided.
-func (s *Stamp) Proved() int64 {
-	since := s.Probe
-	if s.bucket == nil {
-		return 0
-	}
-	if p := s.bucket.proof.Load(); p != nil && p.session == s.rs {
+func (s *Stamp) Proved(f *Fence) int64 {
+	since := s.Probe()
+	if p := f.buckets[s.bucket].proof.Load(); p != nil && session32(p.session) == s.rs {
 		since = max(since, p.since)
 	}
-	if p := s.channel.proof.Load(); p != nil && p.session == s.ks {
+	if p := f.kafka.proof.Load(); p != nil && s.ks != 0 && session32(p.session) == s.ks {
 		since = max(since, p.since)
 	}
 	return since

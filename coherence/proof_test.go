@@ -12,9 +12,9 @@ func (r *rig) probeAt(now int64, n uint64) {
 	r.probe(n)
 }
 
-func proved(t *testing.T, s *coherence.Stamp, want int64) {
+func (r *rig) proved(t *testing.T, s *coherence.Stamp, want int64) {
 	t.Helper()
-	if got := s.Proved(); got != want {
+	if got := s.Proved(r.Fence); got != want {
 		t.Errorf("proved as of %d, want %d", got, want)
 	}
 }
@@ -35,22 +35,22 @@ func TestProof_WatermarkCoversProbes(t *testing.T) { // C1
 	r.probeAt(10, 5)
 	r.heartbeat(mark(4))
 	entry := r.admitL2(t, k, 1)
-	proved(t, entry, 0) // L2 is at 4: what 5 changed may be missing
+	r.proved(t, entry, 0) // L2 is at 4: what 5 changed may be missing
 	r.heartbeat(mark(5))
-	proved(t, entry, 10)
+	r.proved(t, entry, 10)
 	r.probeAt(20, 5) // the source stood still: L2 is known to be past it at once
-	proved(t, entry, 20)
+	r.proved(t, entry, 20)
 	r.probeAt(30, 9)
 	r.probeAt(40, 11)
 	r.heartbeat(mark(10))
-	proved(t, entry, 30)
+	r.proved(t, entry, 30)
 	if b := r.Bound(); b.Redis != 30 || b.Events != 0 {
 		t.Errorf("%+v", b)
 	}
 	r.RedisSession()
 	r.heartbeat(mark(11))
-	proved(t, entry, 0) // what the old session proved of it is forgotten, and the new one never saw it
-	proved(t, r.admitL2(t, k, 1), 40)
+	r.proved(t, entry, 0) // what the old session proved of it is forgotten, and the new one never saw it
+	r.proved(t, r.admitL2(t, k, 1), 40)
 }
 
 func TestProof_OwnLoad(t *testing.T) {
@@ -62,17 +62,17 @@ func TestProof_OwnLoad(t *testing.T) {
 	if _, ok := r.FromSource(&tok, 1, &s); !ok {
 		t.Fatal("not admitted")
 	}
-	proved(t, &s, 7) // when the load began, not when it ended
-	check(t, &s, coherence.Unvouched)
+	r.proved(t, &s, 7) // when the load began, not when it ended
+	r.check(t, &s, coherence.Unvouched)
 	r.Changed(keys.Key("p", "a").Hash)
-	check(t, &s, coherence.Invalidated)
+	r.check(t, &s, coherence.Invalidated)
 	// What L2's watermark covered when the value was read stays true without any channel.
 	r.probeAt(10, 5)
 	r.heartbeat(mark(5))
 	l2 := r.admitL2(t, keys.Key("p", "b"), 1)
 	r.RedisSession()
-	check(t, l2, coherence.Unvouched)
-	proved(t, l2, 10)
+	r.check(t, l2, coherence.Unvouched)
+	r.proved(t, l2, 10)
 }
 
 func TestProof_MarkersOfEveryPartition(t *testing.T) { // C1, R26
@@ -82,16 +82,16 @@ func TestProof_MarkersOfEveryPartition(t *testing.T) { // C1, R26
 	entry := r.fromSource(t, "a", 1)
 	r.probeAt(10, 5)
 	r.EventMarker(0, coherence.Marker{Position: at(9), Partitions: 2})
-	proved(t, entry, 5) // the other partition may still hold an event from before 5
+	r.proved(t, entry, 5) // the other partition may still hold an event from before 5
 	r.EventMarker(1, coherence.Marker{Position: at(4), Partitions: 2})
-	proved(t, entry, 5)
+	r.proved(t, entry, 5)
 	r.EventMarker(1, coherence.Marker{Position: at(6), Partitions: 2})
-	proved(t, entry, 10)
+	r.proved(t, entry, 10)
 	r.probeAt(20, 8)
 	r.EventMarker(1, coherence.Marker{Position: at(9), Partitions: 1}) // a relay that knew of one partition
-	proved(t, entry, 10)
+	r.proved(t, entry, 10)
 	r.EventMarker(1, coherence.Marker{Position: at(8), Partitions: 2})
-	proved(t, entry, 20)
+	r.proved(t, entry, 20)
 	if b := r.Bound(); b.Events != 20 {
 		t.Errorf("%+v", b)
 	}
@@ -102,12 +102,12 @@ func TestProof_MarkersOfEveryPartition(t *testing.T) { // C1, R26
 	for p := range 2 {
 		r.EventMarker(p, coherence.Marker{Position: at(9), Partitions: 2})
 	}
-	proved(t, late, 20)
+	r.proved(t, late, 20)
 	for p := range 3 {
 		r.EventMarker(p, coherence.Marker{Position: at(9), Partitions: 3})
 	}
-	proved(t, late, 30)
-	proved(t, entry, 5) // of another session
+	r.proved(t, late, 30)
+	r.proved(t, entry, 5) // of another session
 }
 
 func TestProof_GapEndsIt(t *testing.T) { // C1, R25
@@ -119,7 +119,7 @@ func TestProof_GapEndsIt(t *testing.T) { // C1, R25
 	r.EventSeq(0, 3) // 2 was the key's
 	r.probeAt(10, 5)
 	r.EventMarker(0, coherence.Marker{Position: at(9), Seq: 3, Partitions: 1})
-	proved(t, entry, 1)
+	r.proved(t, entry, 1)
 }
 
 // TestProof_GapBeforeTheFirstNumber: the explorer's find. A marker that has seen no event yet is a number too.
@@ -137,7 +137,7 @@ func TestProof_GapBeforeTheFirstNumber(t *testing.T) { // C1, R25
 	if !r.EventMarker(0, coherence.Marker{Position: at(1), Seq: 1, Partitions: 1}) {
 		t.Error("the first event was left out, and that is no gap")
 	}
-	proved(t, entry, 1)
+	r.proved(t, entry, 1)
 }
 
 func TestProof_SourceEpoch(t *testing.T) { // R21
@@ -147,7 +147,7 @@ func TestProof_SourceEpoch(t *testing.T) { // R21
 	r.now = 20
 	r.EndProbe(r.BeginProbe(), coherence.Position{Epoch: 2, N: 3})
 	r.heartbeat(mark(9)) // the bucket is of the old history still
-	proved(t, r.admitL2(t, keys.Key("p", "a"), 1), 0)
+	r.proved(t, r.admitL2(t, keys.Key("p", "a"), 1), 0)
 }
 
 func TestProof_NumbersOfALostHistoryHideNoGap(t *testing.T) { // R21, R25
@@ -178,7 +178,7 @@ func TestFence_WatermarkOfALostSession(t *testing.T) { // C1, C3
 	if _, ok := r.FromL2(&tok, 1, &s); ok {
 		t.Error("admitted by a watermark of another session")
 	}
-	proved(t, &s, 0)
+	r.proved(t, &s, 0)
 	// And the horizon: version 2 at 8 was seen and forgotten, L2 is back at 5.
 	other := k
 	other.Hash++
@@ -200,7 +200,7 @@ func TestFence_WatermarkThatGoesBackIsASession(t *testing.T) { // R13: demoted a
 	tok := r.Begin(k)
 	r.Learn(&tok, mark(8)) // a load's answer that is looked at late is not another server
 	r.heartbeat(mark(9))
-	check(t, entry, coherence.Current)
+	r.check(t, entry, coherence.Current)
 	r.heartbeat(mark(7))
-	check(t, entry, coherence.Unvouched)
+	r.check(t, entry, coherence.Unvouched)
 }

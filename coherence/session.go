@@ -14,7 +14,7 @@ func (b *bucket) newSession() {
 	if ablate.Out(ablate.RedisSession) {
 		return
 	}
-	b.redis.Add(1)
+	b.redis.Store(nextSession(b.redis.Load()))
 	if ablate.Out(ablate.RedisSessionWatermark) {
 		return
 	}
@@ -132,7 +132,7 @@ func (c *channel) restart(f *Fence) {
 
 func (c *channel) newSession(f *Fence) {
 	if c.session == 0 || !ablate.Out(ablate.EventSession) {
-		c.session++
+		c.session = nextSession(c.session)
 	}
 	c.base = f.probes.begun()
 	for i := range c.parts {

@@ -72,21 +72,26 @@ func (d *demand) unmet(version Version, stale bool) error {
 //	probe: has not noticed yet      reader: asks the version; it is 7
 func (c *Cache[K, V]) revalidate(ctx context.Context, k K, key tier.Key, tok *coherence.Token) (loaded[V], bool) {
 	old := c.peek(k)
-	if c.client.versions == nil || old == nil || old.version == 0 || old.tags != nil || old.deadline <= c.client.now() {
+	if c.client.versions == nil || old == nil || old.version == 0 || len(old.tags()) > 0 || old.deadline <= c.client.now() {
 		return loaded[V]{}, false
 	}
 	v, err := within(ctx, func() (Version, error) { return c.client.versions.Version(ctx, key.Namespace, key.Name) })
 	if err != nil || v != old.version || !c.sameHistory(ctx, old) {
 		return loaded[V]{}, false
 	}
-	e := &entry[K, V]{key: k, value: old.value, absent: old.absent, encoded: old.encoded, version: v, loaded: tok.Began(), deadline: old.deadline}
+	r, err := c.record(old.value, old.absent(), v, 0, 0)
+	if err != nil {
+		return loaded[V]{}, false
+	}
+	e := newEntry[K, V](k, v, old.absent())
+	e.value, e.deadline = old.value, old.deadline
 	outcome, admit := c.client.fence.FromSource(tok, v, &e.stamp)
 	if outcome != coherence.Serve {
 		return loaded[V]{}, false
 	}
 	c.m.loads("validated").Inc()
 	if admit {
-		c.admit(e)
+		c.admit(e, len(r.Payload)+tier.HeaderSize)
 	}
-	return loaded[V]{value: e.value, version: v, absent: e.absent, tier: TierL1, proved: e.stamp.Probe}, true
+	return loaded[V]{value: e.value, version: v, absent: e.absent(), tier: TierL1, proved: e.stamp.Probe()}, true
 }

@@ -32,22 +32,6 @@ type Cache[K comparable, V any] struct {
 	m         *cacheMetrics
 }
 
-// entry is what L1 holds. It is immutable but for its stamp. What a hit looks at comes first, and the value last: they are
-// in fewer cache lines so.
-type entry[K comparable, V any] struct {
-	key      K
-	deadline int64        // by the client's clock
-	refresh  atomic.Int64 // when it is due to be loaded anew, by the client's clock; 0: never
-	tags     *tagged      // nil: none
-	stamp    coherence.Stamp
-	absent   bool
-	encoded  int32 // bytes of the record
-	version  Version
-	loaded   int64  // by the client's clock
-	sum      uint64 // CheckShared's; 0: none
-	value    V
-}
-
 // For makes the cache of a namespace, which is the first part of its keys' names and the namespace of their version
 // events. It has no colon and no brace, and a client has at most one cache of it. K is any comparable type that has a
 // name (see Options.EncodeKey).
@@ -90,11 +74,14 @@ func (c *Cache[K, V]) Get(ctx context.Context, k K) (V, error) {
 	on := c.client.mode.Load() == int32(On)
 	if on {
 		if e, _ := c.hit(k, c.opt.MaxStaleness, false); e != nil {
-			if e.absent {
+			if e.absent() {
 				var none V
 				return none, ErrNotFound
 			}
-			return c.out(e.value), nil
+			if c.opt.Clone != nil {
+				return c.opt.Clone(e.value), nil
+			}
+			return e.value, nil // c.out would copy it once more
 		}
 	}
 	r, err := c.read(ctx, k, ReadOptions{}, on)
@@ -128,18 +115,16 @@ func (c *Cache[K, V]) hit(k K, bound time.Duration, prove bool) (e *entry[K, V],
 		c.m.l1Misses.expired.Inc()
 		return nil, 0
 	}
-	if due := e.refresh.Load(); due != 0 && due <= now {
-		c.due(e, now)
-	}
 	if bound > 0 || prove {
-		return c.hitWithin(e, bound)
+		return c.hitWithin(e, bound, now)
 	}
-	if v := e.stamp.Check(); v != coherence.Current {
+	if v := e.stamp.Check(c.client.fence); v != coherence.Current {
 		c.m.l1Miss(v)
 		return nil, 0
 	}
-	if e.tags != nil {
-		if v, _ := e.tags.check(now, 0); v != coherence.Current {
+	if e.rare != nil {
+		c.due(e, now)
+		if v, _ := e.rare.tags.check(c.client.fence, now, 0); v != coherence.Current {
 			c.m.l1Misses.tag.Inc()
 			return nil, 0
 		}
@@ -153,14 +138,16 @@ func (c *Cache[K, V]) hit(k K, bound time.Duration, prove bool) (e *entry[K, V],
 
 // hitWithin is hit with a proof. With a bound, an entry that is proved to be within it is served whether or not a channel
 // vouches for it now: what was proved stays true when the channel is lost.
-func (c *Cache[K, V]) hitWithin(e *entry[K, V], bound time.Duration) (*entry[K, V], int64) {
-	proved := e.stamp.Proved()
-	if v := e.stamp.Check(); v != coherence.Current && (bound == 0 || v != coherence.Unvouched) {
+func (c *Cache[K, V]) hitWithin(e *entry[K, V], bound time.Duration, coarse int64) (*entry[K, V], int64) {
+	f := c.client.fence
+	proved := e.stamp.Proved(f)
+	if v := e.stamp.Check(f); v != coherence.Current && (bound == 0 || v != coherence.Unvouched) {
 		c.m.l1Miss(v)
 		return nil, 0
 	}
-	if e.tags != nil {
-		v, since := e.tags.check(c.client.coarse.Load(), proved)
+	if e.rare != nil {
+		c.due(e, coarse)
+		v, since := e.rare.tags.check(f, coarse, proved)
 		if v != coherence.Current && (bound == 0 || v != coherence.Unvouched) {
 			c.m.l1Misses.tag.Inc()
 			return nil, 0
@@ -168,7 +155,7 @@ func (c *Cache[K, V]) hitWithin(e *entry[K, V], bound time.Duration) (*entry[K, 
 		proved = since
 	}
 	if ablate.Out(ablate.ProofBeforeCheck) {
-		proved = e.stamp.Proved()
+		proved = e.stamp.Proved(f)
 	}
 	if bound > 0 {
 		now := c.client.now()
@@ -212,7 +199,8 @@ func (c *Cache[K, V]) peek(k K) *entry[K, V] {
 }
 
 // admit offers an entry to L1, which may decline.
-func (c *Cache[K, V]) admit(e *entry[K, V]) {
+// encoded is the size of its record in L2.
+func (c *Cache[K, V]) admit(e *entry[K, V], encoded int) {
 	if e.deadline <= c.client.now() {
 		return
 	}
@@ -222,13 +210,13 @@ func (c *Cache[K, V]) admit(e *entry[K, V]) {
 	if c.l1 == nil {
 		return
 	}
-	cost, err := c.cost(e)
+	cost, err := c.cost(e, encoded)
 	if err != nil {
 		c.m.rejected("size").Inc()
 		return
 	}
 	if c.opt.CheckShared {
-		e.sum = c.checksum(e)
+		e.with().sum = c.checksum(e)
 	}
 	if c.l1.Set(maphash.Comparable(c.seed, e.key), e, cost) {
 		c.m.admitted.Inc()

@@ -23,11 +23,11 @@ func (c *Cache[K, V]) stale(k K, atLeast Version, most time.Duration) (Result[V]
 	if e == nil || e.version < atLeast {
 		return Result[V]{}, nil, false
 	}
-	proved := e.stamp.Proved()
-	if v := e.stamp.Check(); v == coherence.Invalidated || v == coherence.Collided {
-		proved = e.stamp.Probe // what the channels prove holds only of what they have not invalidated
+	proved := e.stamp.Proved(c.client.fence)
+	if v := e.stamp.Check(c.client.fence); v == coherence.Invalidated || v == coherence.Collided {
+		proved = e.stamp.Probe() // what the channels prove holds only of what they have not invalidated
 	}
-	since := e.loaded
+	since := e.stamp.Began()
 	if proved > 0 {
 		since = proved
 	}

@@ -143,18 +143,17 @@ func (c *Cache[K, V]) judge(ctx context.Context, k K, key tier.Key, tok *coheren
 		return fetched[V]{unusable: header(raw)}
 	case c.expired(rec):
 		c.m.l2Misses("expired").Inc()
-		return fetched[V]{unusable: header(raw), old: &kept[V]{e.value, e.version, e.absent, rec.WrittenAt}}
+		return fetched[V]{unusable: header(raw), old: &kept[V]{e.value, e.version, rec.Absent, rec.WrittenAt}}
 	}
-	var tags tagged
 	since := int64(math.MaxInt64)
 	if len(rec.Tags) > 0 || c.opt.Clearable {
 		// After the record was read: a version that is the record's now was so all the time.
-		var ok bool
-		if tags, since, ok = c.tagsOf(ctx, &rec, since); !ok {
+		tags, proved, ok := c.tagsOf(ctx, &rec, since)
+		if !ok {
 			c.m.l2Misses("tag").Inc()
 			return fetched[V]{unusable: header(raw)}
 		}
-		e.tags = &tags
+		e.with().tags, since = tags, proved
 	}
 	outcome, admit := c.client.fence.FromL2(tok, rec.Version, &e.stamp)
 	switch outcome {
@@ -171,9 +170,9 @@ func (c *Cache[K, V]) judge(ctx context.Context, k K, key tier.Key, tok *coheren
 	}
 	c.m.l2Hits.Inc()
 	if admit {
-		c.admit(e)
+		c.admit(e, len(raw))
 	}
-	return fetched[V]{served: true, loaded: loaded[V]{value: e.value, version: e.version, absent: e.absent, tier: TierL2, proved: min(since, e.stamp.Probe)}}
+	return fetched[V]{served: true, loaded: loaded[V]{value: e.value, version: e.version, absent: rec.Absent, tier: TierL2, proved: min(since, e.stamp.Probe())}}
 }
 
 func header(raw []byte) []byte { return raw[:min(len(raw), tier.HeaderSize)] }
@@ -191,14 +190,14 @@ func (c *Cache[K, V]) decode(k K, raw []byte) (tier.Record, *entry[K, V], error)
 		return rec, nil, err
 	}
 	now := c.client.now()
-	e := &entry[K, V]{key: k, version: rec.Version, absent: rec.Absent, encoded: int32(len(raw)), loaded: now}
+	e := newEntry[K, V](k, rec.Version, rec.Absent)
 	left := c.ttl(0, rec.Absent)
 	if !rec.ExpiresAt.IsZero() {
 		// A clock that is behind the writer's must not make it longer than the writer meant.
 		left = min(time.Until(rec.ExpiresAt), max(0, rec.ExpiresAt.Sub(rec.WrittenAt)))
 	}
 	e.deadline = now + int64(left)
-	e.refresh.Store(c.dueAt(&rec, e.deadline))
+	c.setDue(e, &rec)
 	if !rec.Absent {
 		if e.value, err = safely(func() (V, error) { return c.opt.Codec.Decode(rec.Payload) }); err != nil {
 			return rec, nil, err

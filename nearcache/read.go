@@ -117,8 +117,8 @@ func (c *Cache[K, V]) bypass(ctx context.Context, k K, ro ReadOptions) (Result[V
 
 func (c *Cache[K, V]) fromL1(e *entry[K, V], proved int64, stale bool) (Result[V], error) {
 	now := c.client.now()
-	r := Result[V]{Version: e.version, Tier: TierL1, Age: time.Duration(now - e.loaded), Stale: stale, Staleness: age(proved, now)}
-	if e.absent {
+	r := Result[V]{Version: e.version, Tier: TierL1, Age: time.Duration(now - e.stamp.Began()), Stale: stale, Staleness: age(proved, now)}
+	if e.absent() {
 		return r, ErrNotFound
 	}
 	r.Value = c.out(e.value)

@@ -24,11 +24,11 @@ type refresher[K comparable] struct {
 	done  chan struct{}
 }
 
-// due asks for a refresh of an entry that was read when it was due. Of the readers that find it so one asks, and of the
+// due asks for a refresh of an entry that is read when it is due. Of the readers that find it so one asks, and of the
 // processes that ask one is granted the lease.
 func (c *Cache[K, V]) due(e *entry[K, V], now int64) {
-	was := e.refresh.Load()
-	if was > now || !e.refresh.CompareAndSwap(was, now+int64(refreshAgain)) {
+	was := e.rare.refresh.Load()
+	if was == 0 || was > now || !e.rare.refresh.CompareAndSwap(was, now+int64(refreshAgain)) {
 		return
 	}
 	select {
@@ -49,6 +49,13 @@ func (c *Cache[K, V]) dueAt(rec *tier.Record, deadline int64) int64 {
 		ahead = time.Duration(float64(ahead) * rand.ExpFloat64())
 	}
 	return max(1, deadline-int64(ahead))
+}
+
+// setDue sets when an entry of L1 is to be refreshed.
+func (c *Cache[K, V]) setDue(e *entry[K, V], rec *tier.Record) {
+	if due := c.dueAt(rec, e.deadline); due != 0 {
+		e.with().refresh.Store(due)
+	}
 }
 
 // softExpiry is what a record says of when it is due, after a load that took so long.
@@ -108,7 +115,7 @@ func (c *Cache[K, V]) refreshMany(ks []K) {
 			c.client.fence.Learn(&it.tok, got.Watermark)
 		}
 		// A fill by somebody else would have invalidated the entry, and that is known before this reply was.
-		if e := c.peek(it.k); e == nil || e.stamp.Check() != coherence.Current {
+		if e := c.peek(it.k); e == nil || e.stamp.Check(c.client.fence) != coherence.Current {
 			c.m.refreshes("elsewhere").Inc()
 			c.judge(ctx, it.k, it.key, &it.tok, got.Raw) // admits what is there
 			continue

@@ -39,7 +39,7 @@ func (c *Cache[K, V]) shadow(ctx context.Context, k K, key tier.Key, ro ReadOpti
 // shadowed is what the cache would have answered.
 func (c *Cache[K, V]) shadowed(ctx context.Context, k K, key tier.Key) (loaded[V], error) {
 	if e, _ := c.hit(k, c.opt.MaxStaleness, false); e != nil {
-		return loaded[V]{value: e.value, version: e.version, absent: e.absent, tier: TierL1}, nil
+		return loaded[V]{value: e.value, version: e.version, absent: e.absent(), tier: TierL1}, nil
 	}
 	d, err := c.demanded(ReadOptions{})
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 
 // checksum is that of a value's encoding, never 0; 0 if there is none.
 func (c *Cache[K, V]) checksum(e *entry[K, V]) uint64 {
-	if e.absent {
+	if e.absent() {
 		return 0
 	}
 	b, err := safely(func() ([]byte, error) { return c.opt.Codec.Append(nil, e.value) })
@@ -21,7 +21,7 @@ func (c *Cache[K, V]) checksum(e *entry[K, V]) uint64 {
 // intact reports whether an entry's value still is what it was when it was admitted. One that is not leaves L1, so that
 // nothing else can be made of it either: a stale answer, or a Loader's Old.
 func (c *Cache[K, V]) intact(e *entry[K, V]) bool {
-	if e.sum == 0 || c.checksum(e) == e.sum {
+	if e.rare == nil || e.rare.sum == 0 || c.checksum(e) == e.rare.sum {
 		return true
 	}
 	c.l1.Delete(maphash.Comparable(c.seed, e.key))

@@ -43,9 +43,10 @@ func (c *Cache[K, V]) fromSource(ctx context.Context, k K, key tier.Key, tok *co
 // With one it does not: the fill would evict it again, and the next Get, which makes Redis track the key, admits it.
 func (c *Cache[K, V]) judgeSource(ctx context.Context, k K, key tier.Key, tok *coherence.Token, lease *tier.Lease, got Entry[V],
 	tags tagged, absent bool) (res loaded[V], rec *tier.Record, ttl time.Duration) {
-	e := &entry[K, V]{key: k, value: got.Value, version: got.Version, absent: absent}
+	e := newEntry[K, V](k, got.Version, absent)
+	e.value = got.Value
 	outcome, admit := c.client.fence.FromSource(tok, e.version, &e.stamp)
-	res = loaded[V]{value: got.Value, version: got.Version, absent: absent, tier: TierSource, proved: e.stamp.Probe}
+	res = loaded[V]{value: got.Value, version: got.Version, absent: absent, tier: TierSource, proved: e.stamp.Probe()}
 	switch {
 	case outcome != coherence.Serve:
 		// The Loader read less than this instance has seen: a replica, or a source that lost commits.
@@ -69,13 +70,11 @@ func (c *Cache[K, V]) judgeSource(ctx context.Context, k K, key tier.Key, tok *c
 	r.Tags = tags.records()
 	if lease == nil {
 		if len(tags) > 0 {
-			e.tags = &tags
+			e.with().tags = tags
 		}
-		e.loaded = tok.Began()
-		e.deadline = e.loaded + int64(ttl)
-		e.refresh.Store(c.dueAt(&r, e.deadline))
-		e.encoded = int32(len(r.Payload) + tier.HeaderSize)
-		c.admit(e)
+		e.deadline = tok.Began() + int64(ttl)
+		c.setDue(e, &r)
+		c.admit(e, len(r.Payload)+tier.HeaderSize)
 	}
 	return res, &r, ttl
 }
@@ -84,7 +83,7 @@ func (c *Cache[K, V]) judgeSource(ctx context.Context, k K, key tier.Key, tok *c
 // for ever: it ends with the context, and what the Loader returns later is dropped.
 func (c *Cache[K, V]) callLoad(ctx context.Context, k K, old *entry[K, V]) (e Entry[V], absent bool, err error) {
 	load := ctx
-	if old != nil && !old.absent {
+	if old != nil && !old.absent() {
 		load = context.WithValue(ctx, oldKey{}, &Entry[V]{Value: c.out(old.value), Version: old.version})
 	}
 	if c.opt.ErrorTTL > 0 {
@@ -101,7 +100,7 @@ func (c *Cache[K, V]) callLoad(ctx context.Context, k K, old *entry[K, V]) (e En
 	case errors.Is(err, ErrNotFound):
 		c.m.loads("absent").Inc()
 		return got, true, nil
-	case errors.Is(err, ErrNotModified) && old != nil && !old.absent:
+	case errors.Is(err, ErrNotModified) && old != nil && !old.absent():
 		if !c.sameHistory(ctx, old) {
 			return c.callLoad(ctx, k, nil)
 		}
@@ -139,7 +138,7 @@ func (c *Cache[K, V]) sameHistory(ctx context.Context, e *entry[K, V]) bool {
 		return true
 	}
 	at, err := within(ctx, func() (coherence.Position, error) { return c.client.source.Position(ctx) })
-	return err == nil && at.Epoch != 0 && at.Epoch == e.stamp.History
+	return err == nil && e.stamp.SameHistory(c.client.fence, at.Epoch)
 }
 
 // within runs f on a goroutine of its own and returns what it returns, or why ctx ended before. Its panic is an error.

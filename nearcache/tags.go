@@ -99,8 +99,8 @@ func (t *tags) current(name string, bound time.Duration, learnt uint64) (e *entr
 	if e == nil || k.number > learnt || e.deadline <= t.client.coarse.Load() {
 		return nil, 0
 	}
-	proved = e.stamp.Proved()
-	switch v := e.stamp.Check(); {
+	proved = e.stamp.Proved(t.client.fence)
+	switch v := e.stamp.Check(t.client.fence); {
 	case v == coherence.Current:
 	case bound > 0 && v == coherence.Unvouched && proved > 0 && t.client.now()-proved <= int64(bound):
 	default:
@@ -137,12 +137,12 @@ type tagRef struct {
 
 // check says whether all tags have the versions that they had, and since when at the latest that is proved; proved is the
 // entry's own. Like the entry's, a tag's proof is taken before it is checked.
-func (ts tagged) check(now, proved int64) (coherence.Verdict, int64) {
+func (ts tagged) check(f *coherence.Fence, now, proved int64) (coherence.Verdict, int64) {
 	worst := coherence.Current
 	for i := range ts {
 		e := ts[i].entry
-		proved = min(proved, e.stamp.Proved())
-		v := e.stamp.Check()
+		proved = min(proved, e.stamp.Proved(f))
+		v := e.stamp.Check(f)
 		if e.deadline <= now {
 			v = coherence.Invalidated
 		}
@@ -204,10 +204,7 @@ func (c *Cache[K, V]) tagCount(got Entry[V]) int {
 
 // tagsOfEntry are an entry's tags as its Loader gave them.
 func (c *Cache[K, V]) tagsOfEntry(e *entry[K, V]) (of []string) {
-	if e.tags == nil {
-		return nil
-	}
-	for _, t := range *e.tags {
+	for _, t := range e.tags() {
 		if tag := strings.TrimPrefix(t.name, TagKey(c.namespace, "")); tag != "" {
 			of = append(of, tag)
 		}
