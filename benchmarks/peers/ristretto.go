@@ -57,8 +57,32 @@ func (r *Ristretto[V]) Delete(ctx context.Context, key string) error {
 	return err
 }
 
-// Loop implements Peer.
+// Loop implements Peer. What it reads is the value, as every peer's Loop does: see value.
 func (r *Ristretto[V]) Loop(_ context.Context, keys []string, from, n int) (hits int) {
+	i := from % len(keys)
+	for range n {
+		if _, ok := r.value(keys[i]); ok {
+			hits++
+		}
+		i = next(i, len(keys))
+	}
+	return hits
+}
+
+// value is the accessor that an application has around its cache: it returns the value itself, as Get of the other peers
+// does, and so reads it.
+//
+//go:noinline
+func (r *Ristretto[V]) value(key string) (v V, ok bool) {
+	p, ok := r.Cache.Get(key)
+	if ok {
+		v = *p
+	}
+	return v, ok
+}
+
+// Pointers is Loop by somebody who does not look at the values.
+func (r *Ristretto[V]) Pointers(keys []string, from, n int) (hits int) {
 	i := from % len(keys)
 	for range n {
 		if _, ok := r.Cache.Get(keys[i]); ok {

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -182,7 +184,25 @@ func open[V any](ctx context.Context, e *Env, kind peers.Kind[V], name string, d
 	if err := s.fill(ctx, e, d); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), s.peer.Close())
 	}
+	s.keys = asked(s.keys)
 	return s, nil
+}
+
+// asked are keys as requests bring them: in no order that the cache was filled in, which the processor would otherwise
+// recognize and fetch ahead by, and as strings of their own, just read and so at hand.
+func asked(keys []string) []string {
+	out := make([]string, len(keys))
+	var all strings.Builder
+	for _, i := range rand.Perm(len(keys)) {
+		all.WriteString(keys[i])
+	}
+	at := 0
+	for i := range out { // all of one length
+		n := len(keys[i])
+		out[i] = all.String()[at : at+n]
+		at += n
+	}
+	return out
 }
 
 // fill puts the data into Redis and reads it until it is near.

@@ -95,7 +95,13 @@ func hitGoroutines(ctx context.Context, e *Env) (*measure.Section, error) {
 		Lines: []measure.Line{{Name: "nearcache"}, {Name: "nearcache, MaxStaleness 250ms"}}, Marker: &measure.Mark{Name: "goal for Get", At: 1.25}}
 	var plain, bounded []float64
 	for _, workers := range e.pick([]int{1, 2, 8, 64}, []int{1, 8}) {
-		c, err := compare(ctx, e.plan(workers), fmt.Sprintf("%d goroutines", workers), all)
+		subjects := []measure.Subject{}
+		for _, st := range all {
+			subjects = append(subjects, st.subject(ctx))
+		}
+		bare := all[0].peer.(*peers.Ristretto[product])
+		subjects = append(subjects, measure.Subject{Name: "ristretto, pointers alone", MinHit: 0.995, Loop: func(_, from, n int) int { return bare.Pointers(all[0].keys, from, n) }})
+		c, err := inProcess(ctx, e.plan(workers), fmt.Sprintf("%d goroutines", workers), subjects)
 		if err != nil {
 			return nil, err
 		}

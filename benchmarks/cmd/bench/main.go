@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"syscall"
@@ -42,9 +43,21 @@ func dispatch(ctx context.Context, args []string) error {
 		quick := set.Bool("quick", false, "few and short rounds, fewer keys: enough to see that it works")
 		only := set.String("only", "", "these benchmarks alone, comma-separated")
 		into := set.String("into", "results", "where the results go")
+		profile := set.String("cpuprofile", "", "write a profile of this process here, for go tool pprof")
 		data := set.String("data", filepath.Join("..", ".services"), "where servers keep their data while they run")
 		if err := set.Parse(args[1:]); err != nil {
 			return err
+		}
+		if *profile != "" {
+			f, err := os.Create(*profile)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			if err := pprof.StartCPUProfile(f); err != nil {
+				return err
+			}
+			defer pprof.StopCPUProfile()
 		}
 		return run(ctx, *quick, *only, *into, *data)
 	case "report":
