@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nearcache/nearcache-go/tier"
@@ -18,6 +19,9 @@ type applying struct {
 	read   time.Time // when marks were read
 	marks  [tier.Buckets]tier.Watermark
 	moved  time.Time
+	// seen is a position such that each bucket has the changes of its own up to there: the source need not be asked for them
+	// again for the sake of the buckets without any, whose watermarks move more rarely. Zero while that is not known.
+	seen Position
 }
 
 // rereads is how many intervals pass between looks at the watermarks. While the source is idle nothing is written to
@@ -28,14 +32,21 @@ func (a *applying) round(ctx context.Context) (more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
 	defer cancel()
 	if !a.loaded || time.Since(a.read) >= rereads*a.Interval {
-		if a.marks, err = a.L2.Watermarks(ctx); err != nil {
+		marks, err := a.L2.Watermarks(ctx)
+		if err != nil {
 			return false, err
+		}
+		if marks != a.marks { // Redis went back, or somebody else relays too
+			a.marks, a.seen = marks, Position{}
 		}
 		a.loaded, a.read = true, time.Now()
 	}
 	after, err := a.least(ctx)
 	if err != nil {
 		return false, err
+	}
+	if a.seen.Covers(after) {
+		after = a.seen
 	}
 	events, upto, err := a.Source.Changes(ctx, after, a.Batch)
 	if errors.Is(err, ErrTrimmed) {
@@ -51,30 +62,32 @@ func (a *applying) round(ctx context.Context) (more bool, err error) {
 			changes[k.Bucket] = append(changes[k.Bucket], tier.Change{Key: k, Version: e.Version})
 		}
 	}
-	full := len(events) >= a.Batch
-	if err := a.apply(ctx, changes, upto, full); err != nil {
+	if err := a.apply(ctx, changes, upto); err != nil {
 		return false, err
 	}
 	a.m.events.WithLabelValues("redis").Add(float64(len(events)))
 	if p, err := a.least(ctx); err == nil {
 		a.pass("redis", p)
 	}
-	return full, nil
+	return len(events) >= a.Batch, nil
 }
 
-// apply brings each bucket to upto: those with changes at once, the others at every interval, or when a batch was full,
-// so that the next one is not read from before it.
-func (a *applying) apply(ctx context.Context, changes map[int][]tier.Change, upto Position, all bool) error {
-	if time.Since(a.moved) >= a.Interval {
-		all = true
-	}
+// apply brings each bucket to upto: those with changes at once, the others at every interval.
+func (a *applying) apply(ctx context.Context, changes map[int][]tier.Change, upto Position) error {
+	all := time.Since(a.moved) >= a.Interval
+	var replay atomic.Bool
 	var wg sync.WaitGroup
 	errs := make([]error, tier.Buckets)
 	for b := range a.marks {
 		if len(changes[b]) == 0 && (!all || a.marks[b].Position.Covers(upto)) {
 			continue
 		}
-		wg.Go(func() { errs[b] = a.applyTo(ctx, b, changes[b], upto) })
+		wg.Go(func() {
+			applied, err := a.applyTo(ctx, b, changes[b], upto)
+			if errs[b] = err; err == nil && !applied {
+				replay.Store(true)
+			}
+		})
 	}
 	wg.Wait()
 	if err := errors.Join(errs...); err != nil {
@@ -83,6 +96,9 @@ func (a *applying) apply(ctx context.Context, changes map[int][]tier.Change, upt
 	}
 	if all {
 		a.moved = time.Now()
+	}
+	if a.seen = upto; replay.Load() {
+		a.seen = Position{}
 	}
 	return nil
 }
@@ -96,11 +112,11 @@ func firstOf(errs []error) error {
 	return nil
 }
 
-// applyTo writes only its own bucket's mark.
-func (a *applying) applyTo(ctx context.Context, b int, changes []tier.Change, upto Position) error {
+// applyTo writes only its own bucket's mark. It is not applied if the bucket is not where it was left.
+func (a *applying) applyTo(ctx context.Context, b int, changes []tier.Change, upto Position) (applied bool, err error) {
 	now, applied, err := a.L2.ApplyBatch(ctx, b, changes, a.marks[b], upto)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if !applied {
 		// Redis went back, or another relay started the bucket anew: go on from where it stands.
@@ -108,7 +124,7 @@ func (a *applying) applyTo(ctx context.Context, b int, changes []tier.Change, up
 		a.Logger.Info("a bucket is replayed", "bucket", b, "from", now.Position, "expected", a.marks[b].Position)
 	}
 	a.marks[b] = now
-	return nil
+	return applied, nil
 }
 
 // least is the position that every bucket has reached. A bucket without a watermark, or with one of no position, as a
@@ -177,6 +193,6 @@ func (a *applying) reset(ctx context.Context, b int, to Position) error {
 		return err
 	}
 	a.m.resets.WithLabelValues("redis").Inc()
-	a.marks[b] = now
+	a.marks[b], a.seen = now, Position{}
 	return nil
 }

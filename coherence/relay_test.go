@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -320,6 +322,66 @@ func TestRelay_ReplaysWhatRedisLost(t *testing.T) { // R11
 	if red.resets != resets {
 		t.Error("the buckets were started anew, although nothing was missing from the outbox")
 	}
+}
+
+// waking is a source whose changes wake the relay, and that counts how many it was asked for.
+type waking struct {
+	*log
+	wake chan struct{}
+	told atomic.Int64
+}
+
+func (w *waking) Wait(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-w.wake:
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	return ctx.Err()
+}
+
+func (w *waking) Changes(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
+	events, upto, err := w.log.Changes(ctx, after, limit)
+	w.told.Add(int64(len(events)))
+	return events, upto, err
+}
+
+// TestRelay_AsksForEachChangeOnce: the buckets without changes, whose watermarks move once an interval, do not make it read
+// the others' again; a bucket that Redis lost does.
+func TestRelay_AsksForEachChangeOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, red := &waking{log: newLog(), wake: make(chan struct{})}, newRedisFake()
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { _ = coherence.Relay{Source: src, L2: red, Interval: time.Minute}.Run(ctx) })
+		defer wg.Wait()
+		defer cancel()
+		synctest.Wait()
+		before := red.marks
+		for i := range 20 {
+			src.add(fmt.Sprint(i), 1)
+			src.wake <- struct{}{}
+			synctest.Wait()
+			if red.version(fmt.Sprint(i)) != 1 {
+				t.Fatalf("change %d is not applied when it wakes the relay", i)
+			}
+		}
+		if told := src.told.Load(); told != 20 {
+			t.Errorf("the source was asked for %d changes, and has 20", told)
+		}
+		red.mu.Lock()
+		red.marks, red.applied = before, map[string]coherence.Version{}
+		red.mu.Unlock()
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		for i := range 20 {
+			if red.version(fmt.Sprint(i)) != 1 {
+				t.Errorf("change %d is not applied again", i)
+			}
+		}
+	})
 }
 
 func TestRelay_LostWatermarkIsANewEpoch(t *testing.T) {
