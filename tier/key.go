@@ -55,12 +55,21 @@ func NewKeyspace(prefix string) *Keyspace {
 // Prefix is the prefix that every Redis key of the keyspace begins with.
 func (s *Keyspace) Prefix() string { return s.prefix }
 
-// Key places a name of a namespace.
+// Key places a name of a namespace. The two Redis keys are parts of one string: most reads ask for no lease, and need not pay
+// for its name.
 func (s *Keyspace) Key(namespace, name string) Key {
-	full := namespace + ":" + name
-	b := int(xxhash.Sum64String(full) % Buckets)
-	record := s.records[b] + full
-	return Key{Namespace: namespace, Name: name, Bucket: b, Record: record, Lease: s.leases[b] + full, Hash: HashRecord(record)}
+	var small [128]byte
+	full := append(append(append(small[:0], namespace...), ':'), name...)
+	b := int(xxhash.Sum64(full) % Buckets)
+	var both strings.Builder
+	n := len(s.records[b]) + len(full)
+	both.Grow(n + len(s.leases[b]) + len(full))
+	both.WriteString(s.records[b])
+	both.Write(full)
+	both.WriteString(s.leases[b])
+	both.Write(full)
+	record, lease := both.String()[:n], both.String()[n:]
+	return Key{Namespace: namespace, Name: name, Bucket: b, Record: record, Lease: lease, Hash: HashRecord(record)}
 }
 
 // Watermark is the Redis key of a bucket's watermark.
