@@ -26,17 +26,27 @@ type breaker struct {
 	failed  atomic.Int32
 	opened  atomic.Bool
 	log     *slog.Logger
+	under   requests
 }
 
 // ask runs a read of Redis.
 func (b *breaker) ask(ctx context.Context, f func(context.Context) error) error {
+	return b.askSince(ctx, b.under.now(), b.timeout, f)
+}
+
+// askSince is ask for a request that began at a moment of the client's clock and may take so long. That its reader has given
+// up says nothing of Redis, and is not counted.
+func (b *breaker) askSince(ctx context.Context, began int64, limit time.Duration, f func(context.Context) error) error {
 	if b.opened.Load() {
 		return errBreakerOpen
 	}
-	ctx, cancel := context.WithTimeout(ctx, b.timeout)
-	defer cancel()
-	err := f(ctx)
-	b.heard(err)
+	r := b.under.begin(ctx, began, limit)
+	answered := false
+	defer func() { b.under.end(r, answered) }()
+	err := f(r)
+	if answered = err == nil; answered || r.Err() != context.Canceled {
+		b.heard(err)
+	}
 	return err
 }
 

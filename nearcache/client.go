@@ -100,6 +100,7 @@ func New(cfg Config) (*Client, error) {
 		return nil, fmt.Errorf("nearcache: Config.Registerer: %w", err)
 	}
 	c.life, c.end = context.WithCancel(context.Background())
+	c.breaker.under.life, c.breaker.under.now = c.life, c.now
 	c.coarse.Store(c.now())
 	c.every(tick, func() { c.coarse.Store(c.now()) })
 	c.every(cfg.Heartbeat, c.heartbeat)
@@ -115,6 +116,9 @@ func New(cfg Config) (*Client, error) {
 
 // now is monotonic and never 0.
 func (c *Client) now() int64 { return int64(time.Since(c.base)) + 1 }
+
+// at is a moment by the client's clock.
+func (c *Client) at(t time.Time) int64 { return int64(t.Sub(c.base)) + 1 }
 
 // every calls f at once and then every d until Close, never twice at a time.
 func (c *Client) every(d time.Duration, f func()) {
