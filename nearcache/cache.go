@@ -41,6 +41,8 @@ func For[K comparable, V any](client *Client, namespace string, o Options[K, V])
 	}
 	c := &Cache[K, V]{client: client, namespace: namespace, opt: o, encode: encodeKey(o.EncodeKey), seed: maphash.MakeSeed(),
 		loads: newBulkhead(o.MaxLoads)}
+	c.flights.fence, c.flights.lead, c.flights.load = client.fence, c.lead, c.load
+	c.fresh.fence, c.fresh.load = client.fence, c.loadFresh
 	c.verified.Store(o.Lossy)
 	c.watched = o.CheckShared || o.Warm.File != ""
 	if o.L1Bytes > 0 {

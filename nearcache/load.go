@@ -11,14 +11,29 @@ import (
 	"github.com/nearcache/nearcache-go/tier"
 )
 
-// loadContext outlives the caller and ends after LoadTimeout, or when the client is closed.
-func (c *Cache[K, V]) loadContext(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.opt.LoadTimeout)
+// loadContext outlives the caller and ends LoadTimeout after the load began, by the client's clock, or when the client is
+// closed.
+func (c *Cache[K, V]) loadContext(ctx context.Context, began int64) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.opt.LoadTimeout-time.Duration(c.client.now()-began))
 	stop := context.AfterFunc(c.client.life, cancel)
 	return ctx, func() { stop(); cancel() }
 }
 
-// load is a flight: L2, then the lease, then the Loader and the fill.
+// lead is the beginning of a flight, which the reader who begins it does himself: it asks L2, and if that serves, nobody has
+// had to wait for another goroutine. It waits for nothing but that one answer, on the reader's own context. Everything else
+// must outlive the reader, and is left to load: what L2 had no answer to, and an answer that the reader did not wait for.
+func (c *Cache[K, V]) lead(ctx context.Context, k K, key tier.Key, f *flight[V]) (served bool) {
+	f.own = f.tok
+	f.got = c.fromL2(ctx, k, key, &f.own, true)
+	if f.got.served {
+		f.res = f.got.loaded
+		return true
+	}
+	f.asked = !f.got.later && ctx.Err() == nil
+	return false
+}
+
+// load is a flight, or what lead has left of it: L2, then the lease, then the Loader and the fill.
 //
 // A load that finds the lease taken waits for the holder's fill, which Redis pushes to whoever has read the key. It must
 // be armed for the push before the GET that makes Redis track the key, so the first time round it only arms:
@@ -26,25 +41,27 @@ func (c *Cache[K, V]) loadContext(ctx context.Context) (context.Context, context
 //	we: GET misses           holder: fills, Redis pushes to nobody who waits
 //	we: acquire says busy
 //	we: arm; GET again       finds the value; had the fill come later still, its push would wake us
-func (c *Cache[K, V]) load(ctx context.Context, k K, key tier.Key, tok coherence.Token) loaded[V] {
-	ctx, done := c.loadContext(ctx)
+func (c *Cache[K, V]) load(ctx context.Context, k K, key tier.Key, f *flight[V]) loaded[V] {
+	began := f.tok.Began()
+	ctx, done := c.loadContext(ctx, began)
 	defer done()
 	var woken <-chan struct{}
 	var old *kept[V]
+	tok := &f.own
 	source := func(lease *tier.Lease) loaded[V] {
-		r := c.fromSource(ctx, k, key, &tok, lease)
+		r := c.fromSource(ctx, k, key, tok, lease)
 		if r.err != nil {
 			r.instead = old
 		}
 		return r
 	}
-	began := tok.Began()
 	var patience *time.Timer // of LeaseWait, counted from the load's beginning; set while woken is
 	for round := 0; ; round++ {
-		if round > 0 {
-			tok = c.client.fence.Begin(key)
+		got := f.got
+		if round > 0 || !f.asked {
+			*tok = c.client.fence.Begin(key)
+			got = c.fromL2(ctx, k, key, tok, false)
 		}
-		got := c.fromL2(ctx, k, key, &tok)
 		if got.served {
 			return got.loaded
 		}
@@ -62,7 +79,7 @@ func (c *Cache[K, V]) load(ctx context.Context, k K, key tier.Key, tok coherence
 			return source(nil)
 		case lease.Status == tier.Present:
 			// It was filled since our GET, or under a bucket epoch that we have not heard of: look at both again.
-			c.client.fence.Forget(key.Bucket, &tok)
+			c.client.fence.Forget(key.Bucket, tok)
 		case woken == nil:
 			var disarm func()
 			woken, disarm = c.client.waiters.arm(key.Hash)
@@ -87,23 +104,36 @@ func (c *Cache[K, V]) load(ctx context.Context, k K, key tier.Key, tok coherence
 	}
 }
 
+// loadFresh is a flight that goes to the source alone.
+func (c *Cache[K, V]) loadFresh(ctx context.Context, k K, key tier.Key, f *flight[V]) loaded[V] {
+	ctx, done := c.loadContext(ctx, f.tok.Began())
+	defer done()
+	f.own = f.tok
+	if r, ok := c.revalidate(ctx, k, key, &f.own); ok {
+		return r
+	}
+	return c.fromSource(ctx, k, key, &f.own, nil)
+}
+
 // fetched is what L2 had to say.
 type fetched[V any] struct {
 	loaded   loaded[V]
 	served   bool
 	direct   bool     // to the source without a lease: L2 cannot be asked, or is not believed
+	later    bool     // it is not judged yet: that takes asking somebody else
 	unusable []byte   // the header of a record that may be overwritten although it looks fresh
 	old      *kept[V] // a record past its TTL
 }
 
-// fromL2 asks L2 and judges its answer. A value that may be served is admitted to L1 if the fence says so.
-func (c *Cache[K, V]) fromL2(ctx context.Context, k K, key tier.Key, tok *coherence.Token) fetched[V] {
+// fromL2 asks L2 and judges its answer, as far as that asks nobody else if alone is set. A value that may be served is
+// admitted to L1 if the fence says so.
+func (c *Cache[K, V]) fromL2(ctx context.Context, k K, key tier.Key, tok *coherence.Token, alone bool) fetched[V] {
 	// With a bound the watermark is read anew: it proves a later moment than the last heartbeat's does, and it comes from
 	// the very connection that the record comes from.
 	ask := !tok.Known || c.opt.MaxStaleness > 0
 	var raw []byte
 	var w tier.Watermark
-	err := c.client.breaker.ask(ctx, func(ctx context.Context) (err error) {
+	err := c.client.breaker.askSince(ctx, tok.Began(), min(c.client.breaker.timeout, c.opt.LoadTimeout), func(ctx context.Context) (err error) {
 		raw, w, err = c.client.l2.Get(ctx, key, ask)
 		return err
 	})
@@ -111,6 +141,8 @@ func (c *Cache[K, V]) fromL2(ctx context.Context, k K, key tier.Key, tok *cohere
 	case errors.Is(err, tier.ErrWrongType):
 		c.m.l2Misses("corrupt").Inc()
 		return fetched[V]{}
+	case err != nil && alone && ctx.Err() != nil: // nobody has waited for the answer
+		return fetched[V]{later: true}
 	case err != nil:
 		c.m.l2Misses("unavailable").Inc()
 		return fetched[V]{direct: true}
@@ -118,11 +150,16 @@ func (c *Cache[K, V]) fromL2(ctx context.Context, k K, key tier.Key, tok *cohere
 	if ask {
 		c.client.fence.Learn(tok, w)
 	}
-	return c.judge(ctx, k, key, tok, raw)
+	return c.weigh(ctx, k, key, tok, raw, alone)
 }
 
 // judge decides what may be done with what a GET on T returned; nil is a miss.
 func (c *Cache[K, V]) judge(ctx context.Context, k K, key tier.Key, tok *coherence.Token, raw []byte) fetched[V] {
+	return c.weigh(ctx, k, key, tok, raw, false)
+}
+
+// weigh is judge, and stops, if alone is set, where somebody else would have to be asked.
+func (c *Cache[K, V]) weigh(ctx context.Context, k K, key tier.Key, tok *coherence.Token, raw []byte, alone bool) fetched[V] {
 	if raw == nil {
 		c.m.l2Misses("absent").Inc()
 		return fetched[V]{}
@@ -147,6 +184,9 @@ func (c *Cache[K, V]) judge(ctx context.Context, k K, key tier.Key, tok *coheren
 	}
 	since := int64(math.MaxInt64)
 	if len(rec.Tags) > 0 || c.opt.Clearable {
+		if alone && !c.tagsKnown(&rec) {
+			return fetched[V]{later: true}
+		}
 		// After the record was read: a version that is the record's now was so all the time.
 		tags, proved, ok := c.tagsOf(ctx, &rec, since)
 		if !ok {
@@ -156,15 +196,17 @@ func (c *Cache[K, V]) judge(ctx context.Context, k K, key tier.Key, tok *coheren
 		e.with().tags, since = tags, proved
 	}
 	outcome, admit := c.client.fence.FromL2(tok, rec.Version, &e.stamp)
-	switch outcome {
-	case coherence.BelowFloor:
+	switch {
+	case outcome == coherence.BelowFloor && alone:
+		return fetched[V]{later: true}
+	case outcome == coherence.BelowFloor:
 		// L2 missed an invalidation that is certain to have happened: repeat it, so that the key can be filled again.
 		c.m.l2Misses(outcome.String()).Inc()
 		if err := c.client.l2.Apply(ctx, key, c.client.fence.Floor(key)); err != nil {
 			return fetched[V]{direct: true}
 		}
 		return fetched[V]{}
-	case coherence.Behind:
+	case outcome == coherence.Behind:
 		c.m.l2Misses(outcome.String()).Inc()
 		return fetched[V]{direct: true}
 	}
@@ -189,12 +231,13 @@ func (c *Cache[K, V]) decode(k K, raw []byte) (tier.Record, *entry[K, V], error)
 	if err != nil || rec.Schema != c.opt.Schema {
 		return rec, nil, err
 	}
-	now := c.client.now()
+	wall := time.Now()
+	now := c.client.at(wall)
 	e := newEntry[K, V](k, rec.Version, rec.Absent)
 	left := c.ttl(0, rec.Absent)
 	if !rec.ExpiresAt.IsZero() {
 		// A clock that is behind the writer's must not make it longer than the writer meant.
-		left = min(time.Until(rec.ExpiresAt), max(0, rec.ExpiresAt.Sub(rec.WrittenAt)))
+		left = min(rec.ExpiresAt.Sub(wall), max(0, rec.ExpiresAt.Sub(rec.WrittenAt)))
 	}
 	e.deadline = now + int64(left)
 	c.setDue(e, &rec)

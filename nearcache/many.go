@@ -179,7 +179,7 @@ func (c *Cache[K, V]) loadBatch(ctx context.Context, items []*batched[K, V], d d
 	if len(items) == 0 {
 		return
 	}
-	load, done := c.loadContext(ctx)
+	load, done := c.loadContext(ctx, c.client.now())
 	defer done()
 	entries, err := c.callLoadMany(load, items)
 	var fills []tier.Filling

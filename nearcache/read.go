@@ -6,7 +6,6 @@ import (
 	"math"
 	"time"
 
-	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/tier"
 )
 
@@ -40,10 +39,16 @@ func (c *Cache[K, V]) read(ctx context.Context, k K, ro ReadOptions, missed bool
 	case Shadow:
 		return c.shadow(ctx, k, key, ro)
 	}
-	d.below(c.client.now())
+	if d.fresh || d.bound > 0 {
+		d.below(c.client.now())
+	}
 	most := c.putUpWith(ro)
-	wait, stop := c.patience(ctx, k, most)
-	defer stop()
+	wait := ctx
+	if c.opt.FailSafe.SoftTimeout > 0 && most > 0 && c.peek(k) != nil { // there is something to serve instead
+		var stop context.CancelFunc
+		wait, stop = context.WithTimeout(ctx, c.opt.FailSafe.SoftTimeout)
+		defer stop()
+	}
 	r, err := c.descend(wait, k, key, d)
 	if err != nil && most > 0 && ctx.Err() == nil {
 		if r, err, ok := c.instead(k, r, ro.AtLeast, most); ok {
@@ -56,23 +61,12 @@ func (c *Cache[K, V]) read(ctx context.Context, k K, ro ReadOptions, missed bool
 	return c.answer(r, err)
 }
 
-// patience is how long a read waits for its load: shorter than its own context if L1 has something to serve instead.
-func (c *Cache[K, V]) patience(ctx context.Context, k K, most time.Duration) (context.Context, context.CancelFunc) {
-	if c.opt.FailSafe.SoftTimeout > 0 && most > 0 && c.peek(k) != nil {
-		return context.WithTimeout(ctx, c.opt.FailSafe.SoftTimeout)
-	}
-	return ctx, func() {}
-}
-
 // descend asks L2 and the source. A result that falls short of what this reader demands, because L2 cannot prove it, or
 // because the flight was begun by a reader who asked for less, sends it to the source.
 func (c *Cache[K, V]) descend(ctx context.Context, k K, key tier.Key, d demand) (loaded[V], error) {
-	begin := func() coherence.Token { return c.client.fence.Begin(key) }
 	since := d.since
 	if !d.fresh {
-		r, err := c.flights.do(ctx, k, math.MinInt64, c.client.fence, begin, func(t coherence.Token) loaded[V] {
-			return c.load(ctx, k, key, t)
-		})
+		r, err := c.flights.do(ctx, k, key, math.MinInt64)
 		if err != nil {
 			return r, c.wrap("get", key, err)
 		}
@@ -83,14 +77,7 @@ func (c *Cache[K, V]) descend(ctx context.Context, k K, key tier.Key, d demand) 
 			since = c.client.now()
 		}
 	}
-	r, err := c.fresh.do(ctx, k, since, c.client.fence, begin, func(t coherence.Token) loaded[V] {
-		ctx, done := c.loadContext(ctx)
-		defer done()
-		if r, ok := c.revalidate(ctx, k, key, &t); ok {
-			return r
-		}
-		return c.fromSource(ctx, k, key, &t, nil)
-	})
+	r, err := c.fresh.do(ctx, k, key, since)
 	if err == nil {
 		err = r.err
 	}
@@ -104,9 +91,9 @@ func (c *Cache[K, V]) descend(ctx context.Context, k K, key tier.Key, d demand) 
 
 // bypass answers from the Loader alone.
 func (c *Cache[K, V]) bypass(ctx context.Context, k K, ro ReadOptions) (Result[V], error) {
-	ctx, done := c.loadContext(ctx)
-	defer done()
 	begun := c.client.now()
+	ctx, done := c.loadContext(ctx, begun)
+	defer done()
 	e, absent, err := c.callLoad(ctx, k, nil)
 	r := loaded[V]{value: e.Value, version: e.Version, absent: absent, tier: TierSource, proved: begun}
 	if err == nil {
@@ -129,7 +116,10 @@ func (c *Cache[K, V]) answer(l loaded[V], err error) (Result[V], error) {
 	if err != nil {
 		return Result[V]{}, err
 	}
-	r := Result[V]{Version: l.version, Tier: l.tier, Stale: l.stale, Staleness: age(l.proved, c.client.now())}
+	r := Result[V]{Version: l.version, Tier: l.tier, Stale: l.stale}
+	if l.proved != 0 {
+		r.Staleness = age(l.proved, c.client.now())
+	}
 	if l.absent {
 		return r, ErrNotFound
 	}

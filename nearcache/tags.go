@@ -241,6 +241,20 @@ func (c *Cache[K, V]) tagsOf(ctx context.Context, rec *tier.Record, proved int64
 	return ts, proved, true
 }
 
+// tagsKnown says whether tagsOf need ask nobody.
+func (c *Cache[K, V]) tagsKnown(rec *tier.Record) bool {
+	t := c.client.tags.Load()
+	if t == nil {
+		return false
+	}
+	for _, tag := range rec.Tags {
+		if e, _ := t.current(tag.Name, c.opt.MaxStaleness, math.MaxUint64); e == nil {
+			return false
+		}
+	}
+	return true
+}
+
 // records are tags as a record has them.
 func (ts tagged) records() (out []tier.Tag) {
 	for _, t := range ts {
