@@ -89,8 +89,8 @@ func (s *stepper) begin(i int, j uint8) {
 	}
 }
 
-// ask sends the GET, and before it, in one pipeline, the GETEX of the watermark if the token does not know it, or if
-// there is a bound.
+// ask sends the GET, and before it, in one pipeline, the GETEX of the watermark if the token does not know it; with a bound also
+// if it does, and proves too little: both are explored.
 func (s *stepper) ask(i int, j uint8) {
 	before, on := &s.from.ins[i], s.server(i)
 	n := &s.to.ins[i]
@@ -106,7 +106,10 @@ func (s *stepper) ask(i int, j uint8) {
 	if l.pc == pcAsk && (l.known == 0 || s.bounded) {
 		l.pc, l.ask, l.mark, l.epoch = pcRead, 1, on.Watermark, on.Epoch()
 		s.do("load: T reads the watermark", i, int(on.Watermark)-1)
-		return
+		if l.known == 0 {
+			return
+		}
+		s.to = s.from
 	}
 	n.tracked = 1
 	l.pc, l.val = pcJudge, 0

@@ -125,6 +125,10 @@ func (f *Fence) Learn(t *Token, w tier.Watermark) {
 	t.Known, t.watermark = true, w
 }
 
+// Proven is what the watermark that the token knows proves of a value that is read from L2 now and judged by it, as a moment by
+// the fence's clock; 0: nothing.
+func (f *Fence) Proven(t *Token) int64 { return f.probes.covered(t.watermark.Position) }
+
 // Still reports whether a reader that arrives now may share the load: nothing has invalidated its key, and no session
 // has ended, since the load began.
 func (f *Fence) Still(t *Token) bool {
@@ -216,7 +220,8 @@ func (f *Fence) FromL2(t *Token, v Version, stamp *Stamp) (o Outcome, admit bool
 	if t.doubted || b.doubted {
 		return Behind, false
 	}
-	if v < f.floor(b, t.key.Hash) && !ablate.Out(ablate.Floor) {
+	seen := f.floor(b, t.key.Hash)
+	if v < seen && !ablate.Out(ablate.Floor) {
 		return BelowFloor, false
 	}
 	stands := t.rs == b.redis.Load()
@@ -227,7 +232,7 @@ func (f *Fence) FromL2(t *Token, v Version, stamp *Stamp) (o Outcome, admit bool
 		return Behind, false
 	}
 	stamp.loaded(t.began, f.probes.covered(t.watermark.Position), f.histories.number(t.watermark.Position.Epoch))
-	f.serve(b, t, v)
+	f.serve(b, t, v, seen)
 	gen, ok := t.slots.advance(t.gen, t.key.Hash)
 	if !ok && !ablate.Out(ablate.Generation) {
 		return Serve, false
@@ -254,10 +259,11 @@ func (f *Fence) FromSource(t *Token, v Version, stamp *Stamp) (o Outcome, admit 
 		began = f.now()
 	}
 	stamp.loaded(began, began, f.histories.number(t.history))
-	if v < f.floor(b, t.key.Hash) && !ablate.Out(ablate.Floor) {
+	seen := f.floor(b, t.key.Hash)
+	if v < seen && !ablate.Out(ablate.Floor) {
 		return BelowFloor, false
 	}
-	f.serve(b, t, v)
+	f.serve(b, t, v, seen)
 	gen, ok := t.slots.advance(t.gen, t.key.Hash)
 	if !ok && !ablate.Out(ablate.Generation) {
 		return Serve, false
@@ -280,9 +286,9 @@ func (f *Fence) stamp(s *Stamp, t *Token, gen uint64) {
 
 // serve raises the floor to a version about to be served. That evicts an older entry, which would otherwise be served
 // again after this one (C3), and the running loads that may still bring it back; the load that raised the floor goes on
-// with the new generation if its own was still current.
-func (f *Fence) serve(b *bucket, t *Token, v Version) {
-	if v == 0 || v <= f.floor(b, t.key.Hash) {
+// with the new generation if its own was still current. seen is the floor.
+func (f *Fence) serve(b *bucket, t *Token, v, seen Version) {
+	if v == 0 || v <= seen {
 		return
 	}
 	f.raiseFloor(b, t.key.Hash, v, Position{})

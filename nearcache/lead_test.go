@@ -1,6 +1,7 @@
 package nearcache_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -14,8 +15,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/nearcache"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
+	"github.com/nearcache/nearcache-go/tier"
 )
 
 // patrols is within what a reader's giving up is noticed.
@@ -317,4 +320,68 @@ func TestLead_ManyWhoGiveUp(t *testing.T) {
 	if n := src.loads.Load(); n != int64(len(ks)) {
 		t.Errorf("%d loads", n)
 	}
+}
+
+// Each command that a read of L2 adds is paid by Redis for every read.
+func TestBound_TheWatermarkIsReadOnlyWhenTheLastOneProvesTooLittle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		redis, err := nearcachetest.StartRedis("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer redis.Close()
+		keys := tier.NewKeyspace("")
+		k := keys.Key("t", "a")
+		pair := fmt.Sprintf("%s\r\n*2\r\n$3\r\nGET\r\n$%d\r\n%s\r\n", keys.Watermark(k.Bucket), len(k.Record), k.Record)
+		var asked atomic.Bool
+		r := replies{sent: func(b []byte) {
+			if bytes.Contains(b, []byte(pair)) {
+				asked.Store(true)
+			}
+		}}
+		opt := redis.PipeOption()
+		opt.DialCtxFn = func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
+			c, err := redis.Dial()
+			return heldConn{c, &r}, err
+		}
+		src := &commits{source: newSource()}
+		src.write("a", "one")
+		client, err := nearcache.New(nearcache.Config{Redis: opt, Source: src, Heartbeat: 25 * time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		ctx, stop := context.WithCancel(t.Context())
+		var relay sync.WaitGroup
+		relay.Go(func() { _ = coherence.Relay{Source: src, L2: client.L2(), Interval: 25 * time.Millisecond}.Run(ctx) })
+		defer relay.Wait()
+		defer stop()
+		c := newCache(t, client, nearcache.Options[string, string]{Load: src.load, L1Bytes: -1, MaxStaleness: delta})
+		if err := client.Ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		get(t, c, "a")
+		src.set(func() { src.stalled = true })
+		src.write("b", "committed") // which the watermark does not reach
+		seen := map[bool]int{}
+		for range 100 {
+			asked.Store(false)
+			got := get(t, c, "a")
+			if got.Tier != nearcache.TierL2 {
+				if got.Tier != nearcache.TierSource || got.Staleness > delta {
+					t.Errorf("%+v", got)
+				}
+				break
+			}
+			if want := got.Staleness > delta-delta/4; asked.Load() != want {
+				t.Errorf("proved %v ago; the watermark was read: %v", got.Staleness, asked.Load())
+			}
+			seen[asked.Load()]++
+			time.Sleep(5 * time.Millisecond)
+		}
+		if seen[true] < 10 || seen[false] < 10 {
+			t.Errorf("%v: this shows nothing", seen)
+		}
+	})
 }

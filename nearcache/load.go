@@ -128,9 +128,7 @@ type fetched[V any] struct {
 // fromL2 asks L2 and judges its answer, as far as that asks nobody else if alone is set. A value that may be served is
 // admitted to L1 if the fence says so.
 func (c *Cache[K, V]) fromL2(ctx context.Context, k K, key tier.Key, tok *coherence.Token, alone bool) fetched[V] {
-	// With a bound the watermark is read anew: it proves a later moment than the last heartbeat's does, and it comes from
-	// the very connection that the record comes from.
-	ask := !tok.Known || c.opt.MaxStaleness > 0
+	ask := c.mustLearn(tok)
 	var raw []byte
 	var w tier.Watermark
 	err := c.client.breaker.askSince(ctx, tok.Began(), min(c.client.breaker.timeout, c.opt.LoadTimeout), func(ctx context.Context) (err error) {
@@ -151,6 +149,19 @@ func (c *Cache[K, V]) fromL2(ctx context.Context, k K, key tier.Key, tok *cohere
 		c.client.fence.Learn(tok, w)
 	}
 	return c.weigh(ctx, k, key, tok, raw, alone)
+}
+
+// mustLearn says whether a load must read the watermark with the record, because the token does not know it, or because it
+// proves too little for the cache's bound.
+//
+// The one that the token knows was read on the same connection before the record will be, and counts only if their session is
+// the same: it proves what it proves of the record, as one would that is read now. That one would prove a later moment, by a
+// heartbeat's interval at most. So it is asked for when three quarters of the bound are over: the last quarter is for those who
+// join the flight, whose demand is as much later as they are, and who would have to go to the source. What is learnt then
+// serves all of the bucket's other loads.
+func (c *Cache[K, V]) mustLearn(tok *coherence.Token) bool {
+	bound := int64(c.opt.MaxStaleness)
+	return !tok.Known || bound > 0 && tok.Began()-c.client.fence.Proven(tok) > bound-bound/4
 }
 
 // judge decides what may be done with what a GET on T returned; nil is a miss.

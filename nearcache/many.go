@@ -89,7 +89,6 @@ type batched[K comparable, V any] struct {
 // begin takes the tokens of several keys; ask says that their watermarks must be read with them. A key without a name is
 // given up.
 func (c *Cache[K, V]) begin(ks []K, give func(K, Result[V], error)) (items []*batched[K, V], keys []tier.Key, ask bool) {
-	ask = c.opt.MaxStaleness > 0 // see fromL2
 	learnt := c.client.tagsLearnt()
 	for _, k := range ks {
 		key, err := c.key(k)
@@ -98,7 +97,7 @@ func (c *Cache[K, V]) begin(ks []K, give func(K, Result[V], error)) (items []*ba
 			continue
 		}
 		it := &batched[K, V]{k: k, key: key, tok: c.client.fence.Begin(key), learnt: learnt}
-		items, keys, ask = append(items, it), append(keys, key), ask || !it.tok.Known
+		items, keys, ask = append(items, it), append(keys, key), ask || c.mustLearn(&it.tok)
 	}
 	return items, keys, ask
 }
