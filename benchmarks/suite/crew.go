@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"sync"
 )
 
@@ -24,18 +25,21 @@ type hand struct {
 	out *bufio.Reader
 }
 
-// hire starts n processes with a role and its configuration and returns when all of them are ready.
-func (e *Env) hire(ctx context.Context, n int, role string, config any) (*crew, error) {
+// hire starts n processes with a role and returns when all of them are ready. config is the i-th one's configuration.
+func (e *Env) hire(ctx context.Context, n int, role string, config func(i int) any) (*crew, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	b, err := json.Marshal(config)
-	if err != nil {
-		return nil, err
-	}
 	c := &crew{}
-	for range n {
+	orders := make([]string, n)
+	for i := range n {
+		b, err := json.Marshal(config(i))
+		if err != nil {
+			c.dismiss()
+			return nil, err
+		}
+		orders[i] = string(b)
 		cmd := exec.CommandContext(ctx, self, "worker", role)
 		cmd.Stderr = e.Log
 		in, err := cmd.StdinPipe()
@@ -52,7 +56,8 @@ func (e *Env) hire(ctx context.Context, n int, role string, config any) (*crew, 
 			return nil, err
 		}
 	}
-	if err := c.tell(string(b)); err != nil {
+	var ready []json.RawMessage
+	if err := c.each(orders, &ready); err != nil {
 		c.dismiss()
 		return nil, err
 	}
@@ -67,12 +72,17 @@ func (c *crew) tell(order string) error {
 
 // ask is tell, for answers: answers points to a slice.
 func (c *crew) ask(order string, answers any) error {
+	return c.each(slices.Repeat([]string{order}, len(c.hands)), answers)
+}
+
+// each tells each of them something of its own.
+func (c *crew) each(orders []string, answers any) error {
 	lines := make([]json.RawMessage, len(c.hands))
 	errs := make([]error, len(c.hands))
 	var wg sync.WaitGroup
 	for i, h := range c.hands {
 		wg.Go(func() {
-			if _, errs[i] = fmt.Fprintln(h.in, order); errs[i] == nil {
+			if _, errs[i] = fmt.Fprintln(h.in, orders[i]); errs[i] == nil {
 				lines[i], errs[i] = h.out.ReadBytes('\n')
 			}
 		})
@@ -98,27 +108,46 @@ func (c *crew) dismiss() {
 	}
 }
 
+// worker is a process's part of a load. It is closed when there are no more orders.
+type worker interface {
+	do(ctx context.Context, order string) (answer any, err error)
+	close()
+}
+
+// roles are what a process of a crew can be. Each makes its worker of its configuration.
+var roles = map[string]func(ctx context.Context, config []byte) (worker, error){
+	"fresh": role(newFreshWorker),
+}
+
+// role is a worker made of a configuration of a type of its own.
+func role[C any, W worker](make func(context.Context, C) (W, error)) func(context.Context, []byte) (worker, error) {
+	return func(ctx context.Context, config []byte) (worker, error) {
+		var c C
+		if err := json.Unmarshal(config, &c); err != nil {
+			return nil, err
+		}
+		return make(ctx, c)
+	}
+}
+
 // Work is what a process of a crew does: the first line is its configuration, each further one an order.
-func Work(ctx context.Context, role string, in io.Reader, out io.Writer) error {
-	if role != "fresh" {
-		return fmt.Errorf("suite: there is no role %q", role)
+func Work(ctx context.Context, name string, in io.Reader, out io.Writer) error {
+	open, ok := roles[name]
+	if !ok {
+		return fmt.Errorf("suite: there is no role %q", name)
 	}
 	lines := bufio.NewReader(in)
 	first, err := lines.ReadBytes('\n')
 	if err != nil {
 		return err
 	}
-	var p profile
-	if err := json.Unmarshal(first, &p); err != nil {
-		return err
-	}
-	w, err := newFreshWorker(ctx, p)
+	w, err := open(ctx, first)
 	if err != nil {
 		return err
 	}
 	defer w.close()
-	answer := json.NewEncoder(out)
-	if err := answer.Encode(tally{}); err != nil {
+	answers := json.NewEncoder(out)
+	if err := answers.Encode(struct{}{}); err != nil {
 		return err
 	}
 	for {
@@ -129,7 +158,11 @@ func Work(ctx context.Context, role string, in io.Reader, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		if err := answer.Encode(w.do(ctx, order[:len(order)-1])); err != nil {
+		answer, err := w.do(ctx, order[:len(order)-1])
+		if err != nil {
+			return err
+		}
+		if err := answers.Encode(answer); err != nil {
 			return err
 		}
 	}

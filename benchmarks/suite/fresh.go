@@ -160,7 +160,7 @@ func (e *Env) fresh(ctx context.Context, kindName string, seconds float64, kill 
 	if err := w.seed(ctx); err != nil {
 		return r, err
 	}
-	crew, err := e.hire(ctx, processes, "fresh", p)
+	crew, err := e.hire(ctx, processes, "fresh", func(int) any { return p })
 	if err != nil {
 		return r, err
 	}
@@ -362,14 +362,16 @@ func newFreshWorker(ctx context.Context, p profile) (*freshWorker, error) {
 	return w, nil
 }
 
-func (w *freshWorker) do(ctx context.Context, order string) tally {
+func (w *freshWorker) do(ctx context.Context, order string) (any, error) {
 	switch order {
 	case "warm":
-		return w.read(ctx, 2)
+		return w.read(ctx, 2), nil
 	case "run":
-		return w.read(ctx, w.p.Seconds)
+		return w.read(ctx, w.p.Seconds), nil
+	case "audit":
+		return w.audit(ctx), nil
 	}
-	return w.audit(ctx)
+	return nil, fmt.Errorf("suite: there is no order %q", order)
 }
 
 // read has every reader read as fast as it can.

@@ -32,25 +32,33 @@ const (
 )
 
 func openTruth(file string, keys, bytes int) (*truth, error) {
+	words, err := mapped(file, truthHead+keys*truthKey)
+	return &truth{words: words, bytes: bytes}, err
+}
+
+// mapped is a file's words in memory, which every process has that asks for them.
+func mapped(file string, words int) ([]uint64, error) {
 	f, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	size := int64(8 * (truthHead + keys*truthKey))
-	if err := f.Truncate(size); err != nil {
+	size := 8 * words
+	if err := f.Truncate(int64(size)); err != nil {
 		return nil, err
 	}
-	b, err := syscall.Mmap(int(f.Fd()), 0, int(size), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
+	b, err := syscall.Mmap(int(f.Fd()), 0, size, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
 	if err != nil {
-		return nil, fmt.Errorf("suite: map the truth: %w", err)
+		return nil, fmt.Errorf("suite: map %s: %w", file, err)
 	}
-	return &truth{words: unsafe.Slice((*uint64)(unsafe.Pointer(&b[0])), size/8), bytes: bytes}, nil
+	return unsafe.Slice((*uint64)(unsafe.Pointer(&b[0])), words), nil
 }
 
-func (t *truth) close() {
-	_ = syscall.Munmap(unsafe.Slice((*byte)(unsafe.Pointer(&t.words[0])), len(t.words)*8))
+func unmap(words []uint64) {
+	_ = syscall.Munmap(unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), len(words)*8))
 }
+
+func (t *truth) close() { unmap(t.words) }
 
 func (t *truth) stored(k int) *uint64    { return &t.words[truthHead+k*truthKey] }
 func (t *truth) committed(k int) *uint64 { return &t.words[truthHead+k*truthKey+1] }
