@@ -116,7 +116,8 @@ type worker interface {
 
 // roles are what a process of a crew can be. Each makes its worker of its configuration.
 var roles = map[string]func(ctx context.Context, config []byte) (worker, error){
-	"fresh": role(newFreshWorker),
+	"fresh":       role(newFreshWorker),
+	"propagation": role(newWatcher),
 }
 
 // role is a worker made of a configuration of a type of its own.

@@ -2,9 +2,12 @@ package suite
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
-	"sync"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -14,62 +17,97 @@ import (
 	"github.com/nearcache/nearcache-go/benchmarks/peers"
 )
 
-// propagation is the time from a write's sending to the last moment at which any instance still served the old value,
-// beside Redis's own push of the same write to a connection that only listens.
+const (
+	truthBytes = 64
+	directPace = 100 * time.Microsecond
+)
+
+// propagation is the time from a write to the moment from which no instance served the old value: straight through Redis,
+// with the instances' connections killed at the write, and through Kafka alone; beside what Redis and Kafka themselves
+// take.
 func propagation(ctx context.Context, e *Env) (*measure.Section, error) {
-	n := e.pick([]int{5000}, []int{300})[0]
-	const instances = 4
+	n := e.pick([]int{5000, 3000, 1000, 400, 1500}, []int{300, 150, 100, 20, 100})
 	s := &measure.Section{Title: "Propagation", Figures: map[string]float64{},
-		Config: fmt.Sprintf("%d instances in one process, read in turns and without pause by one goroutine; %d foreign writes straight to Redis, one after the other", instances, n),
-		Note:   "Redis's own push is that of the very same write, on a rueidis connection that tracks the key. The reader needs a core, and Redis and the network's goroutines another: where others use them, the scheduler is in every figure."}
-	addr, err := e.Redis(ctx)
+		Config: fmt.Sprintf("%d instances, each in a process of its own, which reads one key every %v (Kafka: %v) from shortly before a write until the instance holds the new value near; one write at a time. "+
+			"Direct: foreign writes straight to Redis (%d for the near cache, %d for each peer), and %d own writes of another instance, from their commit. "+
+			"Lost connection: CLIENT KILL of every instance's tracking connection in one pipeline with the write, %d times. "+
+			"Kafka: %d commits in Postgres with the library's trigger, relay in the driver's process (to Kafka and to Redis), topic of %d partitions, instances whose Redis does not answer",
+			processes, directPace, kafkaPace, n[0], n[1], n[2], n[3], n[4], topicPartitions),
+		Note: "The goals' figures take the moment when the last instance's first read of the new value began: an upper bound, whose resolution is the pace. The last read of an old value is a lower one. " +
+			"Redis's own push is that of the very same write, on a plain rueidis connection that tracks the key; Kafka's own time is of a message of its own after each commit, with the same acks and the same settings of the fetch. " +
+			"Goals' ratios are over one listener, although the instances are several; the last column is over the last of as many listeners. All clocks are the machine's one."}
+	t := measure.Table{Title: "Directly, from the write to the last old value", Columns: propagationColumns("push")}
+	for _, d := range []struct {
+		kind string
+		n    int
+	}{{"nearcache", n[0]}, {"rueidis DoCache", n[1]}, {"go-redis CSC", n[1]}} {
+		all, err := e.direct(ctx, d.kind, d.n, foreignWrite)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", d.kind, err)
+		}
+		base := [2][]float64{pluck(all, func(s seen) float64 { return s.push }), pluck(all, func(s seen) float64 { return s.pushLast })}
+		upper := pluck(all, seen.upper)
+		t.Rows = append(t.Rows, propagationRow(d.kind+": first read of the new value", upper, true, base),
+			propagationRow("  last read of the old value", pluck(all, func(s seen) float64 { return s.old }), true, base),
+			propagationRow("  Redis's push, one listener", base[0], false, base), propagationRow("  Redis's push, the last of as many", base[1], false, base))
+		if d.kind == "nearcache" {
+			s.Figures["direct"] = quantile(upper, 0.99) / quantile(base[0], 0.99)
+			s.Figures["direct_p99_ms"] = quantile(upper, 0.99) / 1e6
+		}
+	}
+	own, err := e.direct(ctx, "nearcache", n[2], ownWrite)
 	if err != nil {
+		return nil, fmt.Errorf("own writes: %w", err)
+	}
+	t.Rows = append(t.Rows, propagationRow("nearcache, own write of another instance", pluck(own, seen.upper), false, [2][]float64{}))
+	s.Tables = append(s.Tables, t)
+
+	lost := measure.Table{Title: "After a lost connection, from the write to the last old value", Columns: propagationColumns("")[:5]}
+	for _, kind := range []string{"nearcache", "rueidis DoCache", "go-redis CSC"} {
+		all, err := e.direct(ctx, kind, n[3], lostConnection)
+		switch {
+		case errors.Is(err, errUnseen) && kind != "nearcache":
+			lost.Rows = append(lost.Rows, []string{kind, fmt.Sprintf("write %d was not seen within %v", len(all)+1, patience), "", "", ""})
+		case err != nil:
+			return nil, fmt.Errorf("%s, connections killed: %w", kind, err)
+		default:
+			lost.Rows = append(lost.Rows, propagationRow(kind+": first read of the new value", pluck(all, seen.upper), false, [2][]float64{})[:5],
+				propagationRow("  last read of the old value", pluck(all, func(s seen) float64 { return s.old }), false, [2][]float64{})[:5])
+			if kind == "nearcache" {
+				s.Figures["lost_p99_ms"] = quantile(pluck(all, seen.upper), 0.99) / 1e6
+			}
+		}
+	}
+	s.Tables = append(s.Tables, lost)
+	if err := e.kafkaTables(ctx, n[4], s); err != nil {
 		return nil, err
 	}
-	t := measure.Table{Title: "From the write to the last old value", Columns: []string{"", "p50", "p99", "p99.9", "max", "p99 over the push"}}
-	for _, kind := range []peers.Kind[string]{must[string]("nearcache"), must[string]("rueidis DoCache"), must[string]("go-redis CSC")} {
-		src, prefix := peers.NewMemory[string](), fmt.Sprintf("s%d", e.names.Add(1))
-		key := keyName(prefix, 0)
-		var all []peers.Peer[string]
-		for range instances {
-			p, err := kind.Open(ctx, peers.World[string]{Redis: addr, Source: src, Codec: peers.Raw{}, Prefix: prefix, Entries: 100, Bytes: 1 << 20, TTL: time.Hour})
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, p)
-		}
-		served, pushed, err := e.propagate(ctx, addr, all, src, key, n)
-		for _, p := range all {
-			_ = p.Close()
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", kind.Name, err)
-		}
-		ratio := quantile(served, 0.99) / quantile(pushed, 0.99)
-		for _, r := range []struct {
-			name string
-			xs   []float64
-		}{{kind.Name, served}, {"  Redis's push", pushed}} {
-			over := ""
-			if r.name == kind.Name {
-				over = fmt.Sprintf("%.2f", ratio)
-			}
-			t.Rows = append(t.Rows, []string{r.name, Nanos(quantile(r.xs, 0.5)), Nanos(quantile(r.xs, 0.99)), Nanos(quantile(r.xs, 0.999)), Nanos(quantile(r.xs, 1)), over})
-		}
-		if kind.Name == "nearcache" {
-			s.Figures["direct"] = ratio
-		}
-	}
-	s.Tables = append(s.Tables, t)
 	return s, e.Flush(ctx)
 }
 
-// next goes round.
-func next(i, n int) int {
-	if i++; i >= n {
-		return 0
+func propagationColumns(of string) []string {
+	return []string{"", "p50", "p99", "p99.9", "max", "p50 over the " + of, "p99 over the " + of, "p99 over the last of as many"}
+}
+
+func propagationRow(name string, xs []float64, over bool, base [2][]float64) []string {
+	row := []string{name, Nanos(quantile(xs, 0.5)), Nanos(quantile(xs, 0.99)), Nanos(quantile(xs, 0.999)), Nanos(quantile(xs, 1)), "", "", ""}
+	if over {
+		row[5] = fmt.Sprintf("%.2f", quantile(xs, 0.5)/quantile(base[0], 0.5))
+		row[6] = fmt.Sprintf("%.2f", quantile(xs, 0.99)/quantile(base[0], 0.99))
+		row[7] = fmt.Sprintf("%.2f", quantile(xs, 0.99)/quantile(base[1], 0.99))
 	}
-	return i
+	return row
+}
+
+// upper is when no instance served the old value any more, at the latest.
+func (s seen) upper() float64 { return max(s.old, s.new) }
+
+func pluck(all []seen, f func(seen) float64) []float64 {
+	out := make([]float64, len(all))
+	for i := range all {
+		out[i] = f(all[i])
+	}
+	return out
 }
 
 func quantile(xs []float64, q float64) float64 {
@@ -77,83 +115,132 @@ func quantile(xs []float64, q float64) float64 {
 	return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]
 }
 
-func (e *Env) propagate(ctx context.Context, addr string, all []peers.Peer[string], src *peers.Memory[string], key string, n int) (served, pushed []float64, err error) {
-	var seen atomic.Int64 // when the push came
-	push := make(chan struct{}, 16)
-	at, _ := all[0].Stored(key, "", 1)
-	raw, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{addr}, PipelineMultiplex: -1, ClientTrackingOptions: []string{"BCAST", "PREFIX", at},
-		OnInvalidations: func(m []rueidis.RedisMessage) {
-			if len(m) > 0 {
-				seen.Store(time.Now().UnixNano())
-				push <- struct{}{}
-			}
-		}})
+// way is how the key is changed.
+type way int
+
+const (
+	foreignWrite way = iota
+	ownWrite
+	lostConnection
+)
+
+// direct has n writes come to instances by Redis.
+func (e *Env) direct(ctx context.Context, kindName string, n int, by way) (all []seen, err error) {
+	addr, err := e.Redis(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	defer raw.Close()
-	if err := raw.Do(ctx, raw.B().Ping().Build()).Error(); err != nil {
-		return nil, nil, err
+	dir, err := e.data("truth")
+	if err != nil {
+		return nil, err
 	}
-	tr := &truth{bytes: 64}
-	write := func(seq int) error {
-		v := tr.value(uint64(seq))
-		version, err := src.Store(ctx, key, v)
-		if err != nil {
-			return err
-		}
-		name, bytes := all[0].Stored(key, v, version)
-		return e.foreign.Do(ctx, e.foreign.B().Set().Key(name).Value(bytes).Px(time.Hour).Build()).Error()
+	prefix := fmt.Sprintf("s%d", e.names.Add(1))
+	key, file := keyName(prefix, 0), filepath.Join(dir, prefix)
+	tr, err := openTruth(file, 1, truthBytes)
+	if err != nil {
+		return nil, err
 	}
-	if err := write(1); err != nil {
-		return nil, nil, err
+	defer func() { tr.close(); os.Remove(file) }()
+	kind, ok := peers.Named[string](kindName)
+	if !ok {
+		return nil, fmt.Errorf("suite: no peer %q", kindName)
 	}
-	<-push
-	var current atomic.Int64
-	lasts := make([]struct {
-		old, new atomic.Int64 // when a read began that gave an older value; the newest value seen
-		_        [48]byte
-	}, len(all))
-	current.Store(1)
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for i := 0; ; i = next(i, len(all)) {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			want, begun := current.Load(), time.Now().UnixNano()
-			v, err := all[i].Get(ctx, key)
-			switch got := int64(number(v)); {
-			case err != nil:
-			case got < want:
-				lasts[i].old.Store(begun)
-			default:
-				lasts[i].new.Store(got)
-			}
-		}
+	src := &committing{truth: tr}
+	own, err := kind.Open(ctx, peers.World[string]{Redis: addr, Source: src, Codec: peers.Raw{}, Prefix: prefix, Entries: 100, Bytes: 1 << 20, TTL: time.Hour})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, own.Close()) }()
+	set := func(seq uint64) rueidis.Completed {
+		atomic.StoreUint64(tr.stored(0), seq)
+		name, bytes := own.Stored(key, tr.value(seq), seq)
+		return e.foreign.B().Set().Key(name).Value(bytes).Px(time.Hour).Build()
+	}
+	if err := e.foreign.Do(ctx, set(1)).Error(); err != nil {
+		return nil, err
+	}
+	b, board, err := e.newBoard(processes)
+	if err != nil {
+		return nil, err
+	}
+	defer b.close(board)
+	push, _ := own.Stored(key, "", 1)
+	if by != foreignWrite {
+		push = ""
+	}
+	crew, err := e.hire(ctx, processes, "propagation", func(i int) any {
+		return watching{Board: board, Processes: processes, Process: i, Pace: directPace, Prefix: prefix, Redis: addr, Truth: file, Kind: kindName, Push: push}
 	})
-	defer func() { close(stop); wg.Wait() }()
-	for seq := 2; seq < n+2; seq++ {
-		begun := time.Now().UnixNano()
-		current.Store(int64(seq))
-		if err := write(seq); err != nil {
-			return nil, nil, err
-		}
-		<-push
-		pushed = append(pushed, float64(seen.Load()-begun))
-		last := begun
-		for i := range lasts {
-			for deadline := time.Now().Add(5 * time.Second); lasts[i].new.Load() < int64(seq); time.Sleep(50 * time.Microsecond) {
-				if time.Now().After(deadline) {
-					return nil, nil, fmt.Errorf("suite: an instance does not notice write %d", seq)
-				}
-			}
-			last = max(last, lasts[i].old.Load())
-		}
-		served = append(served, float64(last-begun))
+	if err != nil {
+		return nil, err
 	}
-	return served, pushed, nil
+	defer crew.dismiss()
+	if _, err := b.watch(1, func() (int64, error) { return time.Now().UnixNano(), nil }); err != nil {
+		return nil, err
+	}
+	for seq := uint64(2); len(all) < n; seq++ {
+		var kills []rueidis.Completed
+		if by == lostConnection {
+			if kills, err = e.trackingKills(ctx); err != nil {
+				return all, err
+			}
+		}
+		s, err := b.watch(seq, func() (int64, error) {
+			if by == ownWrite {
+				err := own.Write(ctx, key, tr.value(seq))
+				return src.at, err
+			}
+			cmds := append(kills, set(seq))
+			begun := time.Now().UnixNano()
+			res := e.foreign.DoMulti(ctx, cmds...)
+			return begun, res[len(res)-1].Error()
+		})
+		if err != nil {
+			return all, err
+		}
+		if seq > warmups || by == lostConnection {
+			all = append(all, s)
+		}
+	}
+	return all, crew.tell("end")
+}
+
+// committing is the truth with one writer, and remembers when it last committed.
+type committing struct {
+	*truth
+	at int64
+}
+
+// Store implements peers.Source.
+func (c *committing) Store(_ context.Context, _ string, v string) (uint64, error) {
+	seq := number(v)
+	c.at = time.Now().UnixNano()
+	atomic.StoreUint64(c.stored(0), seq)
+	return seq, nil
+}
+
+// trackingKills end every connection that Redis tracks keys for.
+func (e *Env) trackingKills(ctx context.Context) (kills []rueidis.Completed, err error) {
+	list, err := e.foreign.Do(ctx, e.foreign.B().Arbitrary("CLIENT", "LIST").Build()).ToString()
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(list) {
+		var id, flags string
+		for field := range strings.FieldsSeq(line) {
+			switch name, v, _ := strings.Cut(field, "="); name {
+			case "id":
+				id = v
+			case "flags":
+				flags = v
+			}
+		}
+		if strings.Contains(flags, "t") {
+			kills = append(kills, e.foreign.B().Arbitrary("CLIENT", "KILL", "ID", id).Build())
+		}
+	}
+	if len(kills) < processes {
+		return nil, fmt.Errorf("suite: Redis tracks keys for %d connections, and there are %d instances", len(kills), processes)
+	}
+	return kills, nil
 }
