@@ -118,6 +118,7 @@ type worker interface {
 var roles = map[string]func(ctx context.Context, config []byte) (worker, error){
 	"fresh":       role(newFreshWorker),
 	"propagation": role(newWatcher),
+	"shop":        role(newShop),
 }
 
 // role is a worker made of a configuration of a type of its own.
