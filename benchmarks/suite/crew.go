@@ -119,6 +119,7 @@ var roles = map[string]func(ctx context.Context, config []byte) (worker, error){
 	"fresh":       role(newFreshWorker),
 	"propagation": role(newWatcher),
 	"shop":        role(newShop),
+	"stampede":    role(newCrowdWorker),
 }
 
 // role is a worker made of a configuration of a type of its own.

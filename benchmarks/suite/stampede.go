@@ -2,7 +2,10 @@ package suite
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -10,71 +13,168 @@ import (
 	"github.com/nearcache/nearcache-go/benchmarks/peers"
 )
 
-// stampede has every goroutine of every instance ask for the same cold key at once.
+// crowd is the configuration of a process whose instances' goroutines all ask for the same cold key at once.
+type crowd struct {
+	Kind       string
+	Redis      string
+	Prefix     string
+	Instances  int // in each process
+	Goroutines int // of each instance
+	Rounds     int
+}
+
+// rush is what one process saw of one key.
+type rush struct {
+	Loads int64
+	Worst time.Duration
+}
+
+const (
+	slowLoad = 50 * time.Millisecond
+	// muster is how long before the moment the order is given.
+	muster = 20 * time.Millisecond
+)
+
+// stampede has every goroutine of every instance of every process ask for the same cold key at once.
 func stampede(ctx context.Context, e *Env) (*measure.Section, error) {
-	instances, goroutines := 4, 32
-	rounds := e.pick([]int{20}, []int{5})[0]
+	sizes := []crowd{{Instances: 1, Goroutines: 32, Rounds: 20}, {Instances: 2, Goroutines: 128, Rounds: 10}}
+	if e.Quick {
+		sizes[0].Rounds, sizes[1].Rounds = 3, 2
+	}
 	s := &measure.Section{Title: "Stampede", Figures: map[string]float64{},
-		Config: fmt.Sprintf("%d instances x %d goroutines ask for one cold key at once, a source that takes 50 ms, %d keys one after the other", instances, goroutines, rounds)}
-	t := measure.Table{Title: "Loads of a cold key", Columns: []string{"", "loads per key", "at most", "slowest answer, median", "max"}}
+		Config: fmt.Sprintf("instances in %d processes, each goroutine of each asks for one cold key at the same moment, one key after the other (%d of them, and %d); a source that takes %v, and counts",
+			processes, sizes[0].Rounds, sizes[1].Rounds, slowLoad)}
 	addr, err := e.Redis(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for _, k := range peers.Kinds[product]() {
-		src, prefix := peers.NewMemory[product](), fmt.Sprintf("s%d", e.names.Add(1))
-		src.Delay = 50 * time.Millisecond
-		var all []peers.Peer[product]
-		for i := range instances {
-			p, err := k.Open(ctx, peers.World[product]{Redis: addr, Source: src, Codec: peers.JSON[product]{}, Prefix: prefix, Entries: 1000, Bytes: 1 << 20, TTL: time.Minute,
-				Commits: src, Relay: i == 0})
+	for _, c := range sizes {
+		c.Redis = addr
+		t := measure.Table{Title: fmt.Sprintf("Loads of a cold key: %d instances x %d goroutines", processes*c.Instances, c.Goroutines),
+			Columns: []string{"", "loads per key, median", "at most", "slowest answer, median", "max"}}
+		for _, k := range peers.Kinds[product]() {
+			c.Kind, c.Prefix = k.Name, fmt.Sprintf("s%d", e.names.Add(1))
+			loads, slowest, err := e.stampedeOf(ctx, k, c)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", k.Name, err)
 			}
-			all = append(all, p)
-		}
-		var loads, slowest []float64
-		for r := range rounds {
-			key := fmt.Sprintf("%s-%d", prefix, r)
-			src.Seed(key, peers.NewProduct(r, smallValue))
-			before := src.Loads.Load()
-			gate := make(chan struct{})
-			var wg sync.WaitGroup
-			var mu sync.Mutex
-			var worst time.Duration
-			var failed error
-			for _, p := range all {
-				for range goroutines {
-					wg.Go(func() {
-						<-gate
-						begun := time.Now()
-						_, err := p.Get(ctx, key)
-						mu.Lock()
-						defer mu.Unlock()
-						worst = max(worst, time.Since(begun))
-						if err != nil {
-							failed = err
-						}
-					})
-				}
+			l, w := measure.Of(loads), measure.Of(slowest)
+			t.Rows = append(t.Rows, []string{k.Name, fmt.Sprintf("%.1f", l.Median), fmt.Sprintf("%.0f", l.Max), Nanos(w.Median), Nanos(w.Max)})
+			if k.Name == "nearcache" {
+				s.Figures["loads"] = max(s.Figures["loads"], l.Max)
 			}
-			close(gate)
-			wg.Wait()
-			if failed != nil {
-				return nil, fmt.Errorf("%s: %w", k.Name, failed)
-			}
-			loads = append(loads, float64(src.Loads.Load()-before))
-			slowest = append(slowest, float64(worst))
 		}
-		for _, p := range all {
-			_ = p.Close()
+		s.Tables = append(s.Tables, t)
+	}
+	return s, e.Flush(ctx)
+}
+
+func (e *Env) stampedeOf(ctx context.Context, k peers.Kind[product], c crowd) (loads, slowest []float64, err error) {
+	own, err := k.Open(ctx, crowdWorld(c, peers.NewMemory[product](), true))
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { err = errors.Join(err, own.Close()) }()
+	own.Stored("x", product{}, 1) // waits for the relay's first round
+	crew, err := e.hire(ctx, processes, "stampede", func(int) any { return c })
+	if err != nil {
+		return nil, nil, err
+	}
+	defer crew.dismiss()
+	for r := range c.Rounds {
+		var all []rush
+		if err := crew.ask(fmt.Sprintf("%d %d", r, time.Now().Add(muster).UnixNano()), &all); err != nil {
+			return nil, nil, err
 		}
-		l, w := measure.Of(loads), measure.Of(slowest)
-		t.Rows = append(t.Rows, []string{k.Name, fmt.Sprintf("%.1f", l.Median), fmt.Sprintf("%.0f", l.Max), Nanos(w.Median), Nanos(w.Max)})
-		if k.Name == "nearcache" {
-			s.Figures["loads"] = l.Max
+		var n int64
+		var worst time.Duration
+		for _, x := range all {
+			n += x.Loads
+			worst = max(worst, x.Worst)
+		}
+		if n == 0 {
+			return nil, nil, errors.New("suite: a cold key was not loaded: the run is void")
+		}
+		loads, slowest = append(loads, float64(n)), append(slowest, float64(worst))
+	}
+	return loads, slowest, nil
+}
+
+// crowdWorld has a commit order for the kinds that need one: nothing is ever committed, so every process's says the same.
+func crowdWorld(c crowd, src *peers.Memory[product], relay bool) peers.World[product] {
+	return peers.World[product]{Redis: c.Redis, Source: src, Codec: peers.JSON[product]{}, Prefix: c.Prefix, Entries: 1000, Bytes: 1 << 20, TTL: time.Minute,
+		Commits: src, Relay: relay}
+}
+
+type crowdWorker struct {
+	c   crowd
+	src *peers.Memory[product]
+	all []peers.Peer[product]
+}
+
+func newCrowdWorker(ctx context.Context, c crowd) (_ *crowdWorker, err error) {
+	w := &crowdWorker{c: c, src: peers.NewMemory[product]()}
+	defer func() {
+		if err != nil {
+			w.close()
+		}
+	}()
+	w.src.Delay = slowLoad
+	for r := range c.Rounds {
+		w.src.Seed(keyName(c.Prefix, r), peers.NewProduct(r, smallValue))
+	}
+	kind, ok := peers.Named[product](c.Kind)
+	if !ok {
+		return nil, fmt.Errorf("suite: no peer %q", c.Kind)
+	}
+	for range c.Instances {
+		p, err := kind.Open(ctx, crowdWorld(c, w.src, false))
+		if err != nil {
+			return nil, err
+		}
+		w.all = append(w.all, p)
+	}
+	return w, nil
+}
+
+// do is one round: its number, and the moment.
+func (w *crowdWorker) do(ctx context.Context, order string) (any, error) {
+	round, at, _ := strings.Cut(order, " ")
+	r, err := strconv.Atoi(round)
+	if err != nil {
+		return nil, err
+	}
+	moment, err := strconv.ParseInt(at, 10, 64)
+	if err != nil {
+		return nil, err
+	}
+	key, before := keyName(w.c.Prefix, r), w.src.Loads.Load()
+	gate := make(chan struct{})
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var worst time.Duration
+	var failed error
+	for _, p := range w.all {
+		for range w.c.Goroutines {
+			wg.Go(func() {
+				<-gate
+				begun := time.Now()
+				_, err := p.Get(ctx, key)
+				took := time.Since(begun)
+				mu.Lock()
+				defer mu.Unlock()
+				worst, failed = max(worst, took), errors.Join(failed, err)
+			})
 		}
 	}
-	s.Tables = append(s.Tables, t)
-	return s, e.Flush(ctx)
+	time.Sleep(time.Until(time.Unix(0, moment)))
+	close(gate)
+	wg.Wait()
+	return rush{w.src.Loads.Load() - before, worst}, failed
+}
+
+func (w *crowdWorker) close() {
+	for _, p := range w.all {
+		_ = p.Close()
+	}
 }
