@@ -157,10 +157,10 @@ func run(s Subject, workers int, d time.Duration) cell {
 		near = s.Near()
 	}
 	runtime.ReadMemStats(&before)
-	begun, cpu := time.Now(), processorTime()
+	begun, cpu := time.Now(), ProcessorTime()
 	close(gate)
 	wg.Wait()
-	c := cell{took: time.Since(begun), cpu: processorTime() - cpu}
+	c := cell{took: time.Since(begun), cpu: ProcessorTime() - cpu}
 	runtime.ReadMemStats(&after)
 	c.mallocs, c.bytes = after.Mallocs-before.Mallocs, after.TotalAlloc-before.TotalAlloc
 	for _, r := range results {
@@ -173,8 +173,8 @@ func run(s Subject, workers int, d time.Duration) cell {
 	return c
 }
 
-// processorTime is what this process has used so far, user and system.
-func processorTime() time.Duration {
+// ProcessorTime is what this process has used so far, user and system.
+func ProcessorTime() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
 		return 0

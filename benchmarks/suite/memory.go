@@ -2,8 +2,10 @@ package suite
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -16,25 +18,39 @@ import (
 // memory is what an entry weighs and what the collector does with a million.
 func memory(ctx context.Context, e *Env) (*measure.Section, error) {
 	n := e.pick([]int{1_000_000}, []int{20_000})[0]
-	s := &measure.Section{Title: "Memory and garbage collection", Config: fmt.Sprintf("%d entries, products of 150 bytes of JSON, each decoded on its own; heap in use after a collection", n),
-		Note: "Ristretto keeps only a hash of the key. The near cache keeps the key, to tell apart two that share one; its bytes are counted here, 16 of a key of 12.", Figures: map[string]float64{}}
-	table := measure.Table{Title: "By cache", Columns: []string{"", "bytes an entry", "over ristretto", "one collection, median of 7", "over ristretto"}}
-	var base, baseGC float64
+	s := &measure.Section{Title: "Memory and garbage collection",
+		Config: fmt.Sprintf("a cache made for %d entries, filled with half of them and then with all, products of 150 bytes of JSON, each decoded on its own; heap in use after a collection", n),
+		Note: "Ristretto keeps only a hash of the key. The near cache keeps the key, to tell apart two that share one; its bytes are counted here. \"When empty\" is what a cache takes before its first entry: the fence's slots, the counters by which it chooses what to keep. " +
+			"\"Bytes an entry\" is the slope from half full to full, which has nothing of that and is the goal's figure; \"with all\" divides everything by the entries. \"Held\" are the entries that the cache has after filling, of all (a run with fewer than 99.9% is void), " +
+			"and \"served\" those that it answers with when each key is read once more, one after the other. A collection is a forced one.", Figures: map[string]float64{}}
+	table := measure.Table{Title: "By cache", Columns: []string{"", "held", "served", "when empty", "bytes an entry", "over ristretto", "with all", "over ristretto", "one collection, median of 7", "over ristretto", "its processor time", "its pauses"}}
+	var base weight
 	for _, name := range []string{"ristretto", "nearcache", "otter", "sturdyc", "hand-rolled"} {
-		bytes, gc, err := weigh(ctx, e, must[product](name), n)
+		w, err := weigh(ctx, e, must[product](name), n)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		if name == "ristretto" {
-			base, baseGC = bytes, gc
+			base = w
 		}
 		if name == "nearcache" {
-			s.Figures["bytes_over"], s.Figures["gc_over"] = bytes-base, gc/baseGC
+			s.Figures["bytes_over"], s.Figures["bytes_over_with_all"], s.Figures["gc_over"] = w.slope-base.slope, w.whole-base.whole, w.wall/base.wall
+			s.Figures["served_percent"] = 100 * w.served
 		}
-		table.Rows = append(table.Rows, []string{name, fmt.Sprintf("%.0f", bytes), fmt.Sprintf("%+.0f", bytes-base), Nanos(gc), fmt.Sprintf("%.2f", gc/baseGC)})
+		table.Rows = append(table.Rows, []string{name, fmt.Sprintf("%.2f%%", 100*w.held), fmt.Sprintf("%.2f%%", 100*w.served), fmt.Sprintf("%.1f MB", w.empty/1e6), fmt.Sprintf("%.0f", w.slope), fmt.Sprintf("%+.0f", w.slope-base.slope),
+			fmt.Sprintf("%.0f", w.whole), fmt.Sprintf("%+.0f", w.whole-base.whole), Nanos(w.wall), fmt.Sprintf("%.2f", w.wall/base.wall), Nanos(w.cpu), Nanos(w.pause)})
+		fmt.Fprintf(e.Log, "memory, %s: %.2f%% held, %.2f%% served, %.0f bytes an entry\n", name, 100*w.held, 100*w.served, w.slope)
 	}
 	s.Tables = append(s.Tables, table)
 	return s, nil
+}
+
+// weight is what a full cache is to the heap and the collector.
+type weight struct {
+	held, served     float64 // parts of all entries
+	empty            float64 // bytes before the first entry
+	slope, whole     float64 // bytes an entry: of the second half, and of all that the cache takes
+	wall, cpu, pause float64 // of one forced collection, in nanoseconds
 }
 
 func heap() float64 {
@@ -45,63 +61,183 @@ func heap() float64 {
 	return float64(m.HeapAlloc)
 }
 
-// weigh fills a cache and returns the bytes of heap an entry and how long a collection takes.
-func weigh(ctx context.Context, e *Env, k peers.Kind[product], n int) (bytes, gc float64, err error) {
-	if _, err := e.Redis(ctx); err != nil {
-		return 0, 0, err
-	}
-	before := heap()
-	p, prefix, err := bare(ctx, e, k, smallValue, n)
+// nowhere has no key: what a cache does not have near is in Redis.
+type nowhere struct{}
+
+// Load implements peers.Source.
+func (nowhere) Load(context.Context, string) (v product, version uint64, err error) {
+	return v, 0, peers.ErrMiss
+}
+
+// Store implements peers.Source.
+func (nowhere) Store(context.Context, string, product) (uint64, error) { return 0, errReadOnly }
+
+// Remove implements peers.Source.
+func (nowhere) Remove(context.Context, string) (uint64, error) { return 0, errReadOnly }
+
+// weigh fills a cache, half and then whole.
+func weigh(ctx context.Context, e *Env, k peers.Kind[product], n int) (w weight, err error) {
+	addr, err := e.Redis(ctx)
 	if err != nil {
-		return 0, 0, err
+		return w, err
 	}
-	defer func() { _ = p.Close(); _ = e.Flush(ctx) }()
-	if at, _ := p.Stored("x", product{}, 1); at != "" {
-		if err := each(ctx, 4, n/500+1, func(b int) error {
-			cmds := make([]rueidis.Completed, 0, 500)
-			for i := b * 500; i < min(n, (b+1)*500); i++ {
-				at, v := p.Stored(weighed(prefix, i), peers.NewProduct(i, smallValue), 1)
-				cmds = append(cmds, e.foreign.B().Set().Key(at).Value(v).Px(time.Hour).Build())
+	// A Redis that tracks fewer keys than there are has near entries evicted.
+	if err := e.foreign.Do(ctx, e.foreign.B().Arbitrary("CONFIG", "SET", "tracking-table-max-keys", "0").Build()).Error(); err != nil {
+		return w, err
+	}
+	prefix := "s" + strconv.FormatInt(e.names.Add(1), 10)
+	before := heap()
+	p, err := k.Open(ctx, peers.World[product]{Redis: addr, Source: nowhere{}, Codec: peers.JSON[product]{}, Prefix: prefix, Entries: n, Bytes: int64(smallValue * n), TTL: time.Hour})
+	if err != nil {
+		return w, err
+	}
+	defer func() { err = errors.Join(err, p.Close(), e.Flush(ctx)) }()
+	w.empty = heap() - before
+	if err := storeAll(ctx, e, p, prefix, n); err != nil {
+		return w, err
+	}
+	f := filling{peer: p, prefix: prefix}
+	if _, _, err := f.bring(ctx, n/2); err != nil {
+		return w, err
+	}
+	half := heap()
+	if w.held, w.served, err = f.bring(ctx, n); err != nil {
+		return w, err
+	}
+	all := heap()
+	w.slope, w.whole = (all-half)/float64(n-n/2), (all-before)/float64(n)
+	var walls, cpus, pauses []float64
+	for range 7 {
+		var was, is runtime.MemStats
+		runtime.ReadMemStats(&was)
+		used, begun := measure.ProcessorTime(), time.Now()
+		runtime.GC()
+		walls, cpus = append(walls, float64(time.Since(begun).Nanoseconds())), append(cpus, float64(measure.ProcessorTime()-used))
+		runtime.ReadMemStats(&is)
+		pauses = append(pauses, float64(is.PauseTotalNs-was.PauseTotalNs))
+	}
+	w.wall, w.cpu, w.pause = measure.Of(walls).Median, measure.Of(cpus).Median, measure.Of(pauses).Median
+	return w, nil
+}
+
+// storeAll has Redis hold n products, as the peer keeps them there.
+func storeAll(ctx context.Context, e *Env, p peers.Peer[product], prefix string, n int) error {
+	if at, _ := p.Stored("x", product{}, 1); at == "" {
+		return nil
+	}
+	return each(ctx, 4, n/500+1, func(b int) error {
+		cmds := make([]rueidis.Completed, 0, 500)
+		for i := b * 500; i < min(n, (b+1)*500); i++ {
+			at, v := p.Stored(weighed(prefix, i), peers.NewProduct(i, smallValue), 1)
+			cmds = append(cmds, e.foreign.B().Set().Key(at).Value(v).Px(time.Hour).Build())
+		}
+		for _, r := range e.foreign.DoMulti(ctx, cmds...) {
+			if err := r.Error(); err != nil {
+				return err
 			}
-			for _, r := range e.foreign.DoMulti(ctx, cmds...) {
-				if err := r.Error(); err != nil {
-					return err
-				}
-			}
-			return nil
-		}); err != nil {
+		}
+		return nil
+	})
+}
+
+// filling is a cache on its way to being full.
+type filling struct {
+	peer   peers.Peer[product]
+	prefix string
+	cost   float64 // of an entry, as the near cache counts
+}
+
+const held = 0.999
+
+// bring has the first n products held. Each pass brings what was declined in the one before.
+func (f *filling) bring(ctx context.Context, n int) (hold, served float64, err error) {
+	if _, ok := f.peer.(*peers.Nearcache[product]); ok && f.cost == 0 {
+		if err := f.weighOne(ctx); err != nil {
 			return 0, 0, err
 		}
 	}
-	one := func(i int) error {
-		if local, ok := p.(*peers.Ristretto[product]); ok {
-			v, err := decoded(i)
-			for err == nil && !local.Cache.Set(weighed(prefix, i), &v, 1) {
-				local.Cache.Wait()
+	for pass := 0; ; pass++ {
+		if err := each(ctx, 16, n, func(i int) error { return f.one(ctx, i) }); err != nil {
+			return 0, 0, err
+		}
+		time.Sleep(20 * time.Millisecond) // ristretto admits in the background
+		if near, ok := f.peer.(*peers.Nearcache[product]); ok {
+			hold = near.Metric("nearcache_l1_bytes") / f.cost / float64(n)
+			if pass >= 1 && hold >= held {
+				return hold, f.near(ctx, n), nil
 			}
+		} else if hold = f.near(ctx, n); pass >= 1 && hold >= held {
+			return hold, hold, nil
+		}
+		if pass == 10 {
+			return hold, 0, fmt.Errorf("suite: %.2f%% of %d entries are held: the run is void", 100*hold, n)
+		}
+	}
+}
+
+// weighOne has the near cache say what it counts for an entry, while there are so few that all are surely held. It holds
+// more than it can serve where many keys were read for the first time, so that its hits do not tell what is in the heap.
+func (f *filling) weighOne(ctx context.Context) error {
+	const few = 1000
+	near := f.peer.(*peers.Nearcache[product])
+	for range 100 {
+		if err := each(ctx, 1, few, func(i int) error { return f.one(ctx, i) }); err != nil {
 			return err
 		}
-		if local, ok := p.(*peers.Otter[product]); ok {
-			v, err := decoded(i)
-			local.Cache.Set(weighed(prefix, i), v)
-			return err
+		time.Sleep(20 * time.Millisecond)
+		if f.near(ctx, few) == 1 {
+			f.cost = near.Metric("nearcache_l1_bytes") / few
+			return nil
 		}
-		_, err := p.Get(ctx, weighed(prefix, i))
+	}
+	return fmt.Errorf("suite: not all of %d entries come near", few)
+}
+
+// one has a product near.
+func (f *filling) one(ctx context.Context, i int) error {
+	key := weighed(f.prefix, i)
+	switch local := f.peer.(type) {
+	case *peers.Ristretto[product]:
+		if _, ok := local.Cache.Get(key); ok {
+			return nil
+		}
+		v, err := decoded(i)
+		if err == nil && !local.Cache.Set(key, &v, 1) {
+			local.Cache.Wait() // the next pass sets it
+		}
+		return err
+	case *peers.Otter[product]:
+		if _, ok := local.Cache.GetIfPresent(key); ok {
+			return nil
+		}
+		v, err := decoded(i)
+		local.Cache.Set(key, v)
 		return err
 	}
-	for range 2 { // what was declined the first time
-		if err := each(ctx, 32, n, one); err != nil {
-			return 0, 0, err
+	_, err := f.peer.Get(ctx, key)
+	return err
+}
+
+// near is the part of the first n products that are served by this process.
+func (f *filling) near(ctx context.Context, n int) float64 {
+	c, counts := f.peer.(peers.Counter)
+	var before int64
+	if counts {
+		before = c.NearHits()
+	}
+	hits := 0
+	keys := make([]string, 0, 1000)
+	for i := 0; i < n; i += cap(keys) {
+		keys = keys[:0]
+		for j := i; j < min(n, i+cap(keys)); j++ {
+			keys = append(keys, weighed(f.prefix, j))
 		}
+		hits += f.peer.Loop(ctx, keys, 0, len(keys))
 	}
-	bytes = (heap() - before) / float64(n)
-	var took []float64
-	for range 7 {
-		begun := time.Now()
-		runtime.GC()
-		took = append(took, float64(time.Since(begun).Nanoseconds()))
+	if counts {
+		hits = int(c.NearHits() - before)
 	}
-	return bytes, measure.Of(took).Median, nil
+	return float64(hits) / float64(n)
 }
 
 // weighed is a key of its own, as each request brings one.
