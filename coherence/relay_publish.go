@@ -49,24 +49,27 @@ func (p *publishing) round(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	seqs := slices.Clone(p.cur.Seqs)
-	out := make([]Outgoing, 0, len(events)+len(seqs))
+	out := make([]Outgoing, 0, len(events))
 	for _, e := range events {
 		part := PartitionOf(e.Namespace, e.Key, len(seqs))
 		seqs[part]++
 		e.Seq = seqs[part]
 		out = append(out, Outgoing{Partition: part, Message: Message{Event: e}})
 	}
-	mark := time.Since(p.marked) >= p.Interval
-	if mark {
-		for part, seq := range seqs {
-			out = append(out, Outgoing{Partition: part, Message: Message{Marker: &Marker{Position: upto, Seq: seq, Partitions: len(seqs)}}})
-		}
-	}
-	if err := p.Publisher.Publish(ctx, out); err != nil {
-		p.loaded = false // the number of partitions may have changed, or the leadership
+	if err := p.send(ctx, out); err != nil {
 		return false, err
 	}
+	// Markers go in a batch of their own, after the events: they are a request for each partition, beside which the events'
+	// own took twice as long.
+	mark := time.Since(p.marked) >= p.Interval
 	if mark {
+		markers := make([]Outgoing, len(seqs))
+		for part, seq := range seqs {
+			markers[part] = Outgoing{Partition: part, Message: Message{Marker: &Marker{Position: upto, Seq: seq, Partitions: len(seqs)}}}
+		}
+		if err := p.send(ctx, markers); err != nil {
+			return false, err
+		}
 		p.marked = time.Now()
 	}
 	p.cur = Cursor{Position: upto, Seqs: seqs}
@@ -81,6 +84,16 @@ func (p *publishing) round(ctx context.Context) (more bool, err error) {
 	}
 	p.pass("kafka", p.saved)
 	return len(events) >= p.Batch, nil
+}
+
+// send publishes a batch. After an error the number of partitions may have changed, or the leadership.
+func (p *publishing) send(ctx context.Context, batch []Outgoing) error {
+	if len(batch) == 0 {
+		return nil
+	}
+	err := p.Publisher.Publish(ctx, batch)
+	p.loaded = p.loaded && err == nil
+	return err
 }
 
 // load reads the cursor. A topic that has grown is used whole from now on, and so is one that was made anew with fewer

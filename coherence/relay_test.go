@@ -85,6 +85,7 @@ type topic struct {
 	parts [][]coherence.Message
 	fail  error
 	n     int
+	mixed bool // a batch had events and markers
 }
 
 func (p *topic) Partitions(context.Context) (int, error) { return p.n, nil }
@@ -99,6 +100,7 @@ func (p *topic) Publish(_ context.Context, batch []coherence.Outgoing) error {
 		p.parts = make([][]coherence.Message, p.n)
 	}
 	for _, o := range batch {
+		p.mixed = p.mixed || (o.Marker == nil) != (batch[0].Marker == nil)
 		p.parts[o.Partition] = append(p.parts[o.Partition], o.Message)
 	}
 	return nil
@@ -269,6 +271,11 @@ func TestRelay_MarkersFollowTheirEvents(t *testing.T) {
 		a, b := last(0), last(1)
 		return a != nil && b != nil && a.Position == at(100) && b.Position == at(100) && a.Seq+b.Seq == 100
 	})
+	top.mu.Lock()
+	if top.mixed {
+		t.Error("markers were in a batch with events, which they hold up")
+	}
+	top.mu.Unlock()
 	for p := range 2 {
 		seen := uint64(0)
 		top.mu.Lock()
