@@ -67,7 +67,7 @@ func NearcacheKind[V any](variant Variant, change ...func(*nearcache.Options[str
 // OpenNearcache waits until the client is ready.
 func OpenNearcache[V any](ctx context.Context, w World[V], variant Variant, change ...func(*nearcache.Options[string, V])) (*Nearcache[V], error) {
 	n := &Nearcache[V]{world: w, variant: variant, metrics: prometheus.NewRegistry()}
-	cfg := nearcache.Config{Redis: rueidis.ClientOption{InitAddress: []string{w.Redis}}, Prefix: w.Prefix, Source: w.Commits, Events: w.Events,
+	cfg := nearcache.Config{Redis: rueidis.ClientOption{InitAddress: []string{w.Redis}, DialCtxFn: w.Dial}, Prefix: w.Prefix, Source: w.Commits, Events: w.Events,
 		Registerer: n.metrics}
 	client, err := nearcache.New(cfg)
 	if err != nil {

@@ -4,7 +4,9 @@ package peers
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"net"
 	"time"
 
 	"github.com/nearcache/nearcache-go/coherence"
@@ -64,6 +66,8 @@ type World[V any] struct {
 	Commits coherence.Source
 	Relay   bool
 	Events  coherence.EventSource
+	// Dial makes the near cache's connections to Redis, where somebody counts what goes over them. Defaults to rueidis's own.
+	Dial func(ctx context.Context, addr string, d *net.Dialer, cfg *tls.Config) (net.Conn, error)
 }
 
 // Kind is one way to build a peer.
