@@ -32,4 +32,5 @@ var All = []Bench{
 	{"freshness", true, freshness},
 	{"propagation", true, propagation},
 	{"stampede", true, stampede},
+	{"scale", true, scale},
 }

@@ -118,6 +118,7 @@ type worker interface {
 var roles = map[string]func(ctx context.Context, config []byte) (worker, error){
 	"fresh":       role(newFreshWorker),
 	"propagation": role(newWatcher),
+	"scale":       role(newScaleWorker),
 	"shop":        role(newShop),
 	"stampede":    role(newCrowdWorker),
 }

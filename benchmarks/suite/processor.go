@@ -110,16 +110,16 @@ const (
 	fullPace  = 0.9  // a load slower than this is another load
 )
 
-// ends says why a curve ends at a cell: a load that was not reached, or cores that are saturated, and by whom. It is ""
-// where the cell is as good as any.
-func (u usage) ends(paces ...pace) string {
+// ends says why a curve ends at a cell: a load that was not reached, or cores that are busier than full, and by whom. It
+// is "" where the cell is as good as any.
+func (u usage) ends(full float64, paces ...pace) string {
 	var why []string
 	for _, p := range paces {
 		if p.got < fullPace*p.want {
 			why = append(why, fmt.Sprintf("%.0f of %.0f %s/s", p.got, p.want, p.what))
 		}
 	}
-	if u.busy > fullCores {
+	if u.busy > full {
 		why = append(why, "the cores are saturated")
 	}
 	if why == nil {

@@ -57,9 +57,9 @@ func TestUsageEnds_NamesWhatSaturated(t *testing.T) {
 		got  string
 		want []string // "" alone: the curve goes on
 	}{
-		{"all reached", u.ends(pace{"reads", 100, 91}, pace{"writes", 10, 10}), []string{""}},
-		{"a load not reached", u.ends(pace{"reads", 100, 100}, pace{"writes", 1000, 890}), []string{"890 of 1000 writes/s", "60% busy, most by Redis 0.90, then workers 0.70, then other programs 0.30"}},
-		{"cores saturated", full.ends(pace{"reads", 100, 100}), []string{"the cores are saturated", "97% busy, most by Redis"}},
+		{"all reached", u.ends(fullCores, pace{"reads", 100, 91}, pace{"writes", 10, 10}), []string{""}},
+		{"a load not reached", u.ends(fullCores, pace{"reads", 100, 100}, pace{"writes", 1000, 890}), []string{"890 of 1000 writes/s", "60% busy, most by Redis 0.90, then workers 0.70, then other programs 0.30"}},
+		{"cores saturated", full.ends(fullCores, pace{"reads", 100, 100}), []string{"the cores are saturated", "97% busy, most by Redis"}},
 	} {
 		for _, want := range test.want {
 			if want == "" && test.got != "" || !strings.Contains(test.got, want) {

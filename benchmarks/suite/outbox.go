@@ -1,0 +1,125 @@
+package suite
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nearcache/nearcache-go/benchmarks/peers"
+	"github.com/nearcache/nearcache-go/coherence"
+)
+
+// outbox is a source of truth in the driver as coherence/postgres is one: it wakes its relay, keeps the relay's cursor,
+// and lets the other processes load what was committed, through the truth that they share.
+type outbox struct {
+	*peers.Memory[string]
+	t      *truth
+	prefix string
+	keys   int
+
+	order sync.Mutex
+	woken chan struct{}
+	saved coherence.Cursor
+}
+
+func newOutbox(t *truth, prefix string, keys int) *outbox {
+	o := &outbox{Memory: peers.NewMemory[string](), t: t, prefix: prefix, keys: keys, woken: make(chan struct{}, 1)}
+	for k := range keys {
+		o.Seed(keyName(prefix, k), "")
+	}
+	at, _ := o.Position(context.Background())
+	atomic.StoreUint64(&t.words[0], at.N)
+	return o
+}
+
+// write commits the next value of a key.
+func (o *outbox) write(ctx context.Context, k int) {
+	o.order.Lock()
+	_, _ = o.Store(ctx, keyName(o.prefix, k), "") // Memory never fails
+	at, _ := o.Position(ctx)
+	atomic.AddUint64(o.t.stored(k), 1)
+	atomic.StoreUint64(&o.t.words[0], at.N)
+	o.order.Unlock()
+	select {
+	case o.woken <- struct{}{}:
+	default:
+	}
+}
+
+// run writes so many times a second until ctx ends. Who is late writes at once, until it has caught up.
+func (o *outbox) run(ctx context.Context, perSecond float64, pick func() int) {
+	begun := time.Now()
+	for n := 0; ctx.Err() == nil; n++ {
+		// A sleep for each of ten thousand writes would cost more than the writes.
+		if wait := time.Until(begun.Add(time.Duration(float64(n) / perSecond * float64(time.Second)))); wait > time.Millisecond {
+			time.Sleep(wait)
+		}
+		o.write(ctx, pick())
+	}
+}
+
+// Wait implements coherence.Waker.
+func (o *outbox) Wait(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-o.woken:
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	return ctx.Err()
+}
+
+// LoadCursor implements coherence.Cursors. A relay without one begins at the present.
+func (o *outbox) LoadCursor(ctx context.Context, _ string) (c coherence.Cursor, err error) {
+	o.order.Lock()
+	defer o.order.Unlock()
+	if o.saved.Position.IsZero() {
+		o.saved.Position, err = o.Position(ctx)
+	}
+	return o.saved, err
+}
+
+// SaveCursor implements coherence.Cursors.
+func (o *outbox) SaveCursor(_ context.Context, _ string, c coherence.Cursor) error {
+	o.order.Lock()
+	defer o.order.Unlock()
+	o.saved = c
+	return nil
+}
+
+// published is the position that the relay has saved.
+func (o *outbox) published() float64 {
+	o.order.Lock()
+	defer o.order.Unlock()
+	return float64(o.saved.Position.N)
+}
+
+// seeded is the truth of an outbox whose keys have been there from the beginning: what stands of a key is how often it
+// was written since.
+type seeded struct{ *truth }
+
+// Load implements peers.Source.
+func (s seeded) Load(ctx context.Context, key string) (string, uint64, error) {
+	v, seq, err := s.truth.Load(ctx, key)
+	return v, seq + 1, err
+}
+
+// picker picks keys by Zipf (1.1), the first most often, or all alike.
+func picker(keys int, uniform bool) func() int {
+	random := rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
+	if uniform {
+		return func() int { return random.IntN(keys) }
+	}
+	z := rand.NewZipf(random, zipfS, 1, uint64(keys-1))
+	return func() int { return int(z.Uint64()) }
+}
+
+const zipfS = 1.1
+
+var (
+	_ coherence.Waker   = (*outbox)(nil)
+	_ coherence.Cursors = (*outbox)(nil)
+)
