@@ -61,7 +61,7 @@ func scale(ctx context.Context, e *Env) (*measure.Section, error) {
 			"which is a part of the processes' processor time, and Kafka's messages as the follower delivers them; none of the three is computed. Bytes are of the protocol, without TCP's. " +
 			"A push of tracking has one key; so has one of BCAST unless one command changed several. Redis deletes a record when a write is relayed, and whoever reads it next fills it again: BCAST tells of both, and of no write of a key " +
 			"that nobody has read since the write before; tracking tells only those who have read the key since, also that it was absent, so that who fills it hears of its own fill; Kafka carries every write, and a marker a partition ten times a second. " +
-			"Processor time is from /proc/PID/stat; all of it is on the same " + fmt.Sprint(runtime.NumCPU()) + " cores. A curve ends where a load is not reached or the cores are saturated; the row says by whom, and no plot goes there."}
+			"Processor time is from /proc/PID/stat; all of it is on the same " + fmt.Sprint(runtime.NumCPU()) + " cores, Kafka's that of one node whose JVM has the first compiler alone. A curve ends where a load is not reached or the cores are saturated; the row says by whom, and no plot goes there."}
 	known := map[scaleCell]scaleResult{}
 	for _, sw := range sweeps {
 		broadcast, follow := true, true // their lines have not ended
