@@ -23,6 +23,7 @@ var All = []Bench{
 	{"hit-shapes", false, hitShapes},
 	{"hit-options", false, hitOptions},
 	{"l2-hit", false, l2Hit},
+	{"tiers", false, tiers},
 	{"miss", false, miss},
 	{"writes", false, writes},
 	{"flush", false, flush},
