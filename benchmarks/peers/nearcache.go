@@ -77,7 +77,9 @@ func OpenNearcache[V any](ctx context.Context, w World[V], variant Variant, chan
 	var relaying context.Context
 	relaying, n.stop = context.WithCancel(context.WithoutCancel(ctx))
 	if w.Relay && w.Commits != nil {
-		n.relay.Go(func() { _ = coherence.Relay{Source: w.Commits, L2: client.L2(), Keep: 5 * time.Second}.Run(relaying) })
+		n.relay.Go(func() {
+			_ = coherence.Relay{Source: w.Commits, L2: client.L2(), Publisher: w.Publisher, Keep: 5 * time.Second}.Run(relaying)
+		})
 	}
 	if err := client.Ready(ctx); err != nil {
 		return nil, errors.Join(err, n.Close())
@@ -159,6 +161,15 @@ func (n *Nearcache[V]) Loop(ctx context.Context, keys []string, from, count int)
 
 // NearHits implements Counter.
 func (n *Nearcache[V]) NearHits() int64 { return int64(n.Metric("nearcache_l1_hits_total")) }
+
+// Fetch implements Fetcher.
+func (n *Nearcache[V]) Fetch(ctx context.Context, keys []string) error {
+	got, err := n.Cache.GetMany(ctx, keys)
+	if err == nil && len(got) < len(keys) {
+		err = ErrMiss
+	}
+	return err
+}
 
 // Metric is the sum of a metric over its labels.
 func (n *Nearcache[V]) Metric(name string) (sum float64) {

@@ -35,6 +35,11 @@ type Peer[V any] interface {
 // Counter is a peer whose Loop cannot see which tier answered: it counts what the near one did.
 type Counter interface{ NearHits() int64 }
 
+// Fetcher is a peer that reads many keys in one go. It is for filling a near tier, and nothing timed.
+type Fetcher interface {
+	Fetch(ctx context.Context, keys []string) error
+}
+
 // Source is the source of truth below a cache.
 type Source[V any] interface {
 	// Load returns ErrMiss for an absent key, with the absence's version.
@@ -62,10 +67,12 @@ type World[V any] struct {
 	TTL     time.Duration // of values in both tiers
 
 	// Commits is the source's commit order, which a bound on staleness needs; Relay has the adapter run the relay for it. Of
-	// all peers only the near cache takes them.
-	Commits coherence.Source
-	Relay   bool
-	Events  coherence.EventSource
+	// all peers only the near cache takes them. Publisher is where that relay publishes events beside, Events where they come
+	// back from.
+	Commits   coherence.Source
+	Relay     bool
+	Publisher coherence.Publisher
+	Events    coherence.EventSource
 	// Dial makes the near cache's connections to Redis, where somebody counts what goes over them. Defaults to rueidis's own.
 	Dial func(ctx context.Context, addr string, d *net.Dialer, cfg *tls.Config) (net.Conn, error)
 }

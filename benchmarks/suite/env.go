@@ -231,8 +231,12 @@ func (s *stand[V]) fill(ctx context.Context, e *Env, d data[V]) error {
 func (s *stand[V]) warm(ctx context.Context, part float64) error {
 	for pass := range 40 {
 		if err := each(ctx, 32, len(s.keys)/100+1, func(b int) error {
-			for i := b * 100; i < min(len(s.keys), (b+1)*100); i++ {
-				if _, err := s.peer.Get(ctx, s.keys[i]); err != nil {
+			keys := s.keys[b*100 : min(len(s.keys), (b+1)*100)]
+			if f, ok := s.peer.(peers.Fetcher); ok { // a million keys one by one take minutes
+				return f.Fetch(ctx, keys)
+			}
+			for _, k := range keys {
+				if _, err := s.peer.Get(ctx, k); err != nil {
 					return err
 				}
 			}
