@@ -50,6 +50,32 @@ type Plot struct {
 	Bars   []Bar  `json:"bars,omitempty"` // either bars
 	Lines  []Line `json:"lines,omitempty"`
 	Marker *Mark  `json:"marker,omitempty"`
+	Grid   *Grid  `json:"grid,omitempty"`
+}
+
+// Grid has a figure for each row and column, shaded by how near it is to Hi.
+type Grid struct {
+	Columns []string  `json:"columns"`
+	Rows    []GridRow `json:"rows"`
+	Hi      float64   `json:"hi"`
+	Log     bool      `json:"log,omitempty"`
+}
+
+// GridRow has a figure of each column, none where there is nothing to measure.
+type GridRow struct {
+	Name string          `json:"name"`
+	At   map[int]float64 `json:"at"`
+}
+
+// Set puts a figure into the row of a name, which is made when it is first named.
+func (g *Grid) Set(row string, column int, v float64) {
+	for i := range g.Rows {
+		if g.Rows[i].Name == row {
+			g.Rows[i].At[column] = v
+			return
+		}
+	}
+	g.Rows = append(g.Rows, GridRow{row, map[int]float64{column: v}})
 }
 
 // Bar has its spread.

@@ -2,6 +2,7 @@ package peers
 
 import (
 	"context"
+	"time"
 
 	"github.com/dgraph-io/ristretto/v2"
 	"github.com/redis/rueidis"
@@ -51,6 +52,8 @@ func openHand[V any](ctx context.Context, w World[V]) (Peer[V], error) {
 				case <-gone:
 				case <-listening.Done():
 				}
+			} else {
+				time.Sleep(10 * time.Millisecond) // Redis is not there: everybody pauses before the next try
 			}
 			release()
 		}

@@ -20,6 +20,9 @@ var inks = []string{"#1f5fa8", "#c0392b", "#2e8b57", "#8e44ad", "#d68910", "#148
 
 // svg draws a plot.
 func svg(p measure.Plot) string {
+	if p.Grid != nil {
+		return svgGrid(p)
+	}
 	if len(p.Bars) > 0 {
 		return svgBars(p)
 	}

@@ -34,4 +34,5 @@ var All = []Bench{
 	{"propagation", true, propagation},
 	{"stampede", true, stampede},
 	{"scale", true, scale},
+	{"availability", true, availability},
 }

@@ -1,0 +1,249 @@
+package suite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9/logging"
+
+	"github.com/nearcache/nearcache-go/benchmarks/measure"
+	"github.com/nearcache/nearcache-go/benchmarks/peers"
+	"github.com/nearcache/nearcache-go/coherence/kafka"
+	"github.com/nearcache/nearcache-go/internal/services/local"
+	"github.com/nearcache/nearcache-go/nearcache"
+)
+
+// lanes are how many peers are under load at a time, each on a Redis of its own.
+const lanes = 2
+
+// withFailSafe is the near cache for whom an old value is better than none.
+var withFailSafe = named("nearcache, FailSafe", peers.NearcacheKind(peers.Plain, func(o *nearcache.Options[string, string]) {
+	o.FailSafe = nearcache.FailSafe{MaxAge: time.Minute, SoftTimeout: 100 * time.Millisecond}
+}))
+
+// trial is a peer and a fault.
+type trial struct {
+	kind  peers.Kind[string]
+	fault fault
+	kafka bool // the near cache has it as its second channel
+	played
+}
+
+// availability has every peer live through every fault.
+func availability(ctx context.Context, e *Env) (*measure.Section, error) {
+	d := drill{Instances: 2, Keys: 5000, Warm: 3000, Rate: 500, Fault: 3 * time.Second, After: 2 * time.Second, Settle: time.Second, Deadline: 2 * time.Second}
+	kinds := []peers.Kind[string]{must[string]("nearcache"), must[string](peers.Bounded.String()), withFailSafe, must[string]("rueidis DoCache"), must[string]("go-redis CSC"),
+		must[string]("go-redis/cache"), must[string]("sturdyc"), must[string]("hand-rolled"), must[string]("Redis GET"), must[string]("ristretto"), must[string]("otter")}
+	all := faults
+	if e.Quick {
+		kinds, all = []peers.Kind[string]{kinds[0], kinds[7]}, []fault{faults[1], faults[5]}
+	}
+	s := &measure.Section{Title: "Availability", Figures: map[string]float64{},
+		Config: fmt.Sprintf("%d instances of a peer, %d operations a second each, begun at their times whether or not earlier ones have ended, 1%% of them writes, over %d keys by Zipf; a source that takes 5 ms; "+
+			"%v or %v before the fault, %v of it, %v after; a read has failed if it gives an error or has not ended within %v. %d peers at a time, each on its own Redis",
+			d.Instances, d.Rate, d.Keys, longLead, shortLead, d.Fault, d.After, d.Deadline, lanes),
+		Note: "Latency is from when a read should have begun. A read is stale if a newer value had been acknowledged to its writer before it began, and a write is acknowledged when it has returned and the source has committed it, " +
+			"whatever else of it failed: to be served what is old is no availability, unless one has asked for it, as FailSafe does. " +
+			"\"Error-free\" is the time from the fault's end to the beginning of the last read that failed. Values live for a minute under faults of Redis, so that what those leave stale shows; for 2 s where the source fails, " +
+			"so that each of them expires meanwhile. Left stale: of all keys written, read on each instance, a second after the last write. " +
+			"ristretto and otter keep nothing in Redis, and nothing tells one instance of the other's writes: they have no part in Redis's faults. go-redis heeds a read's deadline only with ContextTimeoutEnabled, which its page on caching does not mention; it is off."}
+	var trials []*trial
+	for _, f := range all {
+		for _, k := range kinds {
+			if !(k.Alone && f.redis) {
+				trials = append(trials, &trial{kind: k, fault: f})
+			}
+		}
+	}
+	logging.Disable() // go-redis prints a line for every connection that it does not get
+	defer logging.Enable()
+	if err := e.lanes(ctx, d, trials); err != nil {
+		return nil, err
+	}
+	if !e.Quick {
+		more, err := e.withKafka(ctx, d)
+		if err != nil {
+			return nil, err
+		}
+		trials, all = append(trials, more...), append(all, kafkaFaults[0])
+	}
+	reportTrials(s, all, trials)
+	return s, nil
+}
+
+// lanes has the trials run, as many at a time as there are lanes.
+func (e *Env) lanes(ctx context.Context, d drill, trials []*trial) error {
+	servers := make(chan *local.Server, lanes)
+	for range lanes {
+		redis, err := e.ownRedis(ctx)
+		if err != nil {
+			return err
+		}
+		defer redis.Discard()
+		servers <- redis
+	}
+	return each(ctx, lanes, len(trials), func(i int) error {
+		redis := <-servers
+		defer func() { servers <- redis }()
+		return e.try(ctx, d, trials[i], redis, nil)
+	})
+}
+
+// ownRedis is one that may fail: the run's own serves the other benchmarks.
+func (e *Env) ownRedis(ctx context.Context) (*local.Server, error) {
+	dir, err := e.data(fmt.Sprintf("redis-%d", e.names.Add(1)))
+	if err != nil {
+		return nil, err
+	}
+	return local.StartRedis(ctx, dir, local.Launch{Started: e.note})
+}
+
+// withKafka are the trials of the near cache with Kafka beside Redis, one after the other.
+func (e *Env) withKafka(ctx context.Context, d drill) (trials []*trial, err error) {
+	if _, err := e.Kafka(ctx); err != nil {
+		return nil, err
+	}
+	redis, err := e.ownRedis(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer redis.Discard()
+	for _, f := range kafkaFaults {
+		for _, name := range []string{"nearcache", peers.Bounded.String()} {
+			t := &trial{kind: named(name+", Kafka too", must[string](name)), fault: f, kafka: true}
+			if err := e.try(ctx, d, t, redis, e.kafka); err != nil {
+				return nil, err
+			}
+			trials = append(trials, t)
+		}
+	}
+	return trials, nil
+}
+
+// try is one trial, in a state that nobody has used before.
+func (e *Env) try(ctx context.Context, d drill, t *trial, redis, broker *local.Server) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("%s, %s: %w", t.kind.Name, t.fault.name, err)
+		}
+	}()
+	if _, err := local.RedisDo(ctx, redis.Addr, "FLUSHALL"); err != nil {
+		return err
+	}
+	s := &stage{drill: d, prefix: fmt.Sprintf("s%d", e.names.Add(1)), busy: make([]atomic.Bool, d.Keys)}
+	s.redis, s.kafka = redis, broker
+	s.src, s.truth = d.newSource(s.prefix)
+	if t.fault.wired {
+		for range d.Instances {
+			w, err := newWire(redis.Addr)
+			if err != nil {
+				return err
+			}
+			defer w.close()
+			s.wires = append(s.wires, w)
+		}
+	}
+	w := peers.World[string]{Source: s.src, Codec: peers.Raw{}, Prefix: s.prefix, Entries: d.Keys, Bytes: int64(d.Keys * s.truth.bytes), TTL: t.fault.ttl, Commits: s.src}
+	if t.kafka {
+		b := kafka.Broker{Brokers: []string{broker.Addr}}
+		publisher, err := kafka.NewPublisher(kafka.PublisherConfig{Broker: b, Topic: s.prefix})
+		if err != nil {
+			return err
+		}
+		defer publisher.Close()
+		if err := publisher.CreateTopic(ctx, 2, 1); err != nil {
+			return err
+		}
+		w.Publisher, w.Events = publisher, kafka.Tail{Broker: b, Topic: s.prefix}
+	}
+	for i := range d.Instances {
+		w.Redis, w.Relay = s.addr(i), i == 0
+		p, err := t.kind.Open(ctx, w)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, p.Close()) }()
+		s.peers = append(s.peers, p)
+	}
+	if !t.kind.Alone {
+		w.Redis, w.Relay = redis.Addr, false
+		p, err := t.kind.Open(ctx, w)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(s.fill(ctx, p), p.Close()); err != nil {
+			return fmt.Errorf("fill: %w", err)
+		}
+	}
+	if t.played, err = s.play(ctx, t.fault, t.kind.Far); err != nil {
+		return err
+	}
+	during := t.look(t.began, t.ended, t.counts)
+	fmt.Fprintf(e.Log, "availability, %s, %s: %.1f%% failed, %.2f%% stale, p99 %v\n", t.kind.Name, t.fault.name, percent(during.failed, during.reads), percent(during.stale, during.reads), during.p99)
+	return nil
+}
+
+// counts says whose reads are reported.
+func (t *trial) counts(instance int) bool { return !t.fault.half || instance > 0 }
+
+// report makes a table of each fault, and plots of all.
+func reportTrials(s *measure.Section, all []fault, trials []*trial) {
+	errs := measure.Plot{File: "availability-errors", Title: "Reads that failed during the fault, percent", Grid: &measure.Grid{Hi: 100}}
+	slow := measure.Plot{File: "availability-p99", Title: "p99 of reads during the fault, ms", Grid: &measure.Grid{Hi: 2000, Log: true}}
+	for _, f := range all {
+		errs.Grid.Columns, slow.Grid.Columns = append(errs.Grid.Columns, f.name), append(slow.Grid.Columns, f.name)
+	}
+	for c, f := range all {
+		t := measure.Table{Title: f.name + ": " + f.what, Columns: []string{"", "failed", "failed after", "error-free", "p50", "p99", "max", "p99 before", "p99 after", "stale", "stalest", "stale after", "stalest after", "left stale", "writes failed"}}
+		for _, r := range trials {
+			if r.fault.name != f.name {
+				continue
+			}
+			// A read that is under way when the fault begins is of neither phase.
+			before, during, after := r.look(0, r.began-100*time.Millisecond, r.counts), r.look(r.began, r.ended, r.counts), r.look(r.ended, time.Hour, r.counts)
+			writes, unwritten := r.writes()
+			t.Rows = append(t.Rows, []string{r.kind.Name, fmt.Sprintf("%.2f%% of %d", percent(during.failed, during.reads), during.reads), fmt.Sprintf("%.2f%%", percent(after.failed, after.reads)),
+				brief(r.recovered(r.counts)), brief(during.p50), brief(during.p99), brief(during.max), brief(before.p99), brief(after.p99),
+				fmt.Sprintf("%.2f%%", percent(during.stale, during.reads)), brief(during.stalest), fmt.Sprintf("%.2f%%", percent(after.stale, after.reads)), brief(after.stalest),
+				left(r.played), fmt.Sprintf("%d of %d", unwritten, writes)})
+			errs.Grid.Set(r.kind.Name, c, percent(during.failed, during.reads))
+			slow.Grid.Set(r.kind.Name, c, float64(during.p99)/1e6)
+			failed := percent(during.failed, during.reads)
+			switch {
+			case r.kind.Name == "nearcache" && f.ttl == longTTL: // Redis or a part of it; the source is there
+				s.Figures["redis_errors_percent"] = max(s.Figures["redis_errors_percent"], failed)
+			case r.kind.Name == withFailSafe.Name:
+				s.Figures["failsafe_errors_percent"] = max(s.Figures["failsafe_errors_percent"], failed)
+			}
+			if strings.HasPrefix(r.kind.Name, "nearcache") {
+				s.Figures["left_stale"] += float64(r.leftStale)
+			}
+			if strings.HasPrefix(r.kind.Name, peers.Bounded.String()) {
+				s.Figures["over_bound"] += float64(r.over(peers.Bound))
+			}
+		}
+		s.Tables = append(s.Tables, t)
+	}
+	s.Plots = append(s.Plots, errs, slow)
+}
+
+// brief is a duration for a table, nothing for none.
+func brief(d time.Duration) string {
+	if d <= 0 {
+		return ""
+	}
+	return Nanos(float64(d))
+}
+
+// left is what the audit found.
+func left(p played) string {
+	s := fmt.Sprintf("%d of %d", p.leftStale, p.audited)
+	if p.leftFailing > 0 {
+		s += fmt.Sprintf(", %d fail", p.leftFailing)
+	}
+	return s
+}

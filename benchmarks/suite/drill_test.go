@@ -1,0 +1,38 @@
+package suite
+
+import (
+	"testing"
+	"time"
+)
+
+func TestPlayed_CountsByWhenAReadShouldHaveBegun(t *testing.T) {
+	const s = time.Second
+	p := played{began: 2 * s, ended: 5 * s, shots: []shot{
+		{due: 1 * s, took: 3 * s, failed: true}, // of before, although it ended within
+		{due: 2 * s, took: 1 * s},
+		{due: 3 * s, took: 2 * s, failed: true},
+		{due: 4 * s, took: 5 * s, instance: 1, stale: true, age: 2 * s},
+		{due: 4 * s, took: 9 * s, failed: true, write: true},
+		{due: 6 * s, took: 1 * s, failed: true},
+		{due: 7 * s, took: 1 * s, instance: 1, stale: true, age: 1 * s},
+	}}
+	everyone, first := func(int) bool { return true }, func(i int) bool { return i == 0 }
+	if got, want := p.look(p.began, p.ended, everyone), (looked{reads: 3, failed: 1, stale: 1, stalest: 2 * s, p50: 2 * s, p99: 5 * s, max: 5 * s}); got != want {
+		t.Errorf("during: %+v, want %+v", got, want)
+	}
+	if got := p.look(p.began, p.ended, first); got.reads != 2 || got.stale != 0 {
+		t.Errorf("of the first instance: %+v", got)
+	}
+	if got := p.look(0, s/2, everyone); got != (looked{}) {
+		t.Errorf("of no time: %+v", got)
+	}
+	if got := p.recovered(everyone); got != s {
+		t.Errorf("error-free after %v, want 1s", got)
+	}
+	if n, failed := p.writes(); n != 1 || failed != 1 {
+		t.Errorf("%d of %d writes failed, want 1 of 1", failed, n)
+	}
+	if got := p.over(s); got != 1 {
+		t.Errorf("%d reads older than a second, want 1", got)
+	}
+}

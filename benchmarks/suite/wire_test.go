@@ -1,0 +1,77 @@
+package suite
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"testing"
+	"time"
+)
+
+// say sends a byte and returns what comes back of it.
+func say(c net.Conn, b byte, wait time.Duration) error {
+	if err := c.SetDeadline(time.Now().Add(wait)); err != nil {
+		return err
+	}
+	if _, err := c.Write([]byte{b}); err != nil {
+		return err
+	}
+	got := []byte{0}
+	if _, err := io.ReadFull(c, got); err != nil {
+		return err
+	}
+	if got[0] != b {
+		return errors.New("another byte came back")
+	}
+	return nil
+}
+
+func TestWire_LosesAndResets(t *testing.T) {
+	echo, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer echo.Close()
+	go func() {
+		for {
+			c, err := echo.Accept()
+			if err != nil {
+				return
+			}
+			go func() { _, _ = io.Copy(c, c); _ = c.Close() }()
+		}
+	}()
+	w, err := newWire(echo.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.close()
+	dial := func() net.Conn {
+		c, err := net.Dial("tcp", w.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	const long, short = 10 * time.Second, 30 * time.Millisecond
+	old := dial()
+	if err := say(old, 'a', long); err != nil {
+		t.Fatal(err)
+	}
+	w.black()
+	for name, c := range map[string]net.Conn{"a connection of before": old, "a new one": dial()} {
+		if err := say(c, 'b', short); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("in the dark, %s: error %v, want a deadline", name, err)
+		}
+	}
+	w.heal()
+	if err := say(old, 'c', long); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a connection that has lost data: error %v, want that it is gone", err)
+	}
+	w.late.Store(int64(time.Millisecond))
+	if err := say(dial(), 'd', long); err != nil {
+		t.Errorf("after the dark: %v", err)
+	}
+}
