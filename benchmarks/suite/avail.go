@@ -198,18 +198,18 @@ func reportTrials(s *measure.Section, all []fault, trials []*trial) {
 		errs.Grid.Columns, slow.Grid.Columns = append(errs.Grid.Columns, f.name), append(slow.Grid.Columns, f.name)
 	}
 	for c, f := range all {
-		t := measure.Table{Title: f.name + ": " + f.what, Columns: []string{"", "failed", "failed after", "error-free", "p50", "p99", "max", "p99 before", "p99 after", "stale", "stalest", "stale after", "stalest after", "left stale", "writes failed"}}
+		t := measure.Table{Title: f.name + ": " + f.what, Columns: []string{"", "failed", "failed after", "error-free", "p50", "p99", "max", "p99 before", "p99 after", "stale", "stalest", "stale after", "stalest after", "left stale", "writes failed", "p99 of writes"}}
 		for _, r := range trials {
 			if r.fault.name != f.name {
 				continue
 			}
 			// A read that is under way when the fault begins is of neither phase.
 			before, during, after := r.look(0, r.began-100*time.Millisecond, r.counts), r.look(r.began, r.ended, r.counts), r.look(r.ended, time.Hour, r.counts)
-			writes, unwritten := r.writes()
+			writes, unwritten, written := r.writes()
 			t.Rows = append(t.Rows, []string{r.kind.Name, fmt.Sprintf("%.2f%% of %d", percent(during.failed, during.reads), during.reads), fmt.Sprintf("%.2f%%", percent(after.failed, after.reads)),
 				brief(r.recovered(r.counts)), brief(during.p50), brief(during.p99), brief(during.max), brief(before.p99), brief(after.p99),
 				fmt.Sprintf("%.2f%%", percent(during.stale, during.reads)), brief(during.stalest), fmt.Sprintf("%.2f%%", percent(after.stale, after.reads)), brief(after.stalest),
-				left(r.played), fmt.Sprintf("%d of %d", unwritten, writes)})
+				left(r.played), fmt.Sprintf("%d of %d", unwritten, writes), brief(written)})
 			errs.Grid.Set(r.kind.Name, c, percent(during.failed, during.reads))
 			slow.Grid.Set(r.kind.Name, c, float64(during.p99)/1e6)
 			failed := percent(during.failed, during.reads)

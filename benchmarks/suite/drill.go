@@ -288,17 +288,22 @@ func (p *played) recovered(counts func(instance int) bool) (last time.Duration) 
 	return last
 }
 
-// writes are those from the fault's begin to its end, and those that failed.
-func (p *played) writes() (n, failed int) {
+// writes are those from the fault's begin to its end, those that failed, and how long they took.
+func (p *played) writes() (n, failed int, p99 time.Duration) {
+	var took []float64
 	for _, o := range p.shots {
 		if o.write && o.due >= p.began && o.due < p.ended {
 			n++
+			took = append(took, float64(o.took))
 			if o.failed {
 				failed++
 			}
 		}
 	}
-	return n, failed
+	if n > 0 {
+		p99 = time.Duration(quantile(took, 0.99))
+	}
+	return n, failed, p99
 }
 
 func percent(n, of int) float64 { return 100 * float64(n) / float64(max(1, of)) }

@@ -29,8 +29,8 @@ func TestPlayed_CountsByWhenAReadShouldHaveBegun(t *testing.T) {
 	if got := p.recovered(everyone); got != s {
 		t.Errorf("error-free after %v, want 1s", got)
 	}
-	if n, failed := p.writes(); n != 1 || failed != 1 {
-		t.Errorf("%d of %d writes failed, want 1 of 1", failed, n)
+	if n, failed, p99 := p.writes(); n != 1 || failed != 1 || p99 != 9*s {
+		t.Errorf("%d of %d writes failed, want 1 of 1; p99 %v", failed, n, p99)
 	}
 	if got := p.over(s); got != 1 {
 		t.Errorf("%d reads older than a second, want 1", got)

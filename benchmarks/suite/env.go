@@ -76,7 +76,9 @@ func (e *Env) Redis(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if e.redis, err = local.StartRedis(ctx, dir, local.Launch{Started: e.note}); err != nil {
+	// By default Redis tracks a million keys, and has clients drop what is beyond: peers that hold as many each would never
+	// have them all near.
+	if e.redis, err = local.StartRedis(ctx, dir, local.Launch{Started: e.note}, "--tracking-table-max-keys", "0"); err != nil {
 		return "", err
 	}
 	e.foreign, err = rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{e.redis.Addr}, DisableCache: true})
@@ -164,8 +166,21 @@ const (
 	largeValue = 4096
 )
 
-// stand opens a peer with all of the data in Redis, as the peer itself keeps it there, and in its near tier.
+// open opens a peer with all of the data in Redis, as the peer itself keeps it there, and in its near tier.
 func open[V any](ctx context.Context, e *Env, kind peers.Kind[V], name string, d data[V]) (*stand[V], error) {
+	s, err := openCold(ctx, e, kind, name, d)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.warm(ctx, 0.999); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), s.peer.Close())
+	}
+	s.keys = asked(s.keys)
+	return s, nil
+}
+
+// openCold is open with nothing near.
+func openCold[V any](ctx context.Context, e *Env, kind peers.Kind[V], name string, d data[V]) (*stand[V], error) {
 	addr, err := e.Redis(ctx)
 	if err != nil {
 		return nil, err
@@ -184,7 +199,6 @@ func open[V any](ctx context.Context, e *Env, kind peers.Kind[V], name string, d
 	if err := s.fill(ctx, e, d); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), s.peer.Close())
 	}
-	s.keys = asked(s.keys)
 	return s, nil
 }
 
@@ -205,43 +219,46 @@ func asked(keys []string) []string {
 	return out
 }
 
-// fill puts the data into Redis and reads it until it is near.
+// fill puts the data into Redis.
 func (s *stand[V]) fill(ctx context.Context, e *Env, d data[V]) error {
-	if at, _ := s.peer.Stored(s.keys[0], d.value(0), 1); at != "" {
-		if err := each(ctx, 4, len(s.keys)/500+1, func(b int) error {
-			cmds := make([]rueidis.Completed, 0, 500)
-			for i := b * 500; i < min(len(s.keys), (b+1)*500); i++ {
-				at, v := s.peer.Stored(s.keys[i], d.value(i), 1)
-				cmds = append(cmds, e.foreign.B().Set().Key(at).Value(v).Px(time.Hour).Build())
-			}
-			for _, res := range e.foreign.DoMulti(ctx, cmds...) {
-				if err := res.Error(); err != nil {
-					return err
-				}
-			}
-			return nil
-		}); err != nil {
-			return err
-		}
+	if at, _ := s.peer.Stored(s.keys[0], d.value(0), 1); at == "" {
+		return nil
 	}
-	return s.warm(ctx, 0.999)
+	return each(ctx, 4, len(s.keys)/500+1, func(b int) error {
+		cmds := make([]rueidis.Completed, 0, 500)
+		for i := b * 500; i < min(len(s.keys), (b+1)*500); i++ {
+			at, v := s.peer.Stored(s.keys[i], d.value(i), 1)
+			cmds = append(cmds, e.foreign.B().Set().Key(at).Value(v).Px(time.Hour).Build())
+		}
+		for _, res := range e.foreign.DoMulti(ctx, cmds...) {
+			if err := res.Error(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// read reads every key once.
+func (s *stand[V]) read(ctx context.Context) error {
+	return each(ctx, 32, len(s.keys)/100+1, func(b int) error {
+		keys := s.keys[b*100 : min(len(s.keys), (b+1)*100)]
+		if f, ok := s.peer.(peers.Fetcher); ok { // a million keys one by one take minutes
+			return f.Fetch(ctx, keys)
+		}
+		for _, k := range keys {
+			if _, err := s.peer.Get(ctx, k); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // warm reads until a part of the keys is near.
 func (s *stand[V]) warm(ctx context.Context, part float64) error {
 	for pass := range 40 {
-		if err := each(ctx, 32, len(s.keys)/100+1, func(b int) error {
-			keys := s.keys[b*100 : min(len(s.keys), (b+1)*100)]
-			if f, ok := s.peer.(peers.Fetcher); ok { // a million keys one by one take minutes
-				return f.Fetch(ctx, keys)
-			}
-			for _, k := range keys {
-				if _, err := s.peer.Get(ctx, k); err != nil {
-					return err
-				}
-			}
-			return nil
-		}); err != nil {
+		if err := s.read(ctx); err != nil {
 			return err
 		}
 		if s.far {
