@@ -50,7 +50,7 @@ func availability(ctx context.Context, e *Env) (*measure.Section, error) {
 			"whatever else of it failed: to be served what is old is no availability, unless one has asked for it, as FailSafe does. " +
 			"\"Error-free\" is the time from the fault's end to the beginning of the last read that failed. Values live for a minute under faults of Redis, so that what those leave stale shows; for 2 s where the source fails, " +
 			"so that each of them expires meanwhile. Left stale: of all keys written, read on each instance, a second after the last write. " +
-			"ristretto and otter keep nothing in Redis, and nothing tells one instance of the other's writes: they have no part in Redis's faults. go-redis heeds a read's deadline only with ContextTimeoutEnabled, which its page on caching does not mention; it is off."}
+			"ristretto and otter keep nothing in Redis, and nothing tells one instance of the other's writes: they have no part in Redis's faults. go-redis heeds a read's deadline only with ContextTimeoutEnabled, whose default is off. Faults of the network are those of a TCP proxy before each instance; with the others there is none."}
 	var trials []*trial
 	for _, f := range all {
 		for _, k := range kinds {
