@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -116,6 +117,13 @@ type shop struct {
 	peer  peers.Peer[product]
 	get   func(ctx context.Context, key string) (nearcache.Tier, error)
 	write func(ctx context.Context, key string, v product) error
+	told  sync.Once // of the first error
+}
+
+// fails counts an error, and tells of the first.
+func (s *shop) fails(mine *sales, err error) {
+	mine.Errors++
+	s.told.Do(func() { fmt.Fprintf(os.Stderr, "article, %s: the first error: %v\n", s.c.Kind, err) })
 }
 
 const (
@@ -230,7 +238,7 @@ func (s *shop) visit(ctx context.Context, ends time.Time) (mine sales) {
 			v.Price += int64(random.IntN(1000))
 			begun := time.Now()
 			if err := s.write(ctx, v.ID, v); err != nil {
-				mine.Errors++
+				s.fails(&mine, err)
 			}
 			mine.Wrote += time.Since(begun)
 			mine.Writes++
@@ -242,7 +250,7 @@ func (s *shop) visit(ctx context.Context, ends time.Time) (mine sales) {
 		tier, err := s.get(marked, v.ID)
 		d := time.Since(begun)
 		if err != nil {
-			mine.Errors++
+			s.fails(&mine, err)
 		}
 		mine.Reads++
 		mine.Took += d
