@@ -35,7 +35,7 @@ const (
 
 func newFencer(sc *scope) *fencer {
 	f := &fencer{sc: sc, key: tier.Key{Hash: 7 << 40}, other: tier.Key{Hash: 9 << 40}}
-	f.Fence = newFence(FenceConfig{Now: func() int64 { return f.clock }, Floors: 1, Complete: sc.sourced, FloorAge: time.Hour}, newSlots(1, exploreDepth), 1)
+	f.Fence = newFence(FenceConfig{Now: func() int64 { return f.clock }, Floors: 1, Complete: sc.sourced, FloorAge: time.Hour}, 1, exploreDepth, 1)
 	f.b = &f.buckets[0]
 	f.kafka.parts = make([]partition, 0, 2)
 	f.probes.done = make([]probe, 0, 16)
@@ -95,7 +95,7 @@ func (f *fencer) refOf(seq uint64, running bool) uint8 {
 func (f *fencer) set(w *world, n *instance) {
 	f.clock = int64(w.acked) + 1
 	f.slots.gens[0].Store(genNow)
-	f.slots.entry(0, genNow).Store(journalEntry(genNow, f.other.Hash))
+	f.slots.journal.Load().entry(0, genNow).Store(journalEntry(genNow, f.other.Hash))
 
 	b := f.b
 	b.redis.Store(sessionNow)

@@ -1,6 +1,7 @@
 package coherence
 
 import (
+	"math/bits"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,22 +40,32 @@ type FenceConfig struct {
 
 // NewFence returns a fence with no channel alive.
 func NewFence(cfg FenceConfig) *Fence {
-	return newFence(cfg, newSlots(Slots, journalDepth), tier.Buckets)
+	return newFence(cfg, Slots, journalDepth, tier.Buckets)
 }
 
 // newFence lets the explorer make small ones.
-func newFence(cfg FenceConfig, slots slots, buckets int) *Fence {
+func newFence(cfg FenceConfig, slots, depth, buckets int) *Fence {
 	if cfg.Floors <= 0 {
 		cfg.Floors = 1024
 	}
 	if cfg.FloorAge <= 0 {
 		cfg.FloorAge = 30 * time.Second
 	}
-	f := &Fence{slots: slots, buckets: make([]bucket, buckets), now: cfg.Now, age: cfg.FloorAge, whole: cfg.Complete}
+	f := &Fence{buckets: make([]bucket, buckets), now: cfg.Now, age: cfg.FloorAge, whole: cfg.Complete}
+	f.slots.init(slots, depth)
 	for i := range f.buckets {
 		f.buckets[i].init(cfg.Floors)
 	}
 	return f
+}
+
+// Remember makes the journals of all slots together remember so many bumps at least, at 8 bytes each; 524,288 to begin with. An
+// entry that is not read while more than that are made, of whatever keys, is dropped when it is (Collided). The first version of a
+// key that is served, and each one after its floor was forgotten, is a bump: an L1 whose entries are more than its journals
+// remember would evict itself by being read.
+func (f *Fence) Remember(bumps int64) {
+	each := (bumps + int64(len(f.slots.gens)) - 1) / int64(len(f.slots.gens))
+	f.slots.deepen(1 << bits.Len64(uint64(min(max(each, 1), 1<<tagBits)-1)))
 }
 
 // bucket is what the fence knows of one bucket of L2.

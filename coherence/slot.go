@@ -10,7 +10,7 @@ import (
 // every hit reads one of them, whichever its key. What few slots cost, more keys that share each, long journals make up for.
 const Slots = 1 << 12
 
-// journalDepth is how many bumps of a slot its journal remembers, a power of two.
+// journalDepth is how many bumps of a slot its journal remembers at least, a power of two. See Fence.Remember.
 const journalDepth = 1 << 7
 
 // tagBits is how much of a journal entry names the bump it belongs to; the rest is hash bits of the key that bumped.
@@ -30,12 +30,35 @@ const tagBits = 24
 // So neither needs a lock, and neither order of the two bumps' stores can hide one.
 type slots struct {
 	gens    []atomic.Uint64 // their number is a power of two
-	journal []atomic.Uint64 // depth of them for each generation: a hit does not touch them
-	depth   uint64          // a power of two
+	journal atomic.Pointer[journal]
 }
 
-func newSlots(n, depth int) slots {
-	return slots{make([]atomic.Uint64, n), make([]atomic.Uint64, n*depth), uint64(depth)}
+// journal is apart from the generations: a hit does not touch it.
+type journal struct {
+	entries []atomic.Uint64 // depth of them for each slot
+	depth   uint64          // a power of two, at most 1 << tagBits
+}
+
+func (s *slots) init(n, depth int) {
+	s.gens = make([]atomic.Uint64, n)
+	s.journal.Store(newJournal(n, depth))
+}
+
+// newJournal is one whose entries all have another bump's tag: 0 can be right for the first of a slot alone, so that has a 1.
+func newJournal(n, depth int) *journal {
+	j := &journal{make([]atomic.Uint64, n*depth), uint64(depth)}
+	for slot := range uint64(n) {
+		j.entry(slot, 0).Store(journalEntry(1, 0))
+	}
+	return j
+}
+
+// deepen makes the journal remember so many bumps of each slot. What the old one holds is forgotten, and so is what a bump
+// writes into it meanwhile: a reader in doubt drops what is behind.
+func (s *slots) deepen(depth int) {
+	if old := s.journal.Load(); uint64(depth) > old.depth {
+		s.journal.CompareAndSwap(old, newJournal(len(s.gens), depth))
+	}
 }
 
 // of is the slot that a hash falls on.
@@ -44,16 +67,16 @@ func (s *slots) of(hash uint64) uint64 { return hash & uint64(len(s.gens)-1) }
 // gen is the generation of a key's slot.
 func (s *slots) gen(hash uint64) uint64 { return s.gens[s.of(hash)].Load() }
 
-// entry is the place in the journal of a slot's bump.
-func (s *slots) entry(slot, g uint64) *atomic.Uint64 {
-	return &s.journal[slot*s.depth+g&(s.depth-1)]
+// entry is the place of a slot's bump.
+func (j *journal) entry(slot, g uint64) *atomic.Uint64 {
+	return &j.entries[slot*j.depth+g&(j.depth-1)]
 }
 
 // bump invalidates every load and entry of the key. It is lock-free and may run on any goroutine.
 func (s *slots) bump(hash uint64) (g uint64) {
 	slot := s.of(hash)
 	g = s.gens[slot].Add(1)
-	s.entry(slot, g).Store(journalEntry(g, hash))
+	s.journal.Load().entry(slot, g).Store(journalEntry(g, hash))
 	return g
 }
 
@@ -66,7 +89,8 @@ func (s *slots) advance(from, hash uint64) (to uint64, ok bool) {
 
 // others reports whether the journal shows that every bump after from, up to and including to, was another key's.
 func (s *slots) others(from, to, hash uint64) bool {
-	if to-from > s.depth {
+	j := s.journal.Load()
+	if to-from > j.depth {
 		return false
 	}
 	if ablate.Out(ablate.Journal) {
@@ -74,7 +98,7 @@ func (s *slots) others(from, to, hash uint64) bool {
 	}
 	slot := s.of(hash)
 	for g := from + 1; g <= to; g++ {
-		e := s.entry(slot, g).Load()
+		e := j.entry(slot, g).Load()
 		if e>>(64-tagBits) != g&(1<<tagBits-1) || e == journalEntry(g, hash) {
 			return false
 		}

@@ -105,7 +105,7 @@ func (s *Stamp) checkSlowly(f *Fence) Verdict {
 	from := s.gen.Load()
 	to, ok := f.slots.advance(from, s.hash)
 	if !ok && !ablate.Out(ablate.Generation) {
-		if to-from > f.slots.depth {
+		if to-from > f.slots.journal.Load().depth {
 			return Collided
 		}
 		return Invalidated

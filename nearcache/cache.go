@@ -60,6 +60,7 @@ func For[K comparable, V any](client *Client, namespace string, o Options[K, V])
 		return nil, err
 	}
 	c.m = m
+	client.remember(o.L1Bytes)
 	if o.Refresh.on() {
 		c.refresher = refresher[K]{queue: make(chan K, refreshQueue), done: make(chan struct{})}
 		go c.refreshing()

@@ -44,6 +44,19 @@ type Client struct {
 
 	mu     sync.Mutex
 	caches map[string]member
+	near   int64 // L1Bytes of all caches
+}
+
+// bytesPerBump is what of L1's memory goes with a bump that the fence's journals remember, in 8 bytes: an entry, the least of which
+// are a few hundred bytes, has several.
+const bytesPerBump = 128
+
+// remember makes the fence's journals as long as all that L1 may hold needs.
+func (c *Client) remember(l1Bytes int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.near += max(0, l1Bytes)
+	c.fence.Remember(c.near / bytesPerBump)
 }
 
 // member is a cache as its client sees it.
