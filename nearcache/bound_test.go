@@ -472,3 +472,34 @@ func TestBound_NeedsItsPremises(t *testing.T) {
 		}
 	})
 }
+
+// TestBound_ChangedWhileItIsLoaded: a Loader that was overtaken by a write of which this instance knows brings what a bound
+// refuses. The next load reads that write.
+func TestBound_ChangedWhileItIsLoaded(t *testing.T) {
+	inBoundedBubble(t, func(t *testing.T, b *bounded) {
+		b.src.write("a", "one")
+		var c *nearcache.Cache[string, string]
+		overtaken := 0
+		var err error
+		c, err = nearcache.For(b.client, "u", nearcache.Options[string, string]{MaxStaleness: delta, Load: func(ctx context.Context, k string) (nearcache.Entry[string], error) {
+			e, err := b.src.load(ctx, k)
+			if overtaken > 0 && err == nil {
+				overtaken--
+				_, err = c.Write(ctx, k, func(context.Context) (nearcache.Version, error) { return b.src.write(k, "two"), nil })
+			}
+			return e, err
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		overtaken = 1
+		if r, err := c.Read(t.Context(), "a", nearcache.ReadOptions{Fresh: true}); err != nil || r.Value != "two" || r.Stale {
+			t.Errorf("%+v, %v", r, err)
+		}
+		overtaken = 2 // a Loader that reads a replica, say
+		if r, err := c.Read(t.Context(), "a", nearcache.ReadOptions{Fresh: true}); !errors.Is(err, nearcache.ErrNotReady) {
+			t.Errorf("%+v, %v", r, err)
+		}
+	})
+}
