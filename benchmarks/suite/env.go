@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,6 +24,7 @@ import (
 // Env is what the benchmarks run on. Servers are started when they are first asked for.
 type Env struct {
 	Quick bool
+	Peers []string // freshness is of these alone; none: of all
 	Base  string // where servers keep their data
 	Log   io.Writer
 
@@ -44,6 +46,14 @@ func NewEnv(base string, quick bool, log io.Writer) (*Env, error) {
 		return nil, err
 	}
 	return &Env{Quick: quick, Base: base, Log: log, run: r}, nil
+}
+
+// Among are the kinds that were asked for.
+func (e *Env) Among(kinds []string) []string {
+	if len(e.Peers) == 0 {
+		return kinds
+	}
+	return slices.DeleteFunc(slices.Clone(kinds), func(k string) bool { return !slices.Contains(e.Peers, k) })
 }
 
 // Close stops every server.

@@ -87,7 +87,7 @@ func freshness(ctx context.Context, e *Env) (*measure.Section, error) {
 		}
 		t := measure.Table{Title: title, Columns: []string{"", "reads/s", "near", "stale", "stalest", "older than 250 ms", "p50", "p99", "p99.9", "errors", "writes/s", "Redis commands/s", "MB/s out", "stale after quiescence"}}
 		speed := measure.Plot{File: "freshness", Title: "Reads per second, with 2,000 foreign writes per second", Y: "reads/s"}
-		for _, kind := range freshKinds {
+		for _, kind := range e.Among(freshKinds) {
 			r, err := e.fresh(ctx, kind, seconds, killed)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", kind, err)
