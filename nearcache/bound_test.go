@@ -473,18 +473,22 @@ func TestBound_NeedsItsPremises(t *testing.T) {
 	})
 }
 
-// TestBound_ChangedWhileItIsLoaded: a Loader that was overtaken by a write of which this instance knows brings what a bound
-// refuses. The next load reads that write.
-func TestBound_ChangedWhileItIsLoaded(t *testing.T) {
+// TestBound_ChangedWhileItIsLoaded: what a Loader read before a write of which this instance heard meanwhile is as new as a bound
+// asks for, and is not kept. A Loader that returns less than was known before it was asked is behind.
+func TestBound_ChangedWhileItIsLoaded(t *testing.T) { // C1, C3
 	inBoundedBubble(t, func(t *testing.T, b *bounded) {
 		b.src.write("a", "one")
 		var c *nearcache.Cache[string, string]
-		overtaken := 0
+		var overtaken bool
+		var behind nearcache.Entry[string]
 		var err error
 		c, err = nearcache.For(b.client, "u", nearcache.Options[string, string]{MaxStaleness: delta, Load: func(ctx context.Context, k string) (nearcache.Entry[string], error) {
+			if behind.Version > 0 {
+				return behind, nil
+			}
 			e, err := b.src.load(ctx, k)
-			if overtaken > 0 && err == nil {
-				overtaken--
+			if overtaken && err == nil {
+				overtaken = false
 				_, err = c.Write(ctx, k, func(context.Context) (nearcache.Version, error) { return b.src.write(k, "two"), nil })
 			}
 			return e, err
@@ -493,11 +497,15 @@ func TestBound_ChangedWhileItIsLoaded(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
-		overtaken = 1
-		if r, err := c.Read(t.Context(), "a", nearcache.ReadOptions{Fresh: true}); err != nil || r.Value != "two" || r.Stale {
-			t.Errorf("%+v, %v", r, err)
+		overtaken = true
+		old, err := c.Read(t.Context(), "a", nearcache.ReadOptions{Fresh: true})
+		if err != nil || old.Value != "one" || old.Stale || old.Staleness <= 0 || old.Staleness > delta {
+			t.Errorf("%+v, %v", old, err)
 		}
-		overtaken = 2 // a Loader that reads a replica, say
+		if r, err := c.Read(t.Context(), "a", nearcache.ReadOptions{}); err != nil || r.Value != "two" {
+			t.Errorf("the next read: %+v, %v", r, err)
+		}
+		behind = nearcache.Entry[string]{Value: "one", Version: old.Version} // a replica
 		if r, err := c.Read(t.Context(), "a", nearcache.ReadOptions{Fresh: true}); !errors.Is(err, nearcache.ErrNotReady) {
 			t.Errorf("%+v, %v", r, err)
 		}

@@ -84,6 +84,7 @@ type batched[K comparable, V any] struct {
 	lease *tier.Lease
 	// learnt is how many tags were known when the token was taken
 	learnt uint64
+	known  Version // before the source was asked
 }
 
 // begin takes the tokens of several keys; ask says that their watermarks must be read with them. A key without a name is
@@ -180,6 +181,9 @@ func (c *Cache[K, V]) loadBatch(ctx context.Context, items []*batched[K, V], d d
 	}
 	load, done := c.loadContext(ctx, c.client.now())
 	defer done()
+	for _, it := range items {
+		it.known = c.client.fence.Floor(it.key)
+	}
 	entries, err := c.callLoadMany(load, items)
 	var fills []tier.Filling
 	for _, it := range items {
@@ -253,5 +257,5 @@ func (c *Cache[K, V]) settle(ctx context.Context, it *batched[K, V], a answer[V]
 		return loaded[V]{err: a.err}, nil, 0
 	}
 	tags, _ := c.loadedTags(ctx, a.e, it.learnt) // if they were not known, the next read caches it
-	return c.judgeSource(ctx, it.k, it.key, &it.tok, it.lease, a.e, tags, absent)
+	return c.judgeSource(ctx, it.k, it.key, &it.tok, it.known, it.lease, a.e, tags, absent)
 }

@@ -78,11 +78,6 @@ func (c *Cache[K, V]) descend(ctx context.Context, k K, key tier.Key, d demand) 
 		}
 	}
 	r, err := c.fresh.do(ctx, k, key, since)
-	if err == nil && r.err == nil && r.stale && d.bound > 0 {
-		// The key was changed while the Loader read it, and that is known here. One more load reads the change, if the Loader reads
-		// the source of truth.
-		r, err = c.fresh.do(ctx, k, key, c.client.now())
-	}
 	if err == nil {
 		err = r.err
 	}

@@ -21,9 +21,11 @@ func (c *Cache[K, V]) fromSource(ctx context.Context, k K, key tier.Key, tok *co
 	var tags tagged
 	var got Entry[V]
 	var absent bool
+	var known Version
 	for again, tries := true, 0; again && tries < 2; tries++ {
 		learnt := c.client.tagsLearnt()
 		*tok = c.client.fence.Begin(key)
+		known = c.client.fence.Floor(key)
 		var err error
 		if got, absent, err = c.callLoad(ctx, k, c.peek(k)); err != nil {
 			c.release(ctx, key, lease)
@@ -31,25 +33,32 @@ func (c *Cache[K, V]) fromSource(ctx context.Context, k K, key tier.Key, tok *co
 		}
 		tags, again = c.loadedTags(ctx, got, learnt)
 	}
-	res, rec, ttl := c.judgeSource(ctx, k, key, tok, lease, got, tags, absent)
+	res, rec, ttl := c.judgeSource(ctx, k, key, tok, known, lease, got, tags, absent)
 	if rec != nil && lease != nil {
 		c.fill(ctx, key, lease, *rec, c.keepFor(ttl))
 	}
 	return res
 }
 
-// judgeSource decides what may be done with what the Loader returned: what is served, and the record that L2 should be
+// judgeSource decides what may be done with what the Loader returned, known being the version that was known here before it was
+// asked: what is served, and the record that L2 should be
 // offered, if any. Without a lease it admits the value to L1, if the fence allows that: L2 was not asked, or could not be.
 // With one it does not: the fill would evict it again, and the next Get, which makes Redis track the key, admits it.
-func (c *Cache[K, V]) judgeSource(ctx context.Context, k K, key tier.Key, tok *coherence.Token, lease *tier.Lease, got Entry[V],
+func (c *Cache[K, V]) judgeSource(ctx context.Context, k K, key tier.Key, tok *coherence.Token, known Version, lease *tier.Lease, got Entry[V],
 	tags tagged, absent bool) (res loaded[V], rec *tier.Record, ttl time.Duration) {
 	e := newEntry[K, V](k, got.Version, absent)
 	e.value = got.Value
 	outcome, admit := c.client.fence.FromSource(tok, e.version, &e.stamp)
 	res = loaded[V]{value: got.Value, version: got.Version, absent: absent, tier: TierSource, proved: e.stamp.Probe()}
 	switch {
+	case outcome != coherence.Serve && e.version >= known:
+		// A write was heard of while the Loader read what was there before it. Whoever waits for this load began to wait before:
+		// it is as new as its load proves, and is not kept.
+		c.m.rejected("overtaken").Inc()
+		c.release(ctx, key, lease)
+		return res, nil, 0
 	case outcome != coherence.Serve:
-		// The Loader read less than this instance has seen: a replica, or a source that lost commits.
+		// The Loader read less than this instance had seen before: a replica, or a source that lost commits.
 		c.m.rejected("loader_behind").Inc()
 		c.release(ctx, key, lease)
 		res.stale, res.proved = true, 0
