@@ -25,7 +25,7 @@ import (
 type Env struct {
 	Quick bool
 	Peers []string // freshness is of these alone; none: of all
-	Base  string // where servers keep their data
+	Base  string   // where servers keep their data
 	Log   io.Writer
 
 	run      *local.Run

@@ -302,10 +302,12 @@ func (s *scaleRun) measure(ctx context.Context, settle, window time.Duration, l 
 	return w, nil
 }
 
-// hits says that a run is void if L1 was idle.
+// hits says that a run is void if L1 was idle. Where hardly any read can hit, since keys are written more often than each
+// instance reads them, how many do is a figure of the run: an entry comes near by two reads of Redis without a write between them,
+// and the expectation counts one.
 func (s *scaleRun) hits(w *scaleWindow) error {
 	_, want := s.cell.holding()
-	if got := w.NearHits / w.Reads; got < want/2 || w.Redis.Keys == 0 {
+	if got := w.NearHits / w.Reads; got < want/2 && want >= 0.1 || w.Redis.Keys == 0 {
 		return fmt.Errorf("suite: scale: %+v: %.1f%% of reads hit near, %.1f%% were to; %.1f keys/s were pushed: the run is void", s.cell, 100*got, 100*want, w.Redis.Keys)
 	}
 	return nil
