@@ -10,7 +10,7 @@ import (
 
 // svgGrid is a table whose cells are the darker the larger their figure is.
 func svgGrid(p measure.Plot) string {
-	const row, names, head = 26, 260, 56
+	const row, names, head = 26, 300, 56
 	g := p.Grid
 	cell := float64(width-names-10) / float64(max(1, len(g.Columns)))
 	var d drawing

@@ -158,7 +158,7 @@ func svgLines(p measure.Plot) string {
 	}
 	xs, ys := newScale(x0, x1, p.LogX, left, width-right), newScale(y0, y1, p.LogY, height-bottom, top)
 	var d drawing
-	d.open(height, p.Title)
+	d.open(height+18*len(p.Lines), p.Title) // the names are below, where no line goes
 	for _, t := range ys.ticks() {
 		d.line(left, ys.at(t), width-right, ys.at(t), "#dddddd", "")
 		d.text(left-6, ys.at(t)+4, "end", "", short(t))
@@ -181,8 +181,8 @@ func svgLines(p measure.Plot) string {
 			fmt.Fprintf(&d, `<circle cx="%.1f" cy="%.1f" r="3.5" fill="%s"/>`+"\n", xs.at(at[0]), ys.at(at[1]), ink)
 		}
 		fmt.Fprintf(&d, `<polyline points="%s" fill="none" stroke="%s" stroke-width="2"/>`+"\n", strings.Join(points, " "), ink)
-		fmt.Fprintf(&d, `<rect x="%d" y="%d" width="10" height="10" fill="%s"/>`+"\n", left+10, top+6+16*i, ink)
-		d.text(left+26, float64(top+15+16*i), "start", "", l.Name)
+		fmt.Fprintf(&d, `<rect x="%d" y="%d" width="10" height="10" fill="%s"/>`+"\n", left+10, height+18*i-2, ink)
+		d.text(left+26, float64(height+18*i+7), "start", "", l.Name)
 	}
 	return d.close()
 }
