@@ -55,13 +55,15 @@ func conform[V comparable](t *testing.T, codec peers.Codec[V], value func(int) V
 			if err := a.Write(ctx, keys[0], value(9)); err != nil {
 				t.Fatal(err)
 			}
-			deadline := time.Now().Add(10 * time.Second) // admission is asynchronous in some
-			for a.Loop(ctx, keys, 0, 1) == 0 && time.Now().Before(deadline) {
+			// Admission is asynchronous in some, and in some the echo of an own write comes when its key is near again.
+			hits, deadline := 0, time.Now().Add(10*time.Second)
+			for hits < 90 && time.Now().Before(deadline) {
 				if _, err := a.Get(ctx, keys[0]); err != nil {
 					t.Fatal(err)
 				}
+				hits = a.Loop(ctx, keys, 0, 100)
 			}
-			if hits := a.Loop(ctx, keys, 0, 100); hits < 90 {
+			if hits < 90 {
 				t.Errorf("Loop hit %d times of 100", hits)
 			}
 		})
