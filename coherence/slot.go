@@ -56,7 +56,7 @@ func newJournal(n, depth int) *journal {
 // deepen makes the journal remember so many bumps of each slot. What the old one holds is forgotten, and so is what a bump
 // writes into it meanwhile: a reader in doubt drops what is behind.
 func (s *slots) deepen(depth int) {
-	if old := s.journal.Load(); uint64(depth) > old.depth {
+	for old := s.journal.Load(); uint64(depth) > old.depth; old = s.journal.Load() {
 		s.journal.CompareAndSwap(old, newJournal(len(s.gens), depth))
 	}
 }

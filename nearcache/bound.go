@@ -79,9 +79,11 @@ func (c *Cache[K, V]) revalidate(ctx context.Context, k K, key tier.Key, tok *co
 	if err != nil || v != old.version || !c.sameHistory(ctx, old) {
 		return loaded[V]{}, false
 	}
-	r, err := c.record(old.value, old.absent(), v, 0, 0)
-	if err != nil {
-		return loaded[V]{}, false
+	var payload []byte
+	if !old.absent() {
+		if payload, err = c.encoded(old.value); err != nil {
+			return loaded[V]{}, false
+		}
 	}
 	e := newEntry[K, V](k, v, old.absent())
 	e.value, e.deadline = old.value, old.deadline
@@ -91,7 +93,7 @@ func (c *Cache[K, V]) revalidate(ctx context.Context, k K, key tier.Key, tok *co
 	}
 	c.m.loads("validated").Inc()
 	if admit {
-		c.admit(e, len(r.Payload)+tier.HeaderSize)
+		c.admit(e, len(payload)+tier.HeaderSize)
 	}
 	return loaded[V]{value: e.value, version: v, absent: e.absent(), tier: TierL1, proved: e.stamp.Probe()}, true
 }

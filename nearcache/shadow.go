@@ -51,7 +51,7 @@ func (c *Cache[K, V]) shadowed(ctx context.Context, k K, key tier.Key) (loaded[V
 
 // same compares values as L2 would see them.
 func (c *Cache[K, V]) same(a, b V) bool {
-	x, errX := safely(func() ([]byte, error) { return c.opt.Codec.Append(nil, a) })
-	y, errY := safely(func() ([]byte, error) { return c.opt.Codec.Append(nil, b) })
+	x, errX := c.encoded(a)
+	y, errY := c.encoded(b)
 	return errX == nil && errY == nil && bytes.Equal(x, y)
 }

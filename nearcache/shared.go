@@ -11,7 +11,7 @@ func (c *Cache[K, V]) checksum(e *entry[K, V]) uint64 {
 	if e.absent() {
 		return 0
 	}
-	b, err := safely(func() ([]byte, error) { return c.opt.Codec.Append(nil, e.value) })
+	b, err := c.encoded(e.value)
 	if err != nil {
 		return 0
 	}

@@ -218,7 +218,7 @@ func (c *Cache[K, V]) record(v V, absent bool, version Version, ttl, took time.D
 	if absent {
 		return rec, nil
 	}
-	payload, err := safely(func() ([]byte, error) { return c.opt.Codec.Append(nil, v) })
+	payload, err := c.encoded(v)
 	if err != nil {
 		c.m.rejected("codec").Inc()
 		return rec, fmt.Errorf("%w: %w", ErrCodec, err)
