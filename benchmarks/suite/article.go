@@ -194,16 +194,11 @@ func (o *openedShop) fill(ctx context.Context, e *Env, own peers.Peer[product]) 
 	if err != nil {
 		return err
 	}
-	const pipeline = 500
 	cmds := make([]rueidis.Completed, 0, pipeline)
 	send := func() error {
-		for _, r := range e.foreign.DoMulti(ctx, cmds...) {
-			if err := r.Error(); err != nil {
-				return err
-			}
-		}
+		err := e.send(ctx, cmds)
 		cmds = cmds[:0]
-		return nil
+		return err
 	}
 	var v product
 	var version uint64

@@ -234,19 +234,32 @@ func (s *stand[V]) fill(ctx context.Context, e *Env, d data[V]) error {
 	if at, _ := s.peer.Stored(s.keys[0], d.value(0), 1); at == "" {
 		return nil
 	}
-	return each(ctx, 4, len(s.keys)/500+1, func(b int) error {
-		cmds := make([]rueidis.Completed, 0, 500)
-		for i := b * 500; i < min(len(s.keys), (b+1)*500); i++ {
-			at, v := s.peer.Stored(s.keys[i], d.value(i), 1)
+	return e.store(ctx, len(s.keys), func(i int) (at, value string) { return s.peer.Stored(s.keys[i], d.value(i), 1) })
+}
+
+// pipeline is how many commands the suite sends at once.
+const pipeline = 500
+
+// store has Redis hold n values for an hour.
+func (e *Env) store(ctx context.Context, n int, one func(i int) (at, value string)) error {
+	return each(ctx, 4, n/pipeline+1, func(b int) error {
+		cmds := make([]rueidis.Completed, 0, pipeline)
+		for i := b * pipeline; i < min(n, (b+1)*pipeline); i++ {
+			at, v := one(i)
 			cmds = append(cmds, e.foreign.B().Set().Key(at).Value(v).Px(time.Hour).Build())
 		}
-		for _, res := range e.foreign.DoMulti(ctx, cmds...) {
-			if err := res.Error(); err != nil {
-				return err
-			}
-		}
-		return nil
+		return e.send(ctx, cmds)
 	})
+}
+
+// send is one pipeline; the error is the first.
+func (e *Env) send(ctx context.Context, cmds []rueidis.Completed) error {
+	for _, res := range e.foreign.DoMulti(ctx, cmds...) {
+		if err := res.Error(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // read reads every key once.

@@ -233,17 +233,15 @@ type writers struct {
 }
 
 func (w *writers) seed(ctx context.Context) error {
-	return each(ctx, 1, w.p.Keys/500, func(b int) error {
-		cmds := make([]rueidis.Completed, 0, 500)
-		for k := b * 500; k < (b+1)*500; k++ {
+	return each(ctx, 1, w.p.Keys/pipeline, func(b int) error {
+		cmds := make([]rueidis.Completed, 0, pipeline)
+		for k := b * pipeline; k < (b+1)*pipeline; k++ {
 			cmds = append(cmds, w.set(k))
 		}
-		for _, r := range w.e.foreign.DoMulti(ctx, cmds...) {
-			if err := r.Error(); err != nil {
-				return err
-			}
+		if err := w.e.send(ctx, cmds); err != nil {
+			return err
 		}
-		for k := b * 500; k < (b+1)*500; k++ {
+		for k := b * pipeline; k < (b+1)*pipeline; k++ {
 			w.t.commit(k, atomic.LoadUint64(w.t.stored(k)))
 		}
 		return nil

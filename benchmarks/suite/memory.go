@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redis/rueidis"
-
 	"github.com/nearcache/nearcache-go/benchmarks/measure"
 	"github.com/nearcache/nearcache-go/benchmarks/peers"
 )
@@ -125,18 +123,8 @@ func storeAll(ctx context.Context, e *Env, p peers.Peer[product], prefix string,
 	if at, _ := p.Stored("x", product{}, 1); at == "" {
 		return nil
 	}
-	return each(ctx, 4, n/500+1, func(b int) error {
-		cmds := make([]rueidis.Completed, 0, 500)
-		for i := b * 500; i < min(n, (b+1)*500); i++ {
-			at, v := p.Stored(weighed(prefix, i), peers.NewProduct(i, smallValue), 1)
-			cmds = append(cmds, e.foreign.B().Set().Key(at).Value(v).Px(time.Hour).Build())
-		}
-		for _, r := range e.foreign.DoMulti(ctx, cmds...) {
-			if err := r.Error(); err != nil {
-				return err
-			}
-		}
-		return nil
+	return e.store(ctx, n, func(i int) (at, value string) {
+		return p.Stored(weighed(prefix, i), peers.NewProduct(i, smallValue), 1)
 	})
 }
 

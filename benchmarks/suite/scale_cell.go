@@ -198,24 +198,18 @@ func (s *scaleRun) seed(ctx context.Context, t *truth) (records []string, err er
 			return nil, fmt.Errorf("suite: the relay has begun %d of %d buckets", begun, tier.Buckets)
 		}
 	}
-	const batch = 500
-	prefixes := make([]map[string]bool, (s.cell.Keys+batch-1)/batch)
+	prefixes := make([]map[string]bool, (s.cell.Keys+pipeline-1)/pipeline)
 	value := t.value(0)
 	err = each(ctx, 4, len(prefixes), func(b int) error {
 		prefixes[b] = map[string]bool{}
-		cmds := make([]rueidis.Completed, 0, batch)
-		for k := b * batch; k < min(s.cell.Keys, (b+1)*batch); k++ {
+		cmds := make([]rueidis.Completed, 0, pipeline)
+		for k := b * pipeline; k < min(s.cell.Keys, (b+1)*pipeline); k++ {
 			key := keyName(s.outbox.prefix, k)
 			at, v := s.own.Stored(key, value, 1)
 			prefixes[b][strings.TrimSuffix(at, key)] = true
 			cmds = append(cmds, s.e.foreign.B().Set().Key(at).Value(v).Px(scaleTTL).Build())
 		}
-		for _, res := range s.e.foreign.DoMulti(ctx, cmds...) {
-			if err := res.Error(); err != nil {
-				return err
-			}
-		}
-		return nil
+		return s.e.send(ctx, cmds)
 	})
 	seen := map[string]bool{}
 	for _, some := range prefixes {
