@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -74,12 +75,12 @@ func (b *backend) database(ctx context.Context, c *Config) error {
 			return err
 		}
 		b.closers = append(b.closers, pool.Close, func() { _ = db.Close() }, src.Close)
-		b.source, b.store = src, product.NewPostgresStore(db, src)
+		b.source, b.store = src, product.NewPostgresStore(db)
 		b.install = func(ctx context.Context) error {
-			if err := src.Install(ctx); err != nil {
+			if err := errors.Join(b.store.Install(ctx), src.Install(ctx)); err != nil {
 				return err
 			}
-			return b.store.Install(ctx)
+			return src.InstallTrigger(ctx, postgres.Trigger{Table: product.Table, Namespace: product.Namespace, KeyColumns: []string{product.Key}})
 		}
 		return nil
 	case c.DatabaseURL == "":
@@ -96,12 +97,12 @@ func (b *backend) database(ctx context.Context, c *Config) error {
 
 func (b *backend) sqlite(db *sql.DB) {
 	src := sqlite.New(db)
-	b.source, b.store = src, product.NewSQLiteStore(db, src)
+	b.source, b.store = src, product.NewSQLiteStore(db)
 	b.install = func(ctx context.Context) error {
-		if err := src.Install(ctx); err != nil {
+		if err := errors.Join(b.store.Install(ctx), src.Install(ctx)); err != nil {
 			return err
 		}
-		return b.store.Install(ctx)
+		return src.InstallTrigger(ctx, product.Table, product.Namespace, product.Key)
 	}
 }
 
