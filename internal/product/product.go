@@ -105,6 +105,8 @@ var (
 	ErrNotFound = errors.New("product: not found")
 	ErrExists   = errors.New("product: exists already")
 	ErrConflict = errors.New("product: is not in the state that the write asks for")
+	// ErrInvalid says that the database refuses a product that Validate does not: by a constraint of its own.
+	ErrInvalid = errors.New("product: refused by the database")
 	// ErrOutcomeUnknown says that a commit was sent and not answered: the write may have been done or not.
 	ErrOutcomeUnknown = errors.New("product: the outcome of the commit is not known")
 )

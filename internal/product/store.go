@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/nearcache/nearcache-go/coherence/postgres"
 	"github.com/nearcache/nearcache-go/nearcache"
 )
@@ -214,7 +216,13 @@ func (s *SQLStore) update(ctx context.Context, tx *sql.Tx, p Product) error {
 // timed out: those errors are ErrNotCommitted. The commit's own failure is that too if it proves it, else
 // ErrOutcomeUnknown.
 func (s *SQLStore) write(ctx context.Context, op, id string, change func(*sql.Tx) error) (v Version, err error) {
-	refused := func(err error) error { return fmt.Errorf("product: %s: %w: %w", op, nearcache.ErrNotCommitted, err) }
+	refused := func(err error) error {
+		var reported *pgconn.PgError
+		if errors.As(err, &reported) && (strings.HasPrefix(reported.Code, "22") || strings.HasPrefix(reported.Code, "23")) {
+			err = fmt.Errorf("%w: %w", ErrInvalid, err) // a data exception, or a constraint
+		}
+		return fmt.Errorf("product: %s: %w: %w", op, nearcache.ErrNotCommitted, err)
+	}
 	tx, err := s.db.BeginTx(ctx, &sql.TxOptions{Isolation: s.isolation})
 	if err != nil {
 		return 0, refused(err)
