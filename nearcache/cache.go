@@ -103,7 +103,7 @@ func (c *Cache[K, V]) Read(ctx context.Context, k K, ro ReadOptions) (Result[V],
 //
 // The entry is read first and judged after: its key (the table is addressed by a hash), its deadline by the coarse clock,
 // and last its stamp, so that an invalidation which came before this read is seen. With a bound the proof is taken before
-// the stamp is checked (see coherence.Stamp.Proved) and the real clock is read after: a process that was stopped in
+// the stamp is checked (see fence.Stamp.Proved) and the real clock is read after: a process that was stopped in
 // between finds the proof too old.
 func (c *Cache[K, V]) hit(k K, bound time.Duration, prove bool) (e *entry[K, V], proved int64) {
 	if c.l1 == nil {

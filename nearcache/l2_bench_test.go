@@ -81,9 +81,9 @@ func BenchmarkL2Hit(b *testing.B) {
 	}
 	client := newClient(b, nearcache.Config{Redis: opt, Source: src})
 	relaying, stop := context.WithCancel(context.Background())
-	var relaying sync.WaitGroup
-	relaying.Go(func() { _ = relay.Relay{Source: src, L2: client.L2()}.Run(relaying) })
-	defer relaying.Wait()
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = relay.Relay{Source: src, L2: client.L2()}.Run(relaying) })
+	defer wg.Wait()
 	defer stop()
 	if err := client.Ready(ctx); err != nil {
 		b.Fatal(err)
