@@ -237,7 +237,7 @@ func (c *Cache[K, V]) record(v V, absent bool, version Version, ttl, took time.D
 
 // fill offers a record to L2.
 func (c *Cache[K, V]) fill(ctx context.Context, key l2.Key, lease *l2.Lease, rec l2.Record, ttl time.Duration) {
-	res, err := c.client.l2.Fill(ctx, key, lease.Token, lease.Epoch, rec, ttl)
+	res, err := c.client.l2.Fill(ctx, key, lease.ID, lease.Epoch, rec, ttl)
 	if err != nil {
 		c.m.fills("unavailable").Inc()
 		return
@@ -257,7 +257,7 @@ func (c *Cache[K, V]) keep(ctx context.Context, key l2.Key, lease *l2.Lease) (st
 		for {
 			select {
 			case <-tick.C:
-				if held, err := c.client.l2.Renew(ctx, key, lease.Token, c.opt.LeaseTTL); err == nil && !held {
+				if held, err := c.client.l2.Renew(ctx, key, lease.ID, c.opt.LeaseTTL); err == nil && !held {
 					return
 				}
 			case <-ctx.Done():
@@ -275,7 +275,7 @@ func (c *Cache[K, V]) release(ctx context.Context, key l2.Key, lease *l2.Lease) 
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	if err := c.client.l2.Release(ctx, key, lease.Token); err != nil {
+	if err := c.client.l2.Release(ctx, key, lease.ID); err != nil {
 		c.m.leases("unreleased").Inc() // it expires
 	}
 }

@@ -44,7 +44,7 @@ func (c *Cache[K, V]) write(ctx context.Context, k K, set bool, tx func(context.
 	if err != nil {
 		return Entry[V]{}, err
 	}
-	marked, token := c.client.source == nil && !ablate.Out(ablate.WriteMark), l2.NewToken()
+	marked, token := c.client.source == nil && !ablate.Out(ablate.WriteMark), l2.NewLeaseID()
 	if marked {
 		if err := c.client.l2.Mark(ctx, key, token, c.opt.WriteTTL); err != nil {
 			c.m.writes("unmarked").Inc()
@@ -105,7 +105,7 @@ type change[V any] struct {
 	version Version
 	entry   *Entry[V] // what to set; nil: apply the version
 	marked  bool
-	token   l2.Token
+	token   l2.LeaseID
 }
 
 // announce raises this instance's floor, tells L2, and then ends whatever an unversioned change may have let in

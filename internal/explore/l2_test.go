@@ -64,7 +64,7 @@ type pair struct {
 	raw  rueidis.Client
 
 	leases []held // granted, whether or not they stand
-	tokens [4]l2.Token
+	tokens [4]l2.LeaseID
 	epochs []l2.Epoch // by their numbers in the twin, from 1
 	log    []string
 }
@@ -99,7 +99,7 @@ func run(t *testing.T, opt rueidis.ClientOption, do func(...string) string, roun
 		p := &pair{t: t, rnd: rand.New(rand.NewPCG(uint64(seed), 0)), l2: store, do: do, raw: raw}
 		p.key = store.Keyspace().Key("n", fmt.Sprint(seed))
 		for i := range p.tokens {
-			p.tokens[i] = l2.NewToken()
+			p.tokens[i] = l2.NewLeaseID()
 		}
 		p.del(p.l2.Keyspace().Watermark(p.key.Bucket))
 		for range 60 {
@@ -171,7 +171,7 @@ func (p *pair) step() {
 		if h := p.holder(); h != nil {
 			p.did("a lease is released")
 			p.twin.Release(h.mine)
-			p.ok(p.l2.Release(ctx, p.key, h.lease.Token))
+			p.ok(p.l2.Release(ctx, p.key, h.lease.ID))
 		}
 	default:
 		p.lose()
@@ -200,7 +200,7 @@ func (p *pair) acquire(ctx context.Context) {
 		unusable = false
 	}
 	want := p.twin.Acquire(unusable)
-	lease, err := p.l2.Acquire(ctx, p.key, l2.NewToken(), time.Minute, ask)
+	lease, err := p.l2.Acquire(ctx, p.key, l2.NewLeaseID(), time.Minute, ask)
 	p.ok(err)
 	got, ok := map[l2.LeaseStatus]explore.Answer{
 		l2.Granted: explore.Granted, l2.Present: explore.Present, l2.Busy: explore.Busy, l2.Writing: explore.Writing,
@@ -220,7 +220,7 @@ func (p *pair) fill(ctx context.Context, v uint8) {
 		return
 	}
 	want := p.twin.Fill(h.mine, h.epoch, v)
-	res, err := p.l2.Fill(ctx, p.key, h.lease.Token, h.lease.Epoch, p.record(v), time.Minute)
+	res, err := p.l2.Fill(ctx, p.key, h.lease.ID, h.lease.Epoch, p.record(v), time.Minute)
 	p.ok(err)
 	p.did("fill %d: %v", v, res)
 	if (res == l2.Filled) != want {
@@ -314,7 +314,7 @@ func (p *pair) compare() {
 	case l[0] == 'R':
 		got.Lease = 1
 		for _, h := range p.leases {
-			if h.mine != (string(h.lease.Token[:]) == l[1:]) {
+			if h.mine != (string(h.lease.ID[:]) == l[1:]) {
 				p.t.Error("the lease that stands is another's")
 			}
 		}

@@ -1,4 +1,4 @@
--- KEYS record, lease, watermark; ARGV token, ttl, schema, unusable header or ''
+-- KEYS record, lease, watermark; ARGV id, ttl, schema, unusable header or ''
 -- Grants a lease if there is neither a value that the caller can use nor a lease. Returns status, bucket epoch, and how
 -- long the lease in the way still runs.
 local bucket = epoch(KEYS[3])

@@ -1,4 +1,4 @@
--- KEYS record, lease, watermark; ARGV token, epoch at acquire, record, ttl
+-- KEYS record, lease, watermark; ARGV id, epoch at acquire, record, ttl
 -- The only way a value is born: while the lease of this very load stands, in the epoch that it began in.
 if get(KEYS[2]) ~= 'R' .. ARGV[1] then
   return 'lease_lost'
