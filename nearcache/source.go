@@ -148,7 +148,7 @@ func (c *Cache[K, V]) sameHistory(ctx context.Context, e *entry[K, V]) bool {
 		return true
 	}
 	at, err := within(ctx, func() (coherence.Position, error) { return c.client.source.Position(ctx) })
-	return err == nil && e.stamp.SameHistory(c.client.fence, at.Epoch)
+	return err == nil && e.stamp.SameHistory(c.client.fence, at.Timeline)
 }
 
 // within runs f on a goroutine of its own and returns what it returns, or why ctx ended before. Its panic is an error.

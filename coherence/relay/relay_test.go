@@ -21,7 +21,7 @@ import (
 var keys = l2.NewKeyspace("")
 
 // at is a position of the source.
-func at(n uint64) coherence.Position { return coherence.Position{Epoch: 1, N: n} }
+func at(n uint64) coherence.Position { return coherence.Position{Timeline: 1, N: n} }
 
 // log is a source of changes in memory.
 type log struct {
@@ -50,7 +50,7 @@ func (l *log) Position(context.Context) (coherence.Position, error) {
 func (l *log) Changes(_ context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !after.IsZero() && (after.Epoch != 1 || after.N < l.trimmed) {
+	if !after.IsZero() && (after.Timeline != 1 || after.N < l.trimmed) {
 		return nil, coherence.Position{}, fmt.Errorf("%w: %v", coherence.ErrTrimmed, after)
 	}
 	from, to := int(max(after.N, l.trimmed)), len(l.events)
@@ -153,7 +153,7 @@ func (r *redisFake) ApplyBatch(_ context.Context, b int, changes []l2.Change, fr
 		return l2.Watermark{}, false, r.fail
 	}
 	now := r.marks[b]
-	if to.Epoch != from.Position.Epoch {
+	if to.Timeline != from.Position.Timeline {
 		return l2.Watermark{}, false, errors.New("a batch to another epoch")
 	}
 	if now.Epoch != from.Epoch || !now.Position.Covers(from.Position) {
@@ -429,7 +429,7 @@ func TestRelay_BucketOfALostHistoryIsStartedAnew(t *testing.T) { // C7, R21
 	for b := range red.marks {
 		red.marks[b] = l2.Watermark{Epoch: l2.Epoch{9}, Position: at(0)}
 	}
-	red.marks[5].Position.Epoch = 7
+	red.marks[5].Position.Timeline = 7
 	src.add("a", 1)
 	stop := start(t, relay.Relay{Source: src}, red)
 	eventually(t, "all buckets go on", func() bool { return red.reached(1) })

@@ -126,7 +126,7 @@ func (p *pair) record(v uint8) l2.Record {
 }
 
 // position is that of the twin's number; its epoch is always the same.
-func position(n uint8) coherence.Position { return coherence.Position{Epoch: 7, N: uint64(n)} }
+func position(n uint8) coherence.Position { return coherence.Position{Timeline: 7, N: uint64(n)} }
 
 func (p *pair) watermark(mark, epoch uint8) (w l2.Watermark) {
 	if mark == 0 {

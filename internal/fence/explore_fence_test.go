@@ -43,7 +43,7 @@ func newFencer(sc *scope) *fencer {
 	return f
 }
 
-func position(n uint8) coherence.Position { return coherence.Position{Epoch: 1, N: uint64(n)} }
+func position(n uint8) coherence.Position { return coherence.Position{Timeline: 1, N: uint64(n)} }
 
 // place is a position from position+1, 0 being none.
 func place(n uint8) (p coherence.Position) {

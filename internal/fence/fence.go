@@ -162,7 +162,7 @@ func (f *Fence) Written(k l2.Key, v coherence.Version) { f.raise(k, v, coherence
 //	probe: another epoch, all floors go                         the event comes
 //	reader: the Loader returns 8, which for ever is below the floor
 func (f *Fence) Event(k l2.Key, v coherence.Version, at coherence.Position) {
-	if h := f.history.Load(); h != 0 && !at.IsZero() && at.Epoch != h {
+	if h := f.history.Load(); h != 0 && !at.IsZero() && at.Timeline != h {
 		v = 0
 	}
 	f.raise(k, v, at)
@@ -237,7 +237,7 @@ func (f *Fence) FromL2(t *Token, v coherence.Version, stamp *Stamp) (o Outcome, 
 	if !f.reaches(b, t.watermark.Position) {
 		return Behind, false
 	}
-	stamp.loaded(t.began, f.probes.covered(t.watermark.Position), f.histories.number(t.watermark.Position.Epoch))
+	stamp.loaded(t.began, f.probes.covered(t.watermark.Position), f.histories.number(t.watermark.Position.Timeline))
 	f.serve(b, t, v, seen)
 	gen, ok := t.slots.advance(t.gen, t.key.Hash)
 	if !ok && !ablate.Out(ablate.Generation) {

@@ -26,7 +26,7 @@ func newRig(cfg fence.Config) *rig {
 	return r
 }
 
-func at(n uint64) coherence.Position { return coherence.Position{Epoch: 1, N: n} }
+func at(n uint64) coherence.Position { return coherence.Position{Timeline: 1, N: n} }
 
 func mark(n uint64) l2.Watermark { return l2.Watermark{Epoch: l2.Epoch{1}, Position: at(n)} }
 
@@ -200,12 +200,12 @@ func TestFence_EventOfALostHistory(t *testing.T) { // C7, R21
 	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
 	events(r, 1)
 	r.probe(20)
-	r.EndProbe(r.BeginProbe(), coherence.Position{Epoch: 2, N: 10})
+	r.EndProbe(r.BeginProbe(), coherence.Position{Timeline: 2, N: 10})
 	entry := r.fromSource(t, "a", 8)
 	r.Event(k, 9, at(19))
 	r.check(t, entry, fence.Invalidated)
 	r.fromSource(t, "a", 8)
-	r.Event(k, 9, coherence.Position{Epoch: 2, N: 12})
+	r.Event(k, 9, coherence.Position{Timeline: 2, N: 12})
 	tok := r.Begin(k)
 	var s fence.Stamp
 	if o, _ := r.FromSource(&tok, 8, &s); o != fence.BelowFloor {
@@ -423,7 +423,7 @@ func TestFence_SourceEpochDropsEverything(t *testing.T) { // R21
 	r.probe(5)
 	r.heartbeat(mark(5))
 	entry := r.admitL2(t, k, 7)
-	r.EndProbe(r.BeginProbe(), coherence.Position{Epoch: 2, N: 1})
+	r.EndProbe(r.BeginProbe(), coherence.Position{Timeline: 2, N: 1})
 	r.check(t, entry, fence.Unvouched)
 	if got := r.Floor(k); got != 0 {
 		t.Errorf("floor %d of a history that is gone", got)

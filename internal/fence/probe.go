@@ -91,12 +91,12 @@ func (f *Fence) BeginProbe() Probe {
 func (f *Fence) EndProbe(pr Probe, at coherence.Position) {
 	f.probes.mu.Lock()
 	d := f.probes.done
-	changed := len(d) > 0 && d[len(d)-1].at.Epoch != at.Epoch
+	changed := len(d) > 0 && d[len(d)-1].at.Timeline != at.Timeline
 	if changed {
 		f.probes.done = d[:0]
 	}
 	f.probes.mu.Unlock()
-	f.history.Store(at.Epoch)
+	f.history.Store(at.Timeline)
 	if changed {
 		f.newSourceEpoch()
 	}

@@ -137,7 +137,7 @@ func (l *L2) ApplyBatch(ctx context.Context, bucket int, changes []Change, from 
 }
 
 func (l *L2) applyBatch(ctx context.Context, bucket int, changes []Change, from Watermark, to coherence.Position) (Watermark, bool, error) {
-	if to.Epoch != from.Position.Epoch {
+	if to.Timeline != from.Position.Timeline {
 		return Watermark{}, false, fmt.Errorf("tier: a batch from %v to %v, another epoch", from.Position, to)
 	}
 	keys := make([]string, 1, 1+2*len(changes))

@@ -188,7 +188,7 @@ const watermarkSize = 24
 
 func (w Watermark) encode() string {
 	b := append(make([]byte, 0, watermarkSize), w.Epoch[:]...)
-	b = binary.BigEndian.AppendUint64(b, w.Position.Epoch)
+	b = binary.BigEndian.AppendUint64(b, w.Position.Timeline)
 	return string(binary.BigEndian.AppendUint64(b, w.Position.N))
 }
 
@@ -198,7 +198,7 @@ func decodeWatermark(s string) (w Watermark) {
 		return w
 	}
 	copy(w.Epoch[:], s)
-	w.Position.Epoch = binary.BigEndian.Uint64([]byte(s[8:16]))
+	w.Position.Timeline = binary.BigEndian.Uint64([]byte(s[8:16]))
 	w.Position.N = binary.BigEndian.Uint64([]byte(s[16:24]))
 	return w
 }

@@ -54,7 +54,7 @@ func TestLateFill_IsRefused(t *testing.T) { // C2, R1
 		}
 		l = b.lease()
 		if r := b.fill(l2.Lease{ID: l2.NewLeaseID()}, 1); r != l2.LeaseLost {
-			t.Errorf("a fill of another token: %v", r)
+			t.Errorf("a fill of another lease: %v", r)
 		}
 		if r := b.fill(l, 1); r != l2.Filled {
 			t.Errorf("the holder's fill: %v", r)

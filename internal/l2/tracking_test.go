@@ -59,7 +59,7 @@ func TestTracking_WatermarksAreNotTracked(t *testing.T) {
 	onBoth(t, func(b *bench) {
 		b.Heartbeat(ctx())
 		watermark := l2.Key{Hash: l2.HashRecord(b.Keyspace().Watermark(b.k.Bucket))}
-		b.ResetWatermark(ctx(), b.k.Bucket, l2.Watermark{}, coherence.Position{Epoch: 1, N: 1})
+		b.ResetWatermark(ctx(), b.k.Bucket, l2.Watermark{}, coherence.Position{Timeline: 1, N: 1})
 		b.Get(ctx(), b.k, false)
 		b.do("SET", b.k.Record, "x")
 		eventually(t, "the record's change", func() bool { return b.ear.heard(b.k) > 0 })

@@ -17,7 +17,7 @@ import (
 func TestBatch_IsOneScript(t *testing.T) { // C1
 	p := servicestest.StartRedis(t)
 	b := newBench(t, rueidis.ClientOption{InitAddress: []string{p.Addr}}, p.Do)
-	position := func(n uint64) coherence.Position { return coherence.Position{Epoch: 1, N: n} }
+	position := func(n uint64) coherence.Position { return coherence.Position{Timeline: 1, N: n} }
 	w, err := b.ResetWatermark(ctx(), b.k.Bucket, l2.Watermark{}, position(5))
 	if err != nil {
 		t.Fatal(err)
@@ -43,7 +43,7 @@ func TestBatch_IsOneScript(t *testing.T) { // C1
 
 func TestEpochAndWatermark(t *testing.T) {
 	onBoth(t, func(b *bench) {
-		at := func(n uint64) coherence.Position { return coherence.Position{Epoch: 1 << 63, N: n} }
+		at := func(n uint64) coherence.Position { return coherence.Position{Timeline: 1 << 63, N: n} }
 		batch := func(from l2.Watermark, to coherence.Position, changes ...l2.Change) (l2.Watermark, bool) {
 			t.Helper()
 			now, ok, err := b.ApplyBatch(ctx(), b.k.Bucket, changes, from, to)
