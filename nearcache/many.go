@@ -195,7 +195,7 @@ func (c *Cache[K, V]) loadBatch(ctx context.Context, items []*batched[K, V], d d
 		}
 		l, rec, ttl := c.settle(load, it, a)
 		if rec != nil && it.lease != nil {
-			fills = append(fills, l2.Filling{Key: it.key, ID: it.lease.ID, Epoch: it.lease.Epoch, Record: *rec, TTL: c.keepFor(ttl)})
+			fills = append(fills, l2.Filling{Key: it.key, ID: it.lease.ID, Incarnation: it.lease.Incarnation, Record: *rec, TTL: c.keepFor(ttl)})
 		}
 		if l.err == nil {
 			l.err = d.unmet(l.version, l.stale)

@@ -114,7 +114,7 @@ func TestMaxmemoryEviction_IsPushed(t *testing.T) {
 	eventually(t, "the evicted key left L1 too", func() bool { return get(t, c, "a").Value == "two" })
 }
 
-func TestEpoch_ARecordOfAnotherIsAMiss(t *testing.T) {
+func TestIncarnation_ARecordOfAnotherIsAMiss(t *testing.T) {
 	onBoth(t, func(t *testing.T, r redis) {
 		src := newSource()
 		src.put("a", "one")
@@ -131,7 +131,7 @@ func TestEpoch_ARecordOfAnotherIsAMiss(t *testing.T) {
 		if _, err := store.ResetWatermark(t.Context(), store.Keyspace().Key("t", "a").Bucket, l2.Watermark{}, coherence.Position{Timeline: 1, N: 1}); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "neither tier serves what the new epoch does not vouch for", func() bool { return get(t, c, "a").Value != "one" })
+		eventually(t, "neither tier serves what the new incarnation does not vouch for", func() bool { return get(t, c, "a").Value != "one" })
 		resident(t, c, "a")
 	})
 }

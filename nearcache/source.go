@@ -141,7 +141,7 @@ func bulkheaded[K comparable, V, T any](ctx context.Context, c *Cache[K, V], f f
 	return v, err
 }
 
-// sameHistory asks whether the source still is in the epoch that an entry was loaded in: a version that was lost and given
+// sameHistory asks whether the source still is in the timeline that an entry was loaded in: a version that was lost and given
 // to another state is no less equal.
 func (c *Cache[K, V]) sameHistory(ctx context.Context, e *entry[K, V]) bool {
 	if c.client.source == nil {
@@ -237,7 +237,7 @@ func (c *Cache[K, V]) record(v V, absent bool, version Version, ttl, took time.D
 
 // fill offers a record to L2.
 func (c *Cache[K, V]) fill(ctx context.Context, key l2.Key, lease *l2.Lease, rec l2.Record, ttl time.Duration) {
-	res, err := c.client.l2.Fill(ctx, key, lease.ID, lease.Epoch, rec, ttl)
+	res, err := c.client.l2.Fill(ctx, key, lease.ID, lease.Incarnation, rec, ttl)
 	if err != nil {
 		c.m.fills("unavailable").Inc()
 		return

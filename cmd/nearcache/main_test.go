@@ -25,7 +25,7 @@ func TestCommands(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store.Fill(ctx, k, lease.ID, lease.Epoch, l2.Record{Version: 7, Payload: []byte(`{"a":1}`)}, time.Minute); err != nil {
+	if _, err := store.Fill(ctx, k, lease.ID, lease.Incarnation, l2.Record{Version: 7, Payload: []byte(`{"a":1}`)}, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := store.ResetWatermark(ctx, 3, l2.Watermark{}, coherence.Position{Timeline: 0xabc, N: 12}); err != nil {

@@ -138,7 +138,7 @@ func (a *applying) applyTo(ctx context.Context, b int, changes []l2.Change, upto
 
 // least is the position that every bucket has reached. A bucket without a watermark, or with one of no position, as a
 // client leaves it that has started the bucket anew and knows no source, is started anew where the source is now: what it
-// holds may be of any age, and with a new epoch nobody reads it. So is one of another history of the source, if there are
+// holds may be of any age, and with a new incarnation nobody reads it. So is one of another history of the source, if there are
 // others:
 //
 //	the source fails over            relay: starts bucket 0 anew, and then cannot reach the shard of bucket 5

@@ -141,7 +141,7 @@ func TestProof_GapBeforeTheFirstNumber(t *testing.T) { // C1, R25
 	r.proved(t, entry, 1)
 }
 
-func TestProof_SourceEpoch(t *testing.T) { // R21
+func TestProof_NewTimeline(t *testing.T) { // R21
 	r := newRig(fence.Config{Complete: true})
 	r.probeAt(10, 5)
 	r.heartbeat(mark(9))

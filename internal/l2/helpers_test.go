@@ -102,7 +102,7 @@ func (b *bench) lease() l2.Lease {
 
 func (b *bench) fill(l l2.Lease, v coherence.Version) l2.FillResult {
 	b.t.Helper()
-	r, err := b.Fill(ctx(), b.k, l.ID, l.Epoch, l2.Record{Version: v, Payload: []byte("v")}, time.Minute)
+	r, err := b.Fill(ctx(), b.k, l.ID, l.Incarnation, l2.Record{Version: v, Payload: []byte("v")}, time.Minute)
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -47,10 +47,10 @@ type Acquire struct {
 
 // Lease is the answer to Acquire.
 type Lease struct {
-	Status LeaseStatus
-	ID     LeaseID
-	Epoch  Epoch         // of the bucket
-	Left   time.Duration // how long the lease that is in the way still runs
+	Status      LeaseStatus
+	ID          LeaseID
+	Incarnation Incarnation   // of the bucket
+	Left        time.Duration // how long the lease that is in the way still runs
 }
 
 // Acquire asks for the lease of a key for ttl.
@@ -80,8 +80,8 @@ func (l *L2) leaseOf(r reply, id LeaseID) (Lease, error) {
 	if status != lease.Status.String() {
 		return lease, fmt.Errorf("tier: acquire answered %q", status)
 	}
-	epoch, _ := arr[1].ToString()
-	copy(lease.Epoch[:], epoch)
+	incarnation, _ := arr[1].ToString()
+	copy(lease.Incarnation[:], incarnation)
 	left, _ := arr[2].AsInt64()
 	lease.Left = time.Duration(left) * time.Millisecond
 	return lease, nil
@@ -92,21 +92,21 @@ type FillResult uint8
 
 // The answers.
 const (
-	Filled       FillResult = iota
-	LeaseLost               // the lease expired, or the key was invalidated meanwhile
-	EpochChanged            // the bucket was started anew meanwhile
-	TooLarge                // the record is over MaxRecordBytes and was not offered
+	Filled             FillResult = iota
+	LeaseLost                     // the lease expired, or the key was invalidated meanwhile
+	IncarnationChanged            // the bucket was started anew meanwhile
+	TooLarge                      // the record is over MaxRecordBytes and was not offered
 )
 
-var fillNames = [...]string{"filled", "lease_lost", "epoch_changed", "too_large"}
+var fillNames = [...]string{"filled", "lease_lost", "incarnation_changed", "too_large"}
 
 // String is the result's name in metrics.
 func (r FillResult) String() string { return fillNames[r] }
 
-// Fill stores a loaded record for ttl and gives the lease back, if the lease stands and the bucket's epoch still is what
+// Fill stores a loaded record for ttl and gives the lease back, if the lease stands and the bucket's incarnation still is what
 // it was when the lease was granted.
-func (l *L2) Fill(ctx context.Context, k Key, id LeaseID, epoch Epoch, rec Record, ttl time.Duration) (FillResult, error) {
-	c, err := l.fill(k, id, epoch, rec, ttl)
+func (l *L2) Fill(ctx context.Context, k Key, id LeaseID, incarnation Incarnation, rec Record, ttl time.Duration) (FillResult, error) {
+	c, err := l.fill(k, id, incarnation, rec, ttl)
 	if err != nil {
 		return TooLarge, err
 	}
@@ -130,12 +130,12 @@ func fillOf(r reply) (FillResult, error) {
 }
 
 // fill is nil for a record that is too large.
-func (l *L2) fill(k Key, id LeaseID, epoch Epoch, rec Record, ttl time.Duration) (*call, error) {
+func (l *L2) fill(k Key, id LeaseID, incarnation Incarnation, rec Record, ttl time.Duration) (*call, error) {
 	b, err := encode(rec, ttl)
 	if b == "" {
 		return nil, err
 	}
-	return &call{&l.scripts.fill, l.all(k), []string{string(id[:]), string(epoch[:]), b, millisOf(ttl)}}, nil
+	return &call{&l.scripts.fill, l.all(k), []string{string(id[:]), string(incarnation[:]), b, millisOf(ttl)}}, nil
 }
 
 // Renew makes a lease run for ttl from now; held is false if it is not this id's any more.
@@ -198,11 +198,11 @@ func (l *L2) AcquireMany(ctx context.Context, asks []Asking, ttl time.Duration) 
 
 // Filling is a key to FillMany.
 type Filling struct {
-	Key    Key
-	ID     LeaseID
-	Epoch  Epoch
-	Record Record
-	TTL    time.Duration
+	Key         Key
+	ID          LeaseID
+	Incarnation Incarnation
+	Record      Record
+	TTL         time.Duration
 }
 
 // Offered is one key's answer to FillMany.
@@ -217,7 +217,7 @@ func (l *L2) FillMany(ctx context.Context, fills []Filling) []Offered {
 	var calls []call
 	var at []int
 	for i, f := range fills {
-		c, err := l.fill(f.Key, f.ID, f.Epoch, f.Record, f.TTL)
+		c, err := l.fill(f.Key, f.ID, f.Incarnation, f.Record, f.TTL)
 		if c == nil {
 			out[i] = Offered{TooLarge, err}
 			continue

@@ -99,7 +99,7 @@ func TestAcquire_Table(t *testing.T) {
 		}
 		b.Apply(ctx(), b.k, 0)
 		l = b.lease()
-		if _, err := b.Fill(ctx(), b.k, l.ID, l.Epoch, l2.Record{Schema: 2}, time.Minute); err != nil {
+		if _, err := b.Fill(ctx(), b.k, l.ID, l.Incarnation, l2.Record{Schema: 2}, time.Minute); err != nil {
 			t.Fatal(err)
 		}
 		if got := status(l2.Acquire{Schema: 1}); got.Status != l2.Newer {
@@ -213,7 +213,7 @@ func TestMany_EachKeyItsOwn(t *testing.T) {
 			if a.Err != nil || a.Lease.Status != l2.Granted {
 				t.Fatalf("%d: %+v", i, a)
 			}
-			fills = append(fills, l2.Filling{Key: ks[i], ID: a.Lease.ID, Epoch: a.Lease.Epoch, Record: l2.Record{Version: coherence.Version(i)}, TTL: time.Minute})
+			fills = append(fills, l2.Filling{Key: ks[i], ID: a.Lease.ID, Incarnation: a.Lease.Incarnation, Record: l2.Record{Version: coherence.Version(i)}, TTL: time.Minute})
 		}
 		fills[3].Record.Payload = make([]byte, l2.MaxRecordBytes)
 		for i, o := range b.FillMany(ctx(), fills) {

@@ -78,7 +78,7 @@ func (b *bench) fillMany(n int) (ks []l2.Key) {
 		if err != nil {
 			b.t.Fatal(err)
 		}
-		if r, err := b.Fill(ctx(), k, l.ID, l.Epoch, l2.Record{Version: 1}, time.Minute); r != l2.Filled || err != nil {
+		if r, err := b.Fill(ctx(), k, l.ID, l.Incarnation, l2.Record{Version: 1}, time.Minute); r != l2.Filled || err != nil {
 			b.t.Fatal(r, err)
 		}
 		ks = append(ks, k)
