@@ -263,7 +263,7 @@ func (c *Cache[K, V]) decode(k K, raw []byte) (l2.Record, *entry[K, V], error) {
 func (c *Cache[K, V]) acquire(ctx context.Context, key l2.Key, unusable []byte) (l2.Lease, error) {
 	var lease l2.Lease
 	err := c.client.breaker.ask(ctx, func(ctx context.Context) (err error) {
-		lease, err = c.client.l2.Acquire(ctx, key, l2.NewLeaseID(), c.opt.LeaseTTL, l2.Acquire{Schema: c.opt.Schema, Unusable: unusable})
+		lease, err = c.client.l2.Acquire(ctx, key, l2.NewLeaseID(), c.opt.LeaseTTL, l2.AcquireOptions{Schema: c.opt.Schema, Unusable: unusable})
 		return err
 	})
 	if err != nil {

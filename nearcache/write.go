@@ -153,15 +153,15 @@ func (c *Cache[K, V]) tell(ctx context.Context, ch change[V]) error {
 		return c.client.l2.Unmark(ctx, ch.key, ch.token, ch.version)
 	}
 	s, unencoded := c.setting(ch)
-	if err := c.client.l2.SetMany(ctx, []l2.Setting{s})[0]; err != nil {
+	if err := c.client.l2.SetMany(ctx, []l2.SetRequest{s})[0]; err != nil {
 		return err
 	}
 	return unencoded
 }
 
 // setting is the change as L2 takes it. The error says why the value is not part of it although there is one.
-func (c *Cache[K, V]) setting(ch change[V]) (l2.Setting, error) {
-	s := l2.Setting{Key: ch.key, Version: ch.version}
+func (c *Cache[K, V]) setting(ch change[V]) (l2.SetRequest, error) {
+	s := l2.SetRequest{Key: ch.key, Version: ch.version}
 	if ch.entry == nil || c.tagCount(*ch.entry) > 0 {
 		return s, nil
 	}

@@ -21,7 +21,7 @@ func TestCommands(t *testing.T) {
 	defer store.Close()
 	ctx := context.Background()
 	k := store.Keyspace().Key("product", "42")
-	lease, err := store.Acquire(ctx, k, l2.NewLeaseID(), time.Minute, l2.Acquire{})
+	lease, err := store.Acquire(ctx, k, l2.NewLeaseID(), time.Minute, l2.AcquireOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

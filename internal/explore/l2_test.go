@@ -151,7 +151,7 @@ func (p *pair) step() {
 		p.did("set %d", v)
 		p.twin.Set(v, v == 0)
 		rec := p.record(v)
-		err := p.l2.SetMany(ctx, []l2.Setting{{Key: p.key, Version: rec.Version, Record: &rec, TTL: time.Minute}})[0]
+		err := p.l2.SetMany(ctx, []l2.SetRequest{{Key: p.key, Version: rec.Version, Record: &rec, TTL: time.Minute}})[0]
 		p.ok(err)
 	case 7, 8:
 		p.batch(ctx, v)
@@ -192,7 +192,7 @@ func (p *pair) holder() *held {
 }
 
 func (p *pair) acquire(ctx context.Context) {
-	ask := l2.Acquire{}
+	ask := l2.AcquireOptions{}
 	unusable := p.rnd.IntN(3) == 0
 	if raw := p.get(p.key.Record); unusable && len(raw) >= l2.HeaderSize {
 		ask.Unusable = []byte(raw[:l2.HeaderSize])

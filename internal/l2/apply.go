@@ -67,8 +67,8 @@ func (l *L2) set(k Key, rec Record, ttl time.Duration) (call, error) {
 	return call{&l.scripts.set, l.all(k), []string{versionBytes(rec.Version), b, millisOf(ttl)}}, nil
 }
 
-// Setting is a key to SetMany: a record for TTL, or a version alone.
-type Setting struct {
+// SetRequest is a change of a key that this process has written: with the new record, or with its version alone.
+type SetRequest struct {
 	Key     Key
 	Version coherence.Version // to apply where there is no Record
 	Record  *Record           // nil: none
@@ -77,7 +77,7 @@ type Setting struct {
 
 // SetMany replaces older values of keys, in one pipeline for each node. Where there is no older value, or no Record, it acts
 // as Apply of the version. It returns the error of each key, in order.
-func (l *L2) SetMany(ctx context.Context, settings []Setting) []error {
+func (l *L2) SetMany(ctx context.Context, settings []SetRequest) []error {
 	errs := make([]error, len(settings))
 	var calls []call
 	var at []int

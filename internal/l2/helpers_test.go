@@ -93,7 +93,7 @@ func ctx() context.Context { return context.Background() }
 // lease acquires, and wants to be granted.
 func (b *bench) lease() l2.Lease {
 	b.t.Helper()
-	l, err := b.Acquire(ctx(), b.k, l2.NewLeaseID(), time.Minute, l2.Acquire{})
+	l, err := b.Acquire(ctx(), b.k, l2.NewLeaseID(), time.Minute, l2.AcquireOptions{})
 	if err != nil || l.Status != l2.Granted {
 		b.t.Fatalf("acquire: %v, %v", l.Status, err)
 	}

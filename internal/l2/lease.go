@@ -37,8 +37,8 @@ var leaseNames = [...]string{"granted", "busy", "writing", "present", "newer"}
 // String is the status's name in metrics.
 func (s LeaseStatus) String() string { return leaseNames[s] }
 
-// Acquire says what the caller can use.
-type Acquire struct {
+// AcquireOptions says which records the caller can use.
+type AcquireOptions struct {
 	Schema uint32
 	// Unusable is the beginning of a record that the caller has seen and cannot use, although its header is in order: a
 	// record that begins with it counts as absent. At most HeaderSize bytes matter.
@@ -54,11 +54,11 @@ type Lease struct {
 }
 
 // Acquire asks for the lease of a key for ttl.
-func (l *L2) Acquire(ctx context.Context, k Key, id LeaseID, ttl time.Duration, a Acquire) (Lease, error) {
+func (l *L2) Acquire(ctx context.Context, k Key, id LeaseID, ttl time.Duration, a AcquireOptions) (Lease, error) {
 	return l.leaseOf(l.run(ctx, l.acquire(k, id, ttl, a)), id)
 }
 
-func (l *L2) acquire(k Key, id LeaseID, ttl time.Duration, a Acquire) call {
+func (l *L2) acquire(k Key, id LeaseID, ttl time.Duration, a AcquireOptions) call {
 	var schema [4]byte
 	binary.BigEndian.PutUint32(schema[:], a.Schema)
 	unusable := a.Unusable[:min(len(a.Unusable), HeaderSize)]
@@ -171,24 +171,24 @@ func millisOf(d time.Duration) string {
 	return strconv.FormatInt(max(1, d.Milliseconds()), 10)
 }
 
-// Asking is a key to AcquireMany.
-type Asking struct {
+// AcquireRequest asks for the lease of a key.
+type AcquireRequest struct {
 	Key     Key
-	Acquire Acquire
+	Options AcquireOptions
 }
 
-// Answered is one key's answer to AcquireMany.
-type Answered struct {
+// AcquireResponse is the answer to one AcquireRequest.
+type AcquireResponse struct {
 	Lease Lease
 	Err   error
 }
 
 // AcquireMany is Acquire for several keys, each with an id of its own, in one pipeline for each node.
-func (l *L2) AcquireMany(ctx context.Context, asks []Asking, ttl time.Duration) []Answered {
-	out, calls := make([]Answered, len(asks)), make([]call, len(asks))
+func (l *L2) AcquireMany(ctx context.Context, asks []AcquireRequest, ttl time.Duration) []AcquireResponse {
+	out, calls := make([]AcquireResponse, len(asks)), make([]call, len(asks))
 	for i, a := range asks {
 		out[i].Lease.ID = NewLeaseID()
-		calls[i] = l.acquire(a.Key, out[i].Lease.ID, ttl, a.Acquire)
+		calls[i] = l.acquire(a.Key, out[i].Lease.ID, ttl, a.Options)
 	}
 	for i, r := range l.runAll(ctx, calls) {
 		out[i].Lease, out[i].Err = l.leaseOf(r, out[i].Lease.ID)
@@ -196,8 +196,8 @@ func (l *L2) AcquireMany(ctx context.Context, asks []Asking, ttl time.Duration) 
 	return out
 }
 
-// Filling is a key to FillMany.
-type Filling struct {
+// FillRequest offers the record of a key.
+type FillRequest struct {
 	Key         Key
 	ID          LeaseID
 	Incarnation Incarnation
@@ -205,21 +205,21 @@ type Filling struct {
 	TTL         time.Duration
 }
 
-// Offered is one key's answer to FillMany.
-type Offered struct {
+// FillResponse is the answer to one FillRequest.
+type FillResponse struct {
 	Result FillResult
 	Err    error
 }
 
 // FillMany is Fill for several keys, in one pipeline for each node.
-func (l *L2) FillMany(ctx context.Context, fills []Filling) []Offered {
-	out := make([]Offered, len(fills))
+func (l *L2) FillMany(ctx context.Context, fills []FillRequest) []FillResponse {
+	out := make([]FillResponse, len(fills))
 	var calls []call
 	var at []int
 	for i, f := range fills {
 		c, err := l.fill(f.Key, f.ID, f.Incarnation, f.Record, f.TTL)
 		if c == nil {
-			out[i] = Offered{TooLarge, err}
+			out[i] = FillResponse{TooLarge, err}
 			continue
 		}
 		calls, at = append(calls, *c), append(at, i)

@@ -74,7 +74,7 @@ func (b *bench) fillMany(n int) (ks []l2.Key) {
 	b.t.Helper()
 	for i := range n {
 		k := b.Keyspace().Key("n", fmt.Sprint(i))
-		l, err := b.Acquire(ctx(), k, l2.NewLeaseID(), time.Minute, l2.Acquire{})
+		l, err := b.Acquire(ctx(), k, l2.NewLeaseID(), time.Minute, l2.AcquireOptions{})
 		if err != nil {
 			b.t.Fatal(err)
 		}

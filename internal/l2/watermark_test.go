@@ -143,7 +143,7 @@ const big2 = uint64(1 << 53)
 // lease2 acquires although there is a value.
 func (b *bench) lease2() l2.Lease {
 	b.t.Helper()
-	l, err := b.Acquire(ctx(), b.k, l2.NewLeaseID(), time.Minute, l2.Acquire{Schema: 1})
+	l, err := b.Acquire(ctx(), b.k, l2.NewLeaseID(), time.Minute, l2.AcquireOptions{Schema: 1})
 	if err != nil || l.Status != l2.Granted {
 		b.t.Fatalf("acquire: %v, %v", l.Status, err)
 	}
