@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/coherence/relay"
 	"github.com/nearcache/nearcache-go/nearcache"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
@@ -35,7 +36,7 @@ func (s *commits) write(k, v string) nearcache.Version {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ver := s.put(k, v)
-	s.events = append(s.events, coherence.Event{Namespace: "t", Key: k, Version: ver, Position: coherence.Position{Epoch: 1 + s.lost, N: uint64(len(s.events) + 2)}})
+	s.events = append(s.events, coherence.Event{Namespace: "t", Key: k, Version: ver, Position: coherence.Position{Timeline: 1 + s.lost, N: uint64(len(s.events) + 2)}})
 	return ver
 }
 
@@ -64,7 +65,7 @@ func (s *commits) Position(context.Context) (coherence.Position, error) {
 	if s.down {
 		return coherence.Position{}, errDown
 	}
-	return coherence.Position{Epoch: 1 + s.lost, N: uint64(len(s.events) + 1)}, nil
+	return coherence.Position{Timeline: 1 + s.lost, N: uint64(len(s.events) + 1)}, nil
 }
 
 func (s *commits) Changes(_ context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
@@ -73,8 +74,8 @@ func (s *commits) Changes(_ context.Context, after coherence.Position, limit int
 	if s.down || s.stalled {
 		return nil, coherence.Position{}, errDown
 	}
-	upto := coherence.Position{Epoch: 1 + s.lost, N: uint64(len(s.events) + 1)}
-	if !after.IsZero() && after.Epoch != upto.Epoch {
+	upto := coherence.Position{Timeline: 1 + s.lost, N: uint64(len(s.events) + 1)}
+	if !after.IsZero() && after.Timeline != upto.Timeline {
 		return nil, coherence.Position{}, coherence.ErrTrimmed
 	}
 	if limit == 0 {
@@ -120,11 +121,11 @@ func inBoundedBubble(t *testing.T, test func(t *testing.T, b *bounded)) {
 		}
 		defer b.client.Close()
 		ctx, stop := context.WithCancel(t.Context())
-		var relay sync.WaitGroup
-		relay.Go(func() {
-			_ = coherence.Relay{Source: b.src, L2: b.client.L2(), Interval: 25 * time.Millisecond}.Run(ctx)
+		var relaying sync.WaitGroup
+		relaying.Go(func() {
+			_ = relay.Relay{Source: b.src, L2: b.client.L2(), Interval: 25 * time.Millisecond}.Run(ctx)
 		})
-		defer relay.Wait()
+		defer relaying.Wait()
 		defer stop()
 		b.Cache = newCache(t, b.client, nearcache.Options[string, string]{Load: b.src.load, MaxStaleness: delta})
 		if err := b.client.Ready(t.Context()); err != nil {
