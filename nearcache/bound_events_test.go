@@ -143,7 +143,7 @@ func TestBound_EitherChannelIsEnough(t *testing.T) { // C1, and the failure tabl
 		}
 
 		// A tag's version comes by the same channel.
-		tagged, err := nearcache.For(client, "u", nearcache.Options[string, string]{MaxStaleness: delta, Load: func(ctx context.Context, k string) (nearcache.Entry[string], error) {
+		tagged, err := nearcache.NewCache(client, "u", nearcache.Options[string, string]{MaxStaleness: delta, Load: func(ctx context.Context, k string) (nearcache.Entry[string], error) {
 			e, err := src.load(ctx, k)
 			e.Tags = []string{"shop"}
 			return e, err

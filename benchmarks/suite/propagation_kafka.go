@@ -72,7 +72,7 @@ func (w *watcher) openStreaming(ctx context.Context) error {
 		return err
 	}
 	w.ends = append(w.ends, func() { _ = client.Close() })
-	cache, err := nearcache.For(client, notesNamespace, nearcache.Options[string, string]{Load: notes{pool}.load, TTL: time.Hour})
+	cache, err := nearcache.NewCache(client, notesNamespace, nearcache.Options[string, string]{Load: notes{pool}.load, TTL: time.Hour})
 	if err != nil {
 		return err
 	}

@@ -142,7 +142,7 @@ func (s *Server) start(ctx context.Context, b *backend, i int) (*instance, error
 	if err != nil {
 		return nil, err
 	}
-	cache, err := nearcache.For(client, product.Namespace, nearcache.Options[string, product.Product]{
+	cache, err := nearcache.NewCache(client, product.Namespace, nearcache.Options[string, product.Product]{
 		TTL:          s.Config.ttl(),
 		MaxStaleness: time.Duration(s.Config.MaxStaleMS) * time.Millisecond,
 		Load: func(ctx context.Context, id string) (nearcache.Entry[product.Product], error) {
