@@ -2,15 +2,7 @@ package coherence
 
 import (
 	"time"
-
-	"github.com/nearcache/nearcache-go/tier"
 )
-
-// Version orders the states of one key; see tier.Version.
-type Version = tier.Version
-
-// Position is a point in a source's commit order; see tier.Position.
-type Position = tier.Position
 
 // Op is what a change did to its key.
 type Op string
@@ -40,7 +32,7 @@ type Event struct {
 }
 
 // Marker says that everything up to Position has been published to its partition, whose last event has number Seq.
-type Marker struct {
+type Barrier struct {
 	Position Position
 	Seq      uint64
 	// Partitions is how many partitions the relay publishes to: which one a key's events go to depends on it.
@@ -50,5 +42,5 @@ type Marker struct {
 // Message is one message of a partition: an event or a marker.
 type Message struct {
 	Event  Event
-	Marker *Marker // nil: an event
+	Marker *Barrier // nil: an event
 }

@@ -6,8 +6,8 @@ import (
 	"math"
 	"time"
 
-	"github.com/nearcache/nearcache-go/coherence"
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/internal/fence"
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 // demand is what one read asks of a value, whatever tier it comes from.
@@ -113,12 +113,12 @@ func (c *Cache[K, V]) revalidate(ctx context.Context, f *flight[K, V]) bool {
 	e := newEntry[K, V](f.k, v, old.absent())
 	e.value, e.deadline = old.value, old.deadline
 	outcome, admit := c.client.fence.FromSource(&f.own, v, &e.stamp)
-	if outcome != coherence.Serve {
+	if outcome != fence.Serve {
 		return false
 	}
 	c.m.loads("validated").Inc()
 	if admit {
-		c.admit(e, len(payload)+tier.HeaderSize)
+		c.admit(e, len(payload)+l2.HeaderSize)
 	}
 	f.res = loaded[V]{value: e.value, version: v, absent: e.absent(), tier: TierL1, asOf: e.stamp.Probe()}
 	return true

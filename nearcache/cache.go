@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/internal/l1"
 )
 
 // Cache is a near cache of one namespace. Make one with NewCache; all its methods are safe for concurrent use.
@@ -16,9 +16,9 @@ type Cache[K comparable, V any] struct {
 	opt        Options[K, V]
 	encode     func(K) (string, error)
 	seed       maphash.Seed
-	l1         *tier.L1[entry[K, V]] // nil: switched off
-	reads      flights[K, V]         // of readers, through L2
-	sources    flights[K, V]         // calls of the Loader
+	l1         *l1.Cache[entry[K, V]] // nil: switched off
+	reads      flights[K, V]          // of readers, through L2
+	sources    flights[K, V]          // calls of the Loader
 	loads      bulkhead
 	loadErrors errorMemory
 	watched    bool         // hits are looked at; see recordHit
@@ -42,11 +42,11 @@ func NewCache[K comparable, V any](client *Client, namespace string, o Options[K
 	c.verified.Store(o.Lossy)
 	c.watched = o.CheckShared || o.Warm.File != ""
 	if o.L1Bytes > 0 {
-		l1, err := tier.NewL1[entry[K, V]](tier.L1Config{MaxBytes: o.L1Bytes})
+		near, err := l1.New[entry[K, V]](l1.Config{MaxBytes: o.L1Bytes})
 		if err != nil {
 			return nil, fmt.Errorf("nearcache: cache %q: %w", namespace, err)
 		}
-		c.l1 = l1
+		c.l1 = near
 	}
 	m, err := client.register(namespace, c)
 	if err != nil {
@@ -105,9 +105,9 @@ func (c *Cache[K, V]) admit(e *entry[K, V], encoded int) {
 	}
 }
 
-func (c *Cache[K, V]) l1Stats() tier.L1Stats {
+func (c *Cache[K, V]) l1Stats() l1.Stats {
 	if c.l1 == nil {
-		return tier.L1Stats{}
+		return l1.Stats{}
 	}
 	return c.l1.Stats()
 }

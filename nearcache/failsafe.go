@@ -3,7 +3,7 @@ package nearcache
 import (
 	"time"
 
-	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/internal/fence"
 )
 
 // maxStaleAge is how old a value may be that this read gets in place of an error, 0: none may.
@@ -48,7 +48,7 @@ func (c *Cache[K, V]) staleFromL1(k K, atLeast Version, most time.Duration) (Res
 		return Result[V]{}, false, nil
 	}
 	asOf := e.stamp.Proved(c.client.fence)
-	if v := e.stamp.Check(c.client.fence); v == coherence.Invalidated || v == coherence.Collided {
+	if v := e.stamp.Check(c.client.fence); v == fence.Invalidated || v == fence.Collided {
 		asOf = e.stamp.Probe() // what the channels prove holds only of what they have not invalidated
 	}
 	since := e.stamp.Began()

@@ -6,9 +6,9 @@ import (
 	"runtime/debug"
 	"sync"
 
-	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/internal/ablate"
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/internal/fence"
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 // flights coalesces the work of one process: of a key at most one flight runs, and at most one is queued behind it. A
@@ -22,7 +22,7 @@ import (
 //	flight 1 returns the old row to A                             flight 2 begins, returns the new row to B and to
 //	                                                              every reader that arrived meanwhile
 type flights[K comparable, V any] struct {
-	fence *coherence.Fence
+	fence *fence.Fence
 	// tryInline is the part of a flight that the reader does itself, on its own goroutine and context. It moves the
 	// flights that are finished with it to the front of the batch and returns their number. nil: there is no such part.
 	tryInline func(ctx context.Context, batch []*flight[K, V]) (finished int)
@@ -40,10 +40,10 @@ type flights[K comparable, V any] struct {
 // flight is a key on its way down the tiers.
 type flight[K comparable, V any] struct {
 	k   K
-	key tier.Key
+	key l2.Key
 
-	snap coherence.Token // when the flight began: decides who may join
-	done chan struct{}   // closed when res is set; made by the first reader that waits
+	snap fence.Token   // when the flight began: decides who may join
+	done chan struct{} // closed when res is set; made by the first reader that waits
 	res  loaded[V]
 	over bool
 	next *flight[K, V]   // begins when this one ends
@@ -54,13 +54,13 @@ type flight[K comparable, V any] struct {
 	lease    *heldLease // of a call of the Loader: the flight fills L2 with it or gives it back
 	began    int64      // LoadTimeout counts from here
 
-	own    coherence.Token // what the flight brings back is judged by; taken again before each question
+	own    fence.Token // what the flight brings back is judged by; taken again before each question
 	l2     l2Reply
 	got    fetched[V]
 	tried  bool // tryL2 has asked L2
 	rounds int  // how often L2 was asked
 
-	grant    tier.Lease // the answer to acquire
+	grant    l2.Lease // the answer to acquire
 	grantErr error
 	waiter   *waiter // wakes the flight when another process has filled its key
 	retry    int64   // when the lease in the way has expired
@@ -87,7 +87,7 @@ type loaded[V any] struct {
 // want is what a reader asks of a flight.
 type want[K comparable] struct {
 	k     K
-	key   tier.Key
+	key   l2.Key
 	since int64 // the flight must have begun then or later; math.MinInt64: whenever
 
 	// The rest is about calls of the Loader.

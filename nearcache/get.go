@@ -5,8 +5,8 @@ import (
 	"hash/maphash"
 	"time"
 
-	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/internal/ablate"
+	"github.com/nearcache/nearcache-go/internal/fence"
 )
 
 // This file is the hot path: a read that L1 serves. It allocates nothing and takes no lock of this module.
@@ -65,13 +65,13 @@ func (c *Cache[K, V]) hit(k K, bound time.Duration, need asOfNeed) (e *entry[K, 
 	if bound > 0 || need == asOfNeeded {
 		return c.hitAsOf(e, bound, now)
 	}
-	if v := e.stamp.Check(c.client.fence); v != coherence.Current {
+	if v := e.stamp.Check(c.client.fence); v != fence.Current {
 		c.m.l1Miss(v)
 		return nil, 0
 	}
 	if e.extras != nil {
 		c.due(e, now)
-		if v, _ := e.extras.tags.check(c.client.fence, now, 0); v != coherence.Current {
+		if v, _ := e.extras.tags.check(c.client.fence, now, 0); v != fence.Current {
 			c.m.l1Misses.tag.Inc()
 			return nil, 0
 		}
@@ -88,14 +88,14 @@ func (c *Cache[K, V]) hit(k K, bound time.Duration, need asOfNeed) (e *entry[K, 
 func (c *Cache[K, V]) hitAsOf(e *entry[K, V], bound time.Duration, coarse int64) (*entry[K, V], int64) {
 	f := c.client.fence
 	asOf := e.stamp.Proved(f)
-	if v := e.stamp.Check(f); v != coherence.Current && (bound == 0 || v != coherence.Unvouched) {
+	if v := e.stamp.Check(f); v != fence.Current && (bound == 0 || v != fence.Unvouched) {
 		c.m.l1Miss(v)
 		return nil, 0
 	}
 	if e.extras != nil {
 		c.due(e, coarse)
 		v, tagsAsOf := e.extras.tags.check(f, coarse, asOf)
-		if v != coherence.Current && (bound == 0 || v != coherence.Unvouched) {
+		if v != fence.Current && (bound == 0 || v != fence.Unvouched) {
 			c.m.l1Misses.tag.Inc()
 			return nil, 0
 		}

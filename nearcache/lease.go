@@ -5,15 +5,15 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 // heldLease is a lease that this process holds while it loads the key. It is renewed until it is settled: by a fill, or
 // given back. So LeaseTTL can be short and a load long. A process that was stopped renews nothing: its lease expires, and
 // its late fill is refused.
 type heldLease struct {
-	key   tier.Key
-	lease tier.Lease
+	key   l2.Key
+	lease l2.Lease
 
 	mu      sync.Mutex
 	timer   *time.Timer
@@ -21,7 +21,7 @@ type heldLease struct {
 }
 
 // hold begins to renew a lease that was granted, until ctx ends at the latest.
-func (c *Cache[K, V]) hold(ctx context.Context, key tier.Key, lease tier.Lease) *heldLease {
+func (c *Cache[K, V]) hold(ctx context.Context, key l2.Key, lease l2.Lease) *heldLease {
 	h := &heldLease{key: key, lease: lease}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -59,17 +59,17 @@ func (c *Cache[K, V]) acquire(ctx context.Context, batch []*flight[K, V]) {
 	case 1:
 		f := batch[0]
 		f.grantErr = b.ask(ctx, func(ctx context.Context) (err error) {
-			f.grant, err = c.client.l2.Acquire(ctx, f.key, tier.NewToken(), c.opt.LeaseTTL, c.acquisition(f))
+			f.grant, err = c.client.l2.Acquire(ctx, f.key, l2.NewToken(), c.opt.LeaseTTL, c.acquisition(f))
 			return err
 		})
 	default:
-		asks := make([]tier.Asking, len(batch))
+		asks := make([]l2.Asking, len(batch))
 		for i, f := range batch {
-			asks[i] = tier.Asking{Key: f.key, Acquire: c.acquisition(f)}
+			asks[i] = l2.Asking{Key: f.key, Acquire: c.acquisition(f)}
 		}
-		answers := askMany(ctx, b, c.client.now(), b.timeout, len(asks), func(ctx context.Context) []tier.Answered {
+		answers := askMany(ctx, b, c.client.now(), b.timeout, len(asks), func(ctx context.Context) []l2.Answered {
 			return c.client.l2.AcquireMany(ctx, asks, c.opt.LeaseTTL)
-		}, func(got *tier.Answered) *error { return &got.Err })
+		}, func(got *l2.Answered) *error { return &got.Err })
 		for i, f := range batch {
 			f.grant, f.grantErr = answers[i].Lease, answers[i].Err
 		}
@@ -80,14 +80,14 @@ func (c *Cache[K, V]) acquire(ctx context.Context, batch []*flight[K, V]) {
 			continue
 		}
 		c.m.leases(f.grant.Status.String()).Inc()
-		if f.grant.Status == tier.Granted {
+		if f.grant.Status == l2.Granted {
 			f.lease = c.hold(ctx, f.key, f.grant)
 		}
 	}
 }
 
-func (c *Cache[K, V]) acquisition(f *flight[K, V]) tier.Acquire {
-	return tier.Acquire{Schema: c.opt.Schema, Unusable: f.got.unusable}
+func (c *Cache[K, V]) acquisition(f *flight[K, V]) l2.Acquire {
+	return l2.Acquire{Schema: c.opt.Schema, Unusable: f.got.unusable}
 }
 
 // release gives back a lease whose load came to nothing, so that nobody waits for its fill. A nil lease is none.
@@ -106,34 +106,34 @@ func (c *Cache[K, V]) release(ctx context.Context, h *heldLease) {
 // fill is a loaded record on its way to L2.
 type fill[K comparable, V any] struct {
 	f   *flight[K, V]
-	rec *tier.Record
+	rec *l2.Record
 	ttl time.Duration
 }
 
 // fillL2 offers records to L2, in one pipeline for each node. A fill settles its lease, whatever becomes of it.
 func (c *Cache[K, V]) fillL2(ctx context.Context, fills []fill[K, V]) {
 	b := &c.client.breaker
-	var offered []tier.Offered
+	var offered []l2.Offered
 	switch len(fills) {
 	case 0:
 		return
 	case 1:
 		x := fills[0]
-		offered = make([]tier.Offered, 1)
+		offered = make([]l2.Offered, 1)
 		offered[0].Err = b.ask(ctx, func(ctx context.Context) (err error) {
 			l := x.f.lease.lease
 			offered[0].Result, err = c.client.l2.Fill(ctx, x.f.key, l.Token, l.Epoch, *x.rec, x.ttl)
 			return err
 		})
 	default:
-		all := make([]tier.Filling, len(fills))
+		all := make([]l2.Filling, len(fills))
 		for i, x := range fills {
 			l := x.f.lease.lease
-			all[i] = tier.Filling{Key: x.f.key, Token: l.Token, Epoch: l.Epoch, Record: *x.rec, TTL: x.ttl}
+			all[i] = l2.Filling{Key: x.f.key, Token: l.Token, Epoch: l.Epoch, Record: *x.rec, TTL: x.ttl}
 		}
-		offered = askMany(ctx, b, c.client.now(), b.timeout, len(all), func(ctx context.Context) []tier.Offered {
+		offered = askMany(ctx, b, c.client.now(), b.timeout, len(all), func(ctx context.Context) []l2.Offered {
 			return c.client.l2.FillMany(ctx, all)
-		}, func(o *tier.Offered) *error { return &o.Err })
+		}, func(o *l2.Offered) *error { return &o.Err })
 	}
 	for i, o := range offered {
 		fills[i].f.lease.settle()
@@ -142,7 +142,7 @@ func (c *Cache[K, V]) fillL2(ctx context.Context, fills []fill[K, V]) {
 			continue
 		}
 		c.m.fills(o.Result.String()).Inc()
-		fills[i].f.res.filled = o.Result == tier.Filled
+		fills[i].f.res.filled = o.Result == l2.Filled
 	}
 }
 
@@ -176,11 +176,11 @@ type fillWait[K comparable, V any] struct {
 // next decides what a flight does after its question for a lease.
 func (w *fillWait[K, V]) next(f *flight[K, V]) step {
 	switch status := f.grant.Status; {
-	case f.grantErr != nil || status == tier.Writing || status == tier.Newer || status == tier.Granted:
+	case f.grantErr != nil || status == l2.Writing || status == l2.Newer || status == l2.Granted:
 		return stepLoad
 	case f.rounds > maxRounds:
 		return stepLoad
-	case status == tier.Present:
+	case status == l2.Present:
 		// It was filled since our GET, or under an epoch of the bucket that we have not heard of: look at both again.
 		w.c.client.fence.Forget(f.key.Bucket, &f.own)
 		return stepAsk

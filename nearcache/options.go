@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 // Options configures one cache. The zero value of every field but Load is useful.
@@ -141,7 +141,7 @@ func (o *Options[K, V]) validate(c *Client, namespace string) error {
 	if namespace == TagNamespace && o.admitted == nil {
 		refuse("namespace %q is that of the tags", namespace)
 	}
-	if bad := tier.CheckName(namespace); bad != "" {
+	if bad := l2.CheckName(namespace); bad != "" {
 		refuse("namespace %q %s", namespace, bad)
 	}
 	if o.Load == nil && o.LoadMany == nil {

@@ -7,8 +7,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nearcache/nearcache-go/coherence"
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/internal/fence"
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 // The read pipeline, for one key or several at once. Its steps, downhill:
@@ -33,7 +33,7 @@ const (
 // l2Reply is what L2 answered.
 type l2Reply struct {
 	raw       []byte // nil: no record
-	watermark tier.Watermark
+	watermark l2.Watermark
 	err       error
 	learn     bool // the watermark was asked for
 }
@@ -72,13 +72,13 @@ func (c *Cache[K, V]) readL2(ctx context.Context, batch []*flight[K, V]) {
 		f.l2 = r
 		return
 	}
-	keys, learn := make([]tier.Key, len(batch)), false
+	keys, learn := make([]l2.Key, len(batch)), false
 	for i, f := range batch {
 		keys[i], learn = f.key, learn || c.mustLearn(&f.own)
 	}
-	replies := askMany(ctx, b, batch[0].own.Began(), limit, len(keys), func(ctx context.Context) []tier.Got {
+	replies := askMany(ctx, b, batch[0].own.Began(), limit, len(keys), func(ctx context.Context) []l2.Got {
 		return c.client.l2.GetMany(ctx, keys, learn)
-	}, func(got *tier.Got) *error { return &got.Err })
+	}, func(got *l2.Got) *error { return &got.Err })
 	for i, f := range batch {
 		f.l2 = l2Reply{replies[i].Raw, replies[i].Watermark, replies[i].Err, learn}
 	}
@@ -92,7 +92,7 @@ func (c *Cache[K, V]) readL2(ctx context.Context, batch []*flight[K, V]) {
 // So it is read again when three quarters of the bound are over. The last quarter is for readers that join the flight:
 // their bounds end later, and without it they would have to ask the source. All other flights of the bucket then use what
 // this one has learnt.
-func (c *Cache[K, V]) mustLearn(tok *coherence.Token) bool {
+func (c *Cache[K, V]) mustLearn(tok *fence.Token) bool {
 	bound := int64(c.opt.MaxStaleness)
 	return !tok.Known || bound > 0 && tok.Began()-c.client.fence.Proven(tok) > bound-bound/4
 }
@@ -100,7 +100,7 @@ func (c *Cache[K, V]) mustLearn(tok *coherence.Token) bool {
 // evaluateL2 decides what may be done with the answer of L2. It admits a value to L1 if the fence allows that.
 func (c *Cache[K, V]) evaluateL2(ctx context.Context, f *flight[K, V], io effort) fetched[V] {
 	switch err := f.l2.err; {
-	case errors.Is(err, tier.ErrWrongType):
+	case errors.Is(err, l2.ErrWrongType):
 		c.m.l2Misses("corrupt").Inc()
 		return fetched[V]{}
 	case err != nil && io == withoutIO && ctx.Err() != nil: // the reader did not wait for the answer
@@ -132,7 +132,7 @@ func (c *Cache[K, V]) evaluateL2(ctx context.Context, f *flight[K, V], io effort
 }
 
 // evaluateRecord is evaluateL2 for a record that can be decoded: its tags, and then the fence, decide.
-func (c *Cache[K, V]) evaluateRecord(ctx context.Context, f *flight[K, V], rec *tier.Record, e *entry[K, V],
+func (c *Cache[K, V]) evaluateRecord(ctx context.Context, f *flight[K, V], rec *l2.Record, e *entry[K, V],
 	io effort) fetched[V] {
 	asOf := int64(math.MaxInt64)
 	if len(rec.Tags) > 0 || c.opt.Clearable {
@@ -149,12 +149,12 @@ func (c *Cache[K, V]) evaluateRecord(ctx context.Context, f *flight[K, V], rec *
 	}
 	outcome, admit := c.client.fence.FromL2(&f.own, rec.Version, &e.stamp)
 	switch {
-	case outcome == coherence.BelowFloor && io == withoutIO:
+	case outcome == fence.BelowFloor && io == withoutIO:
 		return fetched[V]{later: true}
-	case outcome == coherence.BelowFloor:
+	case outcome == fence.BelowFloor:
 		c.m.l2Misses(outcome.String()).Inc()
 		return fetched[V]{direct: c.repairL2(ctx, f.key) != nil}
-	case outcome == coherence.Behind:
+	case outcome == fence.Behind:
 		c.m.l2Misses(outcome.String()).Inc()
 		return fetched[V]{direct: true}
 	}
@@ -168,13 +168,13 @@ func (c *Cache[K, V]) evaluateRecord(ctx context.Context, f *flight[K, V], rec *
 
 // repairL2 repeats an invalidation that L2 has missed although it is certain to have happened, so that the key can be
 // filled again.
-func (c *Cache[K, V]) repairL2(ctx context.Context, key tier.Key) error {
+func (c *Cache[K, V]) repairL2(ctx context.Context, key l2.Key) error {
 	return c.client.breaker.ask(ctx, func(ctx context.Context) error {
 		return c.client.l2.Apply(ctx, key, c.client.fence.Floor(key))
 	})
 }
 
-func header(raw []byte) []byte { return raw[:min(len(raw), tier.HeaderSize)] }
+func header(raw []byte) []byte { return raw[:min(len(raw), l2.HeaderSize)] }
 
 // tryL2 is the part of new flights that their reader does itself: L2 is asked once, and what can be answered without any
 // further I/O is. It returns how many flights are finished with that, and moves them to the front.
@@ -364,9 +364,9 @@ func (c *Cache[K, V]) callSource(ctx context.Context, batch []*flight[K, V]) {
 //
 // A value without a lease is admitted to L1 if the fence allows it: L2 was not asked, or could not be. One with a lease is
 // not: the fill would evict it again, and the next Get, which makes Redis track the key, admits it.
-func (c *Cache[K, V]) evaluateLoaded(ctx context.Context, f *flight[K, V], tags tagged) (*tier.Record, time.Duration) {
+func (c *Cache[K, V]) evaluateLoaded(ctx context.Context, f *flight[K, V], tags tagged) (*l2.Record, time.Duration) {
 	a := &f.answer
-	refuse := func(reason string) (*tier.Record, time.Duration) {
+	refuse := func(reason string) (*l2.Record, time.Duration) {
 		if reason != "" {
 			c.m.rejected(reason).Inc()
 		}
@@ -386,11 +386,11 @@ func (c *Cache[K, V]) evaluateLoaded(ctx context.Context, f *flight[K, V], tags 
 	outcome, admit := c.client.fence.FromSource(&f.own, e.version, &e.stamp)
 	f.res = loaded[V]{value: e.value, version: e.version, absent: a.absent, tier: TierSource, asOf: e.stamp.Probe()}
 	switch {
-	case outcome != coherence.Serve && e.version >= f.minVersion:
+	case outcome != fence.Serve && e.version >= f.minVersion:
 		// A write was heard of while the Loader read the state before it. The readers of this flight began to wait before
 		// that. So the value is as new as its load proves: it is served, and not kept.
 		return refuse("overtaken")
-	case outcome != coherence.Serve:
+	case outcome != fence.Serve:
 		// The Loader read less than this instance had seen before: a replica, or a source that lost commits.
 		f.res.stale, f.res.asOf = true, 0
 		return refuse("loader_behind")
@@ -412,7 +412,7 @@ func (c *Cache[K, V]) evaluateLoaded(ctx context.Context, f *flight[K, V], tags 
 		}
 		e.deadline = f.own.Began() + int64(ttl)
 		c.setDue(e, &rec)
-		c.admit(e, len(rec.Payload)+tier.HeaderSize)
+		c.admit(e, len(rec.Payload)+l2.HeaderSize)
 	}
 	return &rec, ttl
 }

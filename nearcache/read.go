@@ -6,7 +6,7 @@ import (
 	"math"
 	"time"
 
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 // Read is Get with requirements, and says how the value was obtained. For an absent key it returns ErrNotFound and a
@@ -63,7 +63,7 @@ func (c *Cache[K, V]) readBelow(ctx context.Context, k K, ro ReadOptions, d dema
 
 // descend asks L2 and the source for one key. A result that falls short of what this reader demands, because L2 cannot
 // prove it, or because the flight was begun by a reader that asked for less, sends it to the source.
-func (c *Cache[K, V]) descend(ctx context.Context, k K, key tier.Key, d demand) (loaded[V], error) {
+func (c *Cache[K, V]) descend(ctx context.Context, k K, key l2.Key, d demand) (loaded[V], error) {
 	w := want[K]{k: k, key: key, since: math.MinInt64}
 	if !d.fresh {
 		l, err := c.reads.do(ctx, &w)
@@ -126,7 +126,7 @@ func age(since, now int64) time.Duration {
 }
 
 // wrap names the operation and the key in an error.
-func (c *Cache[K, V]) wrap(op string, key tier.Key, err error) error {
+func (c *Cache[K, V]) wrap(op string, key l2.Key, err error) error {
 	if err == nil {
 		return nil
 	}

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/nearcache/nearcache-go/internal/ablate"
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 // This file translates between what the caller has and what Redis has: a value and a record, a key and its name.
@@ -30,13 +30,13 @@ const (
 // decode parses a record of a bucket's epoch into an entry. The entry's deadline never passes the record's own: Redis
 // does not push an expiry when it falls due. That deadline is by the writer's wall clock, a backstop and no part of any
 // bound.
-func (c *Cache[K, V]) decode(k K, epoch tier.Epoch, raw []byte) (rec tier.Record, e *entry[K, V], miss l2Miss) {
+func (c *Cache[K, V]) decode(k K, epoch l2.Epoch, raw []byte) (rec l2.Record, e *entry[K, V], miss l2Miss) {
 	if raw == nil {
 		return rec, nil, missAbsent
 	}
-	rec, err := tier.DecodeRecord(raw)
+	rec, err := l2.DecodeRecord(raw)
 	switch {
-	case errors.Is(err, tier.ErrNewerFormat) || err == nil && rec.Schema > c.opt.Schema:
+	case errors.Is(err, l2.ErrNewerFormat) || err == nil && rec.Schema > c.opt.Schema:
 		return rec, nil, missNewer
 	case err != nil:
 		return rec, nil, missCorrupt
@@ -66,9 +66,9 @@ func (c *Cache[K, V]) decode(k K, epoch tier.Epoch, raw []byte) (rec tier.Record
 }
 
 // record encodes what L2 will hold, after a load that took so long.
-func (c *Cache[K, V]) record(v V, absent bool, version Version, ttl, took time.Duration) (tier.Record, error) {
+func (c *Cache[K, V]) record(v V, absent bool, version Version, ttl, took time.Duration) (l2.Record, error) {
 	now := time.Now()
-	rec := tier.Record{Absent: absent, Schema: c.opt.Schema, Version: version, WrittenAt: now, ExpiresAt: now.Add(ttl),
+	rec := l2.Record{Absent: absent, Schema: c.opt.Schema, Version: version, WrittenAt: now, ExpiresAt: now.Add(ttl),
 		SoftExpiry: c.softExpiry(now, ttl, took)}
 	if absent {
 		return rec, nil
@@ -122,10 +122,10 @@ func (c *Cache[K, V]) softExpiry(now time.Time, ttl, took time.Duration) (t time
 }
 
 // key places k in L2.
-func (c *Cache[K, V]) key(k K) (tier.Key, error) {
+func (c *Cache[K, V]) key(k K) (l2.Key, error) {
 	name, err := c.encode(k)
 	if err != nil {
-		return tier.Key{}, fmt.Errorf("nearcache: cache %q: the key has no name: %w", c.namespace, err)
+		return l2.Key{}, fmt.Errorf("nearcache: cache %q: the key has no name: %w", c.namespace, err)
 	}
 	return c.client.keyspace.Key(c.namespace, name), nil
 }

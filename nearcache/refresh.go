@@ -5,8 +5,8 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/nearcache/nearcache-go/coherence"
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/internal/fence"
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 const (
@@ -46,7 +46,7 @@ func (c *Cache[K, V]) refreshLater(k K) {
 
 // dueAt is when an entry of L1 is to be refreshed, by the client's clock; 0: never. The record's soft expiry is by the
 // options of the process that filled it. With Beta it says how far before the expiry the mean of the distribution lies.
-func (c *Cache[K, V]) dueAt(rec *tier.Record, deadline int64) int64 {
+func (c *Cache[K, V]) dueAt(rec *l2.Record, deadline int64) int64 {
 	if !c.opt.Refresh.on() || rec.SoftExpiry.IsZero() || rec.ExpiresAt.IsZero() {
 		return 0
 	}
@@ -58,7 +58,7 @@ func (c *Cache[K, V]) dueAt(rec *tier.Record, deadline int64) int64 {
 }
 
 // setDue sets when an entry of L1 is to be refreshed.
-func (c *Cache[K, V]) setDue(e *entry[K, V], rec *tier.Record) {
+func (c *Cache[K, V]) setDue(e *entry[K, V], rec *l2.Record) {
 	if due := c.dueAt(rec, e.deadline); due != 0 {
 		e.ensureExtras().refresh.Store(due)
 	}
@@ -106,7 +106,7 @@ func (c *Cache[K, V]) refreshMany(ks []K) {
 	for _, f := range batch {
 		// A fill by another process would have invalidated the entry, and its push came before this reply.
 		e := c.peek(f.k)
-		switch current := e != nil && e.stamp.Check(c.client.fence) == coherence.Current; {
+		switch current := e != nil && e.stamp.Check(c.client.fence) == fence.Current; {
 		case f.l2.err != nil:
 			c.m.refreshes("failed").Inc()
 			c.refreshLater(f.k)

@@ -3,11 +3,11 @@ package nearcache
 import (
 	"time"
 
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/coherence"
 )
 
 // Version orders the states of one key; 0 means that the source of truth has no versions. See tier.Version.
-type Version = tier.Version
+type Version = coherence.Version
 
 // Entry is what a Loader returns and what Set takes: a value and what the cache should know about it.
 type Entry[V any] struct {

@@ -4,8 +4,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nearcache/nearcache-go/coherence"
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/internal/fence"
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 // Status is a snapshot of what the client can rely on.
@@ -18,7 +18,7 @@ type Status struct {
 	Doubted  int // of the 64 buckets, those read at the source because too many invalidations failed, until L2 has started them anew
 	Bound    Bound
 	Caches   map[string]CacheStatus // by namespace
-	Channels coherence.Channels
+	Channels fence.Channels
 }
 
 // Bound is what the channels prove now of every entry that they vouch for. Either one is enough for a read.
@@ -49,7 +49,7 @@ type CacheStatus struct {
 func (c *Client) Status() Status {
 	ch := c.fence.Channels()
 	s := Status{Redis: c.l2.Up(), Events: ch.EventSession != 0, Mode: c.Mode(), Pending: c.retry.len(), Doubted: c.retry.buckets(), Bound: c.bound(), Channels: ch}
-	s.Ready = s.Redis && ch.Watermarks == tier.Buckets && (s.Events || !c.m.events)
+	s.Ready = s.Redis && ch.Watermarks == l2.Buckets && (s.Events || !c.m.events)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.Caches = make(map[string]CacheStatus, len(c.caches))
@@ -87,7 +87,7 @@ func (b Bound) of(most time.Duration) CacheStatus {
 // by the next: so what a proof's age has grown to when the next one comes is the longest that any commit took.
 type lag struct {
 	mu   sync.Mutex
-	last coherence.Bound
+	last fence.Bound
 }
 
 // measure is called whenever a proof may have moved.

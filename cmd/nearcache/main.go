@@ -20,7 +20,8 @@ import (
 
 	"github.com/redis/rueidis"
 
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 var errUsage = errors.New("usage: nearcache [-redis URL] [-prefix P] key|get|invalidate NAMESPACE NAME [VERSION], or nearcache watermarks")
@@ -50,11 +51,11 @@ func run(ctx context.Context, args []string, url string, out io.Writer) error {
 		url = "redis://127.0.0.1:6379"
 	}
 	fs.StringVar(&url, "redis", url, "Redis, as a URL (REDIS_URL)")
-	prefix := fs.String("prefix", tier.DefaultPrefix, "the caches' prefix")
+	prefix := fs.String("prefix", l2.DefaultPrefix, "the caches' prefix")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	if bad := tier.CheckName(*prefix); bad != "" {
+	if bad := l2.CheckName(*prefix); bad != "" {
 		return fmt.Errorf("%w: the prefix %s", errUsage, bad)
 	}
 	args = fs.Args()
@@ -62,9 +63,9 @@ func run(ctx context.Context, args []string, url string, out io.Writer) error {
 	defer cancel()
 	switch {
 	case len(args) == 3 && args[0] == "key":
-		k := tier.NewKeyspace(*prefix).Key(args[1], args[2])
+		k := l2.NewKeyspace(*prefix).Key(args[1], args[2])
 		_, err := fmt.Fprintf(out, "bucket     %d\nrecord     %s\nlease      %s\nwatermark  %s\n", k.Bucket, k.Record, k.Lease,
-			tier.NewKeyspace(*prefix).Watermark(k.Bucket))
+			l2.NewKeyspace(*prefix).Watermark(k.Bucket))
 		return err
 	case len(args) == 3 && args[0] == "get", len(args) == 1 && args[0] == "watermarks",
 		(len(args) == 3 || len(args) == 4) && args[0] == "invalidate":
@@ -75,21 +76,21 @@ func run(ctx context.Context, args []string, url string, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("%w: -redis: %w", errUsage, err)
 	}
-	l2, err := tier.OpenL2(tier.L2Config{Redis: opt, Prefix: *prefix, Tracker: quiet{}})
+	store, err := l2.Open(l2.Config{Redis: opt, Prefix: *prefix, Tracker: quiet{}})
 	if err != nil {
 		return err
 	}
-	defer l2.Close()
-	if err := l2.Ready(ctx); err != nil {
+	defer store.Close()
+	if err := store.Ready(ctx); err != nil {
 		return err
 	}
 	switch args[0] {
 	case "get":
-		return get(ctx, l2, l2.Keyspace().Key(args[1], args[2]), out)
+		return get(ctx, store, store.Keyspace().Key(args[1], args[2]), out)
 	case "invalidate":
-		return invalidate(ctx, l2, args[1:], out)
+		return invalidate(ctx, store, args[1:], out)
 	}
-	ws, err := l2.Watermarks(ctx)
+	ws, err := store.Watermarks(ctx)
 	for b, w := range ws {
 		if !w.IsZero() {
 			fmt.Fprintf(out, "%2d  epoch %s  position %s\n", b, w.Epoch, w.Position)
@@ -98,8 +99,8 @@ func run(ctx context.Context, args []string, url string, out io.Writer) error {
 	return err
 }
 
-func get(ctx context.Context, l2 *tier.L2, k tier.Key, out io.Writer) error {
-	raw, w, err := l2.Get(ctx, k, true)
+func get(ctx context.Context, store *l2.L2, k l2.Key, out io.Writer) error {
+	raw, w, err := store.Get(ctx, k, true)
 	if err != nil {
 		return err
 	}
@@ -107,7 +108,7 @@ func get(ctx context.Context, l2 *tier.L2, k tier.Key, out io.Writer) error {
 		_, err := fmt.Fprintln(out, "no record")
 		return err
 	}
-	r, err := tier.DecodeRecord(raw)
+	r, err := l2.DecodeRecord(raw)
 	if err != nil {
 		return err
 	}
@@ -125,7 +126,7 @@ func get(ctx context.Context, l2 *tier.L2, k tier.Key, out io.Writer) error {
 	return err
 }
 
-func invalidate(ctx context.Context, l2 *tier.L2, args []string, out io.Writer) error {
+func invalidate(ctx context.Context, store *l2.L2, args []string, out io.Writer) error {
 	var v uint64
 	if len(args) == 3 {
 		var err error
@@ -133,7 +134,7 @@ func invalidate(ctx context.Context, l2 *tier.L2, args []string, out io.Writer) 
 			return fmt.Errorf("%w: version %q", errUsage, args[2])
 		}
 	}
-	if err := l2.Apply(ctx, l2.Keyspace().Key(args[0], args[1]), tier.Version(v)); err != nil {
+	if err := store.Apply(ctx, store.Keyspace().Key(args[0], args[1]), coherence.Version(v)); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintln(out, "invalidated")

@@ -12,13 +12,13 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/nearcache/nearcache-go/coherence"
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 // Applier is what a Worker applies to; tier.L2 is one.
 type Applier interface {
-	Keyspace() *tier.Keyspace
-	ApplyMany(ctx context.Context, changes []tier.Change) error
+	Keyspace() *l2.Keyspace
+	ApplyMany(ctx context.Context, changes []l2.Change) error
 }
 
 // Worker applies version events to L2, as a member of a consumer group that starts at the earliest offset. It commits an
@@ -30,10 +30,10 @@ type Applier interface {
 // its offset committed.
 type Worker struct {
 	Broker
-	Topic   string          // required
-	GroupID string          // required
-	Codec   coherence.Codec // defaults to JSON
-	L2      Applier         // required
+	Topic   string               // required
+	GroupID string               // required
+	Codec   coherence.EventCodec // defaults to JSON
+	L2      Applier              // required
 	// DeadLetterTopic takes malformed messages. Defaults to Topic + ".dlq". It is created if it is missing.
 	DeadLetterTopic string
 	// Batch bounds how many messages are applied in one pipeline. Defaults to 500.
@@ -142,7 +142,7 @@ func (w *workerRun) fetch(ctx context.Context) (batch []kafkago.Message, err err
 // finish applies a batch, sets aside what is malformed, and commits. It tries until it succeeds; when ctx has ended it
 // tries for a few seconds more and then leaves the batch uncommitted to its successor.
 func (w *workerRun) finish(ctx context.Context, batch []kafkago.Message) {
-	var changes []tier.Change
+	var changes []l2.Change
 	var bad []kafkago.Message
 	for i := range batch {
 		m, err := w.Codec.Decode(batch[i].Value)
@@ -154,7 +154,7 @@ func (w *workerRun) finish(ctx context.Context, batch []kafkago.Message) {
 			continue
 		}
 		if m.Marker == nil {
-			changes = append(changes, tier.Change{Key: w.L2.Keyspace().Key(m.Event.Namespace, m.Event.Key), Version: m.Event.Version})
+			changes = append(changes, l2.Change{Key: w.L2.Keyspace().Key(m.Event.Namespace, m.Event.Key), Version: m.Event.Version})
 		}
 	}
 	last, cancel := context.WithCancel(context.WithoutCancel(ctx))

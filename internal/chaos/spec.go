@@ -18,7 +18,7 @@ import (
 
 	"github.com/nearcache/nearcache-go/coherence/kafka"
 	"github.com/nearcache/nearcache-go/internal/ablate"
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 // roleVariable tells a program started again what it is: a spec in JSON.
@@ -140,8 +140,8 @@ func (c *child) redis() rueidis.ClientOption {
 }
 
 // l2 is Redis for a process that only writes to it.
-func (c *child) l2() (*tier.L2, error) {
-	return tier.OpenL2(tier.L2Config{Redis: c.redis(), Tracker: nobody{}, Logger: c.log})
+func (c *child) l2() (*l2.L2, error) {
+	return l2.Open(l2.Config{Redis: c.redis(), Tracker: nobody{}, Logger: c.log})
 }
 
 // nobody tracks.

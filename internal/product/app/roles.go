@@ -16,7 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 // nobody tracks for a program that only writes to L2.
@@ -31,8 +31,8 @@ func Worker(ctx context.Context, c Config, log *slog.Logger) error {
 	if len(b.brokers.Brokers) == 0 {
 		return fmt.Errorf("%w: KAFKA_BOOTSTRAP_SERVERS is required", ErrUsage)
 	}
-	return role(ctx, &c, log, func(ctx context.Context, l2 *tier.L2, reg prometheus.Registerer) error {
-		w := b.worker(&c, l2, log)
+	return role(ctx, &c, log, func(ctx context.Context, store *l2.L2, reg prometheus.Registerer) error {
+		w := b.worker(&c, store, log)
 		w.Registerer = reg
 		return w.Run(ctx)
 	})
@@ -49,8 +49,8 @@ func Relay(ctx context.Context, c Config, log *slog.Logger) error {
 	}
 	defer b.close()
 	b.seed = 0
-	return role(ctx, &c, log, func(ctx context.Context, l2 *tier.L2, reg prometheus.Registerer) error {
-		publisher, relay, err := b.relay(&c, l2, log)
+	return role(ctx, &c, log, func(ctx context.Context, store *l2.L2, reg prometheus.Registerer) error {
+		publisher, relay, err := b.relay(&c, store, log)
 		if err != nil {
 			return err
 		}
@@ -61,7 +61,7 @@ func Relay(ctx context.Context, c Config, log *slog.Logger) error {
 }
 
 // role runs a job beside /healthz and /metrics.
-func role(ctx context.Context, c *Config, log *slog.Logger, job func(context.Context, *tier.L2, prometheus.Registerer) error) error {
+func role(ctx context.Context, c *Config, log *slog.Logger, job func(context.Context, *l2.L2, prometheus.Registerer) error) error {
 	if c.RedisURL == "" && c.RedisHost == "" {
 		return fmt.Errorf("%w: REDIS_HOST or REDIS_URL is required", ErrUsage)
 	}
@@ -69,11 +69,11 @@ func role(ctx context.Context, c *Config, log *slog.Logger, job func(context.Con
 	if err != nil {
 		return fmt.Errorf("%w: REDIS_URL: %w", ErrUsage, err)
 	}
-	l2, err := tier.OpenL2(tier.L2Config{Redis: opt, Tracker: nobody{}, Logger: log})
+	store, err := l2.Open(l2.Config{Redis: opt, Tracker: nobody{}, Logger: log})
 	if err != nil {
 		return err
 	}
-	defer l2.Close()
+	defer store.Close()
 	listen, err := net.Listen("tcp", c.Listen)
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)
@@ -86,7 +86,7 @@ func role(ctx context.Context, c *Config, log *slog.Logger, job func(context.Con
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = srv.Serve(listen) })
 	log.Info("running", "url", "http://"+listen.Addr().String())
-	err = job(ctx, l2, reg)
+	err = job(ctx, store, reg)
 	end, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	err = errors.Join(err, srv.Shutdown(end))
