@@ -96,7 +96,7 @@ func run(t *testing.T, opt rueidis.ClientOption, do func(...string) string, roun
 		t.Fatal(err)
 	}
 	for seed := range rounds {
-		p := &pair{t: t, rnd: rand.New(rand.NewPCG(uint64(seed), 0)), l2: store, do: do, raw: raw}
+		p := &pair{t: t, rnd: rand.New(rand.NewPCG(uint64(seed), 0)), store: store, do: do, raw: raw}
 		p.key = store.Keyspace().Key("n", fmt.Sprint(seed))
 		for i := range p.tokens {
 			p.tokens[i] = l2.NewToken()
