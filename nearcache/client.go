@@ -10,10 +10,10 @@ import (
 	"time"
 
 	"github.com/nearcache/nearcache-go/coherence"
-	"github.com/nearcache/nearcache-go/coherence/relay"
 	"github.com/nearcache/nearcache-go/internal/fence"
 	"github.com/nearcache/nearcache-go/internal/l1"
 	"github.com/nearcache/nearcache-go/internal/l2"
+	"github.com/nearcache/nearcache-go/tier"
 )
 
 // Client is what the caches of a process share: the connections to Redis, the fence, and the channels that feed it. Make
@@ -196,8 +196,8 @@ func (c *Client) Apply(ctx context.Context, e coherence.Event) error {
 	if c.closed.Load() {
 		return ErrClosed
 	}
-	if bad := l2.CheckName(e.Namespace); bad != "" {
-		return fmt.Errorf("nearcache: event: namespace %q %s", e.Namespace, bad)
+	if err := e.Validate(); err != nil {
+		return fmt.Errorf("nearcache: event: %w", err)
 	}
 	key := c.keyspace.Key(e.Namespace, e.Key)
 	c.fence.Event(key, e.Version, e.Position)
@@ -212,8 +212,9 @@ func (c *Client) Apply(ctx context.Context, e coherence.Event) error {
 	return nil
 }
 
-// L2 is the client's Redis as a coherence.Relay applies changes to it.
-func (c *Client) L2() relay.Applier { return c.l2 }
+// L2 is the client's Redis, for a relay or a worker that runs in the same process. It uses the client's connections and
+// is usable until the client is closed.
+func (c *Client) L2() *tier.L2 { return tier.Share(c.l2.Handle()) }
 
 // SetMode switches all caches of the client at run time. In every mode writes invalidate and the channels are followed,
 // so that ModeOn can be switched back to at any moment. A client starts with ModeOn.

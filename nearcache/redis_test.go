@@ -127,7 +127,7 @@ func TestEpoch_ARecordOfAnotherIsAMiss(t *testing.T) {
 		src.mu.Lock()
 		src.values["a"] = "changed while nobody told Redis"
 		src.mu.Unlock()
-		store := client.L2() // as a relay that found the bucket's watermark gone
+		store := l2.FromHandle(client.L2().Handle()) // as a relay that found the bucket's watermark gone
 		if _, err := store.ResetWatermark(t.Context(), store.Keyspace().Key("t", "a").Bucket, l2.Watermark{}, coherence.Position{Epoch: 1, N: 1}); err != nil {
 			t.Fatal(err)
 		}

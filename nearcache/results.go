@@ -6,7 +6,7 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 )
 
-// Version orders the states of one key; 0 means that the source of truth has no versions. See tier.Version.
+// Version orders the states of one key; 0 means that the source of truth has no versions. See coherence.Version.
 type Version = coherence.Version
 
 // Entry is what a Loader returns and what Set takes: a value and what the cache should know about it.

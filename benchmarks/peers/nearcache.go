@@ -192,7 +192,7 @@ func (n *Nearcache[V]) Metric(name string) (sum float64) {
 // Stored implements Peer: a record, as another program that knows the format writes it.
 func (n *Nearcache[V]) Stored(key string, v V, version uint64) (string, string) {
 	marks := n.marks()
-	k := n.Client.L2().Keyspace().Key(namespace, key)
+	k := l2.FromHandle(n.Client.L2().Handle()).Keyspace().Key(namespace, key)
 	now := time.Now()
 	b, err := l2.AppendRecord(nil, l2.Record{Epoch: marks[k.Bucket].Epoch, Version: coherence.Version(version), WrittenAt: now,
 		ExpiresAt: now.Add(n.world.TTL), Payload: []byte(encoded(n.world.Codec, v))})
@@ -211,7 +211,7 @@ func (n *Nearcache[V]) marks() *[l2.Buckets]l2.Watermark {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	for {
-		all, err := n.Client.L2().Watermarks(ctx)
+		all, err := l2.FromHandle(n.Client.L2().Handle()).Watermarks(ctx)
 		if err != nil {
 			panic(fmt.Sprintf("peers: watermarks: %v", err))
 		}

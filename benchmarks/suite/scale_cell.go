@@ -186,17 +186,11 @@ func (s *scaleRun) seed(ctx context.Context, t *truth) (records []string, err er
 		if err != nil {
 			return nil, err
 		}
-		begun := 0
-		for _, m := range marks {
-			if !m.IsZero() {
-				begun++
-			}
-		}
-		if begun == l2.Buckets {
+		if len(marks) == l2.Buckets {
 			break
 		}
 		if time.Now().After(deadline) {
-			return nil, fmt.Errorf("suite: the relay has begun %d of %d buckets", begun, l2.Buckets)
+			return nil, fmt.Errorf("suite: the relay has begun %d of %d buckets", len(marks), l2.Buckets)
 		}
 	}
 	prefixes := make([]map[string]bool, (s.cell.Keys+pipeline-1)/pipeline)

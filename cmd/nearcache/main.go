@@ -21,7 +21,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/nearcache/nearcache-go/coherence"
-	"github.com/nearcache/nearcache-go/internal/l2"
+	"github.com/nearcache/nearcache-go/tier"
 )
 
 var errUsage = errors.New("usage: nearcache [-redis URL] [-prefix P] key|get|invalidate NAMESPACE NAME [VERSION], or nearcache watermarks")
@@ -39,34 +39,25 @@ func main() {
 	}
 }
 
-// quiet tracks nothing.
-type quiet struct{}
-
-func (quiet) KeysChanged([]uint64) {}
-func (quiet) SessionChanged()      {}
-
 func run(ctx context.Context, args []string, url string, out io.Writer) error {
 	fs := flag.NewFlagSet("nearcache", flag.ContinueOnError)
 	if url == "" {
 		url = "redis://127.0.0.1:6379"
 	}
 	fs.StringVar(&url, "redis", url, "Redis, as a URL (REDIS_URL)")
-	prefix := fs.String("prefix", l2.DefaultPrefix, "the caches' prefix")
+	prefix := fs.String("prefix", tier.DefaultPrefix, "the caches' prefix")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	if bad := l2.CheckName(*prefix); bad != "" {
-		return fmt.Errorf("%w: the prefix %s", errUsage, bad)
+	if err := coherence.CheckName(*prefix); err != nil {
+		return fmt.Errorf("%w: the prefix %w", errUsage, err)
 	}
 	args = fs.Args()
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	switch {
 	case len(args) == 3 && args[0] == "key":
-		k := l2.NewKeyspace(*prefix).Key(args[1], args[2])
-		_, err := fmt.Fprintf(out, "bucket     %d\nrecord     %s\nlease      %s\nwatermark  %s\n", k.Bucket, k.Record, k.Lease,
-			l2.NewKeyspace(*prefix).Watermark(k.Bucket))
-		return err
+		return key(*prefix, args[1], args[2], out)
 	case len(args) == 3 && args[0] == "get", len(args) == 1 && args[0] == "watermarks",
 		(len(args) == 3 || len(args) == 4) && args[0] == "invalidate":
 	default:
@@ -76,40 +67,52 @@ func run(ctx context.Context, args []string, url string, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("%w: -redis: %w", errUsage, err)
 	}
-	store, err := l2.Open(l2.Config{Redis: opt, Prefix: *prefix, Tracker: quiet{}})
+	l2, err := tier.Open(tier.Config{Redis: opt, Prefix: *prefix})
 	if err != nil {
 		return err
 	}
-	defer store.Close()
-	if err := store.Ready(ctx); err != nil {
+	defer l2.Close()
+	if err := l2.Ready(ctx); err != nil {
 		return err
 	}
 	switch args[0] {
 	case "get":
-		return get(ctx, store, store.Keyspace().Key(args[1], args[2]), out)
+		return get(ctx, l2, args[1], args[2], out)
 	case "invalidate":
-		return invalidate(ctx, store, args[1:], out)
+		return invalidate(ctx, l2, args[1:], out)
 	}
-	ws, err := store.Watermarks(ctx)
-	for b, w := range ws {
-		if !w.IsZero() {
-			fmt.Fprintf(out, "%2d  epoch %s  position %s\n", b, w.Epoch, w.Position)
-		}
+	return watermarks(ctx, l2, out)
+}
+
+func key(prefix, namespace, name string, out io.Writer) error {
+	n, err := tier.NamesOf(prefix, namespace, name)
+	if err != nil {
+		return err
 	}
+	_, err = fmt.Fprintf(out, "bucket     %d\nrecord     %s\nlease      %s\nwatermark  %s\n", n.Bucket, n.Record, n.Lease, n.Watermark)
 	return err
 }
 
-func get(ctx context.Context, store *l2.L2, k l2.Key, out io.Writer) error {
-	raw, w, err := store.Get(ctx, k, true)
+func watermarks(ctx context.Context, l2 *tier.L2, out io.Writer) error {
+	all, err := l2.Watermarks(ctx)
 	if err != nil {
 		return err
 	}
-	if raw == nil {
+	for _, w := range all {
+		if _, err := fmt.Fprintf(out, "%2d  incarnation %s  position %s\n", w.Bucket, w.Incarnation, w.Position); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func get(ctx context.Context, l2 *tier.L2, namespace, name string, out io.Writer) error {
+	r, ok, err := l2.Get(ctx, namespace, name)
+	if err != nil {
+		return err
+	}
+	if !ok {
 		_, err := fmt.Fprintln(out, "no record")
-		return err
-	}
-	r, err := l2.DecodeRecord(raw)
-	if err != nil {
 		return err
 	}
 	kind := "value"
@@ -117,24 +120,25 @@ func get(ctx context.Context, store *l2.L2, k l2.Key, out io.Writer) error {
 		kind = "absence"
 	}
 	note := ""
-	if r.Epoch != w.Epoch {
-		note = fmt.Sprintf(" (the bucket's is %s: nobody reads this record)", w.Epoch)
+	if !r.Readable {
+		note = " (not the bucket's present one: no cache reads this record)"
 	}
-	_, err = fmt.Fprintf(out, "%s  version %s  schema %d\nepoch    %s%s\nwritten  %s\nexpires  %s\npayload  %d bytes: %.200q\n",
-		kind, r.Version, r.Schema, r.Epoch, note, r.WrittenAt.Format(time.RFC3339Nano), r.ExpiresAt.Format(time.RFC3339Nano),
+	_, err = fmt.Fprintf(out, "%s  version %s  schema %d\nincarnation  %s%s\nwritten  %s\nexpires  %s\npayload  %d bytes: %.200q\n",
+		kind, r.Version, r.Schema, r.Incarnation, note, r.WrittenAt.Format(time.RFC3339Nano), r.ExpiresAt.Format(time.RFC3339Nano),
 		len(r.Payload), r.Payload)
 	return err
 }
 
-func invalidate(ctx context.Context, store *l2.L2, args []string, out io.Writer) error {
-	var v uint64
+func invalidate(ctx context.Context, l2 *tier.L2, args []string, out io.Writer) error {
+	e := coherence.Event{Namespace: args[0], Key: args[1], Op: coherence.OpUpdated}
 	if len(args) == 3 {
-		var err error
-		if v, err = strconv.ParseUint(args[2], 10, 64); err != nil {
+		v, err := strconv.ParseUint(args[2], 10, 64)
+		if err != nil {
 			return fmt.Errorf("%w: version %q", errUsage, args[2])
 		}
+		e.Version = coherence.Version(v)
 	}
-	if err := store.Apply(ctx, store.Keyspace().Key(args[0], args[1]), coherence.Version(v)); err != nil {
+	if err := l2.Apply(ctx, e); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintln(out, "invalidated")

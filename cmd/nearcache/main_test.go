@@ -14,7 +14,7 @@ import (
 
 func TestCommands(t *testing.T) {
 	redis := nearcachetest.NewRedis(t)
-	store, err := l2.Open(l2.Config{Redis: redis.ClientOption(), Tracker: quiet{}})
+	store, err := l2.Open(l2.Config{Redis: redis.ClientOption()})
 	if err != nil {
 		t.Fatal(err)
 	}

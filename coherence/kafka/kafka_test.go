@@ -16,7 +16,6 @@ import (
 
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/kafka"
-	"github.com/nearcache/nearcache-go/internal/l2"
 	"github.com/nearcache/nearcache-go/internal/services/servicestest"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
@@ -231,17 +230,15 @@ type applier struct {
 	applied []string
 }
 
-func (a *applier) Keyspace() *l2.Keyspace { return l2.NewKeyspace("") }
-
-func (a *applier) ApplyMany(_ context.Context, changes []l2.Change) error {
+func (a *applier) Apply(_ context.Context, events ...coherence.Event) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.tries++
 	if a.down {
 		return errors.New("Redis is down")
 	}
-	for _, ch := range changes {
-		a.applied = append(a.applied, fmt.Sprintf("%s v%d", ch.Key.Name, ch.Version))
+	for _, ch := range events {
+		a.applied = append(a.applied, fmt.Sprintf("%s v%d", ch.Key, ch.Version))
 	}
 	return nil
 }

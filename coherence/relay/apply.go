@@ -12,6 +12,14 @@ import (
 	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
+// engine is L2 as the relay uses it.
+type engine interface {
+	Keyspace() *l2.Keyspace
+	Watermarks(ctx context.Context) ([l2.Buckets]l2.Watermark, error)
+	ApplyBatch(ctx context.Context, bucket int, changes []l2.Change, from l2.Watermark, to coherence.Position) (now l2.Watermark, applied bool, err error)
+	ResetWatermark(ctx context.Context, bucket int, seen l2.Watermark, to coherence.Position) (now l2.Watermark, err error)
+}
+
 // applying is the relay's way to L2, in one term of leadership. Its cursor is each bucket's watermark, in Redis itself:
 // when Redis goes back in time so does the cursor, and what was lost is applied again.
 type applying struct {
@@ -33,7 +41,7 @@ func (a *applying) round(ctx context.Context) (more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
 	defer cancel()
 	if !a.loaded || time.Since(a.read) >= rereads*a.Interval {
-		marks, err := a.L2.Watermarks(ctx)
+		marks, err := a.l2.Watermarks(ctx)
 		if err != nil {
 			return false, err
 		}
@@ -58,7 +66,7 @@ func (a *applying) round(ctx context.Context) (more bool, err error) {
 	}
 	changes := make(map[int][]l2.Change)
 	for _, e := range events {
-		k := a.L2.Keyspace().Key(e.Namespace, e.Key)
+		k := a.l2.Keyspace().Key(e.Namespace, e.Key)
 		if !a.marks[k.Bucket].Position.Covers(e.Position) {
 			changes[k.Bucket] = append(changes[k.Bucket], l2.Change{Key: k, Version: e.Version})
 		}
@@ -115,7 +123,7 @@ func firstOf(errs []error) error {
 
 // applyTo writes only its own bucket's mark. It is not applied if the bucket is not where it was left.
 func (a *applying) applyTo(ctx context.Context, b int, changes []l2.Change, upto coherence.Position) (applied bool, err error) {
-	now, applied, err := a.L2.ApplyBatch(ctx, b, changes, a.marks[b], upto)
+	now, applied, err := a.l2.ApplyBatch(ctx, b, changes, a.marks[b], upto)
 	if err != nil {
 		return false, err
 	}
@@ -188,7 +196,7 @@ func (a *applying) resetWhere(ctx context.Context, lost func(w l2.Watermark, hea
 
 // reset takes what stands afterwards: another relay may have been quicker.
 func (a *applying) reset(ctx context.Context, b int, to coherence.Position) error {
-	now, err := a.L2.ResetWatermark(ctx, b, a.marks[b], to)
+	now, err := a.l2.ResetWatermark(ctx, b, a.marks[b], to)
 	if err != nil {
 		a.loaded = false
 		return err

@@ -8,10 +8,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cespare/xxhash/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/internal/l2"
+	"github.com/nearcache/nearcache-go/tier"
 )
 
 // Relay carries a Source's changes to Kafka, to Redis, or to both, by two cursors that do not wait for each other. Of
@@ -22,7 +23,7 @@ type Relay struct {
 	// Publisher takes events and markers. Defaults to none.
 	Publisher coherence.Publisher
 	// L2 takes the changes of each bucket and its watermark. Defaults to none. One of the two is required.
-	L2 Applier
+	L2 *tier.L2
 	// Name is that of the cursor. Defaults to "relay".
 	Name string
 	// Interval is how often changes are looked for and markers and watermarks are moved; a Source that is a Waker tells
@@ -45,11 +46,18 @@ const relayTimeout = 5 * time.Second
 // Run relays until ctx ends, and then returns nil. It goes on after everything that may pass; an error is a
 // misconfiguration.
 func (r Relay) Run(ctx context.Context) error {
+	if r.L2 == nil {
+		return r.run(ctx, nil)
+	}
+	return r.run(ctx, l2.FromHandle(r.L2.Handle()))
+}
+
+func (r Relay) run(ctx context.Context, l2 engine) error {
 	cursors, _ := r.Source.(coherence.Cursors)
 	switch {
 	case r.Source == nil:
 		return errors.New("coherence: relay: Source is required")
-	case r.Publisher == nil && r.L2 == nil:
+	case r.Publisher == nil && l2 == nil:
 		return errors.New("coherence: relay: Publisher and L2 are both nil: one of them is required")
 	case r.Publisher != nil && cursors == nil:
 		return fmt.Errorf("coherence: relay: with a Publisher the Source must be Cursors, and %T is not", r.Source)
@@ -69,7 +77,7 @@ func (r Relay) Run(ctx context.Context) error {
 	if r.Logger == nil {
 		r.Logger = slog.New(slog.DiscardHandler)
 	}
-	run := &relayRun{Relay: r, cursors: cursors, m: newRelayMetrics()}
+	run := &relayRun{Relay: r, l2: l2, cursors: cursors, m: newRelayMetrics()}
 	if err := run.m.register(r.Registerer); err != nil {
 		return fmt.Errorf("coherence: relay: %w", err)
 	}
@@ -86,6 +94,7 @@ func (r Relay) Run(ctx context.Context) error {
 // relayRun is one Run of a Relay.
 type relayRun struct {
 	Relay
+	l2      engine // nil: none
 	cursors coherence.Cursors
 	m       *relayMetrics
 
@@ -120,7 +129,7 @@ func (r *relayRun) lead(ctx context.Context) error {
 	if r.Publisher != nil {
 		start("kafka", (&publishing{relayRun: r}).round)
 	}
-	if r.L2 != nil {
+	if r.l2 != nil {
 		start("redis", (&applying{relayRun: r}).round)
 	}
 	wg.Go(func() { r.listen(ctx, wake) })

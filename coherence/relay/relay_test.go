@@ -18,6 +18,11 @@ import (
 	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
+var keys = l2.NewKeyspace("")
+
+// at is a position of the source.
+func at(n uint64) coherence.Position { return coherence.Position{Epoch: 1, N: n} }
+
 // log is a source of changes in memory.
 type log struct {
 	mu      sync.Mutex
@@ -134,8 +139,7 @@ type redisFake struct {
 
 func newRedisFake() *redisFake { return &redisFake{applied: map[string]coherence.Version{}} }
 
-func (r *redisFake) Keyspace() *l2.Keyspace                       { return keys }
-func (r *redisFake) ApplyMany(context.Context, []l2.Change) error { return nil }
+func (r *redisFake) Keyspace() *l2.Keyspace { return keys }
 func (r *redisFake) Watermarks(context.Context) ([l2.Buckets]l2.Watermark, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -191,15 +195,23 @@ func (r *redisFake) reached(n uint64) bool {
 	return true
 }
 
-// relay runs one until the returned function is called.
-func start(t *testing.T, r relay.Relay) (stop func()) {
+// run runs a relay, over a fake Redis if there is one.
+func run(ctx context.Context, r relay.Relay, red *redisFake) error {
+	if red == nil {
+		return r.Run(ctx)
+	}
+	return r.RunOn(ctx, red)
+}
+
+// start runs a relay until the returned function is called.
+func start(t *testing.T, r relay.Relay, red *redisFake) (stop func()) {
 	t.Helper()
 	r.Interval = time.Millisecond
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := r.Run(ctx); err != nil {
+		if err := run(ctx, r, red); err != nil {
 			t.Error(err)
 		}
 	}()
@@ -226,12 +238,12 @@ func TestRelay_PublishesTheSameAgain(t *testing.T) { // R23
 	src.add("a", 1)
 	src.add("b", 1)
 	src.refuse = errors.New("the relay dies before it saves")
-	stop := start(t, relay.Relay{Source: src, Publisher: top})
+	stop := start(t, relay.Relay{Source: src, Publisher: top}, nil)
 	eventually(t, "both are published", func() bool { return len(top.events(0)) >= 2 })
 	stop()
 	src.refuse = nil
 	src.add("c", 1)
-	stop = start(t, relay.Relay{Source: src, Publisher: top})
+	stop = start(t, relay.Relay{Source: src, Publisher: top}, nil)
 	eventually(t, "its successor publishes", func() bool { return len(top.events(0)) > 0 && top.events(0)[len(top.events(0))-1] == "c@3" })
 	stop()
 	for i, e := range top.events(0) {
@@ -240,8 +252,9 @@ func TestRelay_PublishesTheSameAgain(t *testing.T) { // R23
 			t.Errorf("message %d is %s, want %s", i, e, want)
 		}
 	}
-	r := newRig(fence.Config{Complete: true})
-	events(r, 1)
+	r := fence.New(fence.Config{Complete: true, Now: func() int64 { return 1 }})
+	r.EventPartitions(1)
+	r.EventSession(0)
 	for _, m := range top.parts[0] { // and a follower sees no gap
 		gap := false
 		if m.Marker != nil {
@@ -260,7 +273,7 @@ func TestRelay_MarkersFollowTheirEvents(t *testing.T) {
 	for i := range 100 {
 		src.add(fmt.Sprint(i), 1)
 	}
-	start(t, relay.Relay{Source: src, Publisher: top, Batch: 7})
+	start(t, relay.Relay{Source: src, Publisher: top, Batch: 7}, nil)
 	last := func(p int) *coherence.Barrier {
 		top.mu.Lock()
 		defer top.mu.Unlock()
@@ -294,7 +307,7 @@ func TestRelay_MarkersFollowTheirEvents(t *testing.T) {
 
 func TestRelay_ChannelsDoNotWaitForEachOther(t *testing.T) {
 	src, top, red := newLog(), &topic{n: 1, fail: errors.New("Kafka is down")}, newRedisFake()
-	start(t, relay.Relay{Source: src, Publisher: top, L2: red})
+	start(t, relay.Relay{Source: src, Publisher: top}, red)
 	eventually(t, "watermarks", func() bool { return red.reached(0) })
 	src.add("a", 1)
 	eventually(t, "Redis has it", func() bool { return red.version("a") == 1 && red.reached(1) })
@@ -314,7 +327,7 @@ func TestRelay_ChannelsDoNotWaitForEachOther(t *testing.T) {
 
 func TestRelay_ReplaysWhatRedisLost(t *testing.T) { // R11
 	src, red := newLog(), newRedisFake()
-	start(t, relay.Relay{Source: src, L2: red})
+	start(t, relay.Relay{Source: src}, red)
 	eventually(t, "watermarks", func() bool { return red.reached(0) })
 	red.mu.Lock()
 	replica := red.marks
@@ -364,7 +377,7 @@ func TestRelay_AsksForEachChangeOnce(t *testing.T) {
 		src, red := &waking{log: newLog(), wake: make(chan struct{})}, newRedisFake()
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
-		wg.Go(func() { _ = relay.Relay{Source: src, L2: red, Interval: time.Minute}.Run(ctx) })
+		wg.Go(func() { _ = relay.Relay{Source: src, Interval: time.Minute}.RunOn(ctx, red) })
 		defer wg.Wait()
 		defer cancel()
 		synctest.Wait()
@@ -395,7 +408,7 @@ func TestRelay_AsksForEachChangeOnce(t *testing.T) {
 
 func TestRelay_LostWatermarkIsANewEpoch(t *testing.T) {
 	src, red := newLog(), newRedisFake()
-	stop := start(t, relay.Relay{Source: src, L2: red})
+	stop := start(t, relay.Relay{Source: src}, red)
 	src.add("a", 1)
 	eventually(t, "watermarks", func() bool { return red.reached(1) })
 	red.mu.Lock()
@@ -418,7 +431,7 @@ func TestRelay_BucketOfALostHistoryIsStartedAnew(t *testing.T) { // C7, R21
 	}
 	red.marks[5].Position.Epoch = 7
 	src.add("a", 1)
-	stop := start(t, relay.Relay{Source: src, L2: red})
+	stop := start(t, relay.Relay{Source: src}, red)
 	eventually(t, "all buckets go on", func() bool { return red.reached(1) })
 	stop()
 	if red.marks[5].Epoch == (l2.Epoch{9}) || red.marks[4].Epoch != (l2.Epoch{9}) {
@@ -436,7 +449,7 @@ func TestRelay_TrimmedOutboxIsAGapForAll(t *testing.T) {
 		red.marks[b] = l2.Watermark{Epoch: l2.Epoch{9}, Position: at(2)}
 	}
 	src.trimmed = 6
-	stop := start(t, relay.Relay{Source: src, Publisher: top, L2: red})
+	stop := start(t, relay.Relay{Source: src, Publisher: top}, red)
 	eventually(t, "the rest is published", func() bool { return len(top.events(0))+len(top.events(1)) == 4 && red.reached(10) })
 	stop()
 	for p, first := range []uint64{7, 9} { // 6 and 8 were left out
@@ -451,5 +464,22 @@ func TestRelay_TrimmedOutboxIsAGapForAll(t *testing.T) {
 		if red.marks[b].Epoch == (l2.Epoch{9}) {
 			t.Errorf("bucket %d keeps its epoch, although it missed changes", b)
 		}
+	}
+}
+
+// A client without a source starts buckets anew at no position. A relay that comes later cannot apply to one.
+func TestRelay_StartsBucketsWithoutAPositionAnew(t *testing.T) {
+	for name, n := range map[string]int{"one": 1, "all": l2.Buckets} {
+		t.Run(name, func(t *testing.T) {
+			src, store := newLog(), newRedisFake()
+			src.add("a", 1)
+			for b := range n {
+				store.marks[b] = l2.Watermark{Epoch: l2.Epoch{9, byte(b)}}
+			}
+			start(t, relay.Relay{Source: src}, store)
+			eventually(t, "the relay moves every bucket", func() bool { return store.reached(1) })
+			src.add("a", 2)
+			eventually(t, "and goes on", func() bool { return store.reached(2) && store.version("a") == 2 })
+		})
 	}
 }

@@ -18,7 +18,7 @@ import (
 
 	"github.com/nearcache/nearcache-go/coherence/kafka"
 	"github.com/nearcache/nearcache-go/internal/ablate"
-	"github.com/nearcache/nearcache-go/internal/l2"
+	"github.com/nearcache/nearcache-go/tier"
 )
 
 // roleVariable tells a program started again what it is: a spec in JSON.
@@ -140,12 +140,6 @@ func (c *child) redis() rueidis.ClientOption {
 }
 
 // l2 is Redis for a process that only writes to it.
-func (c *child) l2() (*l2.L2, error) {
-	return l2.Open(l2.Config{Redis: c.redis(), Tracker: nobody{}, Logger: c.log})
+func (c *child) l2() (*tier.L2, error) {
+	return tier.Open(tier.Config{Redis: c.redis(), Logger: c.log})
 }
-
-// nobody tracks.
-type nobody struct{}
-
-func (nobody) KeysChanged([]uint64) {}
-func (nobody) SessionChanged()      {}

@@ -59,7 +59,7 @@ func (b *bench) command(ctx context.Context, cmd string, names []string) error {
 
 // sweepRedis reads every record that Redis holds and that a cache would take: of its bucket's epoch.
 func (b *bench) sweepRedis(ctx context.Context, hist *history.Log) error {
-	store, err := l2.Open(l2.Config{Redis: rueidis.ClientOption{InitAddress: []string{b.redis.Addr}}, Tracker: nobody{}})
+	store, err := l2.Open(l2.Config{Redis: rueidis.ClientOption{InitAddress: []string{b.redis.Addr}}})
 	if err != nil {
 		return err
 	}

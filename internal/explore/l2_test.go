@@ -96,7 +96,7 @@ func run(t *testing.T, opt rueidis.ClientOption, do func(...string) string, roun
 		t.Fatal(err)
 	}
 	for seed := range rounds {
-		p := &pair{t: t, rnd: rand.New(rand.NewPCG(uint64(seed), 0)), store: store, do: do, raw: raw}
+		p := &pair{t: t, rnd: rand.New(rand.NewPCG(uint64(seed), 0)), l2: store, do: do, raw: raw}
 		p.key = store.Keyspace().Key("n", fmt.Sprint(seed))
 		for i := range p.tokens {
 			p.tokens[i] = l2.NewToken()
@@ -150,7 +150,8 @@ func (p *pair) step() {
 	case 5, 6:
 		p.did("set %d", v)
 		p.twin.Set(v, v == 0)
-		_, err := p.l2.Set(ctx, p.key, p.record(v), time.Minute)
+		rec := p.record(v)
+		err := p.l2.SetMany(ctx, []l2.Setting{{Key: p.key, Version: rec.Version, Record: &rec, TTL: time.Minute}})[0]
 		p.ok(err)
 	case 7, 8:
 		p.batch(ctx, v)

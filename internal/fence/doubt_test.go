@@ -3,7 +3,6 @@ package fence_test
 import (
 	"testing"
 
-	"github.com/nearcache/nearcache-go/coherence/relay"
 	"github.com/nearcache/nearcache-go/internal/fence"
 	"github.com/nearcache/nearcache-go/internal/l2"
 )
@@ -61,21 +60,4 @@ func TestDoubt_TheEventChannelGoesOnVouching(t *testing.T) {
 	r.check(t, &s, fence.Current)
 	r.Event(k, 2, at(5))
 	r.check(t, &s, fence.Invalidated)
-}
-
-// A client without a source starts buckets anew at no position. A relay that comes later cannot apply to one.
-func TestRelay_StartsBucketsWithoutAPositionAnew(t *testing.T) {
-	for name, n := range map[string]int{"one": 1, "all": l2.Buckets} {
-		t.Run(name, func(t *testing.T) {
-			src, store := newLog(), newRedisFake()
-			src.add("a", 1)
-			for b := range n {
-				store.marks[b] = l2.Watermark{Epoch: l2.Epoch{9, byte(b)}}
-			}
-			relay(t, relay.Relay{Source: src, L2: store})
-			eventually(t, "the relay moves every bucket", func() bool { return store.reached(1) })
-			src.add("a", 2)
-			eventually(t, "and goes on", func() bool { return store.reached(2) && store.version("a") == 2 })
-		})
-	}
 }

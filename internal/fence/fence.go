@@ -149,12 +149,6 @@ func (f *Fence) Still(t *Token) bool {
 		ablate.Out(ablate.FlightStillStands)
 }
 
-// StillCurrent reports whether nothing has invalidated the load's key since it began.
-func (t *Token) StillCurrent() bool {
-	_, ok := t.slots.advance(t.gen, t.key.Hash)
-	return ok
-}
-
 // Changed is a tracking push: the record whose Redis key has this hash was modified, expired or evicted.
 func (f *Fence) Changed(hash uint64) { f.slots.bump(hash) }
 

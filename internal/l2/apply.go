@@ -14,7 +14,8 @@ import (
 	"github.com/nearcache/nearcache-go/internal/ablate"
 )
 
-func (v coherence.Version) bytes() string {
+// versionBytes is a version as the scripts take it.
+func versionBytes(v coherence.Version) string {
 	return string(binary.BigEndian.AppendUint64(nil, uint64(v)))
 }
 
@@ -38,7 +39,7 @@ func (l *L2) Apply(ctx context.Context, k Key, v coherence.Version) error {
 }
 
 func (l *L2) apply(k Key, v coherence.Version) call {
-	return call{&l.scripts.apply, l.all(k), []string{v.bytes()}}
+	return call{&l.scripts.apply, l.all(k), []string{versionBytes(v)}}
 }
 
 // ApplyMany is Apply for several keys, pipelined. The error is that of the first that failed; the others took effect.
@@ -56,23 +57,14 @@ func (l *L2) ApplyMany(ctx context.Context, changes []Change) error {
 	return first
 }
 
-// Set replaces an older value of the key; replaced tells whether there was one. If not, it acted as Apply of the record's
-// version. A record that is too large is applied too.
-func (l *L2) Set(ctx context.Context, k Key, rec Record, ttl time.Duration) (replaced bool, err error) {
-	c, err := l.set(k, rec, ttl)
-	if err != nil {
-		return false, err
-	}
-	n, err := l.run(ctx, c).int()
-	return c.s == &l.scripts.set && n == 1, err
-}
-
+// set replaces an older value of the key, or acts as Apply of the record's version if there is none. A record that is too
+// large is applied.
 func (l *L2) set(k Key, rec Record, ttl time.Duration) (call, error) {
 	b, err := encode(rec, ttl)
 	if b == "" {
 		return l.apply(k, rec.Version), err
 	}
-	return call{&l.scripts.set, l.all(k), []string{rec.Version.bytes(), b, millisOf(ttl)}}, nil
+	return call{&l.scripts.set, l.all(k), []string{versionBytes(rec.Version), b, millisOf(ttl)}}, nil
 }
 
 // Setting is a key to SetMany: a record for TTL, or a version alone.
@@ -83,8 +75,8 @@ type Setting struct {
 	TTL     time.Duration     // of the Record
 }
 
-// SetMany is Set, or Apply where there is no record, for several keys, in one pipeline for each node. It returns each
-// one's error, in their order.
+// SetMany replaces older values of keys, in one pipeline for each node. Where there is no older value, or no Record, it acts
+// as Apply of the version. It returns the error of each key, in order.
 func (l *L2) SetMany(ctx context.Context, settings []Setting) []error {
 	errs := make([]error, len(settings))
 	var calls []call

@@ -73,7 +73,6 @@ func checkOption(o rueidis.ClientOption) error {
 // without NOLOOP, under which Redis does not tell of evictions during the connection's own commands. Both fail a command
 // once and at once when Redis is away: the read goes to the source rather than wait.
 func options(o rueidis.ClientOption, prefix string, tracker Tracker) (t, w rueidis.ClientOption) {
-	routes := newRoutes(prefix, tracker)
 	if o.Dialer.Timeout == 0 {
 		o.Dialer.Timeout = defaultDialTimeout
 	}
@@ -88,6 +87,11 @@ func options(o rueidis.ClientOption, prefix string, tracker Tracker) (t, w rueid
 	t, w = o, o
 	w.DisableCache = true
 	t.PipelineMultiplex = -1
+	if tracker == nil {
+		t.DisableCache = true
+		return t, w
+	}
+	routes := newRoutes(prefix, tracker)
 	t.ClientTrackingOptions = []string{}
 	t.CacheSizeEachConn = 1 << 10 // rueidis's own cache stays empty
 	dial := o.DialCtxFn

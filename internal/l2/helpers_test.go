@@ -12,13 +12,10 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/nearcache/nearcache-go/coherence"
-	"github.com/nearcache/nearcache-go/coherence/relay"
 	"github.com/nearcache/nearcache-go/internal/l2"
 	"github.com/nearcache/nearcache-go/internal/services/servicestest"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
-
-var _ relay.Applier = (*l2.L2)(nil)
 
 // ear is a Tracker that remembers.
 type ear struct {

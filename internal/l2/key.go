@@ -39,7 +39,7 @@ type Keyspace struct {
 	marks   [Buckets]string
 }
 
-// NewKeyspace returns the keyspace of a prefix; "" means DefaultPrefix. A prefix must not hold a brace (see CheckName).
+// NewKeyspace returns the keyspace of a prefix; "" means DefaultPrefix. A prefix must not hold a brace (see coherence.CheckName).
 func NewKeyspace(prefix string) *Keyspace {
 	if prefix == "" {
 		prefix = DefaultPrefix
@@ -77,35 +77,3 @@ func (s *Keyspace) Watermark(bucket int) string { return s.marks[bucket] }
 
 // HashRecord is the fence's hash of a record's Redis key, as tracking names it.
 func HashRecord(record string) uint64 { return xxhash.Sum64String(record) }
-
-// ParseRecord is the inverse of Keyspace.Key for a record's Redis key; ok is false for any other Redis key.
-func (s *Keyspace) ParseRecord(record string) (k Key, ok bool) {
-	rest, ok := strings.CutPrefix(record, s.prefix+":{")
-	if !ok {
-		return Key{}, false
-	}
-	_, full, ok := strings.Cut(rest, "}:v:")
-	if !ok {
-		return Key{}, false
-	}
-	namespace, name, ok := strings.Cut(full, ":")
-	if !ok {
-		return Key{}, false
-	}
-	k = s.Key(namespace, name)
-	return k, k.Record == record
-}
-
-// CheckName tells why s cannot be a prefix or a namespace ("" if it can): colons separate the parts of a Redis key and
-// braces mark its hash tag.
-func CheckName(s string) string {
-	switch {
-	case s == "":
-		return "is empty"
-	case len(s) > 128:
-		return "is longer than 128 bytes"
-	case strings.ContainsAny(s, ":{}"):
-		return "contains a colon or a brace"
-	}
-	return ""
-}

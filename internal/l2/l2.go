@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"github.com/nearcache/nearcache-go/coherence"
 )
 
 // ErrUnavailable says that Redis could not be asked, or did not answer.
@@ -34,9 +36,9 @@ type L2 struct {
 type Config struct {
 	// Redis is where to connect to. Required. What the near cache's tracking depends on must be left unset.
 	Redis rueidis.ClientOption
-	// Prefix begins every Redis key; see CheckName. Defaults to DefaultPrefix.
+	// Prefix begins every Redis key; see coherence.CheckName. Defaults to DefaultPrefix.
 	Prefix string
-	// Tracker hears of pushes. Required.
+	// Tracker hears of pushes. Without one nothing is tracked, which suits a program that holds no cache.
 	Tracker Tracker
 	// Logger hears of lost and found connections. Defaults to discarding it.
 	Logger *slog.Logger
@@ -54,8 +56,8 @@ func Open(cfg Config) (*L2, error) {
 	if cfg.Prefix == "" {
 		cfg.Prefix = DefaultPrefix
 	}
-	if bad := CheckName(cfg.Prefix); bad != "" {
-		return nil, fmt.Errorf("tier: prefix %q %s", cfg.Prefix, bad)
+	if err := coherence.CheckName(cfg.Prefix); err != nil {
+		return nil, fmt.Errorf("tier: prefix %q %w", cfg.Prefix, err)
 	}
 	if strings.ContainsAny(cfg.Prefix, "\r\n") {
 		return nil, fmt.Errorf("tier: prefix %q contains a line break", cfg.Prefix)

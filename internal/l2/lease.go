@@ -159,7 +159,7 @@ func (l *L2) Mark(ctx context.Context, k Key, token Token, ttl time.Duration) er
 
 // Unmark ends a writer's mark and applies the version that it wrote.
 func (l *L2) Unmark(ctx context.Context, k Key, token Token, v coherence.Version) error {
-	_, err := l.run(ctx, call{&l.scripts.unmark, l.all(k), []string{string(token[:]), v.bytes()}}).int()
+	_, err := l.run(ctx, call{&l.scripts.unmark, l.all(k), []string{string(token[:]), versionBytes(v)}}).int()
 	return err
 }
 

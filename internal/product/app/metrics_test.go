@@ -15,7 +15,6 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/kafka"
 	"github.com/nearcache/nearcache-go/coherence/relay"
-	"github.com/nearcache/nearcache-go/internal/l2"
 	"github.com/nearcache/nearcache-go/nearcache"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
@@ -70,7 +69,7 @@ func TestMetrics_AreThoseOfTheirDocument(t *testing.T) {
 	if err := (relay.Relay{Source: source{}, L2: client.L2(), Registerer: reg}).Run(ended); err != nil {
 		t.Fatal(err)
 	}
-	worker := kafka.Worker{Broker: kafka.Broker{Brokers: nearcachetest.NewKafka(t, 1).Brokers()}, Topic: "t", GroupID: "g", L2: client.L2().(*l2.L2),
+	worker := kafka.Worker{Broker: kafka.Broker{Brokers: nearcachetest.NewKafka(t, 1).Brokers()}, Topic: "t", GroupID: "g", L2: client.L2(),
 		Registerer: reg}
 	if err := worker.Run(ended); err != nil {
 		t.Fatal(err)

@@ -16,14 +16,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/nearcache/nearcache-go/internal/l2"
+	"github.com/nearcache/nearcache-go/tier"
 )
-
-// nobody tracks for a program that only writes to L2.
-type nobody struct{}
-
-func (nobody) KeysChanged([]uint64) {}
-func (nobody) SessionChanged()      {}
 
 // Worker runs the invalidation worker alone until ctx ends.
 func Worker(ctx context.Context, c Config, log *slog.Logger) error {
@@ -31,7 +25,7 @@ func Worker(ctx context.Context, c Config, log *slog.Logger) error {
 	if len(b.brokers.Brokers) == 0 {
 		return fmt.Errorf("%w: KAFKA_BOOTSTRAP_SERVERS is required", ErrUsage)
 	}
-	return role(ctx, &c, log, func(ctx context.Context, store *l2.L2, reg prometheus.Registerer) error {
+	return role(ctx, &c, log, func(ctx context.Context, store *tier.L2, reg prometheus.Registerer) error {
 		w := b.worker(&c, store, log)
 		w.Registerer = reg
 		return w.Run(ctx)
@@ -49,7 +43,7 @@ func Relay(ctx context.Context, c Config, log *slog.Logger) error {
 	}
 	defer b.close()
 	b.seed = 0
-	return role(ctx, &c, log, func(ctx context.Context, store *l2.L2, reg prometheus.Registerer) error {
+	return role(ctx, &c, log, func(ctx context.Context, store *tier.L2, reg prometheus.Registerer) error {
 		publisher, relay, err := b.relay(&c, store, log)
 		if err != nil {
 			return err
@@ -61,7 +55,7 @@ func Relay(ctx context.Context, c Config, log *slog.Logger) error {
 }
 
 // role runs a job beside /healthz and /metrics.
-func role(ctx context.Context, c *Config, log *slog.Logger, job func(context.Context, *l2.L2, prometheus.Registerer) error) error {
+func role(ctx context.Context, c *Config, log *slog.Logger, job func(context.Context, *tier.L2, prometheus.Registerer) error) error {
 	if c.RedisURL == "" && c.RedisHost == "" {
 		return fmt.Errorf("%w: REDIS_HOST or REDIS_URL is required", ErrUsage)
 	}
@@ -69,7 +63,7 @@ func role(ctx context.Context, c *Config, log *slog.Logger, job func(context.Con
 	if err != nil {
 		return fmt.Errorf("%w: REDIS_URL: %w", ErrUsage, err)
 	}
-	store, err := l2.Open(l2.Config{Redis: opt, Tracker: nobody{}, Logger: log})
+	store, err := tier.Open(tier.Config{Redis: opt, Logger: log})
 	if err != nil {
 		return err
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/nearcache/nearcache-go/internal/product"
 	"github.com/nearcache/nearcache-go/internal/product/httpapi"
 	"github.com/nearcache/nearcache-go/nearcache"
+	"github.com/nearcache/nearcache-go/tier"
 )
 
 // shutdownTimeout is how long requests in flight may take to finish.
@@ -230,7 +231,7 @@ Ctrl-C stops it.
 }
 
 // relay is the outbox relay to whatever there is: Kafka, Redis, or both.
-func (b *backend) relay(c *Config, l2 relay.Applier, log *slog.Logger) (*kafka.Publisher, *relay.Relay, error) {
+func (b *backend) relay(c *Config, l2 *tier.L2, log *slog.Logger) (*kafka.Publisher, *relay.Relay, error) {
 	r := &relay.Relay{Source: b.source, L2: l2, Name: c.Topic, Interval: c.heartbeat(), Logger: log}
 	if len(b.brokers.Brokers) == 0 {
 		return nil, r, nil
@@ -254,6 +255,6 @@ func (b *backend) runRelay(ctx context.Context, p *kafka.Publisher, r *relay.Rel
 	return r.Run(ctx)
 }
 
-func (b *backend) worker(c *Config, l2 kafka.Applier, log *slog.Logger) *kafka.Worker {
+func (b *backend) worker(c *Config, l2 *tier.L2, log *slog.Logger) *kafka.Worker {
 	return &kafka.Worker{Broker: b.brokers, Topic: c.Topic, GroupID: c.GroupID, Codec: product.EventCodec(), L2: l2, Logger: log}
 }
