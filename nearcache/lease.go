@@ -30,7 +30,7 @@ func (c *Cache[K, V]) hold(ctx context.Context, key l2.Key, lease l2.Lease) *hel
 }
 
 func (c *Cache[K, V]) renewLease(ctx context.Context, h *heldLease) {
-	held, err := c.client.l2.Renew(ctx, h.key, h.lease.Token, c.opt.LeaseTTL)
+	held, err := c.client.l2.Renew(ctx, h.key, h.lease.ID, c.opt.LeaseTTL)
 	if err == nil && !held {
 		return
 	}
@@ -59,17 +59,17 @@ func (c *Cache[K, V]) acquire(ctx context.Context, batch []*flight[K, V]) {
 	case 1:
 		f := batch[0]
 		f.grantErr = b.ask(ctx, func(ctx context.Context) (err error) {
-			f.grant, err = c.client.l2.Acquire(ctx, f.key, l2.NewToken(), c.opt.LeaseTTL, c.acquisition(f))
+			f.grant, err = c.client.l2.Acquire(ctx, f.key, l2.NewLeaseID(), c.opt.LeaseTTL, c.acquisition(f))
 			return err
 		})
 	default:
-		asks := make([]l2.Asking, len(batch))
+		asks := make([]l2.AcquireRequest, len(batch))
 		for i, f := range batch {
-			asks[i] = l2.Asking{Key: f.key, Acquire: c.acquisition(f)}
+			asks[i] = l2.AcquireRequest{Key: f.key, Options: c.acquisition(f)}
 		}
-		answers := askMany(ctx, b, c.client.now(), b.timeout, len(asks), func(ctx context.Context) []l2.Answered {
+		answers := askMany(ctx, b, c.client.now(), b.timeout, len(asks), func(ctx context.Context) []l2.AcquireResponse {
 			return c.client.l2.AcquireMany(ctx, asks, c.opt.LeaseTTL)
-		}, func(got *l2.Answered) *error { return &got.Err })
+		}, func(got *l2.AcquireResponse) *error { return &got.Err })
 		for i, f := range batch {
 			f.grant, f.grantErr = answers[i].Lease, answers[i].Err
 		}
@@ -86,8 +86,8 @@ func (c *Cache[K, V]) acquire(ctx context.Context, batch []*flight[K, V]) {
 	}
 }
 
-func (c *Cache[K, V]) acquisition(f *flight[K, V]) l2.Acquire {
-	return l2.Acquire{Schema: c.opt.Schema, Unusable: f.got.unusable}
+func (c *Cache[K, V]) acquisition(f *flight[K, V]) l2.AcquireOptions {
+	return l2.AcquireOptions{Schema: c.opt.Schema, Unusable: f.got.unusable}
 }
 
 // release gives back a lease whose load came to nothing, so that nobody waits for its fill. A nil lease is none.
@@ -98,7 +98,7 @@ func (c *Cache[K, V]) release(ctx context.Context, h *heldLease) {
 	h.settle()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	if err := c.client.l2.Release(ctx, h.key, h.lease.Token); err != nil {
+	if err := c.client.l2.Release(ctx, h.key, h.lease.ID); err != nil {
 		c.m.leases("unreleased").Inc() // it expires
 	}
 }
@@ -113,27 +113,27 @@ type fill[K comparable, V any] struct {
 // fillL2 offers records to L2, in one pipeline for each node. A fill settles its lease, whatever becomes of it.
 func (c *Cache[K, V]) fillL2(ctx context.Context, fills []fill[K, V]) {
 	b := &c.client.breaker
-	var offered []l2.Offered
+	var offered []l2.FillResponse
 	switch len(fills) {
 	case 0:
 		return
 	case 1:
 		x := fills[0]
-		offered = make([]l2.Offered, 1)
+		offered = make([]l2.FillResponse, 1)
 		offered[0].Err = b.ask(ctx, func(ctx context.Context) (err error) {
 			l := x.f.lease.lease
-			offered[0].Result, err = c.client.l2.Fill(ctx, x.f.key, l.Token, l.Epoch, *x.rec, x.ttl)
+			offered[0].Result, err = c.client.l2.Fill(ctx, x.f.key, l.ID, l.Incarnation, *x.rec, x.ttl)
 			return err
 		})
 	default:
-		all := make([]l2.Filling, len(fills))
+		all := make([]l2.FillRequest, len(fills))
 		for i, x := range fills {
 			l := x.f.lease.lease
-			all[i] = l2.Filling{Key: x.f.key, Token: l.Token, Epoch: l.Epoch, Record: *x.rec, TTL: x.ttl}
+			all[i] = l2.FillRequest{Key: x.f.key, ID: l.ID, Incarnation: l.Incarnation, Record: *x.rec, TTL: x.ttl}
 		}
-		offered = askMany(ctx, b, c.client.now(), b.timeout, len(all), func(ctx context.Context) []l2.Offered {
+		offered = askMany(ctx, b, c.client.now(), b.timeout, len(all), func(ctx context.Context) []l2.FillResponse {
 			return c.client.l2.FillMany(ctx, all)
-		}, func(o *l2.Offered) *error { return &o.Err })
+		}, func(o *l2.FillResponse) *error { return &o.Err })
 	}
 	for i, o := range offered {
 		fills[i].f.lease.settle()

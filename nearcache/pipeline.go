@@ -76,9 +76,9 @@ func (c *Cache[K, V]) readL2(ctx context.Context, batch []*flight[K, V]) {
 	for i, f := range batch {
 		keys[i], learn = f.key, learn || c.mustLearn(&f.own)
 	}
-	replies := askMany(ctx, b, batch[0].own.Began(), limit, len(keys), func(ctx context.Context) []l2.Got {
+	replies := askMany(ctx, b, batch[0].own.Began(), limit, len(keys), func(ctx context.Context) []l2.GetResponse {
 		return c.client.l2.GetMany(ctx, keys, learn)
-	}, func(got *l2.Got) *error { return &got.Err })
+	}, func(got *l2.GetResponse) *error { return &got.Err })
 	for i, f := range batch {
 		f.l2 = l2Reply{replies[i].Raw, replies[i].Watermark, replies[i].Err, learn}
 	}
@@ -113,7 +113,7 @@ func (c *Cache[K, V]) evaluateL2(ctx context.Context, f *flight[K, V], io effort
 		c.client.fence.Learn(&f.own, f.l2.watermark)
 		f.l2.learn = false
 	}
-	rec, e, miss := c.decode(f.k, f.own.Epoch(), f.l2.raw)
+	rec, e, miss := c.decode(f.k, f.own.Incarnation(), f.l2.raw)
 	if miss != "" {
 		c.m.l2Misses(string(miss)).Inc()
 	}

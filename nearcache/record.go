@@ -19,18 +19,18 @@ import (
 type l2Miss string
 
 const (
-	missAbsent  l2Miss = "absent"
-	missNewer   l2Miss = "newer"   // of a newer build: it must not be overwritten
-	missSchema  l2Miss = "schema"  // of an older build
-	missEpoch   l2Miss = "epoch"   // from before the bucket was started again
-	missCorrupt l2Miss = "corrupt" // no record, or none that the Codec decodes
-	missExpired l2Miss = "expired" // past its TTL, and kept for FailSafe alone
+	missAbsent      l2Miss = "absent"
+	missNewer       l2Miss = "newer"       // of a newer build: it must not be overwritten
+	missSchema      l2Miss = "schema"      // of an older build
+	missIncarnation l2Miss = "incarnation" // from before the bucket was started again
+	missCorrupt     l2Miss = "corrupt"     // no record, or none that the Codec decodes
+	missExpired     l2Miss = "expired"     // past its TTL, and kept for FailSafe alone
 )
 
 // decode parses a record of a bucket's epoch into an entry. The entry's deadline never passes the record's own: Redis
 // does not push an expiry when it falls due. That deadline is by the writer's wall clock, a backstop and no part of any
 // bound.
-func (c *Cache[K, V]) decode(k K, epoch l2.Epoch, raw []byte) (rec l2.Record, e *entry[K, V], miss l2Miss) {
+func (c *Cache[K, V]) decode(k K, incarnation l2.Incarnation, raw []byte) (rec l2.Record, e *entry[K, V], miss l2Miss) {
 	if raw == nil {
 		return rec, nil, missAbsent
 	}
@@ -42,8 +42,8 @@ func (c *Cache[K, V]) decode(k K, epoch l2.Epoch, raw []byte) (rec l2.Record, e 
 		return rec, nil, missCorrupt
 	case rec.Schema < c.opt.Schema:
 		return rec, nil, missSchema
-	case rec.Epoch != epoch && !ablate.Out(ablate.ReadSameEpoch):
-		return rec, nil, missEpoch
+	case rec.Incarnation != incarnation && !ablate.Out(ablate.ReadSameIncarnation):
+		return rec, nil, missIncarnation
 	}
 	wall := time.Now()
 	e = newEntry[K, V](k, rec.Version, rec.Absent)
