@@ -87,7 +87,7 @@ func verdict[V any](d *demand, l loaded[V], err error) error {
 // still holds that version, whether or not it may be served, it is the state of the key, and the value need not be read
 // again, unless its TTL is over. It sets the flight's result and reports whether it did.
 //
-// Equal versions prove that only within one history of the source, so its epoch is asked for too, and after:
+// Equal versions prove that only within one history of the source, so its timeline is asked for too, and after:
 //
 //	L1: has version 7               the source fails over, loses 7, and commits another 7
 //	probe: has not noticed yet      reader: asks the version; it is 7

@@ -181,7 +181,7 @@ func (w *fillWait[K, V]) next(f *flight[K, V]) step {
 	case f.rounds > maxRounds:
 		return stepLoad
 	case status == l2.Present:
-		// It was filled since our GET, or under an epoch of the bucket that we have not heard of: look at both again.
+		// It was filled since our GET, or under an incarnation of the bucket that we have not heard of: look at both again.
 		w.c.client.fence.Forget(f.key.Bucket, &f.own)
 		return stepAsk
 	case f.waiter == nil:

@@ -27,7 +27,7 @@ const (
 	missExpired     l2Miss = "expired"     // past its TTL, and kept for FailSafe alone
 )
 
-// decode parses a record of a bucket's epoch into an entry. The entry's deadline never passes the record's own: Redis
+// decode parses a record of a bucket's incarnation into an entry. The entry's deadline never passes the record's own: Redis
 // does not push an expiry when it falls due. That deadline is by the writer's wall clock, a backstop and no part of any
 // bound.
 func (c *Cache[K, V]) decode(k K, incarnation l2.Incarnation, raw []byte) (rec l2.Record, e *entry[K, V], miss l2Miss) {
