@@ -132,7 +132,7 @@ func (c *Cache[K, V]) fromL2(ctx context.Context, k K, key l2.Key, tok *fence.To
 	var raw []byte
 	var w l2.Watermark
 	err := c.client.breaker.askSince(ctx, tok.Began(), min(c.client.breaker.timeout, c.opt.LoadTimeout), func(ctx context.Context) (err error) {
-		raw, w, err = c.client.l2.Get(ctx, key, ask)
+		raw, w, err = c.client.l2.Get(ctx, key, l2.ReadOptions{Watermark: ask})
 		return err
 	})
 	switch {
@@ -164,7 +164,7 @@ func (c *Cache[K, V]) mustLearn(tok *fence.Token) bool {
 	return !tok.Known || bound > 0 && tok.Began()-c.client.fence.Proven(tok) > bound-bound/4
 }
 
-// judge decides what may be done with what a GET on T returned; nil is a miss.
+// judge decides what may be done with what a GET on the tracking connection returned; nil is a miss.
 func (c *Cache[K, V]) judge(ctx context.Context, k K, key l2.Key, tok *fence.Token, raw []byte) fetched[V] {
 	return c.weigh(ctx, k, key, tok, raw, false)
 }

@@ -160,7 +160,7 @@ func (c *Cache[K, V]) readBatch(ctx context.Context, ks []K, d demand, give func
 // getMany is L2's GetMany through the breaker.
 func (c *Cache[K, V]) getMany(ctx context.Context, keys []l2.Key, withWatermarks bool) []l2.GetResponse {
 	return askMany(ctx, &c.client.breaker, len(keys), func(ctx context.Context) []l2.GetResponse {
-		return c.client.l2.GetMany(ctx, keys, withWatermarks)
+		return c.client.l2.GetMany(ctx, keys, l2.ReadOptions{Watermark: withWatermarks})
 	}, func(got *l2.GetResponse) *error { return &got.Err })
 }
 

@@ -112,7 +112,7 @@ type change[V any] struct {
 // meanwhile:
 //
 //	write: bumps the slot
-//	load:  takes its token, GETs the old value on T
+//	load:  takes its token, GETs the old value on the tracking connection
 //	write: apply(0) deletes it; the push is under way
 //	load:  admits the old value, since nothing has bumped the slot since its token
 //	write: bumps the slot again, before the caller hears that the write is over

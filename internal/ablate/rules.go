@@ -45,7 +45,7 @@ const (
 	EventSession          Rule = "event-session"           // events vouch only for entries of the present session
 	SessionBase           Rule = "session-base"            // ... and for L2 values only past the session's first probe
 	GapIsSession          Rule = "gap-is-session"          // a sequence number left out begins a session
-	AdmitFromT            Rule = "admit-from-t"            // tracking vouches only for what a GET on T returned
+	AdmitFromTracking     Rule = "admit-from-tracking"     // tracking vouches only for what a GET on T returned
 
 	// The bound.
 	ClockBeforeProbe  Rule = "clock-before-probe"  // a probe reads the clock before the position

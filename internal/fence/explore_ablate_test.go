@@ -47,7 +47,7 @@ var ablations = []struct {
 	{ablate.EventSession, "C1", scope{n: 1, loads: 1, sourced: true, kafka: true, gp: 1}},
 	{ablate.SessionBase, "C1", scope{n: 1, loads: 1, sourced: true, kafka: true, gp: 1}},
 	{ablate.GapIsSession, "C1", scope{n: 1, loads: 1, sourced: true, kafka: true, gp: 1}},
-	{ablate.AdmitFromT, "C6", scope{n: 1, loads: 1, sourced: true}},
+	{ablate.AdmitFromTracking, "C6", scope{n: 1, loads: 1, sourced: true}},
 	{ablate.ClockBeforeProbe, "C1", scope{n: 1, loads: 1, sourced: true, slowProbe: true}},
 	{ablate.ClockBeforeLoad, "C1", scope{n: 1, loads: 1, sourced: true}},
 	{ablate.ProofBeforeCheck, "C1", scope{n: 1, loads: 2, sourced: true, bounded: true, slowHit: true}},

@@ -227,7 +227,7 @@ func (sc *scope) settleLoad(w *world, l *load) {
 	}
 	if l.pc >= pcToLoad {
 		l.mark, l.incarnation, l.known, l.ask, l.unusable = 0, 0, 0, 0, 0
-		if !ablate.Out(ablate.AdmitFromT) {
+		if !ablate.Out(ablate.AdmitFromTracking) {
 			l.rs = 0
 		}
 		if l.lease == 1 { // what has a lease is not admitted here

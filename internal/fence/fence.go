@@ -78,7 +78,7 @@ type bucket struct {
 	mu        sync.Mutex
 	known     bool         // the watermark is believed to be what Redis has
 	read      bool         // the watermark has been read in this session
-	watermark l2.Watermark // the furthest read on T in this session
+	watermark l2.Watermark // the furthest read on the tracking connection in this session
 	beat      l2.Watermark // the last that a heartbeat has read in this session, if beaten
 	beaten    bool
 	floors    floors
@@ -131,7 +131,7 @@ func (t *Token) Began() int64 { return t.began }
 // Incarnation is the incarnation of the bucket as the load knows it: a record of another one is a miss.
 func (t *Token) Incarnation() l2.Incarnation { return t.watermark.Incarnation }
 
-// Learn gives the token the watermark that its load read on T before the record, in the same pipeline.
+// Learn gives the token the watermark that its load read on the tracking connection before the record, in the same pipeline.
 func (f *Fence) Learn(t *Token, w l2.Watermark) {
 	f.observe(t.key.Bucket, t.rs, w, false)
 	t.Known, t.watermark = true, w
@@ -211,7 +211,7 @@ func (f *Fence) Floor(k l2.Key) coherence.Version {
 	return f.floor(b, k.Hash)
 }
 
-// FromL2 judges a value of version v that a GET on T returned. If it may be served, stamp.Probe() is set; if it may be
+// FromL2 judges a value of version v that a GET on the tracking connection returned. If it may be served, stamp.Probe() is set; if it may be
 // admitted too, the whole stamp is, and admit is true.
 //
 // What the token knows of L2's watermark counts only while the Redis session is the one it was read in: the GET may
@@ -275,7 +275,7 @@ func (f *Fence) FromSource(t *Token, v coherence.Version, stamp *Stamp) (o Outco
 		return Serve, false
 	}
 	f.stamp(stamp, t, gen)
-	if ablate.Out(ablate.AdmitFromT) && t.rs == b.redis.Load() {
+	if ablate.Out(ablate.AdmitFromTracking) && t.rs == b.redis.Load() {
 		stamp.rs = session32(t.rs)
 	}
 	if t.ks != 0 && t.ks == f.kafka.live.Load() {

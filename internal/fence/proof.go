@@ -28,7 +28,7 @@ func (f *Fence) prove(old *proof, session uint64, upto coherence.Position) *proo
 	return &proof{session, since}
 }
 
-// proveRedis does so for a bucket: what its watermark covers was applied to L2, and pushed on T before the watermark was
+// proveRedis does so for a bucket: what its watermark covers was applied to L2, and pushed on the tracking connection before the watermark was
 // read there. The caller holds b.mu.
 func (f *Fence) proveRedis(b *bucket) {
 	if b.known {

@@ -22,7 +22,7 @@ func (b *bucket) newSession() {
 	b.known, b.read, b.watermark, b.beaten, b.beat = false, false, l2.Watermark{}, false, l2.Watermark{}
 }
 
-// RedisSession says that T dialled or lost a connection: pushes may have been missed, so tracking vouches for nothing
+// RedisSession says that the tracking connection was dialled or lost a connection: pushes may have been missed, so tracking vouches for nothing
 // that was loaded before.
 func (f *Fence) RedisSession() {
 	for i := range f.buckets {
@@ -44,7 +44,7 @@ func (f *Fence) BucketSession(bucket int) {
 // Heartbeat is one reading of all watermarks under way.
 type Heartbeat struct{ sessions [l2.Buckets]uint64 }
 
-// BeginHeartbeat must be called before the watermarks are read on T.
+// BeginHeartbeat must be called before the watermarks are read on the tracking connection.
 func (f *Fence) BeginHeartbeat() (h Heartbeat) {
 	for i := range f.buckets {
 		h.sessions[i] = f.buckets[i].redis.Load()

@@ -89,7 +89,7 @@ func TestAcquire_Table(t *testing.T) {
 		if got := status(l2.AcquireOptions{}); got.Status != l2.Present {
 			t.Errorf("with a value: %v", got.Status)
 		}
-		raw, _, _ := b.Get(ctx(), b.k, false)
+		raw, _, _ := b.Get(ctx(), b.k, l2.ReadOptions{})
 		if got := status(l2.AcquireOptions{Unusable: raw[:l2.HeaderSize]}); got.Status != l2.Granted {
 			t.Errorf("with a value that cannot be used: %v", got.Status)
 		}
@@ -221,7 +221,7 @@ func TestMany_EachKeyItsOwn(t *testing.T) {
 				t.Errorf("%d: %+v", i, o)
 			}
 		}
-		for i, g := range b.GetMany(ctx(), ks, true) {
+		for i, g := range b.GetMany(ctx(), ks, l2.ReadOptions{Watermark: true}) {
 			if (g.Raw == nil) != (i == 3) || g.Err != nil {
 				t.Errorf("%d: %d bytes, %v", i, len(g.Raw), g.Err)
 			}
