@@ -16,7 +16,7 @@ const (
 	SetDropsLease      Rule = "set-drops-lease"      // set over a value drops it too
 	SetOverValue       Rule = "set-over-value"       // set writes only where there is an older value
 	SetSameIncarnation Rule = "set-same-incarnation" // ... of the bucket's incarnation
-	WriteMark          Rule = "write-mark"           // without a Source, a write keeps readers from filling meanwhile
+	WriteIntent        Rule = "write-intent"         // without a Source, a write keeps readers from filling meanwhile
 	WriteBumpsAfter    Rule = "write-bumps-after"    // an unversioned write invalidates L1 once more when L2 has been told
 
 	// The bucket's incarnation and watermark.

@@ -24,7 +24,7 @@ var ablations = []struct {
 	{ablate.SetDropsLease, "C2", scope{n: 1, loads: 1, schema: true}},
 	{ablate.SetOverValue, "C5", scope{n: 2, loads: 1, deleted: 4}},
 	{ablate.SetSameIncarnation, "C1", scope{n: 2, loads: 1, sourced: true, ev: 1}},
-	{ablate.WriteMark, "C2", scope{n: 1, loads: 1, unversioned: true, marks: true}},
+	{ablate.WriteIntent, "C2", scope{n: 1, loads: 1, unversioned: true, intents: true}},
 	{ablate.WriteBumpsAfter, "C2", scope{n: 1, loads: 1, unversioned: true}},
 	{ablate.NewIncarnation, "C1", scope{n: 2, loads: 1, sourced: true, ev: 1}},
 	{ablate.FillSameIncarnation, "C1", scope{n: 1, loads: 1, sourced: true, ev: 1}},

@@ -87,9 +87,9 @@ func (p *packer) instance(n *instance) {
 
 func (p *packer) server(s *server) {
 	p.Bits(p.v1, &s.Record, &s.Watermark)
-	p.Bits(p.e, &s.RecordIncarnation, &s.Mark)
+	p.Bits(p.e, &s.RecordIncarnation, &s.WatermarkIncarnation)
 	p.Bits(1, &s.Lease)
-	p.Bits(if1(p.marks, 4), &s.Writers)
+	p.Bits(if1(p.intents, 4), &s.Intents)
 	p.Bits(p.v, &s.told)
 }
 
@@ -97,7 +97,7 @@ func (p *packer) world(w *world) {
 	p.Bits(p.v, &w.durable, &w.acked, &w.published)
 	p.Bits(p.e, &w.incarnations)
 	p.Bits(2, &w.fails, &w.evicts, &w.drops, &w.gaps)
-	p.Bits(if1(p.marks, 4), &w.writing)
+	p.Bits(if1(p.intents, 4), &w.writing)
 	p.Bits(if1(p.parts > 1, p.v1), &w.grown)
 	p.Bits(if1(ablate.Out(ablate.BatchFrom), p.v1), &w.relay)
 	p.Bits(if1(ablate.Out(ablate.BatchFrom), p.e), &w.relayIncarnation)
