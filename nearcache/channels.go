@@ -100,8 +100,8 @@ func (s sink) Deliver(ctx context.Context, p int, batch []coherence.Message) err
 	var unversioned []l2.Change
 	marked := false
 	for i := range batch {
-		if m := batch[i].Marker; m != nil {
-			s.gap(c.fence.EventMarker(p, *m))
+		if m := batch[i].Barrier; m != nil {
+			s.gap(c.fence.EventBarrier(p, *m))
 			marked = true
 			continue
 		}

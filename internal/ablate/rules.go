@@ -52,7 +52,7 @@ const (
 	ClockBeforeLoad   Rule = "clock-before-load"   // an entry's own probe is read before its load
 	ProofBeforeCheck  Rule = "proof-before-check"  // a bounded read takes the proof before it checks the generation
 	ClockOnRead       Rule = "clock-on-read"       // a bounded read reads the real clock
-	MarkerPartitions  Rule = "marker-partitions"   // markers of a relay that knew fewer partitions prove nothing
+	BarrierPartitions Rule = "barrier-partitions"  // barriers of a relay that knew fewer partitions prove nothing
 	FlightStillStands Rule = "flight-still-stands" // a reader joins only a flight that nothing has invalidated
 	FreshNeverJoins   Rule = "fresh-never-joins"   // a Fresh read joins no flight that began before it
 )

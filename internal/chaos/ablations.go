@@ -58,5 +58,5 @@ var exposes = map[string][]string{
 	"event-session":       {noRedis + "kafka: records deleted", noRedis + "kafka: topic made anew"},
 	"session-base":        {noRedis + "kafka: records deleted", noRedis + "kafka: topic made anew"},
 	"gap-is-session":      {noRedis + "kafka: records deleted", noRedis + "kafka: topic made anew"},
-	"marker-partitions":   {noRedis + "kafka: partitions added", "kafka: partitions added"},
+	"barrier-partitions":  {noRedis + "kafka: partitions added", "kafka: partitions added"},
 }

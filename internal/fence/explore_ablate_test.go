@@ -51,7 +51,7 @@ var ablations = []struct {
 	{ablate.ClockBeforeProbe, "C1", scope{n: 1, loads: 1, sourced: true, slowProbe: true}},
 	{ablate.ClockBeforeLoad, "C1", scope{n: 1, loads: 1, sourced: true}},
 	{ablate.ProofBeforeCheck, "C1", scope{n: 1, loads: 2, sourced: true, bounded: true, slowHit: true}},
-	{ablate.MarkerPartitions, "C1", scope{n: 1, loads: 1, sourced: true, kafka: true, parts: 2}},
+	{ablate.BarrierPartitions, "C1", scope{n: 1, loads: 1, sourced: true, kafka: true, parts: 2}},
 	{ablate.FlightStillStands, "C3", scope{n: 1, loads: 2, sourced: true, joins: true}},
 	{ablate.FreshNeverJoins, "C1", scope{n: 1, loads: 1, sourced: true, joins: true}},
 }

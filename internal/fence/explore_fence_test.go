@@ -149,7 +149,7 @@ func (f *fencer) setEvents(n *instance) {
 	}
 	c.parts = c.parts[:n.partitions]
 	for i := range c.parts {
-		c.parts[i] = partition{followed: n.followed>>i&1 == 1, numbered: n.numbered>>i&1 == 1, seq: uint64(n.seq[i]), marker: place(n.marker[i])}
+		c.parts[i] = partition{followed: n.followed>>i&1 == 1, numbered: n.numbered>>i&1 == 1, seq: uint64(n.seq[i]), barrier: place(n.barrier[i])}
 	}
 	c.settle()
 }
@@ -234,7 +234,7 @@ func (f *fencer) getEvents(n *instance, running bool) {
 	for i := range c.parts {
 		n.followed |= bit(c.parts[i].followed) << i
 		n.numbered |= bit(c.parts[i].numbered) << i
-		n.seq[i], n.marker[i] = uint8(c.parts[i].seq), number(c.parts[i].marker)
+		n.seq[i], n.barrier[i] = uint8(c.parts[i].seq), number(c.parts[i].barrier)
 	}
 }
 

@@ -61,7 +61,7 @@ func (p *packer) instance(n *instance) {
 		p.Bits(1, &n.kproofOld)
 		for i := range p.parts {
 			p.Bits(v, &n.seq[i], &n.at[i])
-			p.Bits(v1, &n.marker[i])
+			p.Bits(v1, &n.barrier[i])
 		}
 		p.Bits(if1(p.parts > 1, 2), &n.partitions)
 		p.Bits(uint(p.parts), &n.followed, &n.numbered)

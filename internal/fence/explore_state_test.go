@@ -77,7 +77,7 @@ type instance struct {
 	horizon, await                 uint8 // position+1; a ref
 	partitions                     uint8
 	followed                       uint8 // a bit for each partition
-	seq, marker                    [2]uint8
+	seq, barrier                   [2]uint8
 	numbered                       uint8 // a bit for each partition
 	base, kproof, kproofOld        uint8
 	probed                         [4]uint8 // by position: the moment the newest probe that found it began

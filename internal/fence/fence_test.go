@@ -370,19 +370,19 @@ func TestFence_EventsVouchWhileRedisIsAway(t *testing.T) {
 	r.check(t, both, fence.Unvouched)
 }
 
-func TestFence_MarkerRevealsLostTail(t *testing.T) {
+func TestFence_BarrierRevealsLostTail(t *testing.T) {
 	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
 	events(r, 1)
 	tok := r.Begin(k)
 	var own fence.Stamp
 	r.FromSource(&tok, 1, &own)
 	r.EventSeq(0, 1)
-	if r.EventMarker(0, coherence.Barrier{Position: at(3), Seq: 1}) {
-		t.Error("a marker right behind its last event is a gap")
+	if r.EventBarrier(0, coherence.Barrier{Position: at(3), Seq: 1}) {
+		t.Error("a barrier right behind its last event is a gap")
 	}
 	r.check(t, &own, fence.Current)
-	if !r.EventMarker(0, coherence.Barrier{Position: at(4), Seq: 2}) {
-		t.Error("the marker knows of an event that we have not seen")
+	if !r.EventBarrier(0, coherence.Barrier{Position: at(4), Seq: 2}) {
+		t.Error("the barrier knows of an event that we have not seen")
 	}
 	r.check(t, &own, fence.Unvouched)
 }

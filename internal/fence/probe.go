@@ -86,7 +86,7 @@ func (f *Fence) BeginProbe() Probe {
 //
 //	entry: version 7 of the old history, which lost it      the new history has a 7 of its own
 //	probe: is recorded, of the new timeline
-//	event: version 7 is known, so it evicts nothing         marker: covers the probe, and proves the entry
+//	event: version 7 is known, so it evicts nothing         barrier: covers the probe, and proves the entry
 //	probe: ends the session
 func (f *Fence) EndProbe(pr Probe, at coherence.Position) {
 	f.probes.mu.Lock()

@@ -36,13 +36,13 @@ func (f *Fence) proveRedis(b *bucket) {
 	}
 }
 
-// proveEvents does so for the event channel: what the least marker covers has been delivered, in whatever partition. The
+// proveEvents does so for the event channel: what the least barrier covers has been delivered, in whatever partition. The
 // caller holds c.mu.
 func (f *Fence) proveEvents() {
 	c := &f.kafka
 	var upto coherence.Position
 	for i := range c.parts {
-		m := c.parts[i].marker
+		m := c.parts[i].barrier
 		switch {
 		case m.IsZero():
 			return

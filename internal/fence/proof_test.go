@@ -76,36 +76,36 @@ func TestProof_OwnLoad(t *testing.T) {
 	r.proved(t, l2, 10)
 }
 
-func TestProof_MarkersOfEveryPartition(t *testing.T) { // C1, R26
+func TestProof_BarriersOfEveryPartition(t *testing.T) { // C1, R26
 	r := newRig(fence.Config{Complete: true})
 	events(r, 2)
 	r.now = 5
 	entry := r.fromSource(t, "a", 1)
 	r.probeAt(10, 5)
-	r.EventMarker(0, coherence.Barrier{Position: at(9), Partitions: 2})
+	r.EventBarrier(0, coherence.Barrier{Position: at(9), Partitions: 2})
 	r.proved(t, entry, 5) // the other partition may still hold an event from before 5
-	r.EventMarker(1, coherence.Barrier{Position: at(4), Partitions: 2})
+	r.EventBarrier(1, coherence.Barrier{Position: at(4), Partitions: 2})
 	r.proved(t, entry, 5)
-	r.EventMarker(1, coherence.Barrier{Position: at(6), Partitions: 2})
+	r.EventBarrier(1, coherence.Barrier{Position: at(6), Partitions: 2})
 	r.proved(t, entry, 10)
 	r.probeAt(20, 8)
-	r.EventMarker(1, coherence.Barrier{Position: at(9), Partitions: 1}) // a relay that knew of one partition
+	r.EventBarrier(1, coherence.Barrier{Position: at(9), Partitions: 1}) // a relay that knew of one partition
 	r.proved(t, entry, 10)
-	r.EventMarker(1, coherence.Barrier{Position: at(8), Partitions: 2})
+	r.EventBarrier(1, coherence.Barrier{Position: at(8), Partitions: 2})
 	r.proved(t, entry, 20)
 	if b := r.Bound(); b.Events != 20 {
 		t.Errorf("%+v", b)
 	}
-	r.EventPartitions(3) // a partition is added: what its markers say is not known yet
+	r.EventPartitions(3) // a partition is added: what its barriers say is not known yet
 	r.EventSession(2)
 	late := r.fromSource(t, "b", 1)
 	r.probeAt(30, 8)
 	for p := range 2 {
-		r.EventMarker(p, coherence.Barrier{Position: at(9), Partitions: 2})
+		r.EventBarrier(p, coherence.Barrier{Position: at(9), Partitions: 2})
 	}
 	r.proved(t, late, 20)
 	for p := range 3 {
-		r.EventMarker(p, coherence.Barrier{Position: at(9), Partitions: 3})
+		r.EventBarrier(p, coherence.Barrier{Position: at(9), Partitions: 3})
 	}
 	r.proved(t, late, 30)
 	r.proved(t, entry, 5) // of another session
@@ -119,23 +119,23 @@ func TestProof_GapEndsIt(t *testing.T) { // C1, R25
 	r.EventSeq(0, 1)
 	r.EventSeq(0, 3) // 2 was the key's
 	r.probeAt(10, 5)
-	r.EventMarker(0, coherence.Barrier{Position: at(9), Seq: 3, Partitions: 1})
+	r.EventBarrier(0, coherence.Barrier{Position: at(9), Seq: 3, Partitions: 1})
 	r.proved(t, entry, 1)
 }
 
-// TestProof_GapBeforeTheFirstNumber: the explorer's find. A marker that has seen no event yet is a number too.
+// TestProof_GapBeforeTheFirstNumber: the explorer's find. A barrier that has seen no event yet is a number too.
 //
-//	marker 0: the partition is followed from its beginning
+//	barrier 0: the partition is followed from its beginning
 //	event 1, the key's: lost                               load: takes its token, and has read version 0
-//	marker 1, which covers the event
+//	barrier 1, which covers the event
 func TestProof_GapBeforeTheFirstNumber(t *testing.T) { // C1, R25
 	r := newRig(fence.Config{Complete: true})
 	events(r, 1)
-	r.EventMarker(0, coherence.Barrier{Position: at(0), Seq: 0, Partitions: 1})
+	r.EventBarrier(0, coherence.Barrier{Position: at(0), Seq: 0, Partitions: 1})
 	r.now = 1
 	entry := r.fromSource(t, "a", 0)
 	r.probeAt(10, 1)
-	if !r.EventMarker(0, coherence.Barrier{Position: at(1), Seq: 1, Partitions: 1}) {
+	if !r.EventBarrier(0, coherence.Barrier{Position: at(1), Seq: 1, Partitions: 1}) {
 		t.Error("the first event was left out, and that is no gap")
 	}
 	r.proved(t, entry, 1)

@@ -105,7 +105,7 @@ func (f *Fence) Forget(bucket int, t *Token) {
 // anything.
 type channel struct {
 	live  atomic.Uint64         // the session while every partition is followed, else 0; changes only under mu
-	proof atomic.Pointer[proof] // what the markers prove; changes only under mu
+	proof atomic.Pointer[proof] // what the barriers prove; changes only under mu
 
 	mu      sync.Mutex
 	session uint64
@@ -115,9 +115,9 @@ type channel struct {
 
 type partition struct {
 	followed bool
-	numbered bool   // an event or marker of the relay's has been seen in this session
-	seq      uint64 // of the last one; a marker before any event has 0
-	marker   coherence.Position
+	numbered bool   // an event or barrier of the relay's has been seen in this session
+	seq      uint64 // of the last one; a barrier before any event has 0
+	barrier  coherence.Position
 }
 
 // restart begins a session for another history of the source, whose relay may number events from before where the old one
@@ -137,7 +137,7 @@ func (c *channel) newSession(f *Fence) {
 	}
 	c.base = f.probes.begun()
 	for i := range c.parts {
-		c.parts[i].marker = coherence.Position{}
+		c.parts[i].barrier = coherence.Position{}
 	}
 	c.settle()
 }
@@ -182,7 +182,7 @@ func (f *Fence) EventPartitions(n int) {
 	}
 	c.parts = c.parts[:n]
 	for i := range c.parts {
-		c.parts[i].marker = coherence.Position{} // of another number of partitions
+		c.parts[i].barrier = coherence.Position{} // of another number of partitions
 	}
 	c.settle()
 }
@@ -221,16 +221,16 @@ func (f *Fence) EventSeq(p int, seq uint64) (gap bool) {
 	return f.sequence(p, seq, 1, nil)
 }
 
-// EventMarker takes a marker of a partition: the last event before it must have been seen.
+// EventMarker takes a barrier of a partition: the last event before it must have been seen.
 //
-// A marker of a relay that knew another number of partitions proves nothing. It may follow events of a key in the
+// A barrier of a relay that knew another number of partitions proves nothing. It may follow events of a key in the
 // partition where they were before there were more, and be taken for one that follows them where they are now.
-func (f *Fence) EventMarker(p int, m coherence.Barrier) (gap bool) {
+func (f *Fence) EventBarrier(p int, m coherence.Barrier) (gap bool) {
 	return f.sequence(p, m.Seq, 0, &m)
 }
 
 // sequence checks that seq is at most step past the last number. The first one of a session is taken as it comes; a
-// marker of number 0 is one, which says that there has been no event yet.
+// barrier of number 0 is one, which says that there has been no event yet.
 func (f *Fence) sequence(p int, seq, step uint64, m *coherence.Barrier) (gap bool) {
 	c := &f.kafka
 	c.mu.Lock()
@@ -246,11 +246,11 @@ func (f *Fence) sequence(p int, seq, step uint64, m *coherence.Barrier) (gap boo
 			c.newSession(f)
 		}
 	}
-	if m == nil || m.Partitions != len(c.parts) && !ablate.Out(ablate.MarkerPartitions) {
+	if m == nil || m.Partitions != len(c.parts) && !ablate.Out(ablate.BarrierPartitions) {
 		return gap
 	}
-	if !part.marker.Covers(m.Position) {
-		part.marker = m.Position
+	if !part.barrier.Covers(m.Position) {
+		part.barrier = m.Position
 		f.proveEvents()
 	}
 	return gap
