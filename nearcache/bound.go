@@ -70,7 +70,7 @@ func (d *demand) unmet(version Version, stale bool) error {
 //
 //	L1: has version 7               the source fails over, loses 7, and commits another 7
 //	probe: has not noticed yet      reader: asks the version; it is 7
-func (c *Cache[K, V]) revalidate(ctx context.Context, k K, key l2.Key, tok *fence.Token) (loaded[V], bool) {
+func (c *Cache[K, V]) revalidate(ctx context.Context, k K, key l2.Key, tok *fence.Snapshot) (loaded[V], bool) {
 	old := c.peek(k)
 	if c.client.versions == nil || old == nil || old.version == 0 || len(old.tags()) > 0 || old.deadline <= c.client.now() {
 		return loaded[V]{}, false

@@ -34,14 +34,14 @@ type flights[K comparable, V any] struct {
 }
 
 type flight[V any] struct {
-	tok  fence.Token   // by which readers may join
-	done chan struct{} // closed when res is set; made by the first who waits
+	tok  fence.Snapshot // by which readers may join
+	done chan struct{}  // closed when res is set; made by the first who waits
 	res  loaded[V]
 	next *flight[V]       // begins when this one ends
 	run  func(*flight[V]) // set on a flight that has not begun
 
 	// The load's alone.
-	own   fence.Token
+	own   fence.Snapshot
 	got   fetched[V] // what L2 had to say, if asked
 	asked bool
 }

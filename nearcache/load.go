@@ -127,7 +127,7 @@ type fetched[V any] struct {
 
 // fromL2 asks L2 and judges its answer, as far as that asks nobody else if alone is set. A value that may be served is
 // admitted to L1 if the fence says so.
-func (c *Cache[K, V]) fromL2(ctx context.Context, k K, key l2.Key, tok *fence.Token, alone bool) fetched[V] {
+func (c *Cache[K, V]) fromL2(ctx context.Context, k K, key l2.Key, tok *fence.Snapshot, alone bool) fetched[V] {
 	ask := c.mustLearn(tok)
 	var raw []byte
 	var w l2.Watermark
@@ -159,18 +159,18 @@ func (c *Cache[K, V]) fromL2(ctx context.Context, k K, key l2.Key, tok *fence.To
 // heartbeat's interval at most. So it is asked for when three quarters of the bound are over: the last quarter is for those who
 // join the flight, whose demand is as much later as they are, and who would have to go to the source. What is learnt then
 // serves all of the bucket's other loads.
-func (c *Cache[K, V]) mustLearn(tok *fence.Token) bool {
+func (c *Cache[K, V]) mustLearn(tok *fence.Snapshot) bool {
 	bound := int64(c.opt.MaxStaleness)
 	return !tok.Known || bound > 0 && tok.Began()-c.client.fence.Proven(tok) > bound-bound/4
 }
 
 // judge decides what may be done with what a GET on the tracking connection returned; nil is a miss.
-func (c *Cache[K, V]) judge(ctx context.Context, k K, key l2.Key, tok *fence.Token, raw []byte) fetched[V] {
+func (c *Cache[K, V]) judge(ctx context.Context, k K, key l2.Key, tok *fence.Snapshot, raw []byte) fetched[V] {
 	return c.weigh(ctx, k, key, tok, raw, false)
 }
 
 // weigh is judge, and stops, if alone is set, where somebody else would have to be asked.
-func (c *Cache[K, V]) weigh(ctx context.Context, k K, key l2.Key, tok *fence.Token, raw []byte, alone bool) fetched[V] {
+func (c *Cache[K, V]) weigh(ctx context.Context, k K, key l2.Key, tok *fence.Snapshot, raw []byte, alone bool) fetched[V] {
 	if raw == nil {
 		c.m.l2Misses("absent").Inc()
 		return fetched[V]{}

@@ -80,7 +80,7 @@ func (c *Cache[K, V]) ReadMany(ctx context.Context, ks []K, ro ReadOptions) []Re
 type batched[K comparable, V any] struct {
 	k     K
 	key   l2.Key
-	tok   fence.Token
+	tok   fence.Snapshot
 	lease *l2.Lease
 	// learnt is how many tags were known when the token was taken
 	learnt uint64

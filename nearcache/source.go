@@ -14,7 +14,7 @@ import (
 
 // fromSource calls the Loader and fills L2 if a lease was granted. The token is taken anew, since time has passed with L2:
 // a later one proves more, and has seen more.
-func (c *Cache[K, V]) fromSource(ctx context.Context, k K, key l2.Key, tok *fence.Token, lease *l2.Lease) loaded[V] {
+func (c *Cache[K, V]) fromSource(ctx context.Context, k K, key l2.Key, tok *fence.Snapshot, lease *l2.Lease) loaded[V] {
 	if lease != nil {
 		stop := c.keep(ctx, key, lease)
 		defer stop()
@@ -45,7 +45,7 @@ func (c *Cache[K, V]) fromSource(ctx context.Context, k K, key l2.Key, tok *fenc
 // asked: what is served, and the record that L2 should be
 // offered, if any. Without a lease it admits the value to L1, if the fence allows that: L2 was not asked, or could not be.
 // With one it does not: the fill would evict it again, and the next Get, which makes Redis track the key, admits it.
-func (c *Cache[K, V]) judgeSource(ctx context.Context, k K, key l2.Key, tok *fence.Token, known Version, lease *l2.Lease, got Entry[V],
+func (c *Cache[K, V]) judgeSource(ctx context.Context, k K, key l2.Key, tok *fence.Snapshot, known Version, lease *l2.Lease, got Entry[V],
 	tags tagged, absent bool) (res loaded[V], rec *l2.Record, ttl time.Duration) {
 	e := newEntry[K, V](k, got.Version, absent)
 	e.value = got.Value
@@ -148,7 +148,7 @@ func (c *Cache[K, V]) sameHistory(ctx context.Context, e *entry[K, V]) bool {
 		return true
 	}
 	at, err := within(ctx, func() (coherence.Position, error) { return c.client.source.Position(ctx) })
-	return err == nil && e.stamp.SameHistory(c.client.fence, at.Timeline)
+	return err == nil && e.stamp.SameTimeline(c.client.fence, at.Timeline)
 }
 
 // within runs f on a goroutine of its own and returns what it returns, or why ctx ended before. Its panic is an error.

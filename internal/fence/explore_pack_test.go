@@ -234,7 +234,7 @@ func (sc *scope) settleLoad(w *world, l *load) {
 			l.gen, l.ks, l.hit = genGone, 0, 0
 		}
 	}
-	if l.pc == pcToLoad { // the token is taken anew, and the source answers with at least what was served
+	if l.pc == pcToLoad { // the snapshot is taken anew, and the source answers with at least what was served
 		l.gen, l.ks, l.rs, l.hit, l.seen = 0, 0, 0, 0, 0
 	}
 	if l.pc == pcLoad && !sc.early {

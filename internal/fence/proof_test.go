@@ -23,9 +23,9 @@ func (r *rig) proved(t *testing.T, s *fence.Stamp, want int64) {
 // fromSource loads a key from the source whole.
 func (r *rig) fromSource(t *testing.T, key string, v coherence.Version) *fence.Stamp {
 	t.Helper()
-	tok := r.Begin(keys.Key("p", key))
+	snap := r.Begin(keys.Key("p", key))
 	var s fence.Stamp
-	if o, ok := r.FromSource(&tok, v, &s); o != fence.Serve || !ok {
+	if o, ok := r.FromSource(&snap, v, &s); o != fence.Serve || !ok {
 		t.Fatalf("a quiet load from the source: %v, admitted %v", o, ok)
 	}
 	return &s
@@ -57,10 +57,10 @@ func TestProof_WatermarkCoversProbes(t *testing.T) { // C1
 func TestProof_OwnLoad(t *testing.T) {
 	r := newRig(fence.Config{Complete: true})
 	r.now = 7
-	tok := r.Begin(keys.Key("p", "a"))
+	snap := r.Begin(keys.Key("p", "a"))
 	r.now = 9
 	var s fence.Stamp
-	if _, ok := r.FromSource(&tok, 1, &s); !ok {
+	if _, ok := r.FromSource(&snap, 1, &s); !ok {
 		t.Fatal("not admitted")
 	}
 	r.proved(t, &s, 7) // when the load began, not when it ended
@@ -126,7 +126,7 @@ func TestProof_GapEndsIt(t *testing.T) { // C1, R25
 // TestProof_GapBeforeTheFirstNumber: the explorer's find. A barrier that has seen no event yet is a number too.
 //
 //	barrier 0: the partition is followed from its beginning
-//	event 1, the key's: lost                               load: takes its token, and has read version 0
+//	event 1, the key's: lost                               load: takes its snapshot, and has read version 0
 //	barrier 1, which covers the event
 func TestProof_GapBeforeTheFirstNumber(t *testing.T) { // C1, R25
 	r := newRig(fence.Config{Complete: true})
@@ -147,7 +147,7 @@ func TestProof_NewTimeline(t *testing.T) { // R21
 	r.heartbeat(mark(9))
 	r.now = 20
 	r.EndProbe(r.BeginProbe(), coherence.Position{Timeline: 2, N: 3})
-	r.heartbeat(mark(9)) // the bucket is of the old history still
+	r.heartbeat(mark(9)) // the bucket is of the old timeline still
 	r.proved(t, r.admitL2(t, keys.Key("p", "a"), 1), 0)
 }
 
@@ -164,7 +164,7 @@ func TestProof_NumbersOfALostHistoryHideNoGap(t *testing.T) { // R21, R25
 
 // TestFence_WatermarkOfALostSession: a watermark says nothing about a value that another server has answered.
 //
-//	heartbeat: reads watermark 9         load: takes its token
+//	heartbeat: reads watermark 9         load: takes its snapshot
 //	Redis fails over to a lagging replica; the load's GET dials it and returns version 1, as of 5
 //
 // Kafka's session, which began with base 6, would vouch for it for good.
@@ -173,10 +173,10 @@ func TestFence_WatermarkOfALostSession(t *testing.T) { // C1, C3
 	events(r, 1)
 	r.probeAt(10, 6)
 	r.heartbeat(mark(9))
-	tok := r.Begin(k)
+	snap := r.Begin(k)
 	r.RedisSession()
 	var s fence.Stamp
-	if _, ok := r.FromL2(&tok, 1, &s); ok {
+	if _, ok := r.FromL2(&snap, 1, &s); ok {
 		t.Error("admitted by a watermark of another session")
 	}
 	r.proved(t, &s, 0)
@@ -186,9 +186,9 @@ func TestFence_WatermarkOfALostSession(t *testing.T) { // C1, C3
 	r.heartbeat(mark(9))
 	r.Event(k, 2, at(8))
 	r.Event(other, 1, at(7))
-	tok = r.Begin(k)
+	snap = r.Begin(k)
 	r.RedisSession()
-	if o, _ := r.FromL2(&tok, 1, &s); o != fence.Behind {
+	if o, _ := r.FromL2(&snap, 1, &s); o != fence.Behind {
 		t.Errorf("a value from before the horizon: %v", o)
 	}
 }
@@ -198,8 +198,8 @@ func TestFence_WatermarkThatGoesBackIsASession(t *testing.T) { // R13: demoted a
 	r.probe(5)
 	r.heartbeat(mark(9))
 	entry := r.admitL2(t, k, 1)
-	tok := r.Begin(k)
-	r.Learn(&tok, mark(8)) // a load's answer that is looked at late is not another server
+	snap := r.Begin(k)
+	r.Learn(&snap, mark(8)) // a load's answer that is looked at late is not another server
 	r.heartbeat(mark(9))
 	r.check(t, entry, fence.Current)
 	r.heartbeat(mark(7))

@@ -87,13 +87,13 @@ func (f *Fence) observe(bucket int, session uint64, w l2.Watermark, beat bool) {
 	f.proveRedis(b)
 }
 
-// Forget makes the next load of the bucket read the watermark anew: Redis answered with an incarnation that the token does not
+// Forget makes the next load of the bucket read the watermark anew: Redis answered with an incarnation that the snapshot does not
 // know.
-func (f *Fence) Forget(bucket int, t *Token) {
+func (f *Fence) Forget(bucket int, t *Snapshot) {
 	b := &f.buckets[bucket]
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.redis.Load() == t.rs && b.watermark == t.watermark {
+	if b.redis.Load() == t.redisSession && b.watermark == t.watermark {
 		b.known = false
 	}
 }
@@ -120,7 +120,7 @@ type partition struct {
 	barrier  coherence.Position
 }
 
-// restart begins a session for another history of the source, whose relay may number events from before where the old one
+// restart begins a session for another timeline of the source, whose relay may number events from before where the old one
 // was: a number that is known would hide a gap.
 func (c *channel) restart(f *Fence) {
 	c.mu.Lock()
@@ -158,8 +158,8 @@ func (c *channel) settle() {
 
 // vouchesForL2 reports whether the channel may vouch for a value that came from L2: only if L2 had applied, before the
 // value was read, everything that was committed before this session began. For the rest the session has seen the events.
-func (c *channel) vouchesForL2(t *Token, f *Fence) bool {
-	if t.ks == 0 || c.live.Load() != t.ks {
+func (c *channel) vouchesForL2(t *Snapshot, f *Fence) bool {
+	if t.eventSession == 0 || c.live.Load() != t.eventSession {
 		return false
 	}
 	if ablate.Out(ablate.SessionBase) {
@@ -174,7 +174,7 @@ func (c *channel) vouchesForL2(t *Token, f *Fence) bool {
 
 // EventPartitions says how many partitions the event channel has. New ones are not followed yet.
 func (f *Fence) EventPartitions(n int) {
-	c := &f.kafka
+	c := &f.events
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for len(c.parts) < n {
@@ -189,7 +189,7 @@ func (f *Fence) EventPartitions(n int) {
 
 // EventSession says that a partition is followed from now on and that events before may have been missed.
 func (f *Fence) EventSession(p int) {
-	c := &f.kafka
+	c := &f.events
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if part := c.part(p); part != nil {
@@ -206,7 +206,7 @@ func (f *Fence) EventsLost(p int) { f.follow(p, false) }
 func (f *Fence) EventsResumed(p int) { f.follow(p, true) }
 
 func (f *Fence) follow(p int, followed bool) {
-	c := &f.kafka
+	c := &f.events
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if part := c.part(p); part != nil {
@@ -232,7 +232,7 @@ func (f *Fence) EventBarrier(p int, m coherence.Barrier) (gap bool) {
 // sequence checks that seq is at most step past the last number. The first one of a session is taken as it comes; a
 // barrier of number 0 is one, which says that there has been no event yet.
 func (f *Fence) sequence(p int, seq, step uint64, m *coherence.Barrier) (gap bool) {
-	c := &f.kafka
+	c := &f.events
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	part := c.part(p)
@@ -289,7 +289,7 @@ func (f *Fence) Channels() (ch Channels) {
 		}
 		b.mu.Unlock()
 	}
-	c := &f.kafka
+	c := &f.events
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	ch.EventSession, ch.EventSessions, ch.Partitions = c.live.Load(), c.session, len(c.parts)
