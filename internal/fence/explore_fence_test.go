@@ -214,7 +214,7 @@ func (f *fencer) get(n *instance) {
 	if n.beating == 1 && b.redis.Load() != sessionNow {
 		n.beating = 2
 	}
-	n.gen, n.rs, n.ks = f.gen(f.entry.generation.Load()), f.redis(uint64(f.entry.redisSession)), f.events(uint64(f.entry.eventSession))
+	n.gen, n.rs, n.ks = f.gen(f.entry.generation.Load()), f.redisSessionOf(uint64(f.entry.redisSession)), f.eventSessionOf(uint64(f.entry.eventSession))
 	for i := range f.sc.loads {
 		f.getLoad(i, &n.loads[i])
 	}
@@ -242,7 +242,7 @@ func (f *fencer) getLoad(i uint8, l *load) {
 	switch l.pc {
 	case pcIdle:
 	case pcHit:
-		l.gen, l.hrs, l.hks = f.gen(f.stamp[i].generation.Load()), f.redis(uint64(f.stamp[i].redisSession)), f.events(uint64(f.stamp[i].eventSession))
+		l.gen, l.hrs, l.hks = f.gen(f.stamp[i].generation.Load()), f.redisSessionOf(uint64(f.stamp[i].redisSession)), f.eventSessionOf(uint64(f.stamp[i].eventSession))
 	default:
 		t := &f.snaps[i]
 		l.gen, l.rs, l.ks = f.gen(t.generation), bit(t.redisSession == f.b.redis.Load()), f.eventsOf(t)
@@ -271,11 +271,11 @@ func (f *fencer) gen(g uint64) uint8 {
 	return genGone
 }
 
-func (f *fencer) redis(session uint64) uint8 {
+func (f *fencer) redisSessionOf(session uint64) uint8 {
 	return standing(session, f.b.redis.Load(), f.b.proof.Load())
 }
 
-func (f *fencer) events(session uint64) uint8 {
+func (f *fencer) eventSessionOf(session uint64) uint8 {
 	return standing(session, f.events.session, f.events.proof.Load())
 }
 
