@@ -49,7 +49,7 @@ const (
 // the stamp is checked (see coherence.Stamp.Proved) and the real clock is read after: a process that was stopped in
 // between finds the proof too old.
 func (c *Cache[K, V]) hit(k K, bound time.Duration, need asOfNeed) (e *entry[K, V], asOf int64) {
-	if c.l1 == nil {
+	if c.opt.L1Bytes < 0 {
 		return nil, 0
 	}
 	e, ok := c.l1.Get(maphash.Comparable(c.seed, k))

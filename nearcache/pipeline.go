@@ -396,7 +396,7 @@ func (c *Cache[K, V]) evaluateLoaded(ctx context.Context, f *flight[K, V], tags 
 		return refuse("loader_behind")
 	case len(tags) < c.tagCount(a.e):
 		return refuse("tags")
-	case f.lease == nil && (!admit || c.l1 == nil && c.opt.admitted == nil):
+	case f.lease == nil && (!admit || c.opt.L1Bytes < 0 && c.opt.admitted == nil):
 		return nil, 0
 	}
 	ttl := c.ttl(a.e.TTL, a.absent)
