@@ -21,7 +21,8 @@ type Relay struct {
 	Publisher Publisher
 	// L2 takes the changes of each bucket and its watermark. Defaults to none. One of the two is required.
 	L2 Applier
-	// Name is that of the cursor. Defaults to "relay".
+	// Name is that of the cursor and of the leadership. Two relays of one source that do different work, for two Redis for
+	// example, need different names. Defaults to "relay".
 	Name string
 	// Interval is how often changes are looked for and markers and watermarks are moved; a Source that is a Waker tells
 	// of changes before. Defaults to 100ms.
@@ -48,14 +49,14 @@ func PartitionOf(namespace, key string, n int) int {
 // Run relays until ctx ends, and then returns nil. It goes on after everything that may pass; an error is a
 // misconfiguration.
 func (r Relay) Run(ctx context.Context) error {
-	cursors, _ := r.Source.(Cursors)
+	cursors := AbilitiesOf(r.Source).Cursors
 	switch {
 	case r.Source == nil:
 		return errors.New("coherence: relay: Source is required")
 	case r.Publisher == nil && r.L2 == nil:
 		return errors.New("coherence: relay: Publisher and L2 are both nil: one of them is required")
 	case r.Publisher != nil && cursors == nil:
-		return fmt.Errorf("coherence: relay: with a Publisher the Source must be Cursors, and %T is not", r.Source)
+		return fmt.Errorf("coherence: relay: with a Publisher the Source must have Cursors among its Abilities, and %T has not", r.Source)
 	}
 	if r.Name == "" {
 		r.Name = "relay"
@@ -98,8 +99,8 @@ type relayRun struct {
 
 // lead waits to be the leader and works until that ends.
 func (r *relayRun) lead(ctx context.Context) error {
-	if l, ok := r.Source.(Leader); ok {
-		leading, release, err := l.Lead(ctx)
+	if l := AbilitiesOf(r.Source).Leader; l != nil {
+		leading, release, err := l.Lead(ctx, r.Name)
 		if err != nil {
 			return err
 		}
@@ -171,8 +172,8 @@ func (r *relayRun) loop(ctx context.Context, channel string, wake <-chan struct{
 
 // listen wakes the loops when the Source says that there may be changes.
 func (r *relayRun) listen(ctx context.Context, wake []chan struct{}) {
-	w, ok := r.Source.(Waker)
-	if !ok {
+	w := AbilitiesOf(r.Source).Waker
+	if w == nil {
 		return
 	}
 	for ctx.Err() == nil {
@@ -198,8 +199,8 @@ func (r *relayRun) pass(channel string, p Position) {
 
 // trim drops what every channel has passed and nobody will replay.
 func (r *relayRun) trim(ctx context.Context) {
-	t, ok := r.Source.(Trimmer)
-	if !ok {
+	t := AbilitiesOf(r.Source).Trimmer
+	if t == nil {
 		return
 	}
 	for {

@@ -96,7 +96,7 @@ func New(cfg Config) (*Client, error) {
 	}
 	c := &Client{base: time.Now(), source: cfg.Source, beatEvery: cfg.Heartbeat, log: cfg.Logger, caches: make(map[string]member)}
 	c.breaker.timeout, c.breaker.log = cfg.RedisTimeout, cfg.Logger
-	c.versions, _ = cfg.Source.(coherence.Versioner)
+	c.versions = coherence.AbilitiesOf(cfg.Source).Versioner
 	c.fence = coherence.NewFence(coherence.FenceConfig{Now: c.now, Complete: cfg.Source != nil})
 	c.m = newMetrics(c, cfg.Events != nil)
 	l2, err := tier.OpenL2(tier.L2Config{Redis: cfg.Redis, Prefix: cfg.Prefix, Tracker: tracker{c}, Logger: cfg.Logger})

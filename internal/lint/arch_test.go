@@ -23,6 +23,7 @@ var arrows = []arrow{
 	{"coherence/kafka", []string{"coherence", "tier", "internal/ablate"}},
 	{"coherence/postgres", []string{"coherence", "tier", "internal/ablate"}},
 	{"coherence/sqlite", []string{"coherence", "tier", "internal/ablate"}},
+	{"coherence/sourcetest", []string{"coherence"}},
 	{"nearcache", []string{"coherence", "tier", "internal/ablate"}},
 	{"nearcache/codec/protobuf", nil},
 	{"nearcache/codec/msgpack", nil},
