@@ -4,13 +4,14 @@ import "context"
 
 // Abilities are the optional abilities of a Source. A nil field means that the source does not have that ability.
 type Abilities struct {
-	Leader    Leader
-	Cursors   Cursors
-	Waker     Waker
-	Trimmer   Trimmer
-	Bumper    Bumper
-	Versioner Versioner
-	Checker   Checker
+	Leader     Leader
+	Cursors    Cursors
+	Waker      Waker
+	Trimmer    Trimmer
+	Bumper     Bumper
+	Versioner  Versioner
+	Checker    Checker
+	Identifier Identifier
 }
 
 // AbilitiesOf returns what a source can do besides Position and Changes. The relay and the near cache call it and never
@@ -31,6 +32,7 @@ func AbilitiesOf(s Source) Abilities {
 	override(s, &a.Bumper)
 	override(s, &a.Versioner)
 	override(s, &a.Checker)
+	override(s, &a.Identifier)
 	return a
 }
 
@@ -39,6 +41,13 @@ func override[T any](s Source, ability *T) {
 	if own, ok := s.(T); ok {
 		*ability = own
 	}
+}
+
+// Identifier names the system that a source belongs to, so that two systems are not given one prefix in Redis by mistake.
+type Identifier interface {
+	// Identity returns a name that was drawn when the source was installed. It stays the same over restarts, fail-overs
+	// and restores. Empty: the source has none.
+	Identity(ctx context.Context) (string, error)
 }
 
 // Checker finds what makes a source miss changes: a trigger that is gone or disabled, a key column that was renamed.

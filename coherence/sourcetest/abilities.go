@@ -181,7 +181,7 @@ func cursors(t T, h Harness) {
 	}
 	save := func(name string, cur coherence.Cursor) error { return c.SaveCursor(t.Context(), name, cur) }
 	check("r", coherence.Cursor{})
-	at := coherence.Cursor{Position: coherence.Position{Epoch: 1<<62 + 5, N: 100}, Seqs: []uint64{1, 1 << 60}}
+	at := coherence.Cursor{Position: coherence.Position{Timeline: 1<<62 + 5, N: 100}, Seqs: []uint64{1, 1 << 60}}
 	if err := save("r", at); err != nil {
 		t.Fatalf("SaveCursor: %v", err)
 	}
@@ -196,7 +196,7 @@ func cursors(t T, h Harness) {
 		t.Errorf("a relay that is behind moved the cursor from %v back to %v", at.Position, back.Position)
 	}
 	check("r", at)
-	back.Position.Epoch++ // another timeline begins where it likes
+	back.Position.Timeline++ // another timeline begins where it likes
 	if err := save("r", back); err != nil {
 		t.Errorf("a cursor of another timeline: %v", err)
 	}
@@ -330,6 +330,52 @@ func checker(t T, h Harness) {
 	write(t, h, "k", coherence.OpUpdated)
 	if found, err := c.Check(t.Context()); err != nil || len(found) > 0 {
 		t.Errorf("Check = %+v, %v, want nothing", found, err)
+	}
+}
+
+func identifier(t T, h Harness) {
+	identity := func(s coherence.Source) string {
+		t.Helper()
+		i := coherence.AbilitiesOf(s).Identifier
+		if i == nil {
+			t.Skipf("the source is no Identifier")
+		}
+		name, err := i.Identity(t.Context())
+		if err != nil {
+			t.Fatalf("Identity: %v", err)
+		}
+		return name
+	}
+	name := identity(h.Source)
+	if name == "" {
+		t.Skipf("the source has no name")
+	}
+	write(t, h, "k", coherence.OpUpdated)
+	if h.NewTimeline != nil {
+		if err := h.NewTimeline(t.Context()); err != nil {
+			t.Fatalf("NewTimeline: %v", err)
+		}
+	}
+	if now := identity(h.Source); now != name {
+		t.Errorf("the source was %q and is %q", name, now)
+	}
+	if h.Reopen != nil {
+		next, err := h.Reopen(t.Context())
+		if err != nil {
+			t.Fatalf("Reopen: %v", err)
+		}
+		if now := identity(next); now != name {
+			t.Errorf("the source was %q and is %q after a restart", name, now)
+		}
+	}
+	if h.Another != nil {
+		other, err := h.Another(t.Context())
+		if err != nil {
+			t.Fatalf("Another: %v", err)
+		}
+		if same := identity(other); same == name {
+			t.Errorf("two systems are both %q", name)
+		}
 	}
 }
 

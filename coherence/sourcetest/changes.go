@@ -256,7 +256,7 @@ func changesTimeline(t T, h Harness) {
 	write(t, h, "k", coherence.OpUpdated)
 	_, upto := drain(t, h.Source, coherence.Position{}, 10)
 	other, beyond := upto, upto
-	other.Epoch++
+	other.Timeline++
 	beyond.N += 1_000_000
 	wantTrimmed(t, h.Source, other, "it is of another timeline")
 	wantTrimmed(t, h.Source, beyond, "the source has not come so far, so it went back")
@@ -273,13 +273,13 @@ func newTimeline(t T, h Harness) {
 		t.Fatalf("NewTimeline: %v", err)
 	}
 	after := position(t, h.Source)
-	if after.Epoch == before.Epoch {
-		t.Errorf("the history was replaced, and positions are still of timeline %x", before.Epoch)
+	if after.Timeline == before.Timeline {
+		t.Errorf("the history was replaced, and positions are still of timeline %x", before.Timeline)
 	}
 	wantTrimmed(t, h.Source, upto, "it is of the timeline before")
 	v := write(t, h, "k", coherence.OpUpdated)
 	events, now := drain(t, h.Source, coherence.Position{}, 10)
-	if !slices.Contains(changesOf(events), change{"k", v}) || now.Epoch != after.Epoch {
+	if !slices.Contains(changesOf(events), change{"k", v}) || now.Timeline != after.Timeline {
 		t.Errorf("in the new timeline got %v up to %v, want version %d of k", changesOf(events), now, v)
 	}
 	if _, _, err := h.Source.Changes(t.Context(), now, 10); err != nil {

@@ -22,6 +22,8 @@ type Harness struct {
 	Reopen func(ctx context.Context) (coherence.Source, error)
 	// NewTimeline makes the source lose its history, as a fail-over or a restore does. nil: that is not checked.
 	NewTimeline func(ctx context.Context) error
+	// Another returns a freshly installed source of another system. nil: that names differ is not checked.
+	Another func(ctx context.Context) (coherence.Source, error)
 	// Depose breaks the leadership of a name from outside, as a broken connection does. nil: that is not checked.
 	Depose func(ctx context.Context, name string) error
 }
@@ -82,6 +84,7 @@ func Checks() []Check {
 		{"Leader_NoticesItsLoss", leaderLoss},
 		{"Waker_WakesForACommit", waker},
 		{"Checker_FindsNothing", checker},
+		{"Identifier_NamesOneSystem", identifier},
 		{"Restart_KeepsEverything", restart},
 	}
 }
@@ -131,8 +134,8 @@ func position(t T, s coherence.Source) coherence.Position {
 	if err != nil {
 		t.Fatalf("Position: %v", err)
 	}
-	if p.IsZero() || p.Epoch == 0 {
-		t.Fatalf("Position = %v, want one with an epoch", p)
+	if p.IsZero() || p.Timeline == 0 {
+		t.Fatalf("Position = %v, want one with a timeline", p)
 	}
 	return p
 }

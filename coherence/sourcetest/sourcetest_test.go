@@ -23,6 +23,7 @@ func memory() (*nearcachetest.Source, sourcetest.Harness) {
 		},
 		Reopen:      func(context.Context) (coherence.Source, error) { return src, nil },
 		NewTimeline: func(context.Context) error { src.NewTimeline(); return nil },
+		Another:     func(context.Context) (coherence.Source, error) { return nearcachetest.NewSource(), nil },
 		Depose:      func(_ context.Context, name string) error { src.Depose(name); return nil },
 	}
 }
@@ -79,6 +80,7 @@ type broken struct {
 	lead        func(ctx context.Context, name string) (context.Context, func(), error)
 	wait        func(ctx context.Context, d time.Duration) error
 	check       func() ([]coherence.Finding, error)
+	identity    func() string
 	noAbilities bool
 }
 
@@ -153,6 +155,13 @@ func (b *broken) Check(ctx context.Context) ([]coherence.Finding, error) {
 		return b.check()
 	}
 	return b.Source.Check(ctx)
+}
+
+func (b *broken) Identity(ctx context.Context) (string, error) {
+	if b.identity != nil {
+		return b.identity(), nil
+	}
+	return b.Source.Identity(ctx)
 }
 
 func (b *broken) Abilities() coherence.Abilities {
@@ -326,7 +335,7 @@ var faults = map[string]struct {
 	"takes a position of another timeline": {"Changes_RefuseOtherTimelines", func(b *broken, _ *sourcetest.Harness) {
 		b.changes = func(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
 			if !after.IsZero() {
-				after.Epoch = 1
+				after.Timeline = 1
 			}
 			return b.Source.Changes(ctx, after, limit)
 		}
@@ -417,6 +426,14 @@ var faults = map[string]struct {
 	}},
 	"finds what is not": {"Checker_FindsNothing", func(b *broken, _ *sourcetest.Harness) {
 		b.check = func() ([]coherence.Finding, error) { return []coherence.Finding{{Code: "x"}}, nil }
+	}},
+	"has another name each time": {"Identifier_NamesOneSystem", func(b *broken, _ *sourcetest.Harness) {
+		n := 0
+		b.identity = func() string { n++; return fmt.Sprint("system ", n) }
+	}},
+	"has the name of another system": {"Identifier_NamesOneSystem", func(b *broken, h *sourcetest.Harness) {
+		b.identity = func() string { return "system" }
+		h.Another = func(context.Context) (coherence.Source, error) { return b, nil }
 	}},
 	"begins at nothing after a restart": {"Restart_KeepsEverything", func(_ *broken, h *sourcetest.Harness) {
 		h.Reopen = func(context.Context) (coherence.Source, error) { return nearcachetest.NewSource(), nil }

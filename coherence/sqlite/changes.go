@@ -10,12 +10,12 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 )
 
-const headSQL = `select m.epoch, m.trimmed, coalesce((select seq from sqlite_sequence where name = '@@outbox'), 0) from @@meta m`
+const headSQL = `select m.timeline, m.trimmed, coalesce((select seq from sqlite_sequence where name = '@@outbox'), 0) from @@meta m`
 
 // Position is the last id of the outbox.
 func (s *Source) Position(ctx context.Context) (p coherence.Position, err error) {
 	var trimmed uint64
-	if err := s.db.QueryRowContext(ctx, s.q(headSQL)).Scan(&p.Epoch, &trimmed, &p.N); err != nil {
+	if err := s.db.QueryRowContext(ctx, s.q(headSQL)).Scan(&p.Timeline, &trimmed, &p.N); err != nil {
 		return coherence.Position{}, fault("position", err)
 	}
 	return p, nil
@@ -38,11 +38,11 @@ func (s *Source) changes(ctx context.Context, after coherence.Position, limit in
 	}
 	defer func() { _ = tx.Rollback() }()
 	var trimmed uint64
-	if err := tx.QueryRowContext(ctx, s.q(headSQL)).Scan(&upto.Epoch, &trimmed, &upto.N); err != nil {
+	if err := tx.QueryRowContext(ctx, s.q(headSQL)).Scan(&upto.Timeline, &trimmed, &upto.N); err != nil {
 		return nil, upto, err
 	}
 	// A position beyond the last id is of a history that an older copy of the file took back.
-	if !after.IsZero() && (after.Epoch != upto.Epoch || after.N < trimmed || after.N > upto.N) {
+	if !after.IsZero() && (after.Timeline != upto.Timeline || after.N < trimmed || after.N > upto.N) {
 		return nil, upto, fmt.Errorf("%w: %v", coherence.ErrTrimmed, after)
 	}
 	if limit <= 0 {
@@ -55,7 +55,7 @@ func (s *Source) changes(ctx context.Context, after coherence.Position, limit in
 	}
 	defer rows.Close()
 	for rows.Next() {
-		e, err := scanEvent(rows, upto.Epoch)
+		e, err := scanEvent(rows, upto.Timeline)
 		if err != nil {
 			return nil, upto, err
 		}
@@ -67,10 +67,10 @@ func (s *Source) changes(ctx context.Context, after coherence.Position, limit in
 	return events, upto, rows.Err()
 }
 
-func scanEvent(rows *sql.Rows, epoch uint64) (e coherence.Event, err error) {
+func scanEvent(rows *sql.Rows, timeline uint64) (e coherence.Event, err error) {
 	var fields string
 	var created int64
-	e.Position.Epoch = epoch
+	e.Position.Timeline = timeline
 	if err := rows.Scan(&e.Position.N, &e.Namespace, &e.Key, &e.Version, &e.Op, &fields, &created); err != nil {
 		return e, err
 	}

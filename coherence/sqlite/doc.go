@@ -7,7 +7,7 @@
 // # Positions
 //
 // SQLite has one writer at a time, so the ids of the outbox are in commit order. A position's number is the last id, which
-// sqlite_sequence remembers although the outbox is trimmed. Its epoch is a number that Install draws. Whoever puts back an
+// sqlite_sequence remembers although the outbox is trimmed. Its timeline is a number that Install draws. Whoever puts back an
 // older copy of the file calls NewTimeline before anything reads it.
 //
 // # Versions

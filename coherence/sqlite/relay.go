@@ -15,13 +15,13 @@ import (
 // LoadCursor reads a relay's cursor.
 func (s *Source) LoadCursor(ctx context.Context, name string) (c coherence.Cursor, err error) {
 	var seqs string
-	var epoch, n int64 // SQLite's integers are signed
-	err = s.db.QueryRowContext(ctx, s.q(`select epoch, n, seqs from @@cursors where name = ?`), name).Scan(&epoch, &n, &seqs)
+	var timeline, n int64 // SQLite's integers are signed
+	err = s.db.QueryRowContext(ctx, s.q(`select timeline, n, seqs from @@cursors where name = ?`), name).Scan(&timeline, &n, &seqs)
 	if errors.Is(err, sql.ErrNoRows) {
 		return coherence.Cursor{}, nil
 	}
 	if err == nil {
-		c.Position = coherence.Position{Epoch: uint64(epoch), N: uint64(n)}
+		c.Position = coherence.Position{Timeline: uint64(timeline), N: uint64(n)}
 		err = json.Unmarshal([]byte(seqs), &c.Seqs)
 	}
 	if err != nil {
@@ -30,15 +30,15 @@ func (s *Source) LoadCursor(ctx context.Context, name string) (c coherence.Curso
 	return c, nil
 }
 
-// SaveCursor writes a relay's cursor, unless that would move it back within an epoch.
+// SaveCursor writes a relay's cursor, unless that would move it back within an timeline.
 func (s *Source) SaveCursor(ctx context.Context, name string, c coherence.Cursor) error {
 	seqs, err := json.Marshal(c.Seqs)
 	if err != nil {
 		return err
 	}
 	res, err := s.db.ExecContext(ctx, s.q(`insert into @@cursors values (?, ?, ?, ?) on conflict (name) do update
-		set epoch = excluded.epoch, n = excluded.n, seqs = excluded.seqs where epoch <> excluded.epoch or n <= excluded.n`),
-		name, int64(c.Position.Epoch), int64(c.Position.N), string(seqs))
+		set timeline = excluded.timeline, n = excluded.n, seqs = excluded.seqs where timeline <> excluded.timeline or n <= excluded.n`),
+		name, int64(c.Position.Timeline), int64(c.Position.N), string(seqs))
 	if err != nil {
 		return fault("cursor "+name, err)
 	}

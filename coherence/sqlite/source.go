@@ -54,7 +54,7 @@ func (s *Source) Close() {}
 
 // Abilities implements coherence.Source.
 func (s *Source) Abilities() coherence.Abilities {
-	return coherence.Abilities{Leader: s, Cursors: s, Trimmer: s, Bumper: s, Versioner: s, Checker: s}
+	return coherence.Abilities{Leader: s, Cursors: s, Trimmer: s, Bumper: s, Versioner: s, Checker: s, Identifier: s}
 }
 
 // q puts the prefix into a statement.
@@ -76,7 +76,7 @@ const schemaVersion = 1
 
 // Times are Unix milliseconds of the one machine's clock.
 const schemaSQL = `
-create table @@meta (only_row integer primary key check (only_row = 1), schema_version integer not null, epoch integer not null,
+create table @@meta (only_row integer primary key check (only_row = 1), schema_version integer not null, timeline integer not null, identity text not null,
 	trimmed integer not null);
 create table @@floors (namespace text primary key, floor integer not null) without rowid;
 create table @@versions (namespace text not null, key text not null, version integer not null, deleted integer not null,
@@ -85,11 +85,11 @@ create index @@versions_deleted on @@versions (namespace, key) where deleted;
 create table @@outbox (id integer primary key autoincrement, namespace text not null, key text not null,
 	version integer not null, op text not null, fields text,
 	created_at integer not null default (cast((julianday('now') - 2440587.5) * 86400000 as integer)));
-create table @@cursors (name text primary key, epoch integer not null, n integer not null, seqs text not null);
+create table @@cursors (name text primary key, timeline integer not null, n integer not null, seqs text not null);
 create table @@leaders (name text primary key, token text not null, until integer not null);
 create table @@triggers (table_name text not null, namespace text not null, suffix text not null, name text not null,
 	body text not null, primary key (table_name, namespace, suffix));
-insert into @@meta values (1, 0, 0, 0);`
+insert into @@meta values (1, 0, 0, lower(hex(randomblob(16))), 0);`
 
 // Install creates the source's tables. It may be called at every start: it only reads when nothing changed.
 func (s *Source) Install(ctx context.Context) error {
@@ -117,11 +117,11 @@ func (s *Source) Install(ctx context.Context) error {
 		if _, err := tx.ExecContext(ctx, s.q(schemaSQL)); err != nil {
 			return err
 		}
-		epoch, err := drawEpoch()
+		timeline, err := drawTimeline()
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, s.q(`update @@meta set schema_version = ?, epoch = ?`), schemaVersion, epoch)
+		_, err = tx.ExecContext(ctx, s.q(`update @@meta set schema_version = ?, timeline = ?`), schemaVersion, timeline)
 		return err
 	})
 	return fault("install", err)
@@ -138,8 +138,8 @@ func (s *Source) installed(ctx context.Context) (version int, err error) {
 	return version, err
 }
 
-// drawEpoch is never 0: the zero Position means something else.
-func drawEpoch() (int64, error) {
+// drawTimeline is never 0: the zero Position means something else.
+func drawTimeline() (int64, error) {
 	n, err := rand.Int(rand.Reader, big.NewInt(1<<62))
 	if err != nil {
 		return 0, err
@@ -150,11 +150,17 @@ func drawEpoch() (int64, error) {
 // NewTimeline says that the database's history was replaced, for example by an older copy of the file: positions from
 // before are void, and every cache drops what it has. Call it after a restore, before anything reads the database.
 func (s *Source) NewTimeline(ctx context.Context) error {
-	epoch, err := drawEpoch()
+	timeline, err := drawTimeline()
 	if err == nil {
-		_, err = s.db.ExecContext(ctx, s.q(`update @@meta set epoch = ?`), epoch)
+		_, err = s.db.ExecContext(ctx, s.q(`update @@meta set timeline = ?`), timeline)
 	}
 	return fault("new timeline", err)
+}
+
+// Identity is a random name that Install gave the database. A copy of the file has the same.
+func (s *Source) Identity(ctx context.Context) (id string, err error) {
+	err = s.db.QueryRowContext(ctx, s.q(`select identity from @@meta`)).Scan(&id)
+	return id, fault("identity", err)
 }
 
 // transact runs f in a transaction.

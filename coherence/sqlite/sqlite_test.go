@@ -83,6 +83,9 @@ func TestSource_Conforms(t *testing.T) {
 			},
 			Reopen:      func(context.Context) (coherence.Source, error) { return install(t, openDB(t, file)), nil },
 			NewTimeline: src.NewTimeline,
+			Another: func(context.Context) (coherence.Source, error) {
+				return install(t, openDB(t, filepath.Join(t.TempDir(), "y.db"))), nil
+			},
 			Depose: func(ctx context.Context, name string) error {
 				_, err := db.ExecContext(ctx, `update nearcache_leaders set token = 'nobody', until = 0 where name = ?`, name)
 				return err

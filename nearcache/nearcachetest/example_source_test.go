@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/coherence/relay"
 	"github.com/nearcache/nearcache-go/nearcache"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
@@ -27,12 +27,12 @@ func ExampleSource() {
 	}
 	defer client.Close()
 	ctx, stop := context.WithCancel(context.Background())
-	var relay sync.WaitGroup
-	relay.Go(func() { _ = coherence.Relay{Source: source, L2: client.L2(), Interval: 10 * time.Millisecond}.Run(ctx) })
-	defer relay.Wait()
+	var relaying sync.WaitGroup
+	relaying.Go(func() { _ = relay.Relay{Source: source, L2: client.L2(), Interval: 10 * time.Millisecond}.Run(ctx) })
+	defer relaying.Wait()
 	defer stop()
 	const bound = 50 * time.Millisecond
-	products, err := nearcache.For(client, "product", nearcache.Options[string, string]{
+	products, err := nearcache.NewCache(client, "product", nearcache.Options[string, string]{
 		MaxStaleness: bound,
 		Load: func(ctx context.Context, id string) (nearcache.Entry[string], error) {
 			value, version, ok, err := table.Load(ctx, id)

@@ -3,6 +3,7 @@ package nearcachetest
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -20,7 +21,8 @@ type Source struct {
 	mu       sync.Mutex
 	changed  chan struct{} // closed and replaced whenever something waited for may have come
 	err      error
-	epoch    uint64
+	identity string
+	timeline uint64
 	next     uint64 // the id of the next transaction
 	open     map[uint64]*SourceTx
 	locks    map[sourceKey]*SourceTx
@@ -38,7 +40,7 @@ type sourceKey struct{ namespace, key string }
 // NewSource returns an empty Source.
 func NewSource() *Source {
 	return &Source{
-		changed: make(chan struct{}), epoch: 1, next: 1,
+		changed: make(chan struct{}), identity: rand.Text(), timeline: 1, next: 1,
 		open: map[uint64]*SourceTx{}, locks: map[sourceKey]*SourceTx{}, versions: map[sourceKey]coherence.Version{},
 		cursors: map[string]coherence.Cursor{}, leaders: map[string]*term{},
 	}
@@ -46,7 +48,7 @@ func NewSource() *Source {
 
 // Abilities implements coherence.Source.
 func (s *Source) Abilities() coherence.Abilities {
-	return coherence.Abilities{Leader: s, Cursors: s, Waker: s, Trimmer: s, Bumper: s, Versioner: s, Checker: s}
+	return coherence.Abilities{Leader: s, Cursors: s, Waker: s, Trimmer: s, Bumper: s, Versioner: s, Checker: s, Identifier: s}
 }
 
 // Fail makes every method that can return an error return this one, as when the database is down. nil ends that.
@@ -61,7 +63,7 @@ func (s *Source) Fail(err error) {
 func (s *Source) NewTimeline() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.epoch++
+	s.timeline++
 	s.log, s.trimmed = nil, 0
 	s.wake()
 }
@@ -154,7 +156,7 @@ func (tx *SourceTx) commit() error {
 		return errEnded
 	}
 	for _, e := range tx.writes {
-		e.Position, e.Time = coherence.Position{Epoch: tx.s.epoch, N: tx.id + 1}, time.Now()
+		e.Position, e.Time = coherence.Position{Timeline: tx.s.timeline, N: tx.id + 1}, time.Now()
 		tx.s.versions[sourceKey{e.Namespace, e.Key}] = e.Version
 		tx.s.log = append(tx.s.log, e)
 	}
@@ -233,7 +235,7 @@ func (s *Source) Position(ctx context.Context) (coherence.Position, error) {
 	if err := s.ready(ctx); err != nil {
 		return coherence.Position{}, err
 	}
-	return coherence.Position{Epoch: s.epoch, N: s.next}, nil
+	return coherence.Position{Timeline: s.timeline, N: s.next}, nil
 }
 
 // settled is the position below which no transaction is open. The caller holds the lock.
@@ -242,7 +244,7 @@ func (s *Source) settled() coherence.Position {
 	for id := range s.open {
 		n = min(n, id)
 	}
-	return coherence.Position{Epoch: s.epoch, N: n}
+	return coherence.Position{Timeline: s.timeline, N: n}
 }
 
 // Changes implements coherence.Source. A limited batch ends with a whole transaction.
@@ -252,7 +254,7 @@ func (s *Source) Changes(ctx context.Context, after coherence.Position, limit in
 	if err := s.ready(ctx); err != nil {
 		return nil, coherence.Position{}, err
 	}
-	if !after.IsZero() && (after.Epoch != s.epoch || after.N < s.trimmed || after.N > s.next) {
+	if !after.IsZero() && (after.Timeline != s.timeline || after.N < s.trimmed || after.N > s.next) {
 		return nil, coherence.Position{}, fmt.Errorf("nearcachetest: %w: %v", coherence.ErrTrimmed, after)
 	}
 	upto := s.settled()
@@ -295,7 +297,7 @@ func (s *Source) SaveCursor(ctx context.Context, name string, c coherence.Cursor
 	if err := s.ready(ctx); err != nil {
 		return err
 	}
-	if old := s.cursors[name].Position; old.Epoch == c.Position.Epoch && old.N > c.Position.N {
+	if old := s.cursors[name].Position; old.Timeline == c.Position.Timeline && old.N > c.Position.N {
 		return fmt.Errorf("nearcachetest: cursor %q is past %v already: another relay is at work", name, c.Position)
 	}
 	c.Seqs = slices.Clone(c.Seqs)
@@ -386,6 +388,13 @@ func (s *Source) Check(ctx context.Context) ([]coherence.Finding, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return nil, s.ready(ctx)
+}
+
+// Identity implements coherence.Identifier: every Source is a system of its own.
+func (s *Source) Identity(ctx context.Context) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.identity, s.ready(ctx)
 }
 
 // Table is a table in memory whose writes a Source counts.
