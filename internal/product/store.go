@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/nearcache/nearcache-go/coherence/postgres"
+	"github.com/nearcache/nearcache-go/coherence/sqlite"
 	"github.com/nearcache/nearcache-go/nearcache"
 )
 
@@ -19,20 +20,21 @@ import (
 // the order of locks is the same as for an UPDATE by hand, and versions are in the order of commits.
 type SQLStore struct {
 	db        *sql.DB
-	versions  string // the table of versions
+	versioned string // an SQL expression: the version of the product k.id
 	dollar    bool   // placeholders are $1, $2, ...
 	isolation sql.IsolationLevel
 	lock      string // the end of a SELECT that locks its row
 }
 
-// NewPostgresStore returns a store over a database that has the table of versions in the schema nearcache.
-func NewPostgresStore(db *sql.DB) *SQLStore {
-	return &SQLStore{db: db, versions: "nearcache.versions", dollar: true, isolation: sql.LevelReadCommitted, lock: " for update"}
+// NewPostgresStore returns a store over the database of a Source.
+func NewPostgresStore(db *sql.DB, src *postgres.Source) *SQLStore {
+	return &SQLStore{db: db, versioned: src.VersionSQL("'"+Namespace+"'", "k.id"), dollar: true, isolation: sql.LevelReadCommitted,
+		lock: " for update"}
 }
 
-// NewSQLiteStore returns a store over a database whose transactions begin with the write lock.
-func NewSQLiteStore(db *sql.DB) *SQLStore {
-	return &SQLStore{db: db, versions: "nearcache_versions"}
+// NewSQLiteStore returns a store over the database of a Source. Its transactions must begin with the write lock.
+func NewSQLiteStore(db *sql.DB, src *sqlite.Source) *SQLStore {
+	return &SQLStore{db: db, versioned: src.VersionSQL("'"+Namespace+"'", "k.id")}
 }
 
 // Table is the table of products, Key its key column: a trigger on it counts the versions.
@@ -51,9 +53,9 @@ func (s *SQLStore) Install(ctx context.Context) error {
 	return nil
 }
 
-// q names the table of versions, and numbers the placeholders for Postgres.
+// q puts in the expression of the version, and numbers the placeholders for Postgres.
 func (s *SQLStore) q(query string) string {
-	query = strings.ReplaceAll(query, "@versions", s.versions)
+	query = strings.ReplaceAll(query, "@version", s.versioned)
 	if !s.dollar {
 		return query
 	}
@@ -75,9 +77,8 @@ func (s *SQLStore) Find(ctx context.Context, id string) (p Product, v Version, e
 	var found sql.NullString
 	var name sql.NullString
 	var price sql.NullInt64
-	err = s.db.QueryRowContext(ctx, s.q(`select coalesce(v.version, 0), p.id, p.name, p.description, p.price
-		from (select cast(? as text) as id) k left join @versions v on v.namespace = 'product' and v.key = k.id
-		left join products p on p.id = k.id`), id).Scan(&v, &found, &name, &p.Description, &price)
+	err = s.db.QueryRowContext(ctx, s.q(`select @version, p.id, p.name, p.description, p.price
+		from (select cast(? as text) as id) k left join products p on p.id = k.id`), id).Scan(&v, &found, &name, &p.Description, &price)
 	if err != nil {
 		return Product{}, 0, fmt.Errorf("product: find: %w", err)
 	}
@@ -185,12 +186,9 @@ func (s *SQLStore) state(ctx context.Context, tx *sql.Tx, id string) (now State,
 	return State{There: true, Product: p, Version: v}, err
 }
 
-// version is a product's version as the transaction sees it, 0 if nothing has counted one yet.
+// version is a product's version as the transaction sees it.
 func (s *SQLStore) version(ctx context.Context, tx *sql.Tx, id string) (v Version, err error) {
-	err = tx.QueryRowContext(ctx, s.q(`select version from @versions where namespace = 'product' and key = ?`), id).Scan(&v)
-	if errors.Is(err, sql.ErrNoRows) {
-		return 0, nil
-	}
+	err = tx.QueryRowContext(ctx, s.q(`select @version from (select cast(? as text) as id) k`), id).Scan(&v)
 	return v, err
 }
 

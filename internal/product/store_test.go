@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -39,10 +40,13 @@ func open(t *testing.T) shop {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	src := sqlite.New(db)
-	s := product.NewSQLiteStore(db)
+	src, err := sqlite.New(db, sqlite.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := product.NewSQLiteStore(db, src)
 	if err := errors.Join(s.Install(t.Context()), src.Install(t.Context()),
-		src.InstallTrigger(t.Context(), product.Table, product.Namespace, product.Key)); err != nil {
+		src.InstallTrigger(t.Context(), sqlite.Trigger{Table: product.Table, Namespace: product.Namespace, KeyColumns: []string{product.Key}})); err != nil {
 		t.Fatal(err)
 	}
 	return shop{s, db, src}
@@ -55,12 +59,12 @@ func openPostgres(t *testing.T, address string) shop {
 		t.Fatal(err)
 	}
 	db := stdlib.OpenDBFromPool(pool)
-	src, err := postgres.New(pool, "")
+	src, err := postgres.New(pool, postgres.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { src.Close(); _ = db.Close(); pool.Close() })
-	s := product.NewPostgresStore(db)
+	s := product.NewPostgresStore(db, src)
 	if err := errors.Join(s.Install(t.Context()), src.Install(t.Context()), src.InstallTrigger(t.Context(),
 		postgres.Trigger{Table: product.Table, Namespace: product.Namespace, KeyColumns: []string{product.Key}})); err != nil {
 		t.Fatal(err)
@@ -242,11 +246,44 @@ func TestStore_SaysThatNothingWasCommitted(t *testing.T) {
 	}
 	writes("a locked row")
 	_ = lock.Rollback()
-	pg.Pause()
+	thaw := freeze(t, s.db, pg)
 	writes("a frozen server")
-	pg.Resume()
+	thaw()
 	pg.Kill()
 	writes("no server")
+}
+
+// freeze stops the server and each of its sessions, as a machine that hangs does: connections stay open, and nothing
+// answers.
+func freeze(t *testing.T, db *sql.DB, pg *servicestest.PostgresProcess) (thaw func()) {
+	t.Helper()
+	rows, err := db.Query(`select pid from pg_stat_activity where backend_type = 'client backend'`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sessions []int
+	for rows.Next() {
+		var pid int
+		if err := rows.Scan(&pid); err != nil {
+			t.Fatal(err)
+		}
+		sessions = append(sessions, pid)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	pg.Pause()
+	for _, pid := range sessions {
+		_ = syscall.Kill(pid, syscall.SIGSTOP) // one that has just ended need not be stopped
+	}
+	thaw = sync.OnceFunc(func() {
+		for _, pid := range sessions {
+			_ = syscall.Kill(pid, syscall.SIGCONT)
+		}
+		pg.Resume()
+	})
+	t.Cleanup(thaw)
+	return thaw
 }
 
 // TestStore_UnknownOutcome: a commit that is sent and not answered is not said to have failed.
@@ -283,7 +320,11 @@ func TestStore_ErrorsShowNoPassword(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pool.Close()
-	s := product.NewPostgresStore(stdlib.OpenDBFromPool(pool))
+	src, err := postgres.New(pool, postgres.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := product.NewPostgresStore(stdlib.OpenDBFromPool(pool), src)
 	_, err = s.Create(t.Context(), product.Product{ID: "p", Name: "n"})
 	if err == nil || !errors.Is(err, nearcache.ErrNotCommitted) {
 		t.Fatal(err)

@@ -55,7 +55,9 @@ func open(ctx context.Context, c *Config) (b *backend, err error) {
 		if b.seed < 0 {
 			b.seed = embeddedProducts
 		}
-		b.sqlite(e.DB)
+		if err := b.sqlite(e.DB); err != nil {
+			return b, err
+		}
 	} else if err := b.database(ctx, c.DatabaseURL); err != nil {
 		return b, err
 	}
@@ -75,8 +77,7 @@ func (b *backend) database(ctx context.Context, address string) error {
 			return err
 		}
 		b.closers = append(b.closers, func() { _ = db.Close() })
-		b.sqlite(db)
-		return nil
+		return b.sqlite(db)
 	}
 	cfg, err := endpoint.Postgres(address)
 	if err != nil {
@@ -87,12 +88,12 @@ func (b *backend) database(ctx context.Context, address string) error {
 		return fmt.Errorf("%w: DATABASE_URL: %w", ErrUsage, err)
 	}
 	db := stdlib.OpenDBFromPool(pool)
-	src, err := postgres.New(pool, "")
+	src, err := postgres.New(pool, postgres.Config{})
 	if err != nil {
 		return err
 	}
 	b.closers = append(b.closers, pool.Close, func() { _ = db.Close() }, src.Close)
-	b.source, b.store = src, product.NewPostgresStore(db)
+	b.source, b.store = src, product.NewPostgresStore(db, src)
 	b.install = func(ctx context.Context) error {
 		if err := errors.Join(b.store.Install(ctx), src.Install(ctx)); err != nil {
 			return err
@@ -102,15 +103,19 @@ func (b *backend) database(ctx context.Context, address string) error {
 	return nil
 }
 
-func (b *backend) sqlite(db *sql.DB) {
-	src := sqlite.New(db)
-	b.source, b.store = src, product.NewSQLiteStore(db)
+func (b *backend) sqlite(db *sql.DB) error {
+	src, err := sqlite.New(db, sqlite.Config{})
+	if err != nil {
+		return err
+	}
+	b.source, b.store = src, product.NewSQLiteStore(db, src)
 	b.install = func(ctx context.Context) error {
 		if err := errors.Join(b.store.Install(ctx), src.Install(ctx)); err != nil {
 			return err
 		}
-		return src.InstallTrigger(ctx, product.Table, product.Namespace, product.Key)
+		return src.InstallTrigger(ctx, sqlite.Trigger{Table: product.Table, Namespace: product.Namespace, KeyColumns: []string{product.Key}})
 	}
+	return nil
 }
 
 // attempt bounds each attempt to prepare the database, so that one on a server that is frozen ends.

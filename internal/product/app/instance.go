@@ -71,7 +71,7 @@ func (s *Server) start(ctx context.Context, b *backend, i int, prepared <-chan s
 }
 
 func (s *Server) cache(client *nearcache.Client, b *backend) (*nearcache.Cache[string, product.Product], error) {
-	return nearcache.For(client, product.Namespace, nearcache.Options[string, product.Product]{
+	return nearcache.NewCache(client, product.Namespace, nearcache.Options[string, product.Product]{
 		TTL:          s.Config.TTL,
 		MaxStaleness: s.Config.MaxStaleness,
 		Load: func(ctx context.Context, id string) (nearcache.Entry[product.Product], error) {

@@ -38,10 +38,13 @@ func serve(t *testing.T, change ...func(*httpapi.Handler)) api {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	src := sqlite.New(db)
-	store := product.NewSQLiteStore(db)
+	src, err := sqlite.New(db, sqlite.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := product.NewSQLiteStore(db, src)
 	if err := errors.Join(store.Install(t.Context()), src.Install(t.Context()),
-		src.InstallTrigger(t.Context(), product.Table, product.Namespace, product.Key)); err != nil {
+		src.InstallTrigger(t.Context(), sqlite.Trigger{Table: product.Table, Namespace: product.Namespace, KeyColumns: []string{product.Key}})); err != nil {
 		t.Fatal(err)
 	}
 	client, err := nearcache.New(nearcache.Config{Redis: nearcachetest.NewRedis(t).ClientOption(), Source: src})
@@ -53,7 +56,7 @@ func serve(t *testing.T, change ...func(*httpapi.Handler)) api {
 		t.Fatal(err)
 	}
 	a := api{db: db, loads: new(atomic.Int64), log: new(strings.Builder)}
-	cache, err := nearcache.For(client, product.Namespace, nearcache.Options[string, product.Product]{
+	cache, err := nearcache.NewCache(client, product.Namespace, nearcache.Options[string, product.Product]{
 		Load: func(ctx context.Context, id string) (nearcache.Entry[product.Product], error) {
 			a.loads.Add(1)
 			p, v, err := store.Find(ctx, id)
