@@ -208,12 +208,12 @@ func (c *Cache[K, V]) weigh(ctx context.Context, k K, key l2.Key, tok *fence.Sna
 	}
 	outcome, admit := c.client.fence.FromL2(tok, rec.Version, &e.stamp)
 	switch {
-	case outcome == fence.BelowFloor && alone:
+	case outcome == fence.BelowMinVersion && alone:
 		return fetched[V]{later: true}
-	case outcome == fence.BelowFloor:
+	case outcome == fence.BelowMinVersion:
 		// L2 missed an invalidation that is certain to have happened: repeat it, so that the key can be filled again.
 		c.m.l2Misses(outcome.String()).Inc()
-		if err := c.client.l2.Apply(ctx, key, c.client.fence.Floor(key)); err != nil {
+		if err := c.client.l2.Apply(ctx, key, c.client.fence.MinVersion(key)); err != nil {
 			return fetched[V]{direct: true}
 		}
 		return fetched[V]{}

@@ -182,7 +182,7 @@ func (c *Cache[K, V]) loadBatch(ctx context.Context, items []*batched[K, V], d d
 	load, done := c.loadContext(ctx, c.client.now())
 	defer done()
 	for _, it := range items {
-		it.known = c.client.fence.Floor(it.key)
+		it.known = c.client.fence.MinVersion(it.key)
 	}
 	entries, err := c.callLoadMany(load, items)
 	var fills []l2.FillRequest

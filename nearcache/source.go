@@ -26,7 +26,7 @@ func (c *Cache[K, V]) fromSource(ctx context.Context, k K, key l2.Key, tok *fenc
 	for again, tries := true, 0; again && tries < 2; tries++ {
 		learnt := c.client.tagsLearnt()
 		*tok = c.client.fence.Begin(key)
-		known = c.client.fence.Floor(key)
+		known = c.client.fence.MinVersion(key)
 		var err error
 		if got, absent, err = c.callLoad(ctx, k, c.peek(k)); err != nil {
 			c.release(ctx, key, lease)

@@ -29,13 +29,13 @@ const (
 	SnapshotGuard       Rule = "snapshot-guard"        // a change is settled only when no older transaction is open
 
 	// The fence.
-	Generation     Rule = "generation"      // an invalidation ends entries and loads of its key
-	Journal        Rule = "journal"         // a reader that is behind looks for its own key among the bumps it missed
-	Floor          Rule = "floor"           // nothing older than what this instance has seen is served or admitted
-	ServeBumps     Rule = "serve-bumps"     // serving a newer version evicts an older entry
-	Horizon        Rule = "horizon"         // a floor that was forgotten asks L2 to be past it
-	HorizonProbe   Rule = "horizon-probe"   // ... by a probe that began after the floor's version was seen
-	WatermarkFirst Rule = "watermark-first" // the watermark that vouches for an L2 value was read before it, on the same session
+	Generation              Rule = "generation"                // an invalidation ends entries and loads of its key
+	Journal                 Rule = "journal"                   // a reader that is behind looks for its own key among the bumps it missed
+	MinVersion              Rule = "min-version"               // nothing older than what this instance has seen is served or admitted
+	ServeBumps              Rule = "serve-bumps"               // serving a newer version evicts an older entry
+	RequiredWatermark       Rule = "required-watermark"        // a min version that was forgotten asks L2 to be past it
+	RequiredWatermarkSample Rule = "required-watermark-sample" // ... by a probe that began after the min version's version was seen
+	WatermarkFirst          Rule = "watermark-first"           // the watermark that vouches for an L2 value was read before it, on the same session
 
 	// Sessions.
 	RedisSession          Rule = "redis-session"           // tracking vouches only for entries of the present session

@@ -13,9 +13,9 @@
 //	             still has it. An invalidation is one atomic add (C2).
 //	journal      A slot remembers the last keys that bumped it, so that other keys' invalidations evict nothing. In
 //	             doubt the entry goes (C6).
-//	floor        The newest version of a key seen here, by an event, an own write, or a read that served it. Nothing
+//	min version        The newest version of a key seen here, by an event, an own write, or a read that served it. Nothing
 //	             older is served or admitted, and whenever it rises, L1 lets go (C3).
-//	horizon      A floor that had to be forgotten asks L2 to have applied what covers it: the event's own position, or
+//	required watermark      A min version that had to be forgotten asks L2 to have applied what covers it: the event's own position, or
 //	             the first position read after the version was seen (C3).
 //	session      Each time a channel may have missed something it begins a session. It vouches only for what was loaded
 //	             in the present one; an entry that no live session vouches for is passed over (C6). So the loss of one
@@ -35,7 +35,7 @@
 //
 //	late fill        A misses and loads version 1; B writes 2 and invalidates; A's fill comes. The invalidation has
 //	                 deleted A's lease, and bumped A's slot: neither tier takes the value.
-//	L1 ahead of L2   The event of version 2 evicts L1; L2 still has 1; a reload would cache it again. The floor is 2.
+//	L1 ahead of L2   The event of version 2 evicts L1; L2 still has 1; a reload would cache it again. The min version is 2.
 //	old replica      Redis fails over to a replica that had not yet heard of version 2. The connection is new, so the
 //	                 session is; its watermark went back too, so the relay applies 2 again.
 //	lost watermark   Redis evicts the watermark and keeps the records. What they missed meanwhile nobody knows: the

@@ -36,7 +36,7 @@ const (
 
 func newFencer(sc *scope) *fencer {
 	f := &fencer{sc: sc, key: l2.Key{Hash: 7 << 40}, other: l2.Key{Hash: 9 << 40}}
-	f.Fence = newFence(Config{Now: func() int64 { return f.clock }, Floors: 1, Complete: sc.sourced, FloorAge: time.Hour}, 1, exploreDepth, 1)
+	f.Fence = newFence(Config{Now: func() int64 { return f.clock }, MinVersions: 1, Complete: sc.sourced, MinVersionAge: time.Hour}, 1, exploreDepth, 1)
 	f.b = &f.buckets[0]
 	f.events.parts = make([]partition, 0, 2)
 	f.probes.done = make([]probe, 0, 16)
@@ -107,18 +107,18 @@ func (f *fencer) set(w *world, n *instance) {
 	}
 	b.known, b.read, b.watermark = n.known == 1, n.read == 1, watermark(n.mark, n.incarnation)
 	b.beaten = false // no server of the model's goes back without T's losing its connection
-	clear(b.floors.byHash)
-	b.floors.ring, b.floors.next = b.floors.ring[:0], 0
-	if n.floor > 0 {
-		fl := floor{version: coherence.Version(n.floor), since: f.clock}
-		if n.floorRef == refNone {
-			fl.at = position(n.floor)
+	clear(b.minVersions.byHash)
+	b.minVersions.ring, b.minVersions.next = b.minVersions.ring[:0], 0
+	if n.minVersion > 0 {
+		fl := minVersion{version: coherence.Version(n.minVersion), since: f.clock}
+		if n.minVersionRef == refNone {
+			fl.at = position(n.minVersion)
 		} else {
-			fl.probe = seqOf(n.floorRef)
+			fl.probe = seqOf(n.minVersionRef)
 		}
-		b.floors.put(f.key.Hash, fl)
+		b.minVersions.put(f.key.Hash, fl)
 	}
-	b.horizon, b.awaiting = place(n.horizon), 0
+	b.requiredWatermark, b.awaiting = place(n.horizon), 0
 	if n.await != refNone {
 		b.awaiting = seqOf(n.await) + 1
 	}
@@ -196,14 +196,14 @@ func (f *fencer) get(n *instance) {
 	n.known, n.read = bit(b.known), bit(b.read)
 	n.mark, n.incarnation = number(b.watermark.Position), b.watermark.Incarnation[0]
 	running := n.probing > 0
-	n.floor, n.floorRef = 0, refNone
-	if fl, ok := b.floors.byHash[f.key.Hash]; ok {
-		n.floor = uint8(fl.version)
+	n.minVersion, n.minVersionRef = 0, refNone
+	if fl, ok := b.minVersions.byHash[f.key.Hash]; ok {
+		n.minVersion = uint8(fl.version)
 		if fl.at.IsZero() && f.sc.prune {
-			n.floorRef = f.refOf(fl.probe, running)
+			n.minVersionRef = f.refOf(fl.probe, running)
 		}
 	}
-	n.horizon, n.await = number(b.horizon), refNone
+	n.horizon, n.await = number(b.requiredWatermark), refNone
 	if b.awaiting != 0 {
 		n.await = f.refOf(b.awaiting-1, running)
 	}

@@ -135,12 +135,12 @@ func (s *stepper) probes(i int) {
 
 // waits reports whether anything waits for the next probe that begins.
 func (n *instance) waits() bool {
-	return n.await == refNext || n.base == refNext || n.floorRef == refNext
+	return n.await == refNext || n.base == refNext || n.minVersionRef == refNext
 }
 
 // begun turns what waits for the next probe into what waits for this one.
 func (n *instance) begun() {
-	for _, ref := range []*uint8{&n.await, &n.base, &n.floorRef} {
+	for _, ref := range []*uint8{&n.await, &n.base, &n.minVersionRef} {
 		if *ref == refNext {
 			*ref = refRunning
 		}
@@ -257,11 +257,11 @@ func (s *stepper) life(i int) {
 		}
 		s.fenced("the tail begins a session at the end", i, -1)
 	}
-	for v := before.floor + 1; v <= s.from.acked && !s.unversioned; v++ {
+	for v := before.minVersion + 1; v <= s.from.acked && !s.unversioned; v++ {
 		_, n := s.at(i)
 		s.f.Written(s.f.key, coherence.Version(v))
 		n.invalidated(v)
-		s.fenced("a write of its own raises the floor", i, int(v))
+		s.fenced("a write of its own raises the min version", i, int(v))
 	}
 	if v := s.from.acked; s.unversioned && v > 0 && before.wrote == 0 {
 		n, on := &s.to.ins[i], s.server(i)
@@ -281,10 +281,10 @@ func (s *stepper) life(i int) {
 		}
 		s.fenced("a write of its own is over", i, int(before.wrote))
 	}
-	if before.floor > 0 && s.prune {
+	if before.minVersion > 0 && s.prune {
 		s.at(i)
 		s.f.Event(s.f.other, 1, position(0))
-		s.fenced("the floor is pushed out", i, int(before.floor))
+		s.fenced("the min version is pushed out", i, int(before.minVersion))
 	}
 	if before.entry > 0 {
 		n := &s.to.ins[i]

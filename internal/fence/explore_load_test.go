@@ -144,17 +144,17 @@ func (s *stepper) judge(i int, j uint8) {
 	var stamp Stamp
 	outcome, admit := s.f.FromL2(t, s.ver(val), &stamp)
 	switch outcome {
-	case BelowFloor:
+	case BelowMinVersion:
 		on := s.server(i)
-		floor := s.from.ins[i].floor
+		floor := s.from.ins[i].minVersion
 		s.applied(on, floor, on.Apply(floor, false))
 		s.f.keep(j, *t, l)
 		l.pc, l.val = pcLease, 0
-		s.fenced("load: L2's value is below the floor, which is applied again", i, int(val))
+		s.fenced("load: L2's value is below the min version, which is applied again", i, int(val))
 		return
 	case Behind:
 		l.pc, l.val = pcToLoad, 0
-		s.fenced("load: L2 may be behind the horizon", i, int(val))
+		s.fenced("load: L2 may be behind the required watermark", i, int(val))
 		return
 	}
 	if s.sourced && int64(val)+1 < stamp.Probe() {
@@ -204,7 +204,7 @@ func (s *stepper) judgeSource(i int, j uint8) {
 	if outcome != Serve {
 		on := s.server(i)
 		s.touched(on, on.Release(l.mine(on, &s.to)))
-		s.end(i, j, "load: the source's value is below the floor; serves it as stale", nil, false)
+		s.end(i, j, "load: the source's value is below the min version; serves it as stale", nil, false)
 		return
 	}
 	if int64(val)+1 < stamp.Probe() {

@@ -50,8 +50,8 @@ func (p *packer) instance(n *instance) {
 	p.Bits(v1, &n.mark)
 	p.Bits(p.e, &n.incarnation)
 	p.Bits(now, &n.proof)
-	p.Bits(v, &n.floor)
-	p.Bits(3, &n.floorRef)
+	p.Bits(v, &n.minVersion)
+	p.Bits(3, &n.minVersionRef)
 	p.Bits(if1(p.prune, v1), &n.horizon)
 	p.Bits(if1(p.prune, 3), &n.await)
 	if p.kafka {

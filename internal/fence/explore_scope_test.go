@@ -14,7 +14,7 @@ type scope struct {
 	parts          int    // partitions, 2: the topic grows
 	unversioned    bool   // the source has no versions
 	intents        bool   // writers mark the key (there is no Source)
-	prune          bool   // floors are pushed out of their ring
+	prune          bool   // min versions are pushed out of their ring
 	slots          bool   // other keys of the slot are invalidated
 	joins          bool   // readers join loads, and there are Fresh ones
 	schema         bool   // records may be of an older schema

@@ -73,7 +73,7 @@ type instance struct {
 	// The bucket.
 	known, read, mark, incarnation uint8 // the furthest watermark: position+1, incarnation
 	proof, proofOld                uint8 // a moment; of an older session
-	floor, floorRef                uint8 // version; refNone: its position is known
+	minVersion, minVersionRef      uint8 // version; refNone: its position is known
 	horizon, await                 uint8 // position+1; a ref
 	partitions                     uint8
 	followed                       uint8 // a bit for each partition

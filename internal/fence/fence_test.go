@@ -77,7 +77,7 @@ func TestFence_PushEvictsEntryAndLoad(t *testing.T) { // C2, R3
 }
 
 // TestFence_LateLoadOfTheSource is the late fill of an L1 that events vouch for: the row was read before the change,
-// which carries no version, so that no floor knows better.
+// which carries no version, so that no min version knows better.
 func TestFence_LateLoadOfTheSource(t *testing.T) { // C2, R1
 	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
 	events(r, 1)
@@ -139,17 +139,17 @@ func TestFence_BumpsRaceWithReaders(t *testing.T) {
 	}
 }
 
-func TestFence_EventRaisesFloor(t *testing.T) { // R27
+func TestFence_EventRaisesMinVersion(t *testing.T) { // R27
 	r, k := newRig(fence.Config{}), keys.Key("p", "a")
 	entry := r.admitL2(t, k, 1)
 	r.Event(k, 2, at(10))
 	r.check(t, entry, fence.Invalidated)
 	snap := r.Begin(k)
 	var s fence.Stamp
-	if o, ok := r.FromL2(&snap, 1, &s); o != fence.BelowFloor || ok {
+	if o, ok := r.FromL2(&snap, 1, &s); o != fence.BelowMinVersion || ok {
 		t.Errorf("L2 behind the event: %v, %v", o, ok)
 	}
-	if o, _ := r.FromSource(&snap, 1, &s); o != fence.BelowFloor {
+	if o, _ := r.FromSource(&snap, 1, &s); o != fence.BelowMinVersion {
 		t.Errorf("a Loader behind the event: %v", o)
 	}
 	fresh := r.admitL2(t, k, 2)
@@ -175,12 +175,12 @@ func TestFence_SessionOfOneBucket(t *testing.T) { // C6: another server answers 
 	}
 }
 
-// TestFence_FloorOutlivesTheWatermark: a bucket has no watermark from the beginning of a session to its first heartbeat.
+// TestFence_MinVersionOutlivesTheWatermark: a bucket has no watermark from the beginning of a session to its first heartbeat.
 //
 //	reader: is served version 5                     L2 has 4, for the relay cannot reach it
 //	a minute later Redis restarts: a session, and no watermark
 //	reader: L2 returns 4
-func TestFence_FloorOutlivesTheWatermark(t *testing.T) { // C3
+func TestFence_MinVersionOutlivesTheWatermark(t *testing.T) { // C3
 	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
 	r.probe(3)
 	r.heartbeat(mark(3))
@@ -189,15 +189,15 @@ func TestFence_FloorOutlivesTheWatermark(t *testing.T) { // C3
 	snap := r.Begin(k)
 	r.RedisSession()
 	var s fence.Stamp
-	if o, _ := r.FromL2(&snap, 4, &s); o != fence.BelowFloor {
+	if o, _ := r.FromL2(&snap, 4, &s); o != fence.BelowMinVersion {
 		t.Errorf("version 4 after 5: %v", o)
 	}
-	if v := r.Floor(k); v != 5 {
-		t.Errorf("the floor is %d", v)
+	if v := r.MinVersion(k); v != 5 {
+		t.Errorf("the min version is %d", v)
 	}
 }
 
-// TestFence_EventOfALostTimeline: its version is no floor in the timeline that is left, which may never get there.
+// TestFence_EventOfALostTimeline: its version is no min version in the timeline that is left, which may never get there.
 func TestFence_EventOfALostTimeline(t *testing.T) { // C7, R21
 	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
 	events(r, 1)
@@ -210,7 +210,7 @@ func TestFence_EventOfALostTimeline(t *testing.T) { // C7, R21
 	r.Event(k, 9, coherence.Position{Timeline: 2, N: 12})
 	snap := r.Begin(k)
 	var s fence.Stamp
-	if o, _ := r.FromSource(&snap, 8, &s); o != fence.BelowFloor {
+	if o, _ := r.FromSource(&snap, 8, &s); o != fence.BelowMinVersion {
 		t.Errorf("behind an event of this timeline: %v", o)
 	}
 }
@@ -222,11 +222,11 @@ func TestFence_ServingNewerEvictsOlder(t *testing.T) { // C3
 	slow, snap := r.Begin(k), r.Begin(k)
 	var s fence.Stamp
 	if o, ok := r.FromL2(&snap, 2, &s); o != fence.Serve || !ok {
-		t.Fatalf("the load that raised the floor: %v, admitted %v", o, ok)
+		t.Fatalf("the load that raised the min version: %v, admitted %v", o, ok)
 	}
 	r.check(t, &s, fence.Current)
 	r.check(t, older, fence.Invalidated)
-	if o, ok := r.FromL2(&slow, 1, &s); o != fence.BelowFloor || ok {
+	if o, ok := r.FromL2(&slow, 1, &s); o != fence.BelowMinVersion || ok {
 		t.Errorf("a slower load of the older version: %v, %v", o, ok)
 	}
 }
@@ -266,15 +266,15 @@ func TestFence_LateHeartbeatOfAnOldConnection(t *testing.T) {
 	}
 }
 
-func TestFence_PushedOutFloorRaisesHorizon(t *testing.T) { // R27 after the ring is full
-	r := newRig(fence.Config{Floors: 1, Complete: true})
+func TestFence_PushedOutMinVersionRaisesRequiredWatermark(t *testing.T) { // R27 after the ring is full
+	r := newRig(fence.Config{MinVersions: 1, Complete: true})
 	r.probe(3)
 	r.heartbeat(mark(3))
 	k := keys.Key("p", "a")
 	r.Event(k, 2, at(10))
 	other := k
 	other.Hash++
-	r.Event(other, 1, at(4)) // pushes k's floor out
+	r.Event(other, 1, at(4)) // pushes k's min version out
 	snap := r.Begin(k)
 	var s fence.Stamp
 	if o, ok := r.FromL2(&snap, 1, &s); o != fence.Behind || ok {
@@ -284,8 +284,8 @@ func TestFence_PushedOutFloorRaisesHorizon(t *testing.T) { // R27 after the ring
 	r.admitL2(t, k, 2)
 }
 
-func TestFence_UnplacedFloorWaitsForTheNextProbe(t *testing.T) {
-	r := newRig(fence.Config{Floors: 1, Complete: true})
+func TestFence_UnplacedMinVersionWaitsForTheNextProbe(t *testing.T) {
+	r := newRig(fence.Config{MinVersions: 1, Complete: true})
 	r.probe(3)
 	r.heartbeat(mark(5))
 	k := keys.Key("p", "a")
@@ -308,7 +308,7 @@ func TestFence_UnplacedFloorWaitsForTheNextProbe(t *testing.T) {
 }
 
 func TestFence_WatermarkMustBeReadBeforeTheGet(t *testing.T) {
-	r := newRig(fence.Config{Floors: 1, Complete: true})
+	r := newRig(fence.Config{MinVersions: 1, Complete: true})
 	r.probe(3)
 	r.heartbeat(mark(3))
 	k := keys.Key("p", "a")
@@ -324,15 +324,15 @@ func TestFence_WatermarkMustBeReadBeforeTheGet(t *testing.T) {
 	}
 }
 
-func TestFence_FloorsAgeWithoutWatermark(t *testing.T) {
-	r, k := newRig(fence.Config{FloorAge: time.Second}), keys.Key("p", "a")
+func TestFence_MinVersionsAgeWithoutWatermark(t *testing.T) {
+	r, k := newRig(fence.Config{MinVersionAge: time.Second}), keys.Key("p", "a")
 	r.Written(k, 5)
-	if got := r.Floor(k); got != 5 {
-		t.Errorf("floor %d", got)
+	if got := r.MinVersion(k); got != 5 {
+		t.Errorf("min version %d", got)
 	}
 	r.now += int64(time.Second) + 1
-	if got := r.Floor(k); got != 0 {
-		t.Errorf("floor %d after its age", got)
+	if got := r.MinVersion(k); got != 0 {
+		t.Errorf("min version %d after its age", got)
 	}
 }
 
@@ -427,8 +427,8 @@ func TestFence_NewTimelineDropsEverything(t *testing.T) { // R21
 	entry := r.admitL2(t, k, 7)
 	r.EndProbe(r.BeginProbe(), coherence.Position{Timeline: 2, N: 1})
 	r.check(t, entry, fence.Unvouched)
-	if got := r.Floor(k); got != 0 {
-		t.Errorf("floor %d of a timeline that is gone", got)
+	if got := r.MinVersion(k); got != 0 {
+		t.Errorf("min version %d of a timeline that is gone", got)
 	}
 }
 
@@ -467,7 +467,7 @@ func TestFence_HitRatioUnderOthersWrites(t *testing.T) {
 	}
 }
 
-// TestFence_ALargeL1IsServed: the first version of each key is a bump, and floors are forgotten, so reading what L1 has lost
+// TestFence_ALargeL1IsServed: the first version of each key is a bump, and min versions are forgotten, so reading what L1 has lost
 // must not lose the rest again.
 func TestFence_ALargeL1IsServed(t *testing.T) {
 	const n = 600_000

@@ -118,8 +118,8 @@ func (f *Fence) newTimeline() {
 	for i := range f.buckets {
 		b := &f.buckets[i]
 		b.mu.Lock()
-		b.floors.init(b.floors.max)
-		b.horizon, b.awaiting = coherence.Position{}, 0
+		b.minVersions.init(b.minVersions.max)
+		b.requiredWatermark, b.awaiting = coherence.Position{}, 0
 		b.newSession()
 		b.mu.Unlock()
 	}

@@ -169,7 +169,7 @@ func TestProof_NumbersOfALostHistoryHideNoGap(t *testing.T) { // R21, R25
 //
 // Kafka's session, which began with base 6, would vouch for it for good.
 func TestFence_WatermarkOfALostSession(t *testing.T) { // C1, C3
-	r, k := newRig(fence.Config{Complete: true, Floors: 1}), keys.Key("p", "a")
+	r, k := newRig(fence.Config{Complete: true, MinVersions: 1}), keys.Key("p", "a")
 	events(r, 1)
 	r.probeAt(10, 6)
 	r.heartbeat(mark(9))
@@ -180,7 +180,7 @@ func TestFence_WatermarkOfALostSession(t *testing.T) { // C1, C3
 		t.Error("admitted by a watermark of another session")
 	}
 	r.proved(t, &s, 0)
-	// And the horizon: version 2 at 8 was seen and forgotten, L2 is back at 5.
+	// And the required watermark: version 2 at 8 was seen and forgotten, L2 is back at 5.
 	other := k
 	other.Hash++
 	r.heartbeat(mark(9))
@@ -189,7 +189,7 @@ func TestFence_WatermarkOfALostSession(t *testing.T) { // C1, C3
 	snap = r.Begin(k)
 	r.RedisSession()
 	if o, _ := r.FromL2(&snap, 1, &s); o != fence.Behind {
-		t.Errorf("a value from before the horizon: %v", o)
+		t.Errorf("a value from before the required watermark: %v", o)
 	}
 }
 
