@@ -95,5 +95,5 @@ func (c *Cache[K, V]) revalidate(ctx context.Context, k K, key l2.Key, tok *fenc
 	if admit {
 		c.admit(e, len(payload)+l2.HeaderSize)
 	}
-	return loaded[V]{value: e.value, version: v, absent: e.absent(), tier: TierL1, proved: e.stamp.Probe()}, true
+	return loaded[V]{value: e.value, version: v, absent: e.absent(), tier: TierL1, proved: e.stamp.LoadedAsOf()}, true
 }

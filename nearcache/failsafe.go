@@ -25,7 +25,7 @@ func (c *Cache[K, V]) stale(k K, atLeast Version, most time.Duration) (Result[V]
 	}
 	proved := e.stamp.Proved(c.client.fence)
 	if v := e.stamp.Check(c.client.fence); v == fence.Invalidated || v == fence.Collided {
-		proved = e.stamp.Probe() // what the channels prove holds only of what they have not invalidated
+		proved = e.stamp.LoadedAsOf() // what the channels prove holds only of what they have not invalidated
 	}
 	since := e.stamp.Began()
 	if proved > 0 {

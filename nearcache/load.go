@@ -225,7 +225,7 @@ func (c *Cache[K, V]) weigh(ctx context.Context, k K, key l2.Key, tok *fence.Sna
 	if admit {
 		c.admit(e, len(raw))
 	}
-	return fetched[V]{served: true, loaded: loaded[V]{value: e.value, version: e.version, absent: rec.Absent, tier: TierL2, proved: min(since, e.stamp.Probe())}}
+	return fetched[V]{served: true, loaded: loaded[V]{value: e.value, version: e.version, absent: rec.Absent, tier: TierL2, proved: min(since, e.stamp.LoadedAsOf())}}
 }
 
 func header(raw []byte) []byte { return raw[:min(len(raw), l2.HeaderSize)] }

@@ -50,7 +50,7 @@ func (c *Cache[K, V]) judgeSource(ctx context.Context, k K, key l2.Key, tok *fen
 	e := newEntry[K, V](k, got.Version, absent)
 	e.value = got.Value
 	outcome, admit := c.client.fence.FromSource(tok, e.version, &e.stamp)
-	res = loaded[V]{value: got.Value, version: got.Version, absent: absent, tier: TierSource, proved: e.stamp.Probe()}
+	res = loaded[V]{value: got.Value, version: got.Version, absent: absent, tier: TierSource, proved: e.stamp.LoadedAsOf()}
 	switch {
 	case outcome != fence.Serve && e.version >= known:
 		// A write was heard of while the Loader read what was there before it. Whoever waits for this load began to wait before:

@@ -43,7 +43,7 @@ type Channels struct {
 	EventSessions  uint64 // sessions of the events so far
 	Partitions     int    // of the events
 	Followed       int    // partitions that are followed now
-	AwaitingProbes int    // buckets whose L2 is not believed until the source's position has been read again
+	AwaitingSample int    // buckets whose L2 is not believed until the source's position has been read again
 }
 
 // CacheStatus is what a cache's own bound comes to.

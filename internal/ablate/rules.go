@@ -34,7 +34,7 @@ const (
 	MinVersion              Rule = "min-version"               // nothing older than what this instance has seen is served or admitted
 	ServeBumps              Rule = "serve-bumps"               // serving a newer version evicts an older entry
 	RequiredWatermark       Rule = "required-watermark"        // a min version that was forgotten asks L2 to be past it
-	RequiredWatermarkSample Rule = "required-watermark-sample" // ... by a probe that began after the min version's version was seen
+	RequiredWatermarkSample Rule = "required-watermark-sample" // ... by a sample that began after the min version's version was seen
 	WatermarkFirst          Rule = "watermark-first"           // the watermark that vouches for an L2 value was read before it, on the same session
 
 	// Sessions.
@@ -43,13 +43,13 @@ const (
 	DialIsSession         Rule = "dial-is-session"         // dialling begins a session, not only the late nil
 	NilIsSession          Rule = "nil-is-session"          // FLUSHALL's nil begins one
 	EventSession          Rule = "event-session"           // events vouch only for entries of the present session
-	SessionBase           Rule = "session-base"            // ... and for L2 values only past the session's first probe
+	SessionBase           Rule = "session-base"            // ... and for L2 values only past the session's first sample
 	GapIsSession          Rule = "gap-is-session"          // a sequence number left out begins a session
 	AdmitFromTracking     Rule = "admit-from-tracking"     // tracking vouches only for what a GET on T returned
 
 	// The bound.
-	ClockBeforeProbe  Rule = "clock-before-probe"  // a probe reads the clock before the position
-	ClockBeforeLoad   Rule = "clock-before-load"   // an entry's own probe is read before its load
+	ClockBeforeSample Rule = "clock-before-sample" // a sample reads the clock before the position
+	ClockBeforeLoad   Rule = "clock-before-load"   // an entry's own sample is read before its load
 	ProofBeforeCheck  Rule = "proof-before-check"  // a bounded read takes the proof before it checks the generation
 	ClockOnRead       Rule = "clock-on-read"       // a bounded read reads the real clock
 	BarrierPartitions Rule = "barrier-partitions"  // barriers of a relay that knew fewer partitions prove nothing

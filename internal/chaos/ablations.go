@@ -30,8 +30,8 @@ var exposes = map[string][]string{
 	"flight-still-stands": {slow, noRedis + slow},
 	"fresh-never-joins":   {slow},
 	// A clock that is read late claims as much more as the question took.
-	"clock-before-probe": {late, slow},
-	"clock-before-load":  {slow},
+	"clock-before-sample": {late, slow},
+	"clock-before-load":   {slow},
 	// Time goes on and the proof does not.
 	"clock-on-read":      {"relay: both kill -9", "instance: stopped again and again"},
 	"proof-before-check": {"instance: stopped again and again", slow},

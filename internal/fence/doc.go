@@ -24,9 +24,9 @@
 //	             misses, and a change of incarnation ends the bucket's session.
 //	watermark    What L2 has applied, read on the tracking connection before the record that it vouches for. It is moved
 //	             in the same script as the changes it covers, so it goes back with them.
-//	probe        The clock is read first, and then the source's position: whatever was acknowledged before lies at or
+//	sample        The clock is read first, and then the source's position: whatever was acknowledged before lies at or
 //	             before it.
-//	proof        The newest probe that a channel's watermark covers is a moment that everything it vouches for is no older
+//	proof        The newest sample that a channel's watermark covers is a moment that everything it vouches for is no older
 //	             than, if the generation is found standing after the proof was taken (C1). An entry is proved by its own
 //	             load too.
 //	sequence     Events of the relay are numbered in each partition; a number that is left out begins a session.

@@ -48,7 +48,7 @@ var ablations = []struct {
 	{ablate.SessionBase, "C1", scope{n: 1, loads: 1, sourced: true, kafka: true, gp: 1}},
 	{ablate.GapIsSession, "C1", scope{n: 1, loads: 1, sourced: true, kafka: true, gp: 1}},
 	{ablate.AdmitFromTracking, "C6", scope{n: 1, loads: 1, sourced: true}},
-	{ablate.ClockBeforeProbe, "C1", scope{n: 1, loads: 1, sourced: true, slowProbe: true}},
+	{ablate.ClockBeforeSample, "C1", scope{n: 1, loads: 1, sourced: true, slowSample: true}},
 	{ablate.ClockBeforeLoad, "C1", scope{n: 1, loads: 1, sourced: true}},
 	{ablate.ProofBeforeCheck, "C1", scope{n: 1, loads: 2, sourced: true, bounded: true, slowHit: true}},
 	{ablate.BarrierPartitions, "C1", scope{n: 1, loads: 1, sourced: true, kafka: true, parts: 2}},

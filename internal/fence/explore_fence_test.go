@@ -21,7 +21,7 @@ type fencer struct {
 	flightSnaps [2]Snapshot // of their flights
 	stamp       [2]Stamp    // of the entries that loads at pcHit have read
 	beats       Heartbeat
-	run         Probe // the probe under way
+	run         Sample // the sample under way
 
 	proof, kproof proof
 }
@@ -30,7 +30,7 @@ type fencer struct {
 const (
 	genNow, genOthers, genLost        = 1000, 999, 500
 	sessionNow, sessionProved, noMore = 100, 99, 50
-	probeLast                         = 40 // position p was found by probe 2(p+1)
+	sampleLast                        = 40 // position p was found by sample 2(p+1)
 	exploreDepth                      = 8  // of the journal
 )
 
@@ -39,7 +39,7 @@ func newFencer(sc *scope) *fencer {
 	f.Fence = newFence(Config{Now: func() int64 { return f.clock }, MinVersions: 1, Complete: sc.sourced, MinVersionAge: time.Hour}, 1, exploreDepth, 1)
 	f.b = &f.buckets[0]
 	f.events.parts = make([]partition, 0, 2)
-	f.probes.done = make([]probe, 0, 16)
+	f.samples.completed = make([]sample, 0, 16)
 	return f
 }
 
@@ -74,19 +74,19 @@ func sessionOf(x uint8) uint64 { return [...]uint64{0, sessionNow, sessionProved
 func seqOf(ref uint8) uint64 {
 	switch ref {
 	case refNext:
-		return probeLast
+		return sampleLast
 	case refRunning:
-		return probeLast - 1
+		return sampleLast - 1
 	}
 	return 2*uint64(ref-refAt) + 1
 }
 
 func (f *fencer) refOf(seq uint64, running bool) uint8 {
-	p, ok := f.probes.after(seq)
+	p, ok := f.samples.firstAfter(seq)
 	switch {
 	case ok:
 		return refAt + uint8(p.N)
-	case running && seq < probeLast:
+	case running && seq < sampleLast:
 		return refRunning
 	}
 	return refNext
@@ -114,22 +114,22 @@ func (f *fencer) set(w *world, n *instance) {
 		if n.minVersionRef == refNone {
 			fl.at = position(n.minVersion)
 		} else {
-			fl.probe = seqOf(n.minVersionRef)
+			fl.sample = seqOf(n.minVersionRef)
 		}
 		b.minVersions.put(f.key.Hash, fl)
 	}
-	b.requiredWatermark, b.awaiting = place(n.horizon), 0
+	b.requiredWatermark, b.awaitingSample = place(n.horizon), 0
 	if n.await != refNone {
-		b.awaiting = seqOf(n.await) + 1
+		b.awaitingSample = seqOf(n.await) + 1
 	}
 
-	f.probes.last, f.probes.done = probeLast, f.probes.done[:0]
+	f.samples.lastBegun, f.samples.completed = sampleLast, f.samples.completed[:0]
 	for p := range f.sc.n + 1 {
-		if n.probed[p] > 0 {
-			f.probes.done = append(f.probes.done, probe{2*uint64(p) + 2, int64(n.probed[p]), position(p)})
+		if n.sampled[p] > 0 {
+			f.samples.completed = append(f.samples.completed, sample{2*uint64(p) + 2, int64(n.sampled[p]), position(p)})
 		}
 	}
-	f.run = Probe{probe{seq: probeLast, s: int64(n.probingAt)}}
+	f.run = Sample{sample{seq: sampleLast, s: int64(n.samplingAt)}}
 	f.setEvents(n)
 	f.beats.sessions[0] = sessionOf(n.beating)
 
@@ -141,7 +141,7 @@ func (f *fencer) set(w *world, n *instance) {
 
 func (f *fencer) setEvents(n *instance) {
 	c := &f.events
-	c.session, c.base = sessionNow, seqOf(max(n.base, refNext))
+	c.session, c.baseSample = sessionNow, seqOf(max(n.base, refNext))
 	c.proof.Store(nil)
 	if n.kproof > 0 {
 		f.kproof = proof{sessionNow - uint64(n.kproofOld), int64(n.kproof)}
@@ -195,20 +195,20 @@ func (f *fencer) get(n *instance) {
 	}
 	n.known, n.read = bit(b.known), bit(b.read)
 	n.mark, n.incarnation = number(b.watermark.Position), b.watermark.Incarnation[0]
-	running := n.probing > 0
+	running := n.sampling > 0
 	n.minVersion, n.minVersionRef = 0, refNone
 	if fl, ok := b.minVersions.byHash[f.key.Hash]; ok {
 		n.minVersion = uint8(fl.version)
 		if fl.at.IsZero() && f.sc.prune {
-			n.minVersionRef = f.refOf(fl.probe, running)
+			n.minVersionRef = f.refOf(fl.sample, running)
 		}
 	}
 	n.horizon, n.await = number(b.requiredWatermark), refNone
-	if b.awaiting != 0 {
-		n.await = f.refOf(b.awaiting-1, running)
+	if b.awaitingSample != 0 {
+		n.await = f.refOf(b.awaitingSample-1, running)
 	}
-	for _, p := range f.probes.done {
-		n.probed[p.at.N] = uint8(p.s)
+	for _, p := range f.samples.completed {
+		n.sampled[p.at.N] = uint8(p.s)
 	}
 	f.getEvents(n, running)
 	if n.beating == 1 && b.redis.Load() != sessionNow {
@@ -225,7 +225,7 @@ func (f *fencer) getEvents(n *instance, running bool) {
 	if !f.sc.kafka {
 		return
 	}
-	n.base = f.refOf(c.base, running)
+	n.base = f.refOf(c.baseSample, running)
 	n.kproof, n.kproofOld = 0, 0
 	if p := c.proof.Load(); p != nil {
 		n.kproof, n.kproofOld = uint8(p.since), bit(p.session != c.session)

@@ -105,40 +105,40 @@ func (s *stepper) heartbeat(i int) {
 	}
 }
 
-// probes read the source's position.
-func (s *stepper) probes(i int) {
+// samples read the source's position.
+func (s *stepper) samples(i int) {
 	before, acked := &s.from.ins[i], s.from.acked
 	switch {
 	case !s.sourced:
-	case before.probing == 2:
+	case before.sampling == 2:
 		_, n := s.at(i)
-		s.f.EndProbe(s.f.run, place(before.probeP))
-		n.probing, n.probingAt, n.probeP = 0, 0, 0
-		s.fenced("a probe ends", i, int(before.probeP)-1)
-	case before.probing == 1:
+		s.f.EndSample(s.f.run, place(before.samplePosition))
+		n.sampling, n.samplingAt, n.samplePosition = 0, 0, 0
+		s.fenced("a sample ends", i, int(before.samplePosition)-1)
+	case before.sampling == 1:
 		n := &s.to.ins[i]
-		n.probing, n.probeP = 2, acked+1
-		s.do("the source answers a probe", i, int(acked))
-	case before.probed[acked] == acked+1 && !before.waits():
-	case s.slowProbe:
+		n.sampling, n.samplePosition = 2, acked+1
+		s.do("the source answers a sample", i, int(acked))
+	case before.sampled[acked] == acked+1 && !before.waits():
+	case s.slowSample:
 		_, n := s.at(i)
-		s.f.BeginProbe()
-		n.probing, n.probingAt = 1, acked+1
+		s.f.BeginSample()
+		n.sampling, n.samplingAt = 1, acked+1
 		n.begun()
-		s.do("a probe begins", i, int(acked))
+		s.do("a sample begins", i, int(acked))
 	default:
 		s.at(i)
-		s.f.EndProbe(s.f.BeginProbe(), position(acked))
-		s.fenced("a probe", i, int(acked))
+		s.f.EndSample(s.f.BeginSample(), position(acked))
+		s.fenced("a sample", i, int(acked))
 	}
 }
 
-// waits reports whether anything waits for the next probe that begins.
+// waits reports whether anything waits for the next sample that begins.
 func (n *instance) waits() bool {
 	return n.await == refNext || n.base == refNext || n.minVersionRef == refNext
 }
 
-// begun turns what waits for the next probe into what waits for this one.
+// begun turns what waits for the next sample into what waits for this one.
 func (n *instance) begun() {
 	for _, ref := range []*uint8{&n.await, &n.base, &n.minVersionRef} {
 		if *ref == refNext {

@@ -157,7 +157,7 @@ func (s *stepper) judge(i int, j uint8) {
 		s.fenced("load: L2 may be behind the required watermark", i, int(val))
 		return
 	}
-	if s.sourced && int64(val)+1 < stamp.Probe() {
+	if s.sourced && int64(val)+1 < stamp.LoadedAsOf() {
 		s.violates("C1: a value from L2 is older than its watermark proves")
 	}
 	s.end(i, j, "load: serves L2's value", &stamp, admit)
@@ -207,7 +207,7 @@ func (s *stepper) judgeSource(i int, j uint8) {
 		s.end(i, j, "load: the source's value is below the min version; serves it as stale", nil, false)
 		return
 	}
-	if int64(val)+1 < stamp.Probe() {
+	if int64(val)+1 < stamp.LoadedAsOf() {
 		s.violates("C1: a value from the source is older than its load proves")
 	}
 	if l.lease == 1 {

@@ -11,15 +11,15 @@ import (
 	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
-// Fence decides what L1 may serve and admit. Events go in (pushes, version events, sessions, watermarks, probes), loads
+// Fence decides what L1 may serve and admit. Events go in (pushes, version events, sessions, watermarks, samples), loads
 // take a Snapshot before they ask anybody and are told at their end what may be done with their value. It does no I/O, has
 // no goroutine and no clock of its own, and is safe for concurrent use. See the package documentation for the rules.
 type Fence struct {
 	slots         slots
 	buckets       []bucket
 	events        channel
-	probes        probes
-	timeline      atomic.Uint64 // the source's timeline as the last probe found it, 0 before the first
+	samples       samples
+	timeline      atomic.Uint64 // the source's timeline as the last sample found it, 0 before the first
 	now           func() int64
 	minVersionAge time.Duration // of min versions, where no relay is known to move watermarks
 	complete      bool          // FenceConfig.Complete
@@ -84,7 +84,7 @@ type bucket struct {
 	minVersions       minVersions
 	requiredWatermark coherence.Position // L2 must have applied this much
 	doubted           bool               // L2 lacks changes; see Doubt
-	awaiting          uint64             // the required watermark rises to the first probe begun after this one; 0: nothing awaited
+	awaitingSample    uint64             // the required watermark rises to the first sample begun after this one; 0: nothing awaited
 }
 
 func (b *bucket) init(n int) {
@@ -139,7 +139,7 @@ func (f *Fence) Learn(t *Snapshot, w l2.Watermark) {
 
 // Proven is what the watermark that the snapshot knows proves of a value that is read from L2 now and judged by it, as a moment by
 // the fence's clock; 0: nothing.
-func (f *Fence) Proven(t *Snapshot) int64 { return f.probes.covered(t.watermark.Position) }
+func (f *Fence) Proven(t *Snapshot) int64 { return f.samples.asOf(t.watermark.Position) }
 
 // Still reports whether a reader that arrives now may share the load: nothing has invalidated its key, and no session
 // has ended, since the load began.
@@ -156,10 +156,10 @@ func (f *Fence) Changed(hash uint64) { f.slots.bump(hash) }
 func (f *Fence) Written(k l2.Key, v coherence.Version) { f.raise(k, v, coherence.Position{}) }
 
 // Event applies a version event. An unversioned one invalidates whatever is there, and so does one from another timeline of
-// the source than the last probe's: its version orders nothing here, and as a min version it would stand for good.
+// the source than the last sample's: its version orders nothing here, and as a min version it would stand for good.
 //
 //	version 9: is committed; its event is held up in Kafka      the source fails over and loses it
-//	probe: another timeline, all min versions go                         the event comes
+//	sample: another timeline, all min versions go                         the event comes
 //	reader: the Loader returns 8, which for ever is below the min version
 func (f *Fence) Event(k l2.Key, v coherence.Version, at coherence.Position) {
 	if h := f.timeline.Load(); h != 0 && !at.IsZero() && at.Timeline != h {
@@ -211,7 +211,7 @@ func (f *Fence) MinVersion(k l2.Key) coherence.Version {
 	return f.minVersion(b, k.Hash)
 }
 
-// FromL2 judges a value of version v that a GET on the tracking connection returned. If it may be served, stamp.Probe() is set; if it may be
+// FromL2 judges a value of version v that a GET on the tracking connection returned. If it may be served, stamp.Sample() is set; if it may be
 // admitted too, the whole stamp is, and admit is true.
 //
 // What the snapshot knows of L2's watermark counts only while the Redis session is the one it was read in: the GET may
@@ -237,7 +237,7 @@ func (f *Fence) FromL2(t *Snapshot, v coherence.Version, stamp *Stamp) (o Outcom
 	if !f.reaches(b, t.watermark.Position) {
 		return Behind, false
 	}
-	stamp.loaded(t.began, f.probes.covered(t.watermark.Position), f.timelines.number(t.watermark.Position.Timeline))
+	stamp.loaded(t.began, f.samples.asOf(t.watermark.Position), f.timelines.number(t.watermark.Position.Timeline))
 	f.serve(b, t, v, seen)
 	gen, ok := t.slots.advance(t.generation, t.key.Hash)
 	if !ok && !ablate.Out(ablate.Generation) {
@@ -250,7 +250,7 @@ func (f *Fence) FromL2(t *Snapshot, v coherence.Version, stamp *Stamp) (o Outcom
 	if f.events.vouchesForL2(t, f) {
 		stamp.eventSession = session32(t.eventSession)
 	}
-	return Serve, stamp.Vouched() || stamp.probed != never
+	return Serve, stamp.Vouched() || stamp.asOf != never
 }
 
 // FromSource judges a value of version v that the Loader returned. BelowMinVersion means that the Loader went back in time (a

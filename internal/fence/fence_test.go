@@ -32,7 +32,7 @@ func mark(n uint64) l2.Watermark {
 	return l2.Watermark{Incarnation: l2.Incarnation{1}, Position: at(n)}
 }
 
-func (r *rig) probe(n uint64) { r.EndProbe(r.BeginProbe(), at(n)) }
+func (r *rig) sample(n uint64) { r.EndSample(r.BeginSample(), at(n)) }
 
 // heartbeat reads the same watermark for all buckets.
 func (r *rig) heartbeat(w l2.Watermark) {
@@ -182,7 +182,7 @@ func TestFence_SessionOfOneBucket(t *testing.T) { // C6: another server answers 
 //	reader: L2 returns 4
 func TestFence_MinVersionOutlivesTheWatermark(t *testing.T) { // C3
 	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
-	r.probe(3)
+	r.sample(3)
 	r.heartbeat(mark(3))
 	r.Event(k, 5, at(9))
 	r.now += int64(time.Minute)
@@ -201,8 +201,8 @@ func TestFence_MinVersionOutlivesTheWatermark(t *testing.T) { // C3
 func TestFence_EventOfALostTimeline(t *testing.T) { // C7, R21
 	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
 	events(r, 1)
-	r.probe(20)
-	r.EndProbe(r.BeginProbe(), coherence.Position{Timeline: 2, N: 10})
+	r.sample(20)
+	r.EndSample(r.BeginSample(), coherence.Position{Timeline: 2, N: 10})
 	entry := r.fromSource(t, "a", 8)
 	r.Event(k, 9, at(19))
 	r.check(t, entry, fence.Invalidated)
@@ -268,7 +268,7 @@ func TestFence_LateHeartbeatOfAnOldConnection(t *testing.T) {
 
 func TestFence_PushedOutMinVersionRaisesRequiredWatermark(t *testing.T) { // R27 after the ring is full
 	r := newRig(fence.Config{MinVersions: 1, Complete: true})
-	r.probe(3)
+	r.sample(3)
 	r.heartbeat(mark(3))
 	k := keys.Key("p", "a")
 	r.Event(k, 2, at(10))
@@ -284,9 +284,9 @@ func TestFence_PushedOutMinVersionRaisesRequiredWatermark(t *testing.T) { // R27
 	r.admitL2(t, k, 2)
 }
 
-func TestFence_UnplacedMinVersionWaitsForTheNextProbe(t *testing.T) {
+func TestFence_UnplacedMinVersionWaitsForTheNextSample(t *testing.T) {
 	r := newRig(fence.Config{MinVersions: 1, Complete: true})
-	r.probe(3)
+	r.sample(3)
 	r.heartbeat(mark(5))
 	k := keys.Key("p", "a")
 	other := k
@@ -296,9 +296,9 @@ func TestFence_UnplacedMinVersionWaitsForTheNextProbe(t *testing.T) {
 	snap := r.Begin(k)
 	var s fence.Stamp
 	if o, _ := r.FromL2(&snap, 1, &s); o != fence.Behind {
-		t.Errorf("before any probe that covers the write: %v; a probe already taken must not do", o)
+		t.Errorf("before any sample that covers the write: %v; a sample already taken must not do", o)
 	}
-	r.probe(7)
+	r.sample(7)
 	snap = r.Begin(k)
 	if o, _ := r.FromL2(&snap, 1, &s); o != fence.Behind {
 		t.Errorf("L2 at 5, the write is covered by 7: %v", o)
@@ -309,7 +309,7 @@ func TestFence_UnplacedMinVersionWaitsForTheNextProbe(t *testing.T) {
 
 func TestFence_WatermarkMustBeReadBeforeTheGet(t *testing.T) {
 	r := newRig(fence.Config{MinVersions: 1, Complete: true})
-	r.probe(3)
+	r.sample(3)
 	r.heartbeat(mark(3))
 	k := keys.Key("p", "a")
 	other := k
@@ -346,7 +346,7 @@ func events(r *rig, n int) {
 func TestFence_EventsVouchWhileRedisIsAway(t *testing.T) {
 	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
 	events(r, 2)
-	r.probe(5)
+	r.sample(5)
 	r.heartbeat(mark(5))
 	both := r.admitL2(t, k, 1)
 	snap := r.Begin(k)
@@ -389,16 +389,16 @@ func TestFence_BarrierRevealsLostTail(t *testing.T) {
 
 func TestFence_NewEventSessionDoesNotVouchForOldL2(t *testing.T) { // the explorer's second hole
 	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
-	r.probe(5)
+	r.sample(5)
 	events(r, 1)
 	r.heartbeat(mark(5))
 	snap := r.Begin(k)
 	var s fence.Stamp
 	r.FromL2(&snap, 1, &s)
 	r.RedisSession()
-	r.check(t, &s, fence.Unvouched) // no probe since the session began: L2 may have missed what the session did
+	r.check(t, &s, fence.Unvouched) // no sample since the session began: L2 may have missed what the session did
 	r.heartbeat(mark(5))
-	r.probe(6)
+	r.sample(6)
 	snap = r.Begin(k)
 	r.FromL2(&snap, 1, &s)
 	r.RedisSession()
@@ -422,10 +422,10 @@ func TestFence_IncompleteEventsVouchForNothing(t *testing.T) {
 func TestFence_NewTimelineDropsEverything(t *testing.T) { // R21
 	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
 	events(r, 1)
-	r.probe(5)
+	r.sample(5)
 	r.heartbeat(mark(5))
 	entry := r.admitL2(t, k, 7)
-	r.EndProbe(r.BeginProbe(), coherence.Position{Timeline: 2, N: 1})
+	r.EndSample(r.BeginSample(), coherence.Position{Timeline: 2, N: 1})
 	r.check(t, entry, fence.Unvouched)
 	if got := r.MinVersion(k); got != 0 {
 		t.Errorf("min version %d of a timeline that is gone", got)
@@ -436,7 +436,7 @@ func TestFence_NewTimelineDropsEverything(t *testing.T) { // R21
 // hits of resident ones. Time is simulated: 1,000 keys read every 10 seconds each, for a minute.
 func TestFence_HitRatioUnderOthersWrites(t *testing.T) {
 	r := newRig(fence.Config{Complete: true})
-	r.probe(1)
+	r.sample(1)
 	const resident, writes, seconds = 1000, 10_000, 60
 	stamps := make([]*fence.Stamp, resident)
 	ks := make([]l2.Key, resident)
@@ -451,7 +451,7 @@ func TestFence_HitRatioUnderOthersWrites(t *testing.T) {
 			n++
 			r.Event(keys.Key("p", fmt.Sprint("other", n%1_000_000)), coherence.Version(n), at(uint64(n)))
 		}
-		r.probe(uint64(n))
+		r.sample(uint64(n))
 		r.heartbeat(mark(uint64(n)))
 		for i := sec % 10; i < resident; i += 10 {
 			reads++

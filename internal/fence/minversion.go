@@ -9,7 +9,7 @@ import (
 type minVersion struct {
 	version coherence.Version
 	at      coherence.Position // covers the version's commit; zero if it is not known
-	probe   uint64             // if so: the last probe begun before the version was seen, so that any later one covers it
+	sample  uint64             // if so: the last sample begun before the version was seen, so that any later one covers it
 	since   int64              // by the fence's clock
 }
 
@@ -64,26 +64,26 @@ func (f *Fence) minVersion(b *bucket, hash uint64) coherence.Version {
 //
 // A min version that is pushed out raises the bucket's required watermark: from then on an L2 that may not have applied the forgotten
 // version is not believed. A version whose commit position is not known was committed before it was seen here, so the
-// first probe begun after that covers it. Usually that probe lies in the past already.
+// first sample begun after that covers it. Usually that sample lies in the past already.
 func (f *Fence) raiseMinVersion(b *bucket, hash uint64, v coherence.Version, at coherence.Position) (raised bool) {
 	if v <= f.minVersion(b, hash) {
 		return false
 	}
-	fl := minVersion{version: v, at: at, probe: f.probes.begun(), since: f.now()}
+	fl := minVersion{version: v, at: at, sample: f.samples.latest(), since: f.now()}
 	if ablate.Out(ablate.RequiredWatermarkSample) {
-		fl.probe = 0
+		fl.sample = 0
 	}
 	out, pushed := b.minVersions.put(hash, fl)
-	switch p, probed := f.probes.after(out.probe); {
+	switch p, sampled := f.samples.firstAfter(out.sample); {
 	case !pushed || ablate.Out(ablate.RequiredWatermark):
 	case !out.at.IsZero():
 		b.raiseRequiredWatermark(out.at)
-	case probed:
+	case sampled:
 		b.raiseRequiredWatermark(p)
-	case ablate.Out(ablate.RequiredWatermarkSample): // whatever probe there is
-		b.raiseRequiredWatermark(f.probes.newest())
+	case ablate.Out(ablate.RequiredWatermarkSample): // whatever sample there is
+		b.raiseRequiredWatermark(f.samples.newest())
 	default:
-		b.awaiting = max(b.awaiting, out.probe+1)
+		b.awaitingSample = max(b.awaitingSample, out.sample+1)
 	}
 	return true
 }
@@ -100,13 +100,13 @@ func (f *Fence) reaches(b *bucket, w coherence.Position) bool {
 	if !f.complete {
 		return true
 	}
-	if b.awaiting != 0 {
-		p, ok := f.probes.after(b.awaiting - 1)
+	if b.awaitingSample != 0 {
+		p, ok := f.samples.firstAfter(b.awaitingSample - 1)
 		if !ok {
 			return false
 		}
 		b.raiseRequiredWatermark(p)
-		b.awaiting = 0
+		b.awaitingSample = 0
 	}
 	return b.requiredWatermark.IsZero() || w.Covers(b.requiredWatermark)
 }

@@ -19,9 +19,9 @@ type proof struct {
 	since   int64
 }
 
-// prove moves a proof forward; it is as good as the newest probe that the position covers.
+// prove moves a proof forward; it is as good as the newest sample that the position covers.
 func (f *Fence) prove(old *proof, session uint64, upto coherence.Position) *proof {
-	since := f.probes.covered(upto)
+	since := f.samples.asOf(upto)
 	if since == 0 || old != nil && old.session == session && old.since >= since {
 		return old
 	}
@@ -57,7 +57,7 @@ func (f *Fence) proveEvents() {
 	}
 }
 
-// proveAll looks at every channel again: there is a new probe.
+// proveAll looks at every channel again: there is a new sample.
 func (f *Fence) proveAll() {
 	for i := range f.buckets {
 		b := &f.buckets[i]
@@ -74,7 +74,7 @@ func (f *Fence) proveAll() {
 // its own load proves and of what the channels do that vouch for it; 0 if nothing does. It holds if Check, called after
 // it, does not find the entry Invalidated or Collided.
 func (s *Stamp) Proved(f *Fence) int64 {
-	since := s.Probe()
+	since := s.LoadedAsOf()
 	if p := f.buckets[s.bucket].proof.Load(); p != nil && session32(p.session) == s.redisSession {
 		since = max(since, p.since)
 	}

@@ -7,10 +7,10 @@ import (
 	"github.com/nearcache/nearcache-go/internal/fence"
 )
 
-// probeAt takes a probe that begins at a moment and finds a position.
-func (r *rig) probeAt(now int64, n uint64) {
+// sampleAt takes a sample that begins at a moment and finds a position.
+func (r *rig) sampleAt(now int64, n uint64) {
 	r.now = now
-	r.probe(n)
+	r.sample(n)
 }
 
 func (r *rig) proved(t *testing.T, s *fence.Stamp, want int64) {
@@ -31,18 +31,18 @@ func (r *rig) fromSource(t *testing.T, key string, v coherence.Version) *fence.S
 	return &s
 }
 
-func TestProof_WatermarkCoversProbes(t *testing.T) { // C1
+func TestProof_WatermarkCoversSamples(t *testing.T) { // C1
 	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
-	r.probeAt(10, 5)
+	r.sampleAt(10, 5)
 	r.heartbeat(mark(4))
 	entry := r.admitL2(t, k, 1)
 	r.proved(t, entry, 0) // L2 is at 4: what 5 changed may be missing
 	r.heartbeat(mark(5))
 	r.proved(t, entry, 10)
-	r.probeAt(20, 5) // the source stood still: L2 is known to be past it at once
+	r.sampleAt(20, 5) // the source stood still: L2 is known to be past it at once
 	r.proved(t, entry, 20)
-	r.probeAt(30, 9)
-	r.probeAt(40, 11)
+	r.sampleAt(30, 9)
+	r.sampleAt(40, 11)
 	r.heartbeat(mark(10))
 	r.proved(t, entry, 30)
 	if b := r.Bound(); b.Redis != 30 || b.Events != 0 {
@@ -68,7 +68,7 @@ func TestProof_OwnLoad(t *testing.T) {
 	r.Changed(keys.Key("p", "a").Hash)
 	r.check(t, &s, fence.Invalidated)
 	// What L2's watermark covered when the value was read stays true without any channel.
-	r.probeAt(10, 5)
+	r.sampleAt(10, 5)
 	r.heartbeat(mark(5))
 	l2 := r.admitL2(t, keys.Key("p", "b"), 1)
 	r.RedisSession()
@@ -81,14 +81,14 @@ func TestProof_BarriersOfEveryPartition(t *testing.T) { // C1, R26
 	events(r, 2)
 	r.now = 5
 	entry := r.fromSource(t, "a", 1)
-	r.probeAt(10, 5)
+	r.sampleAt(10, 5)
 	r.EventBarrier(0, coherence.Barrier{Position: at(9), Partitions: 2})
 	r.proved(t, entry, 5) // the other partition may still hold an event from before 5
 	r.EventBarrier(1, coherence.Barrier{Position: at(4), Partitions: 2})
 	r.proved(t, entry, 5)
 	r.EventBarrier(1, coherence.Barrier{Position: at(6), Partitions: 2})
 	r.proved(t, entry, 10)
-	r.probeAt(20, 8)
+	r.sampleAt(20, 8)
 	r.EventBarrier(1, coherence.Barrier{Position: at(9), Partitions: 1}) // a relay that knew of one partition
 	r.proved(t, entry, 10)
 	r.EventBarrier(1, coherence.Barrier{Position: at(8), Partitions: 2})
@@ -99,7 +99,7 @@ func TestProof_BarriersOfEveryPartition(t *testing.T) { // C1, R26
 	r.EventPartitions(3) // a partition is added: what its barriers say is not known yet
 	r.EventSession(2)
 	late := r.fromSource(t, "b", 1)
-	r.probeAt(30, 8)
+	r.sampleAt(30, 8)
 	for p := range 2 {
 		r.EventBarrier(p, coherence.Barrier{Position: at(9), Partitions: 2})
 	}
@@ -118,7 +118,7 @@ func TestProof_GapEndsIt(t *testing.T) { // C1, R25
 	entry := r.fromSource(t, "a", 1)
 	r.EventSeq(0, 1)
 	r.EventSeq(0, 3) // 2 was the key's
-	r.probeAt(10, 5)
+	r.sampleAt(10, 5)
 	r.EventBarrier(0, coherence.Barrier{Position: at(9), Seq: 3, Partitions: 1})
 	r.proved(t, entry, 1)
 }
@@ -134,7 +134,7 @@ func TestProof_GapBeforeTheFirstNumber(t *testing.T) { // C1, R25
 	r.EventBarrier(0, coherence.Barrier{Position: at(0), Seq: 0, Partitions: 1})
 	r.now = 1
 	entry := r.fromSource(t, "a", 0)
-	r.probeAt(10, 1)
+	r.sampleAt(10, 1)
 	if !r.EventBarrier(0, coherence.Barrier{Position: at(1), Seq: 1, Partitions: 1}) {
 		t.Error("the first event was left out, and that is no gap")
 	}
@@ -143,10 +143,10 @@ func TestProof_GapBeforeTheFirstNumber(t *testing.T) { // C1, R25
 
 func TestProof_NewTimeline(t *testing.T) { // R21
 	r := newRig(fence.Config{Complete: true})
-	r.probeAt(10, 5)
+	r.sampleAt(10, 5)
 	r.heartbeat(mark(9))
 	r.now = 20
-	r.EndProbe(r.BeginProbe(), coherence.Position{Timeline: 2, N: 3})
+	r.EndSample(r.BeginSample(), coherence.Position{Timeline: 2, N: 3})
 	r.heartbeat(mark(9)) // the bucket is of the old timeline still
 	r.proved(t, r.admitL2(t, keys.Key("p", "a"), 1), 0)
 }
@@ -154,9 +154,9 @@ func TestProof_NewTimeline(t *testing.T) { // R21
 func TestProof_NumbersOfALostHistoryHideNoGap(t *testing.T) { // R21, R25
 	r := newRig(fence.Config{Complete: true})
 	events(r, 1)
-	r.probe(5)
+	r.sample(5)
 	r.EventSeq(0, 900)
-	r.EndProbe(r.BeginProbe(), coherence.Position{Timeline: 2, N: 3}) // a restored database, and with it the relay's cursor
+	r.EndSample(r.BeginSample(), coherence.Position{Timeline: 2, N: 3}) // a restored database, and with it the relay's cursor
 	if r.EventSeq(0, 700) || !r.EventSeq(0, 702) {
 		t.Error("the numbers start at 700 now, and 701 is missing")
 	}
@@ -171,7 +171,7 @@ func TestProof_NumbersOfALostHistoryHideNoGap(t *testing.T) { // R21, R25
 func TestFence_WatermarkOfALostSession(t *testing.T) { // C1, C3
 	r, k := newRig(fence.Config{Complete: true, MinVersions: 1}), keys.Key("p", "a")
 	events(r, 1)
-	r.probeAt(10, 6)
+	r.sampleAt(10, 6)
 	r.heartbeat(mark(9))
 	snap := r.Begin(k)
 	r.RedisSession()
@@ -195,7 +195,7 @@ func TestFence_WatermarkOfALostSession(t *testing.T) { // C1, C3
 
 func TestFence_WatermarkThatGoesBackIsASession(t *testing.T) { // R13: demoted and promoted again, on one connection
 	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
-	r.probe(5)
+	r.sample(5)
 	r.heartbeat(mark(9))
 	entry := r.admitL2(t, k, 1)
 	snap := r.Begin(k)
