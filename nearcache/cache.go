@@ -103,7 +103,7 @@ func (c *Cache[K, V]) Read(ctx context.Context, k K, ro ReadOptions) (Result[V],
 //
 // The entry is read first and judged after: its key (the table is addressed by a hash), its deadline by the coarse clock,
 // and last its stamp, so that an invalidation which came before this read is seen. With a bound the proof is taken before
-// the stamp is checked (see fence.Stamp.Proved) and the real clock is read after: a process that was stopped in
+// the stamp is checked (see fence.Stamp.AsOf) and the real clock is read after: a process that was stopped in
 // between finds the proof too old.
 func (c *Cache[K, V]) hit(k K, bound time.Duration, prove bool) (e *entry[K, V], proved int64) {
 	if c.l1 == nil {
@@ -144,7 +144,7 @@ func (c *Cache[K, V]) hit(k K, bound time.Duration, prove bool) (e *entry[K, V],
 // vouches for it now: what was proved stays true when the channel is lost.
 func (c *Cache[K, V]) hitWithin(e *entry[K, V], bound time.Duration, coarse int64) (*entry[K, V], int64) {
 	f := c.client.fence
-	proved := e.stamp.Proved(f)
+	proved := e.stamp.AsOf(f)
 	if v := e.stamp.Check(f); v != fence.Current && (bound == 0 || v != fence.Unvouched) {
 		c.m.l1Miss(v)
 		return nil, 0
@@ -158,8 +158,8 @@ func (c *Cache[K, V]) hitWithin(e *entry[K, V], bound time.Duration, coarse int6
 		}
 		proved = since
 	}
-	if ablate.Out(ablate.ProofBeforeCheck) {
-		proved = e.stamp.Proved(f)
+	if ablate.Out(ablate.AsOfBeforeCheck) {
+		proved = e.stamp.AsOf(f)
 	}
 	if bound > 0 {
 		now := c.client.now()

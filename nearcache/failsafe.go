@@ -23,7 +23,7 @@ func (c *Cache[K, V]) stale(k K, atLeast Version, most time.Duration) (Result[V]
 	if e == nil || e.version < atLeast {
 		return Result[V]{}, nil, false
 	}
-	proved := e.stamp.Proved(c.client.fence)
+	proved := e.stamp.AsOf(c.client.fence)
 	if v := e.stamp.Check(c.client.fence); v == fence.Invalidated || v == fence.Collided {
 		proved = e.stamp.LoadedAsOf() // what the channels prove holds only of what they have not invalidated
 	}

@@ -72,7 +72,7 @@ func (c *Client) Status() Status {
 
 // bound reads the proofs.
 func (c *Client) bound() Bound {
-	proved, now := c.fence.Bound(), c.now()
+	proved, now := c.fence.ChannelsAsOf(), c.now()
 	b := Bound{Redis: age(proved.Redis, now), Events: age(proved.Events, now), Channel: "none"}
 	if b.Redis > 0 {
 		b.Staleness, b.Channel = b.Redis, "redis"
@@ -98,12 +98,12 @@ func (b Bound) of(most time.Duration) CacheStatus {
 // by the next: so what a proof's age has grown to when the next one comes is the longest that any commit took.
 type lag struct {
 	mu   sync.Mutex
-	last fence.Bound
+	last fence.ChannelsAsOf
 }
 
 // measure is called whenever a proof may have moved.
 func (c *Client) measure() {
-	proved, now := c.fence.Bound(), c.now()
+	proved, now := c.fence.ChannelsAsOf(), c.now()
 	c.lag.mu.Lock()
 	defer c.lag.mu.Unlock()
 	for _, ch := range []struct {

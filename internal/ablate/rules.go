@@ -50,7 +50,7 @@ const (
 	// The bound.
 	ClockBeforeSample Rule = "clock-before-sample" // a sample reads the clock before the position
 	ClockBeforeLoad   Rule = "clock-before-load"   // an entry's own sample is read before its load
-	ProofBeforeCheck  Rule = "proof-before-check"  // a bounded read takes the proof before it checks the generation
+	AsOfBeforeCheck   Rule = "as-of-before-check"  // a bounded read takes the proof before it checks the generation
 	ClockOnRead       Rule = "clock-on-read"       // a bounded read reads the real clock
 	BarrierPartitions Rule = "barrier-partitions"  // barriers of a relay that knew fewer partitions prove nothing
 	FlightStillStands Rule = "flight-still-stands" // a reader joins only a flight that nothing has invalidated

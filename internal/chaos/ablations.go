@@ -34,7 +34,7 @@ var exposes = map[string][]string{
 	"clock-before-load":   {slow},
 	// Time goes on and the proof does not.
 	"clock-on-read":      {"relay: both kill -9", "instance: stopped again and again"},
-	"proof-before-check": {"instance: stopped again and again", slow},
+	"as-of-before-check": {"instance: stopped again and again", slow},
 	// L2 loses what it has, or goes back.
 	"set-over-value":            {"redis: records evicted", "redis: tracking table of 10"},
 	"set-same-incarnation":      {"redis: watermarks evicted", noKafka + "redis: watermarks evicted"},

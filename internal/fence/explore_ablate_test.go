@@ -50,7 +50,7 @@ var ablations = []struct {
 	{ablate.AdmitFromTracking, "C6", scope{n: 1, loads: 1, sourced: true}},
 	{ablate.ClockBeforeSample, "C1", scope{n: 1, loads: 1, sourced: true, slowSample: true}},
 	{ablate.ClockBeforeLoad, "C1", scope{n: 1, loads: 1, sourced: true}},
-	{ablate.ProofBeforeCheck, "C1", scope{n: 1, loads: 2, sourced: true, bounded: true, slowHit: true}},
+	{ablate.AsOfBeforeCheck, "C1", scope{n: 1, loads: 2, sourced: true, bounded: true, slowHit: true}},
 	{ablate.BarrierPartitions, "C1", scope{n: 1, loads: 1, sourced: true, kafka: true, parts: 2}},
 	{ablate.FlightStillStands, "C3", scope{n: 1, loads: 2, sourced: true, joins: true}},
 	{ablate.FreshNeverJoins, "C1", scope{n: 1, loads: 1, sourced: true, joins: true}},

@@ -23,7 +23,7 @@ type fencer struct {
 	beats       Heartbeat
 	run         Sample // the sample under way
 
-	proof, kproof proof
+	proof, kproof asOf
 }
 
 // The numbers that stand for "of now" and "older" in a fence that has been set to a state.
@@ -100,10 +100,10 @@ func (f *fencer) set(w *world, n *instance) {
 
 	b := f.b
 	b.redis.Store(sessionNow)
-	b.proof.Store(nil)
+	b.asOf.Store(nil)
 	if n.proof > 0 {
-		f.proof = proof{sessionNow - uint64(n.proofOld), int64(n.proof)}
-		b.proof.Store(&f.proof)
+		f.proof = asOf{sessionNow - uint64(n.proofOld), int64(n.proof)}
+		b.asOf.Store(&f.proof)
 	}
 	b.known, b.read, b.watermark = n.known == 1, n.read == 1, watermark(n.mark, n.incarnation)
 	b.beaten = false // no server of the model's goes back without T's losing its connection
@@ -142,10 +142,10 @@ func (f *fencer) set(w *world, n *instance) {
 func (f *fencer) setEvents(n *instance) {
 	c := &f.events
 	c.session, c.baseSample = sessionNow, seqOf(max(n.base, refNext))
-	c.proof.Store(nil)
+	c.asOf.Store(nil)
 	if n.kproof > 0 {
-		f.kproof = proof{sessionNow - uint64(n.kproofOld), int64(n.kproof)}
-		c.proof.Store(&f.kproof)
+		f.kproof = asOf{sessionNow - uint64(n.kproofOld), int64(n.kproof)}
+		c.asOf.Store(&f.kproof)
 	}
 	c.parts = c.parts[:n.partitions]
 	for i := range c.parts {
@@ -185,10 +185,10 @@ func (f *fencer) snapshot(gen, rs, ks, began uint8) Snapshot {
 // get reads the fence back into the instance.
 func (f *fencer) get(n *instance) {
 	b := f.b
-	pr := b.proof.Load()
+	pr := b.asOf.Load()
 	n.proof, n.proofOld = 0, 0
 	if pr != nil {
-		n.proof = uint8(pr.since)
+		n.proof = uint8(pr.moment)
 		if pr.session != b.redis.Load() {
 			n.proofOld = 1
 		}
@@ -227,8 +227,8 @@ func (f *fencer) getEvents(n *instance, running bool) {
 	}
 	n.base = f.refOf(c.baseSample, running)
 	n.kproof, n.kproofOld = 0, 0
-	if p := c.proof.Load(); p != nil {
-		n.kproof, n.kproofOld = uint8(p.since), bit(p.session != c.session)
+	if p := c.asOf.Load(); p != nil {
+		n.kproof, n.kproofOld = uint8(p.moment), bit(p.session != c.session)
 	}
 	n.partitions, n.followed, n.numbered = uint8(len(c.parts)), 0, 0
 	for i := range c.parts {
@@ -272,14 +272,14 @@ func (f *fencer) gen(g uint64) uint8 {
 }
 
 func (f *fencer) redisSessionOf(session uint64) uint8 {
-	return standing(session, f.b.redis.Load(), f.b.proof.Load())
+	return standing(session, f.b.redis.Load(), f.b.asOf.Load())
 }
 
 func (f *fencer) eventSessionOf(session uint64) uint8 {
-	return standing(session, f.events.session, f.events.proof.Load())
+	return standing(session, f.events.session, f.events.asOf.Load())
 }
 
-func standing(session, now uint64, p *proof) uint8 {
+func standing(session, now uint64, p *asOf) uint8 {
 	switch {
 	case session == 0:
 		return sessionNone

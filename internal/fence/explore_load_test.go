@@ -76,13 +76,13 @@ func (s *stepper) begin(i int, j uint8) {
 		_, n := s.at(i)
 		l := &n.loads[j]
 		*l = load{pc: pcHit, val: n.entry, seen: n.served, gen: n.gen, hrs: n.rs, hks: n.ks}
-		if ablate.Out(ablate.ProofBeforeCheck) {
+		if ablate.Out(ablate.AsOfBeforeCheck) {
 			if v := s.f.entry.Check(s.f.Fence); v == Invalidated || v == Collided {
 				s.to = s.from
 				return
 			}
 		} else {
-			l.claim = uint8(s.f.entry.Proved(s.f.Fence))
+			l.claim = uint8(s.f.entry.AsOf(s.f.Fence))
 		}
 		s.f.setStamp(&s.f.stamp[j], n.gen, n.rs, n.ks)
 		s.fenced("a bounded read finds the entry, and takes the proof", i, int(n.entry)-1)

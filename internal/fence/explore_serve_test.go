@@ -87,8 +87,8 @@ func (s *stepper) hitAgain(i int, j uint8) {
 	l, stamp := &n.loads[j], &s.f.stamp[j]
 	claim := int64(l.claim)
 	served := true
-	if ablate.Out(ablate.ProofBeforeCheck) {
-		claim = stamp.Proved(s.f.Fence)
+	if ablate.Out(ablate.AsOfBeforeCheck) {
+		claim = stamp.AsOf(s.f.Fence)
 	} else if v := stamp.Check(s.f.Fence); v == Invalidated || v == Collided {
 		served = false
 	}

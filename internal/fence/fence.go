@@ -71,9 +71,9 @@ func (f *Fence) Remember(bumps int64) {
 
 // bucket is what the fence knows of one bucket of L2.
 type bucket struct {
-	redis atomic.Uint64         // the Redis session; changes only under mu
-	proof atomic.Pointer[proof] // what the watermark proves; changes only under mu
-	_     [48]byte              // hits read the two above; loads write what is below
+	redis atomic.Uint64        // the Redis session; changes only under mu
+	asOf  atomic.Pointer[asOf] // what the watermark proves; changes only under mu
+	_     [48]byte             // hits read the two above; loads write what is below
 
 	mu                sync.Mutex
 	known             bool         // the watermark is believed to be what Redis has
@@ -139,7 +139,7 @@ func (f *Fence) Learn(t *Snapshot, w l2.Watermark) {
 
 // Proven is what the watermark that the snapshot knows proves of a value that is read from L2 now and judged by it, as a moment by
 // the fence's clock; 0: nothing.
-func (f *Fence) Proven(t *Snapshot) int64 { return f.samples.asOf(t.watermark.Position) }
+func (f *Fence) SnapshotAsOf(t *Snapshot) int64 { return f.samples.asOf(t.watermark.Position) }
 
 // Still reports whether a reader that arrives now may share the load: nothing has invalidated its key, and no session
 // has ended, since the load began.

@@ -111,7 +111,7 @@ func (f *Fence) EndSample(pr Sample, at coherence.Position) {
 	}
 	f.samples.completed = append(d, pr.p)
 	f.samples.mu.Unlock()
-	f.proveAll()
+	f.advanceAll()
 }
 
 func (f *Fence) newTimeline() {

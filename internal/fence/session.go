@@ -84,7 +84,7 @@ func (f *Fence) observe(bucket int, session uint64, w l2.Watermark, beat bool) {
 	if beat {
 		b.beat, b.beaten = w, true
 	}
-	f.proveRedis(b)
+	f.advanceRedis(b)
 }
 
 // Forget makes the next load of the bucket read the watermark anew: Redis answered with an incarnation that the snapshot does not
@@ -104,8 +104,8 @@ func (f *Fence) Forget(bucket int, t *Snapshot) {
 // producer, ours or not, about which partition a key belongs to: an entry is vouched for while no partition has missed
 // anything.
 type channel struct {
-	live  atomic.Uint64         // the session while every partition is followed, else 0; changes only under mu
-	proof atomic.Pointer[proof] // what the barriers prove; changes only under mu
+	live atomic.Uint64        // the session while every partition is followed, else 0; changes only under mu
+	asOf atomic.Pointer[asOf] // what the barriers prove; changes only under mu
 
 	mu         sync.Mutex
 	session    uint64
@@ -251,7 +251,7 @@ func (f *Fence) sequence(p int, seq, step uint64, m *coherence.Barrier) (gap boo
 	}
 	if !part.barrier.Covers(m.Position) {
 		part.barrier = m.Position
-		f.proveEvents()
+		f.advanceEvents()
 	}
 	return gap
 }

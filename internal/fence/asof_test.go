@@ -15,7 +15,7 @@ func (r *rig) sampleAt(now int64, n uint64) {
 
 func (r *rig) proved(t *testing.T, s *fence.Stamp, want int64) {
 	t.Helper()
-	if got := s.Proved(r.Fence); got != want {
+	if got := s.AsOf(r.Fence); got != want {
 		t.Errorf("proved as of %d, want %d", got, want)
 	}
 }
@@ -31,7 +31,7 @@ func (r *rig) fromSource(t *testing.T, key string, v coherence.Version) *fence.S
 	return &s
 }
 
-func TestProof_WatermarkCoversSamples(t *testing.T) { // C1
+func TestAsOf_WatermarkCoversSamples(t *testing.T) { // C1
 	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
 	r.sampleAt(10, 5)
 	r.heartbeat(mark(4))
@@ -45,7 +45,7 @@ func TestProof_WatermarkCoversSamples(t *testing.T) { // C1
 	r.sampleAt(40, 11)
 	r.heartbeat(mark(10))
 	r.proved(t, entry, 30)
-	if b := r.Bound(); b.Redis != 30 || b.Events != 0 {
+	if b := r.ChannelsAsOf(); b.Redis != 30 || b.Events != 0 {
 		t.Errorf("%+v", b)
 	}
 	r.RedisSession()
@@ -54,7 +54,7 @@ func TestProof_WatermarkCoversSamples(t *testing.T) { // C1
 	r.proved(t, r.admitL2(t, k, 1), 40)
 }
 
-func TestProof_OwnLoad(t *testing.T) {
+func TestAsOf_OwnLoad(t *testing.T) {
 	r := newRig(fence.Config{Complete: true})
 	r.now = 7
 	snap := r.Begin(keys.Key("p", "a"))
@@ -76,7 +76,7 @@ func TestProof_OwnLoad(t *testing.T) {
 	r.proved(t, l2, 10)
 }
 
-func TestProof_BarriersOfEveryPartition(t *testing.T) { // C1, R26
+func TestAsOf_BarriersOfEveryPartition(t *testing.T) { // C1, R26
 	r := newRig(fence.Config{Complete: true})
 	events(r, 2)
 	r.now = 5
@@ -93,7 +93,7 @@ func TestProof_BarriersOfEveryPartition(t *testing.T) { // C1, R26
 	r.proved(t, entry, 10)
 	r.EventBarrier(1, coherence.Barrier{Position: at(8), Partitions: 2})
 	r.proved(t, entry, 20)
-	if b := r.Bound(); b.Events != 20 {
+	if b := r.ChannelsAsOf(); b.Events != 20 {
 		t.Errorf("%+v", b)
 	}
 	r.EventPartitions(3) // a partition is added: what its barriers say is not known yet
@@ -111,7 +111,7 @@ func TestProof_BarriersOfEveryPartition(t *testing.T) { // C1, R26
 	r.proved(t, entry, 5) // of another session
 }
 
-func TestProof_GapEndsIt(t *testing.T) { // C1, R25
+func TestAsOf_GapEndsIt(t *testing.T) { // C1, R25
 	r := newRig(fence.Config{Complete: true})
 	events(r, 1)
 	r.now = 1
@@ -123,12 +123,12 @@ func TestProof_GapEndsIt(t *testing.T) { // C1, R25
 	r.proved(t, entry, 1)
 }
 
-// TestProof_GapBeforeTheFirstNumber: the explorer's find. A barrier that has seen no event yet is a number too.
+// TestAsOf_GapBeforeTheFirstNumber: the explorer's find. A barrier that has seen no event yet is a number too.
 //
 //	barrier 0: the partition is followed from its beginning
 //	event 1, the key's: lost                               load: takes its snapshot, and has read version 0
 //	barrier 1, which covers the event
-func TestProof_GapBeforeTheFirstNumber(t *testing.T) { // C1, R25
+func TestAsOf_GapBeforeTheFirstNumber(t *testing.T) { // C1, R25
 	r := newRig(fence.Config{Complete: true})
 	events(r, 1)
 	r.EventBarrier(0, coherence.Barrier{Position: at(0), Seq: 0, Partitions: 1})
@@ -141,7 +141,7 @@ func TestProof_GapBeforeTheFirstNumber(t *testing.T) { // C1, R25
 	r.proved(t, entry, 1)
 }
 
-func TestProof_NewTimeline(t *testing.T) { // R21
+func TestAsOf_NewTimeline(t *testing.T) { // R21
 	r := newRig(fence.Config{Complete: true})
 	r.sampleAt(10, 5)
 	r.heartbeat(mark(9))
@@ -151,7 +151,7 @@ func TestProof_NewTimeline(t *testing.T) { // R21
 	r.proved(t, r.admitL2(t, keys.Key("p", "a"), 1), 0)
 }
 
-func TestProof_NumbersOfALostHistoryHideNoGap(t *testing.T) { // R21, R25
+func TestAsOf_NumbersOfALostHistoryHideNoGap(t *testing.T) { // R21, R25
 	r := newRig(fence.Config{Complete: true})
 	events(r, 1)
 	r.sample(5)
