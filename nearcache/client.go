@@ -70,8 +70,7 @@ type managedCache interface {
 }
 
 const (
-	tick       = 20 * time.Millisecond // the resolution of L1 deadlines
-	closeGrace = 100 * time.Millisecond
+	tick = 20 * time.Millisecond // the resolution of L1 deadlines
 
 	modeClosed Mode = ModeOff + 1 // after Close: no read looks at L1
 )
@@ -249,8 +248,6 @@ func (c *Client) Close() error {
 	c.caches = nil
 	c.mu.Unlock()
 	c.wg.Wait()
-	// Hits that were under way when the mode changed are over long before this: ristretto must not be closed beside them.
-	time.Sleep(closeGrace)
 	for _, cache := range caches {
 		cache.close()
 	}
