@@ -62,7 +62,7 @@ func (l *L2) acquire(k Key, token Token, ttl time.Duration, a Acquire) call {
 	var schema [4]byte
 	binary.BigEndian.PutUint32(schema[:], a.Schema)
 	unusable := a.Unusable[:min(len(a.Unusable), HeaderSize)]
-	return call{&l.scripts.acquire, l.all(k), []string{string(token[:]), millisOf(ttl), string(schema[:]), string(unusable)}}
+	return call{l.scripts.acquire, l.all(k), []string{string(token[:]), millisOf(ttl), string(schema[:]), string(unusable)}}
 }
 
 func (l *L2) leaseOf(r reply, token Token) (Lease, error) {
@@ -135,31 +135,31 @@ func (l *L2) fill(k Key, token Token, epoch Epoch, rec Record, ttl time.Duration
 	if b == "" {
 		return nil, err
 	}
-	return &call{&l.scripts.fill, l.all(k), []string{string(token[:]), string(epoch[:]), b, millisOf(ttl)}}, nil
+	return &call{l.scripts.fill, l.all(k), []string{string(token[:]), string(epoch[:]), b, millisOf(ttl)}}, nil
 }
 
 // Renew makes a lease run for ttl from now; held is false if it is not this token's any more.
 func (l *L2) Renew(ctx context.Context, k Key, token Token, ttl time.Duration) (held bool, err error) {
-	n, err := l.run(ctx, call{&l.scripts.renew, []string{k.Lease}, []string{string(token[:]), millisOf(ttl)}}).int()
+	n, err := l.run(ctx, call{l.scripts.renew, []string{k.Lease}, []string{string(token[:]), millisOf(ttl)}}).int()
 	return n == 1, err
 }
 
 // Release gives a lease back unfilled and wakes those who wait for the fill.
 func (l *L2) Release(ctx context.Context, k Key, token Token) error {
-	_, err := l.run(ctx, call{&l.scripts.release, []string{k.Record, k.Lease}, []string{string(token[:])}}).int()
+	_, err := l.run(ctx, call{l.scripts.release, []string{k.Record, k.Lease}, []string{string(token[:])}}).int()
 	return err
 }
 
 // Mark deletes the value of a key and keeps readers from filling it for ttl, or until Unmark with the same token. Up to 64
 // writers can have marked a key at a time; a further one displaces the first.
 func (l *L2) Mark(ctx context.Context, k Key, token Token, ttl time.Duration) error {
-	_, err := l.run(ctx, call{&l.scripts.mark, []string{k.Record, k.Lease}, []string{string(token[:]), millisOf(ttl)}}).int()
+	_, err := l.run(ctx, call{l.scripts.mark, []string{k.Record, k.Lease}, []string{string(token[:]), millisOf(ttl)}}).int()
 	return err
 }
 
 // Unmark ends a writer's mark and applies the version that it wrote.
 func (l *L2) Unmark(ctx context.Context, k Key, token Token, v coherence.Version) error {
-	_, err := l.run(ctx, call{&l.scripts.unmark, l.all(k), []string{string(token[:]), versionBytes(v)}}).int()
+	_, err := l.run(ctx, call{l.scripts.unmark, l.all(k), []string{string(token[:]), versionBytes(v)}}).int()
 	return err
 }
 
