@@ -7,7 +7,7 @@ import (
 )
 
 // ErrTrimmed is what Source.Changes returns (wrapped) when changes after the given position may no longer be there: it is
-// older than the outbox, or of another epoch. The caller starts again from the present position and a new epoch.
+// older than the outbox, or of another timeline. The caller starts again at the present position.
 var ErrTrimmed = errors.New("coherence: changes after this position are gone")
 
 // Source is a source of truth as the relay and the near cache see it: a commit order and the changes in it. All methods
@@ -35,7 +35,7 @@ type (
 	// republishes from the same cursor gives the same numbers.
 	Cursors interface {
 		LoadCursor(ctx context.Context, name string) (Cursor, error) // the zero Cursor if there is none
-		SaveCursor(ctx context.Context, name string, c Cursor) error // refuses to move Position back within an epoch
+		SaveCursor(ctx context.Context, name string, c Cursor) error // refuses to move Position back within a timeline
 	}
 	// Waker shortens the wait for the next poll.
 	Waker interface {

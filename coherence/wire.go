@@ -37,12 +37,12 @@ func (c EventCodec) WithDefaults() EventCodec {
 
 // The JSON of a message. An event:
 //
-//	{"namespace":"product","key":"42","version":7,"op":"updated","seq":981,"position":{"epoch":"5f3a","n":7741},
+//	{"namespace":"product","key":"42","version":7,"op":"updated","seq":981,"position":{"timeline":"5f3a","n":7741},
 //	 "time":"2026-11-24T09:30:00.123Z"}
 //
 // and a marker:
 //
-//	{"marker":true,"seq":981,"partitions":4,"position":{"epoch":"5f3a","n":7741}}
+//	{"marker":true,"seq":981,"partitions":4,"position":{"timeline":"5f3a","n":7741}}
 //
 // Only namespace and key are required. Fields that are not known are ignored.
 type wireMessage struct {
@@ -59,8 +59,8 @@ type wireMessage struct {
 }
 
 type wirePosition struct {
-	Epoch string `json:"epoch"` // hexadecimal: the number may be too large for other languages' JSON
-	N     uint64 `json:"n"`
+	Timeline string `json:"timeline"` // hexadecimal: the number may be too large for other languages' JSON
+	N        uint64 `json:"n"`
 }
 
 // EncodeJSON encodes a message, with extra string fields beside those of the format.
@@ -78,7 +78,7 @@ func EncodeJSON(m Message, extra map[string]string) ([]byte, error) {
 		}
 	}
 	if !at.IsZero() {
-		w.Position = &wirePosition{strconv.FormatUint(at.Epoch, 16), at.N}
+		w.Position = &wirePosition{strconv.FormatUint(at.Timeline, 16), at.N}
 	}
 	b, err := json.Marshal(w)
 	if err != nil || len(extra) == 0 {
@@ -102,8 +102,8 @@ func DecodeJSON(b []byte) (m Message, err error) {
 	}
 	var at Position
 	if w.Position != nil {
-		if at.Epoch, err = strconv.ParseUint(w.Position.Epoch, 16, 64); err != nil || at.Epoch == 0 {
-			return m, fmt.Errorf("%w: position epoch %q", ErrMalformed, w.Position.Epoch)
+		if at.Timeline, err = strconv.ParseUint(w.Position.Timeline, 16, 64); err != nil || at.Timeline == 0 {
+			return m, fmt.Errorf("%w: position timeline %q", ErrMalformed, w.Position.Timeline)
 		}
 		at.N = w.Position.N
 	}

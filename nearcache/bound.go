@@ -66,7 +66,7 @@ func (d *demand) unmet(version Version, stale bool) error {
 // revalidate asks the source for the key's version alone. If L1 still holds that version, whether or not it may be served,
 // it is the state of the key, and the value need not be read again, unless its TTL is over.
 //
-// That two versions are equal says so only within one history of the source, so its epoch is asked for too, and after:
+// That two versions are equal says so only within one history of the source, so its timeline is asked for too, and after:
 //
 //	L1: has version 7               the source fails over, loses 7, and commits another 7
 //	probe: has not noticed yet      reader: asks the version; it is 7

@@ -36,7 +36,7 @@ func (s *commits) write(k, v string) nearcache.Version {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ver := s.put(k, v)
-	s.events = append(s.events, coherence.Event{Namespace: "t", Key: k, Version: ver, Position: coherence.Position{Epoch: 1 + s.lost, N: uint64(len(s.events) + 2)}})
+	s.events = append(s.events, coherence.Event{Namespace: "t", Key: k, Version: ver, Position: coherence.Position{Timeline: 1 + s.lost, N: uint64(len(s.events) + 2)}})
 	return ver
 }
 
@@ -65,7 +65,7 @@ func (s *commits) Position(context.Context) (coherence.Position, error) {
 	if s.down {
 		return coherence.Position{}, errDown
 	}
-	return coherence.Position{Epoch: 1 + s.lost, N: uint64(len(s.events) + 1)}, nil
+	return coherence.Position{Timeline: 1 + s.lost, N: uint64(len(s.events) + 1)}, nil
 }
 
 func (s *commits) Changes(_ context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
@@ -74,8 +74,8 @@ func (s *commits) Changes(_ context.Context, after coherence.Position, limit int
 	if s.down || s.stalled {
 		return nil, coherence.Position{}, errDown
 	}
-	upto := coherence.Position{Epoch: 1 + s.lost, N: uint64(len(s.events) + 1)}
-	if !after.IsZero() && after.Epoch != upto.Epoch {
+	upto := coherence.Position{Timeline: 1 + s.lost, N: uint64(len(s.events) + 1)}
+	if !after.IsZero() && after.Timeline != upto.Timeline {
 		return nil, coherence.Position{}, coherence.ErrTrimmed
 	}
 	if limit == 0 {

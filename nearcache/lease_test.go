@@ -54,7 +54,7 @@ func TestLease_OfADeadHolderCostsItsTTL(t *testing.T) {
 		src.put("a", "v")
 		c := newCache(t, client, nearcache.Options[string, string]{Load: src.load, LeaseTTL: 2 * time.Second})
 		k := l2.NewKeyspace("").Key("t", "a")
-		token := l2.NewToken()
+		token := l2.NewLeaseID()
 		r.Do("SET", k.Lease, "R"+string(token[:]), "PX", "2000") // somebody acquired it, and died
 		begun := time.Now()
 		if got := get(t, c, "a"); got.Value != "v" {
@@ -95,7 +95,7 @@ func TestWrite_OfADeadWriterEndsWithItsMark(t *testing.T) {
 		c := newCache(t, client, nearcache.Options[string, string]{Load: src.load})
 		resident(t, c, "a")
 		k := l2.NewKeyspace("").Key("t", "a")
-		token := l2.NewToken()
+		token := l2.NewLeaseID()
 		r.Do("SET", k.Lease, "W"+string(token[:]), "PX", "10000") // a writer marked the key ...
 		r.Do("DEL", k.Record)
 		synctest.Wait()

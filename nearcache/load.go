@@ -78,7 +78,7 @@ func (c *Cache[K, V]) load(ctx context.Context, k K, key l2.Key, f *flight[V]) l
 		case round > 100: // somebody keeps filling and dropping the key
 			return source(nil)
 		case lease.Status == l2.Present:
-			// It was filled since our GET, or under a bucket epoch that we have not heard of: look at both again.
+			// It was filled since our GET, or under a bucket incarnation that we have not heard of: look at both again.
 			c.client.fence.Forget(key.Bucket, tok)
 		case woken == nil:
 			var disarm func()
@@ -183,8 +183,8 @@ func (c *Cache[K, V]) weigh(ctx context.Context, k K, key l2.Key, tok *fence.Tok
 	case err == nil && rec.Schema < c.opt.Schema:
 		c.m.l2Misses("schema").Inc()
 		return fetched[V]{}
-	case err == nil && rec.Epoch != tok.Epoch() && !ablate.Out(ablate.ReadSameEpoch):
-		c.m.l2Misses("epoch").Inc()
+	case err == nil && rec.Incarnation != tok.Incarnation() && !ablate.Out(ablate.ReadSameIncarnation):
+		c.m.l2Misses("incarnation").Inc()
 		return fetched[V]{}
 	case err != nil:
 		c.m.l2Misses("corrupt").Inc()
@@ -263,7 +263,7 @@ func (c *Cache[K, V]) decode(k K, raw []byte) (l2.Record, *entry[K, V], error) {
 func (c *Cache[K, V]) acquire(ctx context.Context, key l2.Key, unusable []byte) (l2.Lease, error) {
 	var lease l2.Lease
 	err := c.client.breaker.ask(ctx, func(ctx context.Context) (err error) {
-		lease, err = c.client.l2.Acquire(ctx, key, l2.NewToken(), c.opt.LeaseTTL, l2.Acquire{Schema: c.opt.Schema, Unusable: unusable})
+		lease, err = c.client.l2.Acquire(ctx, key, l2.NewLeaseID(), c.opt.LeaseTTL, l2.AcquireOptions{Schema: c.opt.Schema, Unusable: unusable})
 		return err
 	})
 	if err != nil {

@@ -107,7 +107,7 @@ func (c *Cache[K, V]) begin(ks []K, give func(K, Result[V], error)) (items []*ba
 func (c *Cache[K, V]) readBatch(ctx context.Context, ks []K, d demand, give func(K, Result[V], error)) (alone []K) {
 	items, keys, ask := c.begin(ks, give)
 	var load []*batched[K, V]
-	var asks []l2.Asking
+	var asks []l2.AcquireRequest
 	var asking []*batched[K, V]
 	for i, got := range c.getMany(ctx, keys, ask) {
 		it := items[i]
@@ -132,7 +132,7 @@ func (c *Cache[K, V]) readBatch(ctx context.Context, ks []K, d demand, give func
 		case f.served || f.direct:
 			load = append(load, it)
 		default:
-			asks = append(asks, l2.Asking{Key: it.key, Acquire: l2.Acquire{Schema: c.opt.Schema, Unusable: f.unusable}})
+			asks = append(asks, l2.AcquireRequest{Key: it.key, Options: l2.AcquireOptions{Schema: c.opt.Schema, Unusable: f.unusable}})
 			asking = append(asking, it)
 		}
 	}
@@ -158,20 +158,20 @@ func (c *Cache[K, V]) readBatch(ctx context.Context, ks []K, d demand, give func
 }
 
 // getMany is L2's GetMany through the breaker.
-func (c *Cache[K, V]) getMany(ctx context.Context, keys []l2.Key, withWatermarks bool) []l2.Got {
-	return askMany(ctx, &c.client.breaker, len(keys), func(ctx context.Context) []l2.Got {
+func (c *Cache[K, V]) getMany(ctx context.Context, keys []l2.Key, withWatermarks bool) []l2.GetResponse {
+	return askMany(ctx, &c.client.breaker, len(keys), func(ctx context.Context) []l2.GetResponse {
 		return c.client.l2.GetMany(ctx, keys, withWatermarks)
-	}, func(got *l2.Got) *error { return &got.Err })
+	}, func(got *l2.GetResponse) *error { return &got.Err })
 }
 
 // acquireMany is L2's AcquireMany through the breaker.
-func (c *Cache[K, V]) acquireMany(ctx context.Context, asks []l2.Asking) []l2.Answered {
+func (c *Cache[K, V]) acquireMany(ctx context.Context, asks []l2.AcquireRequest) []l2.AcquireResponse {
 	if len(asks) == 0 {
 		return nil
 	}
-	return askMany(ctx, &c.client.breaker, len(asks), func(ctx context.Context) []l2.Answered {
+	return askMany(ctx, &c.client.breaker, len(asks), func(ctx context.Context) []l2.AcquireResponse {
 		return c.client.l2.AcquireMany(ctx, asks, c.opt.LeaseTTL)
-	}, func(got *l2.Answered) *error { return &got.Err })
+	}, func(got *l2.AcquireResponse) *error { return &got.Err })
 }
 
 // loadBatch loads keys with one LoadMany, or one by one without it, and fills those whose lease was granted.
@@ -185,7 +185,7 @@ func (c *Cache[K, V]) loadBatch(ctx context.Context, items []*batched[K, V], d d
 		it.known = c.client.fence.Floor(it.key)
 	}
 	entries, err := c.callLoadMany(load, items)
-	var fills []l2.Filling
+	var fills []l2.FillRequest
 	for _, it := range items {
 		a, ok := entries[it.k]
 		if err == nil && !ok {
@@ -195,7 +195,7 @@ func (c *Cache[K, V]) loadBatch(ctx context.Context, items []*batched[K, V], d d
 		}
 		l, rec, ttl := c.settle(load, it, a)
 		if rec != nil && it.lease != nil {
-			fills = append(fills, l2.Filling{Key: it.key, Token: it.lease.Token, Epoch: it.lease.Epoch, Record: *rec, TTL: c.keepFor(ttl)})
+			fills = append(fills, l2.FillRequest{Key: it.key, ID: it.lease.ID, Incarnation: it.lease.Incarnation, Record: *rec, TTL: c.keepFor(ttl)})
 		}
 		if l.err == nil {
 			l.err = d.unmet(l.version, l.stale)

@@ -103,7 +103,7 @@ func (c *Cache[K, V]) refreshMany(ks []K) {
 	defer stop()
 	failed := func(K, Result[V], error) { c.m.refreshes("failed").Inc() }
 	items, keys, withWatermarks := c.begin(ks, failed)
-	var asks []l2.Asking
+	var asks []l2.AcquireRequest
 	var asking []*batched[K, V]
 	for i, got := range c.getMany(ctx, keys, withWatermarks) {
 		it := items[i]
@@ -120,7 +120,7 @@ func (c *Cache[K, V]) refreshMany(ks []K) {
 			c.judge(ctx, it.k, it.key, &it.tok, got.Raw) // admits what is there
 			continue
 		}
-		asks = append(asks, l2.Asking{Key: it.key, Acquire: l2.Acquire{Schema: c.opt.Schema, Unusable: header(got.Raw)}})
+		asks = append(asks, l2.AcquireRequest{Key: it.key, Options: l2.AcquireOptions{Schema: c.opt.Schema, Unusable: header(got.Raw)}})
 		asking = append(asking, it)
 	}
 	var leased []*batched[K, V]

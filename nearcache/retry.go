@@ -165,7 +165,7 @@ func (r *retry) tell(ctx context.Context) (ok bool) {
 
 // restore starts the lost buckets anew. A change that was forgotten meanwhile may have come too late for that:
 //
-//	restore: starts the bucket anew       a reader: loads the old row, and fills it under the new epoch
+//	restore: starts the bucket anew       a reader: loads the old row, and fills it under the new incarnation
 //	writer: commits; L2 cannot be told; its change is forgotten
 //	restore: trusts the bucket, and the old row with it
 //

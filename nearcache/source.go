@@ -141,14 +141,14 @@ func bulkheaded[K comparable, V, T any](ctx context.Context, c *Cache[K, V], f f
 	return v, err
 }
 
-// sameHistory asks whether the source still is in the epoch that an entry was loaded in: a version that was lost and given
+// sameHistory asks whether the source still is in the timeline that an entry was loaded in: a version that was lost and given
 // to another state is no less equal.
 func (c *Cache[K, V]) sameHistory(ctx context.Context, e *entry[K, V]) bool {
 	if c.client.source == nil {
 		return true
 	}
 	at, err := within(ctx, func() (coherence.Position, error) { return c.client.source.Position(ctx) })
-	return err == nil && e.stamp.SameHistory(c.client.fence, at.Epoch)
+	return err == nil && e.stamp.SameHistory(c.client.fence, at.Timeline)
 }
 
 // within runs f on a goroutine of its own and returns what it returns, or why ctx ended before. Its panic is an error.
@@ -237,7 +237,7 @@ func (c *Cache[K, V]) record(v V, absent bool, version Version, ttl, took time.D
 
 // fill offers a record to L2.
 func (c *Cache[K, V]) fill(ctx context.Context, key l2.Key, lease *l2.Lease, rec l2.Record, ttl time.Duration) {
-	res, err := c.client.l2.Fill(ctx, key, lease.Token, lease.Epoch, rec, ttl)
+	res, err := c.client.l2.Fill(ctx, key, lease.ID, lease.Incarnation, rec, ttl)
 	if err != nil {
 		c.m.fills("unavailable").Inc()
 		return
@@ -257,7 +257,7 @@ func (c *Cache[K, V]) keep(ctx context.Context, key l2.Key, lease *l2.Lease) (st
 		for {
 			select {
 			case <-tick.C:
-				if held, err := c.client.l2.Renew(ctx, key, lease.Token, c.opt.LeaseTTL); err == nil && !held {
+				if held, err := c.client.l2.Renew(ctx, key, lease.ID, c.opt.LeaseTTL); err == nil && !held {
 					return
 				}
 			case <-ctx.Done():
@@ -275,7 +275,7 @@ func (c *Cache[K, V]) release(ctx context.Context, key l2.Key, lease *l2.Lease) 
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	if err := c.client.l2.Release(ctx, key, lease.Token); err != nil {
+	if err := c.client.l2.Release(ctx, key, lease.ID); err != nil {
 		c.m.leases("unreleased").Inc() // it expires
 	}
 }

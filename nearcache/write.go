@@ -44,7 +44,7 @@ func (c *Cache[K, V]) write(ctx context.Context, k K, set bool, tx func(context.
 	if err != nil {
 		return Entry[V]{}, err
 	}
-	marked, token := c.client.source == nil && !ablate.Out(ablate.WriteMark), l2.NewToken()
+	marked, token := c.client.source == nil && !ablate.Out(ablate.WriteMark), l2.NewLeaseID()
 	if marked {
 		if err := c.client.l2.Mark(ctx, key, token, c.opt.WriteTTL); err != nil {
 			c.m.writes("unmarked").Inc()
@@ -105,7 +105,7 @@ type change[V any] struct {
 	version Version
 	entry   *Entry[V] // what to set; nil: apply the version
 	marked  bool
-	token   l2.Token
+	token   l2.LeaseID
 }
 
 // announce raises this instance's floor, tells L2, and then ends whatever an unversioned change may have let in
@@ -153,15 +153,15 @@ func (c *Cache[K, V]) tell(ctx context.Context, ch change[V]) error {
 		return c.client.l2.Unmark(ctx, ch.key, ch.token, ch.version)
 	}
 	s, unencoded := c.setting(ch)
-	if err := c.client.l2.SetMany(ctx, []l2.Setting{s})[0]; err != nil {
+	if err := c.client.l2.SetMany(ctx, []l2.SetRequest{s})[0]; err != nil {
 		return err
 	}
 	return unencoded
 }
 
 // setting is the change as L2 takes it. The error says why the value is not part of it although there is one.
-func (c *Cache[K, V]) setting(ch change[V]) (l2.Setting, error) {
-	s := l2.Setting{Key: ch.key, Version: ch.version}
+func (c *Cache[K, V]) setting(ch change[V]) (l2.SetRequest, error) {
+	s := l2.SetRequest{Key: ch.key, Version: ch.version}
 	if ch.entry == nil || c.tagCount(*ch.entry) > 0 {
 		return s, nil
 	}

@@ -88,11 +88,11 @@ func TestWrite_KeepsReadersAtTheSourceMeanwhile(t *testing.T) {
 type still struct{}
 
 func (still) Position(context.Context) (coherence.Position, error) {
-	return coherence.Position{Epoch: 1, N: 1}, nil
+	return coherence.Position{Timeline: 1, N: 1}, nil
 }
 
 func (still) Changes(context.Context, coherence.Position, int) ([]coherence.Event, coherence.Position, error) {
-	return nil, coherence.Position{Epoch: 1, N: 1}, nil
+	return nil, coherence.Position{Timeline: 1, N: 1}, nil
 }
 
 func TestWrite_WithASourceDropsWhatMayHaveChanged(t *testing.T) {

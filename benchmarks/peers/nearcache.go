@@ -47,14 +47,14 @@ func (v Variant) String() string {
 
 // Nearcache is the library that this repository is about, on Redis alone or, where there is a commit order, with a Source.
 type Nearcache[V any] struct {
-	Client  *nearcache.Client
-	Cache   *nearcache.Cache[string, V]
-	world   World[V]
-	variant Variant
-	metrics *prometheus.Registry
-	stop    context.CancelFunc
-	relay   sync.WaitGroup
-	epochs  atomic.Pointer[[l2.Buckets]l2.Watermark]
+	Client       *nearcache.Client
+	Cache        *nearcache.Cache[string, V]
+	world        World[V]
+	variant      Variant
+	metrics      *prometheus.Registry
+	stop         context.CancelFunc
+	relay        sync.WaitGroup
+	incarnations atomic.Pointer[[l2.Buckets]l2.Watermark]
 }
 
 // NearcacheKind is the near cache read in one way, with what the caller changes of its options.
@@ -194,7 +194,7 @@ func (n *Nearcache[V]) Stored(key string, v V, version uint64) (string, string) 
 	marks := n.marks()
 	k := l2.FromHandle(n.Client.L2().Handle()).Keyspace().Key(namespace, key)
 	now := time.Now()
-	b, err := l2.AppendRecord(nil, l2.Record{Epoch: marks[k.Bucket].Epoch, Version: coherence.Version(version), WrittenAt: now,
+	b, err := l2.AppendRecord(nil, l2.Record{Incarnation: marks[k.Bucket].Incarnation, Version: coherence.Version(version), WrittenAt: now,
 		ExpiresAt: now.Add(n.world.TTL), Payload: []byte(encoded(n.world.Codec, v))})
 	if err != nil {
 		panic(err)
@@ -202,10 +202,10 @@ func (n *Nearcache[V]) Stored(key string, v V, version uint64) (string, string) 
 	return k.Record, string(b)
 }
 
-// marks are the watermarks, whose epochs are part of a record. With a relay there is none before its first round, and a
+// marks are the watermarks, whose incarnations are part of a record. With a relay there is none before its first round, and a
 // record of before would be a miss for ever.
 func (n *Nearcache[V]) marks() *[l2.Buckets]l2.Watermark {
-	if known := n.epochs.Load(); known != nil {
+	if known := n.incarnations.Load(); known != nil {
 		return known
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -216,7 +216,7 @@ func (n *Nearcache[V]) marks() *[l2.Buckets]l2.Watermark {
 			panic(fmt.Sprintf("peers: watermarks: %v", err))
 		}
 		if n.world.Commits == nil || !slices.ContainsFunc(all[:], l2.Watermark.IsZero) {
-			n.epochs.Store(&all)
+			n.incarnations.Store(&all)
 			return &all
 		}
 		time.Sleep(5 * time.Millisecond)

@@ -180,7 +180,7 @@ func (s *scaleRun) relay(ctx context.Context, publisher coherence.Publisher) (st
 
 // seed puts every key into Redis and returns what the names of records begin with there.
 func (s *scaleRun) seed(ctx context.Context, t *truth) (records []string, err error) {
-	// Records are of their bucket's epoch, which the relay begins.
+	// Records are of their bucket's incarnation, which the relay begins.
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		marks, err := s.own.Client.L2().Watermarks(ctx)
 		if err != nil {

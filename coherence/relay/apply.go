@@ -138,14 +138,14 @@ func (a *applying) applyTo(ctx context.Context, b int, changes []l2.Change, upto
 
 // least is the position that every bucket has reached. A bucket without a watermark, or with one of no position, as a
 // client leaves it that has started the bucket anew and knows no source, is started anew where the source is now: what it
-// holds may be of any age, and with a new epoch nobody reads it. So is one of another history of the source, if there are
+// holds may be of any age, and with a new incarnation nobody reads it. So is one of another history of the source, if there are
 // others:
 //
 //	the source fails over            relay: starts bucket 0 anew, and then cannot reach the shard of bucket 5
 //	relay: reads on from bucket 0, in the new history, where nothing tells it that bucket 5's changes are gone
 func (a *applying) least(ctx context.Context) (p coherence.Position, err error) {
 	if a.mixed() {
-		if err := a.resetWhere(ctx, func(w l2.Watermark, head coherence.Position) bool { return w.Position.Epoch != head.Epoch }); err != nil {
+		if err := a.resetWhere(ctx, func(w l2.Watermark, head coherence.Position) bool { return w.Position.Timeline != head.Timeline }); err != nil {
 			return p, err
 		}
 		if a.mixed() {
@@ -164,7 +164,7 @@ func (a *applying) least(ctx context.Context) (p coherence.Position, err error) 
 // mixed reports whether the buckets' positions cannot be compared.
 func (a *applying) mixed() bool {
 	for b := range a.marks {
-		if a.marks[b].Position.IsZero() || a.marks[b].Position.Epoch != a.marks[0].Position.Epoch {
+		if a.marks[b].Position.IsZero() || a.marks[b].Position.Timeline != a.marks[0].Position.Timeline {
 			return true
 		}
 	}
@@ -175,7 +175,7 @@ func (a *applying) mixed() bool {
 // the source.
 func (a *applying) resetAt(ctx context.Context, trimmed coherence.Position) error {
 	return a.resetWhere(ctx, func(w l2.Watermark, head coherence.Position) bool {
-		return w.Position.Epoch != head.Epoch || trimmed.Covers(w.Position)
+		return w.Position.Timeline != head.Timeline || trimmed.Covers(w.Position)
 	})
 }
 

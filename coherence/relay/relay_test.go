@@ -21,7 +21,7 @@ import (
 var keys = l2.NewKeyspace("")
 
 // at is a position of the source.
-func at(n uint64) coherence.Position { return coherence.Position{Epoch: 1, N: n} }
+func at(n uint64) coherence.Position { return coherence.Position{Timeline: 1, N: n} }
 
 // log is a source of changes in memory.
 type log struct {
@@ -50,7 +50,7 @@ func (l *log) Position(context.Context) (coherence.Position, error) {
 func (l *log) Changes(_ context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !after.IsZero() && (after.Epoch != 1 || after.N < l.trimmed) {
+	if !after.IsZero() && (after.Timeline != 1 || after.N < l.trimmed) {
 		return nil, coherence.Position{}, fmt.Errorf("%w: %v", coherence.ErrTrimmed, after)
 	}
 	from, to := int(max(after.N, l.trimmed)), len(l.events)
@@ -153,10 +153,10 @@ func (r *redisFake) ApplyBatch(_ context.Context, b int, changes []l2.Change, fr
 		return l2.Watermark{}, false, r.fail
 	}
 	now := r.marks[b]
-	if to.Epoch != from.Position.Epoch {
-		return l2.Watermark{}, false, errors.New("a batch to another epoch")
+	if to.Timeline != from.Position.Timeline {
+		return l2.Watermark{}, false, errors.New("a batch to another timeline")
 	}
-	if now.Epoch != from.Epoch || !now.Position.Covers(from.Position) {
+	if now.Incarnation != from.Incarnation || !now.Position.Covers(from.Position) {
 		return now, false, nil
 	}
 	for _, ch := range changes {
@@ -173,7 +173,7 @@ func (r *redisFake) ResetWatermark(_ context.Context, b int, seen l2.Watermark, 
 	defer r.mu.Unlock()
 	if r.marks[b] == seen {
 		r.resets++
-		r.marks[b] = l2.Watermark{Epoch: l2.Epoch{1, byte(r.resets >> 8), byte(r.resets)}, Position: to}
+		r.marks[b] = l2.Watermark{Incarnation: l2.Incarnation{1, byte(r.resets >> 8), byte(r.resets)}, Position: to}
 	}
 	return r.marks[b], nil
 }
@@ -406,20 +406,20 @@ func TestRelay_AsksForEachChangeOnce(t *testing.T) {
 	})
 }
 
-func TestRelay_LostWatermarkIsANewEpoch(t *testing.T) {
+func TestRelay_LostWatermarkIsANewIncarnation(t *testing.T) {
 	src, red := newLog(), newRedisFake()
 	stop := start(t, relay.Relay{Source: src}, red)
 	src.add("a", 1)
 	eventually(t, "watermarks", func() bool { return red.reached(1) })
 	red.mu.Lock()
-	before := red.marks[5].Epoch
+	before := red.marks[5].Incarnation
 	red.marks[5] = l2.Watermark{}
 	red.mu.Unlock()
 	src.add("b", 1)
 	eventually(t, "a new watermark", func() bool { return red.reached(2) })
 	stop()
-	if red.marks[5].Epoch == before || red.marks[5].Epoch == (l2.Epoch{}) {
-		t.Errorf("epoch %v after %v", red.marks[5].Epoch, before)
+	if red.marks[5].Incarnation == before || red.marks[5].Incarnation == (l2.Incarnation{}) {
+		t.Errorf("incarnation %v after %v", red.marks[5].Incarnation, before)
 	}
 }
 
@@ -427,14 +427,14 @@ func TestRelay_LostWatermarkIsANewEpoch(t *testing.T) {
 func TestRelay_BucketOfALostHistoryIsStartedAnew(t *testing.T) { // C7, R21
 	src, red := newLog(), newRedisFake()
 	for b := range red.marks {
-		red.marks[b] = l2.Watermark{Epoch: l2.Epoch{9}, Position: at(0)}
+		red.marks[b] = l2.Watermark{Incarnation: l2.Incarnation{9}, Position: at(0)}
 	}
-	red.marks[5].Position.Epoch = 7
+	red.marks[5].Position.Timeline = 7
 	src.add("a", 1)
 	stop := start(t, relay.Relay{Source: src}, red)
 	eventually(t, "all buckets go on", func() bool { return red.reached(1) })
 	stop()
-	if red.marks[5].Epoch == (l2.Epoch{9}) || red.marks[4].Epoch != (l2.Epoch{9}) {
+	if red.marks[5].Incarnation == (l2.Incarnation{9}) || red.marks[4].Incarnation != (l2.Incarnation{9}) {
 		t.Errorf("%+v, %+v", red.marks[4], red.marks[5])
 	}
 }
@@ -446,7 +446,7 @@ func TestRelay_TrimmedOutboxIsAGapForAll(t *testing.T) {
 	}
 	src.cursors["relay"] = coherence.Cursor{Position: at(2), Seqs: []uint64{5, 7}}
 	for b := range red.marks {
-		red.marks[b] = l2.Watermark{Epoch: l2.Epoch{9}, Position: at(2)}
+		red.marks[b] = l2.Watermark{Incarnation: l2.Incarnation{9}, Position: at(2)}
 	}
 	src.trimmed = 6
 	stop := start(t, relay.Relay{Source: src, Publisher: top}, red)
@@ -461,8 +461,8 @@ func TestRelay_TrimmedOutboxIsAGapForAll(t *testing.T) {
 		}
 	}
 	for b := range red.marks {
-		if red.marks[b].Epoch == (l2.Epoch{9}) {
-			t.Errorf("bucket %d keeps its epoch, although it missed changes", b)
+		if red.marks[b].Incarnation == (l2.Incarnation{9}) {
+			t.Errorf("bucket %d keeps its incarnation, although it missed changes", b)
 		}
 	}
 }
@@ -474,7 +474,7 @@ func TestRelay_StartsBucketsWithoutAPositionAnew(t *testing.T) {
 			src, store := newLog(), newRedisFake()
 			src.add("a", 1)
 			for b := range n {
-				store.marks[b] = l2.Watermark{Epoch: l2.Epoch{9, byte(b)}}
+				store.marks[b] = l2.Watermark{Incarnation: l2.Incarnation{9, byte(b)}}
 			}
 			start(t, relay.Relay{Source: src}, store)
 			eventually(t, "the relay moves every bucket", func() bool { return store.reached(1) })

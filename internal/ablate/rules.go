@@ -11,22 +11,22 @@ type Rule string
 // The rules.
 const (
 	// The lease and what drops it.
-	FillNeedsLease  Rule = "fill-needs-lease"  // a fill is accepted only while its lease stands
-	ApplyDropsLease Rule = "apply-drops-lease" // applying a version to an absent key drops the lease of a load under way
-	SetDropsLease   Rule = "set-drops-lease"   // set over a value drops it too
-	SetOverValue    Rule = "set-over-value"    // set writes only where there is an older value
-	SetSameEpoch    Rule = "set-same-epoch"    // ... of the bucket's epoch
-	WriteMark       Rule = "write-mark"        // without a Source, a write keeps readers from filling meanwhile
-	WriteBumpsAfter Rule = "write-bumps-after" // an unversioned write invalidates L1 once more when L2 has been told
+	FillNeedsLease     Rule = "fill-needs-lease"     // a fill is accepted only while its lease stands
+	ApplyDropsLease    Rule = "apply-drops-lease"    // applying a version to an absent key drops the lease of a load under way
+	SetDropsLease      Rule = "set-drops-lease"      // set over a value drops it too
+	SetOverValue       Rule = "set-over-value"       // set writes only where there is an older value
+	SetSameIncarnation Rule = "set-same-incarnation" // ... of the bucket's incarnation
+	WriteMark          Rule = "write-mark"           // without a Source, a write keeps readers from filling meanwhile
+	WriteBumpsAfter    Rule = "write-bumps-after"    // an unversioned write invalidates L1 once more when L2 has been told
 
-	// The bucket's epoch and watermark.
-	NewEpoch       Rule = "new-epoch"         // a lost watermark starts the bucket anew
-	FillSameEpoch  Rule = "fill-same-epoch"   // a fill is of the epoch its lease was granted in, and accepted only there
-	ReadSameEpoch  Rule = "read-same-epoch"   // a record of another epoch is a miss
-	EpochSession   Rule = "epoch-session"     // a new epoch ends the bucket's Redis session
-	BatchFrom      Rule = "batch-from"        // a batch is refused where what came before it is missing
-	BatchInOneStep Rule = "batch-in-one-step" // a batch's changes are applied before, or with, its watermark
-	SnapshotGuard  Rule = "snapshot-guard"    // a change is settled only when no older transaction is open
+	// The bucket's incarnation and watermark.
+	NewIncarnation      Rule = "new-incarnation"       // a lost watermark starts the bucket anew
+	FillSameIncarnation Rule = "fill-same-incarnation" // a fill is of the incarnation its lease was granted in, and accepted only there
+	ReadSameIncarnation Rule = "read-same-incarnation" // a record of another incarnation is a miss
+	IncarnationSession  Rule = "incarnation-session"   // a new incarnation ends the bucket's Redis session
+	BatchFrom           Rule = "batch-from"            // a batch is refused where what came before it is missing
+	BatchInOneStep      Rule = "batch-in-one-step"     // a batch's changes are applied before, or with, its watermark
+	SnapshotGuard       Rule = "snapshot-guard"        // a change is settled only when no older transaction is open
 
 	// The fence.
 	Generation     Rule = "generation"      // an invalidation ends entries and loads of its key

@@ -57,7 +57,7 @@ func (b *bench) command(ctx context.Context, cmd string, names []string) error {
 	return errors.Join(errs...)
 }
 
-// sweepRedis reads every record that Redis holds and that a cache would take: of its bucket's epoch.
+// sweepRedis reads every record that Redis holds and that a cache would take: of its bucket's incarnation.
 func (b *bench) sweepRedis(ctx context.Context, hist *history.Log) error {
 	store, err := l2.Open(l2.Config{Redis: rueidis.ClientOption{InitAddress: []string{b.redis.Addr}}})
 	if err != nil {
@@ -78,7 +78,7 @@ func (b *bench) sweepRedis(ctx context.Context, hist *history.Log) error {
 		if err != nil {
 			return fmt.Errorf("chaos: sweeping Redis: key %d: %w", k, err)
 		}
-		if rec.Epoch != w.Epoch {
+		if rec.Incarnation != w.Incarnation {
 			continue
 		}
 		r.Version = uint64(rec.Version)

@@ -20,8 +20,8 @@
 //	session      Each time a channel may have missed something it begins a session. It vouches only for what was loaded
 //	             in the present one; an entry that no live session vouches for is passed over (C6). So the loss of one
 //	             channel flushes nothing that the other vouches for.
-//	epoch        A bucket of L2 whose watermark was lost starts anew with a random epoch. Records of another one are
-//	             misses, and a change of epoch ends the bucket's session.
+//	incarnation        A bucket of L2 whose watermark was lost starts anew with a random incarnation. Records of another one are
+//	             misses, and a change of incarnation ends the bucket's session.
 //	watermark    What L2 has applied, read on the tracking connection before the record that it vouches for. It is moved
 //	             in the same script as the changes it covers, so it goes back with them.
 //	probe        The clock is read first, and then the source's position: whatever was acknowledged before lies at or
@@ -39,7 +39,7 @@
 //	old replica      Redis fails over to a replica that had not yet heard of version 2. The connection is new, so the
 //	                 session is; its watermark went back too, so the relay applies 2 again.
 //	lost watermark   Redis evicts the watermark and keeps the records. What they missed meanwhile nobody knows: the
-//	                 relay draws a new epoch, and all of them are misses.
+//	                 relay draws a new incarnation, and all of them are misses.
 //	push overtaken   A reply and the push that voids it come on one connection, in order; but the reply is handed to
 //	                 another goroutine. The token was taken before the question was asked.
 package fence

@@ -40,11 +40,11 @@ func TestDoubt_NothingOfL2IsBelievedUntilTrust(t *testing.T) {
 	}
 	after := r.Begin(k)
 	if after.Known {
-		t.Error("the epoch from before the doubt still counts")
+		t.Error("the incarnation from before the doubt still counts")
 	}
-	r.Learn(&after, l2.Watermark{Epoch: l2.Epoch{2}, Position: at(1)})
+	r.Learn(&after, l2.Watermark{Incarnation: l2.Incarnation{2}, Position: at(1)})
 	if o, ok := r.FromL2(&after, 0, &s); o != fence.Serve || !ok {
-		t.Errorf("a load under the new epoch: %v, admitted %v", o, ok)
+		t.Errorf("a load under the new incarnation: %v, admitted %v", o, ok)
 	}
 }
 

@@ -43,7 +43,7 @@ func newFencer(sc *scope) *fencer {
 	return f
 }
 
-func position(n uint8) coherence.Position { return coherence.Position{Epoch: 1, N: uint64(n)} }
+func position(n uint8) coherence.Position { return coherence.Position{Timeline: 1, N: uint64(n)} }
 
 // place is a position from position+1, 0 being none.
 func place(n uint8) (p coherence.Position) {
@@ -60,9 +60,9 @@ func number(p coherence.Position) uint8 {
 	return uint8(p.N) + 1
 }
 
-func watermark(mark, epoch uint8) (w l2.Watermark) {
+func watermark(mark, incarnation uint8) (w l2.Watermark) {
 	if mark > 0 {
-		w = l2.Watermark{Epoch: l2.Epoch{epoch}, Position: place(mark)}
+		w = l2.Watermark{Incarnation: l2.Incarnation{incarnation}, Position: place(mark)}
 	}
 	return w
 }
@@ -105,7 +105,7 @@ func (f *fencer) set(w *world, n *instance) {
 		f.proof = proof{sessionNow - uint64(n.proofOld), int64(n.proof)}
 		b.proof.Store(&f.proof)
 	}
-	b.known, b.read, b.watermark = n.known == 1, n.read == 1, watermark(n.mark, n.epoch)
+	b.known, b.read, b.watermark = n.known == 1, n.read == 1, watermark(n.mark, n.incarnation)
 	b.beaten = false // no server of the model's goes back without T's losing its connection
 	clear(b.floors.byHash)
 	b.floors.ring, b.floors.next = b.floors.ring[:0], 0
@@ -167,7 +167,7 @@ func (f *fencer) setLoad(i uint8, l *load) {
 		f.setStamp(&f.stamp[i], l.gen, l.hrs, l.hks)
 	default:
 		f.toks[i] = f.token(l.gen, l.rs, l.ks, 1)
-		f.toks[i].Known, f.toks[i].watermark = l.known == 1, watermark(l.mark, l.epoch)
+		f.toks[i].Known, f.toks[i].watermark = l.known == 1, watermark(l.mark, l.incarnation)
 		if f.sc.joins {
 			f.ftoks[i] = f.token(l.fgen, l.frs, l.fks, l.fbegan)
 		}
@@ -194,7 +194,7 @@ func (f *fencer) get(n *instance) {
 		}
 	}
 	n.known, n.read = bit(b.known), bit(b.read)
-	n.mark, n.epoch = number(b.watermark.Position), b.watermark.Epoch[0]
+	n.mark, n.incarnation = number(b.watermark.Position), b.watermark.Incarnation[0]
 	running := n.probing > 0
 	n.floor, n.floorRef = 0, refNone
 	if fl, ok := b.floors.byHash[f.key.Hash]; ok {
@@ -304,5 +304,5 @@ func (f *fencer) eventsOf(t *Token) uint8 {
 // keep makes a token that was just taken, or changed, the load's.
 func (f *fencer) keep(i uint8, t Token, l *load) {
 	f.toks[i] = t
-	l.known, l.mark, l.epoch = bit(t.Known), number(t.watermark.Position), t.watermark.Epoch[0]
+	l.known, l.mark, l.incarnation = bit(t.Known), number(t.watermark.Position), t.watermark.Incarnation[0]
 }

@@ -83,24 +83,24 @@ func (s *stepper) tracking(i int) {
 func (s *stepper) heartbeat(i int) {
 	before, on := &s.from.ins[i], s.server(i)
 	now := on.Watermark
-	stale := before.known == 0 || before.mark != now || before.epoch != on.Epoch()
+	stale := before.known == 0 || before.mark != now || before.incarnation != on.Incarnation()
 	switch {
 	case !s.sourced:
 		// Nobody moves watermarks, and loads read for themselves that there is none.
 	case before.beating > 0:
 		_, n := s.at(i)
-		s.f.Watermark(&s.f.beats, 0, watermark(before.beatMark, before.beatEpoch))
-		n.beating, n.beatMark, n.beatEpoch = 0, 0, 0
+		s.f.Watermark(&s.f.beats, 0, watermark(before.beatMark, before.beatIncarnation))
+		n.beating, n.beatMark, n.beatIncarnation = 0, 0, 0
 		s.fenced("the heartbeat's reply is looked at", i, int(before.beatMark)-1)
 	case before.conn == 0 || before.pushes > 0 || !stale:
 	case s.slowBeat:
 		n := &s.to.ins[i]
-		n.beating, n.beatMark, n.beatEpoch = 1, now, on.Epoch()
+		n.beating, n.beatMark, n.beatIncarnation = 1, now, on.Incarnation()
 		s.do("the heartbeat reads the watermark", i, int(now)-1)
 	default:
 		s.at(i)
 		h := s.f.BeginHeartbeat()
-		s.f.Watermark(&h, 0, watermark(now, on.Epoch()))
+		s.f.Watermark(&h, 0, watermark(now, on.Incarnation()))
 		s.fenced("a heartbeat reads the watermark", i, int(now)-1)
 	}
 }

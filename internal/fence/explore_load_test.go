@@ -104,7 +104,7 @@ func (s *stepper) ask(i int, j uint8) {
 		return
 	}
 	if l.pc == pcAsk && (l.known == 0 || s.bounded) {
-		l.pc, l.ask, l.mark, l.epoch = pcRead, 1, on.Watermark, on.Epoch()
+		l.pc, l.ask, l.mark, l.incarnation = pcRead, 1, on.Watermark, on.Incarnation()
 		s.do("load: T reads the watermark", i, int(on.Watermark)-1)
 		if l.known == 0 {
 			return
@@ -113,7 +113,7 @@ func (s *stepper) ask(i int, j uint8) {
 	}
 	n.tracked = 1
 	l.pc, l.val = pcJudge, 0
-	if on.Record > 0 && (on.RecordEpoch == l.epoch || ablate.Out(ablate.ReadSameEpoch)) {
+	if on.Record > 0 && (on.RecordIncarnation == l.incarnation || ablate.Out(ablate.ReadSameIncarnation)) {
 		l.val = on.Record
 	}
 	s.do("load: T's GET returns", i, int(l.val)-1)
@@ -123,7 +123,7 @@ func (s *stepper) judge(i int, j uint8) {
 	_, n := s.at(i)
 	l, t := &n.loads[j], &s.f.toks[j]
 	if l.ask == 1 {
-		s.f.Learn(t, watermark(l.mark, l.epoch))
+		s.f.Learn(t, watermark(l.mark, l.incarnation))
 	}
 	if l.val == 0 {
 		s.f.keep(j, *t, l)
@@ -137,7 +137,7 @@ func (s *stepper) judge(i int, j uint8) {
 		s.fenced("load: L2's value is of an older schema", i, -1)
 		s.at(i)
 		if l.ask == 1 {
-			s.f.Learn(t, watermark(l.mark, l.epoch))
+			s.f.Learn(t, watermark(l.mark, l.incarnation))
 		}
 	}
 	val := l.val - 1
@@ -181,7 +181,7 @@ func (s *stepper) acquire(i int, j uint8) {
 		s.at(i)
 		again("load: the lease is busy; it has waited")
 	case explore.Granted:
-		l.pc, l.lease, l.leaseEpoch = pcToLoad, 1, on.Epoch()
+		l.pc, l.lease, l.leaseIncarnation = pcToLoad, 1, on.Incarnation()
 		if on == &s.to.other {
 			l.holdOther = 1
 		} else {
@@ -231,7 +231,7 @@ func (s *stepper) fill(i int, j uint8) {
 	n := &s.to.ins[i]
 	l := &n.loads[j]
 	val := l.val - 1
-	changed := on.Fill(l.mine(on, &s.to), l.leaseEpoch, val)
+	changed := on.Fill(l.mine(on, &s.to), l.leaseIncarnation, val)
 	s.touched(on, changed)
 	if l.atLeast > val {
 		*l = load{}

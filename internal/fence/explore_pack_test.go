@@ -28,7 +28,7 @@ func (p *packer) load(l *load) {
 	p.Bits(v1, &l.val, &l.mark)
 	p.Bits(2, &l.gen)
 	p.Bits(1, &l.rs, &l.known, &l.ask, &l.lease, &l.hold)
-	p.Bits(p.e, &l.epoch, &l.leaseEpoch)
+	p.Bits(p.e, &l.incarnation, &l.leaseIncarnation)
 	p.Bits(if1(p.fo > 0, 1), &l.holdOther)
 	p.Bits(if1(p.kafka, 2), &l.ks)
 	p.Bits(v, &l.seen, &l.hit)
@@ -48,7 +48,7 @@ func (p *packer) instance(n *instance) {
 	p.Bits(if1(p.bounded, 1), &n.own)
 	p.Bits(1, &n.known, &n.read, &n.proofOld)
 	p.Bits(v1, &n.mark)
-	p.Bits(p.e, &n.epoch)
+	p.Bits(p.e, &n.incarnation)
 	p.Bits(now, &n.proof)
 	p.Bits(v, &n.floor)
 	p.Bits(3, &n.floorRef)
@@ -77,7 +77,7 @@ func (p *packer) instance(n *instance) {
 	p.Bits(2, &n.pushes)
 	p.Bits(if1(p.slowBeat, 2), &n.beating)
 	p.Bits(if1(p.slowBeat, v1), &n.beatMark)
-	p.Bits(if1(p.slowBeat, p.e), &n.beatEpoch)
+	p.Bits(if1(p.slowBeat, p.e), &n.beatIncarnation)
 	p.Bits(v, &n.served)
 	p.Bits(if1(p.unversioned, v), &n.wrote)
 	for i := range p.loads {
@@ -87,7 +87,7 @@ func (p *packer) instance(n *instance) {
 
 func (p *packer) server(s *server) {
 	p.Bits(p.v1, &s.Record, &s.Watermark)
-	p.Bits(p.e, &s.RecordEpoch, &s.Mark)
+	p.Bits(p.e, &s.RecordIncarnation, &s.Mark)
 	p.Bits(1, &s.Lease)
 	p.Bits(if1(p.marks, 4), &s.Writers)
 	p.Bits(p.v, &s.told)
@@ -95,12 +95,12 @@ func (p *packer) server(s *server) {
 
 func (p *packer) world(w *world) {
 	p.Bits(p.v, &w.durable, &w.acked, &w.published)
-	p.Bits(p.e, &w.epochs)
+	p.Bits(p.e, &w.incarnations)
 	p.Bits(2, &w.fails, &w.evicts, &w.drops, &w.gaps)
 	p.Bits(if1(p.marks, 4), &w.writing)
 	p.Bits(if1(p.parts > 1, p.v1), &w.grown)
 	p.Bits(if1(ablate.Out(ablate.BatchFrom), p.v1), &w.relay)
-	p.Bits(if1(ablate.Out(ablate.BatchFrom), p.e), &w.relayEpoch)
+	p.Bits(if1(ablate.Out(ablate.BatchFrom), p.e), &w.relayIncarnation)
 	p.server(&w.l2)
 	if p.fo > 0 {
 		p.server(&w.other)
@@ -226,7 +226,7 @@ func (sc *scope) settleLoad(w *world, l *load) {
 		return
 	}
 	if l.pc >= pcToLoad {
-		l.mark, l.epoch, l.known, l.ask, l.unusable = 0, 0, 0, 0, 0
+		l.mark, l.incarnation, l.known, l.ask, l.unusable = 0, 0, 0, 0, 0
 		if !ablate.Out(ablate.AdmitFromT) {
 			l.rs = 0
 		}
@@ -247,7 +247,7 @@ func (sc *scope) settleLoad(w *world, l *load) {
 		l.gen, l.ks, l.rs, l.hit = 0, 0, 0, 0
 	}
 	if l.lease == 1 && l.hold|l.holdOther == 0 && !ablate.Out(ablate.FillNeedsLease) {
-		l.leaseEpoch = 0
+		l.leaseIncarnation = 0
 	}
 	if sc.joins && l.fgen == genGone && !ablate.Out(ablate.FlightStillStands) && !ablate.Out(ablate.Generation) {
 		l.frs, l.fks, l.fbegan = 0, 0, 0 // nobody joins any more
@@ -258,5 +258,5 @@ func (sc *scope) settleLoad(w *world, l *load) {
 func (sc *scope) widths() {
 	sc.v = uint(bits.Len8(sc.n))
 	sc.v1 = uint(bits.Len8(sc.n + 1))
-	sc.e = uint(bits.Len8(sc.maxEpochs()))
+	sc.e = uint(bits.Len8(sc.maxIncarnations()))
 }

@@ -28,20 +28,20 @@ type scope struct {
 	early          bool   // commits are durable before they are visible
 	only           string // look for violations of this guarantee alone
 	limit          int
-	v, v1, e       uint // widths of fields: versions, versions+1, epochs
+	v, v1, e       uint // widths of fields: versions, versions+1, incarnations
 }
 
-// maxEpochs bounds the epochs that are drawn.
-func (sc *scope) maxEpochs() uint8 { return 1 + sc.ev }
+// maxIncarnations bounds the incarnations that are drawn.
+func (sc *scope) maxIncarnations() uint8 { return 1 + sc.ev }
 
 // First is an empty cache before anything happened.
 func (s *stepper) First() (explore.State, int) {
 	s.widths()
 	w := world{fails: s.fo, evicts: s.ev, drops: s.cn, gaps: s.gp}
 	if s.sourced {
-		w.epochs = 1
+		w.incarnations = 1
 		w.l2.Watermark, w.l2.Mark = 1, 1
-		w.other, w.relay, w.relayEpoch = w.l2, 1, 1
+		w.other, w.relay, w.relayIncarnation = w.l2, 1, 1
 	}
 	for i := range s.insts {
 		w.ins[i] = s.newInstance(&w)

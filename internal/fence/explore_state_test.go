@@ -48,14 +48,14 @@ const (
 type load struct {
 	pc, val uint8 // val: version+1 of what it has, 0: nothing
 	// The token.
-	gen, rs, ks uint8
-	known, ask  uint8
-	mark, epoch uint8 // its watermark: position+1, epoch
+	gen, rs, ks       uint8
+	known, ask        uint8
+	mark, incarnation uint8 // its watermark: position+1, incarnation
 	// The flight's own token, which joins are judged by; began is a moment.
 	fgen, frs, fks, fbegan uint8
 	// The lease.
 	lease, hold, holdOther uint8 // was granted one; it stands in the primary; in the other server
-	leaseEpoch             uint8
+	leaseIncarnation       uint8
 	fresh, atLeast         uint8 // fresh: goes to the source alone
 	unusable               uint8 // L2's record is of an older schema
 	// What it must not fall short of.
@@ -71,20 +71,20 @@ type instance struct {
 	// L1's entry.
 	entry, gen, rs, ks, own uint8 // version+1; own: its load proves it, so that bounded reads take it without a channel; kept only where there are any
 	// The bucket.
-	known, read, mark, epoch   uint8 // the furthest watermark: position+1, epoch
-	proof, proofOld            uint8 // a moment; of an older session
-	floor, floorRef            uint8 // version; refNone: its position is known
-	horizon, await             uint8 // position+1; a ref
-	partitions                 uint8
-	followed                   uint8 // a bit for each partition
-	seq, marker                [2]uint8
-	numbered                   uint8 // a bit for each partition
-	base, kproof, kproofOld    uint8
-	probed                     [4]uint8 // by position: the moment the newest probe that found it began
-	probing, probingAt, probeP uint8    // a probe under way: 1 begun, 2 the source has answered; its moment, its position+1
+	known, read, mark, incarnation uint8 // the furthest watermark: position+1, incarnation
+	proof, proofOld                uint8 // a moment; of an older session
+	floor, floorRef                uint8 // version; refNone: its position is known
+	horizon, await                 uint8 // position+1; a ref
+	partitions                     uint8
+	followed                       uint8 // a bit for each partition
+	seq, marker                    [2]uint8
+	numbered                       uint8 // a bit for each partition
+	base, kproof, kproofOld        uint8
+	probed                         [4]uint8 // by position: the moment the newest probe that found it began
+	probing, probingAt, probeP     uint8    // a probe under way: 1 begun, 2 the source has answered; its moment, its position+1
 	// T.
 	conn, tracked, pushes, isolated, lateNil uint8
-	beating, beatMark, beatEpoch             uint8 // a heartbeat under way: 1 of this session, 2 of an older one
+	beating, beatMark, beatIncarnation       uint8 // a heartbeat under way: 1 of this session, 2 of an older one
 	// The tail.
 	at     [2]uint8 // last event taken, by partition
 	served uint8    // newest version served
@@ -106,11 +106,11 @@ type server struct {
 // world is a state.
 type world struct {
 	durable, acked, published  uint8
-	epochs                     uint8 // drawn so far
+	incarnations               uint8 // drawn so far
 	fails, evicts, drops, gaps uint8 // budgets: fail-overs, evictions, lost connections, gaps and restarts
 	writing                    uint8 // a bit for each writer that has marked
 	grown                      uint8 // 1+the last version published to the first partition alone; 0: one partition
-	relay, relayEpoch          uint8 // the relay's own idea of the watermark; kept only when it matters
+	relay, relayIncarnation    uint8 // the relay's own idea of the watermark; kept only when it matters
 	l2, other                  server
 	ins                        [2]instance
 }

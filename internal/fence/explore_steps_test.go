@@ -113,7 +113,7 @@ func (s *stepper) relay() {
 	case w.l2.Watermark <= top:
 		v := w.l2.Watermark // the next version
 		s.batch(v)
-		if w.epochs < s.maxEpochs() {
+		if w.incarnations < s.maxIncarnations() {
 			s.reset("the relay starts the bucket anew: its changes were trimmed", s.from.acked)
 		}
 	}
@@ -121,16 +121,16 @@ func (s *stepper) relay() {
 
 func (s *stepper) reset(name string, to uint8) {
 	w := &s.to
-	epoch := uint8(1)
-	if !ablate.Out(ablate.NewEpoch) {
-		if w.epochs >= s.maxEpochs() {
+	incarnation := uint8(1)
+	if !ablate.Out(ablate.NewIncarnation) {
+		if w.incarnations >= s.maxIncarnations() {
 			return
 		}
-		w.epochs++
-		epoch = w.epochs
+		w.incarnations++
+		incarnation = w.incarnations
 	}
-	w.l2.Reset(w.l2.Watermark, w.l2.Mark, to, epoch)
-	w.relay, w.relayEpoch = to+1, epoch
+	w.l2.Reset(w.l2.Watermark, w.l2.Mark, to, incarnation)
+	w.relay, w.relayIncarnation = to+1, incarnation
 	s.do(name, -1, int(to))
 }
 
@@ -139,18 +139,18 @@ func (s *stepper) reset(name string, to uint8) {
 func (s *stepper) batch(v uint8) {
 	w := &s.to
 	if ablate.Out(ablate.BatchFrom) && w.relay > v {
-		w.l2.Batch(w.relayEpoch, w.relay-1, w.relay-1)
+		w.l2.Batch(w.relayIncarnation, w.relay-1, w.relay-1)
 		s.do("the relay moves the watermark, without what it had applied before", -1, int(w.relay-1))
 	}
 	if ablate.Out(ablate.BatchInOneStep) {
 		w.l2.Batch(w.l2.Mark, v-1, v)
-		w.relay, w.relayEpoch = v+1, w.l2.Mark
+		w.relay, w.relayIncarnation = v+1, w.l2.Mark
 		s.do("the relay moves the watermark, its changes are to follow", -1, int(v))
 		return
 	}
 	changed, _ := w.l2.Batch(w.l2.Mark, v-1, v, v)
 	s.applied(&w.l2, v, changed)
-	w.relay, w.relayEpoch = v+1, w.l2.Mark
+	w.relay, w.relayIncarnation = v+1, w.l2.Mark
 	s.do("the relay applies a batch to L2", -1, int(v))
 }
 

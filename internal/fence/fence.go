@@ -19,7 +19,7 @@ type Fence struct {
 	buckets   []bucket
 	kafka     channel
 	probes    probes
-	history   atomic.Uint64 // the source's epoch as the last probe found it, 0 before the first
+	history   atomic.Uint64 // the source's timeline as the last probe found it, 0 before the first
 	now       func() int64
 	age       time.Duration // of floors, where no relay is known to move watermarks
 	whole     bool          // FenceConfig.Complete
@@ -100,9 +100,9 @@ type Token struct {
 	rs    uint64
 	ks    uint64
 	began int64 // by the fence's clock
-	// history is the source's epoch before anybody was asked
+	// history is the source's timeline before anybody was asked
 	history uint64
-	// Known tells whether the bucket's watermark, and so its epoch, is known. If not, the load must read the watermark
+	// Known tells whether the bucket's watermark, and so its incarnation, is known. If not, the load must read the watermark
 	// before the record, on the same connection, and hand it to Learn.
 	Known     bool
 	watermark l2.Watermark
@@ -128,8 +128,8 @@ func (f *Fence) Begin(k l2.Key) Token {
 // Began is when the load began, by the fence's clock.
 func (t *Token) Began() int64 { return t.began }
 
-// Epoch is the epoch of the bucket as the load knows it: a record of another one is a miss.
-func (t *Token) Epoch() l2.Epoch { return t.watermark.Epoch }
+// Incarnation is the incarnation of the bucket as the load knows it: a record of another one is a miss.
+func (t *Token) Incarnation() l2.Incarnation { return t.watermark.Incarnation }
 
 // Learn gives the token the watermark that its load read on T before the record, in the same pipeline.
 func (f *Fence) Learn(t *Token, w l2.Watermark) {
@@ -159,10 +159,10 @@ func (f *Fence) Written(k l2.Key, v coherence.Version) { f.raise(k, v, coherence
 // the source than the last probe's: its version orders nothing here, and as a floor it would stand for good.
 //
 //	version 9: is committed; its event is held up in Kafka      the source fails over and loses it
-//	probe: another epoch, all floors go                         the event comes
+//	probe: another timeline, all floors go                         the event comes
 //	reader: the Loader returns 8, which for ever is below the floor
 func (f *Fence) Event(k l2.Key, v coherence.Version, at coherence.Position) {
-	if h := f.history.Load(); h != 0 && !at.IsZero() && at.Epoch != h {
+	if h := f.history.Load(); h != 0 && !at.IsZero() && at.Timeline != h {
 		v = 0
 	}
 	f.raise(k, v, at)
@@ -237,7 +237,7 @@ func (f *Fence) FromL2(t *Token, v coherence.Version, stamp *Stamp) (o Outcome, 
 	if !f.reaches(b, t.watermark.Position) {
 		return Behind, false
 	}
-	stamp.loaded(t.began, f.probes.covered(t.watermark.Position), f.histories.number(t.watermark.Position.Epoch))
+	stamp.loaded(t.began, f.probes.covered(t.watermark.Position), f.histories.number(t.watermark.Position.Timeline))
 	f.serve(b, t, v, seen)
 	gen, ok := t.slots.advance(t.gen, t.key.Hash)
 	if !ok && !ablate.Out(ablate.Generation) {

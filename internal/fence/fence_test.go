@@ -26,9 +26,11 @@ func newRig(cfg fence.Config) *rig {
 	return r
 }
 
-func at(n uint64) coherence.Position { return coherence.Position{Epoch: 1, N: n} }
+func at(n uint64) coherence.Position { return coherence.Position{Timeline: 1, N: n} }
 
-func mark(n uint64) l2.Watermark { return l2.Watermark{Epoch: l2.Epoch{1}, Position: at(n)} }
+func mark(n uint64) l2.Watermark {
+	return l2.Watermark{Incarnation: l2.Incarnation{1}, Position: at(n)}
+}
 
 func (r *rig) probe(n uint64) { r.EndProbe(r.BeginProbe(), at(n)) }
 
@@ -200,12 +202,12 @@ func TestFence_EventOfALostHistory(t *testing.T) { // C7, R21
 	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
 	events(r, 1)
 	r.probe(20)
-	r.EndProbe(r.BeginProbe(), coherence.Position{Epoch: 2, N: 10})
+	r.EndProbe(r.BeginProbe(), coherence.Position{Timeline: 2, N: 10})
 	entry := r.fromSource(t, "a", 8)
 	r.Event(k, 9, at(19))
 	r.check(t, entry, fence.Invalidated)
 	r.fromSource(t, "a", 8)
-	r.Event(k, 9, coherence.Position{Epoch: 2, N: 12})
+	r.Event(k, 9, coherence.Position{Timeline: 2, N: 12})
 	tok := r.Begin(k)
 	var s fence.Stamp
 	if o, _ := r.FromSource(&tok, 8, &s); o != fence.BelowFloor {
@@ -241,7 +243,7 @@ func TestFence_RedisSessionEndsItsEntries(t *testing.T) { // R6
 	r.check(t, r.admitL2(t, k, 1), fence.Current)
 }
 
-func TestFence_BucketEpochEndsSession(t *testing.T) {
+func TestFence_NewIncarnationEndsSession(t *testing.T) {
 	r, k := newRig(fence.Config{}), keys.Key("p", "a")
 	if tok := r.Begin(k); tok.Known {
 		t.Fatal("a watermark is known before any was read")
@@ -250,7 +252,7 @@ func TestFence_BucketEpochEndsSession(t *testing.T) {
 	entry := r.admitL2(t, k, 1)
 	r.heartbeat(mark(2))
 	r.check(t, entry, fence.Current)
-	r.heartbeat(l2.Watermark{Epoch: l2.Epoch{2}, Position: at(2)})
+	r.heartbeat(l2.Watermark{Incarnation: l2.Incarnation{2}, Position: at(2)})
 	r.check(t, entry, fence.Unvouched)
 }
 
@@ -417,13 +419,13 @@ func TestFence_IncompleteEventsVouchForNothing(t *testing.T) {
 	}
 }
 
-func TestFence_SourceEpochDropsEverything(t *testing.T) { // R21
+func TestFence_NewTimelineDropsEverything(t *testing.T) { // R21
 	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
 	events(r, 1)
 	r.probe(5)
 	r.heartbeat(mark(5))
 	entry := r.admitL2(t, k, 7)
-	r.EndProbe(r.BeginProbe(), coherence.Position{Epoch: 2, N: 1})
+	r.EndProbe(r.BeginProbe(), coherence.Position{Timeline: 2, N: 1})
 	r.check(t, entry, fence.Unvouched)
 	if got := r.Floor(k); got != 0 {
 		t.Errorf("floor %d of a history that is gone", got)

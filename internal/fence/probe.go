@@ -81,24 +81,24 @@ func (f *Fence) BeginProbe() Probe {
 }
 
 // EndProbe records what the source answered, and moves the proofs that it allows to move; a probe that failed is simply
-// never ended. A position of another epoch means that the source lost commits or is another one: whatever was known of the
+// never ended. A position of another timeline means that the source lost commits or is another one: whatever was known of the
 // old history is dropped, with all of L1. That comes first:
 //
 //	entry: version 7 of the old history, which lost it      the new history has a 7 of its own
-//	probe: is recorded, of the new epoch
+//	probe: is recorded, of the new timeline
 //	event: version 7 is known, so it evicts nothing         marker: covers the probe, and proves the entry
 //	probe: ends the session
 func (f *Fence) EndProbe(pr Probe, at coherence.Position) {
 	f.probes.mu.Lock()
 	d := f.probes.done
-	changed := len(d) > 0 && d[len(d)-1].at.Epoch != at.Epoch
+	changed := len(d) > 0 && d[len(d)-1].at.Timeline != at.Timeline
 	if changed {
 		f.probes.done = d[:0]
 	}
 	f.probes.mu.Unlock()
-	f.history.Store(at.Epoch)
+	f.history.Store(at.Timeline)
 	if changed {
-		f.newSourceEpoch()
+		f.newTimeline()
 	}
 	pr.p.at = at
 	if ablate.Out(ablate.ClockBeforeProbe) {
@@ -114,7 +114,7 @@ func (f *Fence) EndProbe(pr Probe, at coherence.Position) {
 	f.proveAll()
 }
 
-func (f *Fence) newSourceEpoch() {
+func (f *Fence) newTimeline() {
 	for i := range f.buckets {
 		b := &f.buckets[i]
 		b.mu.Lock()

@@ -48,7 +48,7 @@ func (f *Fence) proveEvents() {
 			return
 		case i == 0 || upto.Covers(m):
 			upto = m
-		case !m.Covers(upto): // of another epoch: the two are not comparable
+		case !m.Covers(upto): // of another timeline: the two are not comparable
 			return
 		}
 	}

@@ -141,12 +141,12 @@ func TestProof_GapBeforeTheFirstNumber(t *testing.T) { // C1, R25
 	r.proved(t, entry, 1)
 }
 
-func TestProof_SourceEpoch(t *testing.T) { // R21
+func TestProof_NewTimeline(t *testing.T) { // R21
 	r := newRig(fence.Config{Complete: true})
 	r.probeAt(10, 5)
 	r.heartbeat(mark(9))
 	r.now = 20
-	r.EndProbe(r.BeginProbe(), coherence.Position{Epoch: 2, N: 3})
+	r.EndProbe(r.BeginProbe(), coherence.Position{Timeline: 2, N: 3})
 	r.heartbeat(mark(9)) // the bucket is of the old history still
 	r.proved(t, r.admitL2(t, keys.Key("p", "a"), 1), 0)
 }
@@ -156,7 +156,7 @@ func TestProof_NumbersOfALostHistoryHideNoGap(t *testing.T) { // R21, R25
 	events(r, 1)
 	r.probe(5)
 	r.EventSeq(0, 900)
-	r.EndProbe(r.BeginProbe(), coherence.Position{Epoch: 2, N: 3}) // a restored database, and with it the relay's cursor
+	r.EndProbe(r.BeginProbe(), coherence.Position{Timeline: 2, N: 3}) // a restored database, and with it the relay's cursor
 	if r.EventSeq(0, 700) || !r.EventSeq(0, 702) {
 		t.Error("the numbers start at 700 now, and 701 is missing")
 	}

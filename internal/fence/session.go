@@ -60,10 +60,10 @@ func (f *Fence) Watermark(h *Heartbeat, bucket int, w l2.Watermark) {
 // observe takes a watermark that was asked for in a session. A reply that comes after the session has ended may be the
 // old connection's and is ignored.
 //
-// A bucket epoch other than the last one begins a session before its watermark counts: what was loaded under the old
-// epoch was dropped in Redis without a push. So does a watermark that goes back from one heartbeat to the next, which is
+// A bucket incarnation other than the last one begins a session before its watermark counts: what was loaded under the old
+// incarnation was dropped in Redis without a push. So does a watermark that goes back from one heartbeat to the next, which is
 // another server behind the same connection. Loads read watermarks too, and their answers are looked at in any order: of
-// two in one session and epoch the further one counts.
+// two in one session and incarnation the further one counts.
 func (f *Fence) observe(bucket int, session uint64, w l2.Watermark, beat bool) {
 	b := &f.buckets[bucket]
 	b.mu.Lock()
@@ -72,8 +72,8 @@ func (f *Fence) observe(bucket int, session uint64, w l2.Watermark, beat bool) {
 		return
 	}
 	switch {
-	case b.read && b.watermark.Epoch != w.Epoch, beat && b.beaten && b.beat.Position.Covers(w.Position) && b.beat != w:
-		if !ablate.Out(ablate.EpochSession) {
+	case b.read && b.watermark.Incarnation != w.Incarnation, beat && b.beaten && b.beat.Position.Covers(w.Position) && b.beat != w:
+		if !ablate.Out(ablate.IncarnationSession) {
 			b.newSession()
 		}
 		b.watermark = w
@@ -87,7 +87,7 @@ func (f *Fence) observe(bucket int, session uint64, w l2.Watermark, beat bool) {
 	f.proveRedis(b)
 }
 
-// Forget makes the next load of the bucket read the watermark anew: Redis answered with an epoch that the token does not
+// Forget makes the next load of the bucket read the watermark anew: Redis answered with an incarnation that the token does not
 // know.
 func (f *Fence) Forget(bucket int, t *Token) {
 	b := &f.buckets[bucket]

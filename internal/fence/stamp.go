@@ -121,33 +121,33 @@ func (s *Stamp) checkSlowly(f *Fence) Verdict {
 	return Unvouched
 }
 
-// SameHistory reports whether the source was in this epoch when the entry's value was loaded, and has not changed it during
-// the load. Versions of different epochs tell nothing about each other, even if they are equal.
-func (s *Stamp) SameHistory(f *Fence, epoch uint64) bool {
-	return epoch != 0 && s.history != 0 && f.histories.number(epoch) == s.history
+// SameHistory reports whether the source was in this timeline when the entry's value was loaded, and has not changed it during
+// the load. Versions of different timelines tell nothing about each other, even if they are equal.
+func (s *Stamp) SameHistory(f *Fence, timeline uint64) bool {
+	return timeline != 0 && s.history != 0 && f.histories.number(timeline) == s.history
 }
 
-// histories numbers the epochs of the source that this process has met, so that a stamp can name one in two bytes.
+// histories numbers the timelines of the source that this process has met, so that a stamp can name one in two bytes.
 type histories struct {
-	mu     sync.Mutex
-	epochs []uint64
+	mu        sync.Mutex
+	timelines []uint64
 }
 
-// number is that of an epoch; 0 if there is none, or no number is left.
-func (h *histories) number(epoch uint64) uint16 {
-	if epoch == 0 {
+// number is that of an timeline; 0 if there is none, or no number is left.
+func (h *histories) number(timeline uint64) uint16 {
+	if timeline == 0 {
 		return 0
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for i := len(h.epochs); i > 0; i-- { // the last is almost always meant
-		if h.epochs[i-1] == epoch {
+	for i := len(h.timelines); i > 0; i-- { // the last is almost always meant
+		if h.timelines[i-1] == timeline {
 			return uint16(i)
 		}
 	}
-	if len(h.epochs) == math.MaxUint16 {
+	if len(h.timelines) == math.MaxUint16 {
 		return 0
 	}
-	h.epochs = append(h.epochs, epoch)
-	return uint16(len(h.epochs))
+	h.timelines = append(h.timelines, timeline)
+	return uint16(len(h.timelines))
 }

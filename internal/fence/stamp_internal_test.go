@@ -50,28 +50,28 @@ func TestSession_NumbersPassOverNone(t *testing.T) {
 	}
 }
 
-// TestHistories_FailClosed: when no number is left, an epoch has none, and is taken for no other.
+// TestHistories_FailClosed: when no number is left, an timeline has none, and is taken for no other.
 func TestHistories_FailClosed(t *testing.T) {
 	var h histories
 	if h.number(0) != 0 {
-		t.Error("no epoch has a number")
+		t.Error("no timeline has a number")
 	}
-	for epoch := range uint64(math.MaxUint16 - 1) {
-		h.epochs = append(h.epochs, epoch+1)
+	for timeline := range uint64(math.MaxUint16 - 1) {
+		h.timelines = append(h.timelines, timeline+1)
 	}
 	last := h.number(1 << 40)
 	if last != math.MaxUint16 || h.number(1<<40) != last || h.number(7) != 7 {
 		t.Errorf("numbers %d, %d and %d", last, h.number(1<<40), h.number(7))
 	}
 	f := &Fence{}
-	f.histories.epochs = h.epochs
+	f.histories.timelines = h.timelines
 	var s Stamp
 	s.loaded(1, 1, f.histories.number(1<<41))
 	if s.history != 0 || s.SameHistory(f, 1<<41) || s.SameHistory(f, 0) {
-		t.Error("an epoch without a number is taken for one")
+		t.Error("an timeline without a number is taken for one")
 	}
 	s.loaded(1, 1, f.histories.number(7))
 	if !s.SameHistory(f, 7) || s.SameHistory(f, 8) {
-		t.Error("an epoch is not told from another")
+		t.Error("an timeline is not told from another")
 	}
 }

@@ -116,7 +116,7 @@ func TestUp_NotWithoutWrites(t *testing.T) {
 			redis.FailCommand("SET", c.message)
 			k := store.Keyspace().Key("t", "1")
 			lease := func() error {
-				_, err := store.Acquire(context.Background(), k, l2.NewToken(), time.Second, l2.Acquire{})
+				_, err := store.Acquire(context.Background(), k, l2.NewLeaseID(), time.Second, l2.AcquireOptions{})
 				return err
 			}
 			if err := lease(); err == nil {

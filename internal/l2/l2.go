@@ -223,8 +223,8 @@ func wrongType(err error) bool {
 	return ok && strings.HasPrefix(e.Error(), "WRONGTYPE")
 }
 
-// Got is one key's answer to GetMany.
-type Got struct {
+// GetResponse is what a read found under one key.
+type GetResponse struct {
 	Raw       []byte // nil: absent
 	Watermark Watermark
 	Err       error
@@ -232,8 +232,8 @@ type Got struct {
 
 // GetMany reads records on T, in one pipeline for each node. With withWatermarks it reads the watermark of each key's
 // bucket before, in the same pipeline.
-func (l *L2) GetMany(ctx context.Context, ks []Key, withWatermarks bool) []Got {
-	out := make([]Got, len(ks))
+func (l *L2) GetMany(ctx context.Context, ks []Key, withWatermarks bool) []GetResponse {
+	out := make([]GetResponse, len(ks))
 	c := l.clients.Load()
 	if c == nil {
 		for i := range out {
@@ -265,14 +265,14 @@ func (l *L2) GetMany(ctx context.Context, ks []Key, withWatermarks bool) []Got {
 	return out
 }
 
-// Beat is what a heartbeat read of one bucket.
-type Beat struct {
+// HeartbeatReply is what a heartbeat read of one bucket.
+type HeartbeatReply struct {
 	Watermark Watermark
 	OK        bool // false: the bucket's node did not answer
 }
 
 // Heartbeat reads all watermarks on T, in one pipeline for each node. The error is that of the first that failed.
-func (l *L2) Heartbeat(ctx context.Context) (beats [Buckets]Beat, err error) {
+func (l *L2) Heartbeat(ctx context.Context) (beats [Buckets]HeartbeatReply, err error) {
 	c := l.clients.Load()
 	if c == nil {
 		return beats, ErrUnavailable
@@ -283,7 +283,7 @@ func (l *L2) Heartbeat(ctx context.Context) (beats [Buckets]Beat, err error) {
 	}
 	for b, res := range c.t.DoMulti(ctx, cmds...) {
 		w, e := l.mark(res)
-		beats[b] = Beat{w, e == nil}
+		beats[b] = HeartbeatReply{w, e == nil}
 		err = errors.Join(err, e)
 	}
 	return beats, err

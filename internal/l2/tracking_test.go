@@ -48,7 +48,7 @@ func TestTracking_EveryForeignChangeIsHeard(t *testing.T) {
 		b.Apply(ctx(), b.k, 0)
 		b.Get(ctx(), b.k, false)
 		before = b.ear.heard(b.k)
-		if err := b.Release(ctx(), b.k, b.lease().Token); err != nil {
+		if err := b.Release(ctx(), b.k, b.lease().ID); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, "a released lease", func() bool { return b.ear.heard(b.k) > before })
@@ -59,7 +59,7 @@ func TestTracking_WatermarksAreNotTracked(t *testing.T) {
 	onBoth(t, func(b *bench) {
 		b.Heartbeat(ctx())
 		watermark := l2.Key{Hash: l2.HashRecord(b.Keyspace().Watermark(b.k.Bucket))}
-		b.ResetWatermark(ctx(), b.k.Bucket, l2.Watermark{}, coherence.Position{Epoch: 1, N: 1})
+		b.ResetWatermark(ctx(), b.k.Bucket, l2.Watermark{}, coherence.Position{Timeline: 1, N: 1})
 		b.Get(ctx(), b.k, false)
 		b.do("SET", b.k.Record, "x")
 		eventually(t, "the record's change", func() bool { return b.ear.heard(b.k) > 0 })
@@ -74,11 +74,11 @@ func (b *bench) fillMany(n int) (ks []l2.Key) {
 	b.t.Helper()
 	for i := range n {
 		k := b.Keyspace().Key("n", fmt.Sprint(i))
-		l, err := b.Acquire(ctx(), k, l2.NewToken(), time.Minute, l2.Acquire{})
+		l, err := b.Acquire(ctx(), k, l2.NewLeaseID(), time.Minute, l2.AcquireOptions{})
 		if err != nil {
 			b.t.Fatal(err)
 		}
-		if r, err := b.Fill(ctx(), k, l.Token, l.Epoch, l2.Record{Version: 1}, time.Minute); r != l2.Filled || err != nil {
+		if r, err := b.Fill(ctx(), k, l.ID, l.Incarnation, l2.Record{Version: 1}, time.Minute); r != l2.Filled || err != nil {
 			b.t.Fatal(r, err)
 		}
 		ks = append(ks, k)

@@ -37,7 +37,7 @@ func TestPrice_NeverPassesThroughAFloat(t *testing.T) {
 
 func TestEvents_OnTheSharedTopic(t *testing.T) {
 	c := product.EventCodec()
-	m := coherence.Message{Event: coherence.Event{Namespace: "product", Key: "p1", Version: 7, Op: coherence.OpDeleted, Seq: 3, Position: coherence.Position{Epoch: 5, N: 9}}}
+	m := coherence.Message{Event: coherence.Event{Namespace: "product", Key: "p1", Version: 7, Op: coherence.OpDeleted, Seq: 3, Position: coherence.Position{Timeline: 5, N: 9}}}
 	b, err := c.Encode(m)
 	if err != nil {
 		t.Fatal(err)

@@ -32,7 +32,7 @@ local function watermark(key)
   return w and #w == 24 and w
 end
 
-local function epoch(key)
+local function incarnation(key)
   local w = watermark(key)
   return w and string.sub(w, 1, 8) or NONE
 end

@@ -46,11 +46,11 @@ func (r *registrar) Register(c prometheus.Collector) error {
 type source struct{}
 
 func (source) Position(context.Context) (coherence.Position, error) {
-	return coherence.Position{Epoch: 1, N: 1}, nil
+	return coherence.Position{Timeline: 1, N: 1}, nil
 }
 
 func (source) Changes(context.Context, coherence.Position, int) ([]coherence.Event, coherence.Position, error) {
-	return nil, coherence.Position{Epoch: 1, N: 1}, nil
+	return nil, coherence.Position{Timeline: 1, N: 1}, nil
 }
 
 func TestMetrics_AreThoseOfTheirDocument(t *testing.T) {
