@@ -28,18 +28,18 @@ func newScript(body string) *script {
 
 // scripts are the only writers of L2. Each states at its top what it promises.
 type scripts struct {
-	acquire, fill, renew, release, apply, set, mark, unmark, batch, reset, check *script
+	acquire, fill, renew, release, apply, set, mark, unmark, batch, reset, check, claim *script
 }
 
 func (s *scripts) all() []*script {
-	return []*script{s.acquire, s.fill, s.renew, s.release, s.apply, s.set, s.mark, s.unmark, s.batch, s.reset, s.check}
+	return []*script{s.acquire, s.fill, s.renew, s.release, s.apply, s.set, s.mark, s.unmark, s.batch, s.reset, s.check, s.claim}
 }
 
 func newScripts() *scripts {
 	return &scripts{
 		acquire: newScript(acquireLua), fill: newScript(fillLua), renew: newScript(renewLua), release: newScript(releaseLua),
 		apply: newScript(applyLua), set: newScript(setLua), mark: newScript(markLua), unmark: newScript(unmarkLua),
-		batch: newScript(batchLua), reset: newScript(resetLua), check: newScript(checkLua),
+		batch: newScript(batchLua), reset: newScript(resetLua), check: newScript(checkLua), claim: newScript(claimLua),
 	}
 }
 
@@ -68,6 +68,8 @@ var (
 	resetLua string
 	//go:embed lua/check.lua
 	checkLua string
+	//go:embed lua/claim.lua
+	claimLua string
 )
 
 // call is one run of a script.
