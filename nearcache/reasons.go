@@ -1,7 +1,6 @@
 package nearcache
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/internal/l2"
@@ -25,26 +26,24 @@ type Reason struct {
 
 // The codes that the client gives itself. Those of Redis are internal/l2's, those of a database its driver's.
 const (
-	reasonBreaker        = "redis_slow"
-	reasonBucketsSilent  = "redis_buckets_silent"
-	reasonQuarantine     = "buckets_quarantined"
-	reasonPending        = "invalidations_pending"
-	reasonSource         = "source_unreachable"
-	reasonSourceConfig   = "source_misconfigured"
-	reasonRelay          = "relay_silent"
-	reasonBound          = "bound_not_met"
-	reasonEvents         = "events_not_followed"
-	reasonEventsConfig   = "events_misconfigured"
-	reasonClocks         = "clock_skew"
-	reasonInspectFailing = "source_not_checked"
+	reasonBreaker       = "redis_slow"
+	reasonBucketsSilent = "redis_buckets_silent"
+	reasonQuarantine    = "buckets_quarantined"
+	reasonPending       = "invalidations_pending"
+	reasonSource        = "source_unreachable"
+	reasonSourceConfig  = "source_misconfigured"
+	reasonRelay         = "relay_silent"
+	reasonBound         = "bound_not_met"
+	reasonEvents        = "events_not_followed"
+	reasonEventsConfig  = "events_misconfigured"
+	reasonClocks        = "clock_skew"
 )
 
 var ownReasons = []string{reasonBreaker, reasonBucketsSilent, reasonQuarantine, reasonPending, reasonSource,
-	reasonSourceConfig, reasonRelay, reasonBound, reasonEvents, reasonEventsConfig, reasonClocks, reasonInspectFailing}
+	reasonSourceConfig, reasonRelay, reasonBound, reasonEvents, reasonEventsConfig, reasonClocks, reasonPrefix}
 
 const (
 	reasonsEvery  = time.Second
-	inspectEvery  = time.Minute
 	logAgainAfter = time.Minute     // before a reason that comes and goes is logged again
 	settling      = 5 * time.Second // until a channel that has not begun counts as silent
 	skewAllowed   = 2 * time.Second
@@ -53,9 +52,8 @@ const (
 
 // health is what the client's background work has last met. The zero value is healthy.
 type health struct {
-	sample  atomic.Pointer[error] // of the last reading of the source's position; nil: it went well
-	inspect atomic.Pointer[inspection]
-	skew    atomic.Pointer[skew]
+	sample atomic.Pointer[error] // of the last reading of the source's position; nil: it went well
+	skew   atomic.Pointer[skew]
 
 	mu     sync.Mutex
 	events map[int]error // why partitions are not followed; -1: the stream
@@ -63,11 +61,6 @@ type health struct {
 	known   map[string]Reason
 	logged  map[string]time.Time
 	reasons []Reason
-}
-
-type inspection struct {
-	findings []coherence.Finding
-	err      error
 }
 
 type skew struct {
@@ -132,18 +125,9 @@ func (h *health) clocks(written, expires, now time.Time, keeps time.Duration) {
 // watchHealth runs until the client is closed.
 func (c *Client) watchHealth() {
 	c.every(reasonsEvery, func() { c.refreshReasons() })
-	checker := coherence.AbilitiesOf(c.source).Checker
-	if checker == nil {
-		return
+	if c.system != "" {
+		c.every(claimEvery, func() { _ = c.claim() })
 	}
-	c.every(inspectEvery, func() {
-		ctx, stop := context.WithTimeout(c.life, inspectEvery/2)
-		defer stop()
-		found, err := safely(func() ([]coherence.Finding, error) { return checker.Check(ctx) })
-		if c.life.Err() == nil {
-			c.health.inspect.Store(&inspection{found, err})
-		}
-	})
 }
 
 // refreshReasons finds the reasons that hold now, keeps since when each has, and logs those that are new.
@@ -191,6 +175,9 @@ func (c *Client) findReasons(now time.Time) []Reason {
 		out = append(out, Reason{Code: code, Message: fmt.Sprintf(format, args...), Since: now})
 	}
 	young := c.now() < int64(settling)
+	if err := c.health.owned.Load(); err != nil {
+		add(reasonPrefix, "The cache is off: %v.", err)
+	}
 	up := c.redisReasons(add, young)
 	sampled := c.sourceReasons(add)
 	c.eventReasons(add, young)
@@ -249,16 +236,6 @@ func (c *Client) sourceReasons(add addReason) bool {
 			add(reasonSource, "The source does not tell its position: no bound can be proved until it does (%v).", *p)
 		}
 	}
-	i := c.health.inspect.Load()
-	if i == nil {
-		return ok
-	}
-	for _, f := range i.findings {
-		add(f.Code, "%s", f.Text)
-	}
-	if i.err != nil && ok {
-		add(reasonInspectFailing, "The source could not be inspected: %v.", i.err)
-	}
 	return ok
 }
 
@@ -314,4 +291,27 @@ func describe(reasons []Reason) string {
 		parts[i] = r.Code + ": " + r.Message
 	}
 	return strings.Join(parts, "; ")
+}
+
+// degraded collects the reasons in force. Those that the client can give by itself have a sample of 0 otherwise.
+type degraded struct{ c *Client }
+
+var degradedDesc = prometheus.NewDesc("nearcache_degraded",
+	"1 while the client serves less than it is configured to, by reason.", []string{"reason"}, nil)
+
+// Describe implements prometheus.Collector.
+func (degraded) Describe(ch chan<- *prometheus.Desc) { ch <- degradedDesc }
+
+// Collect implements prometheus.Collector.
+func (d degraded) Collect(ch chan<- prometheus.Metric) {
+	holds := make(map[string]float64)
+	for _, code := range ownReasons {
+		holds[code] = 0
+	}
+	for _, r := range d.c.refreshReasons() {
+		holds[r.Code] = 1
+	}
+	for code, v := range holds {
+		ch <- prometheus.MustNewConstMetric(degradedDesc, prometheus.GaugeValue, v, code)
+	}
 }

@@ -80,7 +80,7 @@ func TestWrite_KeepsReadersAtTheSourceMeanwhile(t *testing.T) {
 			t.Error("the transaction's error is lost")
 		}
 		eventually(t, "y reads what was committed", func() bool { return get(t, y, "a").Value == "two" })
-		resident(t, y, "a") // the mark was lifted, and did not have to run out
+		resident(t, y, "a") // the intent was resolved, and did not have to run out
 	})
 }
 

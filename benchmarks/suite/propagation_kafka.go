@@ -73,7 +73,7 @@ func (w *watcher) openStreaming(ctx context.Context) error {
 		return err
 	}
 	w.ends = append(w.ends, func() { _ = client.Close() })
-	cache, err := nearcache.For(client, notesNamespace, nearcache.Options[string, string]{Load: notes{pool}.load, TTL: time.Hour})
+	cache, err := nearcache.NewCache(client, notesNamespace, nearcache.Options[string, string]{Load: notes{pool}.load, TTL: time.Hour})
 	if err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func (s stampedSink) Deliver(ctx context.Context, p int, batch []coherence.Messa
 
 func carriesEvent(batch []coherence.Message) bool {
 	for i := range batch {
-		if batch[i].Marker == nil {
+		if batch[i].Barrier == nil {
 			return true
 		}
 	}
@@ -170,7 +170,7 @@ type stampedPublisher struct {
 func (p stampedPublisher) Publish(ctx context.Context, batch []coherence.PartitionMessage) error {
 	event := false
 	for i := range batch {
-		event = event || batch[i].Marker == nil
+		event = event || batch[i].Barrier == nil
 	}
 	if event {
 		firstNow(&p.at.sent)

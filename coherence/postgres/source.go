@@ -188,7 +188,7 @@ func (s *Source) changes(ctx context.Context, after coherence.Position, limit in
 // that rolls back waits for no disk, and after a crash its id is given out again:
 //
 //	transaction 900: rolls back                  Changes: everything below 901 is settled
-//	relay: moves a watermark, or a marker, to 901
+//	relay: moves a watermark, or a barrier, to 901
 //	the server crashes, and its log ends with transaction 880
 //	a write: is transaction 890                  relay: reads on from 901, and never sees it
 //	probe: 891                                   reader: L2 is at 901, so its old value is proved

@@ -20,13 +20,13 @@ import (
 type Relay struct {
 	// Source is what is relayed. With a Publisher it must be Cursors too. Required.
 	Source coherence.Source
-	// Publisher takes events and markers. Defaults to none.
+	// Publisher takes events and barriers. Defaults to none.
 	Publisher coherence.Publisher
 	// L2 takes the changes of each bucket and its watermark. Defaults to none. One of the two is required.
 	L2 *tier.L2
 	// Name is that of the cursor. Defaults to "relay".
 	Name string
-	// Interval is how often changes are looked for and markers and watermarks are moved; a Source that is a Waker tells
+	// Interval is how often changes are looked for and barriers and watermarks are moved; a Source that is a Waker tells
 	// of changes before. Defaults to 100ms.
 	Interval time.Duration
 	// Batch is about how many changes are taken at a time. Defaults to 500.

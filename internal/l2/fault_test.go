@@ -122,7 +122,7 @@ func TestUp_NotWithoutWrites(t *testing.T) {
 			if err := lease(); err == nil {
 				t.Fatal("a lease was granted by a Redis that refuses SET")
 			}
-			if _, _, err := store.Get(context.Background(), k, true); err != nil {
+			if _, _, err := store.Get(context.Background(), k, l2.ReadOptions{Watermark: true}); err != nil {
 				t.Fatalf("a read failed: %v", err)
 			}
 			if got := codes(store); store.Up() || !slices.Equal(got, []string{c.code}) {

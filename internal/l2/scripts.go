@@ -28,17 +28,17 @@ func newScript(body string) *script {
 
 // scripts are the only writers of L2. Each states at its top what it promises.
 type scripts struct {
-	acquire, fill, renew, release, apply, set, mark, unmark, batch, reset, check, claim *script
+	acquire, fill, renew, release, apply, set, placeIntent, resolveIntent, batch, reset, check, claim *script
 }
 
 func (s *scripts) all() []*script {
-	return []*script{s.acquire, s.fill, s.renew, s.release, s.apply, s.set, s.mark, s.unmark, s.batch, s.reset, s.check, s.claim}
+	return []*script{s.acquire, s.fill, s.renew, s.release, s.apply, s.set, s.placeIntent, s.resolveIntent, s.batch, s.reset, s.check, s.claim}
 }
 
 func newScripts() *scripts {
 	return &scripts{
 		acquire: newScript(acquireLua), fill: newScript(fillLua), renew: newScript(renewLua), release: newScript(releaseLua),
-		apply: newScript(applyLua), set: newScript(setLua), mark: newScript(markLua), unmark: newScript(unmarkLua),
+		apply: newScript(applyLua), set: newScript(setLua), placeIntent: newScript(placeIntentLua), resolveIntent: newScript(resolveIntentLua),
 		batch: newScript(batchLua), reset: newScript(resetLua), check: newScript(checkLua), claim: newScript(claimLua),
 	}
 }
@@ -58,10 +58,10 @@ var (
 	applyLua string
 	//go:embed lua/set.lua
 	setLua string
-	//go:embed lua/mark.lua
-	markLua string
-	//go:embed lua/unmark.lua
-	unmarkLua string
+	//go:embed lua/place_intent.lua
+	placeIntentLua string
+	//go:embed lua/resolve_intent.lua
+	resolveIntentLua string
 	//go:embed lua/batch.lua
 	batchLua string
 	//go:embed lua/reset.lua

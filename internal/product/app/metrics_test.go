@@ -60,7 +60,7 @@ func TestMetrics_AreThoseOfTheirDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	if _, err := nearcache.For(client, "n", nearcache.Options[string, string]{MaxStaleness: time.Second, Load: nearcache.Unversioned(
+	if _, err := nearcache.NewCache(client, "n", nearcache.Options[string, string]{MaxStaleness: time.Second, Load: nearcache.Unversioned(
 		func(context.Context, string) (string, error) { return "", nil })}); err != nil {
 		t.Fatal(err)
 	}
