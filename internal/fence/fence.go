@@ -83,7 +83,7 @@ type bucket struct {
 	beaten            bool
 	minVersions       minVersions
 	requiredWatermark coherence.Position // L2 must have applied this much
-	doubted           bool               // L2 lacks changes; see Doubt
+	quarantined       bool               // L2 lacks changes; see Quarantine
 	awaitingSample    uint64             // the required watermark rises to the first sample begun after this one; 0: nothing awaited
 }
 
@@ -104,9 +104,9 @@ type Snapshot struct {
 	timeline uint64
 	// Known tells whether the bucket's watermark, and so its incarnation, is known. If not, the load must read the watermark
 	// before the record, on the same connection, and hand it to Learn.
-	Known     bool
-	watermark l2.Watermark
-	doubted   bool
+	Known       bool
+	watermark   l2.Watermark
+	quarantined bool
 }
 
 // Begin starts a load of a key.
@@ -120,7 +120,7 @@ func (f *Fence) Begin(k l2.Key) Snapshot {
 		t.eventSession = f.events.live.Load()
 	}
 	b.mu.Lock()
-	t.redisSession, t.Known, t.watermark, t.doubted = b.redis.Load(), b.known, b.watermark, b.doubted
+	t.redisSession, t.Known, t.watermark, t.quarantined = b.redis.Load(), b.known, b.watermark, b.quarantined
 	b.mu.Unlock()
 	return t
 }
@@ -223,7 +223,7 @@ func (f *Fence) FromL2(t *Snapshot, v coherence.Version, stamp *Stamp) (o Outcom
 	b := &f.buckets[t.key.Bucket]
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if t.doubted || b.doubted {
+	if t.quarantined || b.quarantined {
 		return Behind, false
 	}
 	seen := f.minVersion(b, t.key.Hash)
