@@ -103,7 +103,7 @@ func (fs *flights[K, V]) do(ctx context.Context, k K, key l2.Key, since int64) (
 			fs.mu.Lock()
 		}
 		go fs.fly(ctx, k, key, f)
-	case (f.tok.Began() >= since || ablate.Out(ablate.FreshNeverJoins)) && fs.fence.Still(&f.tok):
+	case (f.tok.Began() >= since || ablate.Out(ablate.FreshNeverJoins)) && fs.fence.StillValid(&f.tok):
 	default:
 		if f.next == nil {
 			f.next = &flight[V]{run: func(next *flight[V]) { fs.fly(ctx, k, key, next) }}

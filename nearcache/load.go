@@ -161,7 +161,7 @@ func (c *Cache[K, V]) fromL2(ctx context.Context, k K, key l2.Key, tok *fence.Sn
 // serves all of the bucket's other loads.
 func (c *Cache[K, V]) mustLearn(tok *fence.Snapshot) bool {
 	bound := int64(c.opt.MaxStaleness)
-	return !tok.Known || bound > 0 && tok.Began()-c.client.fence.SnapshotAsOf(tok) > bound-bound/4
+	return !tok.WatermarkKnown || bound > 0 && tok.Began()-c.client.fence.SnapshotAsOf(tok) > bound-bound/4
 }
 
 // judge decides what may be done with what a GET on the tracking connection returned; nil is a miss.

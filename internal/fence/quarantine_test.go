@@ -19,7 +19,7 @@ func TestQuarantine_NothingOfL2IsBelievedUntilRelease(t *testing.T) {
 	r.Quarantine(k.Bucket)
 	r.check(t, entry, fence.Unvouched)
 	r.check(t, spared, fence.Current)
-	if r.Still(&before) {
+	if r.StillValid(&before) {
 		t.Error("a reader may join a load that began before the quarantine")
 	}
 	during := r.Begin(k)
@@ -39,7 +39,7 @@ func TestQuarantine_NothingOfL2IsBelievedUntilRelease(t *testing.T) {
 		t.Errorf("a load that began in quarantine: %v", o)
 	}
 	after := r.Begin(k)
-	if after.Known {
+	if after.WatermarkKnown {
 		t.Error("the incarnation from before the quarantine still counts")
 	}
 	r.Learn(&after, l2.Watermark{Incarnation: l2.Incarnation{2}, Position: at(1)})
