@@ -10,7 +10,7 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 )
 
-// metrics are the client's collectors. docs/METRICS.md lists them.
+// metrics are the client's collectors. docs/reference/metrics.md lists them.
 type metrics struct {
 	reg    prometheus.Registerer
 	all    []prometheus.Collector
