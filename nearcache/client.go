@@ -10,11 +10,14 @@ import (
 	"time"
 
 	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/internal/fence"
+	"github.com/nearcache/nearcache-go/internal/l1"
+	"github.com/nearcache/nearcache-go/internal/l2"
 	"github.com/nearcache/nearcache-go/tier"
 )
 
 // Client is what the caches of a process share: the connections to Redis, the fence, and the channels that feed it. Make
-// one with New and its caches with For; all its methods are safe for concurrent use.
+// one with New and its caches with NewCache; all its methods are safe for concurrent use.
 type Client struct {
 	// The hot path reads these two; they are written rarely.
 	coarse atomic.Int64 // now, up to a tick old
@@ -22,9 +25,9 @@ type Client struct {
 
 	closed    atomic.Bool
 	base      time.Time
-	fence     *coherence.Fence
-	l2        *tier.L2
-	keyspace  *tier.Keyspace
+	fence     *fence.Fence
+	l2        *l2.L2
+	keyspace  *l2.Keyspace
 	source    coherence.Source
 	versions  coherence.Versioner // the source, if it is one
 	beatEvery time.Duration
@@ -43,7 +46,7 @@ type Client struct {
 	wg   sync.WaitGroup
 
 	mu     sync.Mutex
-	caches map[string]member
+	caches map[string]managedCache
 	near   int64 // L1Bytes of all caches
 }
 
@@ -59,10 +62,10 @@ func (c *Client) remember(l1Bytes int64) {
 	c.fence.Remember(c.near / bytesPerBump)
 }
 
-// member is a cache as its client sees it.
-type member interface {
+// managedCache is a cache as its client sees it.
+type managedCache interface {
 	close()
-	l1Stats() tier.L1Stats
+	l1Stats() l1.Stats
 	maxStaleness() time.Duration
 }
 
@@ -70,7 +73,7 @@ const (
 	tick       = 20 * time.Millisecond // the resolution of L1 deadlines
 	closeGrace = 100 * time.Millisecond
 
-	shut Mode = Off + 1 // after Close: no read looks at L1
+	modeClosed Mode = ModeOff + 1 // after Close: no read looks at L1
 )
 
 // New connects to Redis and starts what feeds the fence: heartbeats, probes of the Source, the stream of Events. It
@@ -94,26 +97,26 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	c := &Client{base: time.Now(), source: cfg.Source, beatEvery: cfg.Heartbeat, log: cfg.Logger, caches: make(map[string]member)}
+	c := &Client{base: time.Now(), source: cfg.Source, beatEvery: cfg.Heartbeat, log: cfg.Logger, caches: make(map[string]managedCache)}
 	c.breaker.timeout, c.breaker.log = cfg.RedisTimeout, cfg.Logger
 	c.versions, _ = cfg.Source.(coherence.Versioner)
-	c.fence = coherence.NewFence(coherence.FenceConfig{Now: c.now, Complete: cfg.Source != nil})
+	c.fence = fence.New(fence.Config{Now: c.now, Complete: cfg.Source != nil})
 	c.m = newMetrics(c, cfg.Events != nil)
-	l2, err := tier.OpenL2(tier.L2Config{Redis: cfg.Redis, Prefix: cfg.Prefix, Tracker: tracker{c}, Logger: cfg.Logger})
+	store, err := l2.Open(l2.Config{Redis: cfg.Redis, Prefix: cfg.Prefix, Tracker: tracker{c}, Logger: cfg.Logger})
 	if err != nil {
 		return nil, fmt.Errorf("nearcache: Config.Redis: %w", err)
 	}
-	c.l2, c.keyspace = l2, l2.Keyspace()
-	c.retry = &retry{limit: maxRetries, apply: l2.ApplyMany, renew: c.renew, doubt: c.doubt,
-		done:    func(ch tier.Change) { c.fence.Written(ch.Key, ch.Version) },
+	c.l2, c.keyspace = store, store.Keyspace()
+	c.retry = &retry{limit: maxRetries, apply: store.ApplyMany, renew: c.renew, doubt: c.doubt,
+		done:    func(ch l2.Change) { c.fence.Written(ch.Key, ch.Version) },
 		drop:    func(n int) { c.m.retryDropped.Add(float64(n)) },
-		pending: make(map[string]tier.Change), wake: make(chan struct{}, 1)}
+		pending: make(map[string]l2.Change), wake: make(chan struct{}, 1)}
 	if err := c.m.register(cfg.Registerer); err != nil {
-		l2.Close()
+		store.Close()
 		return nil, fmt.Errorf("nearcache: Config.Registerer: %w", err)
 	}
 	c.life, c.end = context.WithCancel(context.Background())
-	c.breaker.under.life, c.breaker.under.now = c.life, c.now
+	c.breaker.inFlight.life, c.breaker.inFlight.now = c.life, c.now
 	c.coarse.Store(c.now())
 	c.every(tick, func() { c.coarse.Store(c.now()) })
 	c.every(cfg.Heartbeat, c.heartbeat)
@@ -149,8 +152,8 @@ func (c *Client) every(d time.Duration, f func()) {
 	})
 }
 
-// adopt gives a cache its metrics and its place among the client's.
-func (c *Client) adopt(namespace string, cache member) (*cacheMetrics, error) {
+// register gives a cache its metrics and its place among the client's.
+func (c *Client) register(namespace string, cache managedCache) (*cacheMetrics, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed.Load() {
@@ -193,8 +196,8 @@ func (c *Client) Apply(ctx context.Context, e coherence.Event) error {
 	if c.closed.Load() {
 		return ErrClosed
 	}
-	if bad := tier.CheckName(e.Namespace); bad != "" {
-		return fmt.Errorf("nearcache: event: namespace %q %s", e.Namespace, bad)
+	if err := e.Validate(); err != nil {
+		return fmt.Errorf("nearcache: event: %w", err)
 	}
 	key := c.keyspace.Key(e.Namespace, e.Key)
 	c.fence.Event(key, e.Version, e.Position)
@@ -203,24 +206,25 @@ func (c *Client) Apply(ctx context.Context, e coherence.Event) error {
 		c.fence.Event(key, 0, e.Position)
 	}
 	if err != nil {
-		c.retry.add(tier.Change{Key: key, Version: e.Version})
+		c.retry.add(l2.Change{Key: key, Version: e.Version})
 		return fmt.Errorf("nearcache: apply %s %q: %w: %w", e.Namespace, e.Key, ErrNotInvalidated, err)
 	}
 	return nil
 }
 
-// L2 is the client's Redis as a coherence.Relay applies changes to it.
-func (c *Client) L2() coherence.Applier { return c.l2 }
+// L2 is the client's Redis, for a relay or a worker that runs in the same process. It uses the client's connections and
+// is usable until the client is closed.
+func (c *Client) L2() *tier.L2 { return tier.Share(c.l2.Handle()) }
 
 // SetMode switches all caches of the client at run time. In every mode writes invalidate and the channels are followed,
-// so that On can be switched back to at any moment. A client starts with On.
+// so that ModeOn can be switched back to at any moment. A client starts with ModeOn.
 func (c *Client) SetMode(m Mode) error {
-	if m < On || m > Off {
+	if m < ModeOn || m > ModeOff {
 		return fmt.Errorf("nearcache: mode %d does not exist", m)
 	}
 	for {
 		now := c.mode.Load()
-		if Mode(now) == shut {
+		if Mode(now) == modeClosed {
 			return ErrClosed
 		}
 		if c.mode.CompareAndSwap(now, int32(m)) {
@@ -238,7 +242,7 @@ func (c *Client) Close() error {
 	if !c.closed.CompareAndSwap(false, true) {
 		return nil
 	}
-	c.mode.Store(int32(shut))
+	c.mode.Store(int32(modeClosed))
 	c.end()
 	c.mu.Lock()
 	caches := c.caches

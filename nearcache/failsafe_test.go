@@ -13,12 +13,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/nearcache/nearcache-go/internal/l2"
 	"github.com/nearcache/nearcache-go/nearcache"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
-	"github.com/nearcache/nearcache-go/tier"
 )
 
-func key(name string) tier.Key { return tier.NewKeyspace("").Key("t", name) }
+func key(name string) l2.Key { return l2.NewKeyspace("").Key("t", name) }
 
 // failing is a source whose loads can fail or hang.
 type failing struct {
@@ -308,7 +308,7 @@ func TestOptions_PoliciesThatClash(t *testing.T) {
 		"Warm.Rate Warm.Keys":                               {Load: load, Warm: nearcache.Warm{File: "f", Rate: -1}},
 		"CheckShared Clone":                                 {Load: load, CheckShared: true, Clone: strings.Clone},
 	} {
-		_, err := nearcache.For(client, "clash", o)
+		_, err := nearcache.NewCache(client, "clash", o)
 		for _, field := range strings.Fields(want) {
 			if err == nil || !strings.Contains(err.Error(), field) {
 				t.Errorf("%s: %v", want, err)

@@ -83,8 +83,3 @@ func (d *diffPath) Report(r cmp.Result) {
 		d.first = " (the value itself)"
 	}
 }
-
-// encoded is a value as L2 keeps it.
-func (c *Cache[K, V]) encoded(v V) ([]byte, error) {
-	return safely(func() ([]byte, error) { return c.opt.Codec.Append(nil, v) })
-}

@@ -16,6 +16,7 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/kafka"
 	"github.com/nearcache/nearcache-go/coherence/postgres"
+	"github.com/nearcache/nearcache-go/coherence/relay"
 	"github.com/nearcache/nearcache-go/nearcache"
 )
 
@@ -72,7 +73,7 @@ func (w *watcher) openStreaming(ctx context.Context) error {
 		return err
 	}
 	w.ends = append(w.ends, func() { _ = client.Close() })
-	cache, err := nearcache.For(client, notesNamespace, nearcache.Options[string, string]{Load: notes{pool}.load, TTL: time.Hour})
+	cache, err := nearcache.NewCache(client, notesNamespace, nearcache.Options[string, string]{Load: notes{pool}.load, TTL: time.Hour})
 	if err != nil {
 		return err
 	}
@@ -110,7 +111,7 @@ func (s stampedSink) Deliver(ctx context.Context, p int, batch []coherence.Messa
 
 func carriesEvent(batch []coherence.Message) bool {
 	for i := range batch {
-		if batch[i].Marker == nil {
+		if batch[i].Barrier == nil {
 			return true
 		}
 	}
@@ -166,10 +167,10 @@ type stampedPublisher struct {
 }
 
 // Publish implements coherence.Publisher.
-func (p stampedPublisher) Publish(ctx context.Context, batch []coherence.Outgoing) error {
+func (p stampedPublisher) Publish(ctx context.Context, batch []coherence.PartitionMessage) error {
 	event := false
 	for i := range batch {
-		event = event || batch[i].Marker == nil
+		event = event || batch[i].Barrier == nil
 	}
 	if event {
 		firstNow(&p.at.sent)
@@ -255,7 +256,7 @@ func (e *Env) throughKafka(ctx context.Context, n int) (r streamed, err error) {
 	relaying, stop := context.WithCancel(ctx)
 	relayed := make(chan error, 1)
 	go func() {
-		relayed <- coherence.Relay{Source: stampedSource{pg, at}, Publisher: stampedPublisher{publisher, at}, L2: l2.L2()}.Run(relaying)
+		relayed <- relay.Relay{Source: stampedSource{pg, at}, Publisher: stampedPublisher{publisher, at}, L2: l2.L2()}.Run(relaying)
 	}()
 	defer func() { stop(); err = errors.Join(err, <-relayed) }()
 

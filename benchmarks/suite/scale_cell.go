@@ -16,7 +16,8 @@ import (
 	"github.com/nearcache/nearcache-go/benchmarks/peers"
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/kafka"
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/coherence/relay"
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 // What processes are called in the section.
@@ -166,11 +167,11 @@ func (e *Env) scaleCell(ctx context.Context, cell scaleCell, broadcast, follow b
 
 // relay runs one as a user has it: woken by commits, to Redis, and to Kafka too if there is a publisher.
 func (s *scaleRun) relay(ctx context.Context, publisher coherence.Publisher) (stop func()) {
-	relay := coherence.Relay{Source: s.outbox, L2: s.own.Client.L2(), Publisher: publisher, Keep: 5 * time.Second}
+	carrying := relay.Relay{Source: s.outbox, L2: s.own.Client.L2(), Publisher: publisher, Keep: 5 * time.Second}
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := relay.Run(ctx); err != nil {
+		if err := carrying.Run(ctx); err != nil {
 			fmt.Fprintln(s.e.Log, err)
 		}
 	})
@@ -179,23 +180,17 @@ func (s *scaleRun) relay(ctx context.Context, publisher coherence.Publisher) (st
 
 // seed puts every key into Redis and returns what the names of records begin with there.
 func (s *scaleRun) seed(ctx context.Context, t *truth) (records []string, err error) {
-	// Records are of their bucket's epoch, which the relay begins.
+	// Records are of their bucket's incarnation, which the relay begins.
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		marks, err := s.own.Client.L2().Watermarks(ctx)
 		if err != nil {
 			return nil, err
 		}
-		begun := 0
-		for _, m := range marks {
-			if !m.IsZero() {
-				begun++
-			}
-		}
-		if begun == tier.Buckets {
+		if len(marks) == l2.Buckets {
 			break
 		}
 		if time.Now().After(deadline) {
-			return nil, fmt.Errorf("suite: the relay has begun %d of %d buckets", begun, tier.Buckets)
+			return nil, fmt.Errorf("suite: the relay has begun %d of %d buckets", len(marks), l2.Buckets)
 		}
 	}
 	prefixes := make([]map[string]bool, (s.cell.Keys+pipeline-1)/pipeline)

@@ -132,7 +132,7 @@ var errReadOnly = errors.New("suite: only the driver writes")
 
 // Position implements coherence.Source.
 func (t *truth) Position(context.Context) (coherence.Position, error) {
-	return coherence.Position{Epoch: 1, N: atomic.LoadUint64(&t.words[0])}, nil
+	return coherence.Position{Timeline: 1, N: atomic.LoadUint64(&t.words[0])}, nil
 }
 
 // Changes implements coherence.Source; the relay asks the driver's own source.

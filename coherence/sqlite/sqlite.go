@@ -137,7 +137,7 @@ const headSQL = `select m.epoch, m.trimmed, coalesce((select seq from sqlite_seq
 // Position is the last id of the outbox.
 func (s *Source) Position(ctx context.Context) (p coherence.Position, err error) {
 	var trimmed uint64
-	if err := s.db.QueryRowContext(ctx, headSQL).Scan(&p.Epoch, &trimmed, &p.N); err != nil {
+	if err := s.db.QueryRowContext(ctx, headSQL).Scan(&p.Timeline, &trimmed, &p.N); err != nil {
 		return p, fmt.Errorf("sqlite: position: %w", err)
 	}
 	return p, nil
@@ -159,10 +159,10 @@ func (s *Source) changes(ctx context.Context, after coherence.Position, limit in
 	}
 	defer func() { _ = tx.Rollback() }()
 	var trimmed uint64
-	if err := tx.QueryRowContext(ctx, headSQL).Scan(&upto.Epoch, &trimmed, &upto.N); err != nil {
+	if err := tx.QueryRowContext(ctx, headSQL).Scan(&upto.Timeline, &trimmed, &upto.N); err != nil {
 		return nil, upto, err
 	}
-	if !after.IsZero() && (after.Epoch != upto.Epoch || after.N < trimmed) {
+	if !after.IsZero() && (after.Timeline != upto.Timeline || after.N < trimmed) {
 		return nil, upto, fmt.Errorf("%w: %v", coherence.ErrTrimmed, after)
 	}
 	if limit <= 0 {
@@ -178,7 +178,7 @@ func (s *Source) changes(ctx context.Context, after coherence.Position, limit in
 		var e coherence.Event
 		var fields string
 		var created int64
-		e.Position.Epoch = upto.Epoch
+		e.Position.Timeline = upto.Timeline
 		if err := rows.Scan(&e.Position.N, &e.Namespace, &e.Key, &e.Version, &e.Op, &fields, &created); err != nil {
 			return nil, upto, err
 		}
@@ -199,7 +199,7 @@ func (s *Source) changes(ctx context.Context, after coherence.Position, limit in
 // LoadCursor reads a relay's cursor.
 func (s *Source) LoadCursor(ctx context.Context, name string) (c coherence.Cursor, err error) {
 	var seqs string
-	err = s.db.QueryRowContext(ctx, `select epoch, n, seqs from nearcache_cursors where name = ?`, name).Scan(&c.Position.Epoch, &c.Position.N, &seqs)
+	err = s.db.QueryRowContext(ctx, `select epoch, n, seqs from nearcache_cursors where name = ?`, name).Scan(&c.Position.Timeline, &c.Position.N, &seqs)
 	if errors.Is(err, sql.ErrNoRows) {
 		return coherence.Cursor{}, nil
 	}
@@ -220,7 +220,7 @@ func (s *Source) SaveCursor(ctx context.Context, name string, c coherence.Cursor
 	}
 	res, err := s.db.ExecContext(ctx, `insert into nearcache_cursors values (?, ?, ?, ?) on conflict (name) do update
 		set epoch = excluded.epoch, n = excluded.n, seqs = excluded.seqs where epoch <> excluded.epoch or n <= excluded.n`,
-		name, c.Position.Epoch, c.Position.N, string(seqs))
+		name, c.Position.Timeline, c.Position.N, string(seqs))
 	if err != nil {
 		return fmt.Errorf("sqlite: cursor %q: %w", name, err)
 	}

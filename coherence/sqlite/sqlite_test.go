@@ -119,7 +119,7 @@ func TestTrim_KeepsThePosition(t *testing.T) {
 
 func TestCursorAndLeader(t *testing.T) {
 	src, _ := open(t)
-	c := coherence.Cursor{Position: coherence.Position{Epoch: 7, N: 3}, Seqs: []uint64{1, 2}}
+	c := coherence.Cursor{Position: coherence.Position{Timeline: 7, N: 3}, Seqs: []uint64{1, 2}}
 	if err := src.SaveCursor(t.Context(), "r", c); err != nil {
 		t.Fatal(err)
 	}

@@ -17,9 +17,9 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/rueidis"
 
+	"github.com/nearcache/nearcache-go/internal/l2"
 	"github.com/nearcache/nearcache-go/internal/services/servicestest"
 	"github.com/nearcache/nearcache-go/nearcache"
-	"github.com/nearcache/nearcache-go/tier"
 )
 
 // instances are clients of their own, as many processes would have.
@@ -34,7 +34,7 @@ func instances(t *testing.T, n int, redis string, o nearcache.Options[string, st
 		if err := client.Ready(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		c, err := nearcache.For(client, "t", o)
+		c, err := nearcache.NewCache(client, "t", o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -89,7 +89,7 @@ func holder(redis string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	c, err := nearcache.For(client, "t", nearcache.Options[string, string]{LoadTimeout: time.Hour, Load: func(context.Context, string) (nearcache.Entry[string], error) {
+	c, err := nearcache.NewCache(client, "t", nearcache.Options[string, string]{LoadTimeout: time.Hour, Load: func(context.Context, string) (nearcache.Entry[string], error) {
 		fmt.Println("loading")
 		select {}
 	}})
@@ -227,7 +227,7 @@ func TestJitter_TenThousandKeys(t *testing.T) {
 			t.Fatal(len(m), err)
 		}
 	}
-	space := tier.NewKeyspace("")
+	space := l2.NewKeyspace("")
 	var by [10]int // by tenths of the TTL
 	total := 0
 	for _, k := range ks {

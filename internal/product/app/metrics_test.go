@@ -14,9 +14,9 @@ import (
 
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/kafka"
+	"github.com/nearcache/nearcache-go/coherence/relay"
 	"github.com/nearcache/nearcache-go/nearcache"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
-	"github.com/nearcache/nearcache-go/tier"
 )
 
 // registrar notes the names and labels of what is registered, whether or not it has been counted yet.
@@ -46,11 +46,11 @@ func (r *registrar) Register(c prometheus.Collector) error {
 type source struct{}
 
 func (source) Position(context.Context) (coherence.Position, error) {
-	return coherence.Position{Epoch: 1, N: 1}, nil
+	return coherence.Position{Timeline: 1, N: 1}, nil
 }
 
 func (source) Changes(context.Context, coherence.Position, int) ([]coherence.Event, coherence.Position, error) {
-	return nil, coherence.Position{Epoch: 1, N: 1}, nil
+	return nil, coherence.Position{Timeline: 1, N: 1}, nil
 }
 
 func TestMetrics_AreThoseOfTheirDocument(t *testing.T) {
@@ -60,16 +60,16 @@ func TestMetrics_AreThoseOfTheirDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	if _, err := nearcache.For(client, "n", nearcache.Options[string, string]{MaxStaleness: time.Second, Load: nearcache.Unversioned(
+	if _, err := nearcache.NewCache(client, "n", nearcache.Options[string, string]{MaxStaleness: time.Second, Load: nearcache.Unversioned(
 		func(context.Context, string) (string, error) { return "", nil })}); err != nil {
 		t.Fatal(err)
 	}
 	ended, end := context.WithCancel(t.Context())
 	end()
-	if err := (coherence.Relay{Source: source{}, L2: client.L2(), Registerer: reg}).Run(ended); err != nil {
+	if err := (relay.Relay{Source: source{}, L2: client.L2(), Registerer: reg}).Run(ended); err != nil {
 		t.Fatal(err)
 	}
-	worker := kafka.Worker{Broker: kafka.Broker{Brokers: nearcachetest.NewKafka(t, 1).Brokers()}, Topic: "t", GroupID: "g", L2: client.L2().(*tier.L2),
+	worker := kafka.Worker{Broker: kafka.Broker{Brokers: nearcachetest.NewKafka(t, 1).Brokers()}, Topic: "t", GroupID: "g", L2: client.L2(),
 		Registerer: reg}
 	if err := worker.Run(ended); err != nil {
 		t.Fatal(err)

@@ -45,7 +45,7 @@ func serve(t *testing.T) string {
 	if err := client.Ready(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	cache, err := nearcache.For(client, product.Namespace, nearcache.Options[string, product.Product]{
+	cache, err := nearcache.NewCache(client, product.Namespace, nearcache.Options[string, product.Product]{
 		Load: func(ctx context.Context, id string) (nearcache.Entry[product.Product], error) {
 			p, v, err := store.Find(ctx, id)
 			if errors.Is(err, product.ErrNotFound) {

@@ -1,3 +1,0 @@
--- KEYS record, lease, watermark; ARGV version
-apply(KEYS[1], KEYS[2], ARGV[1], epoch(KEYS[3]))
-return 1
