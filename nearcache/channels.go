@@ -59,13 +59,13 @@ func (c *Client) heartbeat() {
 func (c *Client) probe(timeout time.Duration) {
 	ctx, cancel := context.WithTimeout(c.life, timeout)
 	defer cancel()
-	p := c.fence.BeginProbe()
+	p := c.fence.BeginSample()
 	at, err := c.source.Position(ctx)
 	if err != nil {
-		c.m.errors("probe").Inc()
+		c.m.errors("sample").Inc()
 		return
 	}
-	c.fence.EndProbe(p, at)
+	c.fence.EndSample(p, at)
 	c.measure()
 }
 

@@ -70,8 +70,7 @@ type managedCache interface {
 }
 
 const (
-	tick       = 20 * time.Millisecond // the resolution of L1 deadlines
-	closeGrace = 100 * time.Millisecond
+	tick = 20 * time.Millisecond // the resolution of L1 deadlines
 
 	modeClosed Mode = ModeOff + 1 // after Close: no read looks at L1
 )
@@ -99,7 +98,7 @@ func New(cfg Config) (*Client, error) {
 	}
 	c := &Client{base: time.Now(), source: cfg.Source, beatEvery: cfg.Heartbeat, log: cfg.Logger, caches: make(map[string]managedCache)}
 	c.breaker.timeout, c.breaker.log = cfg.RedisTimeout, cfg.Logger
-	c.versions, _ = cfg.Source.(coherence.Versioner)
+	c.versions = coherence.AbilitiesOf(cfg.Source).Versioner
 	c.fence = fence.New(fence.Config{Now: c.now, Complete: cfg.Source != nil})
 	c.m = newMetrics(c, cfg.Events != nil)
 	store, err := l2.Open(l2.Config{Redis: cfg.Redis, Prefix: cfg.Prefix, Tracker: tracker{c}, Logger: cfg.Logger})
@@ -249,8 +248,6 @@ func (c *Client) Close() error {
 	c.caches = nil
 	c.mu.Unlock()
 	c.wg.Wait()
-	// Hits that were under way when the mode changed are over long before this: ristretto must not be closed beside them.
-	time.Sleep(closeGrace)
 	for _, cache := range caches {
 		cache.close()
 	}

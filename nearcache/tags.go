@@ -100,7 +100,7 @@ func (t *tags) current(name string, bound time.Duration, learnt uint64) (e *entr
 	if e == nil || k.number > learnt || e.deadline <= t.client.coarse.Load() {
 		return nil, 0
 	}
-	proved = e.stamp.Proved(t.client.fence)
+	proved = e.stamp.AsOf(t.client.fence)
 	switch v := e.stamp.Check(t.client.fence); {
 	case v == fence.Current:
 	case bound > 0 && v == fence.Unvouched && proved > 0 && t.client.now()-proved <= int64(bound):
@@ -142,7 +142,7 @@ func (ts tagged) check(f *fence.Fence, now, proved int64) (fence.Verdict, int64)
 	worst := fence.Current
 	for i := range ts {
 		e := ts[i].entry
-		proved = min(proved, e.stamp.Proved(f))
+		proved = min(proved, e.stamp.AsOf(f))
 		v := e.stamp.Check(f)
 		if e.deadline <= now {
 			v = fence.Invalidated
@@ -293,11 +293,11 @@ func (c *Cache[K, V]) bumpTag(ctx context.Context, tag string) error {
 	}
 	name := TagKey(c.namespace, tag)
 	_, err = t.Write(ctx, name, func(ctx context.Context) (Version, error) {
-		b, ok := c.client.source.(coherence.Bumper)
+		b := coherence.AbilitiesOf(c.client.source).Bumper
 		switch {
 		case c.client.versions == nil:
 			return 0, nil
-		case !ok:
+		case b == nil:
 			return 0, fmt.Errorf("%w: %w: %T tells versions and is no coherence.Bumper: count one of %s %q in a transaction of your own",
 				ErrNotCommitted, ErrUnsupported, c.client.source, TagNamespace, name)
 		}

@@ -84,7 +84,7 @@ func (f *Fence) observe(bucket int, session uint64, w l2.Watermark, beat bool) {
 	if beat {
 		b.beat, b.beaten = w, true
 	}
-	f.proveRedis(b)
+	f.advanceRedis(b)
 }
 
 // Forget makes the next load of the bucket read the watermark anew: Redis answered with an incarnation that the snapshot does not
@@ -104,13 +104,13 @@ func (f *Fence) Forget(bucket int, t *Snapshot) {
 // producer, ours or not, about which partition a key belongs to: an entry is vouched for while no partition has missed
 // anything.
 type channel struct {
-	live  atomic.Uint64         // the session while every partition is followed, else 0; changes only under mu
-	proof atomic.Pointer[proof] // what the barriers prove; changes only under mu
+	live atomic.Uint64        // the session while every partition is followed, else 0; changes only under mu
+	asOf atomic.Pointer[asOf] // what the barriers prove; changes only under mu
 
-	mu      sync.Mutex
-	session uint64
-	base    uint64 // the last probe begun before the session: L2 must have applied what the next one covers
-	parts   []partition
+	mu         sync.Mutex
+	session    uint64
+	baseSample uint64 // the last sample begun before the session: L2 must have applied what the next one covers
+	parts      []partition
 }
 
 type partition struct {
@@ -135,7 +135,7 @@ func (c *channel) newSession(f *Fence) {
 	if c.session == 0 || !ablate.Out(ablate.EventSession) {
 		c.session = nextSession(c.session)
 	}
-	c.base = f.probes.begun()
+	c.baseSample = f.samples.latest()
 	for i := range c.parts {
 		c.parts[i].barrier = coherence.Position{}
 	}
@@ -166,9 +166,9 @@ func (c *channel) vouchesForL2(t *Snapshot, f *Fence) bool {
 		return true
 	}
 	c.mu.Lock()
-	base := c.base
+	base := c.baseSample
 	c.mu.Unlock()
-	p, ok := f.probes.after(base)
+	p, ok := f.samples.firstAfter(base)
 	return ok && t.watermark.Position.Covers(p)
 }
 
@@ -251,7 +251,7 @@ func (f *Fence) sequence(p int, seq, step uint64, m *coherence.Barrier) (gap boo
 	}
 	if !part.barrier.Covers(m.Position) {
 		part.barrier = m.Position
-		f.proveEvents()
+		f.advanceEvents()
 	}
 	return gap
 }
@@ -272,7 +272,7 @@ type Channels struct {
 	EventSessions  uint64 // sessions of the event channel so far
 	Partitions     int    // of the event channel
 	Followed       int    // partitions that are followed now
-	AwaitingProbes int    // buckets whose L2 is not believed until the next probe
+	AwaitingSample int    // buckets whose L2 is not believed until the next sample
 }
 
 // Channels reports the state of the channels.
@@ -284,8 +284,8 @@ func (f *Fence) Channels() (ch Channels) {
 		if b.known {
 			ch.Watermarks++
 		}
-		if b.awaiting != 0 {
-			ch.AwaitingProbes++
+		if b.awaitingSample != 0 {
+			ch.AwaitingSample++
 		}
 		b.mu.Unlock()
 	}
