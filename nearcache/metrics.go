@@ -11,7 +11,7 @@ import (
 	"github.com/nearcache/nearcache-go/internal/fence"
 )
 
-// metrics are the client's collectors. docs/METRICS.md lists them.
+// metrics are the client's collectors. docs/reference/metrics.md lists them.
 type metrics struct {
 	reg    prometheus.Registerer
 	all    []prometheus.Collector
