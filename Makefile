@@ -14,7 +14,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  chaos takes DURATION=5m, SEED=7, ARGS='-keep' and WITHOUT=generation (a rule of internal/ablate)."
-	@echo "  test, test-quick and cover take PKG=./tier RUN=TestX COUNT=3 ARGS='-v'; fuzz takes PKG, FUZZ=FuzzX and FUZZTIME=1m."
+	@echo "  test, test-quick and cover take PKG=./internal/l2 RUN=TestX COUNT=3 ARGS='-v'; fuzz takes PKG, FUZZ=FuzzX and FUZZTIME=1m."
 
 demo: ## three product servers, a relay and a worker over embedded services; Ctrl-C stops them
 	@mkdir -p $(BUILD)
@@ -30,7 +30,7 @@ tools:
 
 # The explorer searches a tenth as fast under the race detector, so it has a run of its own, in binaries from which rules
 # can be taken out.
-ABLATED := -p 2 -timeout 8m -tags ablate -run 'TestExplore$$|TestAblation|TestL2_WithoutARule' ./coherence ./internal/explore ./nearcache
+ABLATED := -p 2 -timeout 8m -tags ablate -run 'TestExplore$$|TestAblation|TestL2_WithoutARule' ./internal/fence ./internal/explore ./nearcache
 
 test: install tools ## every test, -race, on real Redis, Postgres and Kafka, which it starts and stops; then the explorer
 	@$(BUILD)/services run -- $(GOTEST:$(BUILD)/gotest%=$(BUILD)/gotest -race -strict%)
@@ -64,7 +64,7 @@ lint: ## gofmt, vet, staticcheck, the rules of internal/lint, the API listing; t
 LIMIT ?= 40
 SCOPE ?=
 explore: ## search the protocol's larger scopes for violations: LIMIT million states each (40), SCOPE='two instances'
-	$(GO) test ./coherence -run 'TestExplore$$' -explore.full -explore.limit $(LIMIT) -explore.scope '$(SCOPE)' -timeout 0 -v
+	$(GO) test ./internal/fence -run 'TestExplore$$' -explore.full -explore.limit $(LIMIT) -explore.scope '$(SCOPE)' -timeout 0 -v
 
 api: ## write docs/api, the listing of exported declarations, anew
 	$(GO) run ./internal/tools/api -w

@@ -1,16 +1,11 @@
 package coherence
 
 import (
+	"errors"
+	"fmt"
+	"strings"
 	"time"
-
-	"github.com/nearcache/nearcache-go/tier"
 )
-
-// Version orders the states of one key; see tier.Version.
-type Version = tier.Version
-
-// Position is a point in a source's commit order; see tier.Position.
-type Position = tier.Position
 
 // Op is what a change did to its key.
 type Op string
@@ -39,8 +34,32 @@ type Event struct {
 	Fields map[string]string
 }
 
-// Marker says that everything up to Position has been published to its partition, whose last event has number Seq.
-type Marker struct {
+// Validate returns an error that wraps ErrMalformed if the event's namespace is one that no cache can have.
+func (e Event) Validate() error {
+	if err := CheckName(e.Namespace); err != nil {
+		return fmt.Errorf("%w: namespace %q %w", ErrMalformed, e.Namespace, err)
+	}
+	return nil
+}
+
+// CheckName says why a name cannot be a cache's namespace or a prefix of Redis keys, nil if it can: colons separate the
+// parts of a Redis key, and braces mark its hash tag. The error reads after the name, as in `"a:b" contains a colon`.
+func CheckName(name string) error {
+	switch {
+	case name == "":
+		return errors.New("is empty")
+	case len(name) > maxName:
+		return fmt.Errorf("is longer than %d bytes", maxName)
+	case strings.ContainsAny(name, ":{}"):
+		return errors.New("contains a colon or a brace")
+	}
+	return nil
+}
+
+const maxName = 128
+
+// Barrier says that everything up to Position has been published to its partition, whose last event has number Seq.
+type Barrier struct {
 	Position Position
 	Seq      uint64
 	// Partitions is how many partitions the relay publishes to: which one a key's events go to depends on it.
@@ -50,5 +69,5 @@ type Marker struct {
 // Message is one message of a partition: an event or a marker.
 type Message struct {
 	Event  Event
-	Marker *Marker // nil: an event
+	Marker *Barrier // nil: an event
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"time"
-
-	"github.com/nearcache/nearcache-go/tier"
 )
 
 // ErrTrimmed is what Source.Changes returns (wrapped) when changes after the given position may no longer be there: it is
@@ -72,28 +70,13 @@ type Publisher interface {
 	Partitions(ctx context.Context) (int, error)
 	// Publish returns nil once every message is durable, in order within its partition. After an error any of them may
 	// still have been, or be, delivered.
-	Publish(ctx context.Context, batch []Outgoing) error
+	Publish(ctx context.Context, batch []PartitionMessage) error
 }
 
 // Outgoing is a message bound for a partition.
-type Outgoing struct {
+type PartitionMessage struct {
 	Partition int
 	Message
-}
-
-// Applier is L2 as the relay sees it; tier.L2 is one.
-type Applier interface {
-	Keyspace() *tier.Keyspace
-	// ApplyMany applies changes without moving any watermark; the worker and Client.Apply do.
-	ApplyMany(ctx context.Context, changes []tier.Change) error
-	// Watermarks reads the watermark of every bucket; a bucket without one has the zero Watermark.
-	Watermarks(ctx context.Context) ([tier.Buckets]tier.Watermark, error)
-	// ApplyBatch applies changes to a bucket and moves its watermark from `from` or later to `to`, in one step. If the
-	// watermark does not cover from, or its epoch is another, nothing is applied, applied is false and now is what stands.
-	ApplyBatch(ctx context.Context, bucket int, changes []tier.Change, from tier.Watermark, to Position) (now tier.Watermark, applied bool, err error)
-	// ResetWatermark sets a new watermark at `to` with a new random epoch, which makes every record of the bucket a miss,
-	// if the watermark still is `seen`; now is what stands afterwards.
-	ResetWatermark(ctx context.Context, bucket int, seen tier.Watermark, to Position) (now tier.Watermark, err error)
 }
 
 // EventSource is a stream of version events that an instance follows to evict its L1: coherence/kafka's Tail, or one of

@@ -19,13 +19,13 @@ var ErrMalformed = errors.New("coherence: malformed message")
 
 // Codec is how messages look on the wire. A nil function is the default: EncodeJSON without extra fields, DecodeJSON.
 // Both are called concurrently.
-type Codec struct {
+type EventCodec struct {
 	Encode func(Message) ([]byte, error)
 	Decode func([]byte) (Message, error)
 }
 
 // WithDefaults fills in what is nil.
-func (c Codec) WithDefaults() Codec {
+func (c EventCodec) WithDefaults() EventCodec {
 	if c.Encode == nil {
 		c.Encode = func(m Message) ([]byte, error) { return EncodeJSON(m, nil) }
 	}
@@ -111,7 +111,7 @@ func DecodeJSON(b []byte) (m Message, err error) {
 		if at.IsZero() {
 			return m, fmt.Errorf("%w: a marker without a position", ErrMalformed)
 		}
-		return Message{Marker: &Marker{Position: at, Seq: w.Seq, Partitions: w.Parts}}, nil
+		return Message{Marker: &Barrier{Position: at, Seq: w.Seq, Partitions: w.Parts}}, nil
 	}
 	if w.Namespace == "" || w.Key == nil {
 		return m, fmt.Errorf("%w: no namespace or no key", ErrMalformed)

@@ -16,7 +16,7 @@ func TestJSON_RoundTrip(t *testing.T) {
 		{Event: coherence.Event{Namespace: "n", Key: "k"}},
 		{Event: coherence.Event{Namespace: "n", Key: "", Version: 1<<63 + 1, Op: coherence.OpDeleted, Seq: 1<<53 + 1,
 			Position: coherence.Position{Epoch: 1 << 63, N: 1<<53 + 3}, Time: time.Unix(5, 7).UTC(), Fields: map[string]string{"a": "b"}}},
-		{Marker: &coherence.Marker{Position: coherence.Position{Epoch: 3, N: 9}, Seq: 4}},
+		{Marker: &coherence.Barrier{Position: coherence.Position{Epoch: 3, N: 9}, Seq: 4}},
 	} {
 		b, err := coherence.EncodeJSON(m, map[string]string{"type": "X", "product_id": "k"})
 		if err != nil {

@@ -10,9 +10,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/rueidis"
 
+	"github.com/nearcache/nearcache-go/internal/l2"
 	"github.com/nearcache/nearcache-go/nearcache"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
-	"github.com/nearcache/nearcache-go/tier"
 )
 
 func TestLoader_Misbehaves(t *testing.T) {
@@ -77,20 +77,20 @@ func TestGarbageInL2_IsAMissAndIsReplaced(t *testing.T) {
 		src := newSource()
 		src.put("a", "one")
 		c := open(t, r.opt, src)
-		key := tier.NewKeyspace("").Key("t", "a")
+		key := l2.NewKeyspace("").Key("t", "a")
 		get(t, c, "a")
-		good, err := tier.AppendRecord(nil, tier.Record{Version: 9, Payload: []byte(`"forged"`)})
+		good, err := l2.AppendRecord(nil, l2.Record{Version: 9, Payload: []byte(`"forged"`)})
 		if err != nil {
 			t.Fatal(err)
 		}
 		flipped := append([]byte(nil), good...)
 		flipped[len(flipped)-2] ^= 1
-		notJSON, err := tier.AppendRecord(nil, tier.Record{Version: 9, Payload: []byte(`not JSON`)})
+		notJSON, err := l2.AppendRecord(nil, l2.Record{Version: 9, Payload: []byte(`not JSON`)})
 		if err != nil {
 			t.Fatal(err)
 		}
 		for name, b := range map[string]string{"empty": "", "foreign": "hello", "truncated": string(good[:40]), "cut short": string(good[:len(good)-1]),
-			"damaged": string(flipped), "undecodable": string(notJSON), "header only": string(good[:tier.HeaderSize])} {
+			"damaged": string(flipped), "undecodable": string(notJSON), "header only": string(good[:l2.HeaderSize])} {
 			r.do("SET", key.Record, b)
 			for range 3 {
 				eventually(t, name, func() bool { return get(t, c, "a").Value == "one" })

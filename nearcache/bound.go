@@ -6,8 +6,8 @@ import (
 	"math"
 	"time"
 
-	"github.com/nearcache/nearcache-go/coherence"
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/internal/fence"
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 // demand is what one read asks of a value, whatever tier it comes from.
@@ -70,7 +70,7 @@ func (d *demand) unmet(version Version, stale bool) error {
 //
 //	L1: has version 7               the source fails over, loses 7, and commits another 7
 //	probe: has not noticed yet      reader: asks the version; it is 7
-func (c *Cache[K, V]) revalidate(ctx context.Context, k K, key tier.Key, tok *coherence.Token) (loaded[V], bool) {
+func (c *Cache[K, V]) revalidate(ctx context.Context, k K, key l2.Key, tok *fence.Token) (loaded[V], bool) {
 	old := c.peek(k)
 	if c.client.versions == nil || old == nil || old.version == 0 || len(old.tags()) > 0 || old.deadline <= c.client.now() {
 		return loaded[V]{}, false
@@ -88,12 +88,12 @@ func (c *Cache[K, V]) revalidate(ctx context.Context, k K, key tier.Key, tok *co
 	e := newEntry[K, V](k, v, old.absent())
 	e.value, e.deadline = old.value, old.deadline
 	outcome, admit := c.client.fence.FromSource(tok, v, &e.stamp)
-	if outcome != coherence.Serve {
+	if outcome != fence.Serve {
 		return loaded[V]{}, false
 	}
 	c.m.loads("validated").Inc()
 	if admit {
-		c.admit(e, len(payload)+tier.HeaderSize)
+		c.admit(e, len(payload)+l2.HeaderSize)
 	}
 	return loaded[V]{value: e.value, version: v, absent: e.absent(), tier: TierL1, proved: e.stamp.Probe()}, true
 }

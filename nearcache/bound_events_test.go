@@ -13,6 +13,7 @@ import (
 
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/kafka"
+	"github.com/nearcache/nearcache-go/coherence/relay"
 	"github.com/nearcache/nearcache-go/nearcache"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
@@ -105,11 +106,11 @@ func TestBound_EitherChannelIsEnough(t *testing.T) { // C1, and the failure tabl
 		}
 		defer client.Close()
 		ctx, stop := context.WithCancel(t.Context())
-		var relay sync.WaitGroup
-		relay.Go(func() {
-			_ = coherence.Relay{Source: src, L2: client.L2(), Publisher: publisher, Interval: 25 * time.Millisecond}.Run(ctx)
+		var relaying sync.WaitGroup
+		relaying.Go(func() {
+			_ = relay.Relay{Source: src, L2: client.L2(), Publisher: publisher, Interval: 25 * time.Millisecond}.Run(ctx)
 		})
-		defer relay.Wait()
+		defer relaying.Wait()
 		defer stop()
 		src.write("a", "one")
 		b := &bounded{Cache: newCache(t, client, nearcache.Options[string, string]{Load: src.load, MaxStaleness: delta}), src: src.commits, client: client}

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/coherence/relay"
 	"github.com/nearcache/nearcache-go/nearcache"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
@@ -120,11 +121,11 @@ func inBoundedBubble(t *testing.T, test func(t *testing.T, b *bounded)) {
 		}
 		defer b.client.Close()
 		ctx, stop := context.WithCancel(t.Context())
-		var relay sync.WaitGroup
-		relay.Go(func() {
-			_ = coherence.Relay{Source: b.src, L2: b.client.L2(), Interval: 25 * time.Millisecond}.Run(ctx)
+		var relaying sync.WaitGroup
+		relaying.Go(func() {
+			_ = relay.Relay{Source: b.src, L2: b.client.L2(), Interval: 25 * time.Millisecond}.Run(ctx)
 		})
-		defer relay.Wait()
+		defer relaying.Wait()
 		defer stop()
 		b.Cache = newCache(t, b.client, nearcache.Options[string, string]{Load: b.src.load, MaxStaleness: delta})
 		if err := b.client.Ready(t.Context()); err != nil {

@@ -8,13 +8,13 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 // breakerLimit is how many reads of Redis in a row must fail, or take too long, for the breaker to open.
 const breakerLimit = 5
 
-var errBreakerOpen = fmt.Errorf("%w: the circuit breaker is open", tier.ErrUnavailable)
+var errBreakerOpen = fmt.Errorf("%w: the circuit breaker is open", l2.ErrUnavailable)
 
 // breaker keeps a Redis that is slow, or gone, from slowing every read: each waits for it at most for timeout, and after
 // breakerLimit failures in a row none does. The heartbeat goes on, and closes it when Redis answers in time again; so no
@@ -56,7 +56,7 @@ func askMany[T any](ctx context.Context, b *breaker, n int, f func(context.Conte
 	err := b.ask(ctx, func(ctx context.Context) error {
 		out = f(ctx)
 		for i := range out {
-			if err := *errOf(&out[i]); errors.Is(err, tier.ErrUnavailable) {
+			if err := *errOf(&out[i]); errors.Is(err, l2.ErrUnavailable) {
 				return err
 			}
 		}
@@ -74,7 +74,7 @@ func askMany[T any](ctx context.Context, b *breaker, n int, f func(context.Conte
 // heard counts failures in a row.
 func (b *breaker) heard(err error) {
 	switch {
-	case !errors.Is(err, tier.ErrUnavailable):
+	case !errors.Is(err, l2.ErrUnavailable):
 		if b.failed.Load() != 0 {
 			b.failed.Store(0)
 		}
@@ -86,7 +86,7 @@ func (b *breaker) heard(err error) {
 // beat takes what the heartbeat has found, which asks Redis whether or not the breaker is open.
 func (b *breaker) beat(err error, took time.Duration) {
 	if err == nil && took > b.timeout {
-		err = fmt.Errorf("%w: a heartbeat took %v", tier.ErrUnavailable, took)
+		err = fmt.Errorf("%w: a heartbeat took %v", l2.ErrUnavailable, took)
 	}
 	b.heard(err)
 	if err == nil && b.opened.CompareAndSwap(true, false) {

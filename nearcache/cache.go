@@ -8,9 +8,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/internal/ablate"
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/internal/fence"
+	"github.com/nearcache/nearcache-go/internal/l1"
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 // Cache is a near cache of one namespace. Make one with For; all its methods are safe for concurrent use.
@@ -20,7 +21,7 @@ type Cache[K comparable, V any] struct {
 	opt       Options[K, V]
 	encode    func(K) (string, error)
 	seed      maphash.Seed
-	l1        *tier.L1[entry[K, V]] // nil: switched off
+	l1        *l1.Cache[entry[K, V]] // nil: switched off
 	flights   flights[K, V]
 	fresh     flights[K, V] // loads that go to the source alone
 	loads     bulkhead
@@ -46,11 +47,11 @@ func For[K comparable, V any](client *Client, namespace string, o Options[K, V])
 	c.verified.Store(o.Lossy)
 	c.watched = o.CheckShared || o.Warm.File != ""
 	if o.L1Bytes > 0 {
-		l1, err := tier.NewL1[entry[K, V]](tier.L1Config{MaxBytes: o.L1Bytes})
+		near, err := l1.New[entry[K, V]](l1.Config{MaxBytes: o.L1Bytes})
 		if err != nil {
 			return nil, fmt.Errorf("nearcache: cache %q: %w", namespace, err)
 		}
-		c.l1 = l1
+		c.l1 = near
 	}
 	m, err := client.adopt(namespace, c)
 	if err != nil {
@@ -102,7 +103,7 @@ func (c *Cache[K, V]) Read(ctx context.Context, k K, ro ReadOptions) (Result[V],
 //
 // The entry is read first and judged after: its key (the table is addressed by a hash), its deadline by the coarse clock,
 // and last its stamp, so that an invalidation which came before this read is seen. With a bound the proof is taken before
-// the stamp is checked (see coherence.Stamp.Proved) and the real clock is read after: a process that was stopped in
+// the stamp is checked (see fence.Stamp.Proved) and the real clock is read after: a process that was stopped in
 // between finds the proof too old.
 func (c *Cache[K, V]) hit(k K, bound time.Duration, prove bool) (e *entry[K, V], proved int64) {
 	if c.l1 == nil {
@@ -121,13 +122,13 @@ func (c *Cache[K, V]) hit(k K, bound time.Duration, prove bool) (e *entry[K, V],
 	if bound > 0 || prove {
 		return c.hitWithin(e, bound, now)
 	}
-	if v := e.stamp.Check(c.client.fence); v != coherence.Current {
+	if v := e.stamp.Check(c.client.fence); v != fence.Current {
 		c.m.l1Miss(v)
 		return nil, 0
 	}
 	if e.rare != nil {
 		c.due(e, now)
-		if v, _ := e.rare.tags.check(c.client.fence, now, 0); v != coherence.Current {
+		if v, _ := e.rare.tags.check(c.client.fence, now, 0); v != fence.Current {
 			c.m.l1Misses.tag.Inc()
 			return nil, 0
 		}
@@ -144,14 +145,14 @@ func (c *Cache[K, V]) hit(k K, bound time.Duration, prove bool) (e *entry[K, V],
 func (c *Cache[K, V]) hitWithin(e *entry[K, V], bound time.Duration, coarse int64) (*entry[K, V], int64) {
 	f := c.client.fence
 	proved := e.stamp.Proved(f)
-	if v := e.stamp.Check(f); v != coherence.Current && (bound == 0 || v != coherence.Unvouched) {
+	if v := e.stamp.Check(f); v != fence.Current && (bound == 0 || v != fence.Unvouched) {
 		c.m.l1Miss(v)
 		return nil, 0
 	}
 	if e.rare != nil {
 		c.due(e, coarse)
 		v, since := e.rare.tags.check(f, coarse, proved)
-		if v != coherence.Current && (bound == 0 || v != coherence.Unvouched) {
+		if v != fence.Current && (bound == 0 || v != fence.Unvouched) {
 			c.m.l1Misses.tag.Inc()
 			return nil, 0
 		}
@@ -237,10 +238,10 @@ func (c *Cache[K, V]) out(v V) V {
 }
 
 // key places k in L2.
-func (c *Cache[K, V]) key(k K) (tier.Key, error) {
+func (c *Cache[K, V]) key(k K) (l2.Key, error) {
 	name, err := c.encode(k)
 	if err != nil {
-		return tier.Key{}, fmt.Errorf("nearcache: cache %q: the key has no name: %w", c.namespace, err)
+		return l2.Key{}, fmt.Errorf("nearcache: cache %q: the key has no name: %w", c.namespace, err)
 	}
 	return c.client.keyspace.Key(c.namespace, name), nil
 }
@@ -263,9 +264,9 @@ func (c *Cache[K, V]) ttl(asked time.Duration, absent bool) time.Duration {
 // keepFor is how long L2 keeps what may be served for a TTL.
 func (c *Cache[K, V]) keepFor(ttl time.Duration) time.Duration { return ttl + c.opt.FailSafe.MaxAge }
 
-func (c *Cache[K, V]) l1Stats() tier.L1Stats {
+func (c *Cache[K, V]) l1Stats() l1.Stats {
 	if c.l1 == nil {
-		return tier.L1Stats{}
+		return l1.Stats{}
 	}
 	return c.l1.Stats()
 }

@@ -5,10 +5,10 @@ import (
 	"time"
 
 	"github.com/nearcache/nearcache-go/coherence"
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
-var _ tier.BucketTracker = tracker{}
+var _ l2.BucketTracker = tracker{}
 
 // tracker hands Redis's pushes to the fence. It runs on rueidis's reader goroutine and does not block.
 type tracker struct{ c *Client }
@@ -97,7 +97,7 @@ func (s sink) Malformed(int, error) { s.c.m.malformed.Inc() }
 // and shortens the time for which the old value is served while Redis answers.
 func (s sink) Deliver(ctx context.Context, p int, batch []coherence.Message) error {
 	c := s.c
-	var unversioned []tier.Change
+	var unversioned []l2.Change
 	marked := false
 	for i := range batch {
 		if m := batch[i].Marker; m != nil {
@@ -110,7 +110,7 @@ func (s sink) Deliver(ctx context.Context, p int, batch []coherence.Message) err
 		s.gap(c.fence.EventSeq(p, e.Seq))
 		c.fence.Event(key, e.Version, e.Position)
 		if e.Version == 0 {
-			unversioned = append(unversioned, tier.Change{Key: key})
+			unversioned = append(unversioned, l2.Change{Key: key})
 		}
 		c.m.event(e)
 	}

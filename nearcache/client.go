@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/internal/fence"
+	"github.com/nearcache/nearcache-go/internal/l1"
+	"github.com/nearcache/nearcache-go/internal/l2"
 	"github.com/nearcache/nearcache-go/tier"
 )
 
@@ -22,9 +25,9 @@ type Client struct {
 
 	closed    atomic.Bool
 	base      time.Time
-	fence     *coherence.Fence
-	l2        *tier.L2
-	keyspace  *tier.Keyspace
+	fence     *fence.Fence
+	l2        *l2.L2
+	keyspace  *l2.Keyspace
 	source    coherence.Source
 	versions  coherence.Versioner // the source, if it is one
 	beatEvery time.Duration
@@ -62,7 +65,7 @@ func (c *Client) remember(l1Bytes int64) {
 // member is a cache as its client sees it.
 type member interface {
 	close()
-	l1Stats() tier.L1Stats
+	l1Stats() l1.Stats
 	maxStaleness() time.Duration
 }
 
@@ -97,19 +100,19 @@ func New(cfg Config) (*Client, error) {
 	c := &Client{base: time.Now(), source: cfg.Source, beatEvery: cfg.Heartbeat, log: cfg.Logger, caches: make(map[string]member)}
 	c.breaker.timeout, c.breaker.log = cfg.RedisTimeout, cfg.Logger
 	c.versions, _ = cfg.Source.(coherence.Versioner)
-	c.fence = coherence.NewFence(coherence.FenceConfig{Now: c.now, Complete: cfg.Source != nil})
+	c.fence = fence.New(fence.Config{Now: c.now, Complete: cfg.Source != nil})
 	c.m = newMetrics(c, cfg.Events != nil)
-	l2, err := tier.OpenL2(tier.L2Config{Redis: cfg.Redis, Prefix: cfg.Prefix, Tracker: tracker{c}, Logger: cfg.Logger})
+	store, err := l2.Open(l2.Config{Redis: cfg.Redis, Prefix: cfg.Prefix, Tracker: tracker{c}, Logger: cfg.Logger})
 	if err != nil {
 		return nil, fmt.Errorf("nearcache: Config.Redis: %w", err)
 	}
-	c.l2, c.keyspace = l2, l2.Keyspace()
-	c.retry = &retry{limit: maxRetries, apply: l2.ApplyMany, renew: c.renew, doubt: c.doubt,
-		done:    func(ch tier.Change) { c.fence.Written(ch.Key, ch.Version) },
+	c.l2, c.keyspace = store, store.Keyspace()
+	c.retry = &retry{limit: maxRetries, apply: store.ApplyMany, renew: c.renew, doubt: c.doubt,
+		done:    func(ch l2.Change) { c.fence.Written(ch.Key, ch.Version) },
 		drop:    func(n int) { c.m.retryDropped.Add(float64(n)) },
-		pending: make(map[string]tier.Change), wake: make(chan struct{}, 1)}
+		pending: make(map[string]l2.Change), wake: make(chan struct{}, 1)}
 	if err := c.m.register(cfg.Registerer); err != nil {
-		l2.Close()
+		store.Close()
 		return nil, fmt.Errorf("nearcache: Config.Registerer: %w", err)
 	}
 	c.life, c.end = context.WithCancel(context.Background())
@@ -193,8 +196,8 @@ func (c *Client) Apply(ctx context.Context, e coherence.Event) error {
 	if c.closed.Load() {
 		return ErrClosed
 	}
-	if bad := tier.CheckName(e.Namespace); bad != "" {
-		return fmt.Errorf("nearcache: event: namespace %q %s", e.Namespace, bad)
+	if err := e.Validate(); err != nil {
+		return fmt.Errorf("nearcache: event: %w", err)
 	}
 	key := c.keyspace.Key(e.Namespace, e.Key)
 	c.fence.Event(key, e.Version, e.Position)
@@ -203,14 +206,15 @@ func (c *Client) Apply(ctx context.Context, e coherence.Event) error {
 		c.fence.Event(key, 0, e.Position)
 	}
 	if err != nil {
-		c.retry.add(tier.Change{Key: key, Version: e.Version})
+		c.retry.add(l2.Change{Key: key, Version: e.Version})
 		return fmt.Errorf("nearcache: apply %s %q: %w: %w", e.Namespace, e.Key, ErrNotInvalidated, err)
 	}
 	return nil
 }
 
-// L2 is the client's Redis as a coherence.Relay applies changes to it.
-func (c *Client) L2() coherence.Applier { return c.l2 }
+// L2 is the client's Redis, for a relay or a worker that runs in the same process. It uses the client's connections and
+// is usable until the client is closed.
+func (c *Client) L2() *tier.L2 { return tier.Share(c.l2.Handle()) }
 
 // SetMode switches all caches of the client at run time. In every mode writes invalidate and the channels are followed,
 // so that On can be switched back to at any moment. A client starts with On.

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"time"
 
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/coherence"
 )
 
-// Version orders the states of one key; 0 means that the source of truth has no versions. See tier.Version.
-type Version = tier.Version
+// Version orders the states of one key; 0 means that the source of truth has no versions. See coherence.Version.
+type Version = coherence.Version
 
 // Entry is what a Loader returns and what Set takes: a value and what the cache should know about it.
 type Entry[V any] struct {

@@ -10,7 +10,7 @@ import (
 
 	"github.com/redis/rueidis"
 
-	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/coherence/relay"
 	"github.com/nearcache/nearcache-go/nearcache"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
@@ -30,9 +30,9 @@ func ExampleOptions_maxStaleness() {
 	}
 	defer client.Close()
 	ctx, stop := context.WithCancel(context.Background())
-	var relay sync.WaitGroup
-	relay.Go(func() { _ = coherence.Relay{Source: source, L2: client.L2(), Interval: 25 * time.Millisecond}.Run(ctx) })
-	defer relay.Wait()
+	var relaying sync.WaitGroup
+	relaying.Go(func() { _ = relay.Relay{Source: source, L2: client.L2(), Interval: 25 * time.Millisecond}.Run(ctx) })
+	defer relaying.Wait()
 	defer stop()
 	const bound = 5 * time.Second
 	products, err := nearcache.For(client, "product", nearcache.Options[string, string]{Load: source.load, MaxStaleness: bound})

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/internal/fence"
 )
 
 // putUpWith is how old a value may be that this read gets in place of an error, 0: none may.
@@ -24,7 +24,7 @@ func (c *Cache[K, V]) stale(k K, atLeast Version, most time.Duration) (Result[V]
 		return Result[V]{}, nil, false
 	}
 	proved := e.stamp.Proved(c.client.fence)
-	if v := e.stamp.Check(c.client.fence); v == coherence.Invalidated || v == coherence.Collided {
+	if v := e.stamp.Check(c.client.fence); v == fence.Invalidated || v == fence.Collided {
 		proved = e.stamp.Probe() // what the channels prove holds only of what they have not invalidated
 	}
 	since := e.stamp.Began()

@@ -13,12 +13,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/nearcache/nearcache-go/internal/l2"
 	"github.com/nearcache/nearcache-go/nearcache"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
-	"github.com/nearcache/nearcache-go/tier"
 )
 
-func key(name string) tier.Key { return tier.NewKeyspace("").Key("t", name) }
+func key(name string) l2.Key { return l2.NewKeyspace("").Key("t", name) }
 
 // failing is a source whose loads can fail or hang.
 type failing struct {

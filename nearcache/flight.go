@@ -6,9 +6,9 @@ import (
 	"runtime/debug"
 	"sync"
 
-	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/internal/ablate"
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/internal/fence"
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 // flights collapses the loads of one process: per key at most one runs and at most one is next.
@@ -20,11 +20,11 @@ import (
 //	load 1 returns the old row to A                               load 2 begins, returns the new row to B and to
 //	                                                              everyone who came meanwhile
 type flights[K comparable, V any] struct {
-	fence *coherence.Fence
+	fence *fence.Fence
 	// lead is what the reader who begins a flight does himself, on his own goroutine and context; nil: nothing. If that is
 	// not all, load does the rest, on a goroutine of its own that outlives him.
-	lead func(ctx context.Context, k K, key tier.Key, f *flight[V]) (landed bool)
-	load func(ctx context.Context, k K, key tier.Key, f *flight[V]) loaded[V]
+	lead func(ctx context.Context, k K, key l2.Key, f *flight[V]) (landed bool)
+	load func(ctx context.Context, k K, key l2.Key, f *flight[V]) loaded[V]
 
 	mu      sync.Mutex
 	running map[K]*flight[V]
@@ -34,14 +34,14 @@ type flights[K comparable, V any] struct {
 }
 
 type flight[V any] struct {
-	tok  coherence.Token // by which readers may join
-	done chan struct{}   // closed when res is set; made by the first who waits
+	tok  fence.Token   // by which readers may join
+	done chan struct{} // closed when res is set; made by the first who waits
 	res  loaded[V]
 	next *flight[V]       // begins when this one ends
 	run  func(*flight[V]) // set on a flight that has not begun
 
 	// The load's alone.
-	own   coherence.Token
+	own   fence.Token
 	got   fetched[V] // what L2 had to say, if asked
 	asked bool
 }
@@ -76,7 +76,7 @@ type loaded[V any] struct {
 //	A: begins the flight, asks L2        B: joins
 //	A: is cancelled; leaves the flight to a goroutine, which asks again
 //	                                     B: gets its result
-func (fs *flights[K, V]) do(ctx context.Context, k K, key tier.Key, since int64) (loaded[V], error) {
+func (fs *flights[K, V]) do(ctx context.Context, k K, key l2.Key, since int64) (loaded[V], error) {
 	fs.mu.Lock()
 	if fs.closed {
 		fs.mu.Unlock()
@@ -125,7 +125,7 @@ var errGoexit = fmt.Errorf("%w: it called runtime.Goexit", ErrPanic)
 
 // take does what the reader who began a flight does himself. A callback's Goexit, in a Codec for one, ends the reader, as it
 // would with no cache in between; those who have joined get an error.
-func (fs *flights[K, V]) take(ctx context.Context, k K, key tier.Key, f *flight[V]) (res loaded[V], landed bool) {
+func (fs *flights[K, V]) take(ctx context.Context, k K, key l2.Key, f *flight[V]) (res loaded[V], landed bool) {
 	f.res.err = errGoexit // stands if lead never returns
 	landed = true
 	defer func() {
@@ -141,7 +141,7 @@ func (fs *flights[K, V]) take(ctx context.Context, k K, key tier.Key, f *flight[
 }
 
 // fly runs a flight whose token is set, or what is left of it.
-func (fs *flights[K, V]) fly(ctx context.Context, k K, key tier.Key, f *flight[V]) {
+func (fs *flights[K, V]) fly(ctx context.Context, k K, key l2.Key, f *flight[V]) {
 	f.res.err = errGoexit // stands if load never returns
 	defer func() {
 		if p := recover(); p != nil {
@@ -157,7 +157,7 @@ func panicked[V any](p any) loaded[V] {
 }
 
 // land ends a flight and hands over to the next one.
-func (fs *flights[K, V]) land(k K, key tier.Key, f *flight[V]) loaded[V] {
+func (fs *flights[K, V]) land(k K, key l2.Key, f *flight[V]) loaded[V] {
 	res := f.res
 	fs.mu.Lock()
 	next, done := f.next, f.done

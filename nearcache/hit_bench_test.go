@@ -11,7 +11,7 @@ import (
 
 	"github.com/dgraph-io/ristretto/v2"
 
-	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/coherence/relay"
 	"github.com/nearcache/nearcache-go/nearcache"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
@@ -55,9 +55,9 @@ func benchmarkHit(b *testing.B, n int) {
 	}
 	defer client.Close()
 	ctx, stop := context.WithCancel(context.Background())
-	var relay sync.WaitGroup
-	relay.Go(func() { _ = coherence.Relay{Source: src, L2: client.L2()}.Run(ctx) })
-	defer relay.Wait()
+	var relaying sync.WaitGroup
+	relaying.Go(func() { _ = relay.Relay{Source: src, L2: client.L2()}.Run(ctx) })
+	defer relaying.Wait()
 	defer stop()
 	if err := client.Ready(ctx); err != nil {
 		b.Fatal(err)

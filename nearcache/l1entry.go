@@ -4,7 +4,7 @@ import (
 	"sync/atomic"
 	"unsafe"
 
-	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/internal/fence"
 )
 
 // entry is what L1 holds. It is immutable but for its stamp and its refresh. There may be millions of them: what most do not
@@ -13,7 +13,7 @@ type entry[K comparable, V any] struct {
 	key      K
 	deadline int64 // by the client's clock
 	rare     *rare // nil: the value is there, and nothing else is to be known of it
-	stamp    coherence.Stamp
+	stamp    fence.Stamp
 	version  Version
 	value    V
 }

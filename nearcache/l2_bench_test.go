@@ -14,7 +14,7 @@ import (
 
 	"github.com/redis/rueidis"
 
-	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/coherence/relay"
 	"github.com/nearcache/nearcache-go/internal/services/servicestest"
 	"github.com/nearcache/nearcache-go/nearcache"
 )
@@ -81,9 +81,9 @@ func BenchmarkL2Hit(b *testing.B) {
 	}
 	client := newClient(b, nearcache.Config{Redis: opt, Source: src})
 	relaying, stop := context.WithCancel(context.Background())
-	var relay sync.WaitGroup
-	relay.Go(func() { _ = coherence.Relay{Source: src, L2: client.L2()}.Run(relaying) })
-	defer relay.Wait()
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = relay.Relay{Source: src, L2: client.L2()}.Run(relaying) })
+	defer wg.Wait()
 	defer stop()
 	if err := client.Ready(ctx); err != nil {
 		b.Fatal(err)

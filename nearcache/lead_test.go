@@ -15,10 +15,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/coherence/relay"
+	"github.com/nearcache/nearcache-go/internal/l2"
 	"github.com/nearcache/nearcache-go/nearcache"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
-	"github.com/nearcache/nearcache-go/tier"
 )
 
 // patrols is within what a reader's giving up is noticed.
@@ -330,7 +330,7 @@ func TestBound_TheWatermarkIsReadOnlyWhenTheLastOneProvesTooLittle(t *testing.T)
 			t.Fatal(err)
 		}
 		defer redis.Close()
-		keys := tier.NewKeyspace("")
+		keys := l2.NewKeyspace("")
 		k := keys.Key("t", "a")
 		pair := fmt.Sprintf("%s\r\n*2\r\n$3\r\nGET\r\n$%d\r\n%s\r\n", keys.Watermark(k.Bucket), len(k.Record), k.Record)
 		var asked atomic.Bool
@@ -352,9 +352,9 @@ func TestBound_TheWatermarkIsReadOnlyWhenTheLastOneProvesTooLittle(t *testing.T)
 		}
 		defer client.Close()
 		ctx, stop := context.WithCancel(t.Context())
-		var relay sync.WaitGroup
-		relay.Go(func() { _ = coherence.Relay{Source: src, L2: client.L2(), Interval: 25 * time.Millisecond}.Run(ctx) })
-		defer relay.Wait()
+		var relaying sync.WaitGroup
+		relaying.Go(func() { _ = relay.Relay{Source: src, L2: client.L2(), Interval: 25 * time.Millisecond}.Run(ctx) })
+		defer relaying.Wait()
 		defer stop()
 		c := newCache(t, client, nearcache.Options[string, string]{Load: src.load, L1Bytes: -1, MaxStaleness: delta})
 		if err := client.Ready(t.Context()); err != nil {

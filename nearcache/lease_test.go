@@ -6,9 +6,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/nearcache/nearcache-go/internal/l2"
 	"github.com/nearcache/nearcache-go/nearcache"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
-	"github.com/nearcache/nearcache-go/tier"
 )
 
 // inBubble runs a test on fake time, with a real client over a pipe.
@@ -53,8 +53,8 @@ func TestLease_OfADeadHolderCostsItsTTL(t *testing.T) {
 		src := newSource()
 		src.put("a", "v")
 		c := newCache(t, client, nearcache.Options[string, string]{Load: src.load, LeaseTTL: 2 * time.Second})
-		k := tier.NewKeyspace("").Key("t", "a")
-		token := tier.NewToken()
+		k := l2.NewKeyspace("").Key("t", "a")
+		token := l2.NewToken()
 		r.Do("SET", k.Lease, "R"+string(token[:]), "PX", "2000") // somebody acquired it, and died
 		begun := time.Now()
 		if got := get(t, c, "a"); got.Value != "v" {
@@ -94,8 +94,8 @@ func TestWrite_OfADeadWriterEndsWithItsMark(t *testing.T) {
 		src.put("a", "old")
 		c := newCache(t, client, nearcache.Options[string, string]{Load: src.load})
 		resident(t, c, "a")
-		k := tier.NewKeyspace("").Key("t", "a")
-		token := tier.NewToken()
+		k := l2.NewKeyspace("").Key("t", "a")
+		token := l2.NewToken()
 		r.Do("SET", k.Lease, "W"+string(token[:]), "PX", "10000") // a writer marked the key ...
 		r.Do("DEL", k.Record)
 		synctest.Wait()

@@ -6,9 +6,9 @@ import (
 	"math"
 	"time"
 
-	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/internal/ablate"
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/internal/fence"
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 // loadContext outlives the caller and ends LoadTimeout after the load began, by the client's clock, or when the client is
@@ -22,7 +22,7 @@ func (c *Cache[K, V]) loadContext(ctx context.Context, began int64) (context.Con
 // lead is the beginning of a flight, which the reader who begins it does himself: it asks L2, and if that serves, nobody has
 // had to wait for another goroutine. It waits for nothing but that one answer, on the reader's own context. Everything else
 // must outlive the reader, and is left to load: what L2 had no answer to, and an answer that the reader did not wait for.
-func (c *Cache[K, V]) lead(ctx context.Context, k K, key tier.Key, f *flight[V]) (served bool) {
+func (c *Cache[K, V]) lead(ctx context.Context, k K, key l2.Key, f *flight[V]) (served bool) {
 	f.own = f.tok
 	f.got = c.fromL2(ctx, k, key, &f.own, true)
 	if f.got.served {
@@ -41,14 +41,14 @@ func (c *Cache[K, V]) lead(ctx context.Context, k K, key tier.Key, f *flight[V])
 //	we: GET misses           holder: fills, Redis pushes to nobody who waits
 //	we: acquire says busy
 //	we: arm; GET again       finds the value; had the fill come later still, its push would wake us
-func (c *Cache[K, V]) load(ctx context.Context, k K, key tier.Key, f *flight[V]) loaded[V] {
+func (c *Cache[K, V]) load(ctx context.Context, k K, key l2.Key, f *flight[V]) loaded[V] {
 	began := f.tok.Began()
 	ctx, done := c.loadContext(ctx, began)
 	defer done()
 	var woken <-chan struct{}
 	var old *kept[V]
 	tok := &f.own
-	source := func(lease *tier.Lease) loaded[V] {
+	source := func(lease *l2.Lease) loaded[V] {
 		r := c.fromSource(ctx, k, key, tok, lease)
 		if r.err != nil {
 			r.instead = old
@@ -71,13 +71,13 @@ func (c *Cache[K, V]) load(ctx context.Context, k K, key tier.Key, f *flight[V])
 		}
 		lease, err := c.acquire(ctx, key, got.unusable)
 		switch {
-		case err != nil || lease.Status == tier.Writing || lease.Status == tier.Newer:
+		case err != nil || lease.Status == l2.Writing || lease.Status == l2.Newer:
 			return source(nil)
-		case lease.Status == tier.Granted:
+		case lease.Status == l2.Granted:
 			return source(&lease)
 		case round > 100: // somebody keeps filling and dropping the key
 			return source(nil)
-		case lease.Status == tier.Present:
+		case lease.Status == l2.Present:
 			// It was filled since our GET, or under a bucket epoch that we have not heard of: look at both again.
 			c.client.fence.Forget(key.Bucket, tok)
 		case woken == nil:
@@ -105,7 +105,7 @@ func (c *Cache[K, V]) load(ctx context.Context, k K, key tier.Key, f *flight[V])
 }
 
 // loadFresh is a flight that goes to the source alone.
-func (c *Cache[K, V]) loadFresh(ctx context.Context, k K, key tier.Key, f *flight[V]) loaded[V] {
+func (c *Cache[K, V]) loadFresh(ctx context.Context, k K, key l2.Key, f *flight[V]) loaded[V] {
 	ctx, done := c.loadContext(ctx, f.tok.Began())
 	defer done()
 	f.own = f.tok
@@ -127,16 +127,16 @@ type fetched[V any] struct {
 
 // fromL2 asks L2 and judges its answer, as far as that asks nobody else if alone is set. A value that may be served is
 // admitted to L1 if the fence says so.
-func (c *Cache[K, V]) fromL2(ctx context.Context, k K, key tier.Key, tok *coherence.Token, alone bool) fetched[V] {
+func (c *Cache[K, V]) fromL2(ctx context.Context, k K, key l2.Key, tok *fence.Token, alone bool) fetched[V] {
 	ask := c.mustLearn(tok)
 	var raw []byte
-	var w tier.Watermark
+	var w l2.Watermark
 	err := c.client.breaker.askSince(ctx, tok.Began(), min(c.client.breaker.timeout, c.opt.LoadTimeout), func(ctx context.Context) (err error) {
 		raw, w, err = c.client.l2.Get(ctx, key, ask)
 		return err
 	})
 	switch {
-	case errors.Is(err, tier.ErrWrongType):
+	case errors.Is(err, l2.ErrWrongType):
 		c.m.l2Misses("corrupt").Inc()
 		return fetched[V]{}
 	case err != nil && alone && ctx.Err() != nil: // nobody has waited for the answer
@@ -159,25 +159,25 @@ func (c *Cache[K, V]) fromL2(ctx context.Context, k K, key tier.Key, tok *cohere
 // heartbeat's interval at most. So it is asked for when three quarters of the bound are over: the last quarter is for those who
 // join the flight, whose demand is as much later as they are, and who would have to go to the source. What is learnt then
 // serves all of the bucket's other loads.
-func (c *Cache[K, V]) mustLearn(tok *coherence.Token) bool {
+func (c *Cache[K, V]) mustLearn(tok *fence.Token) bool {
 	bound := int64(c.opt.MaxStaleness)
 	return !tok.Known || bound > 0 && tok.Began()-c.client.fence.Proven(tok) > bound-bound/4
 }
 
 // judge decides what may be done with what a GET on T returned; nil is a miss.
-func (c *Cache[K, V]) judge(ctx context.Context, k K, key tier.Key, tok *coherence.Token, raw []byte) fetched[V] {
+func (c *Cache[K, V]) judge(ctx context.Context, k K, key l2.Key, tok *fence.Token, raw []byte) fetched[V] {
 	return c.weigh(ctx, k, key, tok, raw, false)
 }
 
 // weigh is judge, and stops, if alone is set, where somebody else would have to be asked.
-func (c *Cache[K, V]) weigh(ctx context.Context, k K, key tier.Key, tok *coherence.Token, raw []byte, alone bool) fetched[V] {
+func (c *Cache[K, V]) weigh(ctx context.Context, k K, key l2.Key, tok *fence.Token, raw []byte, alone bool) fetched[V] {
 	if raw == nil {
 		c.m.l2Misses("absent").Inc()
 		return fetched[V]{}
 	}
 	rec, e, err := c.decode(k, raw)
 	switch {
-	case errors.Is(err, tier.ErrNewerFormat) || err == nil && (rec.Schema > c.opt.Schema):
+	case errors.Is(err, l2.ErrNewerFormat) || err == nil && (rec.Schema > c.opt.Schema):
 		c.m.l2Misses("newer").Inc()
 		return fetched[V]{direct: true}
 	case err == nil && rec.Schema < c.opt.Schema:
@@ -208,16 +208,16 @@ func (c *Cache[K, V]) weigh(ctx context.Context, k K, key tier.Key, tok *coheren
 	}
 	outcome, admit := c.client.fence.FromL2(tok, rec.Version, &e.stamp)
 	switch {
-	case outcome == coherence.BelowFloor && alone:
+	case outcome == fence.BelowFloor && alone:
 		return fetched[V]{later: true}
-	case outcome == coherence.BelowFloor:
+	case outcome == fence.BelowFloor:
 		// L2 missed an invalidation that is certain to have happened: repeat it, so that the key can be filled again.
 		c.m.l2Misses(outcome.String()).Inc()
 		if err := c.client.l2.Apply(ctx, key, c.client.fence.Floor(key)); err != nil {
 			return fetched[V]{direct: true}
 		}
 		return fetched[V]{}
-	case outcome == coherence.Behind:
+	case outcome == fence.Behind:
 		c.m.l2Misses(outcome.String()).Inc()
 		return fetched[V]{direct: true}
 	}
@@ -228,17 +228,17 @@ func (c *Cache[K, V]) weigh(ctx context.Context, k K, key tier.Key, tok *coheren
 	return fetched[V]{served: true, loaded: loaded[V]{value: e.value, version: e.version, absent: rec.Absent, tier: TierL2, proved: min(since, e.stamp.Probe())}}
 }
 
-func header(raw []byte) []byte { return raw[:min(len(raw), tier.HeaderSize)] }
+func header(raw []byte) []byte { return raw[:min(len(raw), l2.HeaderSize)] }
 
 // expired says whether a record is past its TTL, and kept for FailSafe alone.
-func (c *Cache[K, V]) expired(rec tier.Record) bool {
+func (c *Cache[K, V]) expired(rec l2.Record) bool {
 	return c.opt.FailSafe.MaxAge > 0 && !rec.ExpiresAt.IsZero() && time.Until(rec.ExpiresAt) <= 0
 }
 
 // decode parses a record into an entry. The entry's deadline never passes the record's own: Redis does not push an
 // expiry when it falls due. That deadline is by the writer's wall clock, a backstop and no part of any bound.
-func (c *Cache[K, V]) decode(k K, raw []byte) (tier.Record, *entry[K, V], error) {
-	rec, err := tier.DecodeRecord(raw)
+func (c *Cache[K, V]) decode(k K, raw []byte) (l2.Record, *entry[K, V], error) {
+	rec, err := l2.DecodeRecord(raw)
 	if err != nil || rec.Schema != c.opt.Schema {
 		return rec, nil, err
 	}
@@ -260,10 +260,10 @@ func (c *Cache[K, V]) decode(k K, raw []byte) (tier.Record, *entry[K, V], error)
 	return rec, e, nil
 }
 
-func (c *Cache[K, V]) acquire(ctx context.Context, key tier.Key, unusable []byte) (tier.Lease, error) {
-	var lease tier.Lease
+func (c *Cache[K, V]) acquire(ctx context.Context, key l2.Key, unusable []byte) (l2.Lease, error) {
+	var lease l2.Lease
 	err := c.client.breaker.ask(ctx, func(ctx context.Context) (err error) {
-		lease, err = c.client.l2.Acquire(ctx, key, tier.NewToken(), c.opt.LeaseTTL, tier.Acquire{Schema: c.opt.Schema, Unusable: unusable})
+		lease, err = c.client.l2.Acquire(ctx, key, l2.NewToken(), c.opt.LeaseTTL, l2.Acquire{Schema: c.opt.Schema, Unusable: unusable})
 		return err
 	})
 	if err != nil {

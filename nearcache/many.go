@@ -6,8 +6,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nearcache/nearcache-go/coherence"
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/internal/fence"
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 // GetMany is Get for several keys: those that are found, by key. Absent keys are left out. If some keys failed, the
@@ -79,9 +79,9 @@ func (c *Cache[K, V]) ReadMany(ctx context.Context, ks []K, ro ReadOptions) []Re
 // batched is a key on its way through readBatch.
 type batched[K comparable, V any] struct {
 	k     K
-	key   tier.Key
-	tok   coherence.Token
-	lease *tier.Lease
+	key   l2.Key
+	tok   fence.Token
+	lease *l2.Lease
 	// learnt is how many tags were known when the token was taken
 	learnt uint64
 	known  Version // before the source was asked
@@ -89,7 +89,7 @@ type batched[K comparable, V any] struct {
 
 // begin takes the tokens of several keys; ask says that their watermarks must be read with them. A key without a name is
 // given up.
-func (c *Cache[K, V]) begin(ks []K, give func(K, Result[V], error)) (items []*batched[K, V], keys []tier.Key, ask bool) {
+func (c *Cache[K, V]) begin(ks []K, give func(K, Result[V], error)) (items []*batched[K, V], keys []l2.Key, ask bool) {
 	learnt := c.client.tagsLearnt()
 	for _, k := range ks {
 		key, err := c.key(k)
@@ -107,13 +107,13 @@ func (c *Cache[K, V]) begin(ks []K, give func(K, Result[V], error)) (items []*ba
 func (c *Cache[K, V]) readBatch(ctx context.Context, ks []K, d demand, give func(K, Result[V], error)) (alone []K) {
 	items, keys, ask := c.begin(ks, give)
 	var load []*batched[K, V]
-	var asks []tier.Asking
+	var asks []l2.Asking
 	var asking []*batched[K, V]
 	for i, got := range c.getMany(ctx, keys, ask) {
 		it := items[i]
 		var f fetched[V]
 		switch {
-		case errors.Is(got.Err, tier.ErrWrongType):
+		case errors.Is(got.Err, l2.ErrWrongType):
 			alone = append(alone, it.k)
 			continue
 		case got.Err != nil:
@@ -132,7 +132,7 @@ func (c *Cache[K, V]) readBatch(ctx context.Context, ks []K, d demand, give func
 		case f.served || f.direct:
 			load = append(load, it)
 		default:
-			asks = append(asks, tier.Asking{Key: it.key, Acquire: tier.Acquire{Schema: c.opt.Schema, Unusable: f.unusable}})
+			asks = append(asks, l2.Asking{Key: it.key, Acquire: l2.Acquire{Schema: c.opt.Schema, Unusable: f.unusable}})
 			asking = append(asking, it)
 		}
 	}
@@ -143,10 +143,10 @@ func (c *Cache[K, V]) readBatch(ctx context.Context, ks []K, d demand, give func
 			c.m.leases("unavailable").Inc()
 			load = append(load, it)
 			continue
-		case got.Lease.Status == tier.Granted:
+		case got.Lease.Status == l2.Granted:
 			it.lease = &got.Lease
 			load = append(load, it)
-		case got.Lease.Status == tier.Writing || got.Lease.Status == tier.Newer:
+		case got.Lease.Status == l2.Writing || got.Lease.Status == l2.Newer:
 			load = append(load, it)
 		default:
 			alone = append(alone, it.k)
@@ -158,20 +158,20 @@ func (c *Cache[K, V]) readBatch(ctx context.Context, ks []K, d demand, give func
 }
 
 // getMany is L2's GetMany through the breaker.
-func (c *Cache[K, V]) getMany(ctx context.Context, keys []tier.Key, withWatermarks bool) []tier.Got {
-	return askMany(ctx, &c.client.breaker, len(keys), func(ctx context.Context) []tier.Got {
+func (c *Cache[K, V]) getMany(ctx context.Context, keys []l2.Key, withWatermarks bool) []l2.Got {
+	return askMany(ctx, &c.client.breaker, len(keys), func(ctx context.Context) []l2.Got {
 		return c.client.l2.GetMany(ctx, keys, withWatermarks)
-	}, func(got *tier.Got) *error { return &got.Err })
+	}, func(got *l2.Got) *error { return &got.Err })
 }
 
 // acquireMany is L2's AcquireMany through the breaker.
-func (c *Cache[K, V]) acquireMany(ctx context.Context, asks []tier.Asking) []tier.Answered {
+func (c *Cache[K, V]) acquireMany(ctx context.Context, asks []l2.Asking) []l2.Answered {
 	if len(asks) == 0 {
 		return nil
 	}
-	return askMany(ctx, &c.client.breaker, len(asks), func(ctx context.Context) []tier.Answered {
+	return askMany(ctx, &c.client.breaker, len(asks), func(ctx context.Context) []l2.Answered {
 		return c.client.l2.AcquireMany(ctx, asks, c.opt.LeaseTTL)
-	}, func(got *tier.Answered) *error { return &got.Err })
+	}, func(got *l2.Answered) *error { return &got.Err })
 }
 
 // loadBatch loads keys with one LoadMany, or one by one without it, and fills those whose lease was granted.
@@ -185,7 +185,7 @@ func (c *Cache[K, V]) loadBatch(ctx context.Context, items []*batched[K, V], d d
 		it.known = c.client.fence.Floor(it.key)
 	}
 	entries, err := c.callLoadMany(load, items)
-	var fills []tier.Filling
+	var fills []l2.Filling
 	for _, it := range items {
 		a, ok := entries[it.k]
 		if err == nil && !ok {
@@ -195,7 +195,7 @@ func (c *Cache[K, V]) loadBatch(ctx context.Context, items []*batched[K, V], d d
 		}
 		l, rec, ttl := c.settle(load, it, a)
 		if rec != nil && it.lease != nil {
-			fills = append(fills, tier.Filling{Key: it.key, Token: it.lease.Token, Epoch: it.lease.Epoch, Record: *rec, TTL: c.keepFor(ttl)})
+			fills = append(fills, l2.Filling{Key: it.key, Token: it.lease.Token, Epoch: it.lease.Epoch, Record: *rec, TTL: c.keepFor(ttl)})
 		}
 		if l.err == nil {
 			l.err = d.unmet(l.version, l.stale)
@@ -250,7 +250,7 @@ func (c *Cache[K, V]) callLoadMany(ctx context.Context, items []*batched[K, V]) 
 }
 
 // settle judges one loaded entry: what is served, and what L2 should be offered, if anything.
-func (c *Cache[K, V]) settle(ctx context.Context, it *batched[K, V], a answer[V]) (l loaded[V], rec *tier.Record, ttl time.Duration) {
+func (c *Cache[K, V]) settle(ctx context.Context, it *batched[K, V], a answer[V]) (l loaded[V], rec *l2.Record, ttl time.Duration) {
 	absent := errors.Is(a.err, ErrNotFound)
 	if a.err != nil && !absent {
 		c.release(ctx, it.key, it.lease)

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/internal/fence"
 )
 
 // metrics are the client's collectors. docs/METRICS.md lists them.
@@ -211,11 +212,11 @@ func (m *metrics) forCache(name string, cache member, c *Client) (*cacheMetrics,
 	return cm, nil
 }
 
-func (c *cacheMetrics) l1Miss(v coherence.Verdict) {
+func (c *cacheMetrics) l1Miss(v fence.Verdict) {
 	switch v {
-	case coherence.Invalidated:
+	case fence.Invalidated:
 		c.l1Misses.invalidated.Inc()
-	case coherence.Collided:
+	case fence.Collided:
 		c.l1Misses.collided.Inc()
 	default:
 		c.l1Misses.unvouched.Inc()

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/coherence"
 )
 
 // Options configures one cache. The zero value of every field but Load is useful.
@@ -142,8 +142,8 @@ func (o *Options[K, V]) validate(c *Client, namespace string) error {
 	if namespace == TagNamespace && o.admitted == nil {
 		refuse("namespace %q is that of the tags", namespace)
 	}
-	if bad := tier.CheckName(namespace); bad != "" {
-		refuse("namespace %q %s", namespace, bad)
+	if err := coherence.CheckName(namespace); err != nil {
+		refuse("namespace %q %w", namespace, err)
 	}
 	if o.Load == nil && o.LoadMany == nil {
 		refuse("Load and LoadMany are both nil: one of them is required")

@@ -6,7 +6,7 @@ import (
 	"math"
 	"time"
 
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 // read goes down the tiers: L1, then a flight through L2 and its lease, then the source alone. missed says that L1 has
@@ -63,7 +63,7 @@ func (c *Cache[K, V]) read(ctx context.Context, k K, ro ReadOptions, missed bool
 
 // descend asks L2 and the source. A result that falls short of what this reader demands, because L2 cannot prove it, or
 // because the flight was begun by a reader who asked for less, sends it to the source.
-func (c *Cache[K, V]) descend(ctx context.Context, k K, key tier.Key, d demand) (loaded[V], error) {
+func (c *Cache[K, V]) descend(ctx context.Context, k K, key l2.Key, d demand) (loaded[V], error) {
 	since := d.since
 	if !d.fresh {
 		r, err := c.flights.do(ctx, k, key, math.MinInt64)
@@ -136,7 +136,7 @@ func age(since, now int64) time.Duration {
 }
 
 // wrap names the operation and the key in an error.
-func (c *Cache[K, V]) wrap(op string, key tier.Key, err error) error {
+func (c *Cache[K, V]) wrap(op string, key l2.Key, err error) error {
 	if err == nil {
 		return nil
 	}

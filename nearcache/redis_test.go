@@ -9,9 +9,10 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/internal/l2"
 	"github.com/nearcache/nearcache-go/internal/services/servicestest"
 	"github.com/nearcache/nearcache-go/nearcache"
-	"github.com/nearcache/nearcache-go/tier"
 )
 
 func TestForeignCommandsAreNoticed(t *testing.T) {
@@ -19,7 +20,7 @@ func TestForeignCommandsAreNoticed(t *testing.T) {
 		src := newSource()
 		src.put("a", "one")
 		c := open(t, r.opt, src)
-		key := tier.NewKeyspace("").Key("t", "a")
+		key := l2.NewKeyspace("").Key("t", "a")
 		for _, cmd := range [][]string{{"DEL", key.Record}, {"SET", key.Record, "garbage"}, {"FLUSHALL"}, {"LPUSH", key.Record, "x"}} {
 			if cmd[0] == "LPUSH" {
 				r.do("DEL", key.Record)
@@ -126,8 +127,8 @@ func TestEpoch_ARecordOfAnotherIsAMiss(t *testing.T) {
 		src.mu.Lock()
 		src.values["a"] = "changed while nobody told Redis"
 		src.mu.Unlock()
-		l2 := client.L2() // as a relay that found the bucket's watermark gone
-		if _, err := l2.ResetWatermark(t.Context(), l2.Keyspace().Key("t", "a").Bucket, tier.Watermark{}, tier.Position{Epoch: 1, N: 1}); err != nil {
+		store := l2.FromHandle(client.L2().Handle()) // as a relay that found the bucket's watermark gone
+		if _, err := store.ResetWatermark(t.Context(), store.Keyspace().Key("t", "a").Bucket, l2.Watermark{}, coherence.Position{Epoch: 1, N: 1}); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, "neither tier serves what the new epoch does not vouch for", func() bool { return get(t, c, "a").Value != "one" })

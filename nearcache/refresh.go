@@ -7,8 +7,8 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/nearcache/nearcache-go/coherence"
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/internal/fence"
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 const (
@@ -40,7 +40,7 @@ func (c *Cache[K, V]) due(e *entry[K, V], now int64) {
 
 // dueAt is when an entry of L1 is to be refreshed, by the client's clock; 0: never. The record's soft expiry is by the options
 // of whoever filled it; with Beta it says how far before the expiry the mean of the distribution lies.
-func (c *Cache[K, V]) dueAt(rec *tier.Record, deadline int64) int64 {
+func (c *Cache[K, V]) dueAt(rec *l2.Record, deadline int64) int64 {
 	if !c.opt.Refresh.on() || rec.SoftExpiry.IsZero() || rec.ExpiresAt.IsZero() {
 		return 0
 	}
@@ -52,7 +52,7 @@ func (c *Cache[K, V]) dueAt(rec *tier.Record, deadline int64) int64 {
 }
 
 // setDue sets when an entry of L1 is to be refreshed.
-func (c *Cache[K, V]) setDue(e *entry[K, V], rec *tier.Record) {
+func (c *Cache[K, V]) setDue(e *entry[K, V], rec *l2.Record) {
 	if due := c.dueAt(rec, e.deadline); due != 0 {
 		e.with().refresh.Store(due)
 	}
@@ -103,7 +103,7 @@ func (c *Cache[K, V]) refreshMany(ks []K) {
 	defer stop()
 	failed := func(K, Result[V], error) { c.m.refreshes("failed").Inc() }
 	items, keys, withWatermarks := c.begin(ks, failed)
-	var asks []tier.Asking
+	var asks []l2.Asking
 	var asking []*batched[K, V]
 	for i, got := range c.getMany(ctx, keys, withWatermarks) {
 		it := items[i]
@@ -115,17 +115,17 @@ func (c *Cache[K, V]) refreshMany(ks []K) {
 			c.client.fence.Learn(&it.tok, got.Watermark)
 		}
 		// A fill by somebody else would have invalidated the entry, and that is known before this reply was.
-		if e := c.peek(it.k); e == nil || e.stamp.Check(c.client.fence) != coherence.Current {
+		if e := c.peek(it.k); e == nil || e.stamp.Check(c.client.fence) != fence.Current {
 			c.m.refreshes("elsewhere").Inc()
 			c.judge(ctx, it.k, it.key, &it.tok, got.Raw) // admits what is there
 			continue
 		}
-		asks = append(asks, tier.Asking{Key: it.key, Acquire: tier.Acquire{Schema: c.opt.Schema, Unusable: header(got.Raw)}})
+		asks = append(asks, l2.Asking{Key: it.key, Acquire: l2.Acquire{Schema: c.opt.Schema, Unusable: header(got.Raw)}})
 		asking = append(asking, it)
 	}
 	var leased []*batched[K, V]
 	for i, got := range c.acquireMany(ctx, asks) {
-		if got.Err != nil || got.Lease.Status != tier.Granted {
+		if got.Err != nil || got.Lease.Status != l2.Granted {
 			c.m.refreshes("elsewhere").Inc()
 			continue
 		}

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 // maxRetries bounds the invalidations that wait for Redis to come back.
@@ -20,24 +20,24 @@ const maxRetries = 1 << 16
 type retry struct {
 	limit int
 	// Of L2: apply tells it changes, and renew makes every record of a bucket a miss, on all instances.
-	apply func(context.Context, []tier.Change) error
+	apply func(context.Context, []l2.Change) error
 	renew func(ctx context.Context, bucket int) error
 	// Of the fence: done is called for each change that was told, and doubt when a bucket is lost, and when it is not any more.
-	done  func(tier.Change)
+	done  func(l2.Change)
 	doubt func(bucket int, lost bool)
 	drop  func(changes int)
 
 	mu      sync.Mutex
-	pending map[string]tier.Change // by record
-	telling int                    // changes that are being told now; they are pending too, and have a place to come back to
-	lost    uint64                 // buckets, a bit each
-	losses  [tier.Buckets]uint64   // changes forgotten
+	pending map[string]l2.Change // by record
+	telling int                  // changes that are being told now; they are pending too, and have a place to come back to
+	lost    uint64               // buckets, a bit each
+	losses  [l2.Buckets]uint64   // changes forgotten
 	wake    chan struct{}
 }
 
 // add queues a change. Of two changes of a key one without a version wins, since it deletes whatever there is, and else
 // the newer.
-func (r *retry) add(ch tier.Change) {
+func (r *retry) add(ch l2.Change) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.put(ch)
@@ -45,7 +45,7 @@ func (r *retry) add(ch tier.Change) {
 }
 
 // put is add of one who holds r.mu.
-func (r *retry) put(ch tier.Change) {
+func (r *retry) put(ch l2.Change) {
 	old, ok := r.pending[ch.Key.Record]
 	switch {
 	case ok && (old.Version == 0 || ch.Version != 0 && ch.Version <= old.Version):
@@ -96,7 +96,7 @@ func (r *retry) idle() bool {
 }
 
 // batch takes up to n changes, until told.
-func (r *retry) batch(n int) (out []tier.Change) {
+func (r *retry) batch(n int) (out []l2.Change) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for k, ch := range r.pending {
@@ -111,7 +111,7 @@ func (r *retry) batch(n int) (out []tier.Change) {
 }
 
 // told ends a batch; changes that failed are pending again.
-func (r *retry) told(failed []tier.Change) {
+func (r *retry) told(failed []l2.Change) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, ch := range failed {
@@ -174,7 +174,7 @@ func (r *retry) restore(ctx context.Context) (ok bool) {
 	r.mu.Lock()
 	lost, losses := r.lost, r.losses
 	r.mu.Unlock()
-	for b := range tier.Buckets {
+	for b := range l2.Buckets {
 		if lost&(1<<b) == 0 {
 			continue
 		}

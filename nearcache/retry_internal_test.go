@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 // bench is a retry whose L2 does what the test says.
@@ -21,8 +21,8 @@ type bench struct {
 
 func newBench(limit int) *bench {
 	b := &bench{}
-	b.retry = &retry{limit: limit, pending: map[string]tier.Change{}, wake: make(chan struct{}, 1),
-		apply: func(context.Context, []tier.Change) error {
+	b.retry = &retry{limit: limit, pending: map[string]l2.Change{}, wake: make(chan struct{}, 1),
+		apply: func(context.Context, []l2.Change) error {
 			if f := b.during; f != nil {
 				b.during = nil
 				f()
@@ -43,7 +43,7 @@ func newBench(limit int) *bench {
 			b.renewed = append(b.renewed, bucket)
 			return nil
 		},
-		done:  func(tier.Change) {},
+		done:  func(l2.Change) {},
 		doubt: func(bucket int, lost bool) { b.doubts = append(b.doubts, fmt.Sprint(bucket, lost)) },
 		drop:  func(n int) { b.dropped += n },
 	}
@@ -51,11 +51,11 @@ func newBench(limit int) *bench {
 }
 
 // ofBucket is the n-th key of a bucket.
-func ofBucket(bucket, n int) tier.Change {
+func ofBucket(bucket, n int) l2.Change {
 	for i := 0; ; i++ {
-		if k := tier.NewKeyspace("").Key("n", fmt.Sprint(i)); k.Bucket == bucket {
+		if k := l2.NewKeyspace("").Key("n", fmt.Sprint(i)); k.Bucket == bucket {
 			if n--; n < 0 {
-				return tier.Change{Key: k}
+				return l2.Change{Key: k}
 			}
 		}
 	}

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"context"
 
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 // shadow answers from the source, and counts what the cache would have answered. The cache is read first and works as
@@ -12,7 +12,7 @@ import (
 //
 // A write between the two reads makes the cache look older than the source although it was right; compare the rate of
 // "older" with the rate of writes. "newer" can only be a Loader that reads a replica.
-func (c *Cache[K, V]) shadow(ctx context.Context, k K, key tier.Key, ro ReadOptions) (Result[V], error) {
+func (c *Cache[K, V]) shadow(ctx context.Context, k K, key l2.Key, ro ReadOptions) (Result[V], error) {
 	cached, cachedErr := c.shadowed(ctx, k, key)
 	r, err := c.bypass(ctx, k, ro)
 	result := "match"
@@ -37,7 +37,7 @@ func (c *Cache[K, V]) shadow(ctx context.Context, k K, key tier.Key, ro ReadOpti
 }
 
 // shadowed is what the cache would have answered.
-func (c *Cache[K, V]) shadowed(ctx context.Context, k K, key tier.Key) (loaded[V], error) {
+func (c *Cache[K, V]) shadowed(ctx context.Context, k K, key l2.Key) (loaded[V], error) {
 	if e, _ := c.hit(k, c.opt.MaxStaleness, false); e != nil {
 		return loaded[V]{value: e.value, version: e.version, absent: e.absent(), tier: TierL1}, nil
 	}

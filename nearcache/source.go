@@ -8,12 +8,13 @@ import (
 	"time"
 
 	"github.com/nearcache/nearcache-go/coherence"
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/internal/fence"
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 // fromSource calls the Loader and fills L2 if a lease was granted. The token is taken anew, since time has passed with L2:
 // a later one proves more, and has seen more.
-func (c *Cache[K, V]) fromSource(ctx context.Context, k K, key tier.Key, tok *coherence.Token, lease *tier.Lease) loaded[V] {
+func (c *Cache[K, V]) fromSource(ctx context.Context, k K, key l2.Key, tok *fence.Token, lease *l2.Lease) loaded[V] {
 	if lease != nil {
 		stop := c.keep(ctx, key, lease)
 		defer stop()
@@ -44,20 +45,20 @@ func (c *Cache[K, V]) fromSource(ctx context.Context, k K, key tier.Key, tok *co
 // asked: what is served, and the record that L2 should be
 // offered, if any. Without a lease it admits the value to L1, if the fence allows that: L2 was not asked, or could not be.
 // With one it does not: the fill would evict it again, and the next Get, which makes Redis track the key, admits it.
-func (c *Cache[K, V]) judgeSource(ctx context.Context, k K, key tier.Key, tok *coherence.Token, known Version, lease *tier.Lease, got Entry[V],
-	tags tagged, absent bool) (res loaded[V], rec *tier.Record, ttl time.Duration) {
+func (c *Cache[K, V]) judgeSource(ctx context.Context, k K, key l2.Key, tok *fence.Token, known Version, lease *l2.Lease, got Entry[V],
+	tags tagged, absent bool) (res loaded[V], rec *l2.Record, ttl time.Duration) {
 	e := newEntry[K, V](k, got.Version, absent)
 	e.value = got.Value
 	outcome, admit := c.client.fence.FromSource(tok, e.version, &e.stamp)
 	res = loaded[V]{value: got.Value, version: got.Version, absent: absent, tier: TierSource, proved: e.stamp.Probe()}
 	switch {
-	case outcome != coherence.Serve && e.version >= known:
+	case outcome != fence.Serve && e.version >= known:
 		// A write was heard of while the Loader read what was there before it. Whoever waits for this load began to wait before:
 		// it is as new as its load proves, and is not kept.
 		c.m.rejected("overtaken").Inc()
 		c.release(ctx, key, lease)
 		return res, nil, 0
-	case outcome != coherence.Serve:
+	case outcome != fence.Serve:
 		// The Loader read less than this instance had seen before: a replica, or a source that lost commits.
 		c.m.rejected("loader_behind").Inc()
 		c.release(ctx, key, lease)
@@ -83,7 +84,7 @@ func (c *Cache[K, V]) judgeSource(ctx context.Context, k K, key tier.Key, tok *c
 		}
 		e.deadline = tok.Began() + int64(ttl)
 		c.setDue(e, &r)
-		c.admit(e, len(r.Payload)+tier.HeaderSize)
+		c.admit(e, len(r.Payload)+l2.HeaderSize)
 	}
 	return res, &r, ttl
 }
@@ -211,9 +212,9 @@ func safely[T any](f func() (T, error)) (v T, err error) {
 }
 
 // record encodes what L2 will hold, after a load that took so long.
-func (c *Cache[K, V]) record(v V, absent bool, version Version, ttl, took time.Duration) (tier.Record, error) {
+func (c *Cache[K, V]) record(v V, absent bool, version Version, ttl, took time.Duration) (l2.Record, error) {
 	now := time.Now()
-	rec := tier.Record{Absent: absent, Schema: c.opt.Schema, Version: version, WrittenAt: now, ExpiresAt: now.Add(ttl),
+	rec := l2.Record{Absent: absent, Schema: c.opt.Schema, Version: version, WrittenAt: now, ExpiresAt: now.Add(ttl),
 		SoftExpiry: c.softExpiry(now, ttl, took)}
 	if absent {
 		return rec, nil
@@ -235,7 +236,7 @@ func (c *Cache[K, V]) record(v V, absent bool, version Version, ttl, took time.D
 }
 
 // fill offers a record to L2.
-func (c *Cache[K, V]) fill(ctx context.Context, key tier.Key, lease *tier.Lease, rec tier.Record, ttl time.Duration) {
+func (c *Cache[K, V]) fill(ctx context.Context, key l2.Key, lease *l2.Lease, rec l2.Record, ttl time.Duration) {
 	res, err := c.client.l2.Fill(ctx, key, lease.Token, lease.Epoch, rec, ttl)
 	if err != nil {
 		c.m.fills("unavailable").Inc()
@@ -246,7 +247,7 @@ func (c *Cache[K, V]) fill(ctx context.Context, key tier.Key, lease *tier.Lease,
 
 // keep renews a lease while its load runs, so that LeaseTTL can be short and a load long. A process that is stopped
 // renews nothing: its lease expires and its late fill is refused.
-func (c *Cache[K, V]) keep(ctx context.Context, key tier.Key, lease *tier.Lease) (stop func()) {
+func (c *Cache[K, V]) keep(ctx context.Context, key l2.Key, lease *l2.Lease) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	finished := make(chan struct{})
 	go func() {
@@ -268,7 +269,7 @@ func (c *Cache[K, V]) keep(ctx context.Context, key tier.Key, lease *tier.Lease)
 }
 
 // release gives up a lease whose load came to nothing, so that nobody waits for it.
-func (c *Cache[K, V]) release(ctx context.Context, key tier.Key, lease *tier.Lease) {
+func (c *Cache[K, V]) release(ctx context.Context, key l2.Key, lease *l2.Lease) {
 	if lease == nil {
 		return
 	}

@@ -4,8 +4,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nearcache/nearcache-go/coherence"
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/internal/fence"
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 // Status is a snapshot of what the client can rely on.
@@ -18,7 +18,7 @@ type Status struct {
 	Doubted  int // of the 64 buckets, those read at the source because too many invalidations failed, until L2 has started them anew
 	Bound    Bound
 	Caches   map[string]CacheStatus // by namespace
-	Channels coherence.Channels
+	Channels Channels
 }
 
 // Bound is what the channels prove now of every entry that they vouch for. Either one is enough for a read.
@@ -35,6 +35,17 @@ type Bound struct {
 	Channel string
 }
 
+// Channels is the state of the two channels that invalidate L1: Redis tracking and the stream of events.
+type Channels struct {
+	RedisSessions  uint64 // sessions of tracking so far, summed over the 64 buckets
+	Watermarks     int    // buckets whose watermark has been read in the present session
+	EventSession   uint64 // the present session of the events, 0 while they vouch for nothing
+	EventSessions  uint64 // sessions of the events so far
+	Partitions     int    // of the events
+	Followed       int    // partitions that are followed now
+	AwaitingProbes int    // buckets whose L2 is not believed until the source's position has been read again
+}
+
 // CacheStatus is what a cache's own bound comes to.
 type CacheStatus struct {
 	MaxStaleness time.Duration // as configured; 0: no bound
@@ -48,8 +59,8 @@ type CacheStatus struct {
 // Status reports the state of the channels now.
 func (c *Client) Status() Status {
 	ch := c.fence.Channels()
-	s := Status{Redis: c.l2.Up(), Events: ch.EventSession != 0, Mode: c.Mode(), Pending: c.retry.len(), Doubted: c.retry.buckets(), Bound: c.bound(), Channels: ch}
-	s.Ready = s.Redis && ch.Watermarks == tier.Buckets && (s.Events || !c.m.events)
+	s := Status{Redis: c.l2.Up(), Events: ch.EventSession != 0, Mode: c.Mode(), Pending: c.retry.len(), Doubted: c.retry.buckets(), Bound: c.bound(), Channels: Channels(ch)}
+	s.Ready = s.Redis && ch.Watermarks == l2.Buckets && (s.Events || !c.m.events)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.Caches = make(map[string]CacheStatus, len(c.caches))
@@ -87,7 +98,7 @@ func (b Bound) of(most time.Duration) CacheStatus {
 // by the next: so what a proof's age has grown to when the next one comes is the longest that any commit took.
 type lag struct {
 	mu   sync.Mutex
-	last coherence.Bound
+	last fence.Bound
 }
 
 // measure is called whenever a proof may have moved.

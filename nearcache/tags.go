@@ -12,7 +12,8 @@ import (
 	"time"
 
 	"github.com/nearcache/nearcache-go/coherence"
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/internal/fence"
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 // TagNamespace is the namespace of tags' versions: a tag is a key like any other, whose value is its version. Somebody who
@@ -101,8 +102,8 @@ func (t *tags) current(name string, bound time.Duration, learnt uint64) (e *entr
 	}
 	proved = e.stamp.Proved(t.client.fence)
 	switch v := e.stamp.Check(t.client.fence); {
-	case v == coherence.Current:
-	case bound > 0 && v == coherence.Unvouched && proved > 0 && t.client.now()-proved <= int64(bound):
+	case v == fence.Current:
+	case bound > 0 && v == fence.Unvouched && proved > 0 && t.client.now()-proved <= int64(bound):
 	default:
 		return nil, 0
 	}
@@ -137,19 +138,19 @@ type tagRef struct {
 
 // check says whether all tags have the versions that they had, and since when at the latest that is proved; proved is the
 // entry's own. Like the entry's, a tag's proof is taken before it is checked.
-func (ts tagged) check(f *coherence.Fence, now, proved int64) (coherence.Verdict, int64) {
-	worst := coherence.Current
+func (ts tagged) check(f *fence.Fence, now, proved int64) (fence.Verdict, int64) {
+	worst := fence.Current
 	for i := range ts {
 		e := ts[i].entry
 		proved = min(proved, e.stamp.Proved(f))
 		v := e.stamp.Check(f)
 		if e.deadline <= now {
-			v = coherence.Invalidated
+			v = fence.Invalidated
 		}
 		switch {
-		case v == coherence.Invalidated || v == coherence.Collided:
-			return coherence.Invalidated, 0
-		case v != coherence.Current:
+		case v == fence.Invalidated || v == fence.Collided:
+			return fence.Invalidated, 0
+		case v != fence.Current:
 			worst = v
 		}
 	}
@@ -223,7 +224,7 @@ func (c *Cache[K, V]) loadedTags(ctx context.Context, got Entry[V], learnt uint6
 
 // tagsOf are a record's tags, if each has the version still that the record says; proved is since when at the latest that is
 // proved.
-func (c *Cache[K, V]) tagsOf(ctx context.Context, rec *tier.Record, proved int64) (ts tagged, since int64, ok bool) {
+func (c *Cache[K, V]) tagsOf(ctx context.Context, rec *l2.Record, proved int64) (ts tagged, since int64, ok bool) {
 	if c.opt.Clearable && len(rec.Tags) == 0 {
 		return nil, 0, false // from before it was
 	}
@@ -242,7 +243,7 @@ func (c *Cache[K, V]) tagsOf(ctx context.Context, rec *tier.Record, proved int64
 }
 
 // tagsKnown says whether tagsOf need ask nobody.
-func (c *Cache[K, V]) tagsKnown(rec *tier.Record) bool {
+func (c *Cache[K, V]) tagsKnown(rec *l2.Record) bool {
 	t := c.client.tags.Load()
 	if t == nil {
 		return false
@@ -256,9 +257,9 @@ func (c *Cache[K, V]) tagsKnown(rec *tier.Record) bool {
 }
 
 // records are tags as a record has them.
-func (ts tagged) records() (out []tier.Tag) {
+func (ts tagged) records() (out []l2.Tag) {
 	for _, t := range ts {
-		out = append(out, tier.Tag{Name: t.name, Version: Version(t.entry.value)})
+		out = append(out, l2.Tag{Name: t.name, Version: Version(t.entry.value)})
 	}
 	return out
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/nearcache/nearcache-go/internal/ablate"
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 // applyTimeout bounds how long a write waits for L2 after its transaction; then the retry takes over.
@@ -44,7 +44,7 @@ func (c *Cache[K, V]) write(ctx context.Context, k K, set bool, tx func(context.
 	if err != nil {
 		return Entry[V]{}, err
 	}
-	marked, token := c.client.source == nil && !ablate.Out(ablate.WriteMark), tier.NewToken()
+	marked, token := c.client.source == nil && !ablate.Out(ablate.WriteMark), l2.NewToken()
 	if marked {
 		if err := c.client.l2.Mark(ctx, key, token, c.opt.WriteTTL); err != nil {
 			c.m.writes("unmarked").Inc()
@@ -101,11 +101,11 @@ func (c *Cache[K, V]) Invalidate(ctx context.Context, k K, v Version) error {
 
 // change is a committed write on its way to the tiers.
 type change[V any] struct {
-	key     tier.Key
+	key     l2.Key
 	version Version
 	entry   *Entry[V] // what to set; nil: apply the version
 	marked  bool
-	token   tier.Token
+	token   l2.Token
 }
 
 // announce raises this instance's floor, tells L2, and then ends whatever an unversioned change may have let in
@@ -140,7 +140,7 @@ func (c *Cache[K, V]) told(ch change[V], err error) error {
 		return c.wrap("set", ch.key, err)
 	}
 	c.m.writes("retried").Inc()
-	c.client.retry.add(tier.Change{Key: ch.key, Version: ch.version})
+	c.client.retry.add(l2.Change{Key: ch.key, Version: ch.version})
 	if c.client.source != nil {
 		return nil
 	}
@@ -153,15 +153,15 @@ func (c *Cache[K, V]) tell(ctx context.Context, ch change[V]) error {
 		return c.client.l2.Unmark(ctx, ch.key, ch.token, ch.version)
 	}
 	s, unencoded := c.setting(ch)
-	if err := c.client.l2.SetMany(ctx, []tier.Setting{s})[0]; err != nil {
+	if err := c.client.l2.SetMany(ctx, []l2.Setting{s})[0]; err != nil {
 		return err
 	}
 	return unencoded
 }
 
 // setting is the change as L2 takes it. The error says why the value is not part of it although there is one.
-func (c *Cache[K, V]) setting(ch change[V]) (tier.Setting, error) {
-	s := tier.Setting{Key: ch.key, Version: ch.version}
+func (c *Cache[K, V]) setting(ch change[V]) (l2.Setting, error) {
+	s := l2.Setting{Key: ch.key, Version: ch.version}
 	if ch.entry == nil || c.tagCount(*ch.entry) > 0 {
 		return s, nil
 	}

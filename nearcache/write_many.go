@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 // SetMany is Set for several keys, in one pipeline for each node. Each is told by itself: what fails for one is joined to
@@ -47,7 +47,7 @@ func announceMany[K comparable, V, T any](ctx context.Context, c *Cache[K, V], b
 	slices.SortFunc(chs, func(a, b change[V]) int { return strings.Compare(a.key.Name, b.key.Name) })
 
 	fence := c.client.fence
-	settings, unencoded := make([]tier.Setting, len(chs)), make([]error, len(chs))
+	settings, unencoded := make([]l2.Setting, len(chs)), make([]error, len(chs))
 	for i, ch := range chs {
 		fence.Written(ch.key, ch.version)
 		settings[i], unencoded[i] = c.setting(ch)

@@ -13,8 +13,9 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/coherence/relay"
+	"github.com/nearcache/nearcache-go/internal/l2"
 	"github.com/nearcache/nearcache-go/nearcache"
-	"github.com/nearcache/nearcache-go/tier"
 )
 
 // namespace is that of the near cache's keys and of Memory's events.
@@ -53,7 +54,7 @@ type Nearcache[V any] struct {
 	metrics *prometheus.Registry
 	stop    context.CancelFunc
 	relay   sync.WaitGroup
-	epochs  atomic.Pointer[[tier.Buckets]tier.Watermark]
+	epochs  atomic.Pointer[[l2.Buckets]l2.Watermark]
 }
 
 // NearcacheKind is the near cache read in one way, with what the caller changes of its options.
@@ -78,7 +79,7 @@ func OpenNearcache[V any](ctx context.Context, w World[V], variant Variant, chan
 	relaying, n.stop = context.WithCancel(context.WithoutCancel(ctx))
 	if w.Relay && w.Commits != nil {
 		n.relay.Go(func() {
-			_ = coherence.Relay{Source: w.Commits, L2: client.L2(), Publisher: w.Publisher, Keep: 5 * time.Second}.Run(relaying)
+			_ = relay.Relay{Source: w.Commits, L2: client.L2(), Publisher: w.Publisher, Keep: 5 * time.Second}.Run(relaying)
 		})
 	}
 	if err := client.Ready(ctx); err != nil {
@@ -191,9 +192,9 @@ func (n *Nearcache[V]) Metric(name string) (sum float64) {
 // Stored implements Peer: a record, as another program that knows the format writes it.
 func (n *Nearcache[V]) Stored(key string, v V, version uint64) (string, string) {
 	marks := n.marks()
-	k := n.Client.L2().Keyspace().Key(namespace, key)
+	k := l2.FromHandle(n.Client.L2().Handle()).Keyspace().Key(namespace, key)
 	now := time.Now()
-	b, err := tier.AppendRecord(nil, tier.Record{Epoch: marks[k.Bucket].Epoch, Version: tier.Version(version), WrittenAt: now,
+	b, err := l2.AppendRecord(nil, l2.Record{Epoch: marks[k.Bucket].Epoch, Version: coherence.Version(version), WrittenAt: now,
 		ExpiresAt: now.Add(n.world.TTL), Payload: []byte(encoded(n.world.Codec, v))})
 	if err != nil {
 		panic(err)
@@ -203,18 +204,18 @@ func (n *Nearcache[V]) Stored(key string, v V, version uint64) (string, string) 
 
 // marks are the watermarks, whose epochs are part of a record. With a relay there is none before its first round, and a
 // record of before would be a miss for ever.
-func (n *Nearcache[V]) marks() *[tier.Buckets]tier.Watermark {
+func (n *Nearcache[V]) marks() *[l2.Buckets]l2.Watermark {
 	if known := n.epochs.Load(); known != nil {
 		return known
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	for {
-		all, err := n.Client.L2().Watermarks(ctx)
+		all, err := l2.FromHandle(n.Client.L2().Handle()).Watermarks(ctx)
 		if err != nil {
 			panic(fmt.Sprintf("peers: watermarks: %v", err))
 		}
-		if n.world.Commits == nil || !slices.ContainsFunc(all[:], tier.Watermark.IsZero) {
+		if n.world.Commits == nil || !slices.ContainsFunc(all[:], l2.Watermark.IsZero) {
 			n.epochs.Store(&all)
 			return &all
 		}

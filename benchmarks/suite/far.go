@@ -12,7 +12,7 @@ import (
 
 	"github.com/nearcache/nearcache-go/benchmarks/measure"
 	"github.com/nearcache/nearcache-go/benchmarks/peers"
-	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/internal/fence"
 	"github.com/nearcache/nearcache-go/nearcache"
 )
 
@@ -216,7 +216,7 @@ func flush(ctx context.Context, e *Env) (*measure.Section, error) {
 	s := &measure.Section{Title: "Dropping all of L1", Config: fmt.Sprintf("%d entries; medians of 5", n),
 		Note:    "The near cache begins a session: entries of the last one are passed over when they are read. It is one call on the fence, whatever L1 holds; ristretto and otter walk their tables.",
 		Figures: map[string]float64{}}
-	fence := coherence.NewFence(coherence.FenceConfig{Now: func() int64 { return 1 }})
+	fences := fence.New(fence.Config{Now: func() int64 { return 1 }})
 	once := func(f func()) float64 {
 		begun := time.Now()
 		f()
@@ -226,7 +226,7 @@ func flush(ctx context.Context, e *Env) (*measure.Section, error) {
 	for range 5 {
 		session = append(session, once(func() {
 			for range 1000 {
-				fence.RedisSession()
+				fences.RedisSession()
 			}
 		})/1000)
 		for _, r := range []struct {

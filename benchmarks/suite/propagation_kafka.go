@@ -16,6 +16,7 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/kafka"
 	"github.com/nearcache/nearcache-go/coherence/postgres"
+	"github.com/nearcache/nearcache-go/coherence/relay"
 	"github.com/nearcache/nearcache-go/nearcache"
 )
 
@@ -166,7 +167,7 @@ type stampedPublisher struct {
 }
 
 // Publish implements coherence.Publisher.
-func (p stampedPublisher) Publish(ctx context.Context, batch []coherence.Outgoing) error {
+func (p stampedPublisher) Publish(ctx context.Context, batch []coherence.PartitionMessage) error {
 	event := false
 	for i := range batch {
 		event = event || batch[i].Marker == nil
@@ -255,7 +256,7 @@ func (e *Env) throughKafka(ctx context.Context, n int) (r streamed, err error) {
 	relaying, stop := context.WithCancel(ctx)
 	relayed := make(chan error, 1)
 	go func() {
-		relayed <- coherence.Relay{Source: stampedSource{pg, at}, Publisher: stampedPublisher{publisher, at}, L2: l2.L2()}.Run(relaying)
+		relayed <- relay.Relay{Source: stampedSource{pg, at}, Publisher: stampedPublisher{publisher, at}, L2: l2.L2()}.Run(relaying)
 	}()
 	defer func() { stop(); err = errors.Join(err, <-relayed) }()
 

@@ -16,7 +16,8 @@ import (
 	"github.com/nearcache/nearcache-go/benchmarks/peers"
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/kafka"
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/coherence/relay"
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 // What processes are called in the section.
@@ -166,11 +167,11 @@ func (e *Env) scaleCell(ctx context.Context, cell scaleCell, broadcast, follow b
 
 // relay runs one as a user has it: woken by commits, to Redis, and to Kafka too if there is a publisher.
 func (s *scaleRun) relay(ctx context.Context, publisher coherence.Publisher) (stop func()) {
-	relay := coherence.Relay{Source: s.outbox, L2: s.own.Client.L2(), Publisher: publisher, Keep: 5 * time.Second}
+	relaying := relay.Relay{Source: s.outbox, L2: s.own.Client.L2(), Publisher: publisher, Keep: 5 * time.Second}
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := relay.Run(ctx); err != nil {
+		if err := relaying.Run(ctx); err != nil {
 			fmt.Fprintln(s.e.Log, err)
 		}
 	})
@@ -185,17 +186,11 @@ func (s *scaleRun) seed(ctx context.Context, t *truth) (records []string, err er
 		if err != nil {
 			return nil, err
 		}
-		begun := 0
-		for _, m := range marks {
-			if !m.IsZero() {
-				begun++
-			}
-		}
-		if begun == tier.Buckets {
+		if len(marks) == l2.Buckets {
 			break
 		}
 		if time.Now().After(deadline) {
-			return nil, fmt.Errorf("suite: the relay has begun %d of %d buckets", begun, tier.Buckets)
+			return nil, fmt.Errorf("suite: the relay has begun %d of %d buckets", len(marks), l2.Buckets)
 		}
 	}
 	prefixes := make([]map[string]bool, (s.cell.Keys+pipeline-1)/pipeline)

@@ -20,6 +20,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/tier"
 )
 
@@ -38,12 +39,6 @@ func main() {
 	}
 }
 
-// quiet tracks nothing.
-type quiet struct{}
-
-func (quiet) KeysChanged([]uint64) {}
-func (quiet) SessionChanged()      {}
-
 func run(ctx context.Context, args []string, url string, out io.Writer) error {
 	fs := flag.NewFlagSet("nearcache", flag.ContinueOnError)
 	if url == "" {
@@ -54,18 +49,15 @@ func run(ctx context.Context, args []string, url string, out io.Writer) error {
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	if bad := tier.CheckName(*prefix); bad != "" {
-		return fmt.Errorf("%w: the prefix %s", errUsage, bad)
+	if err := coherence.CheckName(*prefix); err != nil {
+		return fmt.Errorf("%w: the prefix %w", errUsage, err)
 	}
 	args = fs.Args()
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	switch {
 	case len(args) == 3 && args[0] == "key":
-		k := tier.NewKeyspace(*prefix).Key(args[1], args[2])
-		_, err := fmt.Fprintf(out, "bucket     %d\nrecord     %s\nlease      %s\nwatermark  %s\n", k.Bucket, k.Record, k.Lease,
-			tier.NewKeyspace(*prefix).Watermark(k.Bucket))
-		return err
+		return key(*prefix, args[1], args[2], out)
 	case len(args) == 3 && args[0] == "get", len(args) == 1 && args[0] == "watermarks",
 		(len(args) == 3 || len(args) == 4) && args[0] == "invalidate":
 	default:
@@ -75,7 +67,7 @@ func run(ctx context.Context, args []string, url string, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("%w: -redis: %w", errUsage, err)
 	}
-	l2, err := tier.OpenL2(tier.L2Config{Redis: opt, Prefix: *prefix, Tracker: quiet{}})
+	l2, err := tier.Open(tier.Config{Redis: opt, Prefix: *prefix})
 	if err != nil {
 		return err
 	}
@@ -85,30 +77,42 @@ func run(ctx context.Context, args []string, url string, out io.Writer) error {
 	}
 	switch args[0] {
 	case "get":
-		return get(ctx, l2, l2.Keyspace().Key(args[1], args[2]), out)
+		return get(ctx, l2, args[1], args[2], out)
 	case "invalidate":
 		return invalidate(ctx, l2, args[1:], out)
 	}
-	ws, err := l2.Watermarks(ctx)
-	for b, w := range ws {
-		if !w.IsZero() {
-			fmt.Fprintf(out, "%2d  epoch %s  position %s\n", b, w.Epoch, w.Position)
-		}
+	return watermarks(ctx, l2, out)
+}
+
+func key(prefix, namespace, name string, out io.Writer) error {
+	n, err := tier.NamesOf(prefix, namespace, name)
+	if err != nil {
+		return err
 	}
+	_, err = fmt.Fprintf(out, "bucket     %d\nrecord     %s\nlease      %s\nwatermark  %s\n", n.Bucket, n.Record, n.Lease, n.Watermark)
 	return err
 }
 
-func get(ctx context.Context, l2 *tier.L2, k tier.Key, out io.Writer) error {
-	raw, w, err := l2.Get(ctx, k, true)
+func watermarks(ctx context.Context, l2 *tier.L2, out io.Writer) error {
+	all, err := l2.Watermarks(ctx)
 	if err != nil {
 		return err
 	}
-	if raw == nil {
+	for _, w := range all {
+		if _, err := fmt.Fprintf(out, "%2d  incarnation %s  position %s\n", w.Bucket, w.Incarnation, w.Position); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func get(ctx context.Context, l2 *tier.L2, namespace, name string, out io.Writer) error {
+	r, ok, err := l2.Get(ctx, namespace, name)
+	if err != nil {
+		return err
+	}
+	if !ok {
 		_, err := fmt.Fprintln(out, "no record")
-		return err
-	}
-	r, err := tier.DecodeRecord(raw)
-	if err != nil {
 		return err
 	}
 	kind := "value"
@@ -116,24 +120,25 @@ func get(ctx context.Context, l2 *tier.L2, k tier.Key, out io.Writer) error {
 		kind = "absence"
 	}
 	note := ""
-	if r.Epoch != w.Epoch {
-		note = fmt.Sprintf(" (the bucket's is %s: nobody reads this record)", w.Epoch)
+	if !r.Readable {
+		note = " (not the bucket's present one: no cache reads this record)"
 	}
-	_, err = fmt.Fprintf(out, "%s  version %s  schema %d\nepoch    %s%s\nwritten  %s\nexpires  %s\npayload  %d bytes: %.200q\n",
-		kind, r.Version, r.Schema, r.Epoch, note, r.WrittenAt.Format(time.RFC3339Nano), r.ExpiresAt.Format(time.RFC3339Nano),
+	_, err = fmt.Fprintf(out, "%s  version %s  schema %d\nincarnation  %s%s\nwritten  %s\nexpires  %s\npayload  %d bytes: %.200q\n",
+		kind, r.Version, r.Schema, r.Incarnation, note, r.WrittenAt.Format(time.RFC3339Nano), r.ExpiresAt.Format(time.RFC3339Nano),
 		len(r.Payload), r.Payload)
 	return err
 }
 
 func invalidate(ctx context.Context, l2 *tier.L2, args []string, out io.Writer) error {
-	var v uint64
+	e := coherence.Event{Namespace: args[0], Key: args[1], Op: coherence.OpUpdated}
 	if len(args) == 3 {
-		var err error
-		if v, err = strconv.ParseUint(args[2], 10, 64); err != nil {
+		v, err := strconv.ParseUint(args[2], 10, 64)
+		if err != nil {
 			return fmt.Errorf("%w: version %q", errUsage, args[2])
 		}
+		e.Version = coherence.Version(v)
 	}
-	if err := l2.Apply(ctx, l2.Keyspace().Key(args[0], args[1]), tier.Version(v)); err != nil {
+	if err := l2.Apply(ctx, e); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintln(out, "invalidated")

@@ -7,27 +7,28 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/internal/l2"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
-	"github.com/nearcache/nearcache-go/tier"
 )
 
 func TestCommands(t *testing.T) {
 	redis := nearcachetest.NewRedis(t)
-	l2, err := tier.OpenL2(tier.L2Config{Redis: redis.ClientOption(), Tracker: quiet{}})
+	store, err := l2.Open(l2.Config{Redis: redis.ClientOption()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l2.Close()
+	defer store.Close()
 	ctx := context.Background()
-	k := l2.Keyspace().Key("product", "42")
-	lease, err := l2.Acquire(ctx, k, tier.NewToken(), time.Minute, tier.Acquire{})
+	k := store.Keyspace().Key("product", "42")
+	lease, err := store.Acquire(ctx, k, l2.NewToken(), time.Minute, l2.Acquire{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l2.Fill(ctx, k, lease.Token, lease.Epoch, tier.Record{Version: 7, Payload: []byte(`{"a":1}`)}, time.Minute); err != nil {
+	if _, err := store.Fill(ctx, k, lease.Token, lease.Epoch, l2.Record{Version: 7, Payload: []byte(`{"a":1}`)}, time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l2.ResetWatermark(ctx, 3, tier.Watermark{}, tier.Position{Epoch: 0xabc, N: 12}); err != nil {
+	if _, err := store.ResetWatermark(ctx, 3, l2.Watermark{}, coherence.Position{Epoch: 0xabc, N: 12}); err != nil {
 		t.Fatal(err)
 	}
 	url := "redis://" + redis.Addr()

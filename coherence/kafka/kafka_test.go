@@ -18,7 +18,6 @@ import (
 	"github.com/nearcache/nearcache-go/coherence/kafka"
 	"github.com/nearcache/nearcache-go/internal/services/servicestest"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
-	"github.com/nearcache/nearcache-go/tier"
 )
 
 // onBoth runs a test on the in-process Kafka and on a real one.
@@ -99,7 +98,7 @@ func publisher(t *testing.T, brokers []string, topic string, partitions int) *ka
 	eventually(t, "the topic is there", func() bool { n, err := p.Partitions(t.Context()); return err == nil && n == partitions })
 	eventually(t, "the topic takes messages", func() bool {
 		for part := range partitions {
-			if p.Publish(t.Context(), []coherence.Outgoing{{Partition: part, Message: event("warm up", 1, 0)}}) != nil {
+			if p.Publish(t.Context(), []coherence.PartitionMessage{{Partition: part, Message: event("warm up", 1, 0)}}) != nil {
 				return false
 			}
 		}
@@ -129,8 +128,8 @@ func TestTail_SeesWhatIsPublishedAfterItsSession(t *testing.T) {
 		p := publisher(t, brokers, topic, 2)
 		r := follow(t, kafka.Tail{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, MaxWait: 50 * time.Millisecond})
 		eventually(t, "sessions", func() bool { return len(r.of(0)) == 1 && len(r.of(1)) == 1 })
-		marker := coherence.Message{Marker: &coherence.Marker{Position: coherence.Position{Epoch: 1, N: 1}, Seq: 2}}
-		if err := p.Publish(t.Context(), []coherence.Outgoing{{Partition: 0, Message: event("a", 1, 1)}, {Partition: 1, Message: event("b", 1, 1)},
+		marker := coherence.Message{Marker: &coherence.Barrier{Position: coherence.Position{Epoch: 1, N: 1}, Seq: 2}}
+		if err := p.Publish(t.Context(), []coherence.PartitionMessage{{Partition: 0, Message: event("a", 1, 1)}, {Partition: 1, Message: event("b", 1, 1)},
 			{Partition: 0, Message: event("c", 2, 2)}, {Partition: 0, Message: marker}}); err != nil {
 			t.Fatal(err)
 		}
@@ -166,7 +165,7 @@ func TestTail_FollowsNewPartitions(t *testing.T) { // R26
 			t.Fatal(err)
 		}
 		eventually(t, "the new partition takes messages", func() bool {
-			return p.Publish(t.Context(), []coherence.Outgoing{{Partition: 1, Message: event("new", 1, 1)}}) == nil
+			return p.Publish(t.Context(), []coherence.PartitionMessage{{Partition: 1, Message: event("new", 1, 1)}}) == nil
 		})
 		eventually(t, "and is read from its beginning", func() bool { return slices.Contains(r.of(1), "new v1 #1") })
 		if r.of(1)[0] != "session" || r.parts != 2 {
@@ -180,7 +179,7 @@ func TestTail_TopicMadeAnew(t *testing.T) {
 		topic := servicestest.Unique("anew")
 		p := publisher(t, brokers, topic, 1)
 		for i := range uint64(20) {
-			if err := p.Publish(t.Context(), []coherence.Outgoing{{Message: event("x", 1, i)}}); err != nil {
+			if err := p.Publish(t.Context(), []coherence.PartitionMessage{{Message: event("x", 1, i)}}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -192,7 +191,7 @@ func TestTail_TopicMadeAnew(t *testing.T) {
 		}
 		eventually(t, "the topic is there again", func() bool { return p.CreateTopic(t.Context(), 1, 1) == nil })
 		eventually(t, "another session", func() bool {
-			_ = p.Publish(t.Context(), []coherence.Outgoing{{Message: event("fresh", 1, 1)}})
+			_ = p.Publish(t.Context(), []coherence.PartitionMessage{{Message: event("fresh", 1, 1)}})
 			n := 0
 			for _, s := range r.of(0) {
 				if s == "session" {
@@ -214,7 +213,7 @@ func TestTail_SilenceIsLossAndNoGap(t *testing.T) {
 	eventually(t, "the loss is noticed", func() bool { return slices.Contains(r.of(0), "lost") })
 	p.Resume()
 	eventually(t, "it goes on", func() bool {
-		_ = pub.Publish(t.Context(), []coherence.Outgoing{{Message: event("after", 1, 1)}})
+		_ = pub.Publish(t.Context(), []coherence.PartitionMessage{{Message: event("after", 1, 1)}})
 		return strings.HasPrefix(r.of(0)[len(r.of(0))-1], "after")
 	})
 	got := slices.Compact(slices.DeleteFunc(r.of(0), func(s string) bool { return strings.HasPrefix(s, "after") }))
@@ -231,17 +230,15 @@ type applier struct {
 	applied []string
 }
 
-func (a *applier) Keyspace() *tier.Keyspace { return tier.NewKeyspace("") }
-
-func (a *applier) ApplyMany(_ context.Context, changes []tier.Change) error {
+func (a *applier) Apply(_ context.Context, events ...coherence.Event) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.tries++
 	if a.down {
 		return errors.New("Redis is down")
 	}
-	for _, ch := range changes {
-		a.applied = append(a.applied, fmt.Sprintf("%s v%d", ch.Key.Name, ch.Version))
+	for _, ch := range events {
+		a.applied = append(a.applied, fmt.Sprintf("%s v%d", ch.Key, ch.Version))
 	}
 	return nil
 }
@@ -276,25 +273,25 @@ func TestWorker_AppliesFromTheEarliestAndCommitsAfter(t *testing.T) {
 	onBoth(t, func(t *testing.T, brokers []string) {
 		topic := servicestest.Unique("worker")
 		p := publisher(t, brokers, topic, 2)
-		if err := p.Publish(t.Context(), []coherence.Outgoing{{Partition: 0, Message: event("early", 3, 1)}, {Partition: 1, Message: event("foreign", 0, 0)},
-			{Partition: 0, Message: coherence.Message{Marker: &coherence.Marker{Position: coherence.Position{Epoch: 1, N: 1}, Seq: 1}}}}); err != nil {
+		if err := p.Publish(t.Context(), []coherence.PartitionMessage{{Partition: 0, Message: event("early", 3, 1)}, {Partition: 1, Message: event("foreign", 0, 0)},
+			{Partition: 0, Message: coherence.Message{Marker: &coherence.Barrier{Position: coherence.Position{Epoch: 1, N: 1}, Seq: 1}}}}); err != nil {
 			t.Fatal(err)
 		}
-		l2 := &applier{down: true}
-		w := kafka.Worker{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, GroupID: topic + "-g", L2: l2}
+		store := &applier{down: true}
+		w := kafka.Worker{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, GroupID: topic + "-g", L2: store}
 		stop := work(t, w)
-		eventually(t, "it tries again and again", func() bool { l2.mu.Lock(); defer l2.mu.Unlock(); return l2.tries > 2 })
+		eventually(t, "it tries again and again", func() bool { store.mu.Lock(); defer store.mu.Unlock(); return store.tries > 2 })
 		stop() // with nothing applied, so nothing may be committed
-		l2.down = false
+		store.down = false
 		stop = work(t, w)
-		eventually(t, "its successor gets it all", func() bool { return l2.count("early v3") == 1 && l2.count("foreign v0") == 1 })
+		eventually(t, "its successor gets it all", func() bool { return store.count("early v3") == 1 && store.count("foreign v0") == 1 })
 		stop()
-		if err := p.Publish(t.Context(), []coherence.Outgoing{{Partition: 0, Message: event("later", 1, 2)}}); err != nil {
+		if err := p.Publish(t.Context(), []coherence.PartitionMessage{{Partition: 0, Message: event("later", 1, 2)}}); err != nil {
 			t.Fatal(err)
 		}
 		work(t, w)
-		eventually(t, "the third goes on", func() bool { return l2.count("later v1") == 1 })
-		if n := l2.count("early v3"); n != 1 {
+		eventually(t, "the third goes on", func() bool { return store.count("later v1") == 1 })
+		if n := store.count("early v3"); n != 1 {
 			t.Errorf("what was committed is applied %d times", n)
 		}
 	})
@@ -303,8 +300,8 @@ func TestWorker_AppliesFromTheEarliestAndCommitsAfter(t *testing.T) {
 // TestWorker_IsThereBeforeItsTopic: a group joined for a topic that is not there yet could stay without partitions.
 func TestWorker_IsThereBeforeItsTopic(t *testing.T) {
 	onBoth(t, func(t *testing.T, brokers []string) {
-		topic, l2, reg := servicestest.Unique("before"), &applier{}, prometheus.NewRegistry()
-		work(t, kafka.Worker{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, GroupID: topic + "-g", L2: l2, Registerer: reg})
+		topic, store, reg := servicestest.Unique("before"), &applier{}, prometheus.NewRegistry()
+		work(t, kafka.Worker{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, GroupID: topic + "-g", L2: store, Registerer: reg})
 		eventually(t, "it has looked for its topic", func() bool {
 			families, _ := reg.Gather()
 			for _, f := range families {
@@ -316,11 +313,11 @@ func TestWorker_IsThereBeforeItsTopic(t *testing.T) {
 		})
 		p := publisher(t, brokers, topic, 2)
 		for part := range 2 {
-			if err := p.Publish(t.Context(), []coherence.Outgoing{{Partition: part, Message: event(fmt.Sprint("late ", part), 1, 1)}}); err != nil {
+			if err := p.Publish(t.Context(), []coherence.PartitionMessage{{Partition: part, Message: event(fmt.Sprint("late ", part), 1, 1)}}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		eventually(t, "it applies what comes", func() bool { return l2.count("late 0 v1") == 1 && l2.count("late 1 v1") == 1 })
+		eventually(t, "it applies what comes", func() bool { return store.count("late 0 v1") == 1 && store.count("late 1 v1") == 1 })
 	})
 }
 
@@ -334,12 +331,12 @@ func TestWorker_SetsMalformedMessagesAside(t *testing.T) {
 				Records: kafkago.NewRecordReader(kafkago.Record{Key: kafkago.NewBytes([]byte("k")), Value: kafkago.NewBytes([]byte("garbage"))})})
 			return err == nil && res.Error == nil
 		})
-		if err := p.Publish(t.Context(), []coherence.Outgoing{{Message: event("good", 1, 1)}}); err != nil {
+		if err := p.Publish(t.Context(), []coherence.PartitionMessage{{Message: event("good", 1, 1)}}); err != nil {
 			t.Fatal(err)
 		}
-		l2 := &applier{}
-		work(t, kafka.Worker{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, GroupID: topic + "-g", L2: l2})
-		eventually(t, "the good one is applied", func() bool { return l2.count("good v1") == 1 })
+		store := &applier{}
+		work(t, kafka.Worker{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, GroupID: topic + "-g", L2: store})
+		eventually(t, "the good one is applied", func() bool { return store.count("good v1") == 1 })
 		r := kafkago.NewReader(kafkago.ReaderConfig{Brokers: brokers, Topic: topic + ".dlq", MaxWait: 50 * time.Millisecond})
 		defer r.Close()
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -363,14 +360,14 @@ func TestWorkers_ShareAndTakeOver(t *testing.T) { // R24
 	onBoth(t, func(t *testing.T, brokers []string) {
 		topic := servicestest.Unique("share")
 		p := publisher(t, brokers, topic, 4)
-		l2 := &applier{}
-		w := kafka.Worker{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, GroupID: topic + "-g", L2: l2}
+		store := &applier{}
+		w := kafka.Worker{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, GroupID: topic + "-g", L2: store}
 		stop := work(t, w)
 		work(t, w)
 		send := func(round int) {
 			for part := range 4 {
 				for i := range 10 {
-					if err := p.Publish(t.Context(), []coherence.Outgoing{{Partition: part, Message: event(fmt.Sprintf("%d/%d/%d", round, part, i), 1, 0)}}); err != nil {
+					if err := p.Publish(t.Context(), []coherence.PartitionMessage{{Partition: part, Message: event(fmt.Sprintf("%d/%d/%d", round, part, i), 1, 0)}}); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -379,7 +376,7 @@ func TestWorkers_ShareAndTakeOver(t *testing.T) { // R24
 		all := func(round int) bool {
 			for part := range 4 {
 				for i := range 10 {
-					if l2.count(fmt.Sprintf("%d/%d/%d v1", round, part, i)) == 0 {
+					if store.count(fmt.Sprintf("%d/%d/%d v1", round, part, i)) == 0 {
 						return false
 					}
 				}

@@ -47,7 +47,7 @@ func addr(brokers []string) net.Addr { return kafkago.TCP(brokers...) }
 // Close it.
 type Publisher struct {
 	topic  string
-	codec  coherence.Codec
+	codec  coherence.EventCodec
 	client *kafkago.Client
 	own    *kafkago.Transport
 }
@@ -55,8 +55,8 @@ type Publisher struct {
 // PublisherConfig configures a Publisher.
 type PublisherConfig struct {
 	Broker
-	Topic string          // required
-	Codec coherence.Codec // defaults to JSON
+	Topic string               // required
+	Codec coherence.EventCodec // defaults to JSON
 }
 
 // NewPublisher returns a Publisher. It does not connect yet.
@@ -119,7 +119,7 @@ func partitions(ctx context.Context, c *kafkago.Client, topic string) (int, erro
 
 // Publish sends a batch, a request for each partition side by side. After an error any message may have been delivered,
 // or may still be: their sequence numbers make a second time harmless.
-func (p *Publisher) Publish(ctx context.Context, batch []coherence.Outgoing) error {
+func (p *Publisher) Publish(ctx context.Context, batch []coherence.PartitionMessage) error {
 	byPart := make(map[int][]kafkago.Record)
 	for _, o := range batch {
 		b, err := p.codec.Encode(o.Message)

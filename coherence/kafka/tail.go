@@ -21,7 +21,7 @@ type Tail struct {
 	// Topic is what is followed. Required. While it does not exist Run waits for it.
 	Topic string
 	// Codec decodes messages. Defaults to JSON.
-	Codec coherence.Codec
+	Codec coherence.EventCodec
 	// MaxWait is how long the broker may hold back an answer when there is nothing new. Defaults to 250ms.
 	MaxWait time.Duration
 	// Silence is how long a partition may go without any answer before it counts as lost. Defaults to 2 seconds.

@@ -12,13 +12,12 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/nearcache/nearcache-go/coherence"
-	"github.com/nearcache/nearcache-go/tier"
 )
 
-// Applier is what a Worker applies to; tier.L2 is one.
+// Applier is what a Worker applies events to. A tier.L2 is one.
 type Applier interface {
-	Keyspace() *tier.Keyspace
-	ApplyMany(ctx context.Context, changes []tier.Change) error
+	// Apply makes L2 drop what is older than the events. It may be called again with the same events.
+	Apply(ctx context.Context, events ...coherence.Event) error
 }
 
 // Worker applies version events to L2, as a member of a consumer group that starts at the earliest offset. It commits an
@@ -30,10 +29,10 @@ type Applier interface {
 // its offset committed.
 type Worker struct {
 	Broker
-	Topic   string          // required
-	GroupID string          // required
-	Codec   coherence.Codec // defaults to JSON
-	L2      Applier         // required
+	Topic   string               // required
+	GroupID string               // required
+	Codec   coherence.EventCodec // defaults to JSON
+	L2      Applier              // required
 	// DeadLetterTopic takes malformed messages. Defaults to Topic + ".dlq". It is created if it is missing.
 	DeadLetterTopic string
 	// Batch bounds how many messages are applied in one pipeline. Defaults to 500.
@@ -142,10 +141,13 @@ func (w *workerRun) fetch(ctx context.Context) (batch []kafkago.Message, err err
 // finish applies a batch, sets aside what is malformed, and commits. It tries until it succeeds; when ctx has ended it
 // tries for a few seconds more and then leaves the batch uncommitted to its successor.
 func (w *workerRun) finish(ctx context.Context, batch []kafkago.Message) {
-	var changes []tier.Change
+	var events []coherence.Event
 	var bad []kafkago.Message
 	for i := range batch {
 		m, err := w.Codec.Decode(batch[i].Value)
+		if err == nil && m.Marker == nil {
+			err = m.Event.Validate()
+		}
 		if err != nil {
 			w.m.malformed.Inc()
 			w.Logger.Warn("a malformed message goes to the dead-letter topic", "topic", w.Topic, "partition", batch[i].Partition,
@@ -154,19 +156,19 @@ func (w *workerRun) finish(ctx context.Context, batch []kafkago.Message) {
 			continue
 		}
 		if m.Marker == nil {
-			changes = append(changes, tier.Change{Key: w.L2.Keyspace().Key(m.Event.Namespace, m.Event.Key), Version: m.Event.Version})
+			events = append(events, m.Event)
 		}
 	}
 	last, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(5*time.Second, cancel) })
 	defer stop()
-	ok := w.insist(last, "apply", func(ctx context.Context) error { return w.L2.ApplyMany(ctx, changes) }) &&
+	ok := w.insist(last, "apply", func(ctx context.Context) error { return w.L2.Apply(ctx, events...) }) &&
 		w.insist(last, "dead_letter", func(ctx context.Context) error { return w.setAside(ctx, bad) })
 	if !ok {
 		return
 	}
-	w.m.applied.Add(float64(len(changes)))
+	w.m.applied.Add(float64(len(events)))
 	w.m.deadLettered.Add(float64(len(bad)))
 	// A commit that fails, because the group is rebalancing, is made up for by a later one, or the messages come again.
 	commit, cancelCommit := context.WithTimeout(last, 5*time.Second)

@@ -5,7 +5,7 @@
 // drops what it guards.
 package ablate
 
-// Rule is a rule of the protocol. coherence/doc.go explains them.
+// Rule is a rule of the protocol. internal/fence/doc.go explains them.
 type Rule string
 
 // The rules.

@@ -6,8 +6,8 @@ import (
 	"context"
 	"time"
 
-	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/kafka"
+	"github.com/nearcache/nearcache-go/coherence/relay"
 )
 
 // relayKeep is so short that what a long outage missed has been trimmed from the outbox.
@@ -30,7 +30,7 @@ func (c *child) relay(ctx context.Context) error {
 		return err
 	}
 	defer pub.Close()
-	return c.run(ctx, coherence.Relay{Source: st.source, Publisher: pub, L2: l2, Interval: heartbeat, Keep: relayKeep, Logger: c.log}.Run)
+	return c.run(ctx, relay.Relay{Source: st.source, Publisher: pub, L2: l2, Interval: heartbeat, Keep: relayKeep, Logger: c.log}.Run)
 }
 
 // worker runs until ctx ends.

@@ -141,11 +141,5 @@ func (c *child) redis() rueidis.ClientOption {
 
 // l2 is Redis for a process that only writes to it.
 func (c *child) l2() (*tier.L2, error) {
-	return tier.OpenL2(tier.L2Config{Redis: c.redis(), Tracker: nobody{}, Logger: c.log})
+	return tier.Open(tier.Config{Redis: c.redis(), Logger: c.log})
 }
-
-// nobody tracks.
-type nobody struct{}
-
-func (nobody) KeysChanged([]uint64) {}
-func (nobody) SessionChanged()      {}

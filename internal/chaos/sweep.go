@@ -13,7 +13,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/nearcache/nearcache-go/internal/chaos/history"
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 // settle is how long it may take until everything is proved once nobody writes any more.
@@ -59,14 +59,14 @@ func (b *bench) command(ctx context.Context, cmd string, names []string) error {
 
 // sweepRedis reads every record that Redis holds and that a cache would take: of its bucket's epoch.
 func (b *bench) sweepRedis(ctx context.Context, hist *history.Log) error {
-	l2, err := tier.OpenL2(tier.L2Config{Redis: rueidis.ClientOption{InitAddress: []string{b.redis.Addr}}, Tracker: nobody{}})
+	store, err := l2.Open(l2.Config{Redis: rueidis.ClientOption{InitAddress: []string{b.redis.Addr}}})
 	if err != nil {
 		return err
 	}
-	defer l2.Close()
+	defer store.Close()
 	for k := range uint32(b.cfg.Keys) {
 		r := history.Record{Op: history.Sweep, Key: k, Tier: history.L2, Invoke: b.clock.Now()}
-		raw, w, err := l2.Get(ctx, l2.Keyspace().Key(namespace, strconv.FormatUint(uint64(k), 10)), true)
+		raw, w, err := store.Get(ctx, store.Keyspace().Key(namespace, strconv.FormatUint(uint64(k), 10)), true)
 		r.Return = b.clock.Now()
 		if err != nil {
 			return fmt.Errorf("chaos: sweeping Redis: %w", err)
@@ -74,7 +74,7 @@ func (b *bench) sweepRedis(ctx context.Context, hist *history.Log) error {
 		if raw == nil {
 			continue
 		}
-		rec, err := tier.DecodeRecord(raw)
+		rec, err := l2.DecodeRecord(raw)
 		if err != nil {
 			return fmt.Errorf("chaos: sweeping Redis: key %d: %w", k, err)
 		}

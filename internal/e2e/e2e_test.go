@@ -16,7 +16,7 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib" // the database/sql driver "pgx"
 	kafkago "github.com/segmentio/kafka-go"
 
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 // TestPropagation measures how long another instance goes on serving the old value, from the write's answer.
@@ -361,7 +361,7 @@ func TestForeignRedisCommands(t *testing.T) {
 	w := newWorld(t)
 	s := w.start("product-server")
 	s.mustPut("p", "one")
-	key := tier.NewKeyspace("").Key("product", "p").Record
+	key := l2.NewKeyspace("").Key("product", "p").Record
 	for _, cmd := range [][]string{{"DEL", key}, {"SET", key, "stray"}, {"FLUSHALL"}} {
 		s.fromL1("p")
 		w.redis.Do(cmd...)

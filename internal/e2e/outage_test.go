@@ -160,7 +160,7 @@ func TestRedisAndForeignEvents(t *testing.T) {
 	var caches []*nearcache.Cache[string, string]
 	for range 2 {
 		client, err := nearcache.New(nearcache.Config{Redis: rueidis.ClientOption{InitAddress: []string{redis.Addr}},
-			Events: kafka.Tail{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, Codec: coherence.Codec{Decode: decode}}})
+			Events: kafka.Tail{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, Codec: coherence.EventCodec{Decode: decode}}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -17,9 +17,9 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/rueidis"
 
+	"github.com/nearcache/nearcache-go/internal/l2"
 	"github.com/nearcache/nearcache-go/internal/services/servicestest"
 	"github.com/nearcache/nearcache-go/nearcache"
-	"github.com/nearcache/nearcache-go/tier"
 )
 
 // instances are clients of their own, as many processes would have.
@@ -227,7 +227,7 @@ func TestJitter_TenThousandKeys(t *testing.T) {
 			t.Fatal(len(m), err)
 		}
 	}
-	space := tier.NewKeyspace("")
+	space := l2.NewKeyspace("")
 	var by [10]int // by tenths of the TTL
 	total := 0
 	for _, k := range ks {

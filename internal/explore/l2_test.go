@@ -10,11 +10,12 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/internal/ablate"
 	"github.com/nearcache/nearcache-go/internal/explore"
+	"github.com/nearcache/nearcache-go/internal/l2"
 	"github.com/nearcache/nearcache-go/internal/services/servicestest"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
-	"github.com/nearcache/nearcache-go/tier"
 )
 
 // TestL2_IsTheScripts runs the same random steps on the twin and, by way of tier's L2, on a Redis, and compares all that
@@ -57,20 +58,20 @@ type pair struct {
 	t    *testing.T
 	rnd  *rand.Rand
 	twin explore.L2
-	l2   *tier.L2
-	key  tier.Key
+	l2   *l2.L2
+	key  l2.Key
 	do   func(args ...string) string
 	raw  rueidis.Client
 
 	leases []held // granted, whether or not they stand
-	tokens [4]tier.Token
-	epochs []tier.Epoch // by their numbers in the twin, from 1
+	tokens [4]l2.Token
+	epochs []l2.Epoch // by their numbers in the twin, from 1
 	log    []string
 }
 
 // held is a lease that was granted: both sides' idea of it.
 type held struct {
-	lease tier.Lease
+	lease l2.Lease
 	mine  bool  // the twin's holder: it stands
 	epoch uint8 // the twin's
 }
@@ -86,19 +87,19 @@ func run(t *testing.T, opt rueidis.ClientOption, do func(...string) string, roun
 		t.Fatal(err)
 	}
 	defer raw.Close()
-	l2, err := tier.OpenL2(tier.L2Config{Redis: opt, Tracker: deaf{}, Prefix: servicestest.Unique("twin")})
+	store, err := l2.Open(l2.Config{Redis: opt, Tracker: deaf{}, Prefix: servicestest.Unique("twin")})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l2.Close()
-	if err := l2.Ready(t.Context()); err != nil {
+	defer store.Close()
+	if err := store.Ready(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for seed := range rounds {
-		p := &pair{t: t, rnd: rand.New(rand.NewPCG(uint64(seed), 0)), l2: l2, do: do, raw: raw}
-		p.key = l2.Keyspace().Key("n", fmt.Sprint(seed))
+		p := &pair{t: t, rnd: rand.New(rand.NewPCG(uint64(seed), 0)), l2: store, do: do, raw: raw}
+		p.key = store.Keyspace().Key("n", fmt.Sprint(seed))
 		for i := range p.tokens {
-			p.tokens[i] = tier.NewToken()
+			p.tokens[i] = l2.NewToken()
 		}
 		p.del(p.l2.Keyspace().Watermark(p.key.Bucket))
 		for range 60 {
@@ -120,18 +121,18 @@ func (p *pair) ok(err error) {
 	}
 }
 
-func (p *pair) record(v uint8) tier.Record {
-	return tier.Record{Version: tier.Version(v), Payload: []byte("payload")}
+func (p *pair) record(v uint8) l2.Record {
+	return l2.Record{Version: coherence.Version(v), Payload: []byte("payload")}
 }
 
 // position is that of the twin's number; its epoch is always the same.
-func position(n uint8) tier.Position { return tier.Position{Epoch: 7, N: uint64(n)} }
+func position(n uint8) coherence.Position { return coherence.Position{Epoch: 7, N: uint64(n)} }
 
-func (p *pair) watermark(mark, epoch uint8) (w tier.Watermark) {
+func (p *pair) watermark(mark, epoch uint8) (w l2.Watermark) {
 	if mark == 0 {
 		return w
 	}
-	return tier.Watermark{Epoch: p.epochs[epoch-1], Position: position(mark - 1)}
+	return l2.Watermark{Epoch: p.epochs[epoch-1], Position: position(mark - 1)}
 }
 
 // step takes one step on both sides and compares what they answer.
@@ -145,11 +146,12 @@ func (p *pair) step() {
 	case 4:
 		p.did("apply %d", v)
 		p.twin.Apply(v, v == 0)
-		p.ok(p.l2.Apply(ctx, p.key, tier.Version(v)))
+		p.ok(p.l2.Apply(ctx, p.key, coherence.Version(v)))
 	case 5, 6:
 		p.did("set %d", v)
 		p.twin.Set(v, v == 0)
-		_, err := p.l2.Set(ctx, p.key, p.record(v), time.Minute)
+		rec := p.record(v)
+		err := p.l2.SetMany(ctx, []l2.Setting{{Key: p.key, Version: rec.Version, Record: &rec, TTL: time.Minute}})[0]
 		p.ok(err)
 	case 7, 8:
 		p.batch(ctx, v)
@@ -164,7 +166,7 @@ func (p *pair) step() {
 		w := uint8(p.rnd.IntN(len(p.tokens)))
 		p.did("writer %d lifts its mark, having written %d", w, v)
 		p.twin.Unmark(w, v, v == 0)
-		p.ok(p.l2.Unmark(ctx, p.key, p.tokens[w], tier.Version(v)))
+		p.ok(p.l2.Unmark(ctx, p.key, p.tokens[w], coherence.Version(v)))
 	case 12:
 		if h := p.holder(); h != nil {
 			p.did("a lease is released")
@@ -190,18 +192,18 @@ func (p *pair) holder() *held {
 }
 
 func (p *pair) acquire(ctx context.Context) {
-	ask := tier.Acquire{}
+	ask := l2.Acquire{}
 	unusable := p.rnd.IntN(3) == 0
-	if raw := p.get(p.key.Record); unusable && len(raw) >= tier.HeaderSize {
-		ask.Unusable = []byte(raw[:tier.HeaderSize])
+	if raw := p.get(p.key.Record); unusable && len(raw) >= l2.HeaderSize {
+		ask.Unusable = []byte(raw[:l2.HeaderSize])
 	} else {
 		unusable = false
 	}
 	want := p.twin.Acquire(unusable)
-	lease, err := p.l2.Acquire(ctx, p.key, tier.NewToken(), time.Minute, ask)
+	lease, err := p.l2.Acquire(ctx, p.key, l2.NewToken(), time.Minute, ask)
 	p.ok(err)
-	got, ok := map[tier.LeaseStatus]explore.Answer{
-		tier.Granted: explore.Granted, tier.Present: explore.Present, tier.Busy: explore.Busy, tier.Writing: explore.Writing,
+	got, ok := map[l2.LeaseStatus]explore.Answer{
+		l2.Granted: explore.Granted, l2.Present: explore.Present, l2.Busy: explore.Busy, l2.Writing: explore.Writing,
 	}[lease.Status]
 	p.did("acquire: %v", lease.Status)
 	if !ok || got != want {
@@ -221,7 +223,7 @@ func (p *pair) fill(ctx context.Context, v uint8) {
 	res, err := p.l2.Fill(ctx, p.key, h.lease.Token, h.lease.Epoch, p.record(v), time.Minute)
 	p.ok(err)
 	p.did("fill %d: %v", v, res)
-	if (res == tier.Filled) != want {
+	if (res == l2.Filled) != want {
 		p.t.Errorf("fill: %v; the twin says %v", res, want)
 	}
 }
@@ -234,7 +236,7 @@ func (p *pair) batch(ctx context.Context, v uint8) {
 	from := uint8(p.rnd.IntN(4))
 	to := from + uint8(p.rnd.IntN(2))
 	_, want := p.twin.Batch(epoch, from, to, v)
-	changes := []tier.Change{{Key: p.key, Version: tier.Version(v)}}
+	changes := []l2.Change{{Key: p.key, Version: coherence.Version(v)}}
 	_, applied, err := p.l2.ApplyBatch(ctx, p.key.Bucket, changes, p.watermark(from+1, epoch), position(to))
 	p.ok(err)
 	p.did("batch from %d to %d of epoch %d, version %d: %v", from, to, epoch, v, applied)
@@ -301,7 +303,7 @@ func (p *pair) compare() {
 		got.Watermark = w[23] + 1
 	}
 	if raw := p.get(p.key.Record); raw != "" {
-		rec, err := tier.DecodeRecord([]byte(raw))
+		rec, err := l2.DecodeRecord([]byte(raw))
 		if err != nil {
 			p.t.Error(err)
 		}

@@ -14,20 +14,30 @@ type arrow struct {
 	to   []string // paths; "x/..." is x and everything below it
 }
 
-// arrows is the one direction of imports: cmd -> internal -> nearcache -> coherence -> tier. A package that no line
-// fits fails, so that a new one has its place decided here.
+// arrows is the one direction of imports. A package that no line fits fails, so that a new one has its place decided
+// here.
+//
+//	cmd, internal/product, benchmarks      programs
+//	nearcache   coherence/relay            who uses the engine
+//	internal/fence   internal/l1   tier    the engine, and its public door for programs without a cache
+//	internal/l2
+//	coherence                              types that everybody shares; it imports nothing
 var arrows = []arrow{
 	{"internal/ablate", nil},
-	{"tier", []string{"internal/ablate"}},
-	{"coherence", []string{"tier", "internal/ablate"}},
-	{"coherence/kafka", []string{"coherence", "tier", "internal/ablate"}},
-	{"coherence/postgres", []string{"coherence", "tier", "internal/ablate"}},
-	{"coherence/sqlite", []string{"coherence", "tier", "internal/ablate"}},
-	{"nearcache", []string{"coherence", "tier", "internal/ablate"}},
+	{"coherence", nil},
+	{"coherence/kafka", []string{"coherence", "internal/ablate"}},
+	{"coherence/postgres", []string{"coherence", "internal/ablate"}},
+	{"coherence/sqlite", []string{"coherence", "internal/ablate"}},
+	{"coherence/relay", []string{"coherence", "tier", "internal/l2", "internal/ablate"}},
+	{"tier", []string{"coherence", "internal/l2"}},
+	{"internal/l1", nil},
+	{"internal/l2", []string{"coherence", "internal/ablate"}},
+	{"internal/fence", []string{"coherence", "internal/l2", "internal/ablate"}},
+	{"nearcache", []string{"coherence", "tier", "internal/fence", "internal/l1", "internal/l2", "internal/ablate"}},
 	{"nearcache/codec/protobuf", nil},
 	{"nearcache/codec/msgpack", nil},
 	{"nearcache/codec/compress", []string{"nearcache"}},
-	{"nearcache/nearcachetest", []string{"nearcache", "coherence", "tier"}},
+	{"nearcache/nearcachetest", []string{"nearcache", "coherence"}},
 	{"internal/services", []string{"nearcache/nearcachetest"}},
 	{"internal/services/local", nil},
 	{"internal/services/conformance", []string{"internal/services/servicestest", "nearcache/nearcachetest"}},
@@ -36,7 +46,7 @@ var arrows = []arrow{
 	{"internal/tools", []string{"internal/services/local"}},
 	{"internal/explore", []string{"internal/ablate"}},
 	{"internal/lint", nil},
-	{"internal/chaos", []string{"internal/chaos/history", "internal/services/local", "internal/ablate", "nearcache", "coherence/...", "tier"}},
+	{"internal/chaos", []string{"internal/chaos/history", "internal/services/local", "internal/ablate", "internal/l2", "nearcache", "coherence/...", "tier"}},
 	{"internal/chaos/history", nil},
 	{"internal/tools/chaos", []string{"internal/chaos", "internal/services/local"}},
 	{"internal/e2e", []string{"internal/services/...", "nearcache/...", "coherence/...", "tier"}},
@@ -80,10 +90,10 @@ var vendors = []struct {
 	library string
 	by      []string // files, or directories as "x/..."
 }{
-	{"github.com/dgraph-io/ristretto", []string{"tier/l1.go"}},
-	// Config.Redis is rueidis's own struct, so whoever fills one in has to import it; commands are sent from tier alone.
+	{"github.com/dgraph-io/ristretto", []string{"internal/l1/..."}},
+	// Config.Redis is rueidis's own struct, so whoever fills one in has to import it; commands are sent from internal/l2 alone.
 	{"github.com/redis/rueidis", []string{
-		"tier/...", "nearcache/config.go", "nearcache/nearcachetest/...", "internal/product/app/...", "internal/chaos/...", "cmd/...", "docs/examples/...",
+		"internal/l2/...", "tier/tier.go", "nearcache/config.go", "nearcache/nearcachetest/...", "internal/product/app/...", "internal/chaos/...", "cmd/...", "docs/examples/...",
 	}},
 	{"github.com/segmentio/kafka-go", []string{"coherence/kafka/...", "internal/services/servicestest/...", "internal/chaos/..."}},
 	{"github.com/jackc/pgx", []string{
@@ -127,6 +137,7 @@ var optional = []string{
 var links = map[string][]string{
 	"tier":               nil,
 	"coherence":          nil,
+	"coherence/relay":    nil,
 	"nearcache":          nil,
 	"coherence/sqlite":   nil,
 	"coherence/kafka":    {"github.com/segmentio", "github.com/klauspost"}, // kafka-go compresses

@@ -18,8 +18,8 @@ var typeOf = map[coherence.Op]string{coherence.OpCreated: typeCreated, coherence
 
 // EventCodec is how events look on the products' topic, which services in other languages share: "type" and "product_id"
 // beside the fields of the near cache's own format. An event that has only those two is valid and has no version.
-func EventCodec() coherence.Codec {
-	return coherence.Codec{Encode: encodeEvent, Decode: decodeEvent}
+func EventCodec() coherence.EventCodec {
+	return coherence.EventCodec{Encode: encodeEvent, Decode: decodeEvent}
 }
 
 func encodeEvent(m coherence.Message) ([]byte, error) {

@@ -9,14 +9,14 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/nearcache/nearcache-go/tier"
+	"github.com/nearcache/nearcache-go/coherence"
 )
 
 // Namespace is that of products in the cache and on events.
 const Namespace = "product"
 
 // Version is a product's version.
-type Version = tier.Version
+type Version = coherence.Version
 
 // Product is one product. ID is any text of up to 128 bytes without control characters.
 type Product struct {

@@ -14,9 +14,9 @@ import (
 
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/kafka"
+	"github.com/nearcache/nearcache-go/coherence/relay"
 	"github.com/nearcache/nearcache-go/nearcache"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
-	"github.com/nearcache/nearcache-go/tier"
 )
 
 // registrar notes the names and labels of what is registered, whether or not it has been counted yet.
@@ -66,10 +66,10 @@ func TestMetrics_AreThoseOfTheirDocument(t *testing.T) {
 	}
 	ended, end := context.WithCancel(t.Context())
 	end()
-	if err := (coherence.Relay{Source: source{}, L2: client.L2(), Registerer: reg}).Run(ended); err != nil {
+	if err := (relay.Relay{Source: source{}, L2: client.L2(), Registerer: reg}).Run(ended); err != nil {
 		t.Fatal(err)
 	}
-	worker := kafka.Worker{Broker: kafka.Broker{Brokers: nearcachetest.NewKafka(t, 1).Brokers()}, Topic: "t", GroupID: "g", L2: client.L2().(*tier.L2),
+	worker := kafka.Worker{Broker: kafka.Broker{Brokers: nearcachetest.NewKafka(t, 1).Brokers()}, Topic: "t", GroupID: "g", L2: client.L2(),
 		Registerer: reg}
 	if err := worker.Run(ended); err != nil {
 		t.Fatal(err)

@@ -19,20 +19,14 @@ import (
 	"github.com/nearcache/nearcache-go/tier"
 )
 
-// nobody tracks for a program that only writes to L2.
-type nobody struct{}
-
-func (nobody) KeysChanged([]uint64) {}
-func (nobody) SessionChanged()      {}
-
 // Worker runs the invalidation worker alone until ctx ends.
 func Worker(ctx context.Context, c Config, log *slog.Logger) error {
 	b := &backend{brokers: c.brokers()}
 	if len(b.brokers.Brokers) == 0 {
 		return fmt.Errorf("%w: KAFKA_BOOTSTRAP_SERVERS is required", ErrUsage)
 	}
-	return role(ctx, &c, log, func(ctx context.Context, l2 *tier.L2, reg prometheus.Registerer) error {
-		w := b.worker(&c, l2, log)
+	return role(ctx, &c, log, func(ctx context.Context, store *tier.L2, reg prometheus.Registerer) error {
+		w := b.worker(&c, store, log)
 		w.Registerer = reg
 		return w.Run(ctx)
 	})
@@ -49,8 +43,8 @@ func Relay(ctx context.Context, c Config, log *slog.Logger) error {
 	}
 	defer b.close()
 	b.seed = 0
-	return role(ctx, &c, log, func(ctx context.Context, l2 *tier.L2, reg prometheus.Registerer) error {
-		publisher, relay, err := b.relay(&c, l2, log)
+	return role(ctx, &c, log, func(ctx context.Context, store *tier.L2, reg prometheus.Registerer) error {
+		publisher, relay, err := b.relay(&c, store, log)
 		if err != nil {
 			return err
 		}
@@ -69,11 +63,11 @@ func role(ctx context.Context, c *Config, log *slog.Logger, job func(context.Con
 	if err != nil {
 		return fmt.Errorf("%w: REDIS_URL: %w", ErrUsage, err)
 	}
-	l2, err := tier.OpenL2(tier.L2Config{Redis: opt, Tracker: nobody{}, Logger: log})
+	store, err := tier.Open(tier.Config{Redis: opt, Logger: log})
 	if err != nil {
 		return err
 	}
-	defer l2.Close()
+	defer store.Close()
 	listen, err := net.Listen("tcp", c.Listen)
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)
@@ -86,7 +80,7 @@ func role(ctx context.Context, c *Config, log *slog.Logger, job func(context.Con
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = srv.Serve(listen) })
 	log.Info("running", "url", "http://"+listen.Addr().String())
-	err = job(ctx, l2, reg)
+	err = job(ctx, store, reg)
 	end, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	err = errors.Join(err, srv.Shutdown(end))

@@ -18,11 +18,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/kafka"
+	"github.com/nearcache/nearcache-go/coherence/relay"
 	"github.com/nearcache/nearcache-go/internal/product"
 	"github.com/nearcache/nearcache-go/internal/product/httpapi"
 	"github.com/nearcache/nearcache-go/nearcache"
+	"github.com/nearcache/nearcache-go/tier"
 )
 
 // shutdownTimeout is how long requests in flight may take to finish.
@@ -86,14 +87,14 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		all = append(all, in)
 	}
 	if s.Config.Relay {
-		publisher, relay, err := b.relay(&s.Config, all[0].client.L2(), s.Logger)
+		publisher, relaying, err := b.relay(&s.Config, all[0].client.L2(), s.Logger)
 		if err != nil {
 			return err
 		}
-		relay.Registerer = all[0].reg
+		relaying.Registerer = all[0].reg
 		background.Go(func() {
 			<-prepared
-			s.ended("relay", b.runRelay(work, publisher, relay, s.Logger))
+			s.ended("relay", b.runRelay(work, publisher, relaying, s.Logger))
 		})
 	}
 	if s.Config.Worker || s.Config.embedded() {
@@ -230,8 +231,8 @@ Ctrl-C stops it.
 }
 
 // relay is the outbox relay to whatever there is: Kafka, Redis, or both.
-func (b *backend) relay(c *Config, l2 coherence.Applier, log *slog.Logger) (*kafka.Publisher, *coherence.Relay, error) {
-	r := &coherence.Relay{Source: b.source, L2: l2, Name: c.Topic, Interval: c.heartbeat(), Logger: log}
+func (b *backend) relay(c *Config, l2 *tier.L2, log *slog.Logger) (*kafka.Publisher, *relay.Relay, error) {
+	r := &relay.Relay{Source: b.source, L2: l2, Name: c.Topic, Interval: c.heartbeat(), Logger: log}
 	if len(b.brokers.Brokers) == 0 {
 		return nil, r, nil
 	}
@@ -244,7 +245,7 @@ func (b *backend) relay(c *Config, l2 coherence.Applier, log *slog.Logger) (*kaf
 }
 
 // runRelay runs the relay, and has the topic made beside it: Redis need not wait for a Kafka that is down.
-func (b *backend) runRelay(ctx context.Context, p *kafka.Publisher, r *coherence.Relay, log *slog.Logger) error {
+func (b *backend) runRelay(ctx context.Context, p *kafka.Publisher, r *relay.Relay, log *slog.Logger) error {
 	if p != nil {
 		var topic sync.WaitGroup
 		topic.Go(func() { b.topic(ctx, p, log) })
@@ -254,6 +255,6 @@ func (b *backend) runRelay(ctx context.Context, p *kafka.Publisher, r *coherence
 	return r.Run(ctx)
 }
 
-func (b *backend) worker(c *Config, l2 kafka.Applier, log *slog.Logger) *kafka.Worker {
+func (b *backend) worker(c *Config, l2 *tier.L2, log *slog.Logger) *kafka.Worker {
 	return &kafka.Worker{Broker: b.brokers, Topic: c.Topic, GroupID: c.GroupID, Codec: product.EventCodec(), L2: l2, Logger: log}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/klauspost/compress/s2"
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/nearcache/nearcache-go/internal/l2"
 	"github.com/nearcache/nearcache-go/nearcache"
 	"github.com/nearcache/nearcache-go/nearcache/codec/compress"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
@@ -182,7 +183,7 @@ func TestCodec_InACache(t *testing.T) {
 			t.Errorf("%d bytes, %v", len(v), err)
 		}
 	}
-	stored, _ := r.Get(client.L2().Keyspace().Key("t", "a").Record)
+	stored, _ := r.Get(l2.NewKeyspace("").Key("t", "a").Record)
 	if n := len(stored); n == 0 || n > 1000 {
 		t.Errorf("Redis holds %d bytes", n)
 	}

@@ -1,0 +1,207 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/internal/l2"
+)
+
+// engine is L2 as the relay uses it.
+type engine interface {
+	Keyspace() *l2.Keyspace
+	Watermarks(ctx context.Context) ([l2.Buckets]l2.Watermark, error)
+	ApplyBatch(ctx context.Context, bucket int, changes []l2.Change, from l2.Watermark, to coherence.Position) (now l2.Watermark, applied bool, err error)
+	ResetWatermark(ctx context.Context, bucket int, seen l2.Watermark, to coherence.Position) (now l2.Watermark, err error)
+}
+
+// applying is the relay's way to L2, in one term of leadership. Its cursor is each bucket's watermark, in Redis itself:
+// when Redis goes back in time so does the cursor, and what was lost is applied again.
+type applying struct {
+	*relayRun
+	loaded bool
+	read   time.Time // when marks were read
+	marks  [l2.Buckets]l2.Watermark
+	moved  time.Time
+	// seen is a position such that each bucket has the changes of its own up to there: the source need not be asked for them
+	// again for the sake of the buckets without any, whose watermarks move more rarely. Zero while that is not known.
+	seen coherence.Position
+}
+
+// rereads is how many intervals pass between looks at the watermarks. While the source is idle nothing is written to
+// Redis that could be refused, and a Redis that went back would not be noticed otherwise.
+const rereads = 5
+
+func (a *applying) round(ctx context.Context) (more bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
+	defer cancel()
+	if !a.loaded || time.Since(a.read) >= rereads*a.Interval {
+		marks, err := a.l2.Watermarks(ctx)
+		if err != nil {
+			return false, err
+		}
+		if marks != a.marks { // Redis went back, or somebody else relays too
+			a.marks, a.seen = marks, coherence.Position{}
+		}
+		a.loaded, a.read = true, time.Now()
+	}
+	after, err := a.least(ctx)
+	if err != nil {
+		return false, err
+	}
+	if a.seen.Covers(after) {
+		after = a.seen
+	}
+	events, upto, err := a.Source.Changes(ctx, after, a.Batch)
+	if errors.Is(err, coherence.ErrTrimmed) {
+		return true, a.resetAt(ctx, after)
+	}
+	if err != nil {
+		return false, err
+	}
+	changes := make(map[int][]l2.Change)
+	for _, e := range events {
+		k := a.l2.Keyspace().Key(e.Namespace, e.Key)
+		if !a.marks[k.Bucket].Position.Covers(e.Position) {
+			changes[k.Bucket] = append(changes[k.Bucket], l2.Change{Key: k, Version: e.Version})
+		}
+	}
+	if err := a.apply(ctx, changes, upto); err != nil {
+		return false, err
+	}
+	a.m.events.WithLabelValues("redis").Add(float64(len(events)))
+	if p, err := a.least(ctx); err == nil {
+		a.pass("redis", p)
+	}
+	return len(events) >= a.Batch, nil
+}
+
+// apply brings each bucket to upto: those with changes at once, the others at every interval.
+func (a *applying) apply(ctx context.Context, changes map[int][]l2.Change, upto coherence.Position) error {
+	all := time.Since(a.moved) >= a.Interval
+	var replay atomic.Bool
+	var wg sync.WaitGroup
+	errs := make([]error, l2.Buckets)
+	for b := range a.marks {
+		if len(changes[b]) == 0 && (!all || a.marks[b].Position.Covers(upto)) {
+			continue
+		}
+		wg.Go(func() {
+			applied, err := a.applyTo(ctx, b, changes[b], upto)
+			if errs[b] = err; err == nil && !applied {
+				replay.Store(true)
+			}
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		a.loaded = false
+		return fmt.Errorf("coherence: relay: %w", firstOf(errs))
+	}
+	if all {
+		a.moved = time.Now()
+	}
+	if a.seen = upto; replay.Load() {
+		a.seen = coherence.Position{}
+	}
+	return nil
+}
+
+func firstOf(errs []error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// applyTo writes only its own bucket's mark. It is not applied if the bucket is not where it was left.
+func (a *applying) applyTo(ctx context.Context, b int, changes []l2.Change, upto coherence.Position) (applied bool, err error) {
+	now, applied, err := a.l2.ApplyBatch(ctx, b, changes, a.marks[b], upto)
+	if err != nil {
+		return false, err
+	}
+	if !applied {
+		// Redis went back, or another relay started the bucket anew: go on from where it stands.
+		a.m.replays.Inc()
+		a.Logger.Info("a bucket is replayed", "bucket", b, "from", now.Position, "expected", a.marks[b].Position)
+	}
+	a.marks[b] = now
+	return applied, nil
+}
+
+// least is the position that every bucket has reached. A bucket without a watermark, or with one of no position, as a
+// client leaves it that has started the bucket anew and knows no source, is started anew where the source is now: what it
+// holds may be of any age, and with a new epoch nobody reads it. So is one of another history of the source, if there are
+// others:
+//
+//	the source fails over            relay: starts bucket 0 anew, and then cannot reach the shard of bucket 5
+//	relay: reads on from bucket 0, in the new history, where nothing tells it that bucket 5's changes are gone
+func (a *applying) least(ctx context.Context) (p coherence.Position, err error) {
+	if a.mixed() {
+		if err := a.resetWhere(ctx, func(w l2.Watermark, head coherence.Position) bool { return w.Position.Epoch != head.Epoch }); err != nil {
+			return p, err
+		}
+		if a.mixed() {
+			a.loaded = false
+			return p, errors.New("coherence: relay: another relay starts buckets anew, from another history of the source")
+		}
+	}
+	for b := range a.marks {
+		if at := a.marks[b].Position; p.IsZero() || p.Covers(at) {
+			p = at
+		}
+	}
+	return p, nil
+}
+
+// mixed reports whether the buckets' positions cannot be compared.
+func (a *applying) mixed() bool {
+	for b := range a.marks {
+		if a.marks[b].Position.IsZero() || a.marks[b].Position.Epoch != a.marks[0].Position.Epoch {
+			return true
+		}
+	}
+	return false
+}
+
+// resetAt starts the buckets anew that are no further than a position whose changes are gone, or of another history of
+// the source.
+func (a *applying) resetAt(ctx context.Context, trimmed coherence.Position) error {
+	return a.resetWhere(ctx, func(w l2.Watermark, head coherence.Position) bool {
+		return w.Position.Epoch != head.Epoch || trimmed.Covers(w.Position)
+	})
+}
+
+func (a *applying) resetWhere(ctx context.Context, lost func(w l2.Watermark, head coherence.Position) bool) error {
+	_, head, err := a.Source.Changes(ctx, coherence.Position{}, 0)
+	if err != nil {
+		return err
+	}
+	for b := range a.marks {
+		if lost(a.marks[b], head) {
+			if err := a.reset(ctx, b, head); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// reset takes what stands afterwards: another relay may have been quicker.
+func (a *applying) reset(ctx context.Context, b int, to coherence.Position) error {
+	now, err := a.l2.ResetWatermark(ctx, b, a.marks[b], to)
+	if err != nil {
+		a.loaded = false
+		return err
+	}
+	a.m.resets.WithLabelValues("redis").Inc()
+	a.marks[b], a.seen = now, coherence.Position{}
+	return nil
+}

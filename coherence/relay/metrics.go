@@ -1,0 +1,53 @@
+package relay
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// relayMetrics are the collectors of a relay.
+type relayMetrics struct {
+	events, errors, rounds, resets *prometheus.CounterVec
+	last                           *prometheus.GaugeVec
+	leader                         prometheus.Gauge
+	replays, trimmed               prometheus.Counter
+}
+
+func newRelayMetrics() *relayMetrics {
+	vec := func(name, help string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nearcache_relay_" + name, Help: help}, []string{"channel"})
+	}
+	return &relayMetrics{
+		events: vec("events_total", "Changes relayed."),
+		errors: vec("errors_total", "Rounds that failed and were repeated."),
+		rounds: vec("rounds_total", "Rounds that succeeded."),
+		resets: vec("resets_total", "Times that a cursor was lost, and the channel started anew: buckets for redis, the topic for kafka."),
+		last: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "nearcache_relay_last_success_seconds",
+			Help: "When the last round succeeded, as a Unix time."}, []string{"channel"}),
+		leader:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "nearcache_relay_leader", Help: "1 while this relay works, 0 while another does."}),
+		replays: prometheus.NewCounter(prometheus.CounterOpts{Name: "nearcache_relay_replays_total", Help: "Buckets of Redis found behind, and replayed."}),
+		trimmed: prometheus.NewCounter(prometheus.CounterOpts{Name: "nearcache_relay_trimmed_total", Help: "Changes dropped from the outbox."}),
+	}
+}
+
+func (m *relayMetrics) all() []prometheus.Collector {
+	return []prometheus.Collector{m.events, m.errors, m.rounds, m.resets, m.last, m.leader, m.replays, m.trimmed}
+}
+
+func (m *relayMetrics) register(reg prometheus.Registerer) error {
+	if reg == nil {
+		return nil
+	}
+	for _, c := range m.all() {
+		if err := reg.Register(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *relayMetrics) unregister(reg prometheus.Registerer) {
+	if reg == nil {
+		return
+	}
+	for _, c := range m.all() {
+		reg.Unregister(c)
+	}
+}

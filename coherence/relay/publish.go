@@ -1,0 +1,137 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/nearcache/nearcache-go/coherence"
+)
+
+// publishing is the relay's way to an event channel, in one term of leadership.
+//
+// Events are published first and the cursor saved after, so a relay that dies in between is followed by one that
+// publishes the same events again. Since the cursor holds the sequence numbers, and changes come in one order, they have
+// the same numbers, and whoever follows the channel sees repetition and no gap. The same goes for a relay that has lost
+// its leadership without knowing: what it publishes is what its successor does.
+type publishing struct {
+	*relayRun
+	loaded  bool
+	cur     coherence.Cursor
+	saved   coherence.Position
+	marked  time.Time
+	counted time.Time // when the partitions were
+}
+
+// recount is how often the number of partitions is looked up. Followers that see more than the markers tell of believe
+// no marker, so a topic that grows closes their gate for about as long.
+const recount = time.Second
+
+func (p *publishing) round(ctx context.Context) (more bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
+	defer cancel()
+	if p.loaded && time.Since(p.counted) >= recount {
+		n, err := p.Publisher.Partitions(ctx)
+		if err != nil {
+			return false, err
+		}
+		p.loaded, p.counted = n == len(p.cur.Seqs), time.Now()
+	}
+	if !p.loaded {
+		if err := p.load(ctx); err != nil {
+			return false, err
+		}
+	}
+	events, upto, err := p.Source.Changes(ctx, p.cur.Position, p.Batch)
+	if errors.Is(err, coherence.ErrTrimmed) {
+		return true, p.skip(ctx)
+	}
+	if err != nil {
+		return false, err
+	}
+	seqs := slices.Clone(p.cur.Seqs)
+	out := make([]coherence.PartitionMessage, 0, len(events))
+	for _, e := range events {
+		part := coherence.PartitionOf(e.Namespace, e.Key, len(seqs))
+		seqs[part]++
+		e.Seq = seqs[part]
+		out = append(out, coherence.PartitionMessage{Partition: part, Message: coherence.Message{Event: e}})
+	}
+	if err := p.send(ctx, out); err != nil {
+		return false, err
+	}
+	// Markers go in a batch of their own, after the events: they are a request for each partition, beside which the events'
+	// own took twice as long.
+	mark := time.Since(p.marked) >= p.Interval
+	if mark {
+		markers := make([]coherence.PartitionMessage, len(seqs))
+		for part, seq := range seqs {
+			markers[part] = coherence.PartitionMessage{Partition: part, Message: coherence.Message{Marker: &coherence.Barrier{Position: upto, Seq: seq, Partitions: len(seqs)}}}
+		}
+		if err := p.send(ctx, markers); err != nil {
+			return false, err
+		}
+		p.marked = time.Now()
+	}
+	p.cur = coherence.Cursor{Position: upto, Seqs: seqs}
+	p.m.events.WithLabelValues("kafka").Add(float64(len(events)))
+	// A cursor that moved past nothing need not be saved at once: it only keeps the outbox from being trimmed.
+	if len(events) > 0 || upto != p.saved && mark {
+		if err := p.cursors.SaveCursor(ctx, p.Name, p.cur); err != nil {
+			p.loaded = false
+			return false, err
+		}
+		p.saved = upto
+	}
+	p.pass("kafka", p.saved)
+	return len(events) >= p.Batch, nil
+}
+
+// send publishes a batch. After an error the number of partitions may have changed, or the leadership.
+func (p *publishing) send(ctx context.Context, batch []coherence.PartitionMessage) error {
+	if len(batch) == 0 {
+		return nil
+	}
+	err := p.Publisher.Publish(ctx, batch)
+	p.loaded = p.loaded && err == nil
+	return err
+}
+
+// load reads the cursor. A topic that has grown is used whole from now on, and so is one that was made anew with fewer
+// partitions: a key whose partition changes may be seen out of order for a moment, which versions put right.
+func (p *publishing) load(ctx context.Context) error {
+	cur, err := p.cursors.LoadCursor(ctx, p.Name)
+	if err != nil {
+		return err
+	}
+	n, err := p.Publisher.Partitions(ctx)
+	if err != nil {
+		return err
+	}
+	for len(cur.Seqs) < n {
+		cur.Seqs = append(cur.Seqs, 0)
+	}
+	if len(cur.Seqs) > n {
+		p.Logger.Warn("the topic has fewer partitions than it had", "partitions", n, "before", len(cur.Seqs))
+		cur.Seqs = cur.Seqs[:n]
+	}
+	p.cur, p.saved, p.loaded, p.counted = cur, cur.Position, true, time.Now()
+	return nil
+}
+
+// skip goes on at the earliest change that is left. One number is left out in every partition, so that whoever follows
+// learns that something is missing.
+func (p *publishing) skip(ctx context.Context) error {
+	p.Logger.Error("changes were dropped before they were published; followers will see a gap", "cursor", p.cur.Position)
+	p.m.resets.WithLabelValues("kafka").Inc()
+	next := coherence.Cursor{Seqs: slices.Clone(p.cur.Seqs)}
+	for i := range next.Seqs {
+		next.Seqs[i]++
+	}
+	if err := p.cursors.SaveCursor(ctx, p.Name, next); err != nil {
+		return err
+	}
+	p.cur, p.saved = next, next.Position
+	return nil
+}

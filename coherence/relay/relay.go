@@ -1,0 +1,248 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/internal/l2"
+	"github.com/nearcache/nearcache-go/tier"
+)
+
+// Relay carries a Source's changes to Kafka, to Redis, or to both, by two cursors that do not wait for each other. Of
+// several relays of one name the Source lets one work at a time, if it is a Leader. The fields are read by Run.
+type Relay struct {
+	// Source is what is relayed. With a Publisher it must be Cursors too. Required.
+	Source coherence.Source
+	// Publisher takes events and markers. Defaults to none.
+	Publisher coherence.Publisher
+	// L2 takes the changes of each bucket and its watermark. Defaults to none. One of the two is required.
+	L2 *tier.L2
+	// Name is that of the cursor. Defaults to "relay".
+	Name string
+	// Interval is how often changes are looked for and markers and watermarks are moved; a Source that is a Waker tells
+	// of changes before. Defaults to 100ms.
+	Interval time.Duration
+	// Batch is about how many changes are taken at a time. Defaults to 500.
+	Batch int
+	// Keep is how long changes that everybody has passed are kept, for replays after Redis went back in time. Defaults to
+	// an hour. The Source must be a Trimmer for anything to be dropped.
+	Keep time.Duration
+	// Registerer takes the metrics. Defaults to none.
+	Registerer prometheus.Registerer
+	// Logger defaults to discarding.
+	Logger *slog.Logger
+}
+
+// relayTimeout bounds each step of a relay.
+const relayTimeout = 5 * time.Second
+
+// Run relays until ctx ends, and then returns nil. It goes on after everything that may pass; an error is a
+// misconfiguration.
+func (r Relay) Run(ctx context.Context) error {
+	if r.L2 == nil {
+		return r.run(ctx, nil)
+	}
+	return r.run(ctx, l2.FromHandle(r.L2.Handle()))
+}
+
+func (r Relay) run(ctx context.Context, l2 engine) error {
+	cursors, _ := r.Source.(coherence.Cursors)
+	switch {
+	case r.Source == nil:
+		return errors.New("coherence: relay: Source is required")
+	case r.Publisher == nil && l2 == nil:
+		return errors.New("coherence: relay: Publisher and L2 are both nil: one of them is required")
+	case r.Publisher != nil && cursors == nil:
+		return fmt.Errorf("coherence: relay: with a Publisher the Source must be Cursors, and %T is not", r.Source)
+	}
+	if r.Name == "" {
+		r.Name = "relay"
+	}
+	if r.Interval <= 0 {
+		r.Interval = 100 * time.Millisecond
+	}
+	if r.Batch <= 0 {
+		r.Batch = 500
+	}
+	if r.Keep <= 0 {
+		r.Keep = time.Hour
+	}
+	if r.Logger == nil {
+		r.Logger = slog.New(slog.DiscardHandler)
+	}
+	run := &relayRun{Relay: r, l2: l2, cursors: cursors, m: newRelayMetrics()}
+	if err := run.m.register(r.Registerer); err != nil {
+		return fmt.Errorf("coherence: relay: %w", err)
+	}
+	defer run.m.unregister(r.Registerer)
+	for ctx.Err() == nil {
+		if err := run.lead(ctx); err != nil && ctx.Err() == nil {
+			r.Logger.Warn("the relay could not become leader", "error", err)
+			sleep(ctx, time.Second)
+		}
+	}
+	return nil
+}
+
+// relayRun is one Run of a Relay.
+type relayRun struct {
+	Relay
+	l2      engine // nil: none
+	cursors coherence.Cursors
+	m       *relayMetrics
+
+	mu     sync.Mutex
+	passed map[string]coherence.Position // by channel, in this term
+}
+
+// lead waits to be the leader and works until that ends.
+func (r *relayRun) lead(ctx context.Context) error {
+	if l, ok := r.Source.(coherence.Leader); ok {
+		leading, release, err := l.Lead(ctx)
+		if err != nil {
+			return err
+		}
+		defer release()
+		ctx = leading
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	r.m.leader.Set(1)
+	defer r.m.leader.Set(0)
+	r.Logger.Info("relaying", "name", r.Name)
+	r.passed = make(map[string]coherence.Position)
+	var wg sync.WaitGroup
+	var wake []chan struct{}
+	start := func(channel string, round func(context.Context) (more bool, err error)) {
+		ch := make(chan struct{}, 1)
+		wake = append(wake, ch)
+		r.pass(channel, coherence.Position{})
+		wg.Go(func() { r.loop(ctx, channel, ch, round) })
+	}
+	if r.Publisher != nil {
+		start("kafka", (&publishing{relayRun: r}).round)
+	}
+	if r.l2 != nil {
+		start("redis", (&applying{relayRun: r}).round)
+	}
+	wg.Go(func() { r.listen(ctx, wake) })
+	wg.Go(func() { r.trim(ctx) })
+	wg.Wait()
+	return nil
+}
+
+// loop runs rounds of one channel: at once while there is more, when woken, and at every interval. A failure is logged
+// once, and repeated more and more slowly.
+func (r *relayRun) loop(ctx context.Context, channel string, wake <-chan struct{}, round func(context.Context) (bool, error)) {
+	wait, failing := r.Interval, false
+	for ctx.Err() == nil {
+		more, err := round(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			r.m.errors.WithLabelValues(channel).Inc()
+			if !failing {
+				r.Logger.Warn("relaying fails", "channel", channel, "error", err)
+			}
+			failing = true
+			sleep(ctx, wait)
+			wait = min(2*wait, 2*time.Second)
+			continue
+		case failing:
+			r.Logger.Info("relaying again", "channel", channel)
+		}
+		wait, failing = r.Interval, false
+		r.m.rounds.WithLabelValues(channel).Inc()
+		r.m.last.WithLabelValues(channel).SetToCurrentTime()
+		if more {
+			continue
+		}
+		t := time.NewTimer(r.Interval)
+		select {
+		case <-t.C:
+		case <-wake:
+		case <-ctx.Done():
+		}
+		t.Stop()
+	}
+}
+
+// listen wakes the loops when the Source says that there may be changes.
+func (r *relayRun) listen(ctx context.Context, wake []chan struct{}) {
+	w, ok := r.Source.(coherence.Waker)
+	if !ok {
+		return
+	}
+	for ctx.Err() == nil {
+		if err := w.Wait(ctx, time.Second); err != nil {
+			sleep(ctx, time.Second) // polling goes on meanwhile
+			continue
+		}
+		for _, ch := range wake {
+			select {
+			case ch <- struct{}{}:
+			default:
+			}
+		}
+	}
+}
+
+// pass remembers how far a channel has come.
+func (r *relayRun) pass(channel string, p coherence.Position) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.passed[channel] = p
+}
+
+// trim drops what every channel has passed and nobody will replay.
+func (r *relayRun) trim(ctx context.Context) {
+	t, ok := r.Source.(coherence.Trimmer)
+	if !ok {
+		return
+	}
+	for {
+		sleep(ctx, min(max(r.Keep/10, time.Second), time.Minute))
+		if ctx.Err() != nil {
+			return
+		}
+		r.mu.Lock()
+		var upto coherence.Position
+		first := true
+		for _, p := range r.passed {
+			if first || upto.Covers(p) || p.IsZero() {
+				upto, first = p, false
+			}
+			if p.IsZero() {
+				break
+			}
+		}
+		r.mu.Unlock()
+		if upto.IsZero() {
+			continue
+		}
+		step, cancel := context.WithTimeout(ctx, relayTimeout)
+		n, err := t.Trim(step, upto, r.Keep)
+		cancel()
+		r.m.trimmed.Add(float64(n))
+		if err != nil && ctx.Err() == nil {
+			r.m.errors.WithLabelValues("trim").Inc()
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}

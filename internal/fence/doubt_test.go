@@ -1,0 +1,63 @@
+package fence_test
+
+import (
+	"testing"
+
+	"github.com/nearcache/nearcache-go/internal/fence"
+	"github.com/nearcache/nearcache-go/internal/l2"
+)
+
+func TestDoubt_NothingOfL2IsBelievedUntilTrust(t *testing.T) {
+	r, k := newRig(fence.Config{}), keys.Key("p", "a")
+	other := keys.Key("p", "b")
+	if other.Bucket == k.Bucket {
+		t.Fatal("one bucket: this shows nothing")
+	}
+	r.heartbeat(mark(1))
+	entry, spared := r.admitL2(t, k, 0), r.admitL2(t, other, 0)
+	before := r.Begin(k)
+	r.Doubt(k.Bucket)
+	r.check(t, entry, fence.Unvouched)
+	r.check(t, spared, fence.Current)
+	if r.Still(&before) {
+		t.Error("a reader may join a load that began before the doubt")
+	}
+	during := r.Begin(k)
+	var s fence.Stamp
+	for name, tok := range map[string]*fence.Token{"before": &before, "during": &during} {
+		if o, ok := r.FromL2(tok, 9, &s); o != fence.Behind || ok {
+			t.Errorf("a load that began %s the doubt: %v, admitted %v", name, o, ok)
+		}
+	}
+	r.heartbeat(mark(1)) // which tells nothing of what is in the bucket
+	again := r.Begin(k)
+	if o, _ := r.FromL2(&again, 9, &s); o != fence.Behind {
+		t.Errorf("after a heartbeat: %v", o)
+	}
+	r.Trust(k.Bucket)
+	if o, _ := r.FromL2(&during, 9, &s); o != fence.Behind {
+		t.Errorf("a load that began in doubt: %v", o)
+	}
+	after := r.Begin(k)
+	if after.Known {
+		t.Error("the epoch from before the doubt still counts")
+	}
+	r.Learn(&after, l2.Watermark{Epoch: l2.Epoch{2}, Position: at(1)})
+	if o, ok := r.FromL2(&after, 0, &s); o != fence.Serve || !ok {
+		t.Errorf("a load under the new epoch: %v, admitted %v", o, ok)
+	}
+}
+
+func TestDoubt_TheEventChannelGoesOnVouching(t *testing.T) {
+	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
+	events(r, 1)
+	tok := r.Begin(k)
+	var s fence.Stamp
+	if _, ok := r.FromSource(&tok, 1, &s); !ok {
+		t.Fatal("not admitted: this shows nothing")
+	}
+	r.Doubt(k.Bucket)
+	r.check(t, &s, fence.Current)
+	r.Event(k, 2, at(5))
+	r.check(t, &s, fence.Invalidated)
+}

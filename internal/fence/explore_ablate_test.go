@@ -1,0 +1,116 @@
+//go:build ablate
+
+package fence
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"strconv"
+	"testing"
+
+	"github.com/nearcache/nearcache-go/internal/ablate"
+)
+
+// ablations are the rules that the explorer must miss: without each, the guarantee breaks in the scope, and with it, it
+// holds there.
+var ablations = []struct {
+	rule      ablate.Rule
+	guarantee string
+	scope     scope
+}{
+	{ablate.FillNeedsLease, "C2", scope{n: 1, loads: 1, sourced: true}},
+	{ablate.ApplyDropsLease, "C2", scope{n: 1, loads: 1, sourced: true}},
+	{ablate.SetDropsLease, "C2", scope{n: 1, loads: 1, schema: true}},
+	{ablate.SetOverValue, "C5", scope{n: 2, loads: 1, deleted: 4}},
+	{ablate.SetSameEpoch, "C1", scope{n: 2, loads: 1, sourced: true, ev: 1}},
+	{ablate.WriteMark, "C2", scope{n: 1, loads: 1, unversioned: true, marks: true}},
+	{ablate.WriteBumpsAfter, "C2", scope{n: 1, loads: 1, unversioned: true}},
+	{ablate.NewEpoch, "C1", scope{n: 2, loads: 1, sourced: true, ev: 1}},
+	{ablate.FillSameEpoch, "C1", scope{n: 1, loads: 1, sourced: true, ev: 1}},
+	{ablate.ReadSameEpoch, "C1", scope{n: 1, loads: 1, sourced: true, ev: 1}},
+	{ablate.EpochSession, "C1", scope{n: 1, loads: 1, sourced: true, ev: 1}},
+	{ablate.BatchFrom, "C1", scope{n: 1, loads: 1, sourced: true, fo: 1}},
+	{ablate.BatchInOneStep, "C1", scope{n: 1, loads: 1, sourced: true}},
+	{ablate.SnapshotGuard, "C1", scope{n: 1, loads: 1, sourced: true, early: true}},
+	{ablate.Generation, "C2", scope{n: 1, loads: 1, sourced: true, kafka: true, prune: true}},
+	{ablate.Journal, "C2", scope{n: 1, loads: 1, sourced: true, kafka: true, prune: true}},
+	{ablate.Floor, "C3", scope{n: 1, loads: 1, sourced: true, cn: 1}},
+	{ablate.ServeBumps, "C3", scope{n: 1, loads: 2, sourced: true}},
+	{ablate.Horizon, "C3", scope{n: 1, loads: 1, sourced: true, prune: true, cn: 1}},
+	{ablate.HorizonProbe, "C3", scope{n: 1, loads: 1, sourced: true, prune: true, cn: 1}},
+	{ablate.WatermarkFirst, "C1", scope{n: 1, loads: 1, sourced: true, fo: 1}},
+	{ablate.RedisSession, "C1", scope{n: 1, loads: 1, sourced: true, cn: 1}},
+	{ablate.RedisSessionWatermark, "C1", scope{n: 1, loads: 1, sourced: true, fo: 1}},
+	{ablate.DialIsSession, "C1", scope{n: 1, loads: 1, sourced: true, cn: 1}},
+	{ablate.NilIsSession, "C6", scope{n: 1, loads: 1, ev: 1}},
+	{ablate.EventSession, "C1", scope{n: 1, loads: 1, sourced: true, kafka: true, gp: 1}},
+	{ablate.SessionBase, "C1", scope{n: 1, loads: 1, sourced: true, kafka: true, gp: 1}},
+	{ablate.GapIsSession, "C1", scope{n: 1, loads: 1, sourced: true, kafka: true, gp: 1}},
+	{ablate.AdmitFromT, "C6", scope{n: 1, loads: 1, sourced: true}},
+	{ablate.ClockBeforeProbe, "C1", scope{n: 1, loads: 1, sourced: true, slowProbe: true}},
+	{ablate.ClockBeforeLoad, "C1", scope{n: 1, loads: 1, sourced: true}},
+	{ablate.ProofBeforeCheck, "C1", scope{n: 1, loads: 2, sourced: true, bounded: true, slowHit: true}},
+	{ablate.MarkerPartitions, "C1", scope{n: 1, loads: 1, sourced: true, kafka: true, parts: 2}},
+	{ablate.FlightStillStands, "C3", scope{n: 1, loads: 2, sourced: true, joins: true}},
+	{ablate.FreshNeverJoins, "C1", scope{n: 1, loads: 1, sourced: true, joins: true}},
+}
+
+// elsewhere are the rules that it cannot miss, and which test does.
+var elsewhere = map[ablate.Rule]string{
+	ablate.ClockOnRead: "nearcache: TestAblation_ClockOnRead", // there is no time here
+}
+
+func TestAblations(t *testing.T) {
+	for _, a := range ablations {
+		t.Run(string(a.rule), func(t *testing.T) {
+			if err := ablate.Take(a.rule); err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = ablate.Take("") }()
+			a.scope.only, a.scope.limit = a.guarantee, 4_000_000
+			r := explored(a.scope)
+			if r.Violation == "" {
+				t.Fatalf("without it %s holds, in %d states; want it broken", a.guarantee, r.States)
+			}
+			t.Logf("without it, after %d steps and %d states: %s", len(r.Trace), r.States, violation(&r))
+		})
+	}
+}
+
+// TestAblations_NameEveryRule: a rule that nobody is named for is untested or not needed.
+func TestAblations_NameEveryRule(t *testing.T) {
+	named := make(map[ablate.Rule]bool)
+	for _, a := range ablations {
+		named[a.rule] = true
+	}
+	for rule := range elsewhere {
+		if named[rule] {
+			t.Errorf("%s is named twice", rule)
+		}
+		named[rule] = true
+	}
+	f, err := parser.ParseFile(token.NewFileSet(), "../internal/ablate/rules.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules := 0
+	ast.Inspect(f, func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if !ok {
+			return true
+		}
+		value, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
+		if err != nil {
+			t.Error(err)
+		}
+		rules++
+		if !named[ablate.Rule(value)] {
+			t.Errorf("nobody is named who misses the rule %q", value)
+		}
+		return false
+	})
+	if rules != len(named) {
+		t.Errorf("%d rules, %d named", rules, len(named))
+	}
+}

@@ -1,0 +1,46 @@
+package fence
+
+// checkEntry asks the fence, as it stands after a step, what a read of L1 would be told of the entry, and holds that
+// against what the entry is.
+func (s *stepper) checkEntry(n *instance) {
+	if n.entry == 0 {
+		return
+	}
+	val := n.entry - 1
+	proved := s.f.entry.Proved(s.f.Fence) // before Check, as readers do
+	v := s.f.entry.Check(s.f.Fence)
+	if v == Invalidated || v == Collided {
+		return
+	}
+	if s.sourced && int64(val)+1 < proved {
+		if p := s.f.kafka.proof.Load(); p != nil && session32(p.session) == s.f.entry.ks && p.since == proved {
+			s.violates("C1: the event channel proves more of an entry of L1 than is so")
+		} else {
+			s.violates("C1: tracking proves more of an entry of L1 than is so")
+		}
+	}
+	if val < n.served && !s.unversioned && (v == Current || s.sourced) {
+		s.violates("C3: L1 would serve an older version than an earlier read")
+	}
+	vouched := s.f.entry.ks != 0 && s.f.entry.ks == session32(s.f.kafka.live.Load())
+	if v == Current && !vouched && n.conn == 1 && n.pushes == 0 && n.tracked == 0 && n.lateNil == 0 {
+		s.violates("C6: L1 would serve an entry of whose next change nobody tells")
+	}
+}
+
+// checkServer looks at what is in a Redis.
+func (s *stepper) checkServer(on *server) {
+	if !on.Live() {
+		return
+	}
+	val := on.Record - 1
+	if s.sourced && on.Watermark > 0 && val < on.Watermark-1 {
+		s.violates("C1: a record in L2 is older than its bucket's watermark")
+	}
+	if val < on.told {
+		if s.deleted>>on.told&1 == 1 {
+			s.violates("C5: a record in L2 is older than a delete that was applied")
+		}
+		s.violates("C2: a record in L2 is older than a version that was applied")
+	}
+}

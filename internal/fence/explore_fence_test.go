@@ -1,0 +1,308 @@
+package fence
+
+import (
+	"time"
+
+	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/internal/l2"
+)
+
+// fencer is a real Fence, of one slot and one bucket, that is set to an instance's state, asked to take a step by its own
+// methods, and read back. Nothing here decides anything: it only translates.
+type fencer struct {
+	*Fence
+	sc    *scope
+	clock int64
+	key   l2.Key
+	other l2.Key // of the same slot and bucket
+	b     *bucket
+	entry Stamp
+	toks  [2]Token // of the instance's loads
+	ftoks [2]Token // of their flights
+	stamp [2]Stamp // of the entries that loads at pcHit have read
+	beats Heartbeat
+	run   Probe // the probe under way
+
+	proof, kproof proof
+}
+
+// The numbers that stand for "of now" and "older" in a fence that has been set to a state.
+const (
+	genNow, genOthers, genLost        = 1000, 999, 500
+	sessionNow, sessionProved, noMore = 100, 99, 50
+	probeLast                         = 40 // position p was found by probe 2(p+1)
+	exploreDepth                      = 8  // of the journal
+)
+
+func newFencer(sc *scope) *fencer {
+	f := &fencer{sc: sc, key: l2.Key{Hash: 7 << 40}, other: l2.Key{Hash: 9 << 40}}
+	f.Fence = newFence(Config{Now: func() int64 { return f.clock }, Floors: 1, Complete: sc.sourced, FloorAge: time.Hour}, 1, exploreDepth, 1)
+	f.b = &f.buckets[0]
+	f.kafka.parts = make([]partition, 0, 2)
+	f.probes.done = make([]probe, 0, 16)
+	return f
+}
+
+func position(n uint8) coherence.Position { return coherence.Position{Epoch: 1, N: uint64(n)} }
+
+// place is a position from position+1, 0 being none.
+func place(n uint8) (p coherence.Position) {
+	if n > 0 {
+		p = position(n - 1)
+	}
+	return p
+}
+
+func number(p coherence.Position) uint8 {
+	if p.IsZero() {
+		return 0
+	}
+	return uint8(p.N) + 1
+}
+
+func watermark(mark, epoch uint8) (w l2.Watermark) {
+	if mark > 0 {
+		w = l2.Watermark{Epoch: l2.Epoch{epoch}, Position: place(mark)}
+	}
+	return w
+}
+
+func genOf(x uint8) uint64 { return [...]uint64{genNow, genOthers, genLost}[x] }
+
+func sessionOf(x uint8) uint64 { return [...]uint64{0, sessionNow, sessionProved}[x] }
+
+func seqOf(ref uint8) uint64 {
+	switch ref {
+	case refNext:
+		return probeLast
+	case refRunning:
+		return probeLast - 1
+	}
+	return 2*uint64(ref-refAt) + 1
+}
+
+func (f *fencer) refOf(seq uint64, running bool) uint8 {
+	p, ok := f.probes.after(seq)
+	switch {
+	case ok:
+		return refAt + uint8(p.N)
+	case running && seq < probeLast:
+		return refRunning
+	}
+	return refNext
+}
+
+// set makes the fence that of an instance.
+func (f *fencer) set(w *world, n *instance) {
+	f.clock = int64(w.acked) + 1
+	f.slots.gens[0].Store(genNow)
+	f.slots.journal.Load().entry(0, genNow).Store(journalEntry(genNow, f.other.Hash))
+
+	b := f.b
+	b.redis.Store(sessionNow)
+	b.proof.Store(nil)
+	if n.proof > 0 {
+		f.proof = proof{sessionNow - uint64(n.proofOld), int64(n.proof)}
+		b.proof.Store(&f.proof)
+	}
+	b.known, b.read, b.watermark = n.known == 1, n.read == 1, watermark(n.mark, n.epoch)
+	b.beaten = false // no server of the model's goes back without T's losing its connection
+	clear(b.floors.byHash)
+	b.floors.ring, b.floors.next = b.floors.ring[:0], 0
+	if n.floor > 0 {
+		fl := floor{version: coherence.Version(n.floor), since: f.clock}
+		if n.floorRef == refNone {
+			fl.at = position(n.floor)
+		} else {
+			fl.probe = seqOf(n.floorRef)
+		}
+		b.floors.put(f.key.Hash, fl)
+	}
+	b.horizon, b.awaiting = place(n.horizon), 0
+	if n.await != refNone {
+		b.awaiting = seqOf(n.await) + 1
+	}
+
+	f.probes.last, f.probes.done = probeLast, f.probes.done[:0]
+	for p := range f.sc.n + 1 {
+		if n.probed[p] > 0 {
+			f.probes.done = append(f.probes.done, probe{2*uint64(p) + 2, int64(n.probed[p]), position(p)})
+		}
+	}
+	f.run = Probe{probe{seq: probeLast, s: int64(n.probingAt)}}
+	f.setEvents(n)
+	f.beats.sessions[0] = sessionOf(n.beating)
+
+	f.setStamp(&f.entry, n.gen, n.rs, n.ks)
+	for i := range f.sc.loads {
+		f.setLoad(i, &n.loads[i])
+	}
+}
+
+func (f *fencer) setEvents(n *instance) {
+	c := &f.kafka
+	c.session, c.base = sessionNow, seqOf(max(n.base, refNext))
+	c.proof.Store(nil)
+	if n.kproof > 0 {
+		f.kproof = proof{sessionNow - uint64(n.kproofOld), int64(n.kproof)}
+		c.proof.Store(&f.kproof)
+	}
+	c.parts = c.parts[:n.partitions]
+	for i := range c.parts {
+		c.parts[i] = partition{followed: n.followed>>i&1 == 1, numbered: n.numbered>>i&1 == 1, seq: uint64(n.seq[i]), marker: place(n.marker[i])}
+	}
+	c.settle()
+}
+
+func (f *fencer) setStamp(s *Stamp, gen, rs, ks uint8) {
+	s.hash, s.rs, s.ks = f.key.Hash, session32(sessionOf(rs)), session32(sessionOf(ks))
+	s.loaded(0, 0, 0)
+	s.gen.Store(genOf(gen))
+}
+
+func (f *fencer) setLoad(i uint8, l *load) {
+	switch l.pc {
+	case pcIdle:
+	case pcHit:
+		f.setStamp(&f.stamp[i], l.gen, l.hrs, l.hks)
+	default:
+		f.toks[i] = f.token(l.gen, l.rs, l.ks, 1)
+		f.toks[i].Known, f.toks[i].watermark = l.known == 1, watermark(l.mark, l.epoch)
+		if f.sc.joins {
+			f.ftoks[i] = f.token(l.fgen, l.frs, l.fks, l.fbegan)
+		}
+	}
+}
+
+func (f *fencer) token(gen, rs, ks, began uint8) Token {
+	t := Token{key: f.key, slots: &f.slots, gen: genOf(gen), rs: noMore, ks: sessionOf(ks), began: int64(began)}
+	if rs == 1 {
+		t.rs = sessionNow
+	}
+	return t
+}
+
+// get reads the fence back into the instance.
+func (f *fencer) get(n *instance) {
+	b := f.b
+	pr := b.proof.Load()
+	n.proof, n.proofOld = 0, 0
+	if pr != nil {
+		n.proof = uint8(pr.since)
+		if pr.session != b.redis.Load() {
+			n.proofOld = 1
+		}
+	}
+	n.known, n.read = bit(b.known), bit(b.read)
+	n.mark, n.epoch = number(b.watermark.Position), b.watermark.Epoch[0]
+	running := n.probing > 0
+	n.floor, n.floorRef = 0, refNone
+	if fl, ok := b.floors.byHash[f.key.Hash]; ok {
+		n.floor = uint8(fl.version)
+		if fl.at.IsZero() && f.sc.prune {
+			n.floorRef = f.refOf(fl.probe, running)
+		}
+	}
+	n.horizon, n.await = number(b.horizon), refNone
+	if b.awaiting != 0 {
+		n.await = f.refOf(b.awaiting-1, running)
+	}
+	for _, p := range f.probes.done {
+		n.probed[p.at.N] = uint8(p.s)
+	}
+	f.getEvents(n, running)
+	if n.beating == 1 && b.redis.Load() != sessionNow {
+		n.beating = 2
+	}
+	n.gen, n.rs, n.ks = f.gen(f.entry.gen.Load()), f.redis(uint64(f.entry.rs)), f.events(uint64(f.entry.ks))
+	for i := range f.sc.loads {
+		f.getLoad(i, &n.loads[i])
+	}
+}
+
+func (f *fencer) getEvents(n *instance, running bool) {
+	c := &f.kafka
+	if !f.sc.kafka {
+		return
+	}
+	n.base = f.refOf(c.base, running)
+	n.kproof, n.kproofOld = 0, 0
+	if p := c.proof.Load(); p != nil {
+		n.kproof, n.kproofOld = uint8(p.since), bit(p.session != c.session)
+	}
+	n.partitions, n.followed, n.numbered = uint8(len(c.parts)), 0, 0
+	for i := range c.parts {
+		n.followed |= bit(c.parts[i].followed) << i
+		n.numbered |= bit(c.parts[i].numbered) << i
+		n.seq[i], n.marker[i] = uint8(c.parts[i].seq), number(c.parts[i].marker)
+	}
+}
+
+func (f *fencer) getLoad(i uint8, l *load) {
+	switch l.pc {
+	case pcIdle:
+	case pcHit:
+		l.gen, l.hrs, l.hks = f.gen(f.stamp[i].gen.Load()), f.redis(uint64(f.stamp[i].rs)), f.events(uint64(f.stamp[i].ks))
+	default:
+		t := &f.toks[i]
+		l.gen, l.rs, l.ks = f.gen(t.gen), bit(t.rs == f.b.redis.Load()), f.eventsOf(t)
+		if f.sc.joins {
+			t = &f.ftoks[i]
+			l.fgen, l.frs, l.fks = f.gen(t.gen), bit(t.rs == f.b.redis.Load()), f.eventsOf(t)
+		}
+	}
+}
+
+func bit(b bool) uint8 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func (f *fencer) gen(g uint64) uint8 {
+	to, ok := f.slots.advance(g, f.key.Hash)
+	switch {
+	case g == to:
+		return genCurrent
+	case ok:
+		return genBehind
+	}
+	return genGone
+}
+
+func (f *fencer) redis(session uint64) uint8 {
+	return standing(session, f.b.redis.Load(), f.b.proof.Load())
+}
+
+func (f *fencer) events(session uint64) uint8 {
+	return standing(session, f.kafka.session, f.kafka.proof.Load())
+}
+
+func standing(session, now uint64, p *proof) uint8 {
+	switch {
+	case session == 0:
+		return sessionNone
+	case session == now:
+		return sessionCurrent
+	case p != nil && p.session == session:
+		return sessionProof
+	}
+	return sessionNone
+}
+
+func (f *fencer) eventsOf(t *Token) uint8 {
+	switch t.ks {
+	case 0:
+		return sessionNone
+	case f.kafka.session:
+		return sessionCurrent
+	}
+	return sessionProof
+}
+
+// keep makes a token that was just taken, or changed, the load's.
+func (f *fencer) keep(i uint8, t Token, l *load) {
+	f.toks[i] = t
+	l.known, l.mark, l.epoch = bit(t.Known), number(t.watermark.Position), t.watermark.Epoch[0]
+}

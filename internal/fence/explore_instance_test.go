@@ -1,0 +1,323 @@
+package fence
+
+import (
+	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/internal/ablate"
+)
+
+// at sets the fence to instance i and returns the instance, before and after the step to come.
+func (s *stepper) at(i int) (before, n *instance) {
+	s.f.set(&s.from, &s.from.ins[i])
+	return &s.from.ins[i], &s.to.ins[i]
+}
+
+// fenced reads the fence back and ends the step.
+func (s *stepper) fenced(name string, i int, v int) {
+	n := &s.to.ins[i]
+	s.f.get(n)
+	s.checkEntry(n)
+	s.do(name, i, v)
+}
+
+// server is the Redis that an instance talks to.
+func (s *stepper) server(i int) *server {
+	if s.from.ins[i].isolated == 1 {
+		return &s.to.other
+	}
+	return &s.to.l2
+}
+
+// invalidated notes what every load that is under way has been told of (C2).
+func (n *instance) invalidated(v uint8) {
+	for j := range n.loads {
+		if l := &n.loads[j]; l.pc != pcIdle && l.pc != pcToLoad && l.pc != pcFill && l.pc != pcHit {
+			l.hit = max(l.hit, v)
+		}
+	}
+}
+
+// tracking is T: pushes and replies come in the order in which the server made them, on one connection; a new one is
+// dialled for the next command only.
+func (s *stepper) tracking(i int) {
+	before := &s.from.ins[i]
+	if before.pushes > 0 {
+		_, n := s.at(i)
+		if before.pushes&pushFlush > 0 && !ablate.Out(ablate.NilIsSession) {
+			s.f.RedisSession()
+		}
+		if before.pushes&pushKey > 0 {
+			s.f.Changed(s.f.key.Hash)
+			n.invalidated(s.server(i).told)
+		}
+		n.pushes = 0
+		s.fenced("T delivers a push", i, -1)
+	}
+	if before.lateNil == 1 {
+		_, n := s.at(i)
+		s.f.RedisSession()
+		n.lateNil = 0
+		s.fenced("T's old connection delivers its nil", i, -1)
+	}
+	if before.conn == 0 {
+		_, n := s.at(i)
+		n.conn = 1
+		if ablate.Out(ablate.DialIsSession) {
+			n.lateNil = 1
+		} else {
+			s.f.RedisSession()
+		}
+		s.fenced("T dials", i, -1)
+	} else if s.from.drops > 0 || before.isolated == 1 {
+		n := &s.to.ins[i]
+		if before.isolated == 0 {
+			s.to.drops--
+		}
+		n.conn, n.tracked, n.pushes, n.isolated = 0, 0, 0, 0
+		s.failed(n)
+		s.do("T loses its connection", i, -1)
+	}
+	s.heartbeat(i)
+}
+
+// heartbeat reads the watermark. Its reply may be looked at late.
+func (s *stepper) heartbeat(i int) {
+	before, on := &s.from.ins[i], s.server(i)
+	now := on.Watermark
+	stale := before.known == 0 || before.mark != now || before.epoch != on.Epoch()
+	switch {
+	case !s.sourced:
+		// Nobody moves watermarks, and loads read for themselves that there is none.
+	case before.beating > 0:
+		_, n := s.at(i)
+		s.f.Watermark(&s.f.beats, 0, watermark(before.beatMark, before.beatEpoch))
+		n.beating, n.beatMark, n.beatEpoch = 0, 0, 0
+		s.fenced("the heartbeat's reply is looked at", i, int(before.beatMark)-1)
+	case before.conn == 0 || before.pushes > 0 || !stale:
+	case s.slowBeat:
+		n := &s.to.ins[i]
+		n.beating, n.beatMark, n.beatEpoch = 1, now, on.Epoch()
+		s.do("the heartbeat reads the watermark", i, int(now)-1)
+	default:
+		s.at(i)
+		h := s.f.BeginHeartbeat()
+		s.f.Watermark(&h, 0, watermark(now, on.Epoch()))
+		s.fenced("a heartbeat reads the watermark", i, int(now)-1)
+	}
+}
+
+// probes read the source's position.
+func (s *stepper) probes(i int) {
+	before, acked := &s.from.ins[i], s.from.acked
+	switch {
+	case !s.sourced:
+	case before.probing == 2:
+		_, n := s.at(i)
+		s.f.EndProbe(s.f.run, place(before.probeP))
+		n.probing, n.probingAt, n.probeP = 0, 0, 0
+		s.fenced("a probe ends", i, int(before.probeP)-1)
+	case before.probing == 1:
+		n := &s.to.ins[i]
+		n.probing, n.probeP = 2, acked+1
+		s.do("the source answers a probe", i, int(acked))
+	case before.probed[acked] == acked+1 && !before.waits():
+	case s.slowProbe:
+		_, n := s.at(i)
+		s.f.BeginProbe()
+		n.probing, n.probingAt = 1, acked+1
+		n.begun()
+		s.do("a probe begins", i, int(acked))
+	default:
+		s.at(i)
+		s.f.EndProbe(s.f.BeginProbe(), position(acked))
+		s.fenced("a probe", i, int(acked))
+	}
+}
+
+// waits reports whether anything waits for the next probe that begins.
+func (n *instance) waits() bool {
+	return n.await == refNext || n.base == refNext || n.floorRef == refNext
+}
+
+// begun turns what waits for the next probe into what waits for this one.
+func (n *instance) begun() {
+	for _, ref := range []*uint8{&n.await, &n.base, &n.floorRef} {
+		if *ref == refNext {
+			*ref = refRunning
+		}
+	}
+}
+
+// tail follows the events of every partition.
+func (s *stepper) tail(i int) {
+	if !s.kafka {
+		return
+	}
+	before := &s.from.ins[i]
+	for p := range before.partitions {
+		next, end := s.nextIn(p, before.at[p]), s.lastIn(p)
+		if next > 0 && before.followed>>p&1 == 1 {
+			_, n := s.at(i)
+			n.at[p] = next
+			seq := uint64(s.seqIn(p, next))
+			s.f.EventSeq(int(p), seq)
+			s.f.Event(s.f.key, coherence.Version(next), position(next))
+			n.invalidated(next)
+			s.fenced("the tail applies an event", i, int(next))
+		}
+		if before.followed>>p&1 == 1 {
+			s.markers(i, p)
+		}
+		if next > 0 && s.from.gaps > 0 && before.numbered>>p&1 == 1 {
+			n := &s.to.ins[i]
+			s.to.gaps--
+			n.at[p] = end
+			s.do("the tail skips a gap", i, int(end))
+		}
+		if s.lost {
+			s.at(i)
+			if before.followed>>p&1 == 1 {
+				s.f.EventsLost(int(p))
+			} else {
+				s.f.EventsResumed(int(p))
+			}
+			s.fenced("the tail loses its broker, or finds it again", i, -1)
+		}
+	}
+	if s.parts > 1 && before.partitions == 1 && s.from.grown > 0 {
+		_, n := s.at(i)
+		s.f.EventPartitions(2)
+		s.f.EventSession(1)
+		n.at[1] = s.from.grown - 1 // a new partition is followed from its beginning
+		s.fenced("the tail follows the new partition", i, -1)
+	}
+}
+
+// nextIn is the next version in partition p after version v, 0 if none has been published.
+func (s *stepper) nextIn(p, v uint8) uint8 {
+	if v < s.lastIn(p) {
+		return v + 1
+	}
+	return 0
+}
+
+// lastIn is the last version published to partition p.
+func (s *stepper) lastIn(p uint8) uint8 {
+	if p == 0 && s.from.grown > 0 {
+		return s.from.grown - 1
+	}
+	return s.from.published
+}
+
+// seqIn is the number of version v in partition p.
+func (s *stepper) seqIn(p, v uint8) uint8 {
+	if p == 1 {
+		return v - (s.from.grown - 1)
+	}
+	return v
+}
+
+// markers: between the event last taken and the next one there may be one for any position in between; the last counts.
+// A relay that has heard of the new partition says so in its markers, an older one does not.
+func (s *stepper) markers(i int, p uint8) {
+	before := &s.from.ins[i]
+	for known := uint8(1); known <= uint8(s.parts); known++ {
+		upto := before.at[p]
+		if s.nextIn(p, upto) == 0 { // nothing more here: the rest went elsewhere
+			upto = s.from.published
+		}
+		switch {
+		case p == 1 && known == 1, known == 2 && s.from.grown == 0:
+			continue
+		case known == 1 && s.from.grown > 0: // the old relay's last marker
+			upto = min(upto, s.from.grown-1)
+		}
+		if before.marker[p] > upto {
+			continue
+		}
+		s.at(i)
+		s.f.EventMarker(int(p), coherence.Barrier{Position: position(upto), Seq: uint64(s.seqIn(p, before.at[p])), Partitions: int(known)})
+		s.fenced("the tail takes a marker", i, int(upto))
+	}
+}
+
+// life is the rest of what happens to an instance.
+func (s *stepper) life(i int) {
+	before := &s.from.ins[i]
+	if s.kafka && s.from.gaps > 0 {
+		n := &s.to.ins[i]
+		s.to.gaps--
+		*n = s.newInstance(&s.from)
+		s.do("the instance restarts", i, -1)
+
+		_, n = s.at(i)
+		s.to.gaps--
+		for p := range before.partitions {
+			s.f.EventSession(int(p))
+			n.at[p] = s.lastIn(p)
+		}
+		s.fenced("the tail begins a session at the end", i, -1)
+	}
+	for v := before.floor + 1; v <= s.from.acked && !s.unversioned; v++ {
+		_, n := s.at(i)
+		s.f.Written(s.f.key, coherence.Version(v))
+		n.invalidated(v)
+		s.fenced("a write of its own raises the floor", i, int(v))
+	}
+	if v := s.from.acked; s.unversioned && v > 0 && before.wrote == 0 {
+		n, on := &s.to.ins[i], s.server(i)
+		s.applied(on, v, on.Apply(v, true))
+		n.wrote = v
+		s.do("a write of its own tells L2", i, int(v))
+	}
+	if before.wrote > 0 {
+		_, n := s.at(i)
+		if !ablate.Out(ablate.WriteBumpsAfter) {
+			s.f.Written(s.f.key, 0)
+		}
+		n.invalidated(before.wrote)
+		n.wrote = 0
+		if n.entry > 0 && n.entry-1 < before.wrote && s.f.entry.Check(s.f.Fence) == Current {
+			s.violates("C2: L1 still has what was before a write of its own that is over")
+		}
+		s.fenced("a write of its own is over", i, int(before.wrote))
+	}
+	if before.floor > 0 && s.prune {
+		s.at(i)
+		s.f.Event(s.f.other, 1, position(0))
+		s.fenced("the floor is pushed out", i, int(before.floor))
+	}
+	if before.entry > 0 {
+		n := &s.to.ins[i]
+		n.entry, n.gen, n.rs, n.ks, n.own = 0, 0, 0, 0, 0
+		s.do("L1 evicts the entry", i, int(before.entry)-1)
+	}
+	if s.slots && s.lags(before) {
+		s.at(i)
+		s.f.Changed(s.f.other.Hash)
+		s.fenced("another key of the slot is invalidated", i, -1)
+		s.at(i)
+		for range exploreDepth + 1 {
+			s.f.Changed(s.f.other.Hash)
+		}
+		s.fenced("other keys of the slot are invalidated, past the journal's end", i, -1)
+	}
+}
+
+// lags reports whether a bump of the slot makes a difference.
+func (s *stepper) lags(n *instance) bool {
+	return n.entry > 0 || n.loads[0].pc != pcIdle && n.loads[0].gen != genGone || n.loads[1].pc != pcIdle && n.loads[1].gen != genGone
+}
+
+// newInstance has just started: its tail follows from the end, T has connected.
+func (sc *scope) newInstance(w *world) (n instance) {
+	n.base = refNext
+	if sc.kafka {
+		n.partitions = 1
+		n.at[0], n.followed = w.published, 1
+		if sc.parts > 1 && w.grown > 0 {
+			n.partitions, n.followed = 2, 3
+			n.at[0], n.at[1] = w.grown-1, w.published
+		}
+	}
+	return n
+}

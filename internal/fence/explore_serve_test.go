@@ -1,0 +1,109 @@
+package fence
+
+import "github.com/nearcache/nearcache-go/internal/ablate"
+
+// end serves the load's value and admits it if it may be; ristretto may decline.
+func (s *stepper) end(i int, j uint8, name string, stamp *Stamp, admit bool) {
+	n := &s.to.ins[i]
+	l := n.loads[j]
+	val := l.val - 1
+	if l.atLeast > val { // one tier down
+		m := &n.loads[j]
+		m.pc, m.val, m.lease = pcToLoad, 0, 0
+		if l.pc == pcLoaded {
+			*m = load{}
+			name = "load: the source has less than AtLeast asks for: not ready"
+		}
+	} else {
+		s.serve(n, j, val)
+	}
+	if !admit {
+		s.fenced(name, i, int(val))
+		return
+	}
+	declined, bad := s.to, s.bad
+	if val < l.hit {
+		s.violates("C2: L1 admits a load that began before a newer version's invalidation")
+	}
+	f := s.f
+	f.setStamp(&f.entry, 0, 0, 0)
+	f.entry.gen.Store(stamp.gen.Load())
+	f.entry.rs, f.entry.ks = stamp.rs, stamp.ks
+	n.entry, n.own = l.val, bit(stamp.Probe() != 0 && s.sourced)
+	s.fenced(name+", and L1 admits it", i, int(val))
+	s.to, s.bad = declined, bad // the fence is as it was; only L1 differs
+	if s.from.ins[i].entry > 0 {
+		f.setStamp(&f.entry, s.from.ins[i].gen, s.from.ins[i].rs, s.from.ins[i].ks)
+		s.fenced(name+", and L1 declines it", i, int(val))
+		return
+	}
+	f.setStamp(&f.entry, 0, 0, 0)
+	s.fenced(name+", and L1 declines it", i, int(val))
+}
+
+// serve ends a load with its value for everyone who has joined it.
+func (s *stepper) serve(n *instance, j uint8, val uint8) {
+	l := &n.loads[j]
+	if val < l.seen && !s.unversioned {
+		s.violates("C3: a load serves an older version than an earlier read")
+	}
+	if val+1 < l.want {
+		s.violates("C1: a Fresh read is served a value from before it")
+	}
+	if val > s.from.acked {
+		s.violates("C5: a value is served that was never committed")
+	}
+	n.served = max(n.served, val)
+	*l = load{}
+}
+
+// join lets further readers share the load, if its flight's token still stands.
+func (s *stepper) join(i int, j uint8) {
+	before := &s.from.ins[i]
+	l := &before.loads[j]
+	now := s.from.acked + 1
+	if before.served > l.seen {
+		_, n := s.at(i)
+		if s.f.Still(&s.f.ftoks[j]) {
+			n.loads[j].seen = before.served
+			s.fenced("load: a reader joins", i, int(before.served))
+		}
+		s.to = s.from
+	}
+	if l.fresh == 1 && l.want < now {
+		_, n := s.at(i)
+		t := &s.f.ftoks[j]
+		if (t.Began() >= int64(now) || ablate.Out(ablate.FreshNeverJoins)) && s.f.Still(t) {
+			n.loads[j].want, n.loads[j].seen = now, before.served
+			s.fenced("load: a Fresh reader joins", i, -1)
+		}
+		s.to = s.from
+	}
+}
+
+// hitAgain is the rest of a bounded read of L1.
+func (s *stepper) hitAgain(i int, j uint8) {
+	_, n := s.at(i)
+	l, stamp := &n.loads[j], &s.f.stamp[j]
+	claim := int64(l.claim)
+	served := true
+	if ablate.Out(ablate.ProofBeforeCheck) {
+		claim = stamp.Proved(s.f.Fence)
+	} else if v := stamp.Check(s.f.Fence); v == Invalidated || v == Collided {
+		served = false
+	}
+	val, seen := l.val-1, l.seen
+	*l = load{}
+	if served && claim > 0 {
+		if int64(val)+1 < claim {
+			s.violates("C1: a bounded read is served a value older than it is proved to be")
+		}
+		if val < seen && !s.unversioned {
+			s.violates("C3: a bounded read of L1 serves an older version than an earlier read")
+		}
+		n.served = max(n.served, val)
+		s.fenced("a bounded read serves its entry", i, int(val))
+		return
+	}
+	s.fenced("a bounded read turns its entry down", i, int(val))
+}

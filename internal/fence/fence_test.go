@@ -1,0 +1,500 @@
+package fence_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/internal/fence"
+	"github.com/nearcache/nearcache-go/internal/l2"
+)
+
+var keys = l2.NewKeyspace("")
+
+// rig is a fence with a clock of the test's.
+type rig struct {
+	*fence.Fence
+	now int64
+}
+
+func newRig(cfg fence.Config) *rig {
+	r := &rig{now: 1}
+	cfg.Now = func() int64 { return r.now }
+	r.Fence = fence.New(cfg)
+	return r
+}
+
+func at(n uint64) coherence.Position { return coherence.Position{Epoch: 1, N: n} }
+
+func mark(n uint64) l2.Watermark { return l2.Watermark{Epoch: l2.Epoch{1}, Position: at(n)} }
+
+func (r *rig) probe(n uint64) { r.EndProbe(r.BeginProbe(), at(n)) }
+
+// heartbeat reads the same watermark for all buckets.
+func (r *rig) heartbeat(w l2.Watermark) {
+	h := r.BeginHeartbeat()
+	for b := range l2.Buckets {
+		r.Watermark(&h, b, w)
+	}
+}
+
+// admitL2 loads a key whole.
+func (r *rig) admitL2(t *testing.T, k l2.Key, v coherence.Version) *fence.Stamp {
+	t.Helper()
+	tok := r.Begin(k)
+	var s fence.Stamp
+	if o, ok := r.FromL2(&tok, v, &s); o != fence.Serve || !ok {
+		t.Fatalf("a quiet load of version %d: %v, admitted %v", v, o, ok)
+	}
+	return &s
+}
+
+func (r *rig) check(t *testing.T, s *fence.Stamp, want fence.Verdict) {
+	t.Helper()
+	if got := s.Check(r.Fence); got != want {
+		t.Errorf("verdict %d, want %d", got, want)
+	}
+}
+
+func TestFence_PushEvictsEntryAndLoad(t *testing.T) { // C2, R3
+	r, k := newRig(fence.Config{}), keys.Key("p", "a")
+	entry := r.admitL2(t, k, 1)
+	running := r.Begin(k)
+	r.Changed(k.Hash)
+	r.check(t, entry, fence.Invalidated)
+	var s fence.Stamp
+	if o, ok := r.FromL2(&running, 1, &s); o != fence.Serve || ok {
+		t.Errorf("a load that began before the push: %v, admitted %v; want served and not admitted", o, ok)
+	}
+	if r.Still(&running) {
+		t.Error("a reader may join a load that an invalidation has overtaken")
+	}
+	r.check(t, r.admitL2(t, k, 1), fence.Current) // the same version again is welcome
+}
+
+// TestFence_LateLoadOfTheSource is the late fill of an L1 that events vouch for: the row was read before the change,
+// which carries no version, so that no floor knows better.
+func TestFence_LateLoadOfTheSource(t *testing.T) { // C2, R1
+	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
+	events(r, 1)
+	running := r.Begin(k)
+	r.Event(k, 0, coherence.Position{})
+	var s fence.Stamp
+	if o, ok := r.FromSource(&running, 1, &s); o != fence.Serve || ok {
+		t.Errorf("a load that began before the event: %v, admitted %v; want served and not admitted", o, ok)
+	}
+	again := r.Begin(k)
+	if _, ok := r.FromSource(&again, 1, &s); !ok {
+		t.Error("a load that began after it is not admitted")
+	}
+}
+
+func TestFence_OtherKeysOfTheSlotEvictNothing(t *testing.T) {
+	r, k := newRig(fence.Config{}), keys.Key("p", "a")
+	entry, running := r.admitL2(t, k, 1), r.Begin(k)
+	for i := range uint64(128) {
+		r.Changed(k.Hash + (i+1)<<40) // same slot, other key
+		r.check(t, entry, fence.Current)
+	}
+	var s fence.Stamp
+	if _, ok := r.FromL2(&running, 1, &s); !ok {
+		t.Error("a load is refused for other keys' sake")
+	}
+	for i := range uint64(129) {
+		r.Changed(k.Hash + (i+1)<<40)
+	}
+	r.check(t, entry, fence.Collided) // more than the journal remembers: in doubt, C6
+}
+
+func TestFence_OwnBumpAmongOthersIsFound(t *testing.T) {
+	r, k := newRig(fence.Config{}), keys.Key("p", "a")
+	for pos := range uint64(128) {
+		entry := r.admitL2(t, k, 0)
+		for i := range uint64(128) {
+			if i == pos {
+				r.Changed(k.Hash)
+			} else {
+				r.Changed(k.Hash + (i+1)<<40)
+			}
+		}
+		r.check(t, entry, fence.Invalidated)
+	}
+}
+
+func TestFence_BumpsRaceWithReaders(t *testing.T) {
+	r, k := newRig(fence.Config{}), keys.Key("p", "a")
+	for range 200 {
+		entry := r.admitL2(t, k, 0)
+		var wg sync.WaitGroup
+		for i := range uint64(3) {
+			wg.Go(func() { r.Changed(k.Hash + (i+1)<<40); entry.Check(r.Fence) })
+		}
+		wg.Go(func() { r.Changed(k.Hash); r.check(t, entry, fence.Invalidated) })
+		wg.Wait()
+		r.check(t, entry, fence.Invalidated)
+	}
+}
+
+func TestFence_EventRaisesFloor(t *testing.T) { // R27
+	r, k := newRig(fence.Config{}), keys.Key("p", "a")
+	entry := r.admitL2(t, k, 1)
+	r.Event(k, 2, at(10))
+	r.check(t, entry, fence.Invalidated)
+	tok := r.Begin(k)
+	var s fence.Stamp
+	if o, ok := r.FromL2(&tok, 1, &s); o != fence.BelowFloor || ok {
+		t.Errorf("L2 behind the event: %v, %v", o, ok)
+	}
+	if o, _ := r.FromSource(&tok, 1, &s); o != fence.BelowFloor {
+		t.Errorf("a Loader behind the event: %v", o)
+	}
+	fresh := r.admitL2(t, k, 2)
+	r.Event(k, 2, at(10)) // the same event again, or the own write's echo
+	r.Event(k, 1, at(5))
+	r.check(t, fresh, fence.Current)
+	r.Event(k, 0, coherence.Position{}) // unversioned: unconditional
+	r.check(t, fresh, fence.Invalidated)
+}
+
+func TestFence_SessionOfOneBucket(t *testing.T) { // C6: another server answers for it
+	r, k, other := newRig(fence.Config{}), keys.Key("p", "a"), keys.Key("p", "b")
+	if k.Bucket == other.Bucket {
+		t.Fatal("the keys are of one bucket")
+	}
+	r.heartbeat(mark(1))
+	moved, stayed, running := r.admitL2(t, k, 1), r.admitL2(t, other, 1), r.Begin(k)
+	r.BucketSession(k.Bucket)
+	r.check(t, moved, fence.Unvouched)
+	r.check(t, stayed, fence.Current)
+	if tok := r.Begin(k); tok.Known || r.Still(&running) {
+		t.Error("the watermark, or a load, of the other server is still believed")
+	}
+}
+
+// TestFence_FloorOutlivesTheWatermark: a bucket has no watermark from the beginning of a session to its first heartbeat.
+//
+//	reader: is served version 5                     L2 has 4, for the relay cannot reach it
+//	a minute later Redis restarts: a session, and no watermark
+//	reader: L2 returns 4
+func TestFence_FloorOutlivesTheWatermark(t *testing.T) { // C3
+	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
+	r.probe(3)
+	r.heartbeat(mark(3))
+	r.Event(k, 5, at(9))
+	r.now += int64(time.Minute)
+	tok := r.Begin(k)
+	r.RedisSession()
+	var s fence.Stamp
+	if o, _ := r.FromL2(&tok, 4, &s); o != fence.BelowFloor {
+		t.Errorf("version 4 after 5: %v", o)
+	}
+	if v := r.Floor(k); v != 5 {
+		t.Errorf("the floor is %d", v)
+	}
+}
+
+// TestFence_EventOfALostHistory: its version is no floor in the history that is left, which may never get there.
+func TestFence_EventOfALostHistory(t *testing.T) { // C7, R21
+	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
+	events(r, 1)
+	r.probe(20)
+	r.EndProbe(r.BeginProbe(), coherence.Position{Epoch: 2, N: 10})
+	entry := r.fromSource(t, "a", 8)
+	r.Event(k, 9, at(19))
+	r.check(t, entry, fence.Invalidated)
+	r.fromSource(t, "a", 8)
+	r.Event(k, 9, coherence.Position{Epoch: 2, N: 12})
+	tok := r.Begin(k)
+	var s fence.Stamp
+	if o, _ := r.FromSource(&tok, 8, &s); o != fence.BelowFloor {
+		t.Errorf("behind an event of this history: %v", o)
+	}
+}
+
+func TestFence_ServingNewerEvictsOlder(t *testing.T) { // C3
+	r, k := newRig(fence.Config{}), keys.Key("p", "a")
+	r.Event(k, 1, at(1))
+	older := r.admitL2(t, k, 1)
+	slow, tok := r.Begin(k), r.Begin(k)
+	var s fence.Stamp
+	if o, ok := r.FromL2(&tok, 2, &s); o != fence.Serve || !ok {
+		t.Fatalf("the load that raised the floor: %v, admitted %v", o, ok)
+	}
+	r.check(t, &s, fence.Current)
+	r.check(t, older, fence.Invalidated)
+	if o, ok := r.FromL2(&slow, 1, &s); o != fence.BelowFloor || ok {
+		t.Errorf("a slower load of the older version: %v, %v", o, ok)
+	}
+}
+
+func TestFence_RedisSessionEndsItsEntries(t *testing.T) { // R6
+	r, k := newRig(fence.Config{}), keys.Key("p", "a")
+	entry, running := r.admitL2(t, k, 1), r.Begin(k)
+	r.RedisSession()
+	r.check(t, entry, fence.Unvouched)
+	var s fence.Stamp
+	if _, ok := r.FromL2(&running, 1, &s); ok {
+		t.Error("a load over a lost connection is admitted")
+	}
+	r.check(t, r.admitL2(t, k, 1), fence.Current)
+}
+
+func TestFence_BucketEpochEndsSession(t *testing.T) {
+	r, k := newRig(fence.Config{}), keys.Key("p", "a")
+	if tok := r.Begin(k); tok.Known {
+		t.Fatal("a watermark is known before any was read")
+	}
+	r.heartbeat(mark(1))
+	entry := r.admitL2(t, k, 1)
+	r.heartbeat(mark(2))
+	r.check(t, entry, fence.Current)
+	r.heartbeat(l2.Watermark{Epoch: l2.Epoch{2}, Position: at(2)})
+	r.check(t, entry, fence.Unvouched)
+}
+
+func TestFence_LateHeartbeatOfAnOldConnection(t *testing.T) {
+	r, k := newRig(fence.Config{}), keys.Key("p", "a")
+	h := r.BeginHeartbeat()
+	r.RedisSession()
+	r.Watermark(&h, k.Bucket, mark(9))
+	if tok := r.Begin(k); tok.Known {
+		t.Error("a watermark of the old connection counts in the new session")
+	}
+}
+
+func TestFence_PushedOutFloorRaisesHorizon(t *testing.T) { // R27 after the ring is full
+	r := newRig(fence.Config{Floors: 1, Complete: true})
+	r.probe(3)
+	r.heartbeat(mark(3))
+	k := keys.Key("p", "a")
+	r.Event(k, 2, at(10))
+	other := k
+	other.Hash++
+	r.Event(other, 1, at(4)) // pushes k's floor out
+	tok := r.Begin(k)
+	var s fence.Stamp
+	if o, ok := r.FromL2(&tok, 1, &s); o != fence.Behind || ok {
+		t.Errorf("L2 at 3 may hold what version 2 at 10 replaced: %v, %v", o, ok)
+	}
+	r.heartbeat(mark(10))
+	r.admitL2(t, k, 2)
+}
+
+func TestFence_UnplacedFloorWaitsForTheNextProbe(t *testing.T) {
+	r := newRig(fence.Config{Floors: 1, Complete: true})
+	r.probe(3)
+	r.heartbeat(mark(5))
+	k := keys.Key("p", "a")
+	other := k
+	other.Hash++
+	r.Written(k, 2) // its commit's position is not known here
+	r.Written(other, 1)
+	tok := r.Begin(k)
+	var s fence.Stamp
+	if o, _ := r.FromL2(&tok, 1, &s); o != fence.Behind {
+		t.Errorf("before any probe that covers the write: %v; a probe already taken must not do", o)
+	}
+	r.probe(7)
+	tok = r.Begin(k)
+	if o, _ := r.FromL2(&tok, 1, &s); o != fence.Behind {
+		t.Errorf("L2 at 5, the write is covered by 7: %v", o)
+	}
+	r.heartbeat(mark(7))
+	r.admitL2(t, k, 2)
+}
+
+func TestFence_WatermarkMustBeReadBeforeTheGet(t *testing.T) {
+	r := newRig(fence.Config{Floors: 1, Complete: true})
+	r.probe(3)
+	r.heartbeat(mark(3))
+	k := keys.Key("p", "a")
+	other := k
+	other.Hash++
+	r.Event(k, 2, at(10))
+	r.Event(other, 1, at(4))
+	tok := r.Begin(k)
+	r.heartbeat(mark(10)) // arrives between the GET and its judgement
+	var s fence.Stamp
+	if o, _ := r.FromL2(&tok, 1, &s); o != fence.Behind {
+		t.Errorf("judged by a watermark read after the value: %v", o)
+	}
+}
+
+func TestFence_FloorsAgeWithoutWatermark(t *testing.T) {
+	r, k := newRig(fence.Config{FloorAge: time.Second}), keys.Key("p", "a")
+	r.Written(k, 5)
+	if got := r.Floor(k); got != 5 {
+		t.Errorf("floor %d", got)
+	}
+	r.now += int64(time.Second) + 1
+	if got := r.Floor(k); got != 0 {
+		t.Errorf("floor %d after its age", got)
+	}
+}
+
+func events(r *rig, n int) {
+	r.EventPartitions(n)
+	for p := range n {
+		r.EventSession(p)
+	}
+}
+
+func TestFence_EventsVouchWhileRedisIsAway(t *testing.T) {
+	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
+	events(r, 2)
+	r.probe(5)
+	r.heartbeat(mark(5))
+	both := r.admitL2(t, k, 1)
+	tok := r.Begin(k)
+	var own fence.Stamp
+	if _, ok := r.FromSource(&tok, 1, &own); !ok {
+		t.Fatal("a load from the source is not admitted")
+	}
+	r.RedisSession()
+	r.check(t, both, fence.Current) // nothing is flushed, so there is no stampede
+	r.check(t, &own, fence.Current)
+	r.EventsLost(1)
+	r.check(t, both, fence.Unvouched)
+	r.EventsResumed(1)
+	r.check(t, both, fence.Current)
+	if r.EventSeq(1, 1) || r.EventSeq(1, 2) || r.EventSeq(1, 2) {
+		t.Error("contiguous numbers and a repetition are called a gap")
+	}
+	if !r.EventSeq(1, 4) {
+		t.Error("a skipped number is no gap")
+	}
+	r.check(t, both, fence.Unvouched)
+}
+
+func TestFence_MarkerRevealsLostTail(t *testing.T) {
+	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
+	events(r, 1)
+	tok := r.Begin(k)
+	var own fence.Stamp
+	r.FromSource(&tok, 1, &own)
+	r.EventSeq(0, 1)
+	if r.EventMarker(0, coherence.Barrier{Position: at(3), Seq: 1}) {
+		t.Error("a marker right behind its last event is a gap")
+	}
+	r.check(t, &own, fence.Current)
+	if !r.EventMarker(0, coherence.Barrier{Position: at(4), Seq: 2}) {
+		t.Error("the marker knows of an event that we have not seen")
+	}
+	r.check(t, &own, fence.Unvouched)
+}
+
+func TestFence_NewEventSessionDoesNotVouchForOldL2(t *testing.T) { // the explorer's second hole
+	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
+	r.probe(5)
+	events(r, 1)
+	r.heartbeat(mark(5))
+	tok := r.Begin(k)
+	var s fence.Stamp
+	r.FromL2(&tok, 1, &s)
+	r.RedisSession()
+	r.check(t, &s, fence.Unvouched) // no probe since the session began: L2 may have missed what the session did
+	r.heartbeat(mark(5))
+	r.probe(6)
+	tok = r.Begin(k)
+	r.FromL2(&tok, 1, &s)
+	r.RedisSession()
+	r.check(t, &s, fence.Unvouched) // L2 is at 5, the session's base is 6
+	r.heartbeat(mark(6))
+	whole := r.admitL2(t, k, 1)
+	r.RedisSession()
+	r.check(t, whole, fence.Current)
+}
+
+func TestFence_IncompleteEventsVouchForNothing(t *testing.T) {
+	r, k := newRig(fence.Config{}), keys.Key("p", "a")
+	events(r, 1)
+	tok := r.Begin(k)
+	var s fence.Stamp
+	if _, ok := r.FromSource(&tok, 1, &s); ok {
+		t.Error("somebody else's events vouch for an entry")
+	}
+}
+
+func TestFence_SourceEpochDropsEverything(t *testing.T) { // R21
+	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
+	events(r, 1)
+	r.probe(5)
+	r.heartbeat(mark(5))
+	entry := r.admitL2(t, k, 7)
+	r.EndProbe(r.BeginProbe(), coherence.Position{Epoch: 2, N: 1})
+	r.check(t, entry, fence.Unvouched)
+	if got := r.Floor(k); got != 0 {
+		t.Errorf("floor %d of a history that is gone", got)
+	}
+}
+
+// TestFence_HitRatioUnderOthersWrites is the figure: 10,000 writes a second of other keys cost under 1% of the
+// hits of resident ones. Time is simulated: 1,000 keys read every 10 seconds each, for a minute.
+func TestFence_HitRatioUnderOthersWrites(t *testing.T) {
+	r := newRig(fence.Config{Complete: true})
+	r.probe(1)
+	const resident, writes, seconds = 1000, 10_000, 60
+	stamps := make([]*fence.Stamp, resident)
+	ks := make([]l2.Key, resident)
+	r.heartbeat(mark(1))
+	for i := range ks {
+		ks[i] = keys.Key("p", fmt.Sprint("resident", i))
+		stamps[i] = r.admitL2(t, ks[i], 1)
+	}
+	reads, misses, n := 0, 0, 0
+	for sec := range seconds {
+		for range writes {
+			n++
+			r.Event(keys.Key("p", fmt.Sprint("other", n%1_000_000)), coherence.Version(n), at(uint64(n)))
+		}
+		r.probe(uint64(n))
+		r.heartbeat(mark(uint64(n)))
+		for i := sec % 10; i < resident; i += 10 {
+			reads++
+			if stamps[i].Check(r.Fence) != fence.Current {
+				misses++
+				stamps[i] = r.admitL2(t, ks[i], 1)
+			}
+		}
+	}
+	t.Logf("%d of %d reads missed", misses, reads)
+	if misses*100 >= reads {
+		t.Errorf("%d of %d reads missed: 1%% or more", misses, reads)
+	}
+}
+
+// TestFence_ALargeL1IsServed: the first version of each key is a bump, and floors are forgotten, so reading what L1 has lost
+// must not lose the rest again.
+func TestFence_ALargeL1IsServed(t *testing.T) {
+	const n = 600_000
+	for _, remembered := range []int64{0, 2 * n} {
+		r := newRig(fence.Config{})
+		if remembered > 0 {
+			r.Remember(remembered)
+		}
+		held := make([]fence.Stamp, n)
+		ks := make([]l2.Key, n)
+		missed := 0
+		for pass := range 3 {
+			missed = 0
+			for i := range held {
+				if pass == 0 {
+					ks[i] = keys.Key("p", fmt.Sprint(i))
+				}
+				if pass > 0 && held[i].Check(r.Fence) == fence.Current {
+					continue
+				}
+				missed++
+				tok := r.Begin(ks[i])
+				if _, admit := r.FromL2(&tok, 7, &held[i]); !admit {
+					t.Fatal("a quiet load is not admitted")
+				}
+			}
+		}
+		if part := float64(missed) / n; (part > 0.01) == (remembered > 0) {
+			t.Errorf("with journals of %d bumps %.1f%% of the third pass miss", remembered, 100*part)
+		}
+	}
+}

@@ -1,0 +1,302 @@
+package fence
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/internal/ablate"
+	"github.com/nearcache/nearcache-go/internal/l2"
+)
+
+// newSession ends the bucket's Redis session. Each starts without a watermark: what the last one read says nothing about
+// the server that answers now. The caller holds b.mu.
+func (b *bucket) newSession() {
+	if ablate.Out(ablate.RedisSession) {
+		return
+	}
+	b.redis.Store(nextSession(b.redis.Load()))
+	if ablate.Out(ablate.RedisSessionWatermark) {
+		return
+	}
+	b.known, b.read, b.watermark, b.beaten, b.beat = false, false, l2.Watermark{}, false, l2.Watermark{}
+}
+
+// RedisSession says that T dialled or lost a connection: pushes may have been missed, so tracking vouches for nothing
+// that was loaded before.
+func (f *Fence) RedisSession() {
+	for i := range f.buckets {
+		b := &f.buckets[i]
+		b.mu.Lock()
+		b.newSession()
+		b.mu.Unlock()
+	}
+}
+
+// BucketSession is RedisSession of one bucket: another server answers for it.
+func (f *Fence) BucketSession(bucket int) {
+	b := &f.buckets[bucket]
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.newSession()
+}
+
+// Heartbeat is one reading of all watermarks under way.
+type Heartbeat struct{ sessions [l2.Buckets]uint64 }
+
+// BeginHeartbeat must be called before the watermarks are read on T.
+func (f *Fence) BeginHeartbeat() (h Heartbeat) {
+	for i := range f.buckets {
+		h.sessions[i] = f.buckets[i].redis.Load()
+	}
+	return h
+}
+
+// Watermark records what the heartbeat read for one bucket; a bucket without a watermark has the zero Watermark.
+func (f *Fence) Watermark(h *Heartbeat, bucket int, w l2.Watermark) {
+	f.observe(bucket, h.sessions[bucket], w, true)
+}
+
+// observe takes a watermark that was asked for in a session. A reply that comes after the session has ended may be the
+// old connection's and is ignored.
+//
+// A bucket epoch other than the last one begins a session before its watermark counts: what was loaded under the old
+// epoch was dropped in Redis without a push. So does a watermark that goes back from one heartbeat to the next, which is
+// another server behind the same connection. Loads read watermarks too, and their answers are looked at in any order: of
+// two in one session and epoch the further one counts.
+func (f *Fence) observe(bucket int, session uint64, w l2.Watermark, beat bool) {
+	b := &f.buckets[bucket]
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.redis.Load() != session {
+		return
+	}
+	switch {
+	case b.read && b.watermark.Epoch != w.Epoch, beat && b.beaten && b.beat.Position.Covers(w.Position) && b.beat != w:
+		if !ablate.Out(ablate.EpochSession) {
+			b.newSession()
+		}
+		b.watermark = w
+	case !b.read || w.Position.Covers(b.watermark.Position):
+		b.watermark = w
+	}
+	b.known, b.read = true, true
+	if beat {
+		b.beat, b.beaten = w, true
+	}
+	f.proveRedis(b)
+}
+
+// Forget makes the next load of the bucket read the watermark anew: Redis answered with an epoch that the token does not
+// know.
+func (f *Fence) Forget(bucket int, t *Token) {
+	b := &f.buckets[bucket]
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.redis.Load() == t.rs && b.watermark == t.watermark {
+		b.known = false
+	}
+}
+
+// channel is the stream of version events: one session over all its partitions.
+//
+// The design has a session per partition. One for all is coarser, and needs no agreement between the readers and every
+// producer, ours or not, about which partition a key belongs to: an entry is vouched for while no partition has missed
+// anything.
+type channel struct {
+	live  atomic.Uint64         // the session while every partition is followed, else 0; changes only under mu
+	proof atomic.Pointer[proof] // what the markers prove; changes only under mu
+
+	mu      sync.Mutex
+	session uint64
+	base    uint64 // the last probe begun before the session: L2 must have applied what the next one covers
+	parts   []partition
+}
+
+type partition struct {
+	followed bool
+	numbered bool   // an event or marker of the relay's has been seen in this session
+	seq      uint64 // of the last one; a marker before any event has 0
+	marker   coherence.Position
+}
+
+// restart begins a session for another history of the source, whose relay may number events from before where the old one
+// was: a number that is known would hide a gap.
+func (c *channel) restart(f *Fence) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range c.parts {
+		c.parts[i].seq, c.parts[i].numbered = 0, false
+	}
+	c.newSession(f)
+}
+
+func (c *channel) newSession(f *Fence) {
+	if c.session == 0 || !ablate.Out(ablate.EventSession) {
+		c.session = nextSession(c.session)
+	}
+	c.base = f.probes.begun()
+	for i := range c.parts {
+		c.parts[i].marker = coherence.Position{}
+	}
+	c.settle()
+}
+
+// settle publishes whether the channel vouches for anything.
+func (c *channel) settle() {
+	live := c.session
+	for i := range c.parts {
+		if !c.parts[i].followed {
+			live = 0
+		}
+	}
+	if len(c.parts) == 0 {
+		live = 0
+	}
+	c.live.Store(live)
+}
+
+// vouchesForL2 reports whether the channel may vouch for a value that came from L2: only if L2 had applied, before the
+// value was read, everything that was committed before this session began. For the rest the session has seen the events.
+func (c *channel) vouchesForL2(t *Token, f *Fence) bool {
+	if t.ks == 0 || c.live.Load() != t.ks {
+		return false
+	}
+	if ablate.Out(ablate.SessionBase) {
+		return true
+	}
+	c.mu.Lock()
+	base := c.base
+	c.mu.Unlock()
+	p, ok := f.probes.after(base)
+	return ok && t.watermark.Position.Covers(p)
+}
+
+// EventPartitions says how many partitions the event channel has. New ones are not followed yet.
+func (f *Fence) EventPartitions(n int) {
+	c := &f.kafka
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.parts) < n {
+		c.parts = append(c.parts, partition{})
+	}
+	c.parts = c.parts[:n]
+	for i := range c.parts {
+		c.parts[i].marker = coherence.Position{} // of another number of partitions
+	}
+	c.settle()
+}
+
+// EventSession says that a partition is followed from now on and that events before may have been missed.
+func (f *Fence) EventSession(p int) {
+	c := &f.kafka
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if part := c.part(p); part != nil {
+		*part = partition{followed: true}
+	}
+	c.newSession(f)
+}
+
+// EventsLost says that a partition is not followed now: until EventsResumed, or a new session, the channel vouches for
+// nothing.
+func (f *Fence) EventsLost(p int) { f.follow(p, false) }
+
+// EventsResumed says that a lost partition is followed again and that nothing was missed.
+func (f *Fence) EventsResumed(p int) { f.follow(p, true) }
+
+func (f *Fence) follow(p int, followed bool) {
+	c := &f.kafka
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if part := c.part(p); part != nil {
+		part.followed = followed
+	}
+	c.settle()
+}
+
+// EventSeq checks the sequence number of a relay's event: one that skips ahead begins a session, one that is known was
+// published again. It reports whether there was a gap. Numbers of 0 are ignored.
+func (f *Fence) EventSeq(p int, seq uint64) (gap bool) {
+	return f.sequence(p, seq, 1, nil)
+}
+
+// EventMarker takes a marker of a partition: the last event before it must have been seen.
+//
+// A marker of a relay that knew another number of partitions proves nothing. It may follow events of a key in the
+// partition where they were before there were more, and be taken for one that follows them where they are now.
+func (f *Fence) EventMarker(p int, m coherence.Barrier) (gap bool) {
+	return f.sequence(p, m.Seq, 0, &m)
+}
+
+// sequence checks that seq is at most step past the last number. The first one of a session is taken as it comes; a
+// marker of number 0 is one, which says that there has been no event yet.
+func (f *Fence) sequence(p int, seq, step uint64, m *coherence.Barrier) (gap bool) {
+	c := &f.kafka
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	part := c.part(p)
+	if part == nil {
+		return false
+	}
+	if seq > 0 || m != nil {
+		gap = part.numbered && seq > part.seq+step
+		part.seq, part.numbered = max(part.seq, seq), true
+		if gap && !ablate.Out(ablate.GapIsSession) {
+			c.newSession(f)
+		}
+	}
+	if m == nil || m.Partitions != len(c.parts) && !ablate.Out(ablate.MarkerPartitions) {
+		return gap
+	}
+	if !part.marker.Covers(m.Position) {
+		part.marker = m.Position
+		f.proveEvents()
+	}
+	return gap
+}
+
+// part is nil for a partition that was not announced.
+func (c *channel) part(p int) *partition {
+	if p < 0 || p >= len(c.parts) {
+		return nil
+	}
+	return &c.parts[p]
+}
+
+// Channels is what the fence knows of its channels, for status and metrics.
+type Channels struct {
+	RedisSessions  uint64 // sessions of tracking so far, summed over the buckets
+	Watermarks     int    // buckets whose watermark has been read in the present session
+	EventSession   uint64 // the event channel's session, 0 while it vouches for nothing
+	EventSessions  uint64 // sessions of the event channel so far
+	Partitions     int    // of the event channel
+	Followed       int    // partitions that are followed now
+	AwaitingProbes int    // buckets whose L2 is not believed until the next probe
+}
+
+// Channels reports the state of the channels.
+func (f *Fence) Channels() (ch Channels) {
+	for i := range f.buckets {
+		b := &f.buckets[i]
+		b.mu.Lock()
+		ch.RedisSessions += b.redis.Load() - 1
+		if b.known {
+			ch.Watermarks++
+		}
+		if b.awaiting != 0 {
+			ch.AwaitingProbes++
+		}
+		b.mu.Unlock()
+	}
+	c := &f.kafka
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ch.EventSession, ch.EventSessions, ch.Partitions = c.live.Load(), c.session, len(c.parts)
+	for i := range c.parts {
+		if c.parts[i].followed {
+			ch.Followed++
+		}
+	}
+	return ch
+}

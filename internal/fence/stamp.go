@@ -1,0 +1,153 @@
+package fence
+
+import (
+	"math"
+	"sync"
+	"sync/atomic"
+
+	"github.com/nearcache/nearcache-go/internal/ablate"
+)
+
+// Stamp is an L1 entry's licence to be served: the generation and the sessions it was admitted under, and what its own load
+// proves. An entry embeds it: it is 40 bytes, without pointers. The zero Stamp is never current. Only the fence makes
+// stamps, and only that fence can judge them; the methods are safe for concurrent use.
+type Stamp struct {
+	hash    uint64
+	gen     atomic.Uint64 // only ever moves between generations at which the entry was valid
+	began   int64
+	probed  span   // before began
+	rs      uint32 // the bucket's Redis session, 0 if tracking does not vouch for the entry; see session32
+	ks      uint32 // the event channel's session, 0 if it does not vouch for the entry
+	history uint16 // in histories; 0: not known
+	bucket  uint8
+}
+
+// session32 is what a stamp keeps of a session's number. Two sessions that are alike in it lie four billion connections apart,
+// and 0, which says that there is none, is passed over (see nextSession).
+func session32(session uint64) uint32 { return uint32(session) }
+
+func nextSession(session uint64) uint64 {
+	if session++; session32(session) == 0 {
+		session++
+	}
+	return session
+}
+
+// Verdict is what a stamp says about its entry. The values are the reasons in metrics.
+type Verdict uint8
+
+// The verdicts.
+const (
+	Current     Verdict = iota // the entry may be served
+	Invalidated                // its key was invalidated
+	Collided                   // its slot was bumped more often than the journal remembers: probably by other keys
+	Unvouched                  // no live session vouches for it
+)
+
+// Vouched reports whether a channel vouched for the entry when it was admitted.
+func (s *Stamp) Vouched() bool { return s.rs|s.ks != 0 }
+
+// Began is a moment, by the fence's clock, that lies within the entry's load, and before its value was there.
+func (s *Stamp) Began() int64 { return s.began }
+
+// Probe is a moment, by the fence's clock, such that the entry's own load found it no older than the source was then:
+// when its load from the source began, or, of one from L2, the newest probe that its watermark covers; 0: none.
+func (s *Stamp) Probe() int64 {
+	if s.probed == never {
+		return 0
+	}
+	return s.began - s.probed.least()
+}
+
+// loaded sets what the entry's own load tells of it. A probe may have begun after the load did: the value came after both.
+func (s *Stamp) loaded(began, probe int64, history uint16) {
+	s.began, s.history, s.probed = max(began, probe), history, never
+	if probe > 0 {
+		s.probed = spanOf(s.began - probe)
+	}
+}
+
+// span is a duration in nanoseconds, rounded up: exact under two seconds, by an eighth of a millisecond above, for three days.
+type span uint32
+
+const (
+	never     span = math.MaxUint32
+	spanLong  span = 1 << 31
+	spanShift      = 17
+)
+
+func spanOf(d int64) span {
+	if d < int64(spanLong) {
+		return span(d)
+	}
+	if d = (d + 1<<spanShift - 1) >> spanShift; d >= int64(spanLong)-1 {
+		return never
+	}
+	return span(d) | spanLong
+}
+
+func (s span) least() int64 {
+	if s&spanLong == 0 {
+		return int64(s)
+	}
+	return int64(s&^spanLong) << spanShift
+}
+
+// Check says whether the entry may be served now. It must be called after the entry was read.
+func (s *Stamp) Check(f *Fence) Verdict {
+	if f.slots.gen(s.hash) == s.gen.Load() && session32(f.buckets[s.bucket].redis.Load()) == s.rs {
+		return Current
+	}
+	return s.checkSlowly(f)
+}
+
+func (s *Stamp) checkSlowly(f *Fence) Verdict {
+	from := s.gen.Load()
+	to, ok := f.slots.advance(from, s.hash)
+	if !ok && !ablate.Out(ablate.Generation) {
+		if to-from > f.slots.journal.Load().depth {
+			return Collided
+		}
+		return Invalidated
+	}
+	if to != from {
+		// Another reader may have stamped a later generation meanwhile. Going back to ours is safe: no bump of this key
+		// lies at or before either.
+		s.gen.Store(to)
+	}
+	if s.rs != 0 && session32(f.buckets[s.bucket].redis.Load()) == s.rs || s.ks != 0 && session32(f.kafka.live.Load()) == s.ks {
+		return Current
+	}
+	return Unvouched
+}
+
+// SameHistory reports whether the source was in this epoch when the entry's value was loaded, and has not changed it during
+// the load. Versions of different epochs tell nothing about each other, even if they are equal.
+func (s *Stamp) SameHistory(f *Fence, epoch uint64) bool {
+	return epoch != 0 && s.history != 0 && f.histories.number(epoch) == s.history
+}
+
+// histories numbers the epochs of the source that this process has met, so that a stamp can name one in two bytes.
+type histories struct {
+	mu     sync.Mutex
+	epochs []uint64
+}
+
+// number is that of an epoch; 0 if there is none, or no number is left.
+func (h *histories) number(epoch uint64) uint16 {
+	if epoch == 0 {
+		return 0
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i := len(h.epochs); i > 0; i-- { // the last is almost always meant
+		if h.epochs[i-1] == epoch {
+			return uint16(i)
+		}
+	}
+	if len(h.epochs) == math.MaxUint16 {
+		return 0
+	}
+	h.epochs = append(h.epochs, epoch)
+	return uint16(len(h.epochs))
+}

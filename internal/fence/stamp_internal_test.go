@@ -1,0 +1,77 @@
+package fence
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+	"time"
+	"unsafe"
+)
+
+// TestStamp_ProvesNoMoreThanItsLoad holds the packed moments against the real ones: a proof may be older than it need be, by
+// little, and never newer.
+func TestStamp_ProvesNoMoreThanItsLoad(t *testing.T) {
+	for range 100_000 {
+		probe := 1 + rand.Int64N(1<<(1+rand.IntN(62)))
+		began := probe + rand.Int64N(1<<(1+rand.IntN(50)))
+		if rand.IntN(4) == 0 {
+			began = probe - rand.Int64N(min(probe, int64(time.Second))) // the probe began after the load did
+		}
+		var s Stamp
+		s.loaded(began, probe, 0)
+		got, ago := s.Probe(), max(0, began-probe)
+		switch {
+		case got > probe, got > s.Began():
+			t.Fatalf("began %d, probe %d: proved as of %d", began, probe, got)
+		case ago < int64(2*time.Second) && got != probe:
+			t.Fatalf("began %d, probe %d: proved as of %d, and could be exact", began, probe, got)
+		case ago < int64(72*time.Hour) && probe-got > 1<<spanShift:
+			t.Fatalf("began %d, probe %d: proved as of %d, rounded too far", began, probe, got)
+		case ago > int64(79*time.Hour) && got != 0:
+			t.Fatalf("began %d, probe %d: proved as of %d, out of range", began, probe, got)
+		}
+	}
+	var s Stamp
+	s.loaded(5, 0, 0)
+	if s.Probe() != 0 {
+		t.Errorf("without a probe: proved as of %d", s.Probe())
+	}
+	if size := unsafe.Sizeof(s); size != 40 {
+		t.Errorf("a stamp takes %d bytes", size)
+	}
+}
+
+// TestSession_NumbersPassOverNone: what a stamp keeps of a session's number is 0 for no session alone.
+func TestSession_NumbersPassOverNone(t *testing.T) {
+	for _, last := range []uint64{0, 1, math.MaxUint32 - 1, math.MaxUint32, 1<<33 - 1} {
+		if next := nextSession(last); next <= last || session32(next) == 0 || session32(next) == session32(last) {
+			t.Errorf("after session %d comes %d", last, next)
+		}
+	}
+}
+
+// TestHistories_FailClosed: when no number is left, an epoch has none, and is taken for no other.
+func TestHistories_FailClosed(t *testing.T) {
+	var h histories
+	if h.number(0) != 0 {
+		t.Error("no epoch has a number")
+	}
+	for epoch := range uint64(math.MaxUint16 - 1) {
+		h.epochs = append(h.epochs, epoch+1)
+	}
+	last := h.number(1 << 40)
+	if last != math.MaxUint16 || h.number(1<<40) != last || h.number(7) != 7 {
+		t.Errorf("numbers %d, %d and %d", last, h.number(1<<40), h.number(7))
+	}
+	f := &Fence{}
+	f.histories.epochs = h.epochs
+	var s Stamp
+	s.loaded(1, 1, f.histories.number(1<<41))
+	if s.history != 0 || s.SameHistory(f, 1<<41) || s.SameHistory(f, 0) {
+		t.Error("an epoch without a number is taken for one")
+	}
+	s.loaded(1, 1, f.histories.number(7))
+	if !s.SameHistory(f, 7) || s.SameHistory(f, 8) {
+		t.Error("an epoch is not told from another")
+	}
+}

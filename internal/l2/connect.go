@@ -1,0 +1,175 @@
+package l2
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/nearcache/nearcache-go/internal/ablate"
+)
+
+// Defaults for what the caller's rueidis.ClientOption leaves at zero. rueidis's own would let a dead peer hold up a read
+// for eleven seconds.
+const (
+	defaultDialTimeout  = time.Second
+	defaultKeepAlive    = time.Second // also how long a silent connection goes without a PING
+	defaultWriteTimeout = time.Second
+)
+
+// Tracker hears of what Redis tracking pushes. Its methods run on rueidis's reader goroutines, and must not block.
+type Tracker interface {
+	// KeysChanged says that records were modified, expired or evicted; hashes are those of HashRecord.
+	KeysChanged(hashes []uint64)
+	// SessionChanged says that T dialled, or lost a connection: pushes may have been missed. It is called before the first
+	// reply of a new connection can be.
+	SessionChanged()
+}
+
+// BucketTracker is a Tracker that can tell the buckets apart.
+type BucketTracker interface {
+	Tracker
+	// BucketMoved says that a bucket's commands go to another connection of T than before: pushes of its keys may be missed,
+	// or come later than the new connection's replies. It is called before the first command does. A plain Tracker hears
+	// of SessionChanged instead.
+	BucketMoved(bucket int)
+}
+
+// checkOption refuses what the two clients depend on.
+func checkOption(o rueidis.ClientOption) error {
+	var errs []error
+	own := func(set bool, name string) {
+		if set {
+			errs = append(errs, fmt.Errorf("ClientOption.%s belongs to the near cache and must be left unset", name))
+		}
+	}
+	own(o.OnInvalidations != nil, "OnInvalidations")
+	own(o.ClientTrackingOptions != nil, "ClientTrackingOptions")
+	own(o.DisableCache, "DisableCache")
+	own(o.NewCacheStoreFn != nil, "NewCacheStoreFn")
+	own(o.AlwaysRESP2, "AlwaysRESP2")
+	own(o.ReplicaOnly, "ReplicaOnly")
+	own(o.SendToReplicas != nil, "SendToReplicas")
+	own(o.PipelineMultiplex != 0, "PipelineMultiplex")
+	own(o.DisableAutoPipelining, "DisableAutoPipelining")
+	own(o.ConnLifetime != 0, "ConnLifetime")
+	own(o.DialFn != nil, "DialFn (use DialCtxFn)")
+	own(o.Standalone.ReplicaAddress != nil, "Standalone.ReplicaAddress")
+	if len(o.InitAddress) == 0 {
+		errs = append(errs, errors.New("ClientOption.InitAddress is empty"))
+	}
+	return errors.Join(errs...)
+}
+
+// options are the rueidis options of T and of W.
+//
+// T has one connection a node, so that a push can never be overtaken by a reply; per-key tracking without OPTIN, and
+// without NOLOOP, under which Redis does not tell of evictions during the connection's own commands. Both fail a command
+// once and at once when Redis is away: the read goes to the source rather than wait.
+func options(o rueidis.ClientOption, prefix string, tracker Tracker) (t, w rueidis.ClientOption) {
+	if o.Dialer.Timeout == 0 {
+		o.Dialer.Timeout = defaultDialTimeout
+	}
+	if o.Dialer.KeepAlive == 0 {
+		o.Dialer.KeepAlive = defaultKeepAlive
+	}
+	if o.ConnWriteTimeout == 0 {
+		o.ConnWriteTimeout = defaultWriteTimeout
+	}
+	o.DisableRetry = true
+	o.BlockingPipeline = math.MaxInt32 // a long pipeline must not leave for a pooled connection
+	t, w = o, o
+	w.DisableCache = true
+	t.PipelineMultiplex = -1
+	if tracker == nil {
+		t.DisableCache = true
+		return t, w
+	}
+	routes := newRoutes(prefix, tracker)
+	t.ClientTrackingOptions = []string{}
+	t.CacheSizeEachConn = 1 << 10 // rueidis's own cache stays empty
+	dial := o.DialCtxFn
+	if dial == nil {
+		dial = dialPlain
+	}
+	t.DialCtxFn = func(ctx context.Context, addr string, d *net.Dialer, cfg *tls.Config) (net.Conn, error) {
+		conn, err := dial(ctx, addr, d, cfg)
+		if ablate.Out(ablate.DialIsSession) {
+			return conn, err
+		}
+		return routes.dialled(conn), err
+	}
+	t.OnInvalidations = func(msgs []rueidis.RedisMessage) {
+		if msgs == nil {
+			if ablate.Out(ablate.NilIsSession) {
+				return
+			}
+			tracker.SessionChanged()
+			return
+		}
+		hashes := make([]uint64, 0, len(msgs))
+		for i := range msgs {
+			if key, err := msgs[i].ToString(); err == nil {
+				hashes = append(hashes, HashRecord(key))
+			}
+		}
+		tracker.KeysChanged(hashes)
+	}
+	return t, w
+}
+
+func dialPlain(ctx context.Context, addr string, d *net.Dialer, cfg *tls.Config) (net.Conn, error) {
+	network := "tcp"
+	if addr != "" && addr[0] == '/' {
+		network = "unix"
+	}
+	if cfg != nil {
+		td := tls.Dialer{NetDialer: d, Config: cfg}
+		return td.DialContext(ctx, network, addr)
+	}
+	return d.DialContext(ctx, network, addr)
+}
+
+// clients are T and W.
+type clients struct{ t, w rueidis.Client }
+
+// connect makes both, or neither. rueidis.NewClient fails when Redis is down, in whatever topology.
+func connect(t, w rueidis.ClientOption) (*clients, error) {
+	ct, err := rueidis.NewClient(t)
+	if err != nil {
+		return nil, err
+	}
+	cw, err := rueidis.NewClient(w)
+	if err != nil {
+		ct.Close()
+		return nil, err
+	}
+	return &clients{ct, cw}, nil
+}
+
+// keepConnecting tries until it succeeds or ctx ends, at growing intervals, and then closes connected.
+func keepConnecting(ctx context.Context, into *atomic.Pointer[clients], connected chan<- struct{}, try func() (*clients, error),
+	failed func(error)) {
+	wait := 50 * time.Millisecond
+	for {
+		c, err := try()
+		if err == nil {
+			into.Store(c)
+			close(connected)
+			return
+		}
+		failed(err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+			wait = min(2*wait, time.Second)
+		}
+	}
+}

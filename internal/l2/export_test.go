@@ -1,0 +1,16 @@
+package l2
+
+import (
+	"context"
+	"time"
+)
+
+// Set is SetMany of one key; replaced tells whether there was an older value.
+func (l *L2) Set(ctx context.Context, k Key, rec Record, ttl time.Duration) (replaced bool, err error) {
+	c, err := l.set(k, rec, ttl)
+	if err != nil {
+		return false, err
+	}
+	n, err := l.run(ctx, c).int()
+	return c.s == &l.scripts.set && n == 1, err
+}

@@ -1,0 +1,162 @@
+package l2_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/internal/l2"
+	"github.com/nearcache/nearcache-go/internal/services/servicestest"
+	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
+)
+
+// ear is a Tracker that remembers.
+type ear struct {
+	mu       sync.Mutex
+	hashes   map[uint64]int
+	sessions int
+}
+
+func (e *ear) KeysChanged(hashes []uint64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.hashes == nil {
+		e.hashes = map[uint64]int{}
+	}
+	for _, h := range hashes {
+		e.hashes[h]++
+	}
+}
+
+func (e *ear) SessionChanged() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.sessions++
+}
+
+func (e *ear) heard(k l2.Key) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.hashes[k.Hash]
+}
+
+func (e *ear) sessionCount() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.sessions
+}
+
+// bench is an L2 with a way to meddle.
+type bench struct {
+	*l2.L2
+	t   *testing.T
+	ear *ear
+	do  func(args ...string) string
+	k   l2.Key
+}
+
+func onBoth(t *testing.T, test func(b *bench)) {
+	t.Helper()
+	t.Run("embedded", func(t *testing.T) {
+		e := nearcachetest.NewRedis(t)
+		test(newBench(t, e.ClientOption(), func(args ...string) string { return e.Do(args[0], args[1:]...) }))
+	})
+	t.Run("real", func(t *testing.T) {
+		p := servicestest.StartRedis(t)
+		test(newBench(t, rueidis.ClientOption{InitAddress: []string{p.Addr}}, p.Do))
+	})
+}
+
+func newBench(t *testing.T, opt rueidis.ClientOption, do func(...string) string) *bench {
+	t.Helper()
+	e := &ear{}
+	store, err := l2.Open(l2.Config{Redis: opt, Tracker: e})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(store.Close)
+	if err := store.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return &bench{L2: store, t: t, ear: e, do: do, k: store.Keyspace().Key("n", "k")}
+}
+
+func ctx() context.Context { return context.Background() }
+
+// lease acquires, and wants to be granted.
+func (b *bench) lease() l2.Lease {
+	b.t.Helper()
+	l, err := b.Acquire(ctx(), b.k, l2.NewToken(), time.Minute, l2.Acquire{})
+	if err != nil || l.Status != l2.Granted {
+		b.t.Fatalf("acquire: %v, %v", l.Status, err)
+	}
+	return l
+}
+
+func (b *bench) fill(l l2.Lease, v coherence.Version) l2.FillResult {
+	b.t.Helper()
+	r, err := b.Fill(ctx(), b.k, l.Token, l.Epoch, l2.Record{Version: v, Payload: []byte("v")}, time.Minute)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return r
+}
+
+// store fills a version.
+func (b *bench) store(v coherence.Version) {
+	b.t.Helper()
+	b.Apply(ctx(), b.k, 0)
+	if r := b.fill(b.lease(), v); r != l2.Filled {
+		b.t.Fatalf("fill: %v", r)
+	}
+}
+
+// state is "version", "absent", or why there is no record; and whether there is a lease.
+func (b *bench) state() string {
+	b.t.Helper()
+	raw, _, err := b.Get(ctx(), b.k, false)
+	s := "absent"
+	switch {
+	case errors.Is(err, l2.ErrWrongType):
+		s = "wrong type"
+	case err != nil:
+		b.t.Fatal(err)
+	case raw != nil:
+		if r, err := l2.DecodeRecord(raw); err != nil {
+			s = "foreign"
+		} else {
+			s = fmt.Sprint("v", r.Version)
+		}
+	}
+	if strings.Contains(b.do("EXISTS", b.k.Lease), "1") {
+		s += "+lease"
+	}
+	return s
+}
+
+func (b *bench) want(what, want string) {
+	b.t.Helper()
+	if got := b.state(); got != want {
+		b.t.Errorf("%s: %s, want %s", what, got, want)
+	}
+}
+
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("not in 20 seconds: %s", what)
+		}
+		<-tick.C
+	}
+}

@@ -1,0 +1,88 @@
+package l2
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"testing"
+)
+
+// moves remembers sessions: -1 of all buckets.
+type moves struct{ got []int }
+
+func (m *moves) KeysChanged([]uint64) {}
+func (m *moves) SessionChanged()      { m.got = append(m.got, -1) }
+func (m *moves) BucketMoved(b int)    { m.got = append(m.got, b) }
+
+// sewer is a connection that takes everything.
+type sewer struct{ net.Conn }
+
+func (sewer) Write(p []byte) (int, error) { return len(p), nil }
+
+func get(key string) string { return fmt.Sprintf("*2\r\n$3\r\nGET\r\n$%d\r\n%s\r\n", len(key), key) }
+
+func TestRoutes_BucketThatMovesBeginsASession(t *testing.T) { // C1
+	m := &moves{}
+	r := newRoutes("nc", m)
+	want := func(what string, sessions ...int) {
+		t.Helper()
+		if !slices.Equal(m.got, sessions) {
+			t.Errorf("%s: sessions %v, want %v", what, m.got, sessions)
+		}
+		m.got = nil
+	}
+	keys := NewKeyspace("nc")
+	five, six := keys.Watermark(5), "nc:{6}:v:n:k"
+	write := func(c net.Conn, s string) {
+		t.Helper()
+		if n, err := c.Write([]byte(s)); n != len(s) || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	a := r.dialled(sewer{})
+	b := r.dialled(sewer{})
+	want("two nodes are dialled", -1, -1)
+	write(a, get(five)+get(six))
+	write(a, get(five))
+	want("nothing moves")
+	write(b, get(six))
+	want("a slot is another node's", 6)
+	write(b, get(six)+get(six))
+	write(a, get(five))
+	want("and stays there")
+	write(a, get(six))
+	want("and goes back", 6)
+
+	c := r.dialled(sewer{})
+	want("the new primary is dialled", -1)
+	write(a, get(five)) // and the old one is asked a while longer
+	want("which is no move")
+	write(c, get(five))
+	want("until the new one is", 5)
+	write(c, get(six))
+	want("this bucket's last command was before the dial")
+	if r.dialled(nil) != nil {
+		t.Error("a dial that failed is a connection")
+	}
+}
+
+func TestRoutes_FindKeysInPieces(t *testing.T) {
+	text := "*3\r\n$5\r\nHELLO\r\n" + get("nc:{7}:w") + get("nc:{63}:v:n:nc:{9}:w") + get("nc:{64}:w") + get("nc:{}:w") +
+		get("nc:nc:{8}:w") + get("other:{3}:w") + get("nc:{123456789012345678901234567890}:w") + get("nc:{4") + get("nc:{2}")
+	for size := 1; size <= len(text); size++ {
+		r := newRoutes("nc", &moves{})
+		c := r.dialled(sewer{})
+		for part := range slices.Chunk([]byte(text), size) {
+			_, _ = c.Write(part)
+		}
+		var found []int
+		for b := range r.last {
+			if r.last[b].Load() != nil {
+				found = append(found, b)
+			}
+		}
+		if !slices.Equal(found, []int{2, 7, 63}) {
+			t.Fatalf("in pieces of %d: %v", size, found)
+		}
+	}
+}

@@ -1,0 +1,113 @@
+package l2
+
+import (
+	"context"
+	"crypto/sha1"
+	_ "embed" // the scripts
+	"encoding/hex"
+
+	"github.com/redis/rueidis"
+
+	"github.com/nearcache/nearcache-go/internal/ablate"
+)
+
+// script is a Lua script with its prelude.
+type script struct{ src, sha string }
+
+func newScript(body string) script {
+	src := prelude + body
+	if ablate.Enabled {
+		src = ablated(src)
+	}
+	sum := sha1.Sum([]byte(src))
+	return script{src: src, sha: hex.EncodeToString(sum[:])}
+}
+
+// scripts are the only writers of L2. Each states at its top what it promises.
+type scripts struct {
+	acquire, fill, renew, release, apply, set, mark, unmark, batch, reset script
+}
+
+func newScripts() *scripts {
+	return &scripts{
+		acquire: newScript(acquireLua), fill: newScript(fillLua), renew: newScript(renewLua), release: newScript(releaseLua),
+		apply: newScript(applyLua), set: newScript(setLua), mark: newScript(markLua), unmark: newScript(unmarkLua),
+		batch: newScript(batchLua), reset: newScript(resetLua),
+	}
+}
+
+var (
+	//go:embed lua/prelude.lua
+	prelude string
+	//go:embed lua/acquire.lua
+	acquireLua string
+	//go:embed lua/fill.lua
+	fillLua string
+	//go:embed lua/renew.lua
+	renewLua string
+	//go:embed lua/release.lua
+	releaseLua string
+	//go:embed lua/apply.lua
+	applyLua string
+	//go:embed lua/set.lua
+	setLua string
+	//go:embed lua/mark.lua
+	markLua string
+	//go:embed lua/unmark.lua
+	unmarkLua string
+	//go:embed lua/batch.lua
+	batchLua string
+	//go:embed lua/reset.lua
+	resetLua string
+)
+
+// call is one run of a script.
+type call struct {
+	s    *script
+	keys []string
+	args []string
+}
+
+func (c call) evalsha(w rueidis.Client) rueidis.Completed {
+	return w.B().Evalsha().Sha1(c.s.sha).Numkeys(int64(len(c.keys))).Key(c.keys...).Arg(c.args...).Build()
+}
+
+func (c call) eval(w rueidis.Client) rueidis.Completed {
+	return w.B().Eval().Script(c.s.src).Numkeys(int64(len(c.keys))).Key(c.keys...).Arg(c.args...).Build()
+}
+
+// run runs one script in one round trip, or in two on a server that does not know it yet.
+func run(ctx context.Context, w rueidis.Client, c call) rueidis.RedisResult {
+	res := w.Do(ctx, c.evalsha(w))
+	if unknown(res.Error()) {
+		res = w.Do(ctx, c.eval(w))
+	}
+	return res
+}
+
+// runAll pipelines scripts, and those that the server does not know yet once more.
+func runAll(ctx context.Context, w rueidis.Client, calls []call) []rueidis.RedisResult {
+	cmds := make([]rueidis.Completed, len(calls))
+	for i, c := range calls {
+		cmds[i] = c.evalsha(w)
+	}
+	res := w.DoMulti(ctx, cmds...)
+	var again []rueidis.Completed
+	var at []int
+	for i := range res {
+		if unknown(res[i].Error()) {
+			again, at = append(again, calls[i].eval(w)), append(at, i)
+		}
+	}
+	if len(again) > 0 {
+		for i, r := range w.DoMulti(ctx, again...) {
+			res[at[i]] = r
+		}
+	}
+	return res
+}
+
+func unknown(err error) bool {
+	e, ok := rueidis.IsRedisErr(err)
+	return ok && e.IsNoScript()
+}

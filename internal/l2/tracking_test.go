@@ -1,0 +1,190 @@
+package l2_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/internal/l2"
+	"github.com/nearcache/nearcache-go/internal/services/servicestest"
+)
+
+func TestTracking_EveryForeignChangeIsHeard(t *testing.T) {
+	onBoth(t, func(b *bench) {
+		key := b.k.Record
+		for _, cmds := range [][][]string{{{"SET", key, "x"}}, {{"DEL", key}}, {{"PEXPIRE", key, "30"}}, {{"APPEND", key, "x"}},
+			{{"RENAME", key, key + "2"}}, {{"EVAL", "redis.call('SET', KEYS[1], 'y')", "1", key}}} {
+			b.do("DEL", key)
+			b.do("SET", key, "x")
+			if _, _, err := b.Get(ctx(), b.k, false); err != nil {
+				t.Fatal(err)
+			}
+			before := b.ear.heard(b.k)
+			for _, c := range cmds {
+				b.do(c...)
+			}
+			eventually(t, fmt.Sprint(cmds, " is heard"), func() bool { return b.ear.heard(b.k) > before })
+		}
+		b.do("DEL", key)
+		b.Get(ctx(), b.k, false) // a miss is tracked too
+		before := b.ear.heard(b.k)
+		b.do("SET", key, "x")
+		eventually(t, "the birth of a key that was missed", func() bool { return b.ear.heard(b.k) > before })
+		sessions := b.ear.sessionCount()
+		b.Get(ctx(), b.k, false)
+		b.do("FLUSHALL")
+		eventually(t, "FLUSHALL ends the session", func() bool { return b.ear.sessionCount() > sessions })
+		// An own fill is heard as well: T does not write, so Redis has no reason to keep it back.
+		before = b.ear.heard(b.k)
+		b.Get(ctx(), b.k, false)
+		b.fill(b.lease(), 1)
+		eventually(t, "an own fill", func() bool { return b.ear.heard(b.k) > before })
+		// A load that came to nothing wakes those who wait for its fill.
+		b.Apply(ctx(), b.k, 0)
+		b.Get(ctx(), b.k, false)
+		before = b.ear.heard(b.k)
+		if err := b.Release(ctx(), b.k, b.lease().Token); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "a released lease", func() bool { return b.ear.heard(b.k) > before })
+	})
+}
+
+func TestTracking_WatermarksAreNotTracked(t *testing.T) {
+	onBoth(t, func(b *bench) {
+		b.Heartbeat(ctx())
+		watermark := l2.Key{Hash: l2.HashRecord(b.Keyspace().Watermark(b.k.Bucket))}
+		b.ResetWatermark(ctx(), b.k.Bucket, l2.Watermark{}, coherence.Position{Epoch: 1, N: 1})
+		b.Get(ctx(), b.k, false)
+		b.do("SET", b.k.Record, "x")
+		eventually(t, "the record's change", func() bool { return b.ear.heard(b.k) > 0 })
+		if b.ear.heard(watermark) != 0 {
+			t.Error("moving a watermark is pushed to everybody who has read it")
+		}
+	})
+}
+
+// fillMany stores n keys, without reading any.
+func (b *bench) fillMany(n int) (ks []l2.Key) {
+	b.t.Helper()
+	for i := range n {
+		k := b.Keyspace().Key("n", fmt.Sprint(i))
+		l, err := b.Acquire(ctx(), k, l2.NewToken(), time.Minute, l2.Acquire{})
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		if r, err := b.Fill(ctx(), k, l.Token, l.Epoch, l2.Record{Version: 1}, time.Minute); r != l2.Filled || err != nil {
+			b.t.Fatal(r, err)
+		}
+		ks = append(ks, k)
+	}
+	return ks
+}
+
+// read reads the keys on T, which sends nothing else meanwhile: whatever makes room for them does so in T's own commands.
+func (b *bench) read(ks []l2.Key) {
+	b.t.Helper()
+	for _, k := range ks {
+		if _, _, err := b.Get(ctx(), k, false); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+}
+
+func (b *bench) wantHeard(ks []l2.Key) {
+	b.t.Helper()
+	eventually(b.t, "every key that was read is heard of", func() bool {
+		for _, k := range ks {
+			if b.ear.heard(k) == 0 {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// Under NOLOOP Redis keeps back what it evicts in a command of the connection that tracks it, be it from the tracking
+// table or from memory. The two tests that follow evict in T's own GETs.
+
+func TestTracking_FullTableInOwnCommands(t *testing.T) { // R9, the NOLOOP trap
+	p := servicestest.StartRedis(t, "--tracking-table-max-keys", "10")
+	b := newBench(t, rueidis.ClientOption{InitAddress: []string{p.Addr}}, p.Do)
+	ks := b.fillMany(200)
+	b.read(ks)
+	for _, k := range ks {
+		b.do("SET", k.Record, "x")
+	}
+	b.wantHeard(ks)
+}
+
+func TestTracking_MaxmemoryInOwnCommands(t *testing.T) { // R9, the NOLOOP trap
+	p := servicestest.StartRedis(t, "--maxmemory-policy", "noeviction")
+	b := newBench(t, rueidis.ClientOption{InitAddress: []string{p.Addr}}, p.Do)
+	ks := b.fillMany(100)
+	b.read(ks)
+	b.do("CONFIG", "SET", "maxmemory", "1")                     // writes are refused from now on, and nothing is evicted
+	b.do("CONFIG", "SET", "maxmemory-policy", "allkeys-random") // whatever command comes next evicts
+	b.read(ks[:1])
+	b.wantHeard(ks)
+}
+
+func TestConnection_LostAndFound(t *testing.T) {
+	p := servicestest.StartRedis(t)
+	p.Kill()
+	b := &bench{}
+	e := &ear{}
+	store, err := l2.Open(l2.Config{Redis: rueidis.ClientOption{InitAddress: []string{p.Addr}}, Tracker: e})
+	if err != nil {
+		t.Fatalf("with Redis down: %v", err)
+	}
+	defer store.Close()
+	b.k = store.Keyspace().Key("n", "k")
+	if _, _, err := store.Get(ctx(), b.k, true); !errors.Is(err, l2.ErrUnavailable) || store.Up() {
+		t.Errorf("with Redis down: %v", err)
+	}
+	p.Restart()
+	if err := store.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if e.sessionCount() == 0 {
+		t.Error("a dial is no session: the null push of an old connection can come after a reply of the new one")
+	}
+	for range 3 {
+		before := e.sessionCount()
+		p.Kill()
+		eventually(t, "the loss is noticed", func() bool { _, err := store.Heartbeat(ctx()); return err != nil && !store.Up() })
+		p.Restart()
+		eventually(t, "it is found again", func() bool { _, _, err := store.Get(ctx(), b.k, true); return err == nil })
+		if e.sessionCount() <= before {
+			t.Error("a reply came over a new connection before the session changed")
+		}
+	}
+	if sessions := e.sessionCount(); strings.Contains(p.Do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"), "ERR") {
+		t.Error("CLIENT KILL is refused")
+	} else {
+		eventually(t, "CLIENT KILL", func() bool { store.Heartbeat(ctx()); return e.sessionCount() > sessions })
+	}
+}
+
+func TestOptions_ThatBelongToTheNearCache(t *testing.T) {
+	for name, opt := range map[string]rueidis.ClientOption{
+		"OnInvalidations":       {OnInvalidations: func([]rueidis.RedisMessage) {}},
+		"ClientTrackingOptions": {ClientTrackingOptions: []string{"NOLOOP"}},
+		"DisableCache":          {DisableCache: true},
+		"PipelineMultiplex":     {PipelineMultiplex: 2},
+		"AlwaysRESP2":           {AlwaysRESP2: true},
+	} {
+		opt.InitAddress = []string{"127.0.0.1:1"}
+		if _, err := l2.Open(l2.Config{Redis: opt, Tracker: &ear{}}); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := l2.Open(l2.Config{Redis: rueidis.ClientOption{InitAddress: []string{"127.0.0.1:1"}}, Prefix: "a{b", Tracker: &ear{}}); err == nil {
+		t.Error("a prefix with a brace")
+	}
+}
