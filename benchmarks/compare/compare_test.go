@@ -33,7 +33,8 @@ PASS
 
 func TestRows_JudgesTheMedianAndEveryRound(t *testing.T) {
 	round := func(before, after float64) compare.Round {
-		return compare.Round{Old: compare.Results{"BenchmarkX-2": {"ns/op": before}}, New: compare.Results{"BenchmarkX-2": {"ns/op": after}}}
+		return compare.Round{Old: compare.Results{"BenchmarkX-2": {"ns/op": before}},
+			New: compare.Results{"BenchmarkX-2": {"ns/op": after}}}
 	}
 	for _, test := range []struct {
 		name   string
@@ -41,8 +42,10 @@ func TestRows_JudgesTheMedianAndEveryRound(t *testing.T) {
 		want   compare.Verdict
 	}{
 		{"slower in every round", []compare.Round{round(100, 120), round(100, 110), round(100, 130)}, compare.Worse},
-		{"slower, but not in every round", []compare.Round{round(100, 120), round(100, 99), round(100, 130)}, compare.Same},
-		{"slower within the tolerance", []compare.Round{round(100, 102), round(100, 103), round(100, 101)}, compare.Same},
+		{"slower, but not in every round", []compare.Round{round(100, 120), round(100, 99), round(100, 130)},
+			compare.Same},
+		{"slower within the tolerance", []compare.Round{round(100, 102), round(100, 103), round(100, 101)},
+			compare.Same},
 		{"faster in every round", []compare.Round{round(120, 100), round(110, 100), round(130, 100)}, compare.Better},
 		{"an allocation more", []compare.Round{round(0, 1), round(0, 1)}, compare.Worse},
 		{"no allocation on either side", []compare.Round{round(0, 0), round(0, 0)}, compare.Same},
@@ -56,7 +59,8 @@ func TestRows_JudgesTheMedianAndEveryRound(t *testing.T) {
 
 func TestRows_LeavesOutABenchmarkThatOneVersionLacks(t *testing.T) {
 	r := compare.Round{Old: compare.Results{}, New: compare.Results{"BenchmarkX-2": {"ns/op": 1}}}
-	if rows, only := compare.Rows([]compare.Round{r}, 0.05); len(rows) != 0 || len(only) != 1 || only[0] != "BenchmarkX-2" {
+	if rows, only := compare.Rows([]compare.Round{r}, 0.05); len(rows) != 0 || len(only) != 1 ||
+		only[0] != "BenchmarkX-2" {
 		t.Errorf("got rows %v and only %v, want no row and BenchmarkX-2", rows, only)
 	}
 }

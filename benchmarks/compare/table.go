@@ -104,7 +104,8 @@ func Print(w io.Writer, rows []Row, only []string) (worse int) {
 		if r.Verdict == Worse {
 			worse++
 		}
-		line := fmt.Sprintf("%-*s  %-11s %12.6g %12.6g  %.3f (%.3f .. %.3f) %s", wide, r.Benchmark, r.Unit, r.Old.Median, r.New.Median,
+		line := fmt.Sprintf("%-*s  %-11s %12.6g %12.6g  %.3f (%.3f .. %.3f) %s", wide, r.Benchmark, r.Unit,
+			r.Old.Median, r.New.Median,
 			r.Ratio.Median, r.Ratio.Min, r.Ratio.Max, r.Verdict)
 		fmt.Fprintln(w, strings.TrimRight(line, " "))
 	}

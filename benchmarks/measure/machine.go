@@ -28,8 +28,9 @@ type Machine struct {
 
 // ThisMachine looks the facts up.
 func ThisMachine() Machine {
-	m := Machine{CPU: field("/proc/cpuinfo", "model name"), Cores: runtime.GOMAXPROCS(0), Memory: field("/proc/meminfo", "MemTotal"),
-		OS: runtime.GOOS + "/" + runtime.GOARCH, Go: runtime.Version(), GOGC: os.Getenv("GOGC")}
+	m := Machine{CPU: field("/proc/cpuinfo", "model name"), Cores: runtime.GOMAXPROCS(0),
+		Memory: field("/proc/meminfo", "MemTotal"),
+		OS:     runtime.GOOS + "/" + runtime.GOARCH, Go: runtime.Version(), GOGC: os.Getenv("GOGC")}
 	if kb, err := strconv.ParseFloat(strings.TrimSuffix(m.Memory, " kB"), 64); err == nil {
 		m.Memory = strconv.FormatFloat(kb/(1<<20), 'f', 1, 64) + " GiB"
 	}

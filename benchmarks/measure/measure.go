@@ -24,13 +24,13 @@ type Subject struct {
 	// Before runs before each turn, unmeasured. Defaults to nothing.
 	Before func()
 	// Near counts the hits so far where Loop cannot tell them from misses that were served too. Defaults to Loop's count.
-	Near func() int64
+	L1Hits func() int64
 }
 
 // Plan says how subjects are timed.
 type Plan struct {
 	Rounds  int           // how often each subject has its turn
-	Cell    time.Duration // how long a turn takes
+	Turn    time.Duration // how long a turn takes
 	Workers int           // goroutines at a time
 }
 
@@ -82,11 +82,11 @@ func Interleave(ctx context.Context, p Plan, subjects []Subject) ([]Series, erro
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			cell := p.Cell
+			cell := p.Turn
 			if r < 0 {
 				cell /= 4
 			}
-			c := run(subjects[i], p.Workers, cell)
+			c := runTurn(subjects[i], p.Workers, cell)
 			if r < 0 {
 				continue
 			}
@@ -105,13 +105,14 @@ func Interleave(ctx context.Context, p Plan, subjects []Subject) ([]Series, erro
 		ops := float64(s.Ops)
 		s.HitRatio, s.Allocs, s.Bytes = float64(hits[i])/ops, mallocs[i]/ops, bytes[i]/ops
 		if s.HitRatio < subjects[i].MinHit {
-			return nil, fmt.Errorf("measure: %s hit %.4f of the time, and must %.4f: the run is void", s.Name, s.HitRatio, subjects[i].MinHit)
+			return nil, fmt.Errorf("measure: %s hit %.4f of the time, and must %.4f: the run is void", s.Name,
+				s.HitRatio, subjects[i].MinHit)
 		}
 	}
 	return out, nil
 }
 
-type cell struct {
+type turn struct {
 	ops, hits      int64
 	took, cpu      time.Duration
 	mallocs, bytes uint64
@@ -119,7 +120,7 @@ type cell struct {
 
 // run is one turn. Workers look at the clock between chunks of operations that take some tens of microseconds, so that
 // neither it nor anything else of this package is a part of an operation that takes nanoseconds.
-func run(s Subject, workers int, d time.Duration) cell {
+func runTurn(s Subject, workers int, d time.Duration) turn {
 	if s.Before != nil {
 		s.Before()
 	}
@@ -153,22 +154,22 @@ func run(s Subject, workers int, d time.Duration) cell {
 		})
 	}
 	var near int64
-	if s.Near != nil {
-		near = s.Near()
+	if s.L1Hits != nil {
+		near = s.L1Hits()
 	}
 	runtime.ReadMemStats(&before)
 	begun, cpu := time.Now(), ProcessorTime()
 	close(gate)
 	wg.Wait()
-	c := cell{took: time.Since(begun), cpu: ProcessorTime() - cpu}
+	c := turn{took: time.Since(begun), cpu: ProcessorTime() - cpu}
 	runtime.ReadMemStats(&after)
 	c.mallocs, c.bytes = after.Mallocs-before.Mallocs, after.TotalAlloc-before.TotalAlloc
 	for _, r := range results {
 		c.ops += r.ops
 		c.hits += r.hits
 	}
-	if s.Near != nil {
-		c.hits = min(c.hits, s.Near()-near)
+	if s.L1Hits != nil {
+		c.hits = min(c.hits, s.L1Hits()-near)
 	}
 	return c
 }

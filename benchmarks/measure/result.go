@@ -49,7 +49,7 @@ type Plot struct {
 	LogY   bool   `json:"log_y,omitempty"`
 	Bars   []Bar  `json:"bars,omitempty"` // either bars
 	Lines  []Line `json:"lines,omitempty"`
-	Marker *Mark  `json:"marker,omitempty"`
+	Marker *Level `json:"marker,omitempty"`
 	Grid   *Grid  `json:"grid,omitempty"`
 }
 
@@ -91,7 +91,7 @@ type Line struct {
 }
 
 // Mark is a level drawn across: a goal.
-type Mark struct {
+type Level struct {
 	Name string  `json:"name"`
 	At   float64 `json:"at"`
 }

@@ -16,7 +16,8 @@ func TestPeers_Conform(t *testing.T) {
 		conform[string](t, peers.Raw{}, func(i int) string { return string(rune('a' + i)) })
 	})
 	t.Run("decoded", func(t *testing.T) {
-		conform[peers.Product](t, peers.JSON[peers.Product]{}, func(i int) peers.Product { return peers.NewProduct(i, 200) })
+		conform[peers.Product](t, peers.JSON[peers.Product]{},
+			func(i int) peers.Product { return peers.NewProduct(i, 200) })
 	})
 }
 
@@ -33,7 +34,8 @@ func conform[V comparable](t *testing.T, codec peers.Codec[V], value func(int) V
 			defer cancel()
 			prefix := servicestest.Unique("p")
 			src := peers.NewMemory[V]()
-			w := peers.World[V]{Redis: redis.Addr, Source: src, Codec: codec, Prefix: prefix, Entries: 1000, Bytes: 1 << 20, TTL: time.Minute,
+			w := peers.Config[V]{Redis: redis.Addr, Source: src, Codec: codec, Prefix: prefix, Entries: 1000,
+				Bytes: 1 << 20, TTL: time.Minute,
 				Commits: src, Relay: true}
 			a, err := kind.Open(ctx, w)
 			if err != nil {

@@ -11,10 +11,10 @@ const rueidisPage = "https://github.com/redis/rueidis#server-assisted-client-sid
 // DoCache is rueidis's client-side caching: replies are kept as they came, and decoded on every read.
 type DoCache[V any] struct {
 	Client rueidis.Client
-	world  World[V]
+	world  Config[V]
 }
 
-func openDoCache[V any](_ context.Context, w World[V]) (Peer[V], error) {
+func openDoCache[V any](_ context.Context, w Config[V]) (Peer[V], error) {
 	// The default of 128 MiB a connection is for any use; the cache must hold what the others hold.
 	c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{w.Redis}, PipelineMultiplex: -1,
 		CacheSizeEachConn: max(rueidis.DefaultCacheBytes, int(w.Bytes)+1024*w.Entries)})
@@ -40,7 +40,8 @@ func (d *DoCache[V]) Get(ctx context.Context, key string) (v V, err error) {
 }
 
 func (d *DoCache[V]) set(ctx context.Context, key string, v V) error {
-	return d.Client.Do(ctx, d.Client.B().Set().Key(key).Value(encoded(d.world.Codec, v)).Px(d.world.TTL).Build()).Error()
+	return d.Client.Do(ctx, d.Client.B().Set().Key(key).Value(encoded(d.world.Codec,
+		v)).Px(d.world.TTL).Build()).Error()
 }
 
 // Write implements Peer.

@@ -17,10 +17,10 @@ type GoRedisCache[V any] struct {
 	Client *redis.Client
 	Cache  *cache.Cache
 	near   *cache.Cache // the same local tier without Redis: what Loop reads
-	world  World[V]
+	world  Config[V]
 }
 
-func openGoRedisCache[V any](_ context.Context, w World[V]) (Peer[V], error) {
+func openGoRedisCache[V any](_ context.Context, w Config[V]) (Peer[V], error) {
 	c := redis.NewClient(&redis.Options{Addr: w.Redis})
 	local := cache.NewTinyLFU(2*w.Entries, w.TTL)
 	return &GoRedisCache[V]{Client: c, world: w, Cache: cache.New(&cache.Options{Redis: c, LocalCache: local}),

@@ -12,8 +12,8 @@ import (
 // Memory is a source of truth in this process. It keeps its commits in order, as coherence.Source wants them, under the
 // namespace of the near cache's adapter.
 type Memory[V any] struct {
-	Loads atomic.Int64
-	Delay time.Duration // how long a load takes
+	Loads     atomic.Int64
+	LoadDelay time.Duration // how long a load takes
 
 	mu     sync.RWMutex
 	rows   map[string]row[V]
@@ -40,8 +40,8 @@ func (m *Memory[V]) Seed(key string, v V) {
 // Load implements Source.
 func (m *Memory[V]) Load(_ context.Context, key string) (V, uint64, error) {
 	m.Loads.Add(1)
-	if m.Delay > 0 {
-		time.Sleep(m.Delay)
+	if m.LoadDelay > 0 {
+		time.Sleep(m.LoadDelay)
 	}
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -80,7 +80,8 @@ func (m *Memory[V]) Position(context.Context) (coherence.Position, error) {
 }
 
 // Changes implements coherence.Source.
-func (m *Memory[V]) Changes(_ context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
+func (m *Memory[V]) Changes(_ context.Context, after coherence.Position, limit int) ([]coherence.Event,
+	coherence.Position, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	upto := coherence.Position{Epoch: 1, N: m.base + uint64(len(m.events))}

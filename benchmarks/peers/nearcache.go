@@ -49,7 +49,7 @@ func (v Variant) String() string {
 type Nearcache[V any] struct {
 	Client  *nearcache.Client
 	Cache   *nearcache.Cache[string, V]
-	world   World[V]
+	world   Config[V]
 	variant Variant
 	metrics *prometheus.Registry
 	stop    context.CancelFunc
@@ -60,15 +60,17 @@ type Nearcache[V any] struct {
 // NearcacheKind is the near cache read in one way, with what the caller changes of its options.
 func NearcacheKind[V any](variant Variant, change ...func(*nearcache.Options[string, V])) Kind[V] {
 	return Kind[V]{variant.String(), "README.md, \"Use\"", "github.com/nearcache/nearcache-go", false, false,
-		func(ctx context.Context, w World[V]) (Peer[V], error) {
+		func(ctx context.Context, w Config[V]) (Peer[V], error) {
 			return OpenNearcache(ctx, w, variant, change...)
 		}}
 }
 
 // OpenNearcache waits until the client is ready.
-func OpenNearcache[V any](ctx context.Context, w World[V], variant Variant, change ...func(*nearcache.Options[string, V])) (*Nearcache[V], error) {
+func OpenNearcache[V any](ctx context.Context, w Config[V], variant Variant,
+	change ...func(*nearcache.Options[string, V])) (*Nearcache[V], error) {
 	n := &Nearcache[V]{world: w, variant: variant, metrics: prometheus.NewRegistry()}
-	cfg := nearcache.Config{Redis: rueidis.ClientOption{InitAddress: []string{w.Redis}, DialCtxFn: w.Dial}, Prefix: w.Prefix, Source: w.Commits, Events: w.Events,
+	cfg := nearcache.Config{Redis: rueidis.ClientOption{InitAddress: []string{w.Redis}, DialCtxFn: w.Dial},
+		Prefix: w.Prefix, Source: w.Commits, Events: w.Events,
 		Registerer: n.metrics}
 	client, err := nearcache.New(cfg)
 	if err != nil {
@@ -79,7 +81,8 @@ func OpenNearcache[V any](ctx context.Context, w World[V], variant Variant, chan
 	relaying, n.stop = context.WithCancel(context.WithoutCancel(ctx))
 	if w.Relay && w.Commits != nil {
 		n.relay.Go(func() {
-			_ = relay.Relay{Source: w.Commits, L2: client.L2(), Publisher: w.Publisher, Keep: 5 * time.Second}.Run(relaying)
+			_ = relay.Relay{Source: w.Commits, L2: client.L2(), Publisher: w.Publisher,
+				Keep: 5 * time.Second}.Run(relaying)
 		})
 	}
 	if err := client.Ready(ctx); err != nil {
@@ -161,7 +164,7 @@ func (n *Nearcache[V]) Loop(ctx context.Context, keys []string, from, count int)
 }
 
 // NearHits implements Counter.
-func (n *Nearcache[V]) NearHits() int64 { return int64(n.Metric("nearcache_l1_hits_total")) }
+func (n *Nearcache[V]) L1Hits() int64 { return int64(n.Metric("nearcache_l1_hits_total")) }
 
 // Fetch implements Fetcher.
 func (n *Nearcache[V]) Fetch(ctx context.Context, keys []string) error {
@@ -194,7 +197,8 @@ func (n *Nearcache[V]) Stored(key string, v V, version uint64) (string, string) 
 	marks := n.marks()
 	k := l2.FromHandle(n.Client.L2().Handle()).Keyspace().Key(namespace, key)
 	now := time.Now()
-	b, err := l2.AppendRecord(nil, l2.Record{Epoch: marks[k.Bucket].Epoch, Version: coherence.Version(version), WrittenAt: now,
+	b, err := l2.AppendRecord(nil, l2.Record{Epoch: marks[k.Bucket].Epoch, Version: coherence.Version(version),
+		WrittenAt: now,
 		ExpiresAt: now.Add(n.world.TTL), Payload: []byte(encoded(n.world.Codec, v))})
 	if err != nil {
 		panic(err)

@@ -33,7 +33,7 @@ type Peer[V any] interface {
 }
 
 // Counter is a peer whose Loop cannot see which tier answered: it counts what the near one did.
-type Counter interface{ NearHits() int64 }
+type L1Counter interface{ L1Hits() int64 }
 
 // Fetcher is a peer that reads many keys in one go. It is for filling a near tier, and nothing timed.
 type Fetcher interface {
@@ -57,7 +57,7 @@ type Codec[V any] interface {
 }
 
 // World is what a peer runs in.
-type World[V any] struct {
+type Config[V any] struct {
 	Redis   string // host:port
 	Source  Source[V]
 	Codec   Codec[V]
@@ -81,12 +81,12 @@ type World[V any] struct {
 type Kind[V any] struct {
 	Name string
 	// Page is the documentation that the adapter follows, Module what is linked.
-	Page, Module string
+	Docs, Module string
 	// Alone says that it keeps nothing in Redis: other processes share nothing with it.
-	Alone bool
+	LocalOnly bool
 	// Far says that it has no near tier.
-	Far  bool
-	Open func(context.Context, World[V]) (Peer[V], error)
+	NoL1 bool
+	Open func(context.Context, Config[V]) (Peer[V], error)
 }
 
 // Kinds are all peers, and the near cache's ways to be read.
@@ -99,9 +99,9 @@ func Kinds[V any]() []Kind[V] {
 		{"go-redis CSC", goRedisPage, "github.com/redis/go-redis/v9", false, false, openGoRedis[V]},
 		{"go-redis/cache", goRedisCachePage, "github.com/go-redis/cache/v9", false, false, openGoRedisCache[V]},
 		{"sturdyc", sturdycPage, "github.com/viccon/sturdyc", false, false, openSturdyc[V]},
-		{"hand-rolled", handPage, "github.com/dgraph-io/ristretto/v2", false, false, openHand[V]},
+		{"hand-rolled", pubSubPage, "github.com/dgraph-io/ristretto/v2", false, false, openPubSub[V]},
 		{"Redis GET", plainPage, "github.com/redis/rueidis", false, true, openPlain[V]},
-		{"source", "", "", true, true, openDirect[V]},
+		{"source", "", "", true, true, openNoCache[V]},
 	}
 }
 

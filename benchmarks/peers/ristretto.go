@@ -13,10 +13,10 @@ const ristrettoPage = "https://pkg.go.dev/github.com/dgraph-io/ristretto/v2#Conf
 // Ristretto is the bare cache of one process, filled on a miss.
 type Ristretto[V any] struct {
 	Cache *ristretto.Cache[string, *V]
-	world World[V]
+	world Config[V]
 }
 
-func openRistretto[V any](_ context.Context, w World[V]) (Peer[V], error) {
+func openRistretto[V any](_ context.Context, w Config[V]) (Peer[V], error) {
 	c, err := newRistretto[string, V](w.Entries)
 	if err != nil {
 		return nil, err
@@ -26,7 +26,8 @@ func openRistretto[V any](_ context.Context, w World[V]) (Peer[V], error) {
 
 // newRistretto holds n values.
 func newRistretto[K ristretto.Key, V any](n int) (*ristretto.Cache[K, *V], error) {
-	return ristretto.NewCache(&ristretto.Config[K, *V]{NumCounters: int64(10 * n), MaxCost: int64(2 * n), BufferItems: 64, IgnoreInternalCost: true})
+	return ristretto.NewCache(&ristretto.Config[K, *V]{NumCounters: int64(10 * n), MaxCost: int64(2 * n),
+		BufferItems: 64, IgnoreInternalCost: true})
 }
 
 // Get implements Peer.

@@ -18,16 +18,17 @@ const sturdycPage = "https://github.com/viccon/sturdyc#distributed-storage"
 type Sturdyc[V any] struct {
 	Client rueidis.Client
 	Cache  *sturdyc.Client[V]
-	world  World[V]
+	world  Config[V]
 }
 
-func openSturdyc[V any](_ context.Context, w World[V]) (Peer[V], error) {
+func openSturdyc[V any](_ context.Context, w Config[V]) (Peer[V], error) {
 	c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{w.Redis}, DisableCache: true})
 	if err != nil {
 		return nil, err
 	}
 	s := &Sturdyc[V]{Client: c, world: w}
-	s.Cache = sturdyc.New[V](2*w.Entries, 10, w.TTL, 10, sturdyc.WithDistributedStorage(storage{c, w.TTL}), sturdyc.WithNoContinuousEvictions())
+	s.Cache = sturdyc.New[V](2*w.Entries, 10, w.TTL, 10, sturdyc.WithDistributedStorage(storage{c, w.TTL}),
+		sturdyc.WithNoContinuousEvictions())
 	return s, nil
 }
 

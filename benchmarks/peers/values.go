@@ -17,7 +17,8 @@ type Product struct {
 
 // NewProduct is the i-th product, about size bytes of JSON.
 func NewProduct(i, size int) Product {
-	p := Product{ID: fmt.Sprintf("p%07d", i), Name: fmt.Sprintf("Espresso machine no. %d", i), Price: int64(1000 + i%9000), Stock: int64(i % 50)}
+	p := Product{ID: fmt.Sprintf("p%07d", i), Name: fmt.Sprintf("Espresso machine no. %d", i),
+		Price: int64(1000 + i%9000), Stock: int64(i % 50)}
 	bare, _ := json.Marshal(p)
 	if n := size - len(bare); n > 0 {
 		p.About = strings.Repeat("Fifteen bars, a steel boiler, a wand. ", n/38+1)[:n]

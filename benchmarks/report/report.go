@@ -63,7 +63,8 @@ the whole process), which other programs on the machine do not add to; wall time
 		fmt.Fprint(&b, "**Some of these results are of a quick run: they show that it works, and are no figures.**\n\n")
 	}
 	fmt.Fprint(&b, "## Machine\n\n")
-	table(&b, []string{"", ""}, [][]string{{"processor", m.CPU}, {"cores", fmt.Sprint(m.Cores)}, {"memory", m.Memory}, {"system", m.OS},
+	table(&b, []string{"", ""}, [][]string{{"processor", m.CPU}, {"cores", fmt.Sprint(m.Cores)},
+		{"memory", m.Memory}, {"system", m.OS},
 		{"Go", m.Go}, {"GOGC", m.GOGC}, {"one reading of the clock", fmt.Sprintf("%.0f ns", m.ClockNs)}})
 	fmt.Fprint(&b, "\nServers run on the same cores as what is measured.\n\n## Goals\n\n")
 	byID := map[string]measure.Section{}
@@ -72,7 +73,7 @@ the whole process), which other programs on the machine do not add to; wall time
 	}
 	var rows [][]string
 	for _, g := range goals {
-		row, _ := g.judge(byID)
+		row, _ := g.row(byID)
 		rows = append(rows, row)
 	}
 	table(&b, []string{"figure", "goal", "measured", "reached", "floor, where missed"}, rows)
@@ -103,11 +104,14 @@ func section(b *strings.Builder, s measure.Section) {
 		var rows [][]string
 		for _, x := range c.Series {
 			wall, cpu, r := measure.Of(x.NsPerOp), measure.Of(x.CPUPerOp), c.Ratio(x.Name)
-			rows = append(rows, []string{x.Name, fmt.Sprintf("**%.2f**", r.Median), fmt.Sprintf("%.2f .. %.2f", r.Min, r.Max),
-				suite.Nanos(wall.Median), suite.Nanos(wall.Min) + " .. " + suite.Nanos(wall.Max), suite.Nanos(cpu.Median),
+			rows = append(rows, []string{x.Name, fmt.Sprintf("**%.2f**", r.Median),
+				fmt.Sprintf("%.2f .. %.2f", r.Min, r.Max),
+				suite.Nanos(wall.Median), suite.Nanos(wall.Min) + " .. " + suite.Nanos(wall.Max),
+				suite.Nanos(cpu.Median),
 				fmt.Sprintf("%.2f", x.Allocs), fmt.Sprintf("%.2f%%", 100*x.HitRatio)})
 		}
-		table(b, []string{"", "ratio", "min .. max", "wall time/op", "min .. max", "processor/op", "allocs/op", "hits"}, rows)
+		table(b, []string{"", "ratio", "min .. max", "wall time/op", "min .. max", "processor/op", "allocs/op",
+			"hits"}, rows)
 	}
 	for _, t := range s.Tables {
 		fmt.Fprintf(b, "\n**%s**\n\n", t.Title)

@@ -28,7 +28,7 @@ type Env struct {
 	Base  string   // where servers keep their data
 	Log   io.Writer
 
-	run      *local.Run
+	servers  *local.Run
 	redis    *local.Server
 	postgres *local.Server
 	kafka    *local.Server
@@ -45,7 +45,7 @@ func NewEnv(base string, quick bool, log io.Writer) (*Env, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Env{Quick: quick, Base: base, Log: log, run: r}, nil
+	return &Env{Quick: quick, Base: base, Log: log, servers: r}, nil
 }
 
 // Among are the kinds that were asked for.
@@ -66,13 +66,13 @@ func (e *Env) Close() error {
 			s.Discard()
 		}
 	}
-	return e.run.Remove()
+	return e.servers.Remove()
 }
 
-func (e *Env) data(name string) (string, error) { return e.run.Data(name) }
+func (e *Env) dataDir(name string) (string, error) { return e.servers.Data(name) }
 
-func (e *Env) note(r local.Record) {
-	if err := e.run.Note(r); err != nil {
+func (e *Env) record(r local.Record) {
+	if err := e.servers.Note(r); err != nil {
 		fmt.Fprintln(e.Log, err)
 	}
 }
@@ -82,13 +82,14 @@ func (e *Env) Redis(ctx context.Context) (string, error) {
 	if e.redis != nil {
 		return e.redis.Addr, nil
 	}
-	dir, err := e.data("redis")
+	dir, err := e.dataDir("redis")
 	if err != nil {
 		return "", err
 	}
 	// By default Redis tracks a million keys, and has clients drop what is beyond: peers that hold as many each would never
 	// have them all near.
-	if e.redis, err = local.StartRedis(ctx, dir, local.Launch{Started: e.note}, "--tracking-table-max-keys", "0"); err != nil {
+	if e.redis, err = local.StartRedis(ctx, dir, local.Launch{Started: e.record}, "--tracking-table-max-keys",
+		"0"); err != nil {
 		return "", err
 	}
 	e.foreign, err = rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{e.redis.Addr}, DisableCache: true})
@@ -98,11 +99,11 @@ func (e *Env) Redis(ctx context.Context) (string, error) {
 // Postgres is the URL of a database of this run.
 func (e *Env) Postgres(ctx context.Context) (string, error) {
 	if e.postgres == nil {
-		dir, err := e.data("postgres")
+		dir, err := e.dataDir("postgres")
 		if err != nil {
 			return "", err
 		}
-		if e.postgres, err = local.StartPostgres(ctx, dir, local.Launch{Started: e.note}); err != nil {
+		if e.postgres, err = local.StartPostgres(ctx, dir, local.Launch{Started: e.record}); err != nil {
 			return "", err
 		}
 	}
@@ -112,7 +113,7 @@ func (e *Env) Postgres(ctx context.Context) (string, error) {
 // Kafka is the address of a broker of this run.
 func (e *Env) Kafka(ctx context.Context) (string, error) {
 	if e.kafka == nil {
-		dir, err := e.data("kafka")
+		dir, err := e.dataDir("kafka")
 		if err != nil {
 			return "", err
 		}
@@ -120,7 +121,7 @@ func (e *Env) Kafka(ctx context.Context) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if e.kafka, err = local.StartKafka(ctx, dir, jars, local.Launch{Started: e.note}); err != nil {
+		if e.kafka, err = local.StartKafka(ctx, dir, jars, local.Launch{Started: e.record}); err != nil {
 			return "", err
 		}
 	}
@@ -135,39 +136,43 @@ func (e *Env) Flush(ctx context.Context) error {
 // plan is the rounds and cells of a comparison: with -quick enough to see that it works, and no more.
 func (e *Env) plan(workers int) measure.Plan {
 	if e.Quick {
-		return measure.Plan{Rounds: 5, Cell: 60 * time.Millisecond, Workers: workers}
+		return measure.Plan{Rounds: 5, Turn: 60 * time.Millisecond, Workers: workers}
 	}
-	return measure.Plan{Rounds: 15, Cell: 200 * time.Millisecond, Workers: workers}
+	return measure.Plan{Rounds: 15, Turn: 200 * time.Millisecond, Workers: workers}
 }
 
 // stand is a peer that holds its keys near.
-type stand[V any] struct {
+type fixture[V any] struct {
 	name string
 	peer peers.Peer[V]
 	keys []string
 	src  *peers.Memory[V]
-	far  bool
+	noL1 bool
 }
 
 // subject is how it is timed.
-func (s *stand[V]) subject(ctx context.Context) measure.Subject {
-	sub := measure.Subject{Name: s.name, MinHit: 0.995, Loop: func(_, from, n int) int { return s.peer.Loop(ctx, s.keys, from, n) }}
-	if c, ok := s.peer.(peers.Counter); ok {
-		sub.Near = c.NearHits
+func (s *fixture[V]) subject(ctx context.Context) measure.Subject {
+	sub := measure.Subject{Name: s.name, MinHit: 0.995, Loop: func(_, from,
+		n int) int {
+		return s.peer.Loop(ctx, s.keys, from, n)
+	}}
+	if c, ok := s.peer.(peers.L1Counter); ok {
+		sub.L1Hits = c.L1Hits
 	}
 	return sub
 }
 
 // data is what a set of stands holds: n values of a size.
-type data[V any] struct {
+type dataset[V any] struct {
 	n     int
 	value func(i int) V
 	codec peers.Codec[V]
 	bytes int64 // of one encoded value
 }
 
-func products(n, size int) data[peers.Product] {
-	return data[peers.Product]{n, func(i int) peers.Product { return peers.NewProduct(i, size) }, peers.JSON[peers.Product]{}, int64(size)}
+func products(n, size int) dataset[peers.Product] {
+	return dataset[peers.Product]{n, func(i int) peers.Product { return peers.NewProduct(i, size) },
+		peers.JSON[peers.Product]{}, int64(size)}
 }
 
 // smallValue and largeValue are what is called small and 4 kB in the report, in bytes of JSON.
@@ -177,36 +182,39 @@ const (
 )
 
 // open opens a peer with all of the data in Redis, as the peer itself keeps it there, and in its near tier.
-func open[V any](ctx context.Context, e *Env, kind peers.Kind[V], name string, d data[V]) (*stand[V], error) {
-	s, err := openCold(ctx, e, kind, name, d)
+func openFilled[V any](ctx context.Context, e *Env, kind peers.Kind[V], name string, d dataset[V]) (*fixture[V],
+	error) {
+	s, err := openUnfilled(ctx, e, kind, name, d)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.warm(ctx, 0.999); err != nil {
+	if err := s.fillL1(ctx, 0.999); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), s.peer.Close())
 	}
-	s.keys = asked(s.keys)
+	s.keys = shuffledCopies(s.keys)
 	return s, nil
 }
 
 // openCold is open with nothing near.
-func openCold[V any](ctx context.Context, e *Env, kind peers.Kind[V], name string, d data[V]) (*stand[V], error) {
+func openUnfilled[V any](ctx context.Context, e *Env, kind peers.Kind[V], name string, d dataset[V]) (*fixture[V],
+	error) {
 	addr, err := e.Redis(ctx)
 	if err != nil {
 		return nil, err
 	}
 	prefix := "s" + strconv.FormatInt(e.names.Add(1), 10)
-	s := &stand[V]{name: name, far: kind.Far, src: peers.NewMemory[V](), keys: make([]string, d.n)}
+	s := &fixture[V]{name: name, noL1: kind.NoL1, src: peers.NewMemory[V](), keys: make([]string, d.n)}
 	for i := range s.keys {
 		s.keys[i] = fmt.Sprintf("%s-%07d", prefix, i)
 		s.src.Seed(s.keys[i], d.value(i))
 	}
-	s.peer, err = kind.Open(ctx, peers.World[V]{Redis: addr, Source: s.src, Codec: d.codec, Prefix: prefix, Entries: d.n, Bytes: d.bytes * int64(d.n),
+	s.peer, err = kind.Open(ctx, peers.Config[V]{Redis: addr, Source: s.src, Codec: d.codec, Prefix: prefix,
+		Entries: d.n, Bytes: d.bytes * int64(d.n),
 		TTL: time.Hour, Commits: s.src, Relay: true})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	if err := s.fill(ctx, e, d); err != nil {
+	if err := s.fillRedis(ctx, e, d); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), s.peer.Close())
 	}
 	return s, nil
@@ -214,7 +222,7 @@ func openCold[V any](ctx context.Context, e *Env, kind peers.Kind[V], name strin
 
 // asked are keys as requests bring them: in no order that the cache was filled in, which the processor would otherwise
 // recognize and fetch ahead by, and as strings of their own, just read and so at hand.
-func asked(keys []string) []string {
+func shuffledCopies(keys []string) []string {
 	out := make([]string, len(keys))
 	var all strings.Builder
 	for _, i := range rand.Perm(len(keys)) {
@@ -230,7 +238,7 @@ func asked(keys []string) []string {
 }
 
 // fill puts the data into Redis.
-func (s *stand[V]) fill(ctx context.Context, e *Env, d data[V]) error {
+func (s *fixture[V]) fillRedis(ctx context.Context, e *Env, d dataset[V]) error {
 	if at, _ := s.peer.Stored(s.keys[0], d.value(0), 1); at == "" {
 		return nil
 	}
@@ -263,7 +271,7 @@ func (e *Env) send(ctx context.Context, cmds []rueidis.Completed) error {
 }
 
 // read reads every key once.
-func (s *stand[V]) read(ctx context.Context) error {
+func (s *fixture[V]) readAll(ctx context.Context) error {
 	return each(ctx, 32, len(s.keys)/100+1, func(b int) error {
 		keys := s.keys[b*100 : min(len(s.keys), (b+1)*100)]
 		if f, ok := s.peer.(peers.Fetcher); ok { // a million keys one by one take minutes
@@ -279,23 +287,23 @@ func (s *stand[V]) read(ctx context.Context) error {
 }
 
 // warm reads until a part of the keys is near.
-func (s *stand[V]) warm(ctx context.Context, part float64) error {
+func (s *fixture[V]) fillL1(ctx context.Context, part float64) error {
 	for pass := range 40 {
-		if err := s.read(ctx); err != nil {
+		if err := s.readAll(ctx); err != nil {
 			return err
 		}
-		if s.far {
+		if s.noL1 {
 			return nil
 		}
 		time.Sleep(time.Duration(pass+1) * time.Millisecond) // ristretto admits in the background
 		sub := s.subject(ctx)
 		near := int64(0)
-		if sub.Near != nil {
-			near = sub.Near()
+		if sub.L1Hits != nil {
+			near = sub.L1Hits()
 		}
 		hits := int64(sub.Loop(0, 0, len(s.keys)))
-		if sub.Near != nil {
-			hits = sub.Near() - near
+		if sub.L1Hits != nil {
+			hits = sub.L1Hits() - near
 		}
 		if float64(hits) >= part*float64(len(s.keys)) {
 			return nil
@@ -325,7 +333,8 @@ func each(ctx context.Context, workers, n int, f func(i int) error) error {
 }
 
 // stands opens several peers on the same data.
-func stands[V any](ctx context.Context, e *Env, d data[V], kinds ...peers.Kind[V]) (all []*stand[V], closeAll func(), err error) {
+func openFixtures[V any](ctx context.Context, e *Env, d dataset[V], kinds ...peers.Kind[V]) (all []*fixture[V],
+	closeAll func(), err error) {
 	closeAll = func() {
 		for _, s := range all {
 			if err := s.peer.Close(); err != nil {
@@ -337,7 +346,7 @@ func stands[V any](ctx context.Context, e *Env, d data[V], kinds ...peers.Kind[V
 		}
 	}
 	for _, k := range kinds {
-		s, err := open(ctx, e, k, k.Name, d)
+		s, err := openFilled(ctx, e, k, k.Name, d)
 		if err != nil {
 			closeAll()
 			return nil, nil, err
@@ -348,33 +357,36 @@ func stands[V any](ctx context.Context, e *Env, d data[V], kinds ...peers.Kind[V
 }
 
 // compare times stands against the first one.
-func compare[V any](ctx context.Context, p measure.Plan, title string, all []*stand[V]) (measure.Comparison, error) {
+func compareFixtures[V any](ctx context.Context, p measure.Plan, title string,
+	all []*fixture[V]) (measure.Comparison, error) {
 	subjects := make([]measure.Subject, len(all))
 	for i, s := range all {
 		subjects[i] = s.subject(ctx)
 	}
-	return inProcess(ctx, p, title, subjects)
+	return compareCPU(ctx, p, title, subjects)
 }
 
-func timed(ctx context.Context, p measure.Plan, title string, subjects []measure.Subject) (measure.Comparison, error) {
+func compareWall(ctx context.Context, p measure.Plan, title string, subjects []measure.Subject) (measure.Comparison,
+	error) {
 	series, err := measure.Interleave(ctx, p, subjects)
 	return measure.Comparison{Title: title, Base: subjects[0].Name, Series: series}, err
 }
 
 // inProcess is timed for what runs in this process alone.
-func inProcess(ctx context.Context, p measure.Plan, title string, subjects []measure.Subject) (measure.Comparison, error) {
-	c, err := timed(ctx, p, title, subjects)
+func compareCPU(ctx context.Context, p measure.Plan, title string, subjects []measure.Subject) (measure.Comparison,
+	error) {
+	c, err := compareWall(ctx, p, title, subjects)
 	c.CPU = true
 	return c, err
 }
 
 // named is a kind under another name.
-func named[V any](name string, k peers.Kind[V]) peers.Kind[V] {
+func renamed[V any](name string, k peers.Kind[V]) peers.Kind[V] {
 	k.Name = name
 	return k
 }
 
-func must[V any](name string) peers.Kind[V] {
+func mustKind[V any](name string) peers.Kind[V] {
 	k, ok := peers.Named[V](name)
 	if !ok {
 		panic("suite: no peer " + name)

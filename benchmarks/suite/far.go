@@ -17,45 +17,48 @@ import (
 )
 
 // noL1 switches the near tier off, so that every read is Redis's.
-func noL1(o *nearcache.Options[string, product]) { o.L1Bytes = -1 }
+func disableL1(o *nearcache.Options[string, product]) { o.L1Bytes = -1 }
 
 // endless is a source that has every key.
-type endless struct{ v product }
+type constantSource struct{ v product }
 
 // Load implements peers.Source.
-func (s endless) Load(context.Context, string) (product, uint64, error) { return s.v, 1, nil }
+func (s constantSource) Load(context.Context, string) (product, uint64, error) { return s.v, 1, nil }
 
 // Store implements peers.Source.
-func (s endless) Store(context.Context, string, product) (uint64, error) { return 2, nil }
+func (s constantSource) Store(context.Context, string, product) (uint64, error) { return 2, nil }
 
 // Remove implements peers.Source.
-func (s endless) Remove(context.Context, string) (uint64, error) { return 3, nil }
+func (s constantSource) Remove(context.Context, string) (uint64, error) { return 3, nil }
 
 // bare opens a peer over an endless source with nothing in it.
-func bare(ctx context.Context, e *Env, k peers.Kind[product], size, entries int) (peers.Peer[product], string, error) {
+func openEmpty(ctx context.Context, e *Env, k peers.Kind[product], size, entries int) (peers.Peer[product], string,
+	error) {
 	addr, err := e.Redis(ctx)
 	if err != nil {
 		return nil, "", err
 	}
 	prefix := "s" + strconv.FormatInt(e.names.Add(1), 10)
-	p, err := k.Open(ctx, peers.World[product]{Redis: addr, Source: endless{peers.NewProduct(1, size)}, Codec: peers.JSON[product]{}, Prefix: prefix,
+	p, err := k.Open(ctx, peers.Config[product]{Redis: addr, Source: constantSource{peers.NewProduct(1, size)},
+		Codec: peers.JSON[product]{}, Prefix: prefix,
 		Entries: entries, Bytes: int64(size * entries), TTL: time.Hour})
 	return p, prefix, err
 }
 
 // l2Hit reads Redis: the library's GET, its checks and decode, against a bare GET and decode.
 func l2Hit(ctx context.Context, e *Env) (*measure.Section, error) {
-	s := &measure.Section{Title: "A hit in L2", Config: "10,000 keys, products of 150 bytes of JSON, L1 switched off; the base is rueidis GET and the same decoding",
+	s := &measure.Section{Title: "A hit in L2",
+		Config:  "10,000 keys, products of 150 bytes of JSON, L1 switched off; the base is rueidis GET and the same decoding",
 		Figures: map[string]float64{}}
 	d := products(10_000, smallValue)
-	get, err := open(ctx, e, must[product]("Redis GET"), "Redis GET", d)
+	get, err := openFilled(ctx, e, mustKind[product]("Redis GET"), "Redis GET", d)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = get.peer.Close() }()
-	far := peers.NearcacheKind(peers.Plain, noL1)
-	far.Far = true
-	near, err := open(ctx, e, far, "nearcache", d)
+	far := peers.NearcacheKind(peers.Plain, disableL1)
+	far.NoL1 = true
+	near, err := openFilled(ctx, e, far, "nearcache", d)
 	if err != nil {
 		return nil, err
 	}
@@ -63,9 +66,9 @@ func l2Hit(ctx context.Context, e *Env) (*measure.Section, error) {
 	var meds []float64
 	for _, workers := range e.pick([]int{1, 8, 64}, []int{8}) {
 		a, b := get.subject(ctx), near.subject(ctx)
-		b.Near = nil
+		b.L1Hits = nil
 		loads := near.src.Loads.Load()
-		c, err := timed(ctx, e.plan(workers), fmt.Sprintf("%d goroutines", workers), []measure.Subject{a, b})
+		c, err := compareWall(ctx, e.plan(workers), fmt.Sprintf("%d goroutines", workers), []measure.Subject{a, b})
 		if err != nil {
 			return nil, err
 		}
@@ -84,9 +87,10 @@ func miss(ctx context.Context, e *Env) (*measure.Section, error) {
 	s := &measure.Section{Title: "A miss", Config: "8 goroutines, a new key each time, a source that answers at once",
 		Note: "The base is what cache-aside costs at least, a GET and a SET. The near cache takes a lease between the two, and another instance that misses the key waits for it instead of loading as well."}
 	var subjects []measure.Subject
-	for _, k := range []peers.Kind[product]{must[product]("Redis GET"), peers.NearcacheKind[product](peers.Plain), must[product]("hand-rolled"),
-		must[product]("rueidis DoCache"), must[product]("go-redis/cache"), must[product]("sturdyc")} {
-		p, prefix, err := bare(ctx, e, k, smallValue, 100_000)
+	for _, k := range []peers.Kind[product]{mustKind[product]("Redis GET"),
+		peers.NearcacheKind[product](peers.Plain), mustKind[product]("hand-rolled"),
+		mustKind[product]("rueidis DoCache"), mustKind[product]("go-redis/cache"), mustKind[product]("sturdyc")} {
+		p, prefix, err := openEmpty(ctx, e, k, smallValue, 100_000)
 		if err != nil {
 			return nil, err
 		}
@@ -102,15 +106,18 @@ func miss(ctx context.Context, e *Env) (*measure.Section, error) {
 		}})
 	}
 	defer func() { _ = e.Flush(ctx) }()
-	c, err := timed(ctx, e.plan(8), "8 goroutines", subjects)
+	c, err := compareWall(ctx, e.plan(8), "8 goroutines", subjects)
 	s.Comparisons = append(s.Comparisons, c)
 	return s, err
 }
 
 // writes are a Set and an Invalidate, and the latter beside an L1 that grows.
 func writes(ctx context.Context, e *Env) (*measure.Section, error) {
-	s := &measure.Section{Title: "Writes", Config: "8 goroutines, 10,000 keys, products of 150 bytes of JSON, versions that rise", Figures: map[string]float64{}}
-	near, err := open(ctx, e, peers.NearcacheKind[product](peers.Plain), "nearcache", products(10_000, smallValue))
+	s := &measure.Section{Title: "Writes",
+		Config:  "8 goroutines, 10,000 keys, products of 150 bytes of JSON, versions that rise",
+		Figures: map[string]float64{}}
+	near, err := openFilled(ctx, e, peers.NearcacheKind[product](peers.Plain), "nearcache",
+		products(10_000, smallValue))
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +136,7 @@ func writes(ctx context.Context, e *Env) (*measure.Section, error) {
 			return ok
 		}
 	}
-	c, err := timed(ctx, e.plan(8), "Set", []measure.Subject{
+	c, err := compareWall(ctx, e.plan(8), "Set", []measure.Subject{
 		{Name: "Redis SET", MinHit: 0.999, Loop: did(func(k string) error {
 			return e.foreign.Do(ctx, e.foreign.B().Set().Key(k).Value(bytes).Px(time.Hour).Build()).Error()
 		})},
@@ -147,7 +154,7 @@ func writes(ctx context.Context, e *Env) (*measure.Section, error) {
 	sizes := e.pick([]int{1_000, 100_000, 1_000_000}, []int{1_000, 100_000})
 	var one float64 // bytes that an entry takes
 	for _, n := range sizes {
-		st, err := e.holding(ctx, n, one)
+		st, err := e.openHolding(ctx, n, one)
 		if err != nil {
 			return nil, err
 		}
@@ -165,7 +172,7 @@ func writes(ctx context.Context, e *Env) (*measure.Section, error) {
 			return ok
 		}})
 	}
-	if c, err = timed(ctx, e.plan(8), "Invalidate, by the size of L1", subjects); err != nil {
+	if c, err = compareWall(ctx, e.plan(8), "Invalidate, by the size of L1", subjects); err != nil {
 		return nil, err
 	}
 	s.Comparisons = append(s.Comparisons, c)
@@ -178,18 +185,19 @@ func writes(ctx context.Context, e *Env) (*measure.Section, error) {
 // holding is a near cache with n entries in L1, by the bytes that L1 says it holds where it is known what one takes. Hits
 // would say less: of a million keys that are filled one after the other, most entries are in L1 and are not served, since
 // the fills of others have passed their slots' journals.
-func (e *Env) holding(ctx context.Context, n int, bytes float64) (*stand[product], error) {
-	kind, name, d := peers.NearcacheKind[product](peers.Plain), fmt.Sprintf("Invalidate, %d entries in L1", n), products(n, smallValue)
+func (e *Env) openHolding(ctx context.Context, n int, bytes float64) (*fixture[product], error) {
+	kind, name, d := peers.NearcacheKind[product](peers.Plain), fmt.Sprintf("Invalidate, %d entries in L1", n),
+		products(n, smallValue)
 	if bytes == 0 {
-		return open(ctx, e, kind, name, d)
+		return openFilled(ctx, e, kind, name, d)
 	}
-	s, err := openCold(ctx, e, kind, name, d)
+	s, err := openUnfilled(ctx, e, kind, name, d)
 	if err != nil {
 		return nil, err
 	}
 	var holds float64
 	for range 3 { // what was declined the first time
-		if err = s.read(ctx); err != nil {
+		if err = s.readAll(ctx); err != nil {
 			break
 		}
 		if holds = s.peer.(*peers.Nearcache[product]).Metric("nearcache_l1_bytes") / bytes; holds >= 0.99*float64(n) {
@@ -237,7 +245,7 @@ func flush(ctx context.Context, e *Env) (*measure.Section, error) {
 			{"ristretto", &ristretto, func(p peers.Peer[product]) { p.(*peers.Ristretto[product]).Cache.Clear() }},
 			{"otter", &otter, func(p peers.Peer[product]) { p.(*peers.Otter[product]).Cache.InvalidateAll() }},
 		} {
-			p, _, err := bare(ctx, e, must[product](r.name), smallValue, n)
+			p, _, err := openEmpty(ctx, e, mustKind[product](r.name), smallValue, n)
 			if err != nil {
 				return nil, err
 			}
@@ -252,14 +260,16 @@ func flush(ctx context.Context, e *Env) (*measure.Section, error) {
 			}
 		}
 	}
-	t := measure.Table{Title: "Time to drop everything", Columns: []string{"", "min", "median", "max", "times the session"}}
+	t := measure.Table{Title: "Time to drop everything", Columns: []string{"", "min", "median", "max",
+		"times the session"}}
 	base := measure.Of(session)
 	for _, r := range []struct {
 		name string
 		xs   []float64
 	}{{"nearcache, session", session}, {"ristretto Clear", ristretto}, {"otter InvalidateAll", otter}} {
 		st := measure.Of(r.xs)
-		t.Rows = append(t.Rows, []string{r.name, Nanos(st.Min), Nanos(st.Median), Nanos(st.Max), fmt.Sprintf("%.0f", st.Median/base.Median)})
+		t.Rows = append(t.Rows, []string{r.name, Nanos(st.Min), Nanos(st.Median), Nanos(st.Max),
+			fmt.Sprintf("%.0f", st.Median/base.Median)})
 	}
 	s.Tables = append(s.Tables, t)
 	return s, nil
@@ -280,21 +290,22 @@ func Nanos(ns float64) string {
 
 // many reads several keys at once.
 func many(ctx context.Context, e *Env) (*measure.Section, error) {
-	s := &measure.Section{Title: "GetMany", Config: "8 goroutines, 10,000 keys, products of 150 bytes of JSON; an operation is one call"}
+	s := &measure.Section{Title: "GetMany",
+		Config: "8 goroutines, 10,000 keys, products of 150 bytes of JSON; an operation is one call"}
 	d := products(10_000, smallValue)
-	near, err := open(ctx, e, peers.NearcacheKind[product](peers.Plain), "near", d)
+	near, err := openFilled(ctx, e, peers.NearcacheKind[product](peers.Plain), "near", d)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = near.peer.Close(); _ = e.Flush(ctx) }()
-	k := peers.NearcacheKind(peers.Plain, noL1)
-	k.Far = true
-	far, err := open(ctx, e, k, "far", d)
+	k := peers.NearcacheKind(peers.Plain, disableL1)
+	k.NoL1 = true
+	far, err := openFilled(ctx, e, k, "far", d)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = far.peer.Close() }()
-	get, err := open(ctx, e, must[product]("Redis GET"), "get", d)
+	get, err := openFilled(ctx, e, mustKind[product]("Redis GET"), "get", d)
 	if err != nil {
 		return nil, err
 	}
@@ -316,7 +327,7 @@ func many(ctx context.Context, e *Env) (*measure.Section, error) {
 	nearCache, farCache := near.peer.(*peers.Nearcache[product]).Cache, far.peer.(*peers.Nearcache[product]).Cache
 	client := get.peer.(*peers.PlainRedis[product]).Client
 	for _, n := range []int{1, 10, 100} {
-		c, err := inProcess(ctx, e.plan(8), fmt.Sprintf("%d keys in L1", n), []measure.Subject{
+		c, err := compareCPU(ctx, e.plan(8), fmt.Sprintf("%d keys in L1", n), []measure.Subject{
 			{Name: fmt.Sprintf("%d Gets", n), MinHit: 0.999, Loop: calls(func(from int) bool {
 				for _, k := range batch(near.keys, from, n) {
 					if _, err := nearCache.Get(ctx, k); err != nil {
@@ -334,7 +345,7 @@ func many(ctx context.Context, e *Env) (*measure.Section, error) {
 			return nil, err
 		}
 		s.Comparisons = append(s.Comparisons, c)
-		if c, err = timed(ctx, e.plan(8), fmt.Sprintf("%d keys in L2", n), []measure.Subject{
+		if c, err = compareWall(ctx, e.plan(8), fmt.Sprintf("%d keys in L2", n), []measure.Subject{
 			{Name: "MGET and decode", MinHit: 0.999, Loop: calls(func(from int) bool {
 				all, err := client.Do(ctx, client.B().Mget().Key(batch(get.keys, from, n)...).Build()).AsStrSlice()
 				for _, b := range all {

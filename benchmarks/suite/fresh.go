@@ -21,7 +21,7 @@ import (
 )
 
 // profile is the load of redis-near-cache's published run.
-type profile struct {
+type freshConfig struct {
 	Kind      string
 	Redis     string
 	Truth     string
@@ -35,23 +35,23 @@ type profile struct {
 }
 
 // tally is what one process saw.
-type tally struct {
+type freshCounts struct {
 	Reads, Errors      int64
-	Stale, Over        int64 // reads of a value that was old when it was asked for; older than the bound
+	Stale, OverBound   int64 // reads of a value that was old when it was asked for; older than the bound
 	Stalest            time.Duration
-	NearHits           int64 // -1: not known
-	Latency            spread
+	L1Hits             int64 // -1: not known
+	Latency            histogram
 	Audited, LeftStale int64
 }
 
 // spread counts durations in steps of an eighth of a power of two.
-type spread [400]int64
+type histogram [400]int64
 
-func (s *spread) add(d time.Duration) {
+func (s *histogram) add(d time.Duration) {
 	s[min(len(s)-1, int(8*math.Log2(float64(max(1, d.Nanoseconds())))))]++
 }
 
-func (s *spread) at(q float64) time.Duration {
+func (s *histogram) at(q float64) time.Duration {
 	var all, upto int64
 	for _, n := range s {
 		all += n
@@ -67,7 +67,8 @@ func (s *spread) at(q float64) time.Duration {
 const processes = 4
 
 // freshKinds are those that keep something in Redis: a foreign write is nothing to the others.
-var freshKinds = []string{"nearcache", peers.Bounded.String(), "rueidis DoCache", "go-redis CSC", "go-redis/cache", "sturdyc", "hand-rolled", "Redis GET"}
+var freshKinds = []string{"nearcache", peers.Bounded.String(), "rueidis DoCache", "go-redis CSC", "go-redis/cache",
+	"sturdyc", "hand-rolled", "Redis GET"}
 
 // freshness is speed and staleness in one run, first undisturbed, then with a quarter of all connections killed half-way.
 func freshness(ctx context.Context, e *Env) (*measure.Section, error) {
@@ -77,7 +78,8 @@ func freshness(ctx context.Context, e *Env) (*measure.Section, error) {
 	}
 	s := &measure.Section{Title: "Freshness beside speed", Figures: map[string]float64{},
 		Config: fmt.Sprintf("20 instances in %d processes, 160 readers as fast as they can, 10,000 keys of 512 bytes, 80%% of reads and writes on 500 hot keys, "+
-			"4 writers with 2,000 foreign writes/s together straight to Redis, %.0f s after 2 s of warming", processes, seconds),
+			"4 writers with 2,000 foreign writes/s together straight to Redis, %.0f s after 2 s of warming",
+			processes, seconds),
 		Note: "The load of redis-near-cache's published run (.NET, 14 cores: 2.20M reads/s, 0.33% stale, stalest 105 ms; a citation, not a comparison). A read is stale if a newer value had been " +
 			"acknowledged to its writer before the read began. Latencies are of one read in 64. Every process, Redis, the writers and the relay share the machine's cores."}
 	for _, killed := range []bool{false, true} {
@@ -85,10 +87,13 @@ func freshness(ctx context.Context, e *Env) (*measure.Section, error) {
 		if killed {
 			title = "A quarter of the connections killed half-way"
 		}
-		t := measure.Table{Title: title, Columns: []string{"", "reads/s", "near", "stale", "stalest", "older than 250 ms", "p50", "p99", "p99.9", "errors", "writes/s", "Redis commands/s", "MB/s out", "stale after quiescence"}}
-		speed := measure.Plot{File: "freshness", Title: "Reads per second, with 2,000 foreign writes per second", Y: "reads/s"}
+		t := measure.Table{Title: title, Columns: []string{"", "reads/s", "near", "stale", "stalest",
+			"older than 250 ms", "p50", "p99", "p99.9", "errors", "writes/s", "Redis commands/s", "MB/s out",
+			"stale after quiescence"}}
+		speed := measure.Plot{File: "freshness", Title: "Reads per second, with 2,000 foreign writes per second",
+			Y: "reads/s"}
 		for _, kind := range e.Among(freshKinds) {
-			r, err := e.fresh(ctx, kind, seconds, killed)
+			r, err := e.measureFreshness(ctx, kind, seconds, killed)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", kind, err)
 			}
@@ -96,16 +101,22 @@ func freshness(ctx context.Context, e *Env) (*measure.Section, error) {
 			if r.near >= 0 {
 				near = fmt.Sprintf("%.2f%%", 100*r.near)
 			}
-			t.Rows = append(t.Rows, []string{kind, fmt.Sprintf("%.0f", r.perSecond), near, fmt.Sprintf("%.4f%%", r.stale), Nanos(float64(r.Stalest)), strconv.FormatInt(r.Over, 10),
-				Nanos(float64(r.Latency.at(0.5))), Nanos(float64(r.Latency.at(0.99))), Nanos(float64(r.Latency.at(0.999))), strconv.FormatInt(r.Errors, 10),
-				fmt.Sprintf("%.0f", r.writes), fmt.Sprintf("%.0f", r.commands), fmt.Sprintf("%.1f", r.out/1e6), fmt.Sprintf("%d of %d", r.LeftStale, r.Audited)})
-			fmt.Fprintf(e.Log, "freshness, %s, killed %v: %.0f reads/s, %.4f%% stale\n", kind, killed, r.perSecond, r.stale)
-			speed.Bars = append(speed.Bars, measure.Bar{Name: kind, Stat: measure.Stat{Min: r.perSecond, Median: r.perSecond, Max: r.perSecond}})
+			t.Rows = append(t.Rows, []string{kind, fmt.Sprintf("%.0f", r.perSecond), near,
+				fmt.Sprintf("%.4f%%", r.stale), Nanos(float64(r.Stalest)), strconv.FormatInt(r.OverBound, 10),
+				Nanos(float64(r.Latency.at(0.5))), Nanos(float64(r.Latency.at(0.99))),
+				Nanos(float64(r.Latency.at(0.999))), strconv.FormatInt(r.Errors, 10),
+				fmt.Sprintf("%.0f", r.writes), fmt.Sprintf("%.0f", r.commands), fmt.Sprintf("%.1f", r.out/1e6),
+				fmt.Sprintf("%d of %d", r.LeftStale, r.Audited)})
+			fmt.Fprintf(e.Log, "freshness, %s, killed %v: %.0f reads/s, %.4f%% stale\n", kind, killed, r.perSecond,
+				r.stale)
+			speed.Bars = append(speed.Bars, measure.Bar{Name: kind,
+				Stat: measure.Stat{Min: r.perSecond, Median: r.perSecond, Max: r.perSecond}})
 			switch {
 			case kind == "nearcache" && !killed:
-				s.Figures["reads"], s.Figures["stale_percent"], s.Figures["stalest_ms"] = r.perSecond, r.stale, float64(r.Stalest)/1e6
+				s.Figures["reads"], s.Figures["stale_percent"], s.Figures["stalest_ms"] = r.perSecond, r.stale,
+					float64(r.Stalest)/1e6
 			case kind == peers.Bounded.String():
-				s.Figures["over_bound"] += float64(r.Over)
+				s.Figures["over_bound"] += float64(r.OverBound)
 			}
 			if kind == "nearcache" || kind == peers.Bounded.String() {
 				s.Figures["left_stale"] += float64(r.LeftStale)
@@ -120,11 +131,12 @@ func freshness(ctx context.Context, e *Env) (*measure.Section, error) {
 }
 
 type freshResult struct {
-	tally
+	freshCounts
 	perSecond, near, stale, writes, commands, out float64
 }
 
-func (e *Env) fresh(ctx context.Context, kindName string, seconds float64, kill bool) (r freshResult, err error) {
+func (e *Env) measureFreshness(ctx context.Context, kindName string, seconds float64, kill bool) (r freshResult,
+	err error) {
 	addr, err := e.Redis(ctx)
 	if err != nil {
 		return r, err
@@ -132,13 +144,14 @@ func (e *Env) fresh(ctx context.Context, kindName string, seconds float64, kill 
 	if err := e.Flush(ctx); err != nil {
 		return r, err
 	}
-	dir, err := e.data("truth")
+	dir, err := e.dataDir("truth")
 	if err != nil {
 		return r, err
 	}
-	p := profile{Kind: kindName, Redis: addr, Truth: filepath.Join(dir, fmt.Sprintf("%d", e.names.Add(1))), Prefix: fmt.Sprintf("s%d", e.names.Add(1)),
+	p := freshConfig{Kind: kindName, Redis: addr, Truth: filepath.Join(dir, fmt.Sprintf("%d", e.names.Add(1))),
+		Prefix:    fmt.Sprintf("s%d", e.names.Add(1)),
 		Instances: 20 / processes, Readers: 8, Keys: 10_000, Hot: 500, HotShare: 0.8, Bytes: 512, Seconds: seconds}
-	tr, err := openTruth(p.Truth, p.Keys, p.Bytes)
+	tr, err := openSharedSource(p.Truth, p.Keys, p.Bytes)
 	if err != nil {
 		return r, err
 	}
@@ -150,21 +163,22 @@ func (e *Env) fresh(ctx context.Context, kindName string, seconds float64, kill 
 		return r, fmt.Errorf("suite: no peer %q", kindName)
 	}
 	commits := peers.NewMemory[string]()
-	own, err := kind.Open(ctx, peers.World[string]{Redis: addr, Source: commits, Codec: peers.Raw{}, Prefix: p.Prefix, Entries: 10, Bytes: 1 << 20, TTL: time.Hour,
+	own, err := kind.Open(ctx, peers.Config[string]{Redis: addr, Source: commits, Codec: peers.Raw{},
+		Prefix: p.Prefix, Entries: 10, Bytes: 1 << 20, TTL: time.Hour,
 		Commits: commits, Relay: true})
 	if err != nil {
 		return r, err
 	}
 	defer func() { err = errors.Join(err, own.Close()) }()
-	w := &writers{e: e, p: p, t: tr, commits: commits, own: own}
+	w := &foreignWriters{e: e, p: p, t: tr, commits: commits, own: own}
 	if err := w.seed(ctx); err != nil {
 		return r, err
 	}
-	crew, err := e.hire(ctx, processes, "fresh", func(int) any { return p })
+	workers, err := e.startWorkers(ctx, processes, "fresh", func(int) any { return p })
 	if err != nil {
 		return r, err
 	}
-	defer crew.dismiss()
+	defer workers.stop()
 
 	writing, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -172,7 +186,7 @@ func (e *Env) fresh(ctx context.Context, kindName string, seconds float64, kill 
 		wg.Go(func() { w.run(writing, i, 4, 500) })
 	}
 	defer func() { stop(); wg.Wait() }()
-	if err := crew.tell("warm"); err != nil {
+	if err := workers.run("warm"); err != nil {
 		return r, err
 	}
 	before, wrote := e.redisStats(ctx), w.n.Load()
@@ -181,13 +195,13 @@ func (e *Env) fresh(ctx context.Context, kindName string, seconds float64, kill 
 		wg.Go(func() {
 			select {
 			case <-time.After(time.Duration(seconds / 2 * float64(time.Second))):
-				e.killQuarter(writing)
+				e.killQuarterOfClients(writing)
 			case <-writing.Done():
 			}
 		})
 	}
-	var tallies []tally
-	if err := crew.ask("run", &tallies); err != nil {
+	var tallies []freshCounts
+	if err := workers.collect("run", &tallies); err != nil {
 		return r, err
 	}
 	took := time.Since(begun).Seconds()
@@ -196,16 +210,17 @@ func (e *Env) fresh(ctx context.Context, kindName string, seconds float64, kill 
 	stop()
 	wg.Wait()
 	time.Sleep(2 * time.Second) // quiescence
-	var audits []tally
-	if err := crew.ask("audit", &audits); err != nil {
+	var audits []freshCounts
+	if err := workers.collect("audit", &audits); err != nil {
 		return r, err
 	}
 	known := true
 	for i, t := range tallies {
-		r.Reads, r.Errors, r.Stale, r.Over = r.Reads+t.Reads, r.Errors+t.Errors, r.Stale+t.Stale, r.Over+t.Over
+		r.Reads, r.Errors, r.Stale, r.OverBound = r.Reads+t.Reads, r.Errors+t.Errors, r.Stale+t.Stale,
+			r.OverBound+t.OverBound
 		r.Stalest = max(r.Stalest, t.Stalest)
-		known = known && t.NearHits >= 0
-		r.NearHits += t.NearHits
+		known = known && t.L1Hits >= 0
+		r.L1Hits += t.L1Hits
 		for j, n := range t.Latency {
 			r.Latency[j] += n
 		}
@@ -216,23 +231,23 @@ func (e *Env) fresh(ctx context.Context, kindName string, seconds float64, kill 
 	// Who does not count its hits asks Redis once for every miss.
 	r.near = 1 - (after.gets-before.gets)/float64(max(1, r.Reads))
 	if known {
-		r.near = float64(r.NearHits) / float64(max(1, r.Reads))
+		r.near = float64(r.L1Hits) / float64(max(1, r.Reads))
 	}
 	return r, nil
 }
 
 // writers are a foreign program.
-type writers struct {
+type foreignWriters struct {
 	e       *Env
-	p       profile
-	t       *truth
+	p       freshConfig
+	t       *sharedSource
 	commits *peers.Memory[string]
 	own     peers.Peer[string]
 	order   sync.Mutex
 	n       atomic.Int64
 }
 
-func (w *writers) seed(ctx context.Context) error {
+func (w *foreignWriters) seed(ctx context.Context) error {
 	return each(ctx, 1, w.p.Keys/pipeline, func(b int) error {
 		cmds := make([]rueidis.Completed, 0, pipeline)
 		for k := b * pipeline; k < (b+1)*pipeline; k++ {
@@ -249,7 +264,7 @@ func (w *writers) seed(ctx context.Context) error {
 }
 
 // set commits the next value of a key at the source and returns what brings it to Redis.
-func (w *writers) set(k int) rueidis.Completed {
+func (w *foreignWriters) set(k int) rueidis.Completed {
 	key := keyName(w.p.Prefix, k)
 	seq := atomic.LoadUint64(w.t.stored(k)) + 1
 	v := w.t.value(seq)
@@ -265,7 +280,7 @@ func (w *writers) set(k int) rueidis.Completed {
 
 // run writes some times a second until ctx ends. Each writer has keys of its own: the order of a key's values is the order
 // of its writes.
-func (w *writers) run(ctx context.Context, i, of, perSecond int) {
+func (w *foreignWriters) run(ctx context.Context, i, of, perSecond int) {
 	begun := time.Now()
 	for n := 0; ctx.Err() == nil; n++ {
 		if wait := time.Until(begun.Add(time.Duration(n) * time.Second / time.Duration(perSecond))); wait > 0 {
@@ -281,7 +296,7 @@ func (w *writers) run(ctx context.Context, i, of, perSecond int) {
 }
 
 // pick is a key, hot ones as often as they are.
-func (p *profile) pick(share float64, r uint32) int {
+func (p *freshConfig) pick(share float64, r uint32) int {
 	if share < p.HotShare {
 		return int(r) % p.Hot
 	}
@@ -311,7 +326,7 @@ func (e *Env) redisStats(ctx context.Context) (s redisStats) {
 }
 
 // killQuarter ends every fourth connection but the one it uses.
-func (e *Env) killQuarter(ctx context.Context) {
+func (e *Env) killQuarterOfClients(ctx context.Context) {
 	list, err := e.foreign.Do(ctx, e.foreign.B().Arbitrary("CLIENT", "LIST").Build()).ToString()
 	if err != nil {
 		return
@@ -330,14 +345,14 @@ func (e *Env) killQuarter(ctx context.Context) {
 
 // freshWorker is one process of it.
 type freshWorker struct {
-	p         profile
-	t         *truth
+	p         freshConfig
+	t         *sharedSource
 	instances []peers.Peer[string]
 	keys      []string
 }
 
-func newFreshWorker(ctx context.Context, p profile) (*freshWorker, error) {
-	t, err := openTruth(p.Truth, p.Keys, p.Bytes)
+func newFreshWorker(ctx context.Context, p freshConfig) (*freshWorker, error) {
+	t, err := openSharedSource(p.Truth, p.Keys, p.Bytes)
 	if err != nil {
 		return nil, err
 	}
@@ -350,7 +365,8 @@ func newFreshWorker(ctx context.Context, p profile) (*freshWorker, error) {
 		w.keys = append(w.keys, keyName(p.Prefix, k))
 	}
 	for range p.Instances {
-		i, err := kind.Open(ctx, peers.World[string]{Redis: p.Redis, Source: t, Codec: peers.Raw{}, Prefix: p.Prefix, Entries: p.Keys,
+		i, err := kind.Open(ctx, peers.Config[string]{Redis: p.Redis, Source: t, Codec: peers.Raw{},
+			Prefix: p.Prefix, Entries: p.Keys,
 			Bytes: int64(p.Keys * p.Bytes), TTL: time.Hour, Commits: t})
 		if err != nil {
 			return nil, err
@@ -360,8 +376,8 @@ func newFreshWorker(ctx context.Context, p profile) (*freshWorker, error) {
 	return w, nil
 }
 
-func (w *freshWorker) do(ctx context.Context, order string) (any, error) {
-	switch order {
+func (w *freshWorker) do(ctx context.Context, command string) (any, error) {
+	switch command {
 	case "warm":
 		return w.read(ctx, 2), nil
 	case "run":
@@ -369,22 +385,22 @@ func (w *freshWorker) do(ctx context.Context, order string) (any, error) {
 	case "audit":
 		return w.audit(ctx), nil
 	}
-	return nil, fmt.Errorf("suite: there is no order %q", order)
+	return nil, fmt.Errorf("suite: there is no order %q", command)
 }
 
 // read has every reader read as fast as it can.
-func (w *freshWorker) read(ctx context.Context, seconds float64) (sum tally) {
+func (w *freshWorker) read(ctx context.Context, seconds float64) (sum freshCounts) {
 	var near int64
 	for _, i := range w.instances {
-		if c, ok := i.(peers.Counter); ok {
-			near += c.NearHits()
+		if c, ok := i.(peers.L1Counter); ok {
+			near += c.L1Hits()
 		} else {
 			near = -1
 		}
 	}
 	var ended atomic.Bool
 	time.AfterFunc(time.Duration(seconds*float64(time.Second)), func() { ended.Store(true) })
-	tallies := make([]tally, len(w.instances)*w.p.Readers)
+	tallies := make([]freshCounts, len(w.instances)*w.p.Readers)
 	var wg sync.WaitGroup
 	for i, instance := range w.instances {
 		for r := range w.p.Readers {
@@ -410,7 +426,7 @@ func (w *freshWorker) read(ctx context.Context, seconds float64) (sum tally) {
 						t.Errors++
 						continue
 					}
-					if seq := number(v); seq < committed {
+					if seq := sequenceOf(v); seq < committed {
 						t.Stale++
 						if !timed {
 							begun = time.Now()
@@ -418,7 +434,7 @@ func (w *freshWorker) read(ctx context.Context, seconds float64) (sum tally) {
 						age := w.t.age(k, seq, committed, begun)
 						t.Stalest = max(t.Stalest, age)
 						if age > peers.Bound {
-							t.Over++
+							t.OverBound++
 						}
 					}
 				}
@@ -427,29 +443,30 @@ func (w *freshWorker) read(ctx context.Context, seconds float64) (sum tally) {
 	}
 	wg.Wait()
 	for _, t := range tallies {
-		sum.Reads, sum.Errors, sum.Stale, sum.Over = sum.Reads+t.Reads, sum.Errors+t.Errors, sum.Stale+t.Stale, sum.Over+t.Over
+		sum.Reads, sum.Errors, sum.Stale, sum.OverBound = sum.Reads+t.Reads, sum.Errors+t.Errors, sum.Stale+t.Stale,
+			sum.OverBound+t.OverBound
 		sum.Stalest = max(sum.Stalest, t.Stalest)
 		for j, n := range t.Latency {
 			sum.Latency[j] += n
 		}
 	}
-	sum.NearHits = -1
+	sum.L1Hits = -1
 	if near >= 0 {
-		sum.NearHits = -near
+		sum.L1Hits = -near
 		for _, i := range w.instances {
-			sum.NearHits += i.(peers.Counter).NearHits()
+			sum.L1Hits += i.(peers.L1Counter).L1Hits()
 		}
 	}
 	return sum
 }
 
 // audit reads every key on every instance when nobody writes any more.
-func (w *freshWorker) audit(ctx context.Context) (t tally) {
+func (w *freshWorker) audit(ctx context.Context) (t freshCounts) {
 	for _, i := range w.instances {
 		for k := range w.keys {
 			v, err := i.Get(ctx, w.keys[k])
 			t.Audited++
-			if err != nil || number(v) < atomic.LoadUint64(w.t.committed(k)) {
+			if err != nil || sequenceOf(v) < atomic.LoadUint64(w.t.committed(k)) {
 				t.LeftStale++
 			}
 		}

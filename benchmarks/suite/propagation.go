@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	truthBytes = 64
-	directPace = 100 * time.Microsecond
+	sharedValueBytes = 64
+	directPace       = 100 * time.Microsecond
 )
 
 // propagation is the time from a write to the moment from which no instance served the old value: straight through Redis,
@@ -41,40 +41,48 @@ func propagation(ctx context.Context, e *Env) (*measure.Section, error) {
 		kind string
 		n    int
 	}{{"nearcache", n[0]}, {"rueidis DoCache", n[1]}, {"go-redis CSC", n[1]}} {
-		all, err := e.direct(ctx, d.kind, d.n, foreignWrite)
+		all, err := e.measureDirect(ctx, d.kind, d.n, foreignWrite)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", d.kind, err)
 		}
-		base := [2][]float64{pluck(all, func(s seen) float64 { return s.push }), pluck(all, func(s seen) float64 { return s.pushLast })}
-		upper := pluck(all, seen.upper)
+		base := [2][]float64{column(all, func(s observation) float64 { return s.push }),
+			column(all, func(s observation) float64 { return s.pushLast })}
+		upper := column(all, observation.upper)
 		t.Rows = append(t.Rows, propagationRow(d.kind+": first read of the new value", upper, true, base),
-			propagationRow("  last read of the old value", pluck(all, func(s seen) float64 { return s.old }), true, base),
-			propagationRow("  Redis's push, one listener", base[0], false, base), propagationRow("  Redis's push, the last of as many", base[1], false, base))
+			propagationRow("  last read of the old value", column(all,
+				func(s observation) float64 { return s.oldRead }), true, base),
+			propagationRow("  Redis's push, one listener", base[0], false, base),
+			propagationRow("  Redis's push, the last of as many", base[1], false, base))
 		if d.kind == "nearcache" {
 			s.Figures["direct"] = quantile(upper, 0.99) / quantile(base[0], 0.99)
 			s.Figures["direct_p99_ms"] = quantile(upper, 0.99) / 1e6
 		}
 	}
-	own, err := e.direct(ctx, "nearcache", n[2], ownWrite)
+	own, err := e.measureDirect(ctx, "nearcache", n[2], ownWrite)
 	if err != nil {
 		return nil, fmt.Errorf("own writes: %w", err)
 	}
-	t.Rows = append(t.Rows, propagationRow("nearcache, own write of another instance", pluck(own, seen.upper), false, [2][]float64{}))
+	t.Rows = append(t.Rows, propagationRow("nearcache, own write of another instance",
+		column(own, observation.upper), false, [2][]float64{}))
 	s.Tables = append(s.Tables, t)
 
-	lost := measure.Table{Title: "After a lost connection, from the write to the last old value", Columns: propagationColumns("")[:5]}
+	lost := measure.Table{Title: "After a lost connection, from the write to the last old value",
+		Columns: propagationColumns("")[:5]}
 	for _, kind := range []string{"nearcache", "rueidis DoCache", "go-redis CSC"} {
-		all, err := e.direct(ctx, kind, n[3], lostConnection)
+		all, err := e.measureDirect(ctx, kind, n[3], lostConnection)
 		switch {
-		case errors.Is(err, errUnseen) && kind != "nearcache":
-			lost.Rows = append(lost.Rows, []string{kind, fmt.Sprintf("write %d was not seen within %v", len(all)+1, patience), "", "", ""})
+		case errors.Is(err, errNotObserved) && kind != "nearcache":
+			lost.Rows = append(lost.Rows, []string{kind, fmt.Sprintf("write %d was not seen within %v", len(all)+1,
+				observeTimeout), "", "", ""})
 		case err != nil:
 			return nil, fmt.Errorf("%s, connections killed: %w", kind, err)
 		default:
-			lost.Rows = append(lost.Rows, propagationRow(kind+": first read of the new value", pluck(all, seen.upper), false, [2][]float64{})[:5],
-				propagationRow("  last read of the old value", pluck(all, func(s seen) float64 { return s.old }), false, [2][]float64{})[:5])
+			lost.Rows = append(lost.Rows, propagationRow(kind+": first read of the new value",
+				column(all, observation.upper), false, [2][]float64{})[:5],
+				propagationRow("  last read of the old value",
+					column(all, func(s observation) float64 { return s.oldRead }), false, [2][]float64{})[:5])
 			if kind == "nearcache" {
-				s.Figures["lost_p99_ms"] = quantile(pluck(all, seen.upper), 0.99) / 1e6
+				s.Figures["lost_p99_ms"] = quantile(column(all, observation.upper), 0.99) / 1e6
 			}
 		}
 	}
@@ -86,11 +94,13 @@ func propagation(ctx context.Context, e *Env) (*measure.Section, error) {
 }
 
 func propagationColumns(of string) []string {
-	return []string{"", "p50", "p99", "p99.9", "max", "p50 over the " + of, "p99 over the " + of, "p99 over the last of as many"}
+	return []string{"", "p50", "p99", "p99.9", "max", "p50 over the " + of, "p99 over the " + of,
+		"p99 over the last of as many"}
 }
 
 func propagationRow(name string, xs []float64, over bool, base [2][]float64) []string {
-	row := []string{name, Nanos(quantile(xs, 0.5)), Nanos(quantile(xs, 0.99)), Nanos(quantile(xs, 0.999)), Nanos(quantile(xs, 1)), "", "", ""}
+	row := []string{name, Nanos(quantile(xs, 0.5)), Nanos(quantile(xs, 0.99)), Nanos(quantile(xs, 0.999)),
+		Nanos(quantile(xs, 1)), "", "", ""}
 	if over {
 		row[5] = fmt.Sprintf("%.2f", quantile(xs, 0.5)/quantile(base[0], 0.5))
 		row[6] = fmt.Sprintf("%.2f", quantile(xs, 0.99)/quantile(base[0], 0.99))
@@ -100,9 +110,9 @@ func propagationRow(name string, xs []float64, over bool, base [2][]float64) []s
 }
 
 // upper is when no instance served the old value any more, at the latest.
-func (s seen) upper() float64 { return max(s.old, s.new) }
+func (s observation) upper() float64 { return max(s.oldRead, s.newRead) }
 
-func pluck(all []seen, f func(seen) float64) []float64 {
+func column(all []observation, f func(observation) float64) []float64 {
 	out := make([]float64, len(all))
 	for i := range all {
 		out[i] = f(all[i])
@@ -116,27 +126,27 @@ func quantile(xs []float64, q float64) float64 {
 }
 
 // way is how the key is changed.
-type way int
+type writeKind int
 
 const (
-	foreignWrite way = iota
+	foreignWrite writeKind = iota
 	ownWrite
 	lostConnection
 )
 
 // direct has n writes come to instances by Redis.
-func (e *Env) direct(ctx context.Context, kindName string, n int, by way) (all []seen, err error) {
+func (e *Env) measureDirect(ctx context.Context, kindName string, n int, by writeKind) (all []observation, err error) {
 	addr, err := e.Redis(ctx)
 	if err != nil {
 		return nil, err
 	}
-	dir, err := e.data("truth")
+	dir, err := e.dataDir("truth")
 	if err != nil {
 		return nil, err
 	}
 	prefix := fmt.Sprintf("s%d", e.names.Add(1))
 	key, file := keyName(prefix, 0), filepath.Join(dir, prefix)
-	tr, err := openTruth(file, 1, truthBytes)
+	tr, err := openSharedSource(file, 1, sharedValueBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -145,8 +155,9 @@ func (e *Env) direct(ctx context.Context, kindName string, n int, by way) (all [
 	if !ok {
 		return nil, fmt.Errorf("suite: no peer %q", kindName)
 	}
-	src := &committing{truth: tr}
-	own, err := kind.Open(ctx, peers.World[string]{Redis: addr, Source: src, Codec: peers.Raw{}, Prefix: prefix, Entries: 100, Bytes: 1 << 20, TTL: time.Hour})
+	src := &timedStore{sharedSource: tr}
+	own, err := kind.Open(ctx, peers.Config[string]{Redis: addr, Source: src, Codec: peers.Raw{}, Prefix: prefix,
+		Entries: 100, Bytes: 1 << 20, TTL: time.Hour})
 	if err != nil {
 		return nil, err
 	}
@@ -159,7 +170,7 @@ func (e *Env) direct(ctx context.Context, kindName string, n int, by way) (all [
 	if err := e.foreign.Do(ctx, set(1)).Error(); err != nil {
 		return nil, err
 	}
-	b, board, err := e.newBoard(processes)
+	b, board, err := e.newObservations(processes)
 	if err != nil {
 		return nil, err
 	}
@@ -168,24 +179,25 @@ func (e *Env) direct(ctx context.Context, kindName string, n int, by way) (all [
 	if by != foreignWrite {
 		push = ""
 	}
-	crew, err := e.hire(ctx, processes, "propagation", func(i int) any {
-		return watching{Board: board, Processes: processes, Process: i, Pace: directPace, Prefix: prefix, Redis: addr, Truth: file, Kind: kindName, Push: push}
+	workers, err := e.startWorkers(ctx, processes, "propagation", func(i int) any {
+		return observerConfig{Observations: board, Processes: processes, Process: i, Pace: directPace,
+			Prefix: prefix, Redis: addr, Truth: file, Kind: kindName, Push: push}
 	})
 	if err != nil {
 		return nil, err
 	}
-	defer crew.dismiss()
-	if _, err := b.watch(1, func() (int64, error) { return time.Now().UnixNano(), nil }); err != nil {
+	defer workers.stop()
+	if _, err := b.observe(1, func() (int64, error) { return time.Now().UnixNano(), nil }); err != nil {
 		return nil, err
 	}
 	for seq := uint64(2); len(all) < n; seq++ {
 		var kills []rueidis.Completed
 		if by == lostConnection {
-			if kills, err = e.trackingKills(ctx); err != nil {
+			if kills, err = e.killTrackingCommands(ctx); err != nil {
 				return all, err
 			}
 		}
-		s, err := b.watch(seq, func() (int64, error) {
+		s, err := b.observe(seq, func() (int64, error) {
 			if by == ownWrite {
 				err := own.Write(ctx, key, tr.value(seq))
 				return src.at, err
@@ -202,25 +214,25 @@ func (e *Env) direct(ctx context.Context, kindName string, n int, by way) (all [
 			all = append(all, s)
 		}
 	}
-	return all, crew.tell("end")
+	return all, workers.run("end")
 }
 
 // committing is the truth with one writer, and remembers when it last committed.
-type committing struct {
-	*truth
+type timedStore struct {
+	*sharedSource
 	at int64
 }
 
 // Store implements peers.Source.
-func (c *committing) Store(_ context.Context, _ string, v string) (uint64, error) {
-	seq := number(v)
+func (c *timedStore) Store(_ context.Context, _ string, v string) (uint64, error) {
+	seq := sequenceOf(v)
 	c.at = time.Now().UnixNano()
 	atomic.StoreUint64(c.stored(0), seq)
 	return seq, nil
 }
 
 // trackingKills end every connection that Redis tracks keys for.
-func (e *Env) trackingKills(ctx context.Context) (kills []rueidis.Completed, err error) {
+func (e *Env) killTrackingCommands(ctx context.Context) (kills []rueidis.Completed, err error) {
 	list, err := e.foreign.Do(ctx, e.foreign.B().Arbitrary("CLIENT", "LIST").Build()).ToString()
 	if err != nil {
 		return nil, err
@@ -240,7 +252,8 @@ func (e *Env) trackingKills(ctx context.Context) (kills []rueidis.Completed, err
 		}
 	}
 	if len(kills) < processes {
-		return nil, fmt.Errorf("suite: Redis tracks keys for %d connections, and there are %d instances", len(kills), processes)
+		return nil, fmt.Errorf("suite: Redis tracks keys for %d connections, and there are %d instances",
+			len(kills), processes)
 	}
 	return kills, nil
 }

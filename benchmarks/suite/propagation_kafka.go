@@ -21,7 +21,7 @@ import (
 )
 
 // streaming is what an instance needs that hears of changes through Kafka alone.
-type streaming struct {
+type kafkaConfig struct {
 	Broker   string
 	Topic    string
 	Plain    string // another topic like it, for Kafka's own time
@@ -40,7 +40,8 @@ type notes struct{ pool *pgxpool.Pool }
 
 func (n notes) load(ctx context.Context, key string) (e nearcache.Entry[string], err error) {
 	var seq, version int64
-	err = n.pool.QueryRow(ctx, `select n.seq, coalesce(v.version, 0) from notes n left join propagation.versions v on v.namespace = $2 and v.key = n.id where n.id = $1`,
+	err = n.pool.QueryRow(ctx,
+		`select n.seq, coalesce(v.version, 0) from notes n left join propagation.versions v on v.namespace = $2 and v.key = n.id where n.id = $1`,
 		key, notesNamespace).Scan(&seq, &version)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = nearcache.ErrNotFound
@@ -50,7 +51,7 @@ func (n notes) load(ctx context.Context, key string) (e nearcache.Entry[string],
 
 // openStreaming is an instance whose Redis does not answer: what it has near is vouched for by Kafka, and evicted by
 // Kafka.
-func (w *watcher) openStreaming(ctx context.Context) error {
+func (w *observer) openKafka(ctx context.Context) error {
 	k := w.c.Kafka
 	cfg, err := pgxpool.ParseConfig(k.Postgres)
 	if err != nil {
@@ -61,50 +62,53 @@ func (w *watcher) openStreaming(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.ends = append(w.ends, pool.Close)
+	w.cleanups = append(w.cleanups, pool.Close)
 	src, err := postgres.New(pool, k.Schema)
 	if err != nil {
 		return err
 	}
-	w.ends = append(w.ends, src.Close)
-	client, err := nearcache.New(nearcache.Config{Redis: rueidis.ClientOption{InitAddress: []string{"127.0.0.1:1"}}, Prefix: w.c.Prefix, Source: src,
-		Events: stampedTail{kafka.Tail{Broker: kafka.Broker{Brokers: []string{k.Broker}}, Topic: k.Topic, MaxWait: tailWait}, w}})
+	w.cleanups = append(w.cleanups, src.Close)
+	client, err := nearcache.New(nearcache.Config{Redis: rueidis.ClientOption{InitAddress: []string{"127.0.0.1:1"}},
+		Prefix: w.c.Prefix, Source: src,
+		Events: timedTail{kafka.Tail{Broker: kafka.Broker{Brokers: []string{k.Broker}}, Topic: k.Topic,
+			MaxWait: tailWait}, w}})
 	if err != nil {
 		return err
 	}
-	w.ends = append(w.ends, func() { _ = client.Close() })
-	cache, err := nearcache.For(client, notesNamespace, nearcache.Options[string, string]{Load: notes{pool}.load, TTL: time.Hour})
+	w.cleanups = append(w.cleanups, func() { _ = client.Close() })
+	cache, err := nearcache.For(client, notesNamespace, nearcache.Options[string, string]{Load: notes{pool}.load,
+		TTL: time.Hour})
 	if err != nil {
 		return err
 	}
 	w.read = reading(cache, w.key)
 	consuming, stop := context.WithCancel(ctx)
 	done := make(chan struct{})
-	go func() { defer close(done); w.consume(consuming) }()
-	w.ends = append(w.ends, func() { stop(); <-done })
+	go func() { defer close(done); w.consumePlain(consuming) }()
+	w.cleanups = append(w.cleanups, func() { stop(); <-done })
 	return nil
 }
 
 // stampedTail notes when an event is handed to the instance.
-type stampedTail struct {
+type timedTail struct {
 	tail kafka.Tail
-	w    *watcher
+	w    *observer
 }
 
 // Run implements coherence.EventSource.
-func (s stampedTail) Run(ctx context.Context, sink coherence.Sink) error {
+func (s timedTail) Run(ctx context.Context, sink coherence.Sink) error {
 	return s.tail.Run(ctx, stampedSink{sink, s.w})
 }
 
 type stampedSink struct {
 	coherence.Sink
-	w *watcher
+	w *observer
 }
 
 // Deliver implements coherence.Sink.
 func (s stampedSink) Deliver(ctx context.Context, p int, batch []coherence.Message) error {
 	if carriesEvent(batch) {
-		s.w.board.first(s.w.c.Process, boardEvent)
+		s.w.obs.recordOnce(s.w.c.Process, obsEvent)
 	}
 	return s.Sink.Deliver(ctx, p, batch)
 }
@@ -119,71 +123,72 @@ func carriesEvent(batch []coherence.Message) bool {
 }
 
 // consume is a plain consumer with Tail's settings.
-func (w *watcher) consume(ctx context.Context) {
+func (w *observer) consumePlain(ctx context.Context) {
 	c := &kafkago.Client{Addr: kafkago.TCP(w.c.Kafka.Broker), Timeout: 5 * time.Second}
 	var next int64
 	for ctx.Err() == nil {
-		res, err := c.Fetch(ctx, &kafkago.FetchRequest{Topic: w.c.Kafka.Plain, Partition: 0, Offset: next, MinBytes: 1, MaxBytes: 4 << 20, MaxWait: tailWait})
+		res, err := c.Fetch(ctx, &kafkago.FetchRequest{Topic: w.c.Kafka.Plain, Partition: 0, Offset: next,
+			MinBytes: 1, MaxBytes: 4 << 20, MaxWait: tailWait})
 		if err == nil {
 			err = res.Error
 		}
 		if err != nil {
-			nap(time.Millisecond)
+			preciseSleep(time.Millisecond)
 			continue
 		}
 		for rec, err := res.Records.ReadRecord(); err == nil; rec, err = res.Records.ReadRecord() {
 			if rec.Offset >= next {
 				next = rec.Offset + 1
-				w.board.first(w.c.Process, boardRaw)
+				w.obs.recordOnce(w.c.Process, obsPlain)
 			}
 		}
 	}
 }
 
 // stamps are moments of one write in the driver's process.
-type stamps struct{ woken, sent, acked atomic.Int64 }
+type writeTimes struct{ woken, sent, acknowledged atomic.Int64 }
 
-func (s *stamps) clear() { s.woken.Store(0); s.sent.Store(0); s.acked.Store(0) }
+func (s *writeTimes) clear() { s.woken.Store(0); s.sent.Store(0); s.acknowledged.Store(0) }
 
-func firstNow(at *atomic.Int64) { at.CompareAndSwap(0, time.Now().UnixNano()) }
+func setOnce(at *atomic.Int64) { at.CompareAndSwap(0, time.Now().UnixNano()) }
 
 // stampedSource notes when the database's notification came.
-type stampedSource struct {
+type timedSource struct {
 	*postgres.Source
-	at *stamps
+	at *writeTimes
 }
 
 // Wait implements coherence.Waker.
-func (s stampedSource) Wait(ctx context.Context, d time.Duration) error {
+func (s timedSource) Wait(ctx context.Context, d time.Duration) error {
 	err := s.Source.Wait(ctx, d)
-	firstNow(&s.at.woken)
+	setOnce(&s.at.woken)
 	return err
 }
 
 // stampedPublisher notes when a change is produced, and when the broker has acknowledged it.
-type stampedPublisher struct {
+type timedPublisher struct {
 	*kafka.Publisher
-	at *stamps
+	at *writeTimes
 }
 
 // Publish implements coherence.Publisher.
-func (p stampedPublisher) Publish(ctx context.Context, batch []coherence.PartitionMessage) error {
+func (p timedPublisher) Publish(ctx context.Context, batch []coherence.PartitionMessage) error {
 	event := false
 	for i := range batch {
 		event = event || batch[i].Marker == nil
 	}
 	if event {
-		firstNow(&p.at.sent)
+		setOnce(&p.at.sent)
 	}
 	err := p.Publisher.Publish(ctx, batch)
 	if event && err == nil {
-		firstNow(&p.at.acked)
+		setOnce(&p.at.acknowledged)
 	}
 	return err
 }
 
 // streamed are the durations of many writes.
-type streamed struct {
+type kafkaTimes struct {
 	old, new, produced, transaction          []float64
 	woken, sent, acked, delivered, noticed   []float64 // each since the one before
 	plainFirst, plainLast, plainAcknowledged []float64
@@ -191,7 +196,7 @@ type streamed struct {
 }
 
 // throughKafka has n commits come to instances by Kafka alone, with a plain message after each.
-func (e *Env) throughKafka(ctx context.Context, n int) (r streamed, err error) {
+func (e *Env) measureKafka(ctx context.Context, n int) (r kafkaTimes, err error) {
 	url, err := e.Postgres(ctx)
 	if err != nil {
 		return r, err
@@ -219,17 +224,20 @@ func (e *Env) throughKafka(ctx context.Context, n int) (r streamed, err error) {
 	}
 	prefix := fmt.Sprintf("s%d", e.names.Add(1))
 	key := keyName(prefix, 0)
-	if _, err := pool.Exec(ctx, `drop table if exists notes; create table notes (id text primary key, seq bigint not null)`); err != nil {
+	if _, err := pool.Exec(ctx,
+		`drop table if exists notes; create table notes (id text primary key, seq bigint not null)`); err != nil {
 		return r, err
 	}
 	if _, err := pool.Exec(ctx, `insert into notes values ($1, 0)`, key); err != nil {
 		return r, err
 	}
-	if err := pg.InstallTrigger(ctx, postgres.Trigger{Table: "notes", Namespace: notesNamespace, KeyColumns: []string{"id"}}); err != nil {
+	if err := pg.InstallTrigger(ctx, postgres.Trigger{Table: "notes", Namespace: notesNamespace,
+		KeyColumns: []string{"id"}}); err != nil {
 		return r, err
 	}
 	events, plain := prefix+"-events", prefix+"-plain"
-	publisher, err := kafka.NewPublisher(kafka.PublisherConfig{Broker: kafka.Broker{Brokers: []string{broker}}, Topic: events})
+	publisher, err := kafka.NewPublisher(kafka.PublisherConfig{Broker: kafka.Broker{Brokers: []string{broker}},
+		Topic: events})
 	if err != nil {
 		return r, err
 	}
@@ -237,7 +245,8 @@ func (e *Env) throughKafka(ctx context.Context, n int) (r streamed, err error) {
 	if err := publisher.CreateTopic(ctx, topicPartitions, 1); err != nil {
 		return r, err
 	}
-	other, err := kafka.NewPublisher(kafka.PublisherConfig{Broker: kafka.Broker{Brokers: []string{broker}}, Topic: plain})
+	other, err := kafka.NewPublisher(kafka.PublisherConfig{Broker: kafka.Broker{Brokers: []string{broker}},
+		Topic: plain})
 	if err != nil {
 		return r, err
 	}
@@ -247,7 +256,7 @@ func (e *Env) throughKafka(ctx context.Context, n int) (r streamed, err error) {
 	}
 
 	// The relay has both its ways, as it would with instances that hear Redis.
-	at := &stamps{}
+	at := &writeTimes{}
 	l2, err := nearcache.New(nearcache.Config{Redis: rueidis.ClientOption{InitAddress: []string{addr}}, Prefix: prefix})
 	if err != nil {
 		return r, err
@@ -256,27 +265,29 @@ func (e *Env) throughKafka(ctx context.Context, n int) (r streamed, err error) {
 	relaying, stop := context.WithCancel(ctx)
 	relayed := make(chan error, 1)
 	go func() {
-		relayed <- relay.Relay{Source: stampedSource{pg, at}, Publisher: stampedPublisher{publisher, at}, L2: l2.L2()}.Run(relaying)
+		relayed <- relay.Relay{Source: timedSource{pg, at}, Publisher: timedPublisher{publisher, at},
+			L2: l2.L2()}.Run(relaying)
 	}()
 	defer func() { stop(); err = errors.Join(err, <-relayed) }()
 
-	b, file, err := e.newBoard(processes)
+	b, file, err := e.newObservations(processes)
 	if err != nil {
 		return r, err
 	}
 	defer b.close(file)
-	crew, err := e.hire(ctx, processes, "propagation", func(i int) any {
-		return watching{Board: file, Processes: processes, Process: i, Pace: kafkaPace, Prefix: prefix,
-			Kafka: &streaming{Broker: broker, Topic: events, Plain: plain, Postgres: url, Schema: "propagation"}}
+	workers, err := e.startWorkers(ctx, processes, "propagation", func(i int) any {
+		return observerConfig{Observations: file, Processes: processes, Process: i, Pace: kafkaPace, Prefix: prefix,
+			Kafka: &kafkaConfig{Broker: broker, Topic: events, Plain: plain, Postgres: url, Schema: "propagation"}}
 	})
 	if err != nil {
 		return r, err
 	}
-	defer crew.dismiss()
-	raw := &kafkago.Client{Addr: kafkago.TCP(broker), Timeout: 5 * time.Second, Transport: &kafkago.Transport{ClientID: "plain"}}
+	defer workers.stop()
+	raw := &kafkago.Client{Addr: kafkago.TCP(broker), Timeout: 5 * time.Second,
+		Transport: &kafkago.Transport{ClientID: "plain"}}
 	for seq := uint64(1); seq <= uint64(n)+warmups; seq++ {
 		var began time.Time
-		s, err := b.watch(seq, func() (int64, error) {
+		s, err := b.observe(seq, func() (int64, error) {
 			at.clear()
 			began = time.Now()
 			err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
@@ -295,20 +306,23 @@ func (e *Env) throughKafka(ctx context.Context, n int) (r streamed, err error) {
 		if seq <= warmups {
 			continue
 		}
-		r.fails += s.fails
+		r.fails += s.failedReads
 		// A change can be produced before its writer has heard that it is committed.
-		woken, sent, produced := s.since(at.woken.Load()), s.since(at.sent.Load()), s.since(at.acked.Load())
-		last0 := max(s.new, s.old)
+		woken, sent, produced := s.since(at.woken.Load()), s.since(at.sent.Load()), s.since(at.acknowledged.Load())
+		last0 := max(s.newRead, s.oldRead)
 		for _, x := range []struct {
 			to *[]float64
 			v  float64
-		}{{&r.old, s.old}, {&r.new, last0}, {&r.produced, last0 - sent}, {&r.transaction, float64(s.begun - began.UnixNano())},
-			{&r.woken, woken}, {&r.sent, sent - woken}, {&r.acked, produced - sent}, {&r.delivered, s.event - sent}, {&r.noticed, last0 - s.event},
-			{&r.plainFirst, float64(first - begun)}, {&r.plainLast, float64(last - begun)}, {&r.plainAcknowledged, float64(acked - begun)}} {
+		}{{&r.old, s.oldRead}, {&r.new, last0}, {&r.produced, last0 - sent},
+			{&r.transaction, float64(s.start - began.UnixNano())},
+			{&r.woken, woken}, {&r.sent, sent - woken}, {&r.acked, produced - sent}, {&r.delivered, s.event - sent},
+			{&r.noticed, last0 - s.event},
+			{&r.plainFirst, float64(first - begun)}, {&r.plainLast, float64(last - begun)},
+			{&r.plainAcknowledged, float64(acked - begun)}} {
 			*x.to = append(*x.to, x.v)
 		}
 	}
-	return r, crew.tell("end")
+	return r, workers.run("end")
 }
 
 const (
@@ -319,11 +333,13 @@ const (
 
 // plain has a message of its own go to the plain consumers, produced as the relay's publisher produces. It returns when it was sent,
 // acknowledged, and there on the first process and on the last.
-func (b *board) plain(ctx context.Context, c *kafkago.Client, topic string) (begun, acked, first, last int64, err error) {
-	nap(boardLead)
+func (b *observations) plain(ctx context.Context, c *kafkago.Client, topic string) (begun, acked, first, last int64,
+	err error) {
+	preciseSleep(obsLead)
 	begun = time.Now().UnixNano()
 	res, err := c.Produce(ctx, &kafkago.ProduceRequest{Topic: topic, Partition: 0, RequiredAcks: kafkago.RequireAll,
-		Records: kafkago.NewRecordReader(kafkago.Record{Key: kafkago.NewBytes([]byte("key")), Value: kafkago.NewBytes(make([]byte, 200)), Time: time.Now()})})
+		Records: kafkago.NewRecordReader(kafkago.Record{Key: kafkago.NewBytes([]byte("key")),
+			Value: kafkago.NewBytes(make([]byte, 200)), Time: time.Now()})})
 	if err == nil {
 		err = res.Error
 	}
@@ -331,9 +347,9 @@ func (b *board) plain(ctx context.Context, c *kafkago.Client, topic string) (beg
 		return 0, 0, 0, 0, fmt.Errorf("suite: produce: %w", err)
 	}
 	acked = time.Now().UnixNano()
-	for deadline := time.Now().Add(patience); ; nap(100 * time.Microsecond) {
-		if last = b.last(boardRaw); last != 0 {
-			return begun, acked, int64(atomic.LoadUint64(b.at(0, boardRaw))), last, nil
+	for deadline := time.Now().Add(observeTimeout); ; preciseSleep(100 * time.Microsecond) {
+		if last = b.latest(obsPlain); last != 0 {
+			return begun, acked, int64(atomic.LoadUint64(b.at(0, obsPlain))), last, nil
 		}
 		if time.Now().After(deadline) {
 			return 0, 0, 0, 0, errors.New("suite: a plain message does not arrive")
@@ -343,27 +359,36 @@ func (b *board) plain(ctx context.Context, c *kafkago.Client, topic string) (beg
 
 // kafkaTables are the figures of it.
 func (e *Env) kafkaTables(ctx context.Context, n int, s *measure.Section) error {
-	r, err := e.throughKafka(ctx, n)
+	r, err := e.measureKafka(ctx, n)
 	if err != nil {
 		return fmt.Errorf("through Kafka: %w", err)
 	}
 	base := [2][]float64{r.plainFirst, r.plainLast}
-	t := measure.Table{Title: "Kafka alone, from the commit's answer to the last old value", Columns: propagationColumns("produce-to-consume")}
+	t := measure.Table{Title: "Kafka alone, from the commit's answer to the last old value",
+		Columns: propagationColumns("produce-to-consume")}
 	for _, x := range []struct {
 		name string
 		xs   []float64
 		over bool
-	}{{"Kafka's own produce-to-consume", r.plainFirst, false}, {"  by the last of as many consumers", r.plainLast, false},
-		{"commit to the first read of the new value", r.new, true}, {"  to the last read of the old value", r.old, true}, {"relay's produce to the first read of the new value", r.produced, true}} {
+	}{{"Kafka's own produce-to-consume", r.plainFirst, false},
+		{"  by the last of as many consumers", r.plainLast, false},
+		{"commit to the first read of the new value", r.new, true},
+		{"  to the last read of the old value", r.old, true},
+		{"relay's produce to the first read of the new value", r.produced, true}} {
 		t.Rows = append(t.Rows, propagationRow(x.name, x.xs, x.over, base))
 	}
-	split := measure.Table{Title: "Where the time goes between the commit and the last instance", Columns: []string{"", "p50", "p99", "p99.9", "max"}}
+	split := measure.Table{Title: "Where the time goes between the commit and the last instance",
+		Columns: []string{"", "p50", "p99", "p99.9", "max"}}
 	for _, x := range []struct {
 		name string
 		xs   []float64
-	}{{"the transaction itself, before the commit's answer", r.transaction}, {"commit's answer to the relay's hearing of it (negative: before)", r.woken},
-		{"to its producing: one query of the outbox, and a round that was under way", r.sent}, {"producing to its acknowledgement", r.acked}, {"producing to the delivery on the last instance", r.delivered},
-		{"delivery to the first read of the new value", r.noticed}, {"Kafka's own: producing to its acknowledgement", r.plainAcknowledged}} {
+	}{{"the transaction itself, before the commit's answer", r.transaction},
+		{"commit's answer to the relay's hearing of it (negative: before)", r.woken},
+		{"to its producing: one query of the outbox, and a round that was under way", r.sent},
+		{"producing to its acknowledgement", r.acked}, {"producing to the delivery on the last instance",
+			r.delivered},
+		{"delivery to the first read of the new value", r.noticed},
+		{"Kafka's own: producing to its acknowledgement", r.plainAcknowledged}} {
 		split.Rows = append(split.Rows, propagationRow(x.name, x.xs, false, base)[:5])
 	}
 	s.Tables = append(s.Tables, t, split)

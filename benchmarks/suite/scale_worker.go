@@ -19,16 +19,16 @@ import (
 )
 
 // scalePlan is what a worker of a cell is told.
-type scalePlan struct {
+type scaleConfig struct {
 	Redis, Kafka, Topic string
 	Truth, Prefix       string
 	Records             []string // what the Redis keys of records begin with
 	Instances           int      // in each process
-	Cell                scaleCell
+	Point               scalePoint
 }
 
 // scaleCell is a point of the sweeps. Rates are of all instances together.
-type scaleCell struct {
+type scalePoint struct {
 	Instances, Keys int
 	Writes          float64
 	Uniform         bool // of writes: all keys alike; else those are written often that are read often
@@ -42,7 +42,7 @@ const scaleTTL = time.Hour
 
 // holding is the probability that an instance holds a key after a long time: that it has read it since the key was last
 // written, and within the TTL. hits is the part of reads that find it so.
-func (c scaleCell) holding() (hold []float64, hits float64) {
+func (c scalePoint) holding() (hold []float64, hits float64) {
 	hold = make([]float64, c.Keys)
 	sum := 0.0
 	for k := range hold {
@@ -80,34 +80,37 @@ func (c scaleCounts) plus(f float64, d scaleCounts) scaleCounts {
 }
 
 func (t scaleTraffic) plus(f float64, d scaleTraffic) scaleTraffic {
-	return scaleTraffic{t.In + f*d.In, t.Out + f*d.Out, t.Messages + f*d.Messages, t.Keys + f*d.Keys, t.Pushed + f*d.Pushed}
+	return scaleTraffic{t.In + f*d.In, t.Out + f*d.Out, t.Messages + f*d.Messages, t.Keys + f*d.Keys, t.Pushed +
+		f*d.Pushed}
 }
 
-func (m *meter) traffic() scaleTraffic {
-	return scaleTraffic{float64(m.in.Load()), float64(m.out.Load()), float64(m.messages.Load()), float64(m.keys.Load()), float64(m.pushed.Load())}
+func (m *trafficMeter) traffic() scaleTraffic {
+	return scaleTraffic{float64(m.in.Load()), float64(m.out.Load()), float64(m.messages.Load()),
+		float64(m.keys.Load()), float64(m.pushed.Load())}
 }
 
 // scaleWorker is one process of a cell.
 type scaleWorker struct {
-	p         scalePlan
-	t         *truth
+	p         scaleConfig
+	t         *sharedSource
 	instances []*peers.Nearcache[string]
 
-	near, broadcast, kafka meter
+	near, broadcast, kafka trafficMeter
 	reads, errors          atomic.Int64
 
 	reading, listening, following func() // end it
 }
 
-func newScaleWorker(ctx context.Context, p scalePlan) (*scaleWorker, error) {
-	t, err := openTruth(p.Truth, p.Cell.Keys, smallValue)
+func newScaleWorker(ctx context.Context, p scaleConfig) (*scaleWorker, error) {
+	t, err := openSharedSource(p.Truth, p.Point.Keys, smallValue)
 	if err != nil {
 		return nil, err
 	}
 	w := &scaleWorker{p: p, t: t}
 	for range p.Instances {
-		i, err := peers.OpenNearcache(ctx, peers.World[string]{Redis: p.Redis, Source: seeded{t}, Codec: peers.Raw{}, Prefix: p.Prefix, Entries: p.Cell.Keys,
-			Bytes: int64(p.Cell.Keys * smallValue), TTL: scaleTTL, Commits: t, Dial: w.near.redis}, peers.Plain)
+		i, err := peers.OpenNearcache(ctx, peers.Config[string]{Redis: p.Redis, Source: preloadedSource{t},
+			Codec: peers.Raw{}, Prefix: p.Prefix, Entries: p.Point.Keys,
+			Bytes: int64(p.Point.Keys * smallValue), TTL: scaleTTL, Commits: t, Dial: w.near.dialRedis}, peers.Plain)
 		if err != nil {
 			w.close()
 			return nil, err
@@ -117,9 +120,9 @@ func newScaleWorker(ctx context.Context, p scalePlan) (*scaleWorker, error) {
 	return w, nil
 }
 
-func (w *scaleWorker) do(ctx context.Context, order string) (any, error) {
+func (w *scaleWorker) do(ctx context.Context, command string) (any, error) {
 	var err error
-	switch order {
+	switch command {
 	case "warm":
 		err = w.warm(ctx)
 	case "read":
@@ -133,22 +136,23 @@ func (w *scaleWorker) do(ctx context.Context, order string) (any, error) {
 		w.following, err = w.follow(ctx)
 	case "count":
 	default:
-		err = fmt.Errorf("suite: there is no order %q", order)
+		err = fmt.Errorf("suite: there is no order %q", command)
 	}
 	return w.count(), err
 }
 
 func (w *scaleWorker) count() scaleCounts {
-	c := scaleCounts{Reads: float64(w.reads.Load()), Errors: float64(w.errors.Load()), Redis: w.near.traffic(), Broadcast: w.broadcast.traffic(), Kafka: w.kafka.traffic()}
+	c := scaleCounts{Reads: float64(w.reads.Load()), Errors: float64(w.errors.Load()), Redis: w.near.traffic(),
+		Broadcast: w.broadcast.traffic(), Kafka: w.kafka.traffic()}
 	for _, i := range w.instances {
-		c.NearHits += float64(i.NearHits())
+		c.NearHits += float64(i.L1Hits())
 	}
 	return c
 }
 
 // warm has every instance read what it would hold after a long time.
 func (w *scaleWorker) warm(ctx context.Context) error {
-	hold, _ := w.p.Cell.holding()
+	hold, _ := w.p.Point.holding()
 	return each(ctx, 2, len(w.instances), func(i int) error {
 		batch := make([]string, 0, 200)
 		for k := range hold {
@@ -171,11 +175,11 @@ func (w *scaleWorker) read(ctx context.Context) (end func()) {
 	const readers = 4 // of each instance
 	reading, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	every := time.Duration(float64(time.Second) * readers * float64(w.p.Cell.Instances) / scaleReads)
+	every := time.Duration(float64(time.Second) * readers * float64(w.p.Point.Instances) / scaleReads)
 	for _, i := range w.instances {
 		for range readers {
 			wg.Go(func() {
-				pick := picker(w.p.Cell.Keys, false)
+				pick := picker(w.p.Point.Keys, false)
 				next := time.Now().Add(rand.N(every))
 				for ; reading.Err() == nil; next = next.Add(every) {
 					time.Sleep(time.Until(next))
@@ -204,8 +208,10 @@ func (w *scaleWorker) listen(ctx context.Context) (end func(), err error) {
 		}
 	}
 	for range w.instances {
-		c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{w.p.Redis}, PipelineMultiplex: -1, ClientTrackingOptions: options,
-			OnInvalidations: func([]rueidis.RedisMessage) {}, DialCtxFn: w.broadcast.redis, CacheSizeEachConn: 1 << 10})
+		c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{w.p.Redis}, PipelineMultiplex: -1,
+			ClientTrackingOptions: options,
+			OnInvalidations:       func([]rueidis.RedisMessage) {}, DialCtxFn: w.broadcast.dialRedis,
+			CacheSizeEachConn: 1 << 10})
 		if err == nil {
 			all = append(all, c)
 			err = c.Do(ctx, c.B().Ping().Build()).Error()
@@ -228,10 +234,12 @@ func (w *scaleWorker) follow(ctx context.Context) (end func(), err error) {
 	for i := range sinks {
 		s := &countingSink{m: &w.kafka}
 		sinks[i] = s
-		transport := &kafkago.Transport{Dial: w.kafka.kafka, DialTimeout: time.Second, MetadataTTL: 2 * time.Second, ClientID: "nearcache"}
+		transport := &kafkago.Transport{Dial: w.kafka.dialKafka, DialTimeout: time.Second,
+			MetadataTTL: 2 * time.Second, ClientID: "nearcache"}
 		wg.Go(func() {
 			defer transport.CloseIdleConnections()
-			_ = kafka.Tail{Broker: kafka.Broker{Brokers: []string{w.p.Kafka}, Transport: transport}, Topic: w.p.Topic}.Run(following, s)
+			_ = kafka.Tail{Broker: kafka.Broker{Brokers: []string{w.p.Kafka}, Transport: transport},
+				Topic: w.p.Topic}.Run(following, s)
 		})
 	}
 	deadline := time.Now().Add(20 * time.Second)
@@ -249,7 +257,7 @@ func (w *scaleWorker) follow(ctx context.Context) (end func(), err error) {
 
 // countingSink counts what a follower is told.
 type countingSink struct {
-	m                    *meter
+	m                    *trafficMeter
 	partitions, sessions atomic.Int64
 }
 

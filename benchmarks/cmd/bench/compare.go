@@ -16,7 +16,8 @@ import (
 func compareVersions(ctx context.Context, set *flag.FlagSet, args []string) error {
 	p := compare.Plan{Log: os.Stderr}
 	set.StringVar(&p.Old, "old", "", "the git reference of the old version; the new one is the working tree")
-	set.StringVar(&p.Bench, "bench", "Hit|L2Hit|Miss", "the benchmarks, as in go test -bench; A/B selects sub-benchmarks")
+	set.StringVar(&p.Bench, "bench", "Hit|L2Hit|Miss",
+		"the benchmarks, as in go test -bench; A/B selects sub-benchmarks")
 	set.StringVar(&p.Package, "pkg", "nearcache", "the directory of the package below the root of the repository")
 	set.IntVar(&p.Rounds, "rounds", 7, "how often each version runs")
 	set.DurationVar(&p.BenchTime, "benchtime", 500*time.Millisecond, "how long each benchmark runs in a round")
@@ -40,7 +41,8 @@ func compareVersions(ctx context.Context, set *flag.FlagSet, args []string) erro
 	if len(rows) == 0 {
 		return errors.New("compare: no benchmark ran in both versions")
 	}
-	fmt.Printf("%s against the working tree, %d rounds in turns; medians, and the ratio of neighbouring runs.\n", p.Old, p.Rounds)
+	fmt.Printf("%s against the working tree, %d rounds in turns; medians, and the ratio of neighbouring runs.\n",
+		p.Old, p.Rounds)
 	fmt.Printf("A ratio above 1 means that the new version needs less. WORSE: the median is worse by more than %.0f%%,\n", 100**tolerance)
 	fmt.Printf("and every round is worse. Rows of code that did not change (bare, ristretto) show the machine's noise.\n\n")
 	if worse := compare.Print(os.Stdout, rows, only); worse > 0 {

@@ -38,11 +38,14 @@ func dispatch(ctx context.Context, args []string) error {
 	case "run":
 		o := runOptions{}
 		set.BoolVar(&o.quick, "quick", false, "few and short rounds, fewer keys: enough to see that everything works")
-		set.StringVar(&o.peers, "peers", "", "measure the freshness of these peers only, comma-separated; the result counts as quick")
+		set.StringVar(&o.peers, "peers", "",
+			"measure the freshness of these peers only, comma-separated; the result counts as quick")
 		set.StringVar(&o.only, "only", "", "run these benchmarks only, comma-separated")
 		set.StringVar(&o.into, "into", "results", "the directory for the results")
-		set.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile of this process to this file, for go tool pprof")
-		set.StringVar(&o.data, "data", filepath.Join("..", ".services"), "the directory for the data of the servers while they run")
+		set.StringVar(&o.profile, "cpuprofile", "",
+			"write a CPU profile of this process to this file, for go tool pprof")
+		set.StringVar(&o.data, "data", filepath.Join("..", ".services"),
+			"the directory for the data of the servers while they run")
 		if err := set.Parse(args[1:]); err != nil {
 			return err
 		}

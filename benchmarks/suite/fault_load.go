@@ -13,16 +13,16 @@ import (
 )
 
 // drill is the load that a peer is under while something fails.
-type drill struct {
-	Instances, Keys, Warm int
-	Rate                  int           // operations a second and instance, begun at their times whether or not earlier ones have ended
-	Fault, After          time.Duration // how long each is
-	Settle                time.Duration // between the last write and the audit
-	Deadline              time.Duration // of each operation
+type faultLoad struct {
+	Instances, Keys, WarmReads int
+	Rate                       int           // operations a second and instance, begun at their times whether or not earlier ones have ended
+	FaultTime, AfterTime       time.Duration // how long each is
+	SettleTime                 time.Duration // between the last write and the audit
+	Deadline                   time.Duration // of each operation
 }
 
 // shot is one operation. Times are since the load began.
-type shot struct {
+type operation struct {
 	instance     int
 	due          time.Duration // when it should have begun
 	took         time.Duration // since then
@@ -32,32 +32,32 @@ type shot struct {
 }
 
 // played is what happened.
-type played struct {
-	shots        []shot
-	began, ended time.Duration // of the fault
-	loads        int64         // of the source before it
+type faultResult struct {
+	operations           []operation
+	faultStart, faultEnd time.Duration // of the fault
+	loads                int64         // of the source before it
 	// audited are reads of every key that was written, on each instance, when nobody writes any more.
 	audited, leftStale, leftFailing int
 }
 
 // stage is a peer under this load.
-type stage struct {
-	drill
-	scene
-	prefix string
-	truth  *truth
-	peers  []peers.Peer[string]
-	busy   []atomic.Bool // by key: it has one writer at a time
+type faultRun struct {
+	faultLoad
+	faultTarget
+	prefix  string
+	truth   *sharedSource
+	peers   []peers.Peer[string]
+	writing []atomic.Bool // by key: it has one writer at a time
 
-	mu    sync.Mutex
-	shots []shot
-	wg    sync.WaitGroup
+	mu         sync.Mutex
+	operations []operation
+	wg         sync.WaitGroup
 }
 
 // newSource is one that has all keys.
-func (d drill) newSource(prefix string) (*flaky, *truth) {
-	t := &truth{words: make([]uint64, truthHead+d.Keys*truthKey), bytes: 100}
-	src := &flaky{Memory: peers.NewMemory[string](), truth: t, takes: 5 * time.Millisecond}
+func (d faultLoad) newSource(prefix string) (*faultySource, *sharedSource) {
+	t := &sharedSource{words: make([]uint64, sharedHeaderWords+d.Keys*sharedKeyWords), bytes: 100}
+	src := &faultySource{Memory: peers.NewMemory[string](), truth: t, latency: 5 * time.Millisecond}
 	for k := range d.Keys {
 		src.Seed(keyName(prefix, k), t.value(1))
 		atomic.StoreUint64(t.stored(k), 1)
@@ -67,27 +67,27 @@ func (d drill) newSource(prefix string) (*flaky, *truth) {
 }
 
 // play runs the load through the fault.
-func (s *stage) play(ctx context.Context, f fault, far bool) (p played, err error) {
-	if err := errors.Join(s.warm(ctx), s.near(ctx, far)); err != nil {
+func (s *faultRun) run(ctx context.Context, f fault, far bool) (p faultResult, err error) {
+	if err := errors.Join(s.warm(ctx), s.requireL1Hits(ctx, far)); err != nil {
 		return p, err
 	}
-	loads := s.src.Loads.Load()
+	loads := s.source.Loads.Load()
 	begun, stop := time.Now(), make(chan struct{})
 	var pacers sync.WaitGroup
 	for i := range s.peers {
-		pacers.Go(func() { s.pace(ctx, i, begun, stop) })
+		pacers.Go(func() { s.startOperations(ctx, i, begun, stop) })
 	}
 	time.Sleep(f.lead)
-	p.began, p.loads = time.Since(begun), s.src.Loads.Load()-loads
-	err = f.begin(ctx, &s.scene)
+	p.faultStart, p.loads = time.Since(begun), s.source.Loads.Load()-loads
+	err = f.begin(ctx, &s.faultTarget)
 	if err == nil {
-		err = f.lasts(ctx, &s.scene)
+		err = f.requireFailing(ctx, &s.faultTarget)
 	}
-	time.Sleep(s.Fault)
-	err = errors.Join(err, f.end(ctx, &s.scene))
-	p.ended = time.Since(begun)
-	err = errors.Join(err, f.over(ctx, &s.scene))
-	time.Sleep(s.After)
+	time.Sleep(s.FaultTime)
+	err = errors.Join(err, f.end(ctx, &s.faultTarget))
+	p.faultEnd = time.Since(begun)
+	err = errors.Join(err, f.awaitRecovery(ctx, &s.faultTarget))
+	time.Sleep(s.AfterTime)
 	close(stop)
 	pacers.Wait()
 	done := make(chan struct{})
@@ -97,24 +97,28 @@ func (s *stage) play(ctx context.Context, f fault, far bool) (p played, err erro
 	case <-time.After(time.Minute):
 		return p, errors.Join(err, errors.New("suite: reads do not end"))
 	}
-	p.shots = s.shots
+	p.operations = s.operations
 	if err != nil {
 		return p, err
 	}
-	time.Sleep(s.Settle)
+	time.Sleep(s.SettleTime)
 	s.audit(ctx, &p)
 	return p, nil
 }
 
 // warm has each instance read what its load will.
-func (s *stage) warm(ctx context.Context) error {
+func (s *faultRun) warm(ctx context.Context) error {
 	for i, p := range s.peers {
 		z := s.zipf(uint64(i))
-		keys := make([]string, s.Warm)
+		keys := make([]string, s.WarmReads)
 		for j := range keys {
 			keys[j] = keyName(s.prefix, z())
 		}
-		if err := each(ctx, 32, len(keys), func(j int) error { _, err := p.Get(ctx, keys[j]); return err }); err != nil {
+		if err := each(ctx, 32, len(keys), func(j int) error {
+			_,
+				err := p.Get(ctx, keys[j])
+			return err
+		}); err != nil {
 			return fmt.Errorf("warm: %w", err)
 		}
 	}
@@ -122,13 +126,13 @@ func (s *stage) warm(ctx context.Context) error {
 }
 
 // near voids a run in which a near tier does not hold what is read most.
-func (s *stage) near(ctx context.Context, far bool) error {
+func (s *faultRun) requireL1Hits(ctx context.Context, far bool) error {
 	for _, p := range s.peers {
-		st := &stand[string]{peer: p, far: far}
+		st := &fixture[string]{peer: p, noL1: far}
 		for k := range 10 {
 			st.keys = append(st.keys, keyName(s.prefix, k))
 		}
-		if err := st.warm(ctx, 0.9); err != nil {
+		if err := st.fillL1(ctx, 0.9); err != nil {
 			return err
 		}
 	}
@@ -136,10 +140,10 @@ func (s *stage) near(ctx context.Context, far bool) error {
 }
 
 // fill reads four fifths of the keys through an instance, which is closed then: they are in Redis, and in no near tier.
-func (s *stage) fill(ctx context.Context, p peers.Peer[string]) error {
-	takes := s.src.takes
-	s.src.takes = 0
-	defer func() { s.src.takes = takes }()
+func (s *faultRun) fillRedis(ctx context.Context, p peers.Peer[string]) error {
+	takes := s.source.latency
+	s.source.latency = 0
+	defer func() { s.source.latency = takes }()
 	return each(ctx, 16, s.Keys, func(k int) error {
 		if k%5 == 4 {
 			return nil
@@ -150,18 +154,19 @@ func (s *stage) fill(ctx context.Context, p peers.Peer[string]) error {
 }
 
 // zipf draws keys. Beginning flat, it leaves work for every tier.
-func (s *stage) zipf(seed uint64) func() int {
+func (s *faultRun) zipf(seed uint64) func() int {
 	z := rand.NewZipf(rand.New(rand.NewPCG(seed, rand.Uint64())), 1.1, 10, uint64(s.Keys-1))
 	return func() int { return int(z.Uint64()) }
 }
 
 // pace begins operations on an instance at their times.
-func (s *stage) pace(ctx context.Context, i int, begun time.Time, stop <-chan struct{}) {
+func (s *faultRun) startOperations(ctx context.Context, i int, begun time.Time, stop <-chan struct{}) {
 	z := s.zipf(uint64(i))
 	for n := 0; ; n++ {
 		due := time.Duration(n) * time.Second / time.Duration(s.Rate)
 		time.Sleep(due - time.Since(begun))
-		due = min(time.Since(begun), due+2*time.Millisecond) // the timer's own lateness is no read's, a busy processor's is
+		due = min(time.Since(begun),
+			due+2*time.Millisecond) // the timer's own lateness is no read's, a busy processor's is
 		select {
 		case <-stop:
 			return
@@ -176,26 +181,26 @@ func (s *stage) pace(ctx context.Context, i int, begun time.Time, stop <-chan st
 	}
 }
 
-func (s *stage) read(ctx context.Context, i, k int, begun time.Time, due time.Duration) {
+func (s *faultRun) read(ctx context.Context, i, k int, begun time.Time, due time.Duration) {
 	limit := begun.Add(due + s.Deadline)
 	ctx, cancel := context.WithDeadline(ctx, limit)
 	defer cancel()
 	committed, at := atomic.LoadUint64(s.truth.committed(k)), time.Now()
 	v, err := s.peers[i].Get(ctx, keyName(s.prefix, k))
-	one := shot{instance: i, due: due, took: time.Since(begun) - due, failed: err != nil}
-	if seq := number(v); err == nil && seq < committed {
+	one := operation{instance: i, due: due, took: time.Since(begun) - due, failed: err != nil}
+	if seq := sequenceOf(v); err == nil && seq < committed {
 		one.stale, one.age = true, s.truth.age(k, seq, committed, at)
 	}
-	s.shoot(one)
+	s.record(one)
 }
 
 // write is acknowledged when it returns, if the source has committed it, whatever else has failed. The key is one of the
 // instance's that nobody writes now.
-func (s *stage) write(ctx context.Context, i, k int, begun time.Time, due time.Duration) {
+func (s *faultRun) write(ctx context.Context, i, k int, begun time.Time, due time.Duration) {
 	k -= k % len(s.peers)
-	for k = (k + i) % s.Keys; !s.busy[k].CompareAndSwap(false, true); k = (k + len(s.peers)) % s.Keys {
+	for k = (k + i) % s.Keys; !s.writing[k].CompareAndSwap(false, true); k = (k + len(s.peers)) % s.Keys {
 	}
-	defer s.busy[k].Store(false)
+	defer s.writing[k].Store(false)
 	ctx, cancel := context.WithDeadline(ctx, begun.Add(due+s.Deadline))
 	defer cancel()
 	seq := atomic.LoadUint64(s.truth.stored(k)) + 1
@@ -203,52 +208,52 @@ func (s *stage) write(ctx context.Context, i, k int, begun time.Time, due time.D
 	if atomic.LoadUint64(s.truth.stored(k)) == seq {
 		s.truth.commit(k, seq)
 	}
-	s.shoot(shot{instance: i, due: due, took: time.Since(begun) - due, failed: err != nil, write: true})
+	s.record(operation{instance: i, due: due, took: time.Since(begun) - due, failed: err != nil, write: true})
 }
 
-func (s *stage) shoot(one shot) {
+func (s *faultRun) record(one operation) {
 	one.failed = one.failed || one.took > s.Deadline+s.Deadline/10 // who does not heed it
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.shots = append(s.shots, one)
+	s.operations = append(s.operations, one)
 }
 
-func (s *stage) audit(ctx context.Context, p *played) {
+func (s *faultRun) audit(ctx context.Context, p *faultResult) {
 	for k := range s.Keys {
 		want := atomic.LoadUint64(s.truth.stored(k))
 		if want == 1 {
 			continue
 		}
 		for _, instance := range s.peers {
-			v, err := s.getBy(ctx, instance, k)
+			v, err := s.getWithin(ctx, instance, k)
 			p.audited++
 			switch {
 			case err != nil:
 				p.leftFailing++
-			case number(v) < want:
+			case sequenceOf(v) < want:
 				p.leftStale++
 			}
 		}
 	}
 }
 
-func (s *stage) getBy(ctx context.Context, p peers.Peer[string], k int) (string, error) {
+func (s *faultRun) getWithin(ctx context.Context, p peers.Peer[string], k int) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.Deadline)
 	defer cancel()
 	return p.Get(ctx, keyName(s.prefix, k))
 }
 
 // looked is what is reported of one phase's reads.
-type looked struct {
+type readSummary struct {
 	reads, failed, stale int
 	stalest              time.Duration
 	p50, p99, max        time.Duration
 }
 
 // look sums up the reads that should have begun in a phase; counts says which instances' are taken.
-func (p *played) look(from, to time.Duration, counts func(instance int) bool) (s looked) {
+func (p *faultResult) summarize(from, to time.Duration, counts func(instance int) bool) (s readSummary) {
 	var took []float64
-	for _, o := range p.shots {
+	for _, o := range p.operations {
 		if o.write || o.due < from || o.due >= to || !counts(o.instance) {
 			continue
 		}
@@ -263,14 +268,15 @@ func (p *played) look(from, to time.Duration, counts func(instance int) bool) (s
 		}
 	}
 	if s.reads > 0 {
-		s.p50, s.p99, s.max = time.Duration(quantile(took, 0.5)), time.Duration(quantile(took, 0.99)), time.Duration(quantile(took, 1))
+		s.p50, s.p99, s.max = time.Duration(quantile(took, 0.5)), time.Duration(quantile(took, 0.99)),
+			time.Duration(quantile(took, 1))
 	}
 	return s
 }
 
 // over are the reads of a value older than that.
-func (p *played) over(bound time.Duration) (n int) {
-	for _, o := range p.shots {
+func (p *faultResult) olderThan(bound time.Duration) (n int) {
+	for _, o := range p.operations {
 		if o.stale && o.age > bound {
 			n++
 		}
@@ -279,20 +285,20 @@ func (p *played) over(bound time.Duration) (n int) {
 }
 
 // recovered is the time from the fault's end to when the last read that failed should have begun.
-func (p *played) recovered(counts func(instance int) bool) (last time.Duration) {
-	for _, o := range p.shots {
+func (p *faultResult) lastFailure(counts func(instance int) bool) (last time.Duration) {
+	for _, o := range p.operations {
 		if !o.write && o.failed && counts(o.instance) {
-			last = max(last, o.due-p.ended)
+			last = max(last, o.due-p.faultEnd)
 		}
 	}
 	return last
 }
 
 // writes are those from the fault's begin to its end, those that failed, and how long they took.
-func (p *played) writes() (n, failed int, p99 time.Duration) {
+func (p *faultResult) writes() (n, failed int, p99 time.Duration) {
 	var took []float64
-	for _, o := range p.shots {
-		if o.write && o.due >= p.began && o.due < p.ended {
+	for _, o := range p.operations {
+		if o.write && o.due >= p.faultStart && o.due < p.faultEnd {
 			n++
 			took = append(took, float64(o.took))
 			if o.failed {

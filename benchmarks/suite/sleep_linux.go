@@ -12,17 +12,18 @@ import (
 // then waits in epoll, whose unit is the millisecond. A timer of the kernel's that is waited for in the same epoll does. A
 // blocking nanosleep would too, but keep others of the process waiting: while the only thread that ran is inside it, nobody
 // may be looking at the network, until after 10 ms the runtime's monitor does.
-func nap(d time.Duration) {
-	f, _ := timers.Get().(*os.File)
+func preciseSleep(d time.Duration) {
+	f, _ := kernelTimers.Get().(*os.File)
 	if f == nil {
 		time.Sleep(d)
 		return
 	}
-	defer timers.Put(f)
+	defer kernelTimers.Put(f)
 	c, err := f.SyscallConn()
 	if err == nil {
 		set := c.Control(func(fd uintptr) {
-			err = unix.TimerfdSettime(int(fd), 0, &unix.ItimerSpec{Value: unix.NsecToTimespec(max(1, d.Nanoseconds()))}, nil)
+			err = unix.TimerfdSettime(int(fd), 0, &unix.ItimerSpec{Value: unix.NsecToTimespec(max(1,
+				d.Nanoseconds()))}, nil)
 		})
 		if err == nil && set == nil {
 			var expirations [8]byte
@@ -34,7 +35,7 @@ func nap(d time.Duration) {
 	time.Sleep(d)
 }
 
-var timers = sync.Pool{New: func() any {
+var kernelTimers = sync.Pool{New: func() any {
 	fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
 	if err != nil {
 		return (*os.File)(nil)

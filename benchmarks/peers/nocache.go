@@ -3,30 +3,30 @@ package peers
 import "context"
 
 // Direct is no cache: every read is the source's.
-type Direct[V any] struct{ world World[V] }
+type NoCache[V any] struct{ world Config[V] }
 
-func openDirect[V any](_ context.Context, w World[V]) (Peer[V], error) { return &Direct[V]{w}, nil }
+func openNoCache[V any](_ context.Context, w Config[V]) (Peer[V], error) { return &NoCache[V]{w}, nil }
 
 // Get implements Peer.
-func (d *Direct[V]) Get(ctx context.Context, key string) (V, error) {
+func (d *NoCache[V]) Get(ctx context.Context, key string) (V, error) {
 	v, _, err := d.world.Source.Load(ctx, key)
 	return v, err
 }
 
 // Write implements Peer.
-func (d *Direct[V]) Write(ctx context.Context, key string, v V) error {
+func (d *NoCache[V]) Write(ctx context.Context, key string, v V) error {
 	_, err := d.world.Source.Store(ctx, key, v)
 	return err
 }
 
 // Delete implements Peer.
-func (d *Direct[V]) Delete(ctx context.Context, key string) error {
+func (d *NoCache[V]) Delete(ctx context.Context, key string) error {
 	_, err := d.world.Source.Remove(ctx, key)
 	return err
 }
 
 // Loop implements Peer.
-func (d *Direct[V]) Loop(ctx context.Context, keys []string, from, n int) (hits int) {
+func (d *NoCache[V]) Loop(ctx context.Context, keys []string, from, n int) (hits int) {
 	i := from % len(keys)
 	for range n {
 		if _, _, err := d.world.Source.Load(ctx, keys[i]); err == nil {
@@ -38,7 +38,7 @@ func (d *Direct[V]) Loop(ctx context.Context, keys []string, from, n int) (hits 
 }
 
 // Stored implements Peer.
-func (*Direct[V]) Stored(string, V, uint64) (string, string) { return "", "" }
+func (*NoCache[V]) Stored(string, V, uint64) (string, string) { return "", "" }
 
 // Close implements Peer.
-func (*Direct[V]) Close() error { return nil }
+func (*NoCache[V]) Close() error { return nil }

@@ -15,31 +15,31 @@ import (
 
 // crew are processes of this very program, each with a part of the load. They are told what to do line by line on their
 // standard input and answer with a line of JSON; they end when it is closed.
-type crew struct {
-	hands []*hand
+type workerGroup struct {
+	processes []*workerProcess
 }
 
-type hand struct {
+type workerProcess struct {
 	cmd *exec.Cmd
 	in  io.WriteCloser
 	out *bufio.Reader
 }
 
 // hire starts n processes with a role and returns when all of them are ready. config is the i-th one's configuration.
-func (e *Env) hire(ctx context.Context, n int, role string, config func(i int) any) (*crew, error) {
+func (e *Env) startWorkers(ctx context.Context, n int, role string, config func(i int) any) (*workerGroup, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	c := &crew{}
-	orders := make([]string, n)
+	c := &workerGroup{}
+	commands := make([]string, n)
 	for i := range n {
 		b, err := json.Marshal(config(i))
 		if err != nil {
-			c.dismiss()
+			c.stop()
 			return nil, err
 		}
-		orders[i] = string(b)
+		commands[i] = string(b)
 		cmd := exec.CommandContext(ctx, self, "worker", role)
 		cmd.Stderr = e.Log
 		in, err := cmd.StdinPipe()
@@ -47,42 +47,42 @@ func (e *Env) hire(ctx context.Context, n int, role string, config func(i int) a
 			var out io.ReadCloser
 			if out, err = cmd.StdoutPipe(); err == nil {
 				if err = cmd.Start(); err == nil {
-					c.hands = append(c.hands, &hand{cmd, in, bufio.NewReaderSize(out, 1<<20)})
+					c.processes = append(c.processes, &workerProcess{cmd, in, bufio.NewReaderSize(out, 1<<20)})
 				}
 			}
 		}
 		if err != nil {
-			c.dismiss()
+			c.stop()
 			return nil, err
 		}
 	}
 	var ready []json.RawMessage
-	if err := c.each(orders, &ready); err != nil {
-		c.dismiss()
+	if err := c.send(commands, &ready); err != nil {
+		c.stop()
 		return nil, err
 	}
 	return c, nil
 }
 
 // tell has all of them do something, and waits for it.
-func (c *crew) tell(order string) error {
+func (c *workerGroup) run(command string) error {
 	var ignored []json.RawMessage
-	return c.ask(order, &ignored)
+	return c.collect(command, &ignored)
 }
 
 // ask is tell, for answers: answers points to a slice.
-func (c *crew) ask(order string, answers any) error {
-	return c.each(slices.Repeat([]string{order}, len(c.hands)), answers)
+func (c *workerGroup) collect(command string, answers any) error {
+	return c.send(slices.Repeat([]string{command}, len(c.processes)), answers)
 }
 
 // each tells each of them something of its own.
-func (c *crew) each(orders []string, answers any) error {
-	lines := make([]json.RawMessage, len(c.hands))
-	errs := make([]error, len(c.hands))
+func (c *workerGroup) send(commands []string, answers any) error {
+	lines := make([]json.RawMessage, len(c.processes))
+	errs := make([]error, len(c.processes))
 	var wg sync.WaitGroup
-	for i, h := range c.hands {
+	for i, h := range c.processes {
 		wg.Go(func() {
-			if _, errs[i] = fmt.Fprintln(h.in, orders[i]); errs[i] == nil {
+			if _, errs[i] = fmt.Fprintln(h.in, commands[i]); errs[i] == nil {
 				lines[i], errs[i] = h.out.ReadBytes('\n')
 			}
 		})
@@ -99,28 +99,28 @@ func (c *crew) each(orders []string, answers any) error {
 }
 
 // dismiss ends them and waits.
-func (c *crew) dismiss() {
-	for _, h := range c.hands {
+func (c *workerGroup) stop() {
+	for _, h := range c.processes {
 		_ = h.in.Close()
 	}
-	for _, h := range c.hands {
+	for _, h := range c.processes {
 		_ = h.cmd.Wait()
 	}
 }
 
 // worker is a process's part of a load. It is closed when there are no more orders.
 type worker interface {
-	do(ctx context.Context, order string) (answer any, err error)
+	do(ctx context.Context, command string) (answer any, err error)
 	close()
 }
 
 // roles are what a process of a crew can be. Each makes its worker of its configuration.
 var roles = map[string]func(ctx context.Context, config []byte) (worker, error){
 	"fresh":       role(newFreshWorker),
-	"propagation": role(newWatcher),
+	"propagation": role(newObserver),
 	"scale":       role(newScaleWorker),
-	"shop":        role(newShop),
-	"stampede":    role(newCrowdWorker),
+	"shop":        role(newCatalogWorker),
+	"stampede":    role(newStampedeWorker),
 }
 
 // role is a worker made of a configuration of a type of its own.
@@ -155,14 +155,14 @@ func Work(ctx context.Context, name string, in io.Reader, out io.Writer) error {
 		return err
 	}
 	for {
-		order, err := lines.ReadString('\n')
+		command, err := lines.ReadString('\n')
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		answer, err := w.do(ctx, order[:len(order)-1])
+		answer, err := w.do(ctx, command[:len(command)-1])
 		if err != nil {
 			return err
 		}

@@ -30,7 +30,7 @@ const (
 
 // scaleWindow is what one state of a cell gave, a second.
 type scaleWindow struct {
-	usage
+	cpuUsage
 	scaleCounts // of all instances
 	redis       redisStats
 	relayed     relayed
@@ -45,26 +45,27 @@ type relayed struct{ redis, kafka float64 }
 // with a broadcast's listener beside each instance; with a follower of Kafka instead. The last two are nil where their
 // curve has ended before, or this is where all do.
 type scaleResult struct {
-	cell                             scaleCell
+	point                            scalePoint
 	idle, tracking, broadcast, kafka *scaleWindow
 }
 
 // scaleRun is a cell while it runs.
 type scaleRun struct {
 	e         *Env
-	cell      scaleCell
+	point     scalePoint
 	own       *peers.Nearcache[string] // of the driver: its L2 is the relay's
-	outbox    *outbox
-	publisher meter
-	crew      *crew
+	outbox    *memoryOutbox
+	publisher trafficMeter
+	workers   *workerGroup
 	pids      map[string][]int
 }
 
 const scalePartitions = 4 // of the topic
 
-func (e *Env) scaleCell(ctx context.Context, cell scaleCell, broadcast, follow bool) (r scaleResult, err error) {
-	r.cell = cell
-	p := scalePlan{Prefix: fmt.Sprintf("s%d", e.names.Add(1)), Topic: fmt.Sprintf("scale-%d", e.names.Add(1)), Cell: cell}
+func (e *Env) measurePoint(ctx context.Context, cell scalePoint, broadcast, follow bool) (r scaleResult, err error) {
+	r.point = cell
+	p := scaleConfig{Prefix: fmt.Sprintf("s%d", e.names.Add(1)), Topic: fmt.Sprintf("scale-%d", e.names.Add(1)),
+		Point: cell}
 	workers := min(processes, cell.Instances)
 	p.Instances = cell.Instances / workers
 	if p.Redis, err = e.Redis(ctx); err != nil {
@@ -76,27 +77,30 @@ func (e *Env) scaleCell(ctx context.Context, cell scaleCell, broadcast, follow b
 	if err := e.Flush(ctx); err != nil {
 		return r, err
 	}
-	dir, err := e.data("truth")
+	dir, err := e.dataDir("truth")
 	if err != nil {
 		return r, err
 	}
 	p.Truth = filepath.Join(dir, p.Prefix)
-	t, err := openTruth(p.Truth, cell.Keys, smallValue)
+	t, err := openSharedSource(p.Truth, cell.Keys, smallValue)
 	if err != nil {
 		return r, err
 	}
 	defer func() { t.close(); os.Remove(p.Truth) }()
-	s := &scaleRun{e: e, cell: cell, outbox: newOutbox(t, p.Prefix, cell.Keys)}
-	transport := &kafkago.Transport{Dial: s.publisher.kafka, DialTimeout: time.Second, MetadataTTL: 2 * time.Second, ClientID: "nearcache"}
+	s := &scaleRun{e: e, point: cell, outbox: newMemoryOutbox(t, p.Prefix, cell.Keys)}
+	transport := &kafkago.Transport{Dial: s.publisher.dialKafka, DialTimeout: time.Second,
+		MetadataTTL: 2 * time.Second, ClientID: "nearcache"}
 	defer transport.CloseIdleConnections()
-	publisher, err := kafka.NewPublisher(kafka.PublisherConfig{Broker: kafka.Broker{Brokers: []string{p.Kafka}, Transport: transport}, Topic: p.Topic})
+	publisher, err := kafka.NewPublisher(kafka.PublisherConfig{Broker: kafka.Broker{Brokers: []string{p.Kafka},
+		Transport: transport}, Topic: p.Topic})
 	if err != nil {
 		return r, err
 	}
 	if err := publisher.CreateTopic(ctx, scalePartitions, 1); err != nil {
 		return r, err
 	}
-	if s.own, err = peers.OpenNearcache(ctx, peers.World[string]{Redis: p.Redis, Source: s.outbox, Codec: peers.Raw{}, Prefix: p.Prefix, Entries: 10, Bytes: 1 << 20, TTL: scaleTTL}, peers.Plain); err != nil {
+	if s.own, err = peers.OpenNearcache(ctx, peers.Config[string]{Redis: p.Redis, Source: s.outbox,
+		Codec: peers.Raw{}, Prefix: p.Prefix, Entries: 10, Bytes: 1 << 20, TTL: scaleTTL}, peers.Plain); err != nil {
 		return r, err
 	}
 	defer func() { err = errors.Join(err, s.own.Close()) }()
@@ -105,15 +109,15 @@ func (e *Env) scaleCell(ctx context.Context, cell scaleCell, broadcast, follow b
 	if p.Records, err = s.seed(ctx, t); err != nil {
 		return r, err
 	}
-	if s.crew, err = e.hire(ctx, workers, "scale", func(int) any { return p }); err != nil {
+	if s.workers, err = e.startWorkers(ctx, workers, "scale", func(int) any { return p }); err != nil {
 		return r, err
 	}
-	defer s.crew.dismiss()
+	defer s.workers.stop()
 	s.pids = map[string][]int{ofRedis: {e.redis.Pid()}, ofKafka: {e.kafka.Pid()}, ofDriver: {os.Getpid()}}
-	for _, h := range s.crew.hands {
+	for _, h := range s.workers.processes {
 		s.pids[ofWorkers] = append(s.pids[ofWorkers], h.cmd.Process.Pid)
 	}
-	if err := s.crew.tell("warm"); err != nil {
+	if err := s.workers.run("warm"); err != nil {
 		return r, err
 	}
 
@@ -129,7 +133,7 @@ func (e *Env) scaleCell(ctx context.Context, cell scaleCell, broadcast, follow b
 	defer wg.Wait()
 	defer stop()
 	wg.Go(func() { s.outbox.run(writing, cell.Writes, picker(cell.Keys, cell.Uniform)) })
-	if err := s.crew.tell("read"); err != nil {
+	if err := s.workers.run("read"); err != nil {
 		return r, err
 	}
 	if r.tracking, err = s.measure(ctx, settle, window, toRedis); err != nil {
@@ -142,20 +146,20 @@ func (e *Env) scaleCell(ctx context.Context, cell scaleCell, broadcast, follow b
 		return r, err
 	}
 	if broadcast {
-		if err := s.crew.tell("listen"); err != nil {
+		if err := s.workers.run("listen"); err != nil {
 			return r, err
 		}
 		if r.broadcast, err = s.measure(ctx, settle/2, window, toRedis); err != nil {
 			return r, err
 		}
-		if err := s.crew.tell("unlisten"); err != nil {
+		if err := s.workers.run("unlisten"); err != nil {
 			return r, err
 		}
 	}
 	if follow {
 		stopRelay()
 		stopRelay = s.relay(ctx, publisher)
-		if err := s.crew.tell("follow"); err != nil {
+		if err := s.workers.run("follow"); err != nil {
 			return r, err
 		}
 		if r.kafka, err = s.measure(ctx, settle, window, toBoth); err != nil {
@@ -179,7 +183,7 @@ func (s *scaleRun) relay(ctx context.Context, publisher coherence.Publisher) (st
 }
 
 // seed puts every key into Redis and returns what the names of records begin with there.
-func (s *scaleRun) seed(ctx context.Context, t *truth) (records []string, err error) {
+func (s *scaleRun) seed(ctx context.Context, t *sharedSource) (records []string, err error) {
 	// Records are of their bucket's epoch, which the relay begins.
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		marks, err := s.own.Client.L2().Watermarks(ctx)
@@ -193,12 +197,12 @@ func (s *scaleRun) seed(ctx context.Context, t *truth) (records []string, err er
 			return nil, fmt.Errorf("suite: the relay has begun %d of %d buckets", len(marks), l2.Buckets)
 		}
 	}
-	prefixes := make([]map[string]bool, (s.cell.Keys+pipeline-1)/pipeline)
+	prefixes := make([]map[string]bool, (s.point.Keys+pipeline-1)/pipeline)
 	value := t.value(0)
 	err = each(ctx, 4, len(prefixes), func(b int) error {
 		prefixes[b] = map[string]bool{}
 		cmds := make([]rueidis.Completed, 0, pipeline)
-		for k := b * pipeline; k < min(s.cell.Keys, (b+1)*pipeline); k++ {
+		for k := b * pipeline; k < min(s.point.Keys, (b+1)*pipeline); k++ {
 			key := keyName(s.outbox.prefix, k)
 			at, v := s.own.Stored(key, value, 1)
 			prefixes[b][strings.TrimSuffix(at, key)] = true
@@ -220,7 +224,7 @@ func (s *scaleRun) seed(ctx context.Context, t *truth) (records []string, err er
 
 // scaleSample is what has been counted up to a moment.
 type scaleSample struct {
-	readings
+	cpuReadings
 	counts    scaleCounts
 	redis     redisStats
 	relayed   relayed
@@ -229,7 +233,7 @@ type scaleSample struct {
 
 func (s *scaleRun) sample(ctx context.Context) (p scaleSample, err error) {
 	var all []scaleCounts
-	if err := s.crew.ask("count", &all); err != nil {
+	if err := s.workers.collect("count", &all); err != nil {
 		return p, err
 	}
 	for _, c := range all {
@@ -245,7 +249,7 @@ func (s *scaleRun) sample(ctx context.Context) (p scaleSample, err error) {
 		p.relayed.redis = max(p.relayed.redis, float64(m.Position.N))
 	}
 	p.relayed.kafka, p.published = s.outbox.published(), float64(s.publisher.out.Load())
-	p.readings, err = readProcessors(s.pids)
+	p.cpuReadings, err = readCPU(s.pids)
 	return p, err
 }
 
@@ -271,23 +275,26 @@ func (s *scaleRun) measure(ctx context.Context, settle, window time.Duration, l 
 		return nil, err
 	}
 	per := 1 / b.at.Sub(a.at).Seconds()
-	w := &scaleWindow{usage: a.until(b.readings), scaleCounts: scaleCounts{}.plus(per, b.counts).plus(-per, a.counts),
-		redis:     redisStats{commands: per * (b.redis.commands - a.redis.commands), in: per * (b.redis.in - a.redis.in), out: per * (b.redis.out - a.redis.out)},
+	w := &scaleWindow{cpuUsage: a.usageUntil(b.cpuReadings),
+		scaleCounts: scaleCounts{}.plus(per, b.counts).plus(-per, a.counts),
+		redis: redisStats{commands: per * (b.redis.commands - a.redis.commands),
+			in: per * (b.redis.in - a.redis.in), out: per * (b.redis.out - a.redis.out)},
 		relayed:   relayed{per * (b.relayed.redis - a.relayed.redis), per * (b.relayed.kafka - a.relayed.kafka)},
 		published: per * (b.published - a.published)}
-	var paces []pace
-	writes := s.cell.Writes - per // few of them in a short window are a count with an error of one
+	var paces []rateCheck
+	writes := s.point.Writes - per // few of them in a short window are a count with an error of one
 	if l >= toRedis {
-		paces = append(paces, pace{"reads", scaleReads, w.Reads}, pace{"writes relayed to Redis", writes, w.relayed.redis})
+		paces = append(paces, rateCheck{"reads", scaleReads, w.Reads},
+			rateCheck{"writes relayed to Redis", writes, w.relayed.redis})
 	}
 	if l >= toBoth {
-		paces = append(paces, pace{"writes relayed to Kafka", writes, w.relayed.kafka})
+		paces = append(paces, rateCheck{"writes relayed to Kafka", writes, w.relayed.kafka})
 	}
-	full := fullCores
+	full := saturatedPart
 	if s.e.Quick {
 		full = 1 // a quick run shows that it works, on a machine that may be busy with other things
 	}
-	w.end = w.ends(full, paces...)
+	w.end = w.whyCurveEnds(full, paces...)
 	return w, nil
 }
 
@@ -295,9 +302,9 @@ func (s *scaleRun) measure(ctx context.Context, settle, window time.Duration, l 
 // instance reads them, how many do is a figure of the run: an entry comes near by two reads of Redis without a write between them,
 // and the expectation counts one.
 func (s *scaleRun) hits(w *scaleWindow) error {
-	_, want := s.cell.holding()
+	_, want := s.point.holding()
 	if got := w.NearHits / w.Reads; got < want/2 && want >= 0.1 || w.Redis.Keys == 0 {
-		return fmt.Errorf("suite: scale: %+v: %.1f%% of reads hit near, %.1f%% were to; %.1f keys/s were pushed: the run is void", s.cell, 100*got, 100*want, w.Redis.Keys)
+		return fmt.Errorf("suite: scale: %+v: %.1f%% of reads hit near, %.1f%% were to; %.1f keys/s were pushed: the run is void", s.point, 100*got, 100*want, w.Redis.Keys)
 	}
 	return nil
 }

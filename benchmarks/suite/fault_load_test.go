@@ -7,7 +7,7 @@ import (
 
 func TestPlayed_CountsByWhenAReadShouldHaveBegun(t *testing.T) {
 	const s = time.Second
-	p := played{began: 2 * s, ended: 5 * s, shots: []shot{
+	p := faultResult{faultStart: 2 * s, faultEnd: 5 * s, operations: []operation{
 		{due: 1 * s, took: 3 * s, failed: true}, // of before, although it ended within
 		{due: 2 * s, took: 1 * s},
 		{due: 3 * s, took: 2 * s, failed: true},
@@ -17,22 +17,23 @@ func TestPlayed_CountsByWhenAReadShouldHaveBegun(t *testing.T) {
 		{due: 7 * s, took: 1 * s, instance: 1, stale: true, age: 1 * s},
 	}}
 	everyone, first := func(int) bool { return true }, func(i int) bool { return i == 0 }
-	if got, want := p.look(p.began, p.ended, everyone), (looked{reads: 3, failed: 1, stale: 1, stalest: 2 * s, p50: 2 * s, p99: 5 * s, max: 5 * s}); got != want {
+	if got, want := p.summarize(p.faultStart, p.faultEnd, everyone),
+		(readSummary{reads: 3, failed: 1, stale: 1, stalest: 2 * s, p50: 2 * s, p99: 5 * s, max: 5 * s}); got != want {
 		t.Errorf("during: %+v, want %+v", got, want)
 	}
-	if got := p.look(p.began, p.ended, first); got.reads != 2 || got.stale != 0 {
+	if got := p.summarize(p.faultStart, p.faultEnd, first); got.reads != 2 || got.stale != 0 {
 		t.Errorf("of the first instance: %+v", got)
 	}
-	if got := p.look(0, s/2, everyone); got != (looked{}) {
+	if got := p.summarize(0, s/2, everyone); got != (readSummary{}) {
 		t.Errorf("of no time: %+v", got)
 	}
-	if got := p.recovered(everyone); got != s {
+	if got := p.lastFailure(everyone); got != s {
 		t.Errorf("error-free after %v, want 1s", got)
 	}
 	if n, failed, p99 := p.writes(); n != 1 || failed != 1 || p99 != 9*s {
 		t.Errorf("%d of %d writes failed, want 1 of 1; p99 %v", failed, n, p99)
 	}
-	if got := p.over(s); got != 1 {
+	if got := p.olderThan(s); got != 1 {
 		t.Errorf("%d reads older than a second, want 1", got)
 	}
 }

@@ -17,36 +17,36 @@ import (
 const ticks = 100
 
 // readings are what processes, by what they are called, and the whole machine have used of the processor so far.
-type readings struct {
+type cpuReadings struct {
 	at   time.Time
-	of   map[string]time.Duration
+	used map[string]time.Duration
 	busy time.Duration // all cores, whoever used them
 }
 
-func readProcessors(pids map[string][]int) (r readings, err error) {
-	r.of, r.at = map[string]time.Duration{}, time.Now()
+func readCPU(pids map[string][]int) (r cpuReadings, err error) {
+	r.used, r.at = map[string]time.Duration{}, time.Now()
 	for name, ids := range pids {
 		for _, pid := range ids {
 			b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 			if err != nil {
 				return r, fmt.Errorf("suite: processor time of %s: %w", name, err)
 			}
-			d, err := usedBy(string(b))
+			d, err := processCPU(string(b))
 			if err != nil {
 				return r, fmt.Errorf("suite: processor time of %s: %w", name, err)
 			}
-			r.of[name] += d
+			r.used[name] += d
 		}
 	}
 	b, err := os.ReadFile("/proc/stat")
 	if err == nil {
-		r.busy, err = usedByAll(string(b))
+		r.busy, err = machineCPU(string(b))
 	}
 	return r, err
 }
 
 // usedBy is the user and system time in a process's stat. The command's name, in parentheses, may hold anything.
-func usedBy(stat string) (time.Duration, error) {
+func processCPU(stat string) (time.Duration, error) {
 	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
 	if len(fields) < 13 {
 		return 0, fmt.Errorf("%d fields after the command", len(fields))
@@ -56,7 +56,7 @@ func usedBy(stat string) (time.Duration, error) {
 
 // usedByAll is what all cores did in the machine's stat, other than idle and wait for disks. What the hypervisor took away
 // counts: nobody here could have had it.
-func usedByAll(stat string) (time.Duration, error) {
+func machineCPU(stat string) (time.Duration, error) {
 	line, _, _ := strings.Cut(stat, "\n")
 	fields := strings.Fields(line)
 	if len(fields) < 9 || fields[0] != "cpu" {
@@ -77,45 +77,45 @@ func sumTicks(fields ...string) (d time.Duration, err error) {
 }
 
 // others is the name of what belongs to none of the processes that are read.
-const others = "other programs"
+const otherPrograms = "other programs"
 
 // usage is what was used between two readings, in cores: 1 is one core all the time.
-type usage struct {
-	of   map[string]float64
-	busy float64 // a part of all cores
+type cpuUsage struct {
+	cores map[string]float64
+	busy  float64 // a part of all cores
 }
 
-func (r readings) until(later readings) usage {
+func (r cpuReadings) usageUntil(later cpuReadings) cpuUsage {
 	took := later.at.Sub(r.at).Seconds()
-	u := usage{of: map[string]float64{}}
+	u := cpuUsage{cores: map[string]float64{}}
 	ours := 0.0
-	for name, d := range later.of {
-		u.of[name] = (d - r.of[name]).Seconds() / took
-		ours += u.of[name]
+	for name, d := range later.used {
+		u.cores[name] = (d - r.used[name]).Seconds() / took
+		ours += u.cores[name]
 	}
 	all := (later.busy - r.busy).Seconds() / took
-	u.of[others] = max(0, all-ours)
+	u.cores[otherPrograms] = max(0, all-ours)
 	u.busy = min(1, all/float64(runtime.NumCPU()))
 	return u
 }
 
 // pace is a rate that a load was to have, and the one it had.
-type pace struct {
+type rateCheck struct {
 	what      string
 	want, got float64
 }
 
 const (
-	fullCores = 0.95 // cores busier than this are saturated
-	fullPace  = 0.9  // a load slower than this is another load
+	saturatedPart = 0.95 // cores busier than this are saturated
+	reachedPart   = 0.9  // a load slower than this is another load
 )
 
 // ends says why a curve ends at a cell: a load that was not reached, or cores that are busier than full, and by whom. It
 // is "" where the cell is as good as any.
-func (u usage) ends(full float64, paces ...pace) string {
+func (u cpuUsage) whyCurveEnds(full float64, paces ...rateCheck) string {
 	var why []string
 	for _, p := range paces {
-		if p.got < fullPace*p.want {
+		if p.got < reachedPart*p.want {
 			why = append(why, fmt.Sprintf("%.0f of %.0f %s/s", p.got, p.want, p.what))
 		}
 	}
@@ -125,11 +125,12 @@ func (u usage) ends(full float64, paces ...pace) string {
 	if why == nil {
 		return ""
 	}
-	by := slices.SortedFunc(maps.Keys(u.of), func(a, b string) int {
-		return cmp.Or(cmp.Compare(u.of[b], u.of[a]), cmp.Compare(a, b))
+	by := slices.SortedFunc(maps.Keys(u.cores), func(a, b string) int {
+		return cmp.Or(cmp.Compare(u.cores[b], u.cores[a]), cmp.Compare(a, b))
 	})
 	for i, name := range by {
-		by[i] = fmt.Sprintf("%s %.2f", name, u.of[name])
+		by[i] = fmt.Sprintf("%s %.2f", name, u.cores[name])
 	}
-	return fmt.Sprintf("%s; cores %.0f%% busy, most by %s", strings.Join(why, ", "), 100*u.busy, strings.Join(by[:min(3, len(by))], ", then "))
+	return fmt.Sprintf("%s; cores %.0f%% busy, most by %s", strings.Join(why, ", "), 100*u.busy,
+		strings.Join(by[:min(3, len(by))], ", then "))
 }

@@ -9,97 +9,97 @@ import (
 
 // wire is a TCP proxy: the network between one instance and its server, whose answers can be late, and which can lose
 // everything.
-type wire struct {
-	addr, to string
-	listener net.Listener
-	late     atomic.Int64 // nanoseconds by which answers are held back
-	dark     atomic.Bool
+type proxy struct {
+	addr, target string
+	listener     net.Listener
+	delay        atomic.Int64 // nanoseconds by which answers are held back
+	dropping     atomic.Bool
 
-	mu    sync.Mutex
-	ended bool
-	open  map[net.Conn]struct{}
-	wg    sync.WaitGroup
+	mu     sync.Mutex
+	closed bool
+	conns  map[net.Conn]struct{}
+	wg     sync.WaitGroup
 }
 
-func newWire(to string) (*wire, error) {
+func newProxy(to string) (*proxy, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	w := &wire{addr: l.Addr().String(), to: to, listener: l, open: map[net.Conn]struct{}{}}
+	w := &proxy{addr: l.Addr().String(), target: to, listener: l, conns: map[net.Conn]struct{}{}}
 	w.wg.Go(func() {
 		for {
 			near, err := l.Accept()
 			if err != nil {
 				return // closed
 			}
-			w.wg.Go(func() { w.join(near) })
+			w.wg.Go(func() { w.forward(near) })
 		}
 	})
 	return w, nil
 }
 
 // black loses whatever is sent, on connections of before and on new ones, and says nothing.
-func (w *wire) black() { w.dark.Store(true) }
+func (w *proxy) dropAll() { w.dropping.Store(true) }
 
 // heal ends that. Who had a connection meanwhile has lost data on it: it is reset.
-func (w *wire) heal() {
-	w.dark.Store(false)
-	w.reset(false)
+func (w *proxy) restore() {
+	w.dropping.Store(false)
+	w.closeConns(false)
 }
 
-func (w *wire) reset(ended bool) {
+func (w *proxy) closeConns(ended bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.ended = w.ended || ended
-	for c := range w.open {
+	w.closed = w.closed || ended
+	for c := range w.conns {
 		_ = c.Close()
 	}
 }
 
-func (w *wire) close() {
+func (w *proxy) close() {
 	_ = w.listener.Close()
-	w.reset(true)
+	w.closeConns(true)
 	w.wg.Wait()
 }
 
-func (w *wire) hold(c net.Conn) bool {
+func (w *proxy) track(c net.Conn) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.ended {
-		w.open[c] = struct{}{}
+	if !w.closed {
+		w.conns[c] = struct{}{}
 	}
-	return !w.ended
+	return !w.closed
 }
 
-func (w *wire) drop(c net.Conn) {
+func (w *proxy) untrack(c net.Conn) {
 	_ = c.Close()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	delete(w.open, c)
+	delete(w.conns, c)
 }
 
 // join carries one connection until either side ends it.
-func (w *wire) join(near net.Conn) {
-	defer w.drop(near)
-	far, err := net.Dial("tcp", w.to)
+func (w *proxy) forward(near net.Conn) {
+	defer w.untrack(near)
+	far, err := net.Dial("tcp", w.target)
 	if err != nil {
 		return
 	}
-	defer w.drop(far)
-	if !w.hold(near) || !w.hold(far) {
+	defer w.untrack(far)
+	if !w.track(near) || !w.track(far) {
 		return
 	}
 	var wg sync.WaitGroup
-	wg.Go(func() { w.carry(far, near, &w.late); _ = near.Close() })
-	w.carry(near, far, nil)
+	wg.Go(func() { w.copyDelayed(far, near, &w.delay); _ = near.Close() })
+	w.copyDelayed(near, far, nil)
 	_ = far.Close()
 	wg.Wait()
 }
 
 // carry copies from one side to the other. What is held back does not hold back what comes after it for longer: delays do not
 // add up.
-func (w *wire) carry(from, to net.Conn, late *atomic.Int64) {
+func (w *proxy) copyDelayed(from, to net.Conn, late *atomic.Int64) {
 	type chunk struct {
 		b   []byte
 		due time.Time
@@ -117,7 +117,7 @@ func (w *wire) carry(from, to net.Conn, late *atomic.Int64) {
 	b := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(b)
-		if n > 0 && !w.dark.Load() {
+		if n > 0 && !w.dropping.Load() {
 			c := chunk{b: append([]byte(nil), b[:n]...), due: time.Now()}
 			if late != nil {
 				c.due = c.due.Add(time.Duration(late.Load()))

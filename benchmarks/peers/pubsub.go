@@ -8,22 +8,22 @@ import (
 	"github.com/redis/rueidis"
 )
 
-const handPage = "https://redis.io/docs/latest/develop/pubsub/"
+const pubSubPage = "https://redis.io/docs/latest/develop/pubsub/"
 
 // channel is where writers of the hand-rolled cache publish keys.
 const channel = "bench:invalidate"
 
 // Hand is what people write: ristretto, Redis below it, and a channel on which a writer publishes the key. A message that
 // is lost is lost, a load that is under way caches what it read, and who writes to Redis without publishing is not noticed.
-type Hand[V any] struct {
+type PubSub[V any] struct {
 	Client rueidis.Client
 	Local  *ristretto.Cache[string, *V]
-	world  World[V]
+	world  Config[V]
 	stop   context.CancelFunc
 	done   chan struct{}
 }
 
-func openHand[V any](ctx context.Context, w World[V]) (Peer[V], error) {
+func openPubSub[V any](ctx context.Context, w Config[V]) (Peer[V], error) {
 	c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{w.Redis}, DisableCache: true})
 	if err != nil {
 		return nil, err
@@ -32,7 +32,7 @@ func openHand[V any](ctx context.Context, w World[V]) (Peer[V], error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Hand[V]{Client: c, Local: local, world: w, done: make(chan struct{})}
+	h := &PubSub[V]{Client: c, Local: local, world: w, done: make(chan struct{})}
 	var listening context.Context
 	listening, h.stop = context.WithCancel(context.WithoutCancel(ctx))
 	heard := make(chan struct{})
@@ -63,7 +63,7 @@ func openHand[V any](ctx context.Context, w World[V]) (Peer[V], error) {
 }
 
 // Get implements Peer.
-func (h *Hand[V]) Get(ctx context.Context, key string) (v V, err error) {
+func (h *PubSub[V]) Get(ctx context.Context, key string) (v V, err error) {
 	if p, ok := h.Local.Get(key); ok {
 		return *p, nil
 	}
@@ -82,16 +82,17 @@ func (h *Hand[V]) Get(ctx context.Context, key string) (v V, err error) {
 	return v, err
 }
 
-func (h *Hand[V]) set(ctx context.Context, key string, v V) error {
-	return h.Client.Do(ctx, h.Client.B().Set().Key(key).Value(encoded(h.world.Codec, v)).Px(h.world.TTL).Build()).Error()
+func (h *PubSub[V]) set(ctx context.Context, key string, v V) error {
+	return h.Client.Do(ctx, h.Client.B().Set().Key(key).Value(encoded(h.world.Codec,
+		v)).Px(h.world.TTL).Build()).Error()
 }
 
-func (h *Hand[V]) publish(ctx context.Context, key string) error {
+func (h *PubSub[V]) publish(ctx context.Context, key string) error {
 	return h.Client.Do(ctx, h.Client.B().Publish().Channel(channel).Message(key).Build()).Error()
 }
 
 // Write implements Peer.
-func (h *Hand[V]) Write(ctx context.Context, key string, v V) error {
+func (h *PubSub[V]) Write(ctx context.Context, key string, v V) error {
 	if _, err := h.world.Source.Store(ctx, key, v); err != nil {
 		return err
 	}
@@ -103,7 +104,7 @@ func (h *Hand[V]) Write(ctx context.Context, key string, v V) error {
 }
 
 // Delete implements Peer.
-func (h *Hand[V]) Delete(ctx context.Context, key string) error {
+func (h *PubSub[V]) Delete(ctx context.Context, key string) error {
 	if _, err := h.world.Source.Remove(ctx, key); err != nil {
 		return err
 	}
@@ -115,7 +116,7 @@ func (h *Hand[V]) Delete(ctx context.Context, key string) error {
 }
 
 // Loop implements Peer.
-func (h *Hand[V]) Loop(_ context.Context, keys []string, from, n int) (hits int) {
+func (h *PubSub[V]) Loop(_ context.Context, keys []string, from, n int) (hits int) {
 	i := from % len(keys)
 	for range n {
 		if _, ok := h.Local.Get(keys[i]); ok {
@@ -127,12 +128,12 @@ func (h *Hand[V]) Loop(_ context.Context, keys []string, from, n int) (hits int)
 }
 
 // Stored implements Peer.
-func (h *Hand[V]) Stored(key string, v V, _ uint64) (string, string) {
+func (h *PubSub[V]) Stored(key string, v V, _ uint64) (string, string) {
 	return key, encoded(h.world.Codec, v)
 }
 
 // Close implements Peer.
-func (h *Hand[V]) Close() error {
+func (h *PubSub[V]) Close() error {
 	h.stop()
 	<-h.done
 	h.Client.Close()

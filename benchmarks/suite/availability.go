@@ -18,26 +18,30 @@ import (
 )
 
 // lanes are how many peers are under load at a time, each on a Redis of its own.
-const lanes = 2
+const parallelTrials = 2
 
 // withFailSafe is the near cache for whom an old value is better than none.
-var withFailSafe = named("nearcache, FailSafe", peers.NearcacheKind(peers.Plain, func(o *nearcache.Options[string, string]) {
-	o.FailSafe = nearcache.FailSafe{MaxAge: time.Minute, SoftTimeout: 100 * time.Millisecond}
-}))
+var failSafeKind = renamed("nearcache, FailSafe", peers.NearcacheKind(peers.Plain,
+	func(o *nearcache.Options[string, string]) {
+		o.FailSafe = nearcache.FailSafe{MaxAge: time.Minute, SoftTimeout: 100 * time.Millisecond}
+	}))
 
 // trial is a peer and a fault.
 type trial struct {
 	kind  peers.Kind[string]
 	fault fault
 	kafka bool // the near cache has it as its second channel
-	played
+	faultResult
 }
 
 // availability has every peer live through every fault.
 func availability(ctx context.Context, e *Env) (*measure.Section, error) {
-	d := drill{Instances: 2, Keys: 5000, Warm: 3000, Rate: 500, Fault: 3 * time.Second, After: 2 * time.Second, Settle: time.Second, Deadline: 2 * time.Second}
-	kinds := []peers.Kind[string]{must[string]("nearcache"), must[string](peers.Bounded.String()), withFailSafe, must[string]("rueidis DoCache"), must[string]("go-redis CSC"),
-		must[string]("go-redis/cache"), must[string]("sturdyc"), must[string]("hand-rolled"), must[string]("Redis GET"), must[string]("ristretto"), must[string]("otter")}
+	d := faultLoad{Instances: 2, Keys: 5000, WarmReads: 3000, Rate: 500, FaultTime: 3 * time.Second,
+		AfterTime: 2 * time.Second, SettleTime: time.Second, Deadline: 2 * time.Second}
+	kinds := []peers.Kind[string]{mustKind[string]("nearcache"), mustKind[string](peers.Bounded.String()),
+		failSafeKind, mustKind[string]("rueidis DoCache"), mustKind[string]("go-redis CSC"),
+		mustKind[string]("go-redis/cache"), mustKind[string]("sturdyc"), mustKind[string]("hand-rolled"),
+		mustKind[string]("Redis GET"), mustKind[string]("ristretto"), mustKind[string]("otter")}
 	all := faults
 	if e.Quick {
 		kinds, all = []peers.Kind[string]{kinds[0], kinds[7]}, []fault{faults[1], faults[5]}
@@ -45,7 +49,7 @@ func availability(ctx context.Context, e *Env) (*measure.Section, error) {
 	s := &measure.Section{Title: "Availability", Figures: map[string]float64{},
 		Config: fmt.Sprintf("%d instances of a peer, %d operations a second each, begun at their times whether or not earlier ones have ended, 1%% of them writes, over %d keys by Zipf; a source that takes 5 ms; "+
 			"%v or %v before the fault, %v of it, %v after; a read has failed if it gives an error or has not ended within %v. %d peers at a time, each on its own Redis",
-			d.Instances, d.Rate, d.Keys, longLead, shortLead, d.Fault, d.After, d.Deadline, lanes),
+			d.Instances, d.Rate, d.Keys, longLead, shortLead, d.FaultTime, d.AfterTime, d.Deadline, parallelTrials),
 		Note: "Latency is from when a read should have begun. A read is stale if a newer value had been acknowledged to its writer before it began, and a write is acknowledged when it has returned and the source has committed it, " +
 			"whatever else of it failed: to be served what is old is no availability, unless one has asked for it, as FailSafe does. " +
 			"\"Error-free\" is the time from the fault's end to the beginning of the last read that failed. Values live for a minute under faults of Redis, so that what those leave stale shows; for 2 s where the source fails, " +
@@ -54,18 +58,18 @@ func availability(ctx context.Context, e *Env) (*measure.Section, error) {
 	var trials []*trial
 	for _, f := range all {
 		for _, k := range kinds {
-			if !(k.Alone && f.redis) {
+			if !(k.LocalOnly && f.affectsRedis) {
 				trials = append(trials, &trial{kind: k, fault: f})
 			}
 		}
 	}
 	logging.Disable() // go-redis prints a line for every connection that it does not get
 	defer logging.Enable()
-	if err := e.lanes(ctx, d, trials); err != nil {
+	if err := e.runTrials(ctx, d, trials); err != nil {
 		return nil, err
 	}
 	if !e.Quick {
-		more, err := e.withKafka(ctx, d)
+		more, err := e.runKafkaTrials(ctx, d)
 		if err != nil {
 			return nil, err
 		}
@@ -76,9 +80,9 @@ func availability(ctx context.Context, e *Env) (*measure.Section, error) {
 }
 
 // lanes has the trials run, as many at a time as there are lanes.
-func (e *Env) lanes(ctx context.Context, d drill, trials []*trial) error {
-	servers := make(chan *local.Server, lanes)
-	for range lanes {
+func (e *Env) runTrials(ctx context.Context, d faultLoad, trials []*trial) error {
+	servers := make(chan *local.Server, parallelTrials)
+	for range parallelTrials {
 		redis, err := e.ownRedis(ctx)
 		if err != nil {
 			return err
@@ -86,24 +90,24 @@ func (e *Env) lanes(ctx context.Context, d drill, trials []*trial) error {
 		defer redis.Discard()
 		servers <- redis
 	}
-	return each(ctx, lanes, len(trials), func(i int) error {
+	return each(ctx, parallelTrials, len(trials), func(i int) error {
 		redis := <-servers
 		defer func() { servers <- redis }()
-		return e.try(ctx, d, trials[i], redis, nil)
+		return e.runTrial(ctx, d, trials[i], redis, nil)
 	})
 }
 
 // ownRedis is one that may fail: the run's own serves the other benchmarks.
 func (e *Env) ownRedis(ctx context.Context) (*local.Server, error) {
-	dir, err := e.data(fmt.Sprintf("redis-%d", e.names.Add(1)))
+	dir, err := e.dataDir(fmt.Sprintf("redis-%d", e.names.Add(1)))
 	if err != nil {
 		return nil, err
 	}
-	return local.StartRedis(ctx, dir, local.Launch{Started: e.note})
+	return local.StartRedis(ctx, dir, local.Launch{Started: e.record})
 }
 
 // withKafka are the trials of the near cache with Kafka beside Redis, one after the other.
-func (e *Env) withKafka(ctx context.Context, d drill) (trials []*trial, err error) {
+func (e *Env) runKafkaTrials(ctx context.Context, d faultLoad) (trials []*trial, err error) {
 	if _, err := e.Kafka(ctx); err != nil {
 		return nil, err
 	}
@@ -114,8 +118,8 @@ func (e *Env) withKafka(ctx context.Context, d drill) (trials []*trial, err erro
 	defer redis.Discard()
 	for _, f := range kafkaFaults {
 		for _, name := range []string{"nearcache", peers.Bounded.String()} {
-			t := &trial{kind: named(name+", Kafka too", must[string](name)), fault: f, kafka: true}
-			if err := e.try(ctx, d, t, redis, e.kafka); err != nil {
+			t := &trial{kind: renamed(name+", Kafka too", mustKind[string](name)), fault: f, kafka: true}
+			if err := e.runTrial(ctx, d, t, redis, e.kafka); err != nil {
 				return nil, err
 			}
 			trials = append(trials, t)
@@ -125,7 +129,7 @@ func (e *Env) withKafka(ctx context.Context, d drill) (trials []*trial, err erro
 }
 
 // try is one trial, in a state that nobody has used before.
-func (e *Env) try(ctx context.Context, d drill, t *trial, redis, broker *local.Server) (err error) {
+func (e *Env) runTrial(ctx context.Context, d faultLoad, t *trial, redis, broker *local.Server) (err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("%s, %s: %w", t.kind.Name, t.fault.name, err)
@@ -134,20 +138,21 @@ func (e *Env) try(ctx context.Context, d drill, t *trial, redis, broker *local.S
 	if _, err := local.RedisDo(ctx, redis.Addr, "FLUSHALL"); err != nil {
 		return err
 	}
-	s := &stage{drill: d, prefix: fmt.Sprintf("s%d", e.names.Add(1)), busy: make([]atomic.Bool, d.Keys)}
+	s := &faultRun{faultLoad: d, prefix: fmt.Sprintf("s%d", e.names.Add(1)), writing: make([]atomic.Bool, d.Keys)}
 	s.redis, s.kafka = redis, broker
-	s.src, s.truth = d.newSource(s.prefix)
-	if t.fault.wired {
+	s.source, s.truth = d.newSource(s.prefix)
+	if t.fault.proxied {
 		for range d.Instances {
-			w, err := newWire(redis.Addr)
+			w, err := newProxy(redis.Addr)
 			if err != nil {
 				return err
 			}
 			defer w.close()
-			s.wires = append(s.wires, w)
+			s.proxies = append(s.proxies, w)
 		}
 	}
-	w := peers.World[string]{Source: s.src, Codec: peers.Raw{}, Prefix: s.prefix, Entries: d.Keys, Bytes: int64(d.Keys * s.truth.bytes), TTL: t.fault.ttl, Commits: s.src}
+	w := peers.Config[string]{Source: s.source, Codec: peers.Raw{}, Prefix: s.prefix, Entries: d.Keys,
+		Bytes: int64(d.Keys * s.truth.bytes), TTL: t.fault.ttl, Commits: s.source}
 	if t.kafka {
 		b := kafka.Broker{Brokers: []string{broker.Addr}}
 		publisher, err := kafka.NewPublisher(kafka.PublisherConfig{Broker: b, Topic: s.prefix})
@@ -169,61 +174,72 @@ func (e *Env) try(ctx context.Context, d drill, t *trial, redis, broker *local.S
 		defer func() { err = errors.Join(err, p.Close()) }()
 		s.peers = append(s.peers, p)
 	}
-	if !t.kind.Alone {
+	if !t.kind.LocalOnly {
 		w.Redis, w.Relay = redis.Addr, false
 		p, err := t.kind.Open(ctx, w)
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(s.fill(ctx, p), p.Close()); err != nil {
+		if err := errors.Join(s.fillRedis(ctx, p), p.Close()); err != nil {
 			return fmt.Errorf("fill: %w", err)
 		}
 	}
-	if t.played, err = s.play(ctx, t.fault, t.kind.Far); err != nil {
+	if t.faultResult, err = s.run(ctx, t.fault, t.kind.NoL1); err != nil {
 		return err
 	}
-	during := t.look(t.began, t.ended, t.counts)
-	fmt.Fprintf(e.Log, "availability, %s, %s: %.1f%% failed, %.2f%% stale, p99 %v\n", t.kind.Name, t.fault.name, percent(during.failed, during.reads), percent(during.stale, during.reads), during.p99)
+	during := t.summarize(t.faultStart, t.faultEnd, t.counts)
+	fmt.Fprintf(e.Log, "availability, %s, %s: %.1f%% failed, %.2f%% stale, p99 %v\n", t.kind.Name, t.fault.name,
+		percent(during.failed, during.reads), percent(during.stale, during.reads), during.p99)
 	return nil
 }
 
 // counts says whose reads are reported.
-func (t *trial) counts(instance int) bool { return !t.fault.half || instance > 0 }
+func (t *trial) counts(instance int) bool { return !t.fault.lastOnly || instance > 0 }
 
 // report makes a table of each fault, and plots of all.
 func reportTrials(s *measure.Section, all []fault, trials []*trial) {
-	errs := measure.Plot{File: "availability-errors", Title: "Reads that failed during the fault, percent", Grid: &measure.Grid{Hi: 100}}
-	slow := measure.Plot{File: "availability-p99", Title: "p99 of reads during the fault, ms", Grid: &measure.Grid{Hi: 2000, Log: true}}
+	errs := measure.Plot{File: "availability-errors", Title: "Reads that failed during the fault, percent",
+		Grid: &measure.Grid{Hi: 100}}
+	slow := measure.Plot{File: "availability-p99", Title: "p99 of reads during the fault, ms",
+		Grid: &measure.Grid{Hi: 2000, Log: true}}
 	for _, f := range all {
 		errs.Grid.Columns, slow.Grid.Columns = append(errs.Grid.Columns, f.name), append(slow.Grid.Columns, f.name)
 	}
 	for c, f := range all {
-		t := measure.Table{Title: f.name + ": " + f.what, Columns: []string{"", "failed", "failed after", "error-free", "p50", "p99", "max", "p99 before", "p99 after", "stale", "stalest", "stale after", "stalest after", "left stale", "writes failed", "p99 of writes"}}
+		t := measure.Table{Title: f.name + ": " + f.description,
+			Columns: []string{"", "failed", "failed after", "error-free", "p50", "p99", "max", "p99 before",
+				"p99 after", "stale", "stalest", "stale after", "stalest after", "left stale", "writes failed",
+				"p99 of writes"}}
 		for _, r := range trials {
 			if r.fault.name != f.name {
 				continue
 			}
 			// A read that is under way when the fault begins is of neither phase.
-			before, during, after := r.look(0, r.began-100*time.Millisecond, r.counts), r.look(r.began, r.ended, r.counts), r.look(r.ended, time.Hour, r.counts)
+			before, during, after := r.summarize(0, r.faultStart-100*time.Millisecond, r.counts),
+				r.summarize(r.faultStart, r.faultEnd, r.counts), r.summarize(r.faultEnd, time.Hour, r.counts)
 			writes, unwritten, written := r.writes()
-			t.Rows = append(t.Rows, []string{r.kind.Name, fmt.Sprintf("%.2f%% of %d", percent(during.failed, during.reads), during.reads), fmt.Sprintf("%.2f%%", percent(after.failed, after.reads)),
-				brief(r.recovered(r.counts)), brief(during.p50), brief(during.p99), brief(during.max), brief(before.p99), brief(after.p99),
-				fmt.Sprintf("%.2f%%", percent(during.stale, during.reads)), brief(during.stalest), fmt.Sprintf("%.2f%%", percent(after.stale, after.reads)), brief(after.stalest),
-				left(r.played), fmt.Sprintf("%d of %d", unwritten, writes), brief(written)})
+			t.Rows = append(t.Rows, []string{r.kind.Name, fmt.Sprintf("%.2f%% of %d",
+				percent(during.failed, during.reads), during.reads),
+				fmt.Sprintf("%.2f%%", percent(after.failed, after.reads)),
+				shortDuration(r.lastFailure(r.counts)), shortDuration(during.p50), shortDuration(during.p99),
+				shortDuration(during.max), shortDuration(before.p99), shortDuration(after.p99),
+				fmt.Sprintf("%.2f%%", percent(during.stale, during.reads)), shortDuration(during.stalest),
+				fmt.Sprintf("%.2f%%", percent(after.stale, after.reads)), shortDuration(after.stalest),
+				leftStaleCell(r.faultResult), fmt.Sprintf("%d of %d", unwritten, writes), shortDuration(written)})
 			errs.Grid.Set(r.kind.Name, c, percent(during.failed, during.reads))
 			slow.Grid.Set(r.kind.Name, c, float64(during.p99)/1e6)
 			failed := percent(during.failed, during.reads)
 			switch {
 			case r.kind.Name == "nearcache" && f.ttl == longTTL: // Redis or a part of it; the source is there
 				s.Figures["redis_errors_percent"] = max(s.Figures["redis_errors_percent"], failed)
-			case r.kind.Name == withFailSafe.Name:
+			case r.kind.Name == failSafeKind.Name:
 				s.Figures["failsafe_errors_percent"] = max(s.Figures["failsafe_errors_percent"], failed)
 			}
 			if strings.HasPrefix(r.kind.Name, "nearcache") {
 				s.Figures["left_stale"] += float64(r.leftStale)
 			}
 			if strings.HasPrefix(r.kind.Name, peers.Bounded.String()) {
-				s.Figures["over_bound"] += float64(r.over(peers.Bound))
+				s.Figures["over_bound"] += float64(r.olderThan(peers.Bound))
 			}
 		}
 		s.Tables = append(s.Tables, t)
@@ -232,7 +248,7 @@ func reportTrials(s *measure.Section, all []fault, trials []*trial) {
 }
 
 // brief is a duration for a table, nothing for none.
-func brief(d time.Duration) string {
+func shortDuration(d time.Duration) string {
 	if d <= 0 {
 		return ""
 	}
@@ -240,7 +256,7 @@ func brief(d time.Duration) string {
 }
 
 // left is what the audit found.
-func left(p played) string {
+func leftStaleCell(p faultResult) string {
 	s := fmt.Sprintf("%d of %d", p.leftStale, p.audited)
 	if p.leftFailing > 0 {
 		s += fmt.Sprintf(", %d fail", p.leftFailing)

@@ -14,7 +14,7 @@ func TestFrames_TellPushesFromAnswersHoweverTheyAreCut(t *testing.T) {
 	want := [][2]int{{1, len(one)}, {2, len(two)}, {0, len(flush)}, {1, len(one)}}
 	for size := 1; size <= len(stream); size++ {
 		var got [][2]int
-		f := frames{pushed: func(keys, bytes int) { got = append(got, [2]int{keys, bytes}) }}
+		f := pushParser{onPush: func(keys, bytes int) { got = append(got, [2]int{keys, bytes}) }}
 		for part := range slices.Chunk([]byte(stream), size) {
 			f.feed(part)
 		}

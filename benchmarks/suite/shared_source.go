@@ -20,24 +20,24 @@ import (
 //
 // Of each key it has the number that the source has, the number that a writer has been told is in Redis, and when each of
 // the last of those was.
-type truth struct {
+type sharedSource struct {
 	words []uint64
 	bytes int // of a value
 }
 
 const (
-	truthHead = 8  // words before the keys; the first is the position in the commit order
-	truthRing = 30 // moments that are kept of each key
-	truthKey  = 2 + truthRing
+	sharedHeaderWords = 8  // words before the keys; the first is the position in the commit order
+	sharedTimes       = 30 // moments that are kept of each key
+	sharedKeyWords    = 2 + sharedTimes
 )
 
-func openTruth(file string, keys, bytes int) (*truth, error) {
-	words, err := mapped(file, truthHead+keys*truthKey)
-	return &truth{words: words, bytes: bytes}, err
+func openSharedSource(file string, keys, bytes int) (*sharedSource, error) {
+	words, err := mapFile(file, sharedHeaderWords+keys*sharedKeyWords)
+	return &sharedSource{words: words, bytes: bytes}, err
 }
 
 // mapped is a file's words in memory, which every process has that asks for them.
-func mapped(file string, words int) ([]uint64, error) {
+func mapFile(file string, words int) ([]uint64, error) {
 	f, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
@@ -54,36 +54,38 @@ func mapped(file string, words int) ([]uint64, error) {
 	return unsafe.Slice((*uint64)(unsafe.Pointer(&b[0])), words), nil
 }
 
-func unmap(words []uint64) {
+func unmapFile(words []uint64) {
 	_ = syscall.Munmap(unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), len(words)*8))
 }
 
-func (t *truth) close() { unmap(t.words) }
+func (t *sharedSource) close() { unmapFile(t.words) }
 
-func (t *truth) stored(k int) *uint64    { return &t.words[truthHead+k*truthKey] }
-func (t *truth) committed(k int) *uint64 { return &t.words[truthHead+k*truthKey+1] }
-func (t *truth) moment(k int, seq uint64) *uint64 {
-	return &t.words[truthHead+k*truthKey+2+int(seq%truthRing)]
+func (t *sharedSource) stored(k int) *uint64 { return &t.words[sharedHeaderWords+k*sharedKeyWords] }
+func (t *sharedSource) committed(k int) *uint64 {
+	return &t.words[sharedHeaderWords+k*sharedKeyWords+1]
+}
+func (t *sharedSource) commitTime(k int, seq uint64) *uint64 {
+	return &t.words[sharedHeaderWords+k*sharedKeyWords+2+int(seq%sharedTimes)]
 }
 
 // commit says that the number is in Redis.
-func (t *truth) commit(k int, seq uint64) {
-	atomic.StoreUint64(t.moment(k, seq), uint64(time.Now().UnixNano()))
+func (t *sharedSource) commit(k int, seq uint64) {
+	atomic.StoreUint64(t.commitTime(k, seq), uint64(time.Now().UnixNano()))
 	atomic.StoreUint64(t.committed(k), seq)
 }
 
 // age is how old a value with a number was at a moment, when a later one had been committed before: since the first of
 // those, or the first that is still known.
-func (t *truth) age(k int, seq, committed uint64, at time.Time) time.Duration {
+func (t *sharedSource) age(k int, seq, committed uint64, at time.Time) time.Duration {
 	first := seq + 1
-	if committed-seq > truthRing-2 {
-		first = committed - truthRing + 2
+	if committed-seq > sharedTimes-2 {
+		first = committed - sharedTimes + 2
 	}
-	return time.Duration(at.UnixNano() - int64(atomic.LoadUint64(t.moment(k, first))))
+	return time.Duration(at.UnixNano() - int64(atomic.LoadUint64(t.commitTime(k, first))))
 }
 
 // value is a number with its padding.
-func (t *truth) value(seq uint64) string {
+func (t *sharedSource) value(seq uint64) string {
 	b := make([]byte, t.bytes)
 	for i := range b {
 		b[i] = '.'
@@ -93,7 +95,7 @@ func (t *truth) value(seq uint64) string {
 }
 
 // number reads it again.
-func number(v string) (n uint64) {
+func sequenceOf(v string) (n uint64) {
 	if len(v) < 16 {
 		return 0
 	}
@@ -113,7 +115,7 @@ func number(v string) (n uint64) {
 func keyName(prefix string, k int) string { return fmt.Sprintf("%s-%06d", prefix, k) }
 
 // Load implements peers.Source.
-func (t *truth) Load(_ context.Context, key string) (string, uint64, error) {
+func (t *sharedSource) Load(_ context.Context, key string) (string, uint64, error) {
 	k, err := strconv.Atoi(key[len(key)-6:])
 	if err != nil {
 		return "", 0, err
@@ -123,21 +125,22 @@ func (t *truth) Load(_ context.Context, key string) (string, uint64, error) {
 }
 
 // Store implements peers.Source.
-func (t *truth) Store(context.Context, string, string) (uint64, error) { return 0, errReadOnly }
+func (t *sharedSource) Store(context.Context, string, string) (uint64, error) { return 0, errReadOnly }
 
 // Remove implements peers.Source.
-func (t *truth) Remove(context.Context, string) (uint64, error) { return 0, errReadOnly }
+func (t *sharedSource) Remove(context.Context, string) (uint64, error) { return 0, errReadOnly }
 
 var errReadOnly = errors.New("suite: only the driver writes")
 
 // Position implements coherence.Source.
-func (t *truth) Position(context.Context) (coherence.Position, error) {
+func (t *sharedSource) Position(context.Context) (coherence.Position, error) {
 	return coherence.Position{Epoch: 1, N: atomic.LoadUint64(&t.words[0])}, nil
 }
 
 // Changes implements coherence.Source; the relay asks the driver's own source.
-func (t *truth) Changes(context.Context, coherence.Position, int) ([]coherence.Event, coherence.Position, error) {
+func (t *sharedSource) Changes(context.Context, coherence.Position, int) ([]coherence.Event, coherence.Position,
+	error) {
 	return nil, coherence.Position{}, errReadOnly
 }
 
-var _ peers.Source[string] = (*truth)(nil)
+var _ peers.Source[string] = (*sharedSource)(nil)

@@ -42,7 +42,7 @@ func TestWire_LosesAndResets(t *testing.T) {
 			go func() { _, _ = io.Copy(c, c); _ = c.Close() }()
 		}
 	}()
-	w, err := newWire(echo.Addr().String())
+	w, err := newProxy(echo.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,17 +60,17 @@ func TestWire_LosesAndResets(t *testing.T) {
 	if err := say(old, 'a', long); err != nil {
 		t.Fatal(err)
 	}
-	w.black()
+	w.dropAll()
 	for name, c := range map[string]net.Conn{"a connection of before": old, "a new one": dial()} {
 		if err := say(c, 'b', short); !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("in the dark, %s: error %v, want a deadline", name, err)
 		}
 	}
-	w.heal()
+	w.restore()
 	if err := say(old, 'c', long); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("a connection that has lost data: error %v, want that it is gone", err)
 	}
-	w.late.Store(int64(time.Millisecond))
+	w.delay.Store(int64(time.Millisecond))
 	if err := say(dial(), 'd', long); err != nil {
 		t.Errorf("after the dark: %v", err)
 	}
