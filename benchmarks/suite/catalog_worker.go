@@ -2,116 +2,19 @@ package suite
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"os"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/nearcache/nearcache-go/benchmarks/peers"
 	"github.com/nearcache/nearcache-go/coherence/postgres"
 	"github.com/nearcache/nearcache-go/nearcache"
 )
-
-// pgTable is a source of truth in Postgres, whose reads are as slow as the article's: half of them take 200 ms, one in a
-// hundred 800. Versions and events come from the library's own trigger.
-type slowTable struct {
-	pool       *pgxpool.Pool
-	reads      atomic.Int64
-	duplicates atomic.Int64 // reads of what another read was under way for, in any process
-	inFlight   []uint64     // the reads under way of each product, which all processes share
-}
-
-// quickest is the least that a read of the database takes: who waits that long has waited for one.
-const minLoad = 40 * time.Millisecond
-
-func (p *slowTable) delay() float64 {
-	return max(minLoad.Seconds(), min(1.5, 0.2*math.Exp(0.596*rand.NormFloat64()))) // ln(800/200) / 2.326
-}
-
-// askedKey marks a read, so that the database can tell it that it was asked.
-type loadedKey struct{}
-
-// Load implements peers.Source.
-func (p *slowTable) Load(ctx context.Context, key string) (v product, version uint64, err error) {
-	i, err := strconv.Atoi(key[1:])
-	if err != nil {
-		return v, 0, fmt.Errorf("suite: product %q: %w", key, err)
-	}
-	if asked, ok := ctx.Value(loadedKey{}).(*atomic.Bool); ok {
-		asked.Store(true)
-	}
-	p.reads.Add(1)
-	if atomic.AddUint64(&p.inFlight[i], 1) > 1 {
-		p.duplicates.Add(1)
-	}
-	defer atomic.AddUint64(&p.inFlight[i], ^uint64(0))
-	err = p.pool.QueryRow(ctx, `select p.id, p.name, p.price, p.stock, p.about, coalesce(v.version, 0) from (select pg_sleep($2)) s, products p
-		left join nearcache.versions v on v.namespace = 'b' and v.key = p.id where p.id = $1`, key, p.delay()).
-		Scan(&v.ID, &v.Name, &v.Price, &v.Stock, &v.About, &version)
-	if errors.Is(err, pgx.ErrNoRows) {
-		err = peers.ErrMiss
-	}
-	return v, version, err
-}
-
-// Store implements peers.Source.
-func (p *slowTable) Store(ctx context.Context, key string, v product) (version uint64, err error) {
-	err = pgx.BeginFunc(ctx, p.pool, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `update products set price = $2 where id = $1`, key, v.Price); err != nil {
-			return err
-		}
-		return tx.QueryRow(ctx, `select version from nearcache.versions where namespace = 'b' and key = $1`,
-			key).Scan(&version)
-	})
-	return version, err
-}
-
-// Remove implements peers.Source.
-func (p *slowTable) Remove(context.Context, string) (uint64, error) { return 0, errReadOnly }
-
-// shopping is the configuration of a process with one instance.
-type catalogConfig struct {
-	Kind            string
-	Redis, Postgres string
-	InFlight        string // the file of pgTable.under
-	Products        int
-	Readers         int
-	Seconds         float64
-}
-
-// sales is what it saw.
-type readStats struct {
-	Reads, Writes, Errors  int64
-	Loads, Duplicates      int64
-	L1, L2                 int64 // hits of the near cache by tier
-	Took, Wrote            time.Duration
-	All, Hits, Misses      histogram
-	HitsTook, MissesTook   time.Duration
-	HitsCount, MissesCount int64
-}
-
-func (s *readStats) add(o readStats) {
-	for _, x := range []struct{ to, from *int64 }{{&s.Reads, &o.Reads}, {&s.Writes, &o.Writes},
-		{&s.Errors, &o.Errors}, {&s.Loads, &o.Loads}, {&s.Duplicates, &o.Duplicates},
-		{&s.L1, &o.L1}, {&s.L2, &o.L2}, {&s.HitsCount, &o.HitsCount}, {&s.MissesCount, &o.MissesCount}} {
-		*x.to += *x.from
-	}
-	s.Took, s.Wrote, s.HitsTook, s.MissesTook = s.Took+o.Took, s.Wrote+o.Wrote, s.HitsTook+o.HitsTook,
-		s.MissesTook+o.MissesTook
-	for i := range s.All {
-		s.All[i] += o.All[i]
-		s.Hits[i] += o.Hits[i]
-		s.Misses[i] += o.Misses[i]
-	}
-}
 
 type catalogWorker struct {
 	c          catalogConfig

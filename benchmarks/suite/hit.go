@@ -5,12 +5,8 @@ import (
 	"fmt"
 	"strconv"
 
-	"github.com/dgraph-io/ristretto/v2"
-	"github.com/redis/rueidis"
-
 	"github.com/nearcache/nearcache-go/benchmarks/measure"
 	"github.com/nearcache/nearcache-go/benchmarks/peers"
-	"github.com/nearcache/nearcache-go/nearcache"
 )
 
 type product = peers.Product
@@ -66,22 +62,6 @@ func hitPeers(ctx context.Context, e *Env) (*measure.Section, error) {
 		}
 	}
 	return s, nil
-}
-
-// pick is the full list, or the short one with -quick.
-func (e *Env) pick(full, quick []int) []int {
-	if e.Quick {
-		return quick
-	}
-	return full
-}
-
-func bars(file, title, y string, c measure.Comparison, f func(measure.Series) measure.Stat, log bool) measure.Plot {
-	p := measure.Plot{File: file, Title: title, Y: y, LogY: log}
-	for _, s := range c.Series {
-		p.Bars = append(p.Bars, measure.Bar{Name: s.Name, Stat: f(s)})
-	}
-	return p
 }
 
 // trio are the subjects of most comparisons.
@@ -179,146 +159,5 @@ func hitShapes(ctx context.Context, e *Env) (*measure.Section, error) {
 		return nil, err
 	}
 	s.Comparisons = append(s.Comparisons, c)
-	return s, nil
-}
-
-// integers compares caches that are keyed by integers.
-func compareIntegerKeys(ctx context.Context, e *Env) (c measure.Comparison, err error) {
-	const n = 10_000
-	addr, err := e.Redis(ctx)
-	if err != nil {
-		return c, err
-	}
-	client, err := nearcache.New(nearcache.Config{Redis: rueidis.ClientOption{InitAddress: []string{addr}},
-		Prefix: "integers"})
-	if err != nil {
-		return c, err
-	}
-	defer client.Close()
-	if err := client.Ready(ctx); err != nil {
-		return c, err
-	}
-	cache, err := nearcache.For(client, "i", nearcache.Options[int64,
-		product]{Load: nearcache.Unversioned(func(_ context.Context, k int64) (product, error) {
-		return peers.NewProduct(int(k), smallValue), nil
-	})})
-	if err != nil {
-		return c, err
-	}
-	bare, err := ristretto.NewCache(&ristretto.Config[int64, *product]{NumCounters: 10 * n, MaxCost: 2 * n,
-		BufferItems: 64, IgnoreInternalCost: true})
-	if err != nil {
-		return c, err
-	}
-	defer bare.Close()
-	for i := range int64(n) {
-		p := peers.NewProduct(int(i), smallValue)
-		for !bare.Set(i, &p, 1) {
-			bare.Wait()
-		}
-	}
-	bare.Wait()
-	near := func(_, from, count int) (hits int) {
-		i := int64(from % n)
-		for range count {
-			if _, err := cache.Get(ctx, i); err == nil {
-				hits++
-			}
-			if i++; i == n {
-				i = 0
-			}
-		}
-		return hits
-	}
-	for range 5 {
-		near(0, 0, n)
-	}
-	return compareCPU(ctx, e.plan(8), "integer keys, values of 150 bytes", []measure.Subject{
-		{Name: "ristretto", MinHit: 0.995, Loop: func(_, from, count int) (hits int) {
-			i := int64(from % n)
-			for range count {
-				if _, ok := bare.Get(i); ok {
-					hits++
-				}
-				if i++; i == n {
-					i = 0
-				}
-			}
-			return hits
-		}},
-		{Name: "nearcache", MinHit: 0.995, Loop: near},
-	})
-}
-
-// hitOptions switches on what costs something, one at a time.
-func hitOptions(ctx context.Context, e *Env) (*measure.Section, error) {
-	s := &measure.Section{Title: "What each option costs a hit",
-		Config: "8 goroutines, 10,000 keys, string keys, products of 150 bytes of JSON"}
-	d := products(10_000, smallValue)
-	near := peers.NearcacheKind[product]
-	plain, err := openFilled(ctx, e, near(peers.Plain), "Get", d)
-	if err != nil {
-		return nil, err
-	}
-	all := []*fixture[product]{plain}
-	defer func() {
-		for _, s := range all {
-			_ = s.peer.Close()
-		}
-		_ = e.Flush(ctx)
-	}()
-	alone := near(peers.Plain)
-	alone.Open = func(ctx context.Context, w peers.Config[product]) (peers.Peer[product], error) {
-		w.Commits = nil
-		return peers.OpenNearcache(ctx, w, peers.Plain)
-	}
-	for _, k := range []peers.Kind[product]{
-		renamed("Get, no Source", alone),
-		renamed("Get, Clone", near(peers.Plain, func(o *nearcache.Options[string,
-			product]) {
-			o.Clone = func(p product) product { return p }
-		})),
-		renamed("Get, MaxStaleness", near(peers.Bounded)),
-	} {
-		st, err := openFilled(ctx, e, k, k.Name, d)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, st)
-	}
-	subjects := []measure.Subject{}
-	for _, st := range all {
-		subjects = append(subjects, st.subject(ctx))
-	}
-	n := plain.peer.(*peers.Nearcache[product])
-	for _, r := range []struct {
-		name string
-		ro   nearcache.ReadOptions
-	}{
-		{"Read", nearcache.ReadOptions{}},
-		{"Read, AtLeast", nearcache.ReadOptions{AtLeast: 1}},
-		{"Read, MaxStaleness", nearcache.ReadOptions{MaxStaleness: peers.Bound}},
-	} {
-		subjects = append(subjects, measure.Subject{Name: r.name, MinHit: 0.995, L1Hits: n.L1Hits,
-			Loop: func(_, from, count int) (hits int) {
-				i := from % len(plain.keys)
-				for range count {
-					if _, err := n.Cache.Read(ctx, plain.keys[i], r.ro); err == nil {
-						hits++
-					}
-					if i++; i == len(plain.keys) {
-						i = 0
-					}
-				}
-				return hits
-			}})
-	}
-	c, err := compareCPU(ctx, e.plan(8), "8 goroutines", subjects)
-	if err != nil {
-		return nil, err
-	}
-	s.Comparisons = append(s.Comparisons, c)
-	s.Plots = append(s.Plots, bars("hit-options", "What each option costs a hit (times Get)", "times Get", c,
-		func(x measure.Series) measure.Stat { return c.Ratio(x.Name) }, false))
 	return s, nil
 }

@@ -14,29 +14,29 @@ import (
 	"github.com/nearcache/nearcache-go/nearcache"
 )
 
-// watching is the configuration of a process that has one instance and watches one key on it.
+// observerConfig is the configuration of a process that has one instance and observes one key on it.
 type observerConfig struct {
-	Observations string
+	Observations string // the file of the shared observations
 	Processes    int
 	Process      int
 	Pace         time.Duration
 	Prefix       string
 	Redis        string
-	Truth        string
+	Shared       string // the file of the shared source
 	Kind         string
-	Push         string // the Redis key whose own push is listened to as well; "": none
+	Push         string // also listen to Redis's own push of this Redis key; "": do not
 	Kafka        *kafkaConfig
 }
 
-// watcher reads a key at a fixed pace, from when a write is announced until this instance gives its value, and then
-// until the instance holds it near.
+// observer reads a key at a fixed pace from the announcement of a write until its instance returns the new value, and
+// then until the instance holds that value in L1.
 type observer struct {
 	c        observerConfig
 	obs      *observations
 	key      string
-	read     func(ctx context.Context) (seq uint64, near bool, err error)
-	trackKey func(ctx context.Context) error // of the push; nil: not listened to
-	cleanups []func()
+	read     func(ctx context.Context) (seq uint64, inL1 bool, err error)
+	trackKey func(ctx context.Context) error // asks Redis for the next push; nil if Push is ""
+	cleanups cleanups
 	stop     context.CancelFunc
 	loop     sync.WaitGroup
 	err      error // why the loop ended
@@ -66,19 +66,19 @@ func newObserver(ctx context.Context, c observerConfig) (_ *observer, err error)
 	ctx, w.stop = context.WithCancel(ctx)
 	w.loop.Go(func() {
 		if w.err = w.watch(ctx); w.err != nil {
-			fmt.Fprintln(os.Stderr, w.err) // the driver waits in vain
+			fmt.Fprintln(os.Stderr, w.err) // the driver would only see that this observer is never ready
 		}
 	})
 	return w, nil
 }
 
-// openDirect is an instance on Redis.
+// openRedis opens an instance that Redis informs of changes.
 func (w *observer) openRedis(ctx context.Context) error {
-	t, err := openSharedSource(w.c.Truth, 1, sharedValueBytes)
+	t, err := openSharedSource(w.c.Shared, 1, sharedValueBytes)
 	if err != nil {
 		return err
 	}
-	w.cleanups = append(w.cleanups, t.close)
+	w.cleanups.add(noError(t.close))
 	kind, ok := peers.Named[string](w.c.Kind)
 	if !ok {
 		return fmt.Errorf("suite: no peer %q", w.c.Kind)
@@ -88,30 +88,16 @@ func (w *observer) openRedis(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.cleanups = append(w.cleanups, func() { _ = p.Close() })
+	w.cleanups.add(p.Close)
 	if n, ok := p.(*peers.Nearcache[string]); ok {
 		w.read = reading(n.Cache, w.key)
 		return nil
 	}
-	hits := func() int64 { return 0 }
-	if c, ok := p.(peers.L1Counter); ok {
-		hits = c.L1Hits
-	}
-	keys := []string{w.key}
-	_, counts := p.(peers.L1Counter)
-	w.read = func(ctx context.Context) (uint64, bool, error) {
-		before := hits()
-		v, err := p.Get(ctx, w.key)
-		near := hits() > before
-		if !counts {
-			near = p.Loop(ctx, keys, 0, 1) == 1
-		}
-		return sequenceOf(v), near, err
-	}
+	w.read = readingPeer(p, w.key)
 	return nil
 }
 
-// reading reads a cache, which says what tier answered.
+// reading returns a function that reads a near cache, which itself reports the tier that answered.
 func reading(c *nearcache.Cache[string, string], key string) func(context.Context) (uint64, bool, error) {
 	return func(ctx context.Context) (uint64, bool, error) {
 		r, err := c.Read(ctx, key, nearcache.ReadOptions{})
@@ -119,7 +105,23 @@ func reading(c *nearcache.Cache[string, string], key string) func(context.Contex
 	}
 }
 
-// listen has Redis push to a connection that does nothing else, tracking the key as the caches do.
+// readingPeer returns a function that reads another cache. If the cache does not count its hits, a second read by Loop,
+// which counts only hits in L1, says whether the value is there.
+func readingPeer(p peers.Peer[string], key string) func(context.Context) (uint64, bool, error) {
+	counter, counts := p.(peers.L1Counter)
+	keys := []string{key}
+	return func(ctx context.Context) (uint64, bool, error) {
+		if !counts {
+			v, err := p.Get(ctx, key)
+			return sequenceOf(v), p.Loop(ctx, keys, 0, 1) == 1, err
+		}
+		before := counter.L1Hits()
+		v, err := p.Get(ctx, key)
+		return sequenceOf(v), counter.L1Hits() > before, err
+	}
+}
+
+// listenForPush opens a connection that does nothing but receive invalidations of the key, as the caches receive them.
 func (w *observer) listenForPush() error {
 	c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{w.c.Redis}, PipelineMultiplex: -1,
 		ClientTrackingOptions: []string{},
@@ -131,61 +133,73 @@ func (w *observer) listenForPush() error {
 	if err != nil {
 		return err
 	}
-	w.cleanups = append(w.cleanups, c.Close)
+	w.cleanups.add(noError(c.Close))
 	w.trackKey = func(ctx context.Context) error { return c.Do(ctx, c.B().Get().Key(w.c.Push).Build()).Error() }
 	return nil
 }
 
-// watch follows the board.
+// watch observes one write after the other, as the driver announces them.
 func (w *observer) watch(ctx context.Context) error {
-	me := w.c.Process
 	for done := uint64(0); ctx.Err() == nil; {
 		seq := w.obs.awaited()
 		if seq == done {
 			preciseSleep(obsIdle)
 			continue
 		}
-		for ctx.Err() == nil {
-			begun := uint64(time.Now().UnixNano())
-			got, _, err := w.read(ctx)
-			if err != nil {
-				atomic.AddUint64(w.obs.at(me, obsFailedReads), 1)
-			} else if got >= seq {
-				atomic.StoreUint64(w.obs.at(me, obsNewRead), begun)
-				break
-			} else {
-				atomic.StoreUint64(w.obs.at(me, obsOldRead), begun)
-			}
-			preciseSleep(w.c.Pace)
-		}
-		for ctx.Err() == nil {
-			begun := uint64(time.Now().UnixNano())
-			got, near, err := w.read(ctx)
-			if err == nil && got < seq { // it came back
-				atomic.StoreUint64(w.obs.at(me, obsOldRead), begun)
-			} else if near && err == nil {
-				break
-			}
-			preciseSleep(w.c.Pace)
-		}
+		w.awaitValue(ctx, seq)
+		w.awaitL1(ctx, seq)
 		if w.trackKey != nil {
-			for seq > 1 && ctx.Err() == nil && atomic.LoadUint64(w.obs.at(me, obsPush)) == 0 {
+			for seq > 1 && ctx.Err() == nil && atomic.LoadUint64(w.at(obsPush)) == 0 {
 				preciseSleep(w.c.Pace)
 			}
 			if err := w.trackKey(ctx); err != nil && ctx.Err() == nil {
 				return err
 			}
 		}
-		atomic.StoreUint64(w.obs.at(me, obsReady), seq)
+		atomic.StoreUint64(w.at(obsReady), seq)
 		done = seq
 	}
 	return nil
 }
 
-// do ends the watch and says how it went.
+func (w *observer) at(what int) *uint64 { return w.obs.at(w.c.Process, what) }
+
+// awaitValue reads until the instance returns the new value.
+func (w *observer) awaitValue(ctx context.Context, seq uint64) {
+	for ctx.Err() == nil {
+		start := uint64(time.Now().UnixNano())
+		got, _, err := w.read(ctx)
+		switch {
+		case err != nil:
+			atomic.AddUint64(w.at(obsFailedReads), 1)
+		case got >= seq:
+			atomic.StoreUint64(w.at(obsNewRead), start)
+			return
+		default:
+			atomic.StoreUint64(w.at(obsOldRead), start)
+		}
+		preciseSleep(w.c.Pace)
+	}
+}
+
+// awaitL1 reads until the instance holds the new value in L1. The old value may still come back.
+func (w *observer) awaitL1(ctx context.Context, seq uint64) {
+	for ctx.Err() == nil {
+		start := uint64(time.Now().UnixNano())
+		got, inL1, err := w.read(ctx)
+		if err == nil && got < seq {
+			atomic.StoreUint64(w.at(obsOldRead), start)
+		} else if inL1 && err == nil {
+			return
+		}
+		preciseSleep(w.c.Pace)
+	}
+}
+
+// do ends the observation and returns its error.
 func (w *observer) do(_ context.Context, command string) (any, error) {
 	if command != "end" {
-		return nil, fmt.Errorf("suite: there is no order %q", command)
+		return nil, fmt.Errorf("suite: unknown command %q", command)
 	}
 	w.stop()
 	w.loop.Wait()
@@ -197,8 +211,8 @@ func (w *observer) close() {
 		w.stop()
 		w.loop.Wait()
 	}
-	for i := len(w.cleanups) - 1; i >= 0; i-- {
-		w.cleanups[i]()
+	if err := w.cleanups.close(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 	}
 	if w.obs != nil {
 		unmapFile(w.obs.words)

@@ -1,0 +1,107 @@
+package suite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nearcache/nearcache-go/benchmarks/measure"
+)
+
+// plan is the rounds and cells of a comparison: with -quick enough to see that it works, and no more.
+func (e *Env) plan(workers int) measure.Plan {
+	if e.Quick {
+		return measure.Plan{Rounds: 5, Turn: 60 * time.Millisecond, Workers: workers}
+	}
+	return measure.Plan{Rounds: 15, Turn: 200 * time.Millisecond, Workers: workers}
+}
+
+// compare times stands against the first one.
+func compareFixtures[V any](ctx context.Context, p measure.Plan, title string,
+	all []*fixture[V]) (measure.Comparison, error) {
+	subjects := make([]measure.Subject, len(all))
+	for i, s := range all {
+		subjects[i] = s.subject(ctx)
+	}
+	return compareCPU(ctx, p, title, subjects)
+}
+
+func compareWall(ctx context.Context, p measure.Plan, title string, subjects []measure.Subject) (measure.Comparison,
+	error) {
+	series, err := measure.Interleave(ctx, p, subjects)
+	return measure.Comparison{Title: title, Base: subjects[0].Name, Series: series}, err
+}
+
+// inProcess is timed for what runs in this process alone.
+func compareCPU(ctx context.Context, p measure.Plan, title string, subjects []measure.Subject) (measure.Comparison,
+	error) {
+	c, err := compareWall(ctx, p, title, subjects)
+	c.CPU = true
+	return c, err
+}
+
+// each calls f with 0 to n-1 from several goroutines and returns the first error.
+func each(ctx context.Context, workers, n int, f func(i int) error) error {
+	var at atomic.Int64
+	var first error
+	var once sync.Once
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			for i := int(at.Add(1) - 1); i < n && ctx.Err() == nil; i = int(at.Add(1) - 1) {
+				if err := f(i); err != nil {
+					once.Do(func() { first = err })
+					at.Store(int64(n))
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(first, ctx.Err())
+}
+
+// Nanos is a time of so many nanoseconds with a unit.
+func Nanos(ns float64) string {
+	switch {
+	case ns < 1e3:
+		return fmt.Sprintf("%.1f ns", ns)
+	case ns < 1e6:
+		return fmt.Sprintf("%.2f us", ns/1e3)
+	case ns < 1e9:
+		return fmt.Sprintf("%.2f ms", ns/1e6)
+	}
+	return fmt.Sprintf("%.2f s", ns/1e9)
+}
+
+// pick is the full list, or the short one with -quick.
+func (e *Env) pick(full, quick []int) []int {
+	if e.Quick {
+		return quick
+	}
+	return full
+}
+
+func bars(file, title, y string, c measure.Comparison, f func(measure.Series) measure.Stat, log bool) measure.Plot {
+	p := measure.Plot{File: file, Title: title, Y: y, LogY: log}
+	for _, s := range c.Series {
+		p.Bars = append(p.Bars, measure.Bar{Name: s.Name, Stat: f(s)})
+	}
+	return p
+}
+
+func quantile(xs []float64, q float64) float64 {
+	sorted := slices.Sorted(slices.Values(xs))
+	return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]
+}
+
+func column(all []observation, f func(observation) float64) []float64 {
+	out := make([]float64, len(all))
+	for i := range all {
+		out[i] = f(all[i])
+	}
+	return out
+}
