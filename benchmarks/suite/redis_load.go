@@ -9,10 +9,10 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// pipeline is how many commands the suite sends at once.
+// pipeline is how many commands the suite sends in one pipeline.
 const pipeline = 500
 
-// store has Redis hold n values for an hour.
+// store writes n values to Redis, with a TTL of an hour.
 func (e *Env) store(ctx context.Context, n int, one func(i int) (at, value string)) error {
 	return each(ctx, 4, n/pipeline+1, func(b int) error {
 		cmds := make([]rueidis.Completed, 0, pipeline)
@@ -24,7 +24,7 @@ func (e *Env) store(ctx context.Context, n int, one func(i int) (at, value strin
 	})
 }
 
-// send is one pipeline; the error is the first.
+// send sends one pipeline and returns the first error.
 func (e *Env) send(ctx context.Context, cmds []rueidis.Completed) error {
 	for _, res := range e.foreign.DoMulti(ctx, cmds...) {
 		if err := res.Error(); err != nil {
@@ -34,6 +34,7 @@ func (e *Env) send(ctx context.Context, cmds []rueidis.Completed) error {
 	return nil
 }
 
+// redisStats are totals of a Redis server since its start, or rates. in and out are bytes.
 type redisStats struct{ commands, gets, in, out float64 }
 
 func (e *Env) redisStats(ctx context.Context) (s redisStats) {
@@ -56,7 +57,7 @@ func (e *Env) redisStats(ctx context.Context) (s redisStats) {
 	return s
 }
 
-// killQuarter ends every fourth connection but the one it uses.
+// killQuarterOfClients kills every fourth connection, and not its own.
 func (e *Env) killQuarterOfClients(ctx context.Context) {
 	list, err := e.foreign.Do(ctx, e.foreign.B().Arbitrary("CLIENT", "LIST").Build()).ToString()
 	if err != nil {

@@ -8,13 +8,13 @@ import (
 	"github.com/nearcache/nearcache-go/benchmarks/measure"
 )
 
-// scaleSweep is a curve: cells that differ in one thing.
+// scaleSweep is a curve: points that differ in one parameter.
 type scaleSweep struct {
 	name, short string
-	x           func(scalePoint) float64
+	x           func(scalePoint) float64 // the parameter
 	points      []scalePoint
 	results     []scaleResult
-	ends        []string // why it, or one of its lines, ended early
+	ends        []string // why the curve, or one of its lines, ended early
 }
 
 func scaleSweeps(base scalePoint, instances, keys []int, writes []float64) []*scaleSweep {
@@ -32,18 +32,37 @@ func scaleSweeps(base scalePoint, instances, keys []int, writes []float64) []*sc
 		byWrites.points = append(byWrites.points, c)
 	}
 	byKeys := &scaleSweep{name: "keys", short: "by keys", x: func(c scalePoint) float64 { return float64(c.Keys) }}
-	alike := &scaleSweep{name: "keys", short: "by keys, all written alike", x: byKeys.x}
+	uniform := &scaleSweep{name: "keys", short: "by keys, uniform writes", x: byKeys.x}
 	for _, n := range keys {
 		c := base
 		c.Keys = n
 		byKeys.points = append(byKeys.points, c)
 		c.Uniform = true
-		alike.points = append(alike.points, c)
+		uniform.points = append(uniform.points, c)
 	}
-	return []*scaleSweep{byInstances, byKeys, alike, byWrites}
+	return []*scaleSweep{byInstances, byKeys, uniform, byWrites}
 }
 
-// scale is what coherence costs as instances, keys and writes grow: by tracking, and by telling everybody everything.
+const scaleNote = "This section measures coherence, so the readers are slow on purpose. Before each point every " +
+	"instance reads what it would hold after a long time: each key with the probability that it was read since its last " +
+	"write and within its TTL of an hour. Then the same instances are measured in four states: idle; under load, when " +
+	"only Redis's tracking informs them of changes; under load, with a rueidis connection beside each instance to which " +
+	"Redis sends every change of a record (BCAST, on the prefixes of records); under load, with a Kafka follower beside " +
+	"each instance (`kafka.Tail`, all partitions), to which the relay then publishes as well.\n\n" +
+	"Messages and bytes are counted, not computed: on the clients' connections, whose answers are parsed to find Redis's " +
+	"pushes (a part of the processor time of the processes), and for Kafka as the follower delivers messages. Bytes are " +
+	"those of the protocol, without TCP's. A push of tracking has one key; so has one of BCAST, unless one command " +
+	"changed several.\n\n" +
+	"Redis deletes a record when a write is relayed, and the next reader fills it again. BCAST announces both, and " +
+	"nothing for a key that no one has read since its last write. Tracking announces a change to those who have read " +
+	"the key since, or have seen that it is absent; so an instance that fills a key is told of its own fill. Kafka " +
+	"carries every write, and ten barriers a second for each partition.\n\n" +
+	"Processor time is from /proc/PID/stat, and everything shares the cores of the machine. Kafka is one node whose JVM " +
+	"has the first compiler only. A curve ends where a load is not reached or the cores are saturated. The row names " +
+	"the causes, and the plot omits the point."
+
+// scale measures the cost of coherence as instances, keys and writes grow: with tracking, and with two ways to send every
+// change to every instance.
 func scale(ctx context.Context, e *Env) (*measure.Section, error) {
 	base := scalePoint{Instances: 8, Keys: 100_000, Writes: 300}
 	sweeps := scaleSweeps(base, []int{1, 2, 4, 8, 16, 32, 64}, []int{1_000, 10_000, 100_000, 1_000_000},
@@ -52,45 +71,16 @@ func scale(ctx context.Context, e *Env) (*measure.Section, error) {
 		base = scalePoint{Instances: 4, Keys: 10_000, Writes: 300}
 		sweeps = scaleSweeps(base, []int{1, 4}, []int{1_000, 10_000}, []float64{30, 300})
 	}
-	s := &measure.Section{Title: "Scale", Figures: map[string]float64{},
-		Config: fmt.Sprintf("%d instances in at most %d processes, %d keys of %d bytes, %.0f reads/s and %.0f writes/s of all together, each swept alone; reads and writes by Zipf (1.1) over the same keys, "+
-			"or writes to all keys alike; the writes are another program's, in an outbox whose relay it runs, woken by each commit", base.Instances, processes, base.Keys, smallValue, scaleReads, base.Writes),
-		Note: "What is measured is coherence: readers are slow on purpose. Before a cell each instance reads what it would hold after a long time, each key with the probability that it was " +
-			"read since its last write and within its TTL of an hour. Then the same instances are measured in four states: idle; with the load, where Redis's tracking alone tells them of changes; with the load and a rueidis " +
-			"connection beside each instance that Redis tells of every change of a record (BCAST, on the prefixes of records); with the load and a follower of Kafka beside each instance (`kafka.Tail`, all of " +
-			fmt.Sprint(scalePartitions) +
-			" partitions), to which the relay then publishes as well. Messages and bytes are counted on the clients' connections, those of Redis's pushes by taking its answers apart, " +
-			"which is a part of the processes' processor time, and Kafka's messages as the follower delivers them; none of the three is computed. Bytes are of the protocol, without TCP's. " +
-			"A push of tracking has one key; so has one of BCAST unless one command changed several. Redis deletes a record when a write is relayed, and whoever reads it next fills it again: BCAST tells of both, and of no write of a key " +
-			"that nobody has read since the write before; tracking tells only those who have read the key since, also that it was absent, so that who fills it hears of its own fill; Kafka carries every write, and a marker a partition ten times a second. " +
-			"Processor time is from /proc/PID/stat; all of it is on the same " + fmt.Sprint(runtime.NumCPU()) +
-			" cores, Kafka's that of one node whose JVM has the first compiler alone. A curve ends where a load is not reached or the cores are saturated; the row says by whom, and no plot goes there."}
+	s := &measure.Section{Title: "Scale", Figures: map[string]float64{}, Note: scaleNote,
+		Config: fmt.Sprintf("%d instances in at most %d processes, %d keys of %d bytes, %.0f reads/s and %.0f writes/s of "+
+			"all instances together; each of them varies alone. Reads and writes follow Zipf (1.1) over the same keys, or "+
+			"writes are uniform. Another program writes to an outbox and runs its relay, which each commit wakes. The topic "+
+			"has %d partitions, the machine %d cores",
+			base.Instances, processes, base.Keys, smallValue, scaleReads, base.Writes, scalePartitions, runtime.NumCPU())}
 	known := map[scalePoint]scaleResult{}
 	for _, sw := range sweeps {
-		broadcast, follow := true, true // their lines have not ended
-		for _, cell := range sw.points {
-			r, ok := known[cell]
-			if !ok || r.tracking.end == "" && (broadcast && r.broadcast == nil || follow && r.kafka == nil) {
-				var err error
-				if r, err = e.measurePoint(ctx, cell, broadcast, follow); err != nil {
-					return nil, fmt.Errorf("%+v: %w", cell, err)
-				}
-				known[cell] = r
-				fmt.Fprintf(e.Log, "scale, %+v: %.1f pushes/s to an instance, cores %.0f%% busy\n", cell,
-					r.perInstance(r.tracking.Redis.Messages), 100*r.tracking.busy)
-			}
-			if !broadcast {
-				r.broadcast = nil
-			}
-			if !follow {
-				r.kafka = nil
-			}
-			sw.results = append(sw.results, r)
-			if sw.ended("tracking", r, r.tracking) {
-				break
-			}
-			broadcast = broadcast && !sw.ended("BCAST", r, r.broadcast)
-			follow = follow && !sw.ended("Kafka", r, r.kafka)
+		if err := e.measureSweep(ctx, sw, known); err != nil {
+			return nil, err
 		}
 	}
 	if err := e.Flush(ctx); err != nil {
@@ -107,7 +97,43 @@ func scale(ctx context.Context, e *Env) (*measure.Section, error) {
 	return s, nil
 }
 
-// ended notes why a line of a sweep ends at a cell, if it does.
+// measureSweep measures the points of a sweep until its curve ends. known has the results of points that several sweeps
+// share.
+func (e *Env) measureSweep(ctx context.Context, sw *scaleSweep, known map[scalePoint]scaleResult) error {
+	lines := scaleLines{broadcast: true, kafka: true} // those that have not ended
+	for _, point := range sw.points {
+		r, ok := known[point]
+		if !ok || r.lacks(lines) {
+			var err error
+			if r, err = e.measurePoint(ctx, point, lines); err != nil {
+				return fmt.Errorf("%+v: %w", point, err)
+			}
+			known[point] = r
+			fmt.Fprintf(e.Log, "scale, %+v: %.1f pushes/s to an instance, cores %.0f%% busy\n", point,
+				r.perInstance(r.tracking.Redis.Messages), 100*r.tracking.busy)
+		}
+		if !lines.broadcast {
+			r.broadcast = nil
+		}
+		if !lines.kafka {
+			r.kafka = nil
+		}
+		sw.results = append(sw.results, r)
+		if sw.ended("tracking", r, r.tracking) {
+			break
+		}
+		lines.broadcast = lines.broadcast && !sw.ended("BCAST", r, r.broadcast)
+		lines.kafka = lines.kafka && !sw.ended("Kafka", r, r.kafka)
+	}
+	return nil
+}
+
+// lacks reports whether a line is wanted that was not measured at the point.
+func (r *scaleResult) lacks(lines scaleLines) bool {
+	return r.tracking.end == "" && (lines.broadcast && r.broadcast == nil || lines.kafka && r.kafka == nil)
+}
+
+// ended reports whether a line ends at a point, and records the reason.
 func (sw *scaleSweep) ended(line string, r scaleResult, w *scaleWindow) bool {
 	if w == nil || w.end == "" {
 		return false
@@ -116,7 +142,7 @@ func (sw *scaleSweep) ended(line string, r scaleResult, w *scaleWindow) bool {
 	return true
 }
 
-// last is the last cell in which a line has a good point.
+// last is the last result whose point is good on a line.
 func (sw *scaleSweep) last(line func(scaleResult) *scaleWindow) *scaleResult {
 	for i := len(sw.results) - 1; i >= 0; i-- {
 		if w := line(sw.results[i]); w != nil && w.end == "" && sw.results[i].tracking.end == "" {
@@ -126,5 +152,5 @@ func (sw *scaleSweep) last(line func(scaleResult) *scaleWindow) *scaleResult {
 	return nil
 }
 
-// each says how a figure is of one instance.
+// perInstance divides a figure of all instances.
 func (r *scaleResult) perInstance(v float64) float64 { return v / float64(r.point.Instances) }

@@ -5,30 +5,31 @@ import (
 	"time"
 )
 
-// scalePlan is what a worker of a cell is told.
+// scaleConfig is the configuration of a worker process.
 type scaleConfig struct {
 	Redis, Kafka, Topic string
-	Truth, Prefix       string
-	Records             []string // what the Redis keys of records begin with
+	Shared, Prefix      string   // Shared is the file of the shared source
+	Records             []string // the prefixes of the Redis keys of records
 	Instances           int      // in each process
 	Point               scalePoint
 }
 
-// scaleCell is a point of the sweeps. Rates are of all instances together.
+// scalePoint is one set of parameters. Rates are those of all instances together.
 type scalePoint struct {
 	Instances, Keys int
 	Writes          float64
-	Uniform         bool // of writes: all keys alike; else those are written often that are read often
+	Uniform         bool // every key is written equally often; otherwise a key is written as often as it is read
 }
 
-// reads are slow on purpose: what is measured is what coherence costs, and not the readers.
+// scaleReads is the reads per second of all instances. It is low on purpose: the cost of coherence is measured, not that
+// of reading.
 const scaleReads = 2000.0
 
-// scaleTTL is that of every value, and so the longest time for which Redis remembers who has read it.
+// scaleTTL is the TTL of every value, and so the longest time for which Redis remembers its readers.
 const scaleTTL = time.Hour
 
-// holding is the probability that an instance holds a key after a long time: that it has read it since the key was last
-// written, and within the TTL. hits is the part of reads that find it so.
+// holding returns, for each key, the probability that an instance holds it after a long time: that it has read the key
+// since the last write and within the TTL. hits is the expected hit ratio.
 func (c scalePoint) holding() (hold []float64, hits float64) {
 	hold = make([]float64, c.Keys)
 	sum := 0.0

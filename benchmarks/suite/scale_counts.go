@@ -1,26 +1,27 @@
 package suite
 
-// scaleCounts are what the instances of a process have done and got so far.
+// scaleCounts are the totals of the instances of a process, or rates per second.
 type scaleCounts struct {
-	Reads, Errors, NearHits float64
-	Redis, Broadcast        scaleTraffic // of the near cache; of the listener beside it
-	Kafka                   scaleTraffic // of the follower: Messages are events and markers, Keys events
+	Reads, Errors, L1Hits float64
+	Redis, Broadcast      scaleTraffic // of the near cache; of the BCAST listener beside it
+	Kafka                 scaleTraffic // of the follower: Messages are events and barriers, Keys are events
 }
 
+// scaleTraffic is what goes over the connections of one kind.
 type scaleTraffic struct {
 	In, Out                float64 // bytes
-	Messages, Keys, Pushed float64 // pushes, keys in them, their bytes
+	Messages, Keys, Pushed float64 // pushes, the keys and the bytes in them
 }
 
-// plus is c and f times d.
+// plus returns c + f*d.
 func (c scaleCounts) plus(f float64, d scaleCounts) scaleCounts {
-	return scaleCounts{c.Reads + f*d.Reads, c.Errors + f*d.Errors, c.NearHits + f*d.NearHits,
+	return scaleCounts{c.Reads + f*d.Reads, c.Errors + f*d.Errors, c.L1Hits + f*d.L1Hits,
 		c.Redis.plus(f, d.Redis), c.Broadcast.plus(f, d.Broadcast), c.Kafka.plus(f, d.Kafka)}
 }
 
 func (t scaleTraffic) plus(f float64, d scaleTraffic) scaleTraffic {
-	return scaleTraffic{t.In + f*d.In, t.Out + f*d.Out, t.Messages + f*d.Messages, t.Keys + f*d.Keys, t.Pushed +
-		f*d.Pushed}
+	return scaleTraffic{t.In + f*d.In, t.Out + f*d.Out, t.Messages + f*d.Messages, t.Keys + f*d.Keys,
+		t.Pushed + f*d.Pushed}
 }
 
 func (m *trafficMeter) traffic() scaleTraffic {

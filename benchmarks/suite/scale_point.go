@@ -20,7 +20,7 @@ import (
 	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
-// What processes are called in the section.
+// The names of processes in the section.
 const (
 	ofWorkers = "the instances' processes"
 	ofRedis   = "Redis"
@@ -28,101 +28,131 @@ const (
 	ofDriver  = "writer and relay"
 )
 
-// scaleWindow is what one state of a cell gave, a second.
+const scalePartitions = 4 // of the topic
+
+// scaleWindow is the result of one state of a point, in units per second.
 type scaleWindow struct {
 	cpuUsage
 	scaleCounts // of all instances
 	redis       redisStats
 	relayed     relayed
 	published   float64 // bytes from the relay to Kafka
-	end         string  // why the curve ends here
+	end         string  // why the curve ends here; "" if it does not
 }
 
-// relayed is how many writes have come to Redis and to Kafka.
+// relayed counts the writes that the relay has brought to Redis and to Kafka.
 type relayed struct{ redis, kafka float64 }
 
-// scaleResult is a cell in its states, one after the other: nobody reads or writes; with the load, and tracking alone;
-// with a broadcast's listener beside each instance; with a follower of Kafka instead. The last two are nil where their
-// curve has ended before, or this is where all do.
+// scaleResult is a point in its states, in the order in which they are measured: idle; under load with tracking only;
+// with a BCAST listener beside each instance; with a Kafka follower beside each instance instead. The last two are nil if
+// their curve ended earlier, or if all curves end at this point.
 type scaleResult struct {
 	point                            scalePoint
 	idle, tracking, broadcast, kafka *scaleWindow
 }
 
-// scaleRun is a cell while it runs.
+// scaleLines says which of the optional states a point is measured in.
+type scaleLines struct{ broadcast, kafka bool }
+
+// scaleRun is the measurement of one point.
 type scaleRun struct {
 	e         *Env
 	point     scalePoint
-	own       *peers.Nearcache[string] // of the driver: its L2 is the relay's
+	config    scaleConfig              // of the workers
+	own       *peers.Nearcache[string] // the driver's instance, whose L2 the relay uses
 	outbox    *memoryOutbox
-	publisher trafficMeter
+	shared    *sharedSource
+	publisher *kafka.Publisher
+	published trafficMeter // what the publisher sends
+	stopRelay func()
 	workers   *workerGroup
 	pids      map[string][]int
+	cleanups
 }
 
-const scalePartitions = 4 // of the topic
+// measurePoint measures one point in all states.
+func (e *Env) measurePoint(ctx context.Context, point scalePoint, lines scaleLines) (r scaleResult, err error) {
+	s := &scaleRun{e: e, point: point}
+	defer func() { err = errors.Join(err, s.close()) }()
+	if err := s.open(ctx); err != nil {
+		return r, err
+	}
+	return s.measureStates(ctx, lines)
+}
 
-func (e *Env) measurePoint(ctx context.Context, cell scalePoint, broadcast, follow bool) (r scaleResult, err error) {
-	r.point = cell
-	p := scaleConfig{Prefix: fmt.Sprintf("s%d", e.names.Add(1)), Topic: fmt.Sprintf("scale-%d", e.names.Add(1)),
-		Point: cell}
-	workers := min(processes, cell.Instances)
-	p.Instances = cell.Instances / workers
-	if p.Redis, err = e.Redis(ctx); err != nil {
-		return r, err
+// open starts the services, the relay and the worker processes, and fills Redis and every L1.
+func (s *scaleRun) open(ctx context.Context) (err error) {
+	workers := min(processes, s.point.Instances)
+	s.config = scaleConfig{Prefix: fmt.Sprintf("s%d", s.e.names.Add(1)), Topic: fmt.Sprintf("scale-%d", s.e.names.Add(1)),
+		Point: s.point, Instances: s.point.Instances / workers}
+	if s.config.Redis, err = s.e.Redis(ctx); err != nil {
+		return err
 	}
-	if p.Kafka, err = e.Kafka(ctx); err != nil {
-		return r, err
+	if s.config.Kafka, err = s.e.Kafka(ctx); err != nil {
+		return err
 	}
-	if err := e.Flush(ctx); err != nil {
-		return r, err
+	if err := s.e.Flush(ctx); err != nil {
+		return err
 	}
-	dir, err := e.dataDir("truth")
+	if err := s.openSource(); err != nil {
+		return err
+	}
+	if err := s.openPublisher(ctx); err != nil {
+		return err
+	}
+	if s.own, err = peers.OpenNearcache(ctx, peers.Config[string]{Redis: s.config.Redis, Source: s.outbox,
+		Codec: peers.Raw{}, Prefix: s.config.Prefix, Entries: 10, Bytes: 1 << 20, TTL: scaleTTL}, peers.Plain); err != nil {
+		return err
+	}
+	s.add(s.own.Close)
+	s.stopRelay = s.relay(ctx, nil)
+	s.add(noError(func() { s.stopRelay() })) // of the relay that runs then
+	if s.config.Records, err = s.seed(ctx); err != nil {
+		return err
+	}
+	if s.workers, err = s.e.startWorkers(ctx, workers, "scale", func(int) any { return s.config }); err != nil {
+		return err
+	}
+	s.add(noError(s.workers.stop))
+	s.pids = map[string][]int{ofRedis: {s.e.redis.Pid()}, ofKafka: {s.e.kafka.Pid()}, ofDriver: {os.Getpid()}}
+	for _, p := range s.workers.processes {
+		s.pids[ofWorkers] = append(s.pids[ofWorkers], p.cmd.Process.Pid)
+	}
+	return s.workers.run("warm")
+}
+
+func (s *scaleRun) openSource() error {
+	dir, err := s.e.dataDir("shared")
 	if err != nil {
-		return r, err
+		return err
 	}
-	p.Truth = filepath.Join(dir, p.Prefix)
-	t, err := openSharedSource(p.Truth, cell.Keys, smallValue)
-	if err != nil {
-		return r, err
+	s.config.Shared = filepath.Join(dir, s.config.Prefix)
+	if s.shared, err = openSharedSource(s.config.Shared, s.point.Keys, smallValue); err != nil {
+		return err
 	}
-	defer func() { t.close(); os.Remove(p.Truth) }()
-	s := &scaleRun{e: e, point: cell, outbox: newMemoryOutbox(t, p.Prefix, cell.Keys)}
-	transport := &kafkago.Transport{Dial: s.publisher.dialKafka, DialTimeout: time.Second,
+	s.add(func() error { s.shared.close(); return os.Remove(s.config.Shared) })
+	s.outbox = newMemoryOutbox(s.shared, s.config.Prefix, s.point.Keys)
+	return nil
+}
+
+// openPublisher creates the topic. The connections of the publisher are metered.
+func (s *scaleRun) openPublisher(ctx context.Context) (err error) {
+	transport := &kafkago.Transport{Dial: s.published.dialKafka, DialTimeout: time.Second,
 		MetadataTTL: 2 * time.Second, ClientID: "nearcache"}
-	defer transport.CloseIdleConnections()
-	publisher, err := kafka.NewPublisher(kafka.PublisherConfig{Broker: kafka.Broker{Brokers: []string{p.Kafka},
-		Transport: transport}, Topic: p.Topic})
+	s.add(noError(transport.CloseIdleConnections))
+	s.publisher, err = kafka.NewPublisher(kafka.PublisherConfig{
+		Broker: kafka.Broker{Brokers: []string{s.config.Kafka}, Transport: transport}, Topic: s.config.Topic})
 	if err != nil {
-		return r, err
+		return err
 	}
-	if err := publisher.CreateTopic(ctx, scalePartitions, 1); err != nil {
-		return r, err
-	}
-	if s.own, err = peers.OpenNearcache(ctx, peers.Config[string]{Redis: p.Redis, Source: s.outbox,
-		Codec: peers.Raw{}, Prefix: p.Prefix, Entries: 10, Bytes: 1 << 20, TTL: scaleTTL}, peers.Plain); err != nil {
-		return r, err
-	}
-	defer func() { err = errors.Join(err, s.own.Close()) }()
-	stopRelay := s.relay(ctx, nil)
-	defer func() { stopRelay() }()
-	if p.Records, err = s.seed(ctx, t); err != nil {
-		return r, err
-	}
-	if s.workers, err = e.startWorkers(ctx, workers, "scale", func(int) any { return p }); err != nil {
-		return r, err
-	}
-	defer s.workers.stop()
-	s.pids = map[string][]int{ofRedis: {e.redis.Pid()}, ofKafka: {e.kafka.Pid()}, ofDriver: {os.Getpid()}}
-	for _, h := range s.workers.processes {
-		s.pids[ofWorkers] = append(s.pids[ofWorkers], h.cmd.Process.Pid)
-	}
-	if err := s.workers.run("warm"); err != nil {
-		return r, err
-	}
+	return s.publisher.CreateTopic(ctx, scalePartitions, 1)
+}
 
+// measureStates measures the point in one state after the other.
+func (s *scaleRun) measureStates(ctx context.Context, lines scaleLines) (r scaleResult, err error) {
+	r.point = s.point
 	window, settle := 3*time.Second, time.Second
-	if e.Quick {
+	if s.e.Quick {
 		window, settle = 800*time.Millisecond, 500*time.Millisecond
 	}
 	if r.idle, err = s.measure(ctx, settle/2, window/2, noLoad); err != nil {
@@ -132,20 +162,17 @@ func (e *Env) measurePoint(ctx context.Context, cell scalePoint, broadcast, foll
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer stop()
-	wg.Go(func() { s.outbox.run(writing, cell.Writes, picker(cell.Keys, cell.Uniform)) })
+	wg.Go(func() { s.outbox.run(writing, s.point.Writes, picker(s.point.Keys, s.point.Uniform)) })
 	if err := s.workers.run("read"); err != nil {
 		return r, err
 	}
-	if r.tracking, err = s.measure(ctx, settle, window, toRedis); err != nil {
+	if r.tracking, err = s.measure(ctx, settle, window, toRedis); err != nil || r.tracking.end != "" {
 		return r, err
 	}
-	if r.tracking.end != "" {
-		return r, nil
-	}
-	if err := s.hits(r.tracking); err != nil {
+	if err := s.requireL1Hits(r.tracking); err != nil {
 		return r, err
 	}
-	if broadcast {
+	if lines.broadcast {
 		if err := s.workers.run("listen"); err != nil {
 			return r, err
 		}
@@ -156,9 +183,9 @@ func (e *Env) measurePoint(ctx context.Context, cell scalePoint, broadcast, foll
 			return r, err
 		}
 	}
-	if follow {
-		stopRelay()
-		stopRelay = s.relay(ctx, publisher)
+	if lines.kafka {
+		s.stopRelay()
+		s.stopRelay = s.relay(ctx, s.publisher)
 		if err := s.workers.run("follow"); err != nil {
 			return r, err
 		}
@@ -169,7 +196,7 @@ func (e *Env) measurePoint(ctx context.Context, cell scalePoint, broadcast, foll
 	return r, nil
 }
 
-// relay runs one as a user has it: woken by commits, to Redis, and to Kafka too if there is a publisher.
+// relay runs a relay that commits wake, as a user has it. It relays to Redis, and to Kafka if publisher is not nil.
 func (s *scaleRun) relay(ctx context.Context, publisher coherence.Publisher) (stop func()) {
 	relaying := relay.Relay{Source: s.outbox, L2: s.own.Client.L2(), Publisher: publisher, Keep: 5 * time.Second}
 	ctx, cancel := context.WithCancel(ctx)
@@ -182,9 +209,9 @@ func (s *scaleRun) relay(ctx context.Context, publisher coherence.Publisher) (st
 	return func() { cancel(); wg.Wait() }
 }
 
-// seed puts every key into Redis and returns what the names of records begin with there.
-func (s *scaleRun) seed(ctx context.Context, t *sharedSource) (records []string, err error) {
-	// Records are of their bucket's epoch, which the relay begins.
+// seed writes every key to Redis. It returns the prefixes of the Redis keys, for the BCAST listeners.
+func (s *scaleRun) seed(ctx context.Context) (records []string, err error) {
+	// A record belongs to the incarnation of its bucket, which begins with the relay's first round.
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		marks, err := s.own.Client.L2().Watermarks(ctx)
 		if err != nil {
@@ -198,7 +225,7 @@ func (s *scaleRun) seed(ctx context.Context, t *sharedSource) (records []string,
 		}
 	}
 	prefixes := make([]map[string]bool, (s.point.Keys+pipeline-1)/pipeline)
-	value := t.value(0)
+	value := s.shared.value(0)
 	err = each(ctx, 4, len(prefixes), func(b int) error {
 		prefixes[b] = map[string]bool{}
 		cmds := make([]rueidis.Completed, 0, pipeline)

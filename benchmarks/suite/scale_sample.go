@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// scaleSample is what has been counted up to a moment.
+// scaleSample is the state of all counters at a moment.
 type scaleSample struct {
 	cpuReadings
 	counts    scaleCounts
@@ -24,7 +24,7 @@ func (s *scaleRun) sample(ctx context.Context) (p scaleSample, err error) {
 		p.counts = p.counts.plus(1, c)
 	}
 	p.redis = s.e.redisStats(ctx)
-	// A round brings every bucket with changes to where it has read; the others follow ten times a second.
+	// A round of the relay advances the watermark of every bucket with changes; the others follow ten times a second.
 	marks, err := s.own.Client.L2().Watermarks(ctx)
 	if err != nil {
 		return p, err
@@ -32,12 +32,12 @@ func (s *scaleRun) sample(ctx context.Context) (p scaleSample, err error) {
 	for _, m := range marks {
 		p.relayed.redis = max(p.relayed.redis, float64(m.Position.N))
 	}
-	p.relayed.kafka, p.published = s.outbox.published(), float64(s.publisher.out.Load())
+	p.relayed.kafka, p.published = s.outbox.published(), float64(s.published.out.Load())
 	p.cpuReadings, err = readCPU(s.pids)
 	return p, err
 }
 
-// load is what goes on in a window.
+// load says what happens in a window.
 type load int
 
 const (
@@ -46,7 +46,7 @@ const (
 	toBoth       // and to Kafka
 )
 
-// measure waits until things have settled and counts for a while.
+// measure waits for settle, and then counts for the time of the window.
 func (s *scaleRun) measure(ctx context.Context, settle, window time.Duration, l load) (*scaleWindow, error) {
 	time.Sleep(settle)
 	a, err := s.sample(ctx)
@@ -66,7 +66,7 @@ func (s *scaleRun) measure(ctx context.Context, settle, window time.Duration, l 
 		relayed:   relayed{per * (b.relayed.redis - a.relayed.redis), per * (b.relayed.kafka - a.relayed.kafka)},
 		published: per * (b.published - a.published)}
 	var paces []rateCheck
-	writes := s.point.Writes - per // few of them in a short window are a count with an error of one
+	writes := s.point.Writes - per // a count over a short window has an error of one
 	if l >= toRedis {
 		paces = append(paces, rateCheck{"reads", scaleReads, w.Reads},
 			rateCheck{"writes relayed to Redis", writes, w.relayed.redis})
@@ -76,18 +76,18 @@ func (s *scaleRun) measure(ctx context.Context, settle, window time.Duration, l 
 	}
 	full := saturatedPart
 	if s.e.Quick {
-		full = 1 // a quick run shows that it works, on a machine that may be busy with other things
+		full = 1 // a quick run must work on a machine that is busy with other things
 	}
 	w.end = w.whyCurveEnds(full, paces...)
 	return w, nil
 }
 
-// hits says that a run is void if L1 was idle. Where hardly any read can hit, since keys are written more often than each
-// instance reads them, how many do is a figure of the run: an entry comes near by two reads of Redis without a write between them,
-// and the expectation counts one.
-func (s *scaleRun) hits(w *scaleWindow) error {
+// requireL1Hits returns an error if L1 had far fewer hits than expected. Where keys are written more often than each
+// instance reads them, hardly any read can hit, and the ratio is only reported: an entry enters L1 by two reads of Redis
+// without a write between them, and the expectation assumes one.
+func (s *scaleRun) requireL1Hits(w *scaleWindow) error {
 	_, want := s.point.holding()
-	if got := w.NearHits / w.Reads; got < want/2 && want >= 0.1 || w.Redis.Keys == 0 {
+	if got := w.L1Hits / w.Reads; got < want/2 && want >= 0.1 || w.Redis.Keys == 0 {
 		return fmt.Errorf("suite: scale: %+v: %.1f%% of reads hit near, %.1f%% were to; %.1f keys/s were pushed: the run is void", s.point, 100*got, 100*want, w.Redis.Keys)
 	}
 	return nil

@@ -7,7 +7,7 @@ import (
 	"github.com/nearcache/nearcache-go/benchmarks/measure"
 )
 
-// round is a figure in a table.
+// round formats a figure for a table.
 func round(v float64) string {
 	if v < 10 && v != float64(int(v)) {
 		return fmt.Sprintf("%.2g", v)
@@ -15,12 +15,14 @@ func round(v float64) string {
 	return fmt.Sprintf("%.0f", v)
 }
 
-// kilo is a number of bytes.
+// kilo formats bytes as kB.
 func kilo(v float64) string { return fmt.Sprintf("%.1f", v/1e3) }
 
-// rows are those of a table: what is swept, and columns of a window; "" where there is none.
-func (sw *scaleSweep) rows(row func(r *scaleResult, cell func(*scaleWindow,
-	func(*scaleWindow) string) string) []string) (all [][]string) {
+// windowColumn formats a figure of a window, and nothing if there is no window.
+type windowColumn = func(*scaleWindow, func(*scaleWindow) string) string
+
+// rows returns the rows of a table: the parameter of the sweep, and the columns that row returns.
+func (sw *scaleSweep) rows(row func(r *scaleResult, cell windowColumn) []string) (all [][]string) {
 	for i := range sw.results {
 		r := &sw.results[i]
 		all = append(all, append([]string{round(sw.x(r.point))},
@@ -34,15 +36,13 @@ func (sw *scaleSweep) rows(row func(r *scaleResult, cell func(*scaleWindow,
 	return all
 }
 
-type windowColumn = func(*scaleWindow, func(*scaleWindow) string) string
-
 func (sw *scaleSweep) messages() measure.Table {
-	return measure.Table{Title: "Invalidations, " + sw.short + ": messages and kB a second to each instance",
-		Columns: []string{sw.name, "reads/s", "writes/s", "near", "failed reads", "tracking", "BCAST",
+	return measure.Table{Title: "Invalidations, " + sw.short + ": messages and kB per second to each instance",
+		Columns: []string{sw.name, "reads/s", "writes/s", "L1 hits", "failed reads", "tracking", "BCAST",
 			"keys in them", "Kafka", "events in them", "tracking, kB", "BCAST, kB", "Kafka, kB"},
 		Rows: sw.rows(func(r *scaleResult, cell windowColumn) []string {
 			return []string{round(r.tracking.Reads), round(r.tracking.relayed.redis),
-				fmt.Sprintf("%.1f%%", 100*r.tracking.NearHits/max(1, r.tracking.Reads)), round(r.tracking.Errors),
+				fmt.Sprintf("%.1f%%", 100*r.tracking.L1Hits/max(1, r.tracking.Reads)), round(r.tracking.Errors),
 				round(r.perInstance(r.tracking.Redis.Messages)),
 				cell(r.broadcast, func(w *scaleWindow) string { return round(r.perInstance(w.Broadcast.Messages)) }),
 				cell(r.broadcast, func(w *scaleWindow) string { return round(r.perInstance(w.Broadcast.Keys)) }),
@@ -55,9 +55,9 @@ func (sw *scaleSweep) messages() measure.Table {
 }
 
 func (sw *scaleSweep) traffic() measure.Table {
-	return measure.Table{Title: "Network, " + sw.short + ": kB a second, of an instance and of the servers",
-		Columns: []string{sw.name, "idle: an instance in", "out", "loaded: an instance in", "out",
-			"Redis commands/s, idle", "loaded", "Redis in", "out", "out with BCAST", "Kafka in from the relay",
+	return measure.Table{Title: "Network, " + sw.short + ": kB per second, of an instance and of the servers",
+		Columns: []string{sw.name, "idle: an instance in", "out", "under load: an instance in", "out",
+			"Redis commands/s, idle", "under load", "Redis in", "out", "out with BCAST", "Kafka in from the relay",
 			"in from followers", "out to followers"},
 		Rows: sw.rows(func(r *scaleResult, cell windowColumn) []string {
 			w := r.tracking
@@ -75,7 +75,7 @@ func (sw *scaleSweep) processors() measure.Table {
 	ms := func(name string) func(*scaleWindow) string {
 		return func(w *scaleWindow) string { return fmt.Sprintf("%.0f", 1000*w.cores[name]) }
 	}
-	return measure.Table{Title: "Processor time, " + sw.short + ": ms a second",
+	return measure.Table{Title: "Processor time, " + sw.short + ": ms per second",
 		Columns: []string{sw.name, "idle: an instance", "Redis", "tracking: an instance", "Redis", ofDriver,
 			"cores busy", "with BCAST: an instance", "Redis", "with Kafka: an instance", "Redis", "Kafka", ofDriver,
 			"the curve ends here"},
@@ -98,7 +98,7 @@ func (sw *scaleSweep) processors() measure.Table {
 		})}
 }
 
-// says is the sweep in a few sentences.
+// summary describes the sweep in a few sentences.
 func (sw *scaleSweep) summary() string {
 	var b strings.Builder
 	all := func(r scaleResult) *scaleWindow {
@@ -109,16 +109,18 @@ func (sw *scaleSweep) summary() string {
 	}
 	if to := sw.last(all); to != nil {
 		from := &sw.results[0]
-		fmt.Fprintf(&b, "\n\n**%s%s** from %s to %s %s", strings.ToUpper(sw.short[:1]), sw.short[1:],
+		fmt.Fprintf(&b, "\n\n**%s%s**: from %s to %s %s", strings.ToUpper(sw.short[:1]), sw.short[1:],
 			round(sw.x(from.point)), round(sw.x(to.point)), sw.name)
 		if from.broadcast != nil && from.kafka != nil {
-			fmt.Fprintf(&b, ", messages a second to an instance go from %s to %s by tracking, %s to %s by BCAST, %s to %s by Kafka",
+			fmt.Fprintf(&b, ", an instance receives %s to %s messages per second with tracking, "+
+				"%s to %s with BCAST, %s to %s with Kafka",
 				round(from.perInstance(from.tracking.Redis.Messages)),
 				round(to.perInstance(to.tracking.Redis.Messages)),
 				round(from.perInstance(from.broadcast.Broadcast.Messages)),
 				round(to.perInstance(to.broadcast.Broadcast.Messages)),
 				round(from.perInstance(from.kafka.Kafka.Messages)), round(to.perInstance(to.kafka.Kafka.Messages)))
-			fmt.Fprintf(&b, "; Redis's processor time from %.0f to %.0f ms a second, with BCAST from %.0f to %.0f; Kafka's from %.0f to %.0f",
+			fmt.Fprintf(&b, ". Redis uses %.0f to %.0f ms of processor time per second, "+
+				"with BCAST %.0f to %.0f; Kafka %.0f to %.0f",
 				1000*from.tracking.cores[ofRedis], 1000*to.tracking.cores[ofRedis],
 				1000*from.broadcast.cores[ofRedis], 1000*to.broadcast.cores[ofRedis],
 				1000*from.kafka.cores[ofKafka], 1000*to.kafka.cores[ofKafka])
@@ -126,7 +128,7 @@ func (sw *scaleSweep) summary() string {
 		b.WriteString(".")
 	}
 	for _, end := range sw.ends {
-		fmt.Fprintf(&b, "\n\nThe curve %s ends for %s.", sw.short, end)
+		fmt.Fprintf(&b, "\n\nThe curve %s ends early for %s.", sw.short, end)
 	}
 	return b.String()
 }

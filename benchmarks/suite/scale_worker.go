@@ -17,7 +17,7 @@ import (
 	"github.com/nearcache/nearcache-go/coherence/kafka"
 )
 
-// scaleWorker is one process of a cell.
+// scaleWorker is one worker process.
 type scaleWorker struct {
 	p         scaleConfig
 	t         *sharedSource
@@ -26,11 +26,11 @@ type scaleWorker struct {
 	near, broadcast, kafka trafficMeter
 	reads, errors          atomic.Int64
 
-	reading, listening, following func() // end it
+	reading, listening, following func() // stop what is going on; nil if it is not
 }
 
 func newScaleWorker(ctx context.Context, p scaleConfig) (*scaleWorker, error) {
-	t, err := openSharedSource(p.Truth, p.Point.Keys, smallValue)
+	t, err := openSharedSource(p.Shared, p.Point.Keys, smallValue)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +64,7 @@ func (w *scaleWorker) do(ctx context.Context, command string) (any, error) {
 		w.following, err = w.follow(ctx)
 	case "count":
 	default:
-		err = fmt.Errorf("suite: there is no order %q", command)
+		err = fmt.Errorf("suite: unknown command %q", command)
 	}
 	return w.count(), err
 }
@@ -73,12 +73,12 @@ func (w *scaleWorker) count() scaleCounts {
 	c := scaleCounts{Reads: float64(w.reads.Load()), Errors: float64(w.errors.Load()), Redis: w.near.traffic(),
 		Broadcast: w.broadcast.traffic(), Kafka: w.kafka.traffic()}
 	for _, i := range w.instances {
-		c.NearHits += float64(i.L1Hits())
+		c.L1Hits += float64(i.L1Hits())
 	}
 	return c
 }
 
-// warm has every instance read what it would hold after a long time.
+// warm makes every instance read what it would hold after a long time.
 func (w *scaleWorker) warm(ctx context.Context) error {
 	hold, _ := w.p.Point.holding()
 	return each(ctx, 2, len(w.instances), func(i int) error {
@@ -98,7 +98,7 @@ func (w *scaleWorker) warm(ctx context.Context) error {
 	})
 }
 
-// read begins the readers. Each reads at its pace, so that a slow read delays few others.
+// read starts the readers. There are several for each instance, so that a slow read delays few others.
 func (w *scaleWorker) read(ctx context.Context) (end func()) {
 	const readers = 4 // of each instance
 	reading, stop := context.WithCancel(ctx)
@@ -123,7 +123,7 @@ func (w *scaleWorker) read(ctx context.Context) (end func()) {
 	return func() { stop(); wg.Wait() }
 }
 
-// listen opens a connection beside each instance, that Redis tells of every change of a record.
+// listen opens a connection beside each instance to which Redis sends every change of a record.
 func (w *scaleWorker) listen(ctx context.Context) (end func(), err error) {
 	options := []string{"BCAST"}
 	for _, r := range w.p.Records {
@@ -152,8 +152,8 @@ func (w *scaleWorker) listen(ctx context.Context) (end func(), err error) {
 	return end, nil
 }
 
-// follow begins a follower of the topic beside each instance, as one with an event channel has it, and returns when all
-// follow every partition.
+// follow starts a follower of the topic beside each instance, like that of an instance with an event channel. It returns
+// when every follower follows all partitions.
 func (w *scaleWorker) follow(ctx context.Context) (end func(), err error) {
 	following, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -183,7 +183,7 @@ func (w *scaleWorker) follow(ctx context.Context) (end func(), err error) {
 	return end, nil
 }
 
-// countingSink counts what a follower is told.
+// countingSink counts the messages of a follower.
 type countingSink struct {
 	m                    *trafficMeter
 	partitions, sessions atomic.Int64
