@@ -85,8 +85,8 @@ func (e *Env) pick(full, quick []int) []int {
 	return full
 }
 
-func bars(file, title, y string, c measure.Comparison, f func(measure.Series) measure.Stat, log bool) measure.Plot {
-	p := measure.Plot{File: file, Title: title, Y: y, LogY: log}
+func bars(file, title, y string, c measure.Comparison, f func(measure.Series) measure.Stat) measure.Plot {
+	p := measure.Plot{File: file, Title: title, Y: y}
 	for _, s := range c.Series {
 		p.Bars = append(p.Bars, measure.Bar{Name: s.Name, Stat: f(s)})
 	}

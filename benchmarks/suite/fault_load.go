@@ -12,30 +12,32 @@ import (
 	"github.com/nearcache/nearcache-go/benchmarks/peers"
 )
 
-// drill is the load that a peer is under while something fails.
+// faultLoad is the load on a peer while a fault lasts.
 type faultLoad struct {
 	Instances, Keys, WarmReads int
-	Rate                       int           // operations a second and instance, begun at their times whether or not earlier ones have ended
-	FaultTime, AfterTime       time.Duration // how long each is
+	Rate                       int           // operations per second on each instance, started on schedule whether or not earlier ones have ended
+	FaultTime, AfterTime       time.Duration // the length of each phase
 	SettleTime                 time.Duration // between the last write and the audit
 	Deadline                   time.Duration // of each operation
 }
 
-// stage is a peer under this load.
+// faultRun is a peer under this load.
 type faultRun struct {
 	faultLoad
 	faultTarget
 	prefix  string
-	truth   *sharedSource
+	truth   *sharedSource // what was committed and acknowledged
 	peers   []peers.Peer[string]
-	writing []atomic.Bool // by key: it has one writer at a time
+	writing []atomic.Bool // by key: one writer at a time
+
+	cleanups
 
 	mu         sync.Mutex
 	operations []operation
 	wg         sync.WaitGroup
 }
 
-// newSource is one that has all keys.
+// newSource makes a source that has all keys.
 func (d faultLoad) newSource(prefix string) (*faultySource, *sharedSource) {
 	t := &sharedSource{words: make([]uint64, sharedHeaderWords+d.Keys*sharedKeyWords), bytes: 100}
 	src := &faultySource{Memory: peers.NewMemory[string](), truth: t, latency: 5 * time.Millisecond}
@@ -47,7 +49,7 @@ func (d faultLoad) newSource(prefix string) (*faultySource, *sharedSource) {
 	return src, t
 }
 
-// play runs the load through the fault.
+// run runs the load before, during and after the fault, and then the audit.
 func (s *faultRun) run(ctx context.Context, f fault, far bool) (p faultResult, err error) {
 	if err := errors.Join(s.warm(ctx), s.requireL1Hits(ctx, far)); err != nil {
 		return p, err
@@ -76,7 +78,7 @@ func (s *faultRun) run(ctx context.Context, f fault, far bool) (p faultResult, e
 	select {
 	case <-done:
 	case <-time.After(time.Minute):
-		return p, errors.Join(err, errors.New("suite: reads do not end"))
+		return p, errors.Join(err, errors.New("suite: operations do not end"))
 	}
 	p.operations = s.operations
 	if err != nil {
@@ -87,7 +89,7 @@ func (s *faultRun) run(ctx context.Context, f fault, far bool) (p faultResult, e
 	return p, nil
 }
 
-// warm has each instance read what its load will.
+// warm makes each instance read what its load will read.
 func (s *faultRun) warm(ctx context.Context) error {
 	for i, p := range s.peers {
 		z := s.zipf(uint64(i))
@@ -106,7 +108,7 @@ func (s *faultRun) warm(ctx context.Context) error {
 	return nil
 }
 
-// near voids a run in which a near tier does not hold what is read most.
+// requireL1Hits returns an error if an L1 does not hold the keys that are read most.
 func (s *faultRun) requireL1Hits(ctx context.Context, far bool) error {
 	for _, p := range s.peers {
 		st := &fixture[string]{peer: p, noL1: far}
@@ -120,7 +122,8 @@ func (s *faultRun) requireL1Hits(ctx context.Context, far bool) error {
 	return nil
 }
 
-// fill reads four fifths of the keys through an instance, which is closed then: they are in Redis, and in no near tier.
+// fillRedis reads four fifths of the keys through an instance that is closed afterwards. They are then in Redis and in
+// no L1.
 func (s *faultRun) fillRedis(ctx context.Context, p peers.Peer[string]) error {
 	takes := s.source.latency
 	s.source.latency = 0
@@ -134,20 +137,20 @@ func (s *faultRun) fillRedis(ctx context.Context, p peers.Peer[string]) error {
 	})
 }
 
-// zipf draws keys. Beginning flat, it leaves work for every tier.
+// zipf returns a function that picks keys. The distribution is flat at its head, so that every tier has work.
 func (s *faultRun) zipf(seed uint64) func() int {
 	z := rand.NewZipf(rand.New(rand.NewPCG(seed, rand.Uint64())), 1.1, 10, uint64(s.Keys-1))
 	return func() int { return int(z.Uint64()) }
 }
 
-// pace begins operations on an instance at their times.
+// startOperations starts the operations of an instance on schedule.
 func (s *faultRun) startOperations(ctx context.Context, i int, begun time.Time, stop <-chan struct{}) {
 	z := s.zipf(uint64(i))
 	for n := 0; ; n++ {
 		due := time.Duration(n) * time.Second / time.Duration(s.Rate)
 		time.Sleep(due - time.Since(begun))
 		due = min(time.Since(begun),
-			due+2*time.Millisecond) // the timer's own lateness is no read's, a busy processor's is
+			due+2*time.Millisecond) // up to 2 ms is the timer's delay and not the read's; more is the busy processor's
 		select {
 		case <-stop:
 			return
@@ -175,8 +178,8 @@ func (s *faultRun) read(ctx context.Context, i, k int, begun time.Time, due time
 	s.record(one)
 }
 
-// write is acknowledged when it returns, if the source has committed it, whatever else has failed. The key is one of the
-// instance's that nobody writes now.
+// write writes a key of the instance that has no other writer at the moment. The write is acknowledged when it returns, if
+// the source has committed it, even if another part of it has failed.
 func (s *faultRun) write(ctx context.Context, i, k int, begun time.Time, due time.Duration) {
 	k -= k % len(s.peers)
 	for k = (k + i) % s.Keys; !s.writing[k].CompareAndSwap(false, true); k = (k + len(s.peers)) % s.Keys {
@@ -193,7 +196,7 @@ func (s *faultRun) write(ctx context.Context, i, k int, begun time.Time, due tim
 }
 
 func (s *faultRun) record(one operation) {
-	one.failed = one.failed || one.took > s.Deadline+s.Deadline/10 // who does not heed it
+	one.failed = one.failed || one.took > s.Deadline+s.Deadline/10 // a peer may ignore the deadline
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.operations = append(s.operations, one)

@@ -2,33 +2,34 @@ package suite
 
 import "time"
 
-// shot is one operation. Times are since the load began.
+// operation is one read or write. Times count from the beginning of the load.
 type operation struct {
 	instance     int
-	due          time.Duration // when it should have begun
-	took         time.Duration // since then
+	due          time.Duration // when it should have started
+	took         time.Duration // from due until its end
 	failed       bool
 	write, stale bool
-	age          time.Duration // of a stale value: since a newer one was acknowledged
+	age          time.Duration // of a stale value: the time since a newer one was acknowledged
 }
 
-// played is what happened.
+// faultResult is the result of a run.
 type faultResult struct {
 	operations           []operation
-	faultStart, faultEnd time.Duration // of the fault
-	loads                int64         // of the source before it
-	// audited are reads of every key that was written, on each instance, when nobody writes any more.
+	faultStart, faultEnd time.Duration // the fault; faultEnd is when its end began
+	loads                int64         // of the source before the fault
+	// audited counts reads of every key that was written, on each instance, after the last write. leftStale of them returned
+	// an old value, and leftFailing an error.
 	audited, leftStale, leftFailing int
 }
 
-// looked is what is reported of one phase's reads.
+// readSummary sums up the reads of one phase.
 type readSummary struct {
 	reads, failed, stale int
 	stalest              time.Duration
 	p50, p99, max        time.Duration
 }
 
-// look sums up the reads that should have begun in a phase; counts says which instances' are taken.
+// summarize sums up the reads that should have started in a phase, on the instances that counts selects.
 func (p *faultResult) summarize(from, to time.Duration, counts func(instance int) bool) (s readSummary) {
 	var took []float64
 	for _, o := range p.operations {
@@ -52,7 +53,7 @@ func (p *faultResult) summarize(from, to time.Duration, counts func(instance int
 	return s
 }
 
-// over are the reads of a value older than that.
+// olderThan counts the reads of a value older than the bound.
 func (p *faultResult) olderThan(bound time.Duration) (n int) {
 	for _, o := range p.operations {
 		if o.stale && o.age > bound {
@@ -62,7 +63,7 @@ func (p *faultResult) olderThan(bound time.Duration) (n int) {
 	return n
 }
 
-// recovered is the time from the fault's end to when the last read that failed should have begun.
+// lastFailure is the time from the end of the fault until the last read that failed should have started.
 func (p *faultResult) lastFailure(counts func(instance int) bool) (last time.Duration) {
 	for _, o := range p.operations {
 		if !o.write && o.failed && counts(o.instance) {
@@ -72,7 +73,7 @@ func (p *faultResult) lastFailure(counts func(instance int) bool) (last time.Dur
 	return last
 }
 
-// writes are those from the fault's begin to its end, those that failed, and how long they took.
+// writes sums up the writes during the fault.
 func (p *faultResult) writes() (n, failed int, p99 time.Duration) {
 	var took []float64
 	for _, o := range p.operations {

@@ -11,15 +11,15 @@ import (
 	"github.com/nearcache/nearcache-go/internal/services/local"
 )
 
-// scene is what a peer runs on while something of it fails.
+// faultTarget has the parts that can fail.
 type faultTarget struct {
 	redis   *local.Server
-	proxies []*proxy // from each instance to Redis, where the fault is the network's
+	proxies []*proxy // between each instance and Redis, if the fault is the network's
 	kafka   *local.Server
 	source  *faultySource
 }
 
-// addr is where an instance finds Redis.
+// addr is the address at which an instance reaches Redis.
 func (s *faultTarget) addr(instance int) string {
 	if s.proxies != nil {
 		return s.proxies[instance].addr
@@ -27,20 +27,20 @@ func (s *faultTarget) addr(instance int) string {
 	return s.redis.Addr
 }
 
-// fault is something that fails for a while.
+// fault is a failure for a while.
 type fault struct {
 	name, description string
-	// ttl is that of the values. With Redis's faults a minute: what they leave stale shows. Where the source fails 2 s, since
-	// nothing asks it for what has not expired.
+	// ttl is the TTL of values. It is a minute for faults of Redis, so that stale leftovers show, and 2 s where the source
+	// fails, since only expired values are loaded again.
 	ttl          time.Duration
-	lead         time.Duration // how long the load goes on before: where values live shortly until their ages are as mixed as after an hour
-	affectsRedis bool          // a cache that keeps nothing in Redis has no part in it
-	proxied      bool          // by the network: instances reach Redis through proxies
-	lastOnly     bool          // the last instance alone has it, and its reads are those that count
+	lead         time.Duration // the load before the fault; with a short TTL long enough to mix the ages of values
+	affectsRedis bool          // a cache that keeps nothing in Redis is left out
+	proxied      bool          // the network fails: instances reach Redis through proxies
+	lastOnly     bool          // only the last instance is affected, and only its reads count
 	affectsKafka bool
 
 	begin, end func(context.Context, *faultTarget) error
-	// asks are requests each of which must fail while the fault lasts, or the run is void, and succeed after it.
+	// probes are requests that must fail while the fault lasts, or the run is void, and must succeed after it.
 	probes probes
 }
 
@@ -50,7 +50,7 @@ const (
 	longTTL, shortTTL   = time.Minute, 2 * time.Second
 	longLead, shortLead = 700 * time.Millisecond, 3 * time.Second
 	slowRedis           = 100 * time.Millisecond
-	probeTimeout        = slowRedis / 2 // in which a healthy service of this machine answers
+	probeTimeout        = slowRedis / 2 // a healthy service on this machine answers sooner
 )
 
 var faults = []fault{
@@ -58,18 +58,18 @@ var faults = []fault{
 		affectsRedis: true, probes: probes{probeRedis},
 		begin: func(_ context.Context, s *faultTarget) error { s.redis.Kill(); return nil },
 		end:   func(ctx context.Context, s *faultTarget) error { return s.redis.Restart(ctx) }},
-	{name: "Redis stopped", description: "SIGSTOP, then SIGCONT: it accepts, and does not answer", ttl: longTTL,
+	{name: "Redis stopped", description: "SIGSTOP, then SIGCONT: it accepts connections, and does not answer", ttl: longTTL,
 		lead: longLead, affectsRedis: true, probes: probes{probeRedis},
 		begin: func(_ context.Context, s *faultTarget) error { return s.redis.Pause() },
 		end:   func(_ context.Context, s *faultTarget) error { return s.redis.Resume() }},
-	{name: "Redis slow", description: "each of its answers and pushes comes 100 ms later", ttl: longTTL,
+	{name: "Redis slow", description: "each answer and push arrives 100 ms later", ttl: longTTL,
 		lead: longLead, affectsRedis: true, proxied: true, probes: probes{probeRedis},
 		begin: onProxies(func(w *proxy) { w.delay.Store(int64(slowRedis)) }),
 		end:   onProxies(func(w *proxy) { w.delay.Store(0) })},
-	{name: "Partition", description: "what goes to Redis and comes from it is lost, on new connections too; connections are reset when that ends", ttl: longTTL, lead: longLead, affectsRedis: true, proxied: true,
+	{name: "Partition", description: "everything to and from Redis is lost, on new connections too; connections are reset at the end", ttl: longTTL, lead: longLead, affectsRedis: true, proxied: true,
 		probes: probes{probeRedis}, begin: onProxies((*proxy).dropAll), end: onProxies((*proxy).restore)},
 	{name: "Partition of one instance",
-		description: "the same for one instance of the two; its reads alone are counted", ttl: longTTL,
+		description: "the same for one of the two instances; only its reads count", ttl: longTTL,
 		lead: longLead, affectsRedis: true, proxied: true, lastOnly: true, probes: probes{probeRedis},
 		begin: func(_ context.Context, s *faultTarget) error { s.proxies[len(s.proxies)-1].dropAll(); return nil },
 		end:   func(_ context.Context, s *faultTarget) error { s.proxies[len(s.proxies)-1].restore(); return nil }},
@@ -77,11 +77,11 @@ var faults = []fault{
 		probes: probes{probeSource},
 		begin:  func(_ context.Context, s *faultTarget) error { s.source.down.Store(true); return nil },
 		end:    func(_ context.Context, s *faultTarget) error { s.source.down.Store(false); return nil }},
-	{name: "Source hanging", description: "no query is answered before the end", ttl: shortTTL, lead: shortLead,
+	{name: "Source hanging", description: "no query is answered before the end of the fault", ttl: shortTTL, lead: shortLead,
 		probes: probes{probeSource},
 		begin:  func(_ context.Context, s *faultTarget) error { s.source.startHanging(); return nil },
 		end:    func(_ context.Context, s *faultTarget) error { s.source.stopHanging(); return nil }},
-	{name: "Redis and source down", description: "kill -9 of Redis, and every query of the source fails",
+	{name: "Redis and source down", description: "kill -9 of Redis, and every query of the source fails at once",
 		ttl: shortTTL, lead: shortLead, affectsRedis: true, probes: probes{probeRedis, probeSource},
 		begin: func(_ context.Context, s *faultTarget) error { s.source.down.Store(true); s.redis.Kill(); return nil },
 		end: func(ctx context.Context, s *faultTarget) error {
@@ -90,7 +90,7 @@ var faults = []fault{
 		}},
 }
 
-// kafkaFaults are those of the near cache that has Kafka as its second channel, and what only that can show.
+// kafkaFaults are the faults for the near cache with Kafka as its second channel.
 var kafkaFaults = []fault{
 	{name: "Kafka killed", description: "kill -9, then started again, which takes seconds", ttl: longTTL,
 		lead: longLead, affectsKafka: true, probes: probes{probeKafka},
@@ -108,7 +108,7 @@ func onProxies(f func(*proxy)) func(context.Context, *faultTarget) error {
 	}
 }
 
-// askRedis asks it as the last instance does, who has every fault.
+// probeRedis uses the path of the last instance, which every fault affects.
 func probeRedis(ctx context.Context, s *faultTarget) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -137,17 +137,17 @@ func probeKafka(ctx context.Context, s *faultTarget) error {
 	return conn.Close()
 }
 
-// lasts says whether all of the fault is there.
+// requireFailing returns an error if a probe succeeds.
 func (f fault) requireFailing(ctx context.Context, s *faultTarget) error {
 	for i, ask := range f.probes {
 		if ask(ctx, s) == nil {
-			return fmt.Errorf("suite: %s: request %d was answered meanwhile: the run is void", f.name, i)
+			return fmt.Errorf("suite: %s: request %d succeeded during the fault: the run is void", f.name, i)
 		}
 	}
 	return nil
 }
 
-// over waits until nothing of it is.
+// awaitRecovery waits until every probe succeeds.
 func (f fault) awaitRecovery(ctx context.Context, s *faultTarget) error {
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
 		var err error

@@ -11,7 +11,6 @@ import (
 
 	"github.com/nearcache/nearcache-go/benchmarks/measure"
 	"github.com/nearcache/nearcache-go/benchmarks/peers"
-	"github.com/nearcache/nearcache-go/nearcache"
 )
 
 // stand is a peer that holds its keys near.
@@ -197,9 +196,6 @@ func mustKind[V any](name string) peers.Kind[V] {
 	}
 	return k
 }
-
-// noL1 switches the near tier off, so that every read is Redis's.
-func disableL1(o *nearcache.Options[string, product]) { o.L1Bytes = -1 }
 
 // endless is a source that has every key.
 type constantSource struct{ v product }

@@ -11,50 +11,34 @@ import (
 	"github.com/nearcache/nearcache-go/internal/fence"
 )
 
-// flush is what emptying a near tier takes, which is what a lost connection comes to.
+// flush measures how long it takes to empty an L1, which is what a lost connection causes.
 func flush(ctx context.Context, e *Env) (*measure.Section, error) {
 	n := e.pick([]int{1_000_000}, []int{100_000})[0]
 	s := &measure.Section{Title: "Dropping all of L1", Config: fmt.Sprintf("%d entries; medians of 5", n),
-		Note:    "The near cache begins a session: entries of the last one are passed over when they are read. It is one call on the fence, whatever L1 holds; ristretto and otter walk their tables.",
-		Figures: map[string]float64{}}
+		Figures: map[string]float64{},
+		Note: "The near cache begins a new session, and a read skips an entry of an older one. That is one call on the " +
+			"fence, whatever L1 holds. ristretto and otter walk their tables."}
 	fences := fence.New(fence.Config{Now: func() int64 { return 1 }})
-	once := func(f func()) float64 {
-		begun := time.Now()
-		f()
-		return float64(time.Since(begun).Nanoseconds())
-	}
 	var session, ristretto, otter []float64
 	for range 5 {
-		session = append(session, once(func() {
-			for range 1000 {
+		const calls = 1000
+		session = append(session, nanosOf(func() {
+			for range calls {
 				fences.RedisSession()
 			}
-		})/1000)
-		for _, r := range []struct {
-			name  string
-			into  *[]float64
-			clear func(peers.Peer[product])
-		}{
-			{"ristretto", &ristretto, func(p peers.Peer[product]) { p.(*peers.Ristretto[product]).Cache.Clear() }},
-			{"otter", &otter, func(p peers.Peer[product]) { p.(*peers.Otter[product]).Cache.InvalidateAll() }},
-		} {
-			p, _, err := openEmpty(ctx, e, mustKind[product](r.name), smallValue, n)
-			if err != nil {
-				return nil, err
-			}
-			for i := range n {
-				if _, err := p.Get(ctx, strconv.Itoa(i)); err != nil {
-					return nil, err
-				}
-			}
-			*r.into = append(*r.into, once(func() { r.clear(p) }))
-			if err := p.Close(); err != nil {
-				return nil, err
-			}
+		})/calls)
+		ns, err := e.timeClear(ctx, "ristretto", n, func(p peers.Peer[product]) { p.(*peers.Ristretto[product]).Cache.Clear() })
+		if err != nil {
+			return nil, err
 		}
+		ristretto = append(ristretto, ns)
+		ns, err = e.timeClear(ctx, "otter", n, func(p peers.Peer[product]) { p.(*peers.Otter[product]).Cache.InvalidateAll() })
+		if err != nil {
+			return nil, err
+		}
+		otter = append(otter, ns)
 	}
-	t := measure.Table{Title: "Time to drop everything", Columns: []string{"", "min", "median", "max",
-		"times the session"}}
+	t := measure.Table{Title: "Time to drop everything", Columns: []string{"", "min", "median", "max", "times the session"}}
 	base := measure.Of(session)
 	for _, r := range []struct {
 		name string
@@ -66,4 +50,26 @@ func flush(ctx context.Context, e *Env) (*measure.Section, error) {
 	}
 	s.Tables = append(s.Tables, t)
 	return s, nil
+}
+
+// nanosOf is how long f takes, in nanoseconds.
+func nanosOf(f func()) float64 {
+	start := time.Now()
+	f()
+	return float64(time.Since(start).Nanoseconds())
+}
+
+// timeClear fills a peer with n entries and times clear, in nanoseconds.
+func (e *Env) timeClear(ctx context.Context, name string, n int, clear func(peers.Peer[product])) (ns float64, err error) {
+	p, _, err := openEmpty(ctx, e, mustKind[product](name), smallValue, n)
+	if err != nil {
+		return 0, err
+	}
+	for i := range n {
+		if _, err := p.Get(ctx, strconv.Itoa(i)); err != nil {
+			return 0, err
+		}
+	}
+	ns = nanosOf(func() { clear(p) })
+	return ns, p.Close()
 }

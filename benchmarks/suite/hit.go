@@ -11,13 +11,13 @@ import (
 
 type product = peers.Product
 
-// rivals are the peers with a near tier.
+// peersWithL1 are the peers that keep values in the process and in Redis, or in the process only.
 var peersWithL1 = []string{"otter", "sturdyc", "hand-rolled", "rueidis DoCache", "go-redis CSC", "go-redis/cache"}
 
-// hitPeers is a hit in the near tier, of everybody.
+// hitPeers measures a hit in the L1 of every peer.
 func hitPeers(ctx context.Context, e *Env) (*measure.Section, error) {
-	s := &measure.Section{Title: "A hit in L1, against every peer",
-		Config: "10,000 keys, string keys, products of 150 bytes of JSON, all of it near"}
+	s := &measure.Section{Title: "A hit in L1, all peers",
+		Config: "10,000 keys, string keys, products of 150 bytes of JSON, all of them in L1"}
 	n := 10_000
 	kinds := []peers.Kind[product]{mustKind[product]("ristretto"), peers.NearcacheKind[product](peers.Plain),
 		peers.NearcacheKind[product](peers.Bounded)}
@@ -30,8 +30,8 @@ func hitPeers(ctx context.Context, e *Env) (*measure.Section, error) {
 	}
 	defer closeDecoded()
 	raw := dataset[string]{n, func(i int) string { return fmt.Sprintf("%0150d", i) }, peers.Raw{}, smallValue}
-	kept, closeKept, err := openFixtures(ctx, e, raw, renamed("rueidis DoCache, raw",
-		mustKind[string]("rueidis DoCache")),
+	kept, closeKept, err := openFixtures(ctx, e, raw,
+		renamed("rueidis DoCache, raw", mustKind[string]("rueidis DoCache")),
 		renamed("go-redis CSC, raw", mustKind[string]("go-redis CSC")))
 	if err != nil {
 		return nil, err
@@ -56,33 +56,39 @@ func hitPeers(ctx context.Context, e *Env) (*measure.Section, error) {
 			plain, raw := ours.Ratio("rueidis DoCache, raw"), ours.Ratio("rueidis DoCache")
 			s.Figures = map[string]float64{"docache_raw": plain.Median, "docache_json": raw.Median,
 				"goredis_cache": ours.Ratio("go-redis/cache").Median}
-			s.Plots = append(s.Plots, bars("hit-peers", "A hit in the near tier, 8 goroutines",
+			s.Plots = append(s.Plots, bars("hit-peers", "A hit in L1, 8 goroutines",
 				"ns of processor time per hit", c,
-				func(x measure.Series) measure.Stat { return measure.Of(x.CPUPerOp) }, true))
+				func(x measure.Series) measure.Stat { return measure.Of(x.CPUPerOp) }))
+			s.Plots[len(s.Plots)-1].LogY = true
 		}
 	}
 	return s, nil
 }
 
-// trio are the subjects of most comparisons.
+// ristrettoAndNearcache are the peers of most comparisons.
 func ristrettoAndNearcache() []peers.Kind[product] {
 	return []peers.Kind[product]{mustKind[product]("ristretto"), peers.NearcacheKind[product](peers.Plain),
 		peers.NearcacheKind[product](peers.Bounded)}
 }
 
-// hitGoroutines is a hit by more and more goroutines.
+// overRistretto is an empty plot of the ratio to bare ristretto by x.
+func overRistretto(file, x string) measure.Plot {
+	return measure.Plot{File: file, Title: "A hit, relative to bare ristretto, by " + x, X: x,
+		Y: "times ristretto (median)", LogX: true,
+		Lines:  []measure.Line{{Name: peers.Plain.String()}, {Name: peers.Bounded.String()}},
+		Marker: &measure.Level{Name: "goal for Get", At: 1.25}}
+}
+
+// hitGoroutines measures a hit with 1 to 64 goroutines.
 func hitGoroutines(ctx context.Context, e *Env) (*measure.Section, error) {
-	s := &measure.Section{Title: "A hit in L1, by goroutines",
+	s := &measure.Section{Title: "A hit in L1, by number of goroutines",
 		Config: "10,000 keys, string keys, products of 150 bytes of JSON", Figures: map[string]float64{}}
 	all, closeAll, err := openFixtures(ctx, e, products(10_000, smallValue), ristrettoAndNearcache()...)
 	if err != nil {
 		return nil, err
 	}
 	defer closeAll()
-	plot := measure.Plot{File: "hit-goroutines", Title: "A hit over bare ristretto, by goroutines", X: "goroutines",
-		Y: "times ristretto (median)", LogX: true,
-		Lines:  []measure.Line{{Name: "nearcache"}, {Name: "nearcache, MaxStaleness 250ms"}},
-		Marker: &measure.Level{Name: "goal for Get", At: 1.25}}
+	plot := overRistretto("hit-goroutines", "goroutines")
 	var plain, bounded []float64
 	for _, workers := range e.pick([]int{1, 2, 8, 64}, []int{1, 8}) {
 		subjects := []measure.Subject{}
@@ -90,7 +96,7 @@ func hitGoroutines(ctx context.Context, e *Env) (*measure.Section, error) {
 			subjects = append(subjects, st.subject(ctx))
 		}
 		bare := all[0].peer.(*peers.Ristretto[product])
-		subjects = append(subjects, measure.Subject{Name: "ristretto, pointers alone", MinHit: 0.995,
+		subjects = append(subjects, measure.Subject{Name: "ristretto, pointer only", MinHit: 0.995,
 			Loop: func(_, from, n int) int { return bare.Pointers(all[0].keys, from, n) }})
 		c, err := compareCPU(ctx, e.plan(workers), fmt.Sprintf("%d goroutines", workers), subjects)
 		if err != nil {
@@ -101,8 +107,8 @@ func hitGoroutines(ctx context.Context, e *Env) (*measure.Section, error) {
 			plot.Lines[i].At = append(plot.Lines[i].At, [2]float64{float64(workers),
 				c.Ratio(plot.Lines[i].Name).Median})
 		}
-		plain, bounded = append(plain, c.Ratio(plot.Lines[0].Name).Median),
-			append(bounded, c.Ratio(plot.Lines[1].Name).Median)
+		plain = append(plain, c.Ratio(plot.Lines[0].Name).Median)
+		bounded = append(bounded, c.Ratio(plot.Lines[1].Name).Median)
 		s.Figures["allocs"] = max(s.Figures["allocs"], c.Series[1].Allocs, c.Series[2].Allocs)
 	}
 	s.Figures["plain_worst"], s.Figures["bounded_worst"] = measure.Of(plain).Max, measure.Of(bounded).Max
@@ -111,15 +117,12 @@ func hitGoroutines(ctx context.Context, e *Env) (*measure.Section, error) {
 	return s, nil
 }
 
-// hitKeys is a hit among more and more keys.
+// hitKeys measures a hit with 100 to 1,000,000 keys.
 func hitKeys(ctx context.Context, e *Env) (*measure.Section, error) {
-	s := &measure.Section{Title: "A hit in L1, by keys",
+	s := &measure.Section{Title: "A hit in L1, by number of keys",
 		Config: "8 goroutines, string keys, products of 150 bytes of JSON",
-		Note:   "From 10,000 keys on the table outgrows the processor's caches, and both pay for memory."}
-	plot := measure.Plot{File: "hit-keys", Title: "A hit over bare ristretto, by keys", X: "keys",
-		Y: "times ristretto (median)", LogX: true,
-		Lines:  []measure.Line{{Name: "nearcache"}, {Name: "nearcache, MaxStaleness 250ms"}},
-		Marker: &measure.Level{Name: "goal for Get", At: 1.25}}
+		Note:   "From 10,000 keys on, the table exceeds the processor's caches, and both caches wait for memory."}
+	plot := overRistretto("hit-keys", "keys")
 	for _, n := range e.pick([]int{100, 10_000, 1_000_000}, []int{100, 10_000}) {
 		all, closeAll, err := openFixtures(ctx, e, products(n, smallValue), ristrettoAndNearcache()...)
 		if err != nil {
@@ -139,9 +142,9 @@ func hitKeys(ctx context.Context, e *Env) (*measure.Section, error) {
 	return s, nil
 }
 
-// hitShapes is a hit by kinds of keys and sizes of values.
+// hitShapes measures a hit with several key types and value sizes.
 func hitShapes(ctx context.Context, e *Env) (*measure.Section, error) {
-	s := &measure.Section{Title: "A hit in L1, by keys' type and values' size", Config: "8 goroutines, 10,000 keys"}
+	s := &measure.Section{Title: "A hit in L1, by key type and value size", Config: "8 goroutines, 10,000 keys"}
 	for _, size := range []int{smallValue, largeValue} {
 		all, closeAll, err := openFixtures(ctx, e, products(10_000, size), ristrettoAndNearcache()...)
 		if err != nil {

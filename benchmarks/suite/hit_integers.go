@@ -11,9 +11,10 @@ import (
 	"github.com/nearcache/nearcache-go/nearcache"
 )
 
-// integers compares caches that are keyed by integers.
+const integerKeys = 10_000
+
+// compareIntegerKeys compares a near cache and a bare ristretto with integer keys.
 func compareIntegerKeys(ctx context.Context, e *Env) (c measure.Comparison, err error) {
-	const n = 10_000
 	addr, err := e.Redis(ctx)
 	if err != nil {
 		return c, err
@@ -27,49 +28,39 @@ func compareIntegerKeys(ctx context.Context, e *Env) (c measure.Comparison, err 
 	if err := client.Ready(ctx); err != nil {
 		return c, err
 	}
-	cache, err := nearcache.For(client, "i", nearcache.Options[int64,
-		product]{Load: nearcache.Unversioned(func(_ context.Context, k int64) (product, error) {
-		return peers.NewProduct(int(k), smallValue), nil
-	})})
+	load := func(_ context.Context, k int64) (product, error) { return peers.NewProduct(int(k), smallValue), nil }
+	cache, err := nearcache.For(client, "i", nearcache.Options[int64, product]{Load: nearcache.Unversioned(load)})
 	if err != nil {
 		return c, err
 	}
-	bare, err := ristretto.NewCache(&ristretto.Config[int64, *product]{NumCounters: 10 * n, MaxCost: 2 * n,
-		BufferItems: 64, IgnoreInternalCost: true})
+	bare, err := filledRistretto()
 	if err != nil {
 		return c, err
 	}
 	defer bare.Close()
-	for i := range int64(n) {
-		p := peers.NewProduct(int(i), smallValue)
-		for !bare.Set(i, &p, 1) {
-			bare.Wait()
-		}
-	}
-	bare.Wait()
 	near := func(_, from, count int) (hits int) {
-		i := int64(from % n)
+		i := int64(from % integerKeys)
 		for range count {
 			if _, err := cache.Get(ctx, i); err == nil {
 				hits++
 			}
-			if i++; i == n {
+			if i++; i == integerKeys {
 				i = 0
 			}
 		}
 		return hits
 	}
-	for range 5 {
-		near(0, 0, n)
+	for range 5 { // load, fill, and enter L1
+		near(0, 0, integerKeys)
 	}
 	return compareCPU(ctx, e.plan(8), "integer keys, values of 150 bytes", []measure.Subject{
 		{Name: "ristretto", MinHit: 0.995, Loop: func(_, from, count int) (hits int) {
-			i := int64(from % n)
+			i := int64(from % integerKeys)
 			for range count {
 				if _, ok := bare.Get(i); ok {
 					hits++
 				}
-				if i++; i == n {
+				if i++; i == integerKeys {
 					i = 0
 				}
 			}
@@ -77,4 +68,21 @@ func compareIntegerKeys(ctx context.Context, e *Env) (c measure.Comparison, err 
 		}},
 		{Name: "nearcache", MinHit: 0.995, Loop: near},
 	})
+}
+
+// filledRistretto holds the products by integer keys.
+func filledRistretto() (*ristretto.Cache[int64, *product], error) {
+	bare, err := ristretto.NewCache(&ristretto.Config[int64, *product]{NumCounters: 10 * integerKeys,
+		MaxCost: 2 * integerKeys, BufferItems: 64, IgnoreInternalCost: true})
+	if err != nil {
+		return nil, err
+	}
+	for i := range int64(integerKeys) {
+		p := peers.NewProduct(int(i), smallValue)
+		for !bare.Set(i, &p, 1) {
+			bare.Wait()
+		}
+	}
+	bare.Wait()
+	return bare, nil
 }

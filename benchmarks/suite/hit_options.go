@@ -8,75 +8,65 @@ import (
 	"github.com/nearcache/nearcache-go/nearcache"
 )
 
-// hitOptions switches on what costs something, one at a time.
+// hitOptions measures a hit with one option at a time.
 func hitOptions(ctx context.Context, e *Env) (*measure.Section, error) {
-	s := &measure.Section{Title: "What each option costs a hit",
+	s := &measure.Section{Title: "The cost of each option for a hit",
 		Config: "8 goroutines, 10,000 keys, string keys, products of 150 bytes of JSON"}
-	d := products(10_000, smallValue)
-	near := peers.NearcacheKind[product]
-	plain, err := openFilled(ctx, e, near(peers.Plain), "Get", d)
+	all, closeAll, err := openFixtures(ctx, e, products(10_000, smallValue), optionKinds()...)
 	if err != nil {
 		return nil, err
 	}
-	all := []*fixture[product]{plain}
-	defer func() {
-		for _, s := range all {
-			_ = s.peer.Close()
-		}
-		_ = e.Flush(ctx)
-	}()
-	alone := near(peers.Plain)
-	alone.Open = func(ctx context.Context, w peers.Config[product]) (peers.Peer[product], error) {
-		w.Commits = nil
-		return peers.OpenNearcache(ctx, w, peers.Plain)
+	defer closeAll()
+	var subjects []measure.Subject
+	for _, f := range all {
+		subjects = append(subjects, f.subject(ctx))
 	}
-	for _, k := range []peers.Kind[product]{
-		renamed("Get, no Source", alone),
-		renamed("Get, Clone", near(peers.Plain, func(o *nearcache.Options[string,
-			product]) {
-			o.Clone = func(p product) product { return p }
-		})),
-		renamed("Get, MaxStaleness", near(peers.Bounded)),
-	} {
-		st, err := openFilled(ctx, e, k, k.Name, d)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, st)
-	}
-	subjects := []measure.Subject{}
-	for _, st := range all {
-		subjects = append(subjects, st.subject(ctx))
-	}
-	n := plain.peer.(*peers.Nearcache[product])
 	for _, r := range []struct {
-		name string
-		ro   nearcache.ReadOptions
+		name    string
+		options nearcache.ReadOptions
 	}{
 		{"Read", nearcache.ReadOptions{}},
 		{"Read, AtLeast", nearcache.ReadOptions{AtLeast: 1}},
 		{"Read, MaxStaleness", nearcache.ReadOptions{MaxStaleness: peers.Bound}},
 	} {
-		subjects = append(subjects, measure.Subject{Name: r.name, MinHit: 0.995, L1Hits: n.L1Hits,
-			Loop: func(_, from, count int) (hits int) {
-				i := from % len(plain.keys)
-				for range count {
-					if _, err := n.Cache.Read(ctx, plain.keys[i], r.ro); err == nil {
-						hits++
-					}
-					if i++; i == len(plain.keys) {
-						i = 0
-					}
-				}
-				return hits
-			}})
+		subjects = append(subjects, readSubject(ctx, r.name, all[0], r.options))
 	}
 	c, err := compareCPU(ctx, e.plan(8), "8 goroutines", subjects)
 	if err != nil {
 		return nil, err
 	}
 	s.Comparisons = append(s.Comparisons, c)
-	s.Plots = append(s.Plots, bars("hit-options", "What each option costs a hit (times Get)", "times Get", c,
-		func(x measure.Series) measure.Stat { return c.Ratio(x.Name) }, false))
+	s.Plots = append(s.Plots, bars("hit-options", "The cost of each option for a hit (times Get)", "times Get", c,
+		func(x measure.Series) measure.Stat { return c.Ratio(x.Name) }))
 	return s, nil
+}
+
+// optionKinds are near caches that differ in one option. The first is the base.
+func optionKinds() []peers.Kind[product] {
+	near := peers.NearcacheKind[product]
+	noSource := near(peers.Plain)
+	noSource.Open = func(ctx context.Context, w peers.Config[product]) (peers.Peer[product], error) {
+		w.Commits = nil
+		return peers.OpenNearcache(ctx, w, peers.Plain)
+	}
+	clone := func(o *nearcache.Options[string, product]) { o.Clone = func(p product) product { return p } }
+	return []peers.Kind[product]{renamed("Get", near(peers.Plain)), renamed("Get, no Source", noSource),
+		renamed("Get, Clone", near(peers.Plain, clone)), renamed("Get, MaxStaleness", near(peers.Bounded))}
+}
+
+// readSubject calls Read with options on a fixture of the near cache.
+func readSubject(ctx context.Context, name string, f *fixture[product], o nearcache.ReadOptions) measure.Subject {
+	n := f.peer.(*peers.Nearcache[product])
+	return measure.Subject{Name: name, MinHit: 0.995, L1Hits: n.L1Hits, Loop: func(_, from, count int) (hits int) {
+		i := from % len(f.keys)
+		for range count {
+			if _, err := n.Cache.Read(ctx, f.keys[i], o); err == nil {
+				hits++
+			}
+			if i++; i == len(f.keys) {
+				i = 0
+			}
+		}
+		return hits
+	}}
 }

@@ -9,10 +9,12 @@ import (
 	"github.com/nearcache/nearcache-go/benchmarks/peers"
 )
 
-// miss is a key that neither tier has and the source gives at once: what the protocol adds to a load.
+// miss measures a read of a key that neither tier has and that the source returns at once: the cost that the protocol
+// adds to a load.
 func miss(ctx context.Context, e *Env) (*measure.Section, error) {
 	s := &measure.Section{Title: "A miss", Config: "8 goroutines, a new key each time, a source that answers at once",
-		Note: "The base is what cache-aside costs at least, a GET and a SET. The near cache takes a lease between the two, and another instance that misses the key waits for it instead of loading as well."}
+		Note: "The base is the least that cache-aside costs, a GET and a SET. The near cache takes a lease between the two. " +
+			"Another instance that misses the key then waits for the fill and does not load as well."}
 	var subjects []measure.Subject
 	for _, k := range []peers.Kind[product]{mustKind[product]("Redis GET"),
 		peers.NearcacheKind[product](peers.Plain), mustKind[product]("hand-rolled"),
