@@ -33,32 +33,35 @@ type trial struct {
 	faultResult
 }
 
-const availabilityNote = "Latency counts from the time at which a read should have begun. A read is stale if the writer " +
-	"of a newer value had its acknowledgement before the read began. A write is acknowledged when it has returned and " +
-	"the source has committed it, even if another part of it failed: a stale answer is no availability, unless the " +
-	"application asked for it, as with FailSafe. \"Error-free\" is the time from the end of the fault to the beginning of " +
-	"the last read that failed. Values live for a minute under faults of Redis, so that stale leftovers show, and for 2 s " +
-	"where the source fails, so that all of them expire meanwhile. \"Left stale\" counts all keys that were written, read " +
-	"on each instance a second after the last write.\n\n" +
-	"ristretto and otter keep nothing in Redis, and nothing informs one instance of another's writes; they take no part " +
-	"in the faults of Redis. go-redis obeys the deadline of a read only with ContextTimeoutEnabled, which is off by " +
-	"default. Faults of the network happen in a TCP proxy before each instance; for other faults there is no proxy."
+const availabilityNote = "Latency counts from the time at which a read should have begun. A read is stale if the " +
+	"writer of a newer value had its acknowledgement before the read began. A write is acknowledged when it has " +
+	"returned and the source has committed it, even if another part of it failed: a stale answer is no availability, " +
+	"unless the application asked for it, as with FailSafe. \"Error-free\" is the time from the end of the fault to " +
+	"the beginning of the last read that failed. Values live for a minute under faults of Redis, so that stale " +
+	"leftovers show, and for 2 s where the source fails, so that all of them expire meanwhile. \"Left stale\" counts " +
+	"all keys that were written, read on each instance a second after the last write.\n\nristretto and otter keep " +
+	"nothing in Redis, and nothing informs one instance of another's writes; they take no part in the faults of " +
+	"Redis. go-redis obeys the deadline of a read only with ContextTimeoutEnabled, which is off by default. Faults " +
+	"of the network happen in a TCP proxy before each instance; for other faults there is no proxy."
 
 // availability runs every peer through every fault.
 func availability(ctx context.Context, e *Env) (*measure.Section, error) {
 	load := faultLoad{Instances: 2, Keys: 5000, WarmReads: 3000, Rate: 500, FaultTime: 3 * time.Second,
 		AfterTime: 2 * time.Second, SettleTime: time.Second, Deadline: 2 * time.Second}
 	kinds := []peers.Kind[string]{failSafeKind}
-	for _, name := range []string{"rueidis DoCache", "go-redis CSC", "go-redis/cache", "sturdyc", "hand-rolled", "Redis GET",
+	for _, name := range []string{"rueidis DoCache", "go-redis CSC", "go-redis/cache", "sturdyc", "hand-rolled",
+		"Redis GET",
 		"ristretto", "otter"} {
 		kinds = append(kinds, mustKind[string](name))
 	}
-	kinds = append([]peers.Kind[string]{mustKind[string]("nearcache"), mustKind[string](peers.Bounded.String())}, kinds...)
+	kinds = append([]peers.Kind[string]{mustKind[string]("nearcache"), mustKind[string](peers.Bounded.String())},
+		kinds...)
 	all := faults
 	if e.Quick {
 		kinds, all = []peers.Kind[string]{kinds[0], kinds[7]}, []fault{faults[1], faults[5]}
 	}
-	s := &measure.Section{Title: "Availability", Figures: map[string]float64{}, Config: load.config(), Note: availabilityNote}
+	s := &measure.Section{Title: "Availability", Figures: map[string]float64{}, Config: load.config(),
+		Note: availabilityNote}
 	var trials []*trial
 	for _, f := range all {
 		for _, k := range kinds {

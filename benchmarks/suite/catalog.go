@@ -16,14 +16,14 @@ import (
 	"github.com/nearcache/nearcache-go/coherence/postgres"
 )
 
-// openedShop is the database of the scenario.
+// catalogRun has the database of the article's scenario.
 type catalogRun struct {
 	c    catalogConfig
 	pool *pgxpool.Pool
 	src  *postgres.Source
 }
 
-// openShop fills the table, and installs the library's trigger on it.
+// openCatalog fills the table and installs the library's trigger on it.
 func (e *Env) openCatalog(ctx context.Context, c catalogConfig) (o *catalogRun, err error) {
 	if c.Postgres, err = e.Postgres(ctx); err != nil {
 		return nil, err
@@ -48,7 +48,8 @@ func (e *Env) openCatalog(ctx context.Context, c catalogConfig) (o *catalogRun, 
 		return nil, err
 	}
 	if _, err := pool.Exec(ctx,
-		`drop table if exists products; create table products (id text primary key, name text not null, price bigint not null, stock bigint not null, about text not null)`); err != nil {
+		`drop table if exists products; create table products (id text primary key, name text not null,
+			price bigint not null, stock bigint not null, about text not null)`); err != nil {
 		return nil, err
 	}
 	if _, err := pool.CopyFrom(ctx, pgx.Identifier{"products"}, []string{"id", "name", "price", "stock", "about"},
@@ -68,40 +69,40 @@ func (e *Env) openCatalog(ctx context.Context, c catalogConfig) (o *catalogRun, 
 	return &catalogRun{c, pool, src}, nil
 }
 
-// run has the load on one kind of cache.
-func (o *catalogRun) run(ctx context.Context, e *Env, kindName string, warm bool) (sum readStats, err error) {
+// run runs the load on one kind of cache.
+func (o *catalogRun) run(ctx context.Context, e *Env, kindName string, start redisState) (sum readStats, err error) {
 	if err := e.Flush(ctx); err != nil {
 		return sum, err
 	}
-	dir, err := e.dataDir("under")
+	dir, err := e.dataDir("inflight")
 	if err != nil {
 		return sum, err
 	}
 	c := o.c
 	c.Kind, c.InFlight = kindName, filepath.Join(dir, fmt.Sprint(e.names.Add(1)))
-	under, err := mapFile(c.InFlight, c.Products)
+	inFlight, err := mapFile(c.InFlight, c.Products)
 	if err != nil {
 		return sum, err
 	}
-	defer func() { unmapFile(under); os.Remove(c.InFlight) }()
+	defer func() { unmapFile(inFlight); os.Remove(c.InFlight) }()
 	kind, ok := peers.Named[product](kindName)
 	if !ok {
 		return sum, fmt.Errorf("suite: no peer %q", kindName)
 	}
-	// The driver's instance runs the relay, and knows what Redis holds.
-	w := catalogPeerConfig(c, &slowTable{pool: o.pool, inFlight: under}, o.src)
+	// The instance in this process runs the relay, and knows the format in Redis.
+	w := catalogPeerConfig(c, &slowTable{pool: o.pool, inFlight: inFlight}, o.src)
 	w.Relay = true
 	own, err := kind.Open(ctx, w)
 	if err != nil {
 		return sum, err
 	}
 	defer func() { err = errors.Join(err, own.Close()) }()
-	if at, _ := own.Stored("x", product{}, 1); at != "" && warm {
+	if at, _ := own.Stored("x", product{}, 1); at != "" && start == warmRedis {
 		if err := o.fill(ctx, e, own); err != nil {
 			return sum, fmt.Errorf("fill Redis: %w", err)
 		}
 	}
-	workers, err := e.startWorkers(ctx, processes, "shop", func(int) any { return c })
+	workers, err := e.startWorkers(ctx, processes, "catalog", func(int) any { return c })
 	if err != nil {
 		return sum, err
 	}
@@ -116,10 +117,11 @@ func (o *catalogRun) run(ctx context.Context, e *Env, kindName string, warm bool
 	return sum, nil
 }
 
-// fill has Redis hold every product as the database has it, in pipelines.
+// fill writes every product of the database to Redis, in pipelines.
 func (o *catalogRun) fill(ctx context.Context, e *Env, own peers.Peer[product]) error {
 	rows, err := o.pool.Query(ctx,
-		`select p.id, p.name, p.price, p.stock, p.about, coalesce(v.version, 0) from products p left join nearcache.versions v on v.namespace = 'b' and v.key = p.id`)
+		`select p.id, p.name, p.price, p.stock, p.about, coalesce(v.version, 0) from products p
+			left join nearcache.versions v on v.namespace = 'b' and v.key = p.id`)
 	if err != nil {
 		return err
 	}

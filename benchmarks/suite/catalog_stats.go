@@ -5,17 +5,17 @@ import (
 	"time"
 )
 
-// shopping is the configuration of a process with one instance.
+// catalogConfig is the configuration of a worker process with one instance.
 type catalogConfig struct {
 	Kind            string
 	Redis, Postgres string
-	InFlight        string // the file of pgTable.under
+	InFlight        string // the file of slowTable.inFlight
 	Products        int
 	Readers         int
 	Seconds         float64
 }
 
-// sales is what it saw.
+// readStats is what a process, or a reader, counted.
 type readStats struct {
 	Reads, Writes, Errors  int64
 	Loads, Duplicates      int64
@@ -41,7 +41,7 @@ func (s *readStats) add(o readStats) {
 	}
 }
 
-// saved is how much less, in percent, a read asks of the database and takes.
+// saved returns how many fewer database reads a read causes, and how much less time it takes, in percent.
 func (s *readStats) saved(without readStats) (reads, mean float64) {
 	part := func(x readStats) float64 { return float64(x.Loads) / float64(max(1, x.Reads)) }
 	return 100 * (1 - part(*s)/part(without)), 100 * (1 - s.mean()/without.mean())
@@ -49,6 +49,7 @@ func (s *readStats) saved(without readStats) (reads, mean float64) {
 
 func (s *readStats) mean() float64 { return float64(s.Took.Nanoseconds()) / float64(max(1, s.Reads)) }
 
+// statsRow is a line of the table.
 func statsRow(name string, r, without readStats) []string {
 	reads, mean := r.saved(without)
 	at := func(s *histogram, count int64, q float64) string {

@@ -16,23 +16,25 @@ import (
 	"github.com/nearcache/nearcache-go/benchmarks/peers"
 )
 
-// pgTable is a source of truth in Postgres, whose reads are as slow as the article's: half of them take 200 ms, one in a
-// hundred 800. Versions and events come from the library's own trigger.
+// slowTable is a source of truth in Postgres whose reads are as slow as those of the article: 200 ms at the median and
+// 800 ms at p99. Versions and events come from the library's own trigger.
 type slowTable struct {
 	pool       *pgxpool.Pool
 	reads      atomic.Int64
-	duplicates atomic.Int64 // reads of what another read was under way for, in any process
-	inFlight   []uint64     // the reads under way of each product, which all processes share
+	duplicates atomic.Int64 // reads of a product while another read of it was under way, in any process
+	inFlight   []uint64     // the reads under way of each product; all processes share this memory
 }
 
-// quickest is the least that a read of the database takes: who waits that long has waited for one.
+// minLoad is the least time of a read of the database. A read of the cache that takes as long has waited for one.
 const minLoad = 40 * time.Millisecond
 
+// delay is log-normal, in seconds.
 func (p *slowTable) delay() float64 {
 	return max(minLoad.Seconds(), min(1.5, 0.2*math.Exp(0.596*rand.NormFloat64()))) // ln(800/200) / 2.326
 }
 
-// askedKey marks a read, so that the database can tell it that it was asked.
+// loadedKey is the key of a flag in a context. Load sets it, so that the reader knows that its read reached the
+// database.
 type loadedKey struct{}
 
 // Load implements peers.Source.
@@ -49,7 +51,8 @@ func (p *slowTable) Load(ctx context.Context, key string) (v product, version ui
 		p.duplicates.Add(1)
 	}
 	defer atomic.AddUint64(&p.inFlight[i], ^uint64(0))
-	err = p.pool.QueryRow(ctx, `select p.id, p.name, p.price, p.stock, p.about, coalesce(v.version, 0) from (select pg_sleep($2)) s, products p
+	err = p.pool.QueryRow(ctx, `select p.id, p.name, p.price, p.stock, p.about, coalesce(v.version, 0)
+		from (select pg_sleep($2)) s, products p
 		left join nearcache.versions v on v.namespace = 'b' and v.key = p.id where p.id = $1`, key, p.delay()).
 		Scan(&v.ID, &v.Name, &v.Price, &v.Stock, &v.About, &version)
 	if errors.Is(err, pgx.ErrNoRows) {

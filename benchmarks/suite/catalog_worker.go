@@ -16,6 +16,7 @@ import (
 	"github.com/nearcache/nearcache-go/nearcache"
 )
 
+// catalogWorker is one worker process with one instance.
 type catalogWorker struct {
 	c          catalogConfig
 	table      *slowTable
@@ -23,21 +24,21 @@ type catalogWorker struct {
 	peer       peers.Peer[product]
 	get        func(ctx context.Context, key string) (nearcache.Tier, error)
 	write      func(ctx context.Context, key string, v product) error
-	firstError sync.Once // of the first error
+	firstError sync.Once // it is printed
 }
 
-// fails counts an error, and tells of the first.
+// countError counts an error, and prints the first.
 func (s *catalogWorker) countError(mine *readStats, err error) {
 	mine.Errors++
 	s.firstError.Do(func() { fmt.Fprintf(os.Stderr, "article, %s: the first error: %v\n", s.c.Kind, err) })
 }
 
 const (
-	redisAlone = "Redis GET"
-	noCache    = "source"
+	redisOnly = "Redis GET"
+	noCache   = "source"
 )
 
-// shopPool has room for all readers of a process in the database at once, and for the near cache's own questions.
+// catalogPool has a connection for every reader of a process, and some for the near cache's own queries.
 func catalogPool(ctx context.Context, url string, readers int) (*pgxpool.Pool, error) {
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil {
@@ -83,7 +84,7 @@ func newCatalogWorker(ctx context.Context, c catalogConfig) (s *catalogWorker, e
 			r, err := p.Cache.Read(ctx, key, nearcache.ReadOptions{})
 			return r.Tier, err
 		}
-	case *peers.PlainRedis[product]: // as the article's team did: commit, and then delete the key
+	case *peers.PlainRedis[product]: // as in the article: commit, and then delete the key
 		s.write = func(ctx context.Context, key string, v product) error {
 			if _, err := s.table.Store(ctx, key, v); err != nil {
 				return err
@@ -94,7 +95,7 @@ func newCatalogWorker(ctx context.Context, c catalogConfig) (s *catalogWorker, e
 	return s, nil
 }
 
-// shopWorld is what an instance runs in.
+// catalogPeerConfig is the configuration of an instance.
 func catalogPeerConfig(c catalogConfig, table *slowTable, src *postgres.Source) peers.Config[product] {
 	return peers.Config[product]{Redis: c.Redis, Source: table, Codec: peers.JSON[product]{}, Prefix: "article",
 		Entries: c.Products, Bytes: int64(c.Products * smallValue),
@@ -113,10 +114,10 @@ func (s *catalogWorker) close() {
 	}
 }
 
-// do has every reader read, and now and then write, as long as it shall.
+// do runs all readers.
 func (s *catalogWorker) do(ctx context.Context, command string) (any, error) {
 	if command != "run" {
-		return nil, fmt.Errorf("suite: there is no order %q", command)
+		return nil, fmt.Errorf("suite: unknown command %q", command)
 	}
 	ends := time.Now().Add(time.Duration(s.c.Seconds * float64(time.Second)))
 	var mu sync.Mutex
@@ -135,7 +136,7 @@ func (s *catalogWorker) do(ctx context.Context, command string) (any, error) {
 	return sum, nil
 }
 
-// visit is one reader.
+// readLoop is one reader, which also writes now and then.
 func (s *catalogWorker) readLoop(ctx context.Context, ends time.Time) (mine readStats) {
 	random := rand.New(rand.NewPCG(rand.Uint64(), 1))
 	zipf := rand.NewZipf(random, 1.1, 1, uint64(s.c.Products-1))
@@ -143,27 +144,27 @@ func (s *catalogWorker) readLoop(ctx context.Context, ends time.Time) (mine read
 		v := peers.NewProduct(int(zipf.Uint64()), smallValue)
 		if random.IntN(100) == 0 {
 			v.Price += int64(random.IntN(1000))
-			begun := time.Now()
+			start := time.Now()
 			if err := s.write(ctx, v.ID, v); err != nil {
 				s.countError(&mine, err)
 			}
-			mine.Wrote += time.Since(begun)
+			mine.Wrote += time.Since(start)
 			mine.Writes++
 			continue
 		}
-		var asked atomic.Bool
-		marked := context.WithValue(ctx, loadedKey{}, &asked)
-		begun := time.Now()
+		var loaded atomic.Bool
+		marked := context.WithValue(ctx, loadedKey{}, &loaded)
+		start := time.Now()
 		tier, err := s.get(marked, v.ID)
-		d := time.Since(begun)
+		d := time.Since(start)
 		if err != nil {
 			s.countError(&mine, err)
 		}
 		mine.Reads++
 		mine.Took += d
 		mine.All.add(d)
-		// A reader that shares another's load, or that waits for another process's, has missed too.
-		if asked.Load() || tier == nearcache.TierSource || tier == nearcache.TierL2 && d >= minLoad {
+		// A reader that waited for the load of another reader or process has missed, too.
+		if loaded.Load() || tier == nearcache.TierSource || tier == nearcache.TierL2 && d >= minLoad {
 			mine.Misses.add(d)
 			mine.MissesTook += d
 			mine.MissesCount++

@@ -12,7 +12,7 @@ import (
 	"github.com/nearcache/nearcache-go/benchmarks/measure"
 )
 
-// plan is the rounds and cells of a comparison: with -quick enough to see that it works, and no more.
+// plan returns the rounds and turns of a comparison. With -quick they only show that it works.
 func (e *Env) plan(workers int) measure.Plan {
 	if e.Quick {
 		return measure.Plan{Rounds: 5, Turn: 60 * time.Millisecond, Workers: workers}
@@ -20,7 +20,7 @@ func (e *Env) plan(workers int) measure.Plan {
 	return measure.Plan{Rounds: 15, Turn: 200 * time.Millisecond, Workers: workers}
 }
 
-// compare times stands against the first one.
+// compareFixtures compares fixtures with the first one, by processor time.
 func compareFixtures[V any](ctx context.Context, p measure.Plan, title string,
 	all []*fixture[V]) (measure.Comparison, error) {
 	subjects := make([]measure.Subject, len(all))
@@ -30,13 +30,14 @@ func compareFixtures[V any](ctx context.Context, p measure.Plan, title string,
 	return compareCPU(ctx, p, title, subjects)
 }
 
+// compareWall compares subjects with the first one, by wall time.
 func compareWall(ctx context.Context, p measure.Plan, title string, subjects []measure.Subject) (measure.Comparison,
 	error) {
 	series, err := measure.Interleave(ctx, p, subjects)
 	return measure.Comparison{Title: title, Base: subjects[0].Name, Series: series}, err
 }
 
-// inProcess is timed for what runs in this process alone.
+// compareCPU compares subjects that run in this process only, by processor time.
 func compareCPU(ctx context.Context, p measure.Plan, title string, subjects []measure.Subject) (measure.Comparison,
 	error) {
 	c, err := compareWall(ctx, p, title, subjects)
@@ -44,7 +45,7 @@ func compareCPU(ctx context.Context, p measure.Plan, title string, subjects []me
 	return c, err
 }
 
-// each calls f with 0 to n-1 from several goroutines and returns the first error.
+// each calls f with 0 to n-1 from several goroutines. It stops at the first error and returns it.
 func each(ctx context.Context, workers, n int, f func(i int) error) error {
 	var at atomic.Int64
 	var first error
@@ -64,7 +65,7 @@ func each(ctx context.Context, workers, n int, f func(i int) error) error {
 	return errors.Join(first, ctx.Err())
 }
 
-// Nanos is a time of so many nanoseconds with a unit.
+// Nanos formats nanoseconds with a fitting unit.
 func Nanos(ns float64) string {
 	switch {
 	case ns < 1e3:
@@ -77,7 +78,7 @@ func Nanos(ns float64) string {
 	return fmt.Sprintf("%.2f s", ns/1e9)
 }
 
-// pick is the full list, or the short one with -quick.
+// pick returns full, or quick with -quick.
 func (e *Env) pick(full, quick []int) []int {
 	if e.Quick {
 		return quick
@@ -85,6 +86,7 @@ func (e *Env) pick(full, quick []int) []int {
 	return full
 }
 
+// bars makes a plot of one figure of every series.
 func bars(file, title, y string, c measure.Comparison, f func(measure.Series) measure.Stat) measure.Plot {
 	p := measure.Plot{File: file, Title: title, Y: y}
 	for _, s := range c.Series {
@@ -93,11 +95,13 @@ func bars(file, title, y string, c measure.Comparison, f func(measure.Series) me
 	return p
 }
 
+// quantile returns the smallest element that is not exceeded by a part q of xs.
 func quantile(xs []float64, q float64) float64 {
 	sorted := slices.Sorted(slices.Values(xs))
 	return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]
 }
 
+// column returns one figure of every observation.
 func column(all []observation, f func(observation) float64) []float64 {
 	out := make([]float64, len(all))
 	for i := range all {

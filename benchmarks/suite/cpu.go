@@ -13,14 +13,14 @@ import (
 	"time"
 )
 
-// ticks is in how many parts of a second /proc counts, whatever the kernel does inside.
+// ticks is the number of ticks per second in /proc.
 const ticks = 100
 
-// readings are what processes, by what they are called, and the whole machine have used of the processor so far.
+// cpuReadings is the processor time used so far, by name of the processes and by the whole machine.
 type cpuReadings struct {
 	at   time.Time
 	used map[string]time.Duration
-	busy time.Duration // all cores, whoever used them
+	busy time.Duration // of all cores, by any process
 }
 
 func readCPU(pids map[string][]int) (r cpuReadings, err error) {
@@ -45,7 +45,8 @@ func readCPU(pids map[string][]int) (r cpuReadings, err error) {
 	return r, err
 }
 
-// usedBy is the user and system time in a process's stat. The command's name, in parentheses, may hold anything.
+// processCPU returns the user and system time in the stat file of a process. The name of its command, in parentheses,
+// may contain any character.
 func processCPU(stat string) (time.Duration, error) {
 	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
 	if len(fields) < 13 {
@@ -54,8 +55,8 @@ func processCPU(stat string) (time.Duration, error) {
 	return sumTicks(fields[11], fields[12])
 }
 
-// usedByAll is what all cores did in the machine's stat, other than idle and wait for disks. What the hypervisor took away
-// counts: nobody here could have had it.
+// machineCPU returns the time of all cores in the stat file of the machine, without idle time and waits for disks. Time
+// that the hypervisor took counts as used, since no process here could use it.
 func machineCPU(stat string) (time.Duration, error) {
 	line, _, _ := strings.Cut(stat, "\n")
 	fields := strings.Fields(line)
@@ -76,13 +77,13 @@ func sumTicks(fields ...string) (d time.Duration, err error) {
 	return d, nil
 }
 
-// others is the name of what belongs to none of the processes that are read.
+// otherPrograms is the name of all processes that are not read.
 const otherPrograms = "other programs"
 
-// usage is what was used between two readings, in cores: 1 is one core all the time.
+// cpuUsage is the processor time between two readings, in cores.
 type cpuUsage struct {
 	cores map[string]float64
-	busy  float64 // a part of all cores
+	busy  float64 // the used part of all cores
 }
 
 func (r cpuReadings) usageUntil(later cpuReadings) cpuUsage {
@@ -99,19 +100,19 @@ func (r cpuReadings) usageUntil(later cpuReadings) cpuUsage {
 	return u
 }
 
-// pace is a rate that a load was to have, and the one it had.
+// rateCheck is the wanted rate of a load, and the rate it had.
 type rateCheck struct {
 	what      string
 	want, got float64
 }
 
 const (
-	saturatedPart = 0.95 // cores busier than this are saturated
-	reachedPart   = 0.9  // a load slower than this is another load
+	saturatedPart = 0.95 // busier cores are saturated
+	reachedPart   = 0.9  // a slower load is a different load
 )
 
-// ends says why a curve ends at a cell: a load that was not reached, or cores that are busier than full, and by whom. It
-// is "" where the cell is as good as any.
+// whyCurveEnds returns why a curve ends at a point: a load was not reached, or the cores are busier than full. It names
+// the processes that used most, and is "" for a good point.
 func (u cpuUsage) whyCurveEnds(full float64, paces ...rateCheck) string {
 	var why []string
 	for _, p := range paces {

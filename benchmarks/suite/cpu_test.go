@@ -7,27 +7,27 @@ import (
 	"time"
 )
 
-func TestUsedBy_ReadsPastACommandOfAnyName(t *testing.T) {
+func TestProcessCPU_ReadsPastACommandOfAnyName(t *testing.T) {
 	got, err := processCPU("77 (a) b 1 2 (c) S 1 77 77 0 -1 4194560 900 0 3 0 150 25 9 9 20 0 5 0 1000 1 1")
 	if want := 1750 * time.Millisecond; err != nil || got != want {
 		t.Errorf("got %v and %v, want %v", got, err, want)
 	}
 	if _, err := processCPU("77 (a) S 1"); err == nil {
-		t.Error("a line that is cut off was read")
+		t.Error("an incomplete line: got no error")
 	}
 }
 
-func TestUsedByAll_LeavesOutIdlenessAndWaits(t *testing.T) {
+func TestMachineCPU_LeavesOutIdleTimeAndWaits(t *testing.T) {
 	got, err := machineCPU("cpu  100 10 50 7000 900 5 15 20 3 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n")
 	if want := 2 * time.Second; err != nil || got != want {
 		t.Errorf("got %v and %v, want %v", got, err, want)
 	}
 	if _, err := machineCPU("intr 1\n"); err == nil {
-		t.Error("a line of something else was read")
+		t.Error("a line of another kind: got no error")
 	}
 }
 
-func TestReadProcessors_SeesWhatThisProcessUses(t *testing.T) {
+func TestReadCPU_SeesThisProcess(t *testing.T) {
 	if _, err := os.Stat("/proc/self/stat"); err != nil {
 		t.Skip("no /proc")
 	}
@@ -44,11 +44,11 @@ func TestReadProcessors_SeesWhatThisProcessUses(t *testing.T) {
 		used = after.used["us"] - before.used["us"]
 	}
 	if _, err := readCPU(map[string][]int{"nobody": {1 << 30}}); err == nil {
-		t.Error("a process that is not there was read")
+		t.Error("a process that does not exist: got no error")
 	}
 }
 
-func TestUsageEnds_NamesWhatSaturated(t *testing.T) {
+func TestWhyCurveEnds_NamesTheCause(t *testing.T) {
 	u := cpuUsage{cores: map[string]float64{"Redis": 0.9, "workers": 0.7, "Kafka": 0.01, otherPrograms: 0.3}, busy: 0.6}
 	full := u
 	full.busy = 0.97
@@ -73,13 +73,13 @@ func TestUsageEnds_NamesWhatSaturated(t *testing.T) {
 	}
 }
 
-func TestReadingsUntil_SharesOutWhatTheMachineDid(t *testing.T) {
+func TestUsageUntil_LeavesTheRestToOtherPrograms(t *testing.T) {
 	from := cpuReadings{at: time.Unix(0, 0), used: map[string]time.Duration{"Redis": time.Second},
 		busy: 10 * time.Second}
 	to := cpuReadings{at: time.Unix(2, 0), used: map[string]time.Duration{"Redis": 2 * time.Second},
 		busy: 11500 * time.Millisecond}
 	u := from.usageUntil(to)
 	if u.cores["Redis"] != 0.5 || u.cores[otherPrograms] != 0.25 {
-		t.Errorf("got %v, want 0.5 by Redis and 0.25 by others", u.cores)
+		t.Errorf("got %v, want 0.5 for Redis and 0.25 for other programs", u.cores)
 	}
 }

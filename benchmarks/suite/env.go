@@ -1,4 +1,4 @@
-// Package suite has the benchmarks themselves: each function of All measures one thing and returns a section of the report.
+// Package suite holds the benchmarks. Each function of All measures one thing and returns a section of the report.
 package suite
 
 import (
@@ -13,11 +13,11 @@ import (
 	"github.com/nearcache/nearcache-go/internal/services/local"
 )
 
-// Env is what the benchmarks run on. Servers are started when they are first asked for.
+// Env is the environment of the benchmarks. A server starts when a benchmark first asks for it.
 type Env struct {
 	Quick bool
-	Peers []string // freshness is of these alone; none: of all
-	Base  string   // where servers keep their data
+	Peers []string // the peers whose freshness is measured; empty: all
+	Base  string   // the directory for the data of the servers
 	Log   io.Writer
 
 	servers  *local.Run
@@ -28,7 +28,7 @@ type Env struct {
 	names    atomic.Int64
 }
 
-// NewEnv makes the directory of this run's servers.
+// NewEnv makes the directory for the servers of this run.
 func NewEnv(base string, quick bool, log io.Writer) (*Env, error) {
 	if _, err := local.Sweep(base); err != nil {
 		return nil, err
@@ -40,7 +40,7 @@ func NewEnv(base string, quick bool, log io.Writer) (*Env, error) {
 	return &Env{Quick: quick, Base: base, Log: log, servers: r}, nil
 }
 
-// Among are the kinds that were asked for.
+// Among returns the kinds that e.Peers selects.
 func (e *Env) Among(kinds []string) []string {
 	if len(e.Peers) == 0 {
 		return kinds
@@ -69,7 +69,7 @@ func (e *Env) record(r local.Record) {
 	}
 }
 
-// Redis is the address of a redis-server of this run.
+// Redis returns the address of the Redis of this run.
 func (e *Env) Redis(ctx context.Context) (string, error) {
 	if e.redis != nil {
 		return e.redis.Addr, nil
@@ -78,8 +78,8 @@ func (e *Env) Redis(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// By default Redis tracks a million keys, and has clients drop what is beyond: peers that hold as many each would never
-	// have them all near.
+	// By default Redis tracks a million keys and invalidates the rest. Peers that hold a million keys each could then
+	// never hold them all.
 	if e.redis, err = local.StartRedis(ctx, dir, local.Launch{Started: e.record}, "--tracking-table-max-keys",
 		"0"); err != nil {
 		return "", err
@@ -88,7 +88,7 @@ func (e *Env) Redis(ctx context.Context) (string, error) {
 	return e.redis.Addr, err
 }
 
-// Postgres is the URL of a database of this run.
+// Postgres returns the URL of the database of this run.
 func (e *Env) Postgres(ctx context.Context) (string, error) {
 	if e.postgres == nil {
 		dir, err := e.dataDir("postgres")
@@ -102,7 +102,7 @@ func (e *Env) Postgres(ctx context.Context) (string, error) {
 	return local.PostgresURL(e.postgres.Addr, "postgres"), nil
 }
 
-// Kafka is the address of a broker of this run.
+// Kafka returns the address of the broker of this run.
 func (e *Env) Kafka(ctx context.Context) (string, error) {
 	if e.kafka == nil {
 		dir, err := e.dataDir("kafka")

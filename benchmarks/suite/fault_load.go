@@ -15,10 +15,11 @@ import (
 // faultLoad is the load on a peer while a fault lasts.
 type faultLoad struct {
 	Instances, Keys, WarmReads int
-	Rate                       int           // operations per second on each instance, started on schedule whether or not earlier ones have ended
-	FaultTime, AfterTime       time.Duration // the length of each phase
-	SettleTime                 time.Duration // between the last write and the audit
-	Deadline                   time.Duration // of each operation
+	// Rate is operations per second on each instance. They start on schedule whether or not earlier ones have ended.
+	Rate                 int
+	FaultTime, AfterTime time.Duration // the length of each phase
+	SettleTime           time.Duration // between the last write and the audit
+	Deadline             time.Duration // of each operation
 }
 
 // faultRun is a peer under this load.
@@ -50,29 +51,29 @@ func (d faultLoad) newSource(prefix string) (*faultySource, *sharedSource) {
 }
 
 // run runs the load before, during and after the fault, and then the audit.
-func (s *faultRun) run(ctx context.Context, f fault, far bool) (p faultResult, err error) {
-	if err := errors.Join(s.warm(ctx), s.requireL1Hits(ctx, far)); err != nil {
+func (s *faultRun) run(ctx context.Context, f fault, noL1 bool) (p faultResult, err error) {
+	if err := errors.Join(s.warm(ctx), s.requireL1Hits(ctx, noL1)); err != nil {
 		return p, err
 	}
 	loads := s.source.Loads.Load()
-	begun, stop := time.Now(), make(chan struct{})
-	var pacers sync.WaitGroup
+	start, stop := time.Now(), make(chan struct{})
+	var starters sync.WaitGroup
 	for i := range s.peers {
-		pacers.Go(func() { s.startOperations(ctx, i, begun, stop) })
+		starters.Go(func() { s.startOperations(ctx, i, start, stop) })
 	}
 	time.Sleep(f.lead)
-	p.faultStart, p.loads = time.Since(begun), s.source.Loads.Load()-loads
+	p.faultStart, p.loads = time.Since(start), s.source.Loads.Load()-loads
 	err = f.begin(ctx, &s.faultTarget)
 	if err == nil {
 		err = f.requireFailing(ctx, &s.faultTarget)
 	}
 	time.Sleep(s.FaultTime)
 	err = errors.Join(err, f.end(ctx, &s.faultTarget))
-	p.faultEnd = time.Since(begun)
+	p.faultEnd = time.Since(start)
 	err = errors.Join(err, f.awaitRecovery(ctx, &s.faultTarget))
 	time.Sleep(s.AfterTime)
 	close(stop)
-	pacers.Wait()
+	starters.Wait()
 	done := make(chan struct{})
 	go func() { s.wg.Wait(); close(done) }()
 	select {
@@ -109,9 +110,9 @@ func (s *faultRun) warm(ctx context.Context) error {
 }
 
 // requireL1Hits returns an error if an L1 does not hold the keys that are read most.
-func (s *faultRun) requireL1Hits(ctx context.Context, far bool) error {
+func (s *faultRun) requireL1Hits(ctx context.Context, noL1 bool) error {
 	for _, p := range s.peers {
-		st := &fixture[string]{peer: p, noL1: far}
+		st := &fixture[string]{peer: p, noL1: noL1}
 		for k := range 10 {
 			st.keys = append(st.keys, keyName(s.prefix, k))
 		}
@@ -144,12 +145,12 @@ func (s *faultRun) zipf(seed uint64) func() int {
 }
 
 // startOperations starts the operations of an instance on schedule.
-func (s *faultRun) startOperations(ctx context.Context, i int, begun time.Time, stop <-chan struct{}) {
+func (s *faultRun) startOperations(ctx context.Context, i int, start time.Time, stop <-chan struct{}) {
 	z := s.zipf(uint64(i))
 	for n := 0; ; n++ {
 		due := time.Duration(n) * time.Second / time.Duration(s.Rate)
-		time.Sleep(due - time.Since(begun))
-		due = min(time.Since(begun),
+		time.Sleep(due - time.Since(start))
+		due = min(time.Since(start),
 			due+2*time.Millisecond) // up to 2 ms is the timer's delay and not the read's; more is the busy processor's
 		select {
 		case <-stop:
@@ -158,41 +159,41 @@ func (s *faultRun) startOperations(ctx context.Context, i int, begun time.Time, 
 		}
 		k := z()
 		if n%100 == 99 {
-			s.wg.Go(func() { s.write(ctx, i, k, begun, due) })
+			s.wg.Go(func() { s.write(ctx, i, k, start, due) })
 		} else {
-			s.wg.Go(func() { s.read(ctx, i, k, begun, due) })
+			s.wg.Go(func() { s.read(ctx, i, k, start, due) })
 		}
 	}
 }
 
-func (s *faultRun) read(ctx context.Context, i, k int, begun time.Time, due time.Duration) {
-	limit := begun.Add(due + s.Deadline)
+func (s *faultRun) read(ctx context.Context, i, k int, start time.Time, due time.Duration) {
+	limit := start.Add(due + s.Deadline)
 	ctx, cancel := context.WithDeadline(ctx, limit)
 	defer cancel()
 	committed, at := atomic.LoadUint64(s.truth.committed(k)), time.Now()
 	v, err := s.peers[i].Get(ctx, keyName(s.prefix, k))
-	one := operation{instance: i, due: due, took: time.Since(begun) - due, failed: err != nil}
+	one := operation{instance: i, due: due, took: time.Since(start) - due, failed: err != nil}
 	if seq := sequenceOf(v); err == nil && seq < committed {
 		one.stale, one.age = true, s.truth.age(k, seq, committed, at)
 	}
 	s.record(one)
 }
 
-// write writes a key of the instance that has no other writer at the moment. The write is acknowledged when it returns, if
-// the source has committed it, even if another part of it has failed.
-func (s *faultRun) write(ctx context.Context, i, k int, begun time.Time, due time.Duration) {
+// write writes a key of the instance that has no other writer at the moment. The write is acknowledged when it returns,
+// if the source has committed it, even if another part of it has failed.
+func (s *faultRun) write(ctx context.Context, i, k int, start time.Time, due time.Duration) {
 	k -= k % len(s.peers)
 	for k = (k + i) % s.Keys; !s.writing[k].CompareAndSwap(false, true); k = (k + len(s.peers)) % s.Keys {
 	}
 	defer s.writing[k].Store(false)
-	ctx, cancel := context.WithDeadline(ctx, begun.Add(due+s.Deadline))
+	ctx, cancel := context.WithDeadline(ctx, start.Add(due+s.Deadline))
 	defer cancel()
 	seq := atomic.LoadUint64(s.truth.stored(k)) + 1
 	err := s.peers[i].Write(ctx, keyName(s.prefix, k), s.truth.value(seq))
 	if atomic.LoadUint64(s.truth.stored(k)) == seq {
 		s.truth.commit(k, seq)
 	}
-	s.record(operation{instance: i, due: due, took: time.Since(begun) - due, failed: err != nil, write: true})
+	s.record(operation{instance: i, due: due, took: time.Since(start) - due, failed: err != nil, write: true})
 }
 
 func (s *faultRun) record(one operation) {

@@ -17,8 +17,8 @@ type faultResult struct {
 	operations           []operation
 	faultStart, faultEnd time.Duration // the fault; faultEnd is when its end began
 	loads                int64         // of the source before the fault
-	// audited counts reads of every key that was written, on each instance, after the last write. leftStale of them returned
-	// an old value, and leftFailing an error.
+	// audited counts reads of every key that was written, on each instance, after the last write. leftStale of them
+	// returned an old value, and leftFailing an error.
 	audited, leftStale, leftFailing int
 }
 

@@ -30,8 +30,8 @@ func (s *faultTarget) addr(instance int) string {
 // fault is a failure for a while.
 type fault struct {
 	name, description string
-	// ttl is the TTL of values. It is a minute for faults of Redis, so that stale leftovers show, and 2 s where the source
-	// fails, since only expired values are loaded again.
+	// ttl is the TTL of values. It is a minute for faults of Redis, so that stale leftovers show, and 2 s where the
+	// source fails, since only expired values are loaded again.
 	ttl          time.Duration
 	lead         time.Duration // the load before the fault; with a short TTL long enough to mix the ages of values
 	affectsRedis bool          // a cache that keeps nothing in Redis is left out
@@ -54,40 +54,59 @@ const (
 )
 
 var faults = []fault{
-	{name: "Redis killed", description: "kill -9, then started again, empty", ttl: longTTL, lead: longLead,
-		affectsRedis: true, probes: probes{probeRedis},
+	{
+		name: "Redis killed", description: "kill -9, then started again, empty",
+		ttl: longTTL, lead: longLead, affectsRedis: true, probes: probes{probeRedis},
 		begin: func(_ context.Context, s *faultTarget) error { s.redis.Kill(); return nil },
-		end:   func(ctx context.Context, s *faultTarget) error { return s.redis.Restart(ctx) }},
-	{name: "Redis stopped", description: "SIGSTOP, then SIGCONT: it accepts connections, and does not answer", ttl: longTTL,
-		lead: longLead, affectsRedis: true, probes: probes{probeRedis},
+		end:   func(ctx context.Context, s *faultTarget) error { return s.redis.Restart(ctx) },
+	},
+	{
+		name: "Redis stopped", description: "SIGSTOP, then SIGCONT: it accepts connections, and does not answer",
+		ttl: longTTL, lead: longLead, affectsRedis: true, probes: probes{probeRedis},
 		begin: func(_ context.Context, s *faultTarget) error { return s.redis.Pause() },
-		end:   func(_ context.Context, s *faultTarget) error { return s.redis.Resume() }},
-	{name: "Redis slow", description: "each answer and push arrives 100 ms later", ttl: longTTL,
-		lead: longLead, affectsRedis: true, proxied: true, probes: probes{probeRedis},
+		end:   func(_ context.Context, s *faultTarget) error { return s.redis.Resume() },
+	},
+	{
+		name: "Redis slow", description: "each answer and push arrives 100 ms later",
+		ttl: longTTL, lead: longLead, affectsRedis: true, proxied: true, probes: probes{probeRedis},
 		begin: onProxies(func(w *proxy) { w.delay.Store(int64(slowRedis)) }),
-		end:   onProxies(func(w *proxy) { w.delay.Store(0) })},
-	{name: "Partition", description: "everything to and from Redis is lost, on new connections too; connections are reset at the end", ttl: longTTL, lead: longLead, affectsRedis: true, proxied: true,
-		probes: probes{probeRedis}, begin: onProxies((*proxy).dropAll), end: onProxies((*proxy).restore)},
-	{name: "Partition of one instance",
-		description: "the same for one of the two instances; only its reads count", ttl: longTTL,
-		lead: longLead, affectsRedis: true, proxied: true, lastOnly: true, probes: probes{probeRedis},
+		end:   onProxies(func(w *proxy) { w.delay.Store(0) }),
+	},
+	{
+		name: "Partition",
+		description: "everything to and from Redis is lost, on new connections too; " +
+			"connections are reset at the end",
+		ttl: longTTL, lead: longLead, affectsRedis: true, proxied: true, probes: probes{probeRedis},
+		begin: onProxies((*proxy).dropAll),
+		end:   onProxies((*proxy).restore),
+	},
+	{
+		name: "Partition of one instance", description: "the same for one of the two instances; only its reads count",
+		ttl: longTTL, lead: longLead, affectsRedis: true, proxied: true, lastOnly: true, probes: probes{probeRedis},
 		begin: func(_ context.Context, s *faultTarget) error { s.proxies[len(s.proxies)-1].dropAll(); return nil },
-		end:   func(_ context.Context, s *faultTarget) error { s.proxies[len(s.proxies)-1].restore(); return nil }},
-	{name: "Source down", description: "every query fails at once", ttl: shortTTL, lead: shortLead,
-		probes: probes{probeSource},
-		begin:  func(_ context.Context, s *faultTarget) error { s.source.down.Store(true); return nil },
-		end:    func(_ context.Context, s *faultTarget) error { s.source.down.Store(false); return nil }},
-	{name: "Source hanging", description: "no query is answered before the end of the fault", ttl: shortTTL, lead: shortLead,
-		probes: probes{probeSource},
-		begin:  func(_ context.Context, s *faultTarget) error { s.source.startHanging(); return nil },
-		end:    func(_ context.Context, s *faultTarget) error { s.source.stopHanging(); return nil }},
-	{name: "Redis and source down", description: "kill -9 of Redis, and every query of the source fails at once",
+		end:   func(_ context.Context, s *faultTarget) error { s.proxies[len(s.proxies)-1].restore(); return nil },
+	},
+	{
+		name: "Source down", description: "every query fails at once",
+		ttl: shortTTL, lead: shortLead, probes: probes{probeSource},
+		begin: func(_ context.Context, s *faultTarget) error { s.source.down.Store(true); return nil },
+		end:   func(_ context.Context, s *faultTarget) error { s.source.down.Store(false); return nil },
+	},
+	{
+		name: "Source hanging", description: "no query is answered before the end of the fault",
+		ttl: shortTTL, lead: shortLead, probes: probes{probeSource},
+		begin: func(_ context.Context, s *faultTarget) error { s.source.startHanging(); return nil },
+		end:   func(_ context.Context, s *faultTarget) error { s.source.stopHanging(); return nil },
+	},
+	{
+		name: "Redis and source down", description: "kill -9 of Redis, and every query of the source fails at once",
 		ttl: shortTTL, lead: shortLead, affectsRedis: true, probes: probes{probeRedis, probeSource},
 		begin: func(_ context.Context, s *faultTarget) error { s.source.down.Store(true); s.redis.Kill(); return nil },
 		end: func(ctx context.Context, s *faultTarget) error {
 			s.source.down.Store(false)
 			return s.redis.Restart(ctx)
-		}},
+		},
+	},
 }
 
 // kafkaFaults are the faults for the near cache with Kafka as its second channel.

@@ -14,23 +14,23 @@ import (
 
 var errSourceDown = errors.New("suite: the source of truth is down")
 
-// flaky is a source of truth that can fail: it refuses, or does not answer. All that is asked of it fails alike, the commit
-// order too. It tells the truth of what was committed, and keeps the relay's cursor.
+// faultySource is a source of truth that can fail: it refuses every request, or answers none. It records every commit
+// in truth, and keeps the relay's cursor.
 type faultySource struct {
 	*peers.Memory[string]
 	truth   *sharedSource
-	latency time.Duration // a load, or a commit
+	latency time.Duration // of a load or a commit
 	down    atomic.Bool
-	hanging atomic.Pointer[chan struct{}] // closed when it answers again
+	hanging atomic.Pointer[chan struct{}] // closed when it answers again; nil if it answers
 
 	mu     sync.Mutex
 	cursor coherence.Cursor
 }
 
-// number of a key: its name ends with it.
+// keyIndex returns the number at the end of a key.
 func keyIndex(key string) (int, error) { return strconv.Atoi(key[len(key)-6:]) }
 
-// reached waits for an answer.
+// available waits until the source answers, or returns its failure.
 func (f *faultySource) available(ctx context.Context) error {
 	if f.down.Load() {
 		return errSourceDown
@@ -45,7 +45,7 @@ func (f *faultySource) available(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// works is reached, and what the query takes.
+// query waits as long as a query takes.
 func (f *faultySource) query(ctx context.Context) error {
 	if err := f.available(ctx); err != nil {
 		return err
@@ -58,7 +58,7 @@ func (f *faultySource) query(ctx context.Context) error {
 	}
 }
 
-// hang has it stop answering until answer.
+// startHanging makes every request wait until stopHanging.
 func (f *faultySource) startHanging() { c := make(chan struct{}); f.hanging.Store(&c) }
 
 func (f *faultySource) stopHanging() {
@@ -118,7 +118,7 @@ func (f *faultySource) LoadCursor(ctx context.Context, _ string) (coherence.Curs
 	return f.cursor, nil
 }
 
-// SaveCursor implements coherence.Cursors. There is one relay: it does not move back.
+// SaveCursor implements coherence.Cursors. There is one relay, so the cursor never moves back.
 func (f *faultySource) SaveCursor(ctx context.Context, _ string, c coherence.Cursor) error {
 	if err := f.available(ctx); err != nil {
 		return err

@@ -13,7 +13,7 @@ import (
 	"github.com/nearcache/nearcache-go/benchmarks/peers"
 )
 
-// stand is a peer that holds its keys near.
+// fixture is an open peer, its keys and its source.
 type fixture[V any] struct {
 	name string
 	peer peers.Peer[V]
@@ -22,7 +22,7 @@ type fixture[V any] struct {
 	noL1 bool
 }
 
-// subject is how it is timed.
+// subject returns the peer as a subject of a comparison.
 func (s *fixture[V]) subject(ctx context.Context) measure.Subject {
 	sub := measure.Subject{Name: s.name, MinHit: 0.995, Loop: func(_, from,
 		n int) int {
@@ -34,26 +34,27 @@ func (s *fixture[V]) subject(ctx context.Context) measure.Subject {
 	return sub
 }
 
-// data is what a set of stands holds: n values of a size.
+// dataset is n values of a size.
 type dataset[V any] struct {
 	n     int
 	value func(i int) V
 	codec peers.Codec[V]
-	bytes int64 // of one encoded value
+	bytes int64 // the size of an encoded value
 }
 
+// products is a dataset of n products.
 func products(n, size int) dataset[peers.Product] {
 	return dataset[peers.Product]{n, func(i int) peers.Product { return peers.NewProduct(i, size) },
 		peers.JSON[peers.Product]{}, int64(size)}
 }
 
-// smallValue and largeValue are what is called small and 4 kB in the report, in bytes of JSON.
+// The sizes of values, in bytes of JSON.
 const (
 	smallValue = 150
 	largeValue = 4096
 )
 
-// open opens a peer with all of the data in Redis, as the peer itself keeps it there, and in its near tier.
+// openFilled opens a peer and brings all of the data into Redis, in the peer's format, and into its L1.
 func openFilled[V any](ctx context.Context, e *Env, kind peers.Kind[V], name string, d dataset[V]) (*fixture[V],
 	error) {
 	s, err := openUnfilled(ctx, e, kind, name, d)
@@ -67,7 +68,7 @@ func openFilled[V any](ctx context.Context, e *Env, kind peers.Kind[V], name str
 	return s, nil
 }
 
-// openCold is open with nothing near.
+// openUnfilled is openFilled with an empty L1.
 func openUnfilled[V any](ctx context.Context, e *Env, kind peers.Kind[V], name string, d dataset[V]) (*fixture[V],
 	error) {
 	addr, err := e.Redis(ctx)
@@ -92,8 +93,8 @@ func openUnfilled[V any](ctx context.Context, e *Env, kind peers.Kind[V], name s
 	return s, nil
 }
 
-// asked are keys as requests bring them: in no order that the cache was filled in, which the processor would otherwise
-// recognize and fetch ahead by, and as strings of their own, just read and so at hand.
+// shuffledCopies returns the keys as requests bring them: not in the order in which the cache was filled, which the
+// processor would recognize and prefetch, and as new strings, as if they had just been received.
 func shuffledCopies(keys []string) []string {
 	out := make([]string, len(keys))
 	var all strings.Builder
@@ -101,7 +102,7 @@ func shuffledCopies(keys []string) []string {
 		all.WriteString(keys[i])
 	}
 	at := 0
-	for i := range out { // all of one length
+	for i := range out { // all keys have one length
 		n := len(keys[i])
 		out[i] = all.String()[at : at+n]
 		at += n
@@ -109,7 +110,7 @@ func shuffledCopies(keys []string) []string {
 	return out
 }
 
-// fill puts the data into Redis.
+// fillRedis writes the data to Redis, in the format of the peer.
 func (s *fixture[V]) fillRedis(ctx context.Context, e *Env, d dataset[V]) error {
 	if at, _ := s.peer.Stored(s.keys[0], d.value(0), 1); at == "" {
 		return nil
@@ -117,11 +118,11 @@ func (s *fixture[V]) fillRedis(ctx context.Context, e *Env, d dataset[V]) error 
 	return e.store(ctx, len(s.keys), func(i int) (at, value string) { return s.peer.Stored(s.keys[i], d.value(i), 1) })
 }
 
-// read reads every key once.
+// readAll reads every key once.
 func (s *fixture[V]) readAll(ctx context.Context) error {
 	return each(ctx, 32, len(s.keys)/100+1, func(b int) error {
 		keys := s.keys[b*100 : min(len(s.keys), (b+1)*100)]
-		if f, ok := s.peer.(peers.Fetcher); ok { // a million keys one by one take minutes
+		if f, ok := s.peer.(peers.Fetcher); ok { // a million keys, read one by one, take minutes
 			return f.Fetch(ctx, keys)
 		}
 		for _, k := range keys {
@@ -133,7 +134,7 @@ func (s *fixture[V]) readAll(ctx context.Context) error {
 	})
 }
 
-// warm reads until a part of the keys is near.
+// fillL1 reads until a part of the keys is in L1.
 func (s *fixture[V]) fillL1(ctx context.Context, part float64) error {
 	for pass := range 40 {
 		if err := s.readAll(ctx); err != nil {
@@ -142,7 +143,7 @@ func (s *fixture[V]) fillL1(ctx context.Context, part float64) error {
 		if s.noL1 {
 			return nil
 		}
-		time.Sleep(time.Duration(pass+1) * time.Millisecond) // ristretto admits in the background
+		time.Sleep(time.Duration(pass+1) * time.Millisecond) // ristretto admits entries in the background
 		sub := s.subject(ctx)
 		near := int64(0)
 		if sub.L1Hits != nil {
@@ -156,10 +157,10 @@ func (s *fixture[V]) fillL1(ctx context.Context, part float64) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("suite: not all of %d keys come near", len(s.keys))
+	return fmt.Errorf("suite: not all of %d keys enter L1", len(s.keys))
 }
 
-// stands opens several peers on the same data.
+// openFixtures opens several peers with the same data.
 func openFixtures[V any](ctx context.Context, e *Env, d dataset[V], kinds ...peers.Kind[V]) (all []*fixture[V],
 	closeAll func(), err error) {
 	closeAll = func() {
@@ -183,12 +184,13 @@ func openFixtures[V any](ctx context.Context, e *Env, d dataset[V], kinds ...pee
 	return all, closeAll, nil
 }
 
-// named is a kind under another name.
+// renamed returns a kind under another name.
 func renamed[V any](name string, k peers.Kind[V]) peers.Kind[V] {
 	k.Name = name
 	return k
 }
 
+// mustKind returns the kind of a name, which must exist.
 func mustKind[V any](name string) peers.Kind[V] {
 	k, ok := peers.Named[V](name)
 	if !ok {
@@ -197,7 +199,7 @@ func mustKind[V any](name string) peers.Kind[V] {
 	return k
 }
 
-// endless is a source that has every key.
+// constantSource has the same value for every key.
 type constantSource struct{ v product }
 
 // Load implements peers.Source.
@@ -209,7 +211,7 @@ func (s constantSource) Store(context.Context, string, product) (uint64, error) 
 // Remove implements peers.Source.
 func (s constantSource) Remove(context.Context, string) (uint64, error) { return 3, nil }
 
-// bare opens a peer over an endless source with nothing in it.
+// openEmpty opens an empty peer over a constantSource. It returns a prefix for keys.
 func openEmpty(ctx context.Context, e *Env, k peers.Kind[product], size, entries int) (peers.Peer[product], string,
 	error) {
 	addr, err := e.Redis(ctx)

@@ -16,8 +16,8 @@ func flush(ctx context.Context, e *Env) (*measure.Section, error) {
 	n := e.pick([]int{1_000_000}, []int{100_000})[0]
 	s := &measure.Section{Title: "Dropping all of L1", Config: fmt.Sprintf("%d entries; medians of 5", n),
 		Figures: map[string]float64{},
-		Note: "The near cache begins a new session, and a read skips an entry of an older one. That is one call on the " +
-			"fence, whatever L1 holds. ristretto and otter walk their tables."}
+		Note: "The near cache begins a new session, and a read skips an entry of an older one. That is one call on " +
+			"the fence, whatever L1 holds. ristretto and otter walk their tables."}
 	fences := fence.New(fence.Config{Now: func() int64 { return 1 }})
 	var session, ristretto, otter []float64
 	for range 5 {
@@ -27,18 +27,21 @@ func flush(ctx context.Context, e *Env) (*measure.Section, error) {
 				fences.RedisSession()
 			}
 		})/calls)
-		ns, err := e.timeClear(ctx, "ristretto", n, func(p peers.Peer[product]) { p.(*peers.Ristretto[product]).Cache.Clear() })
+		ns, err := e.timeClear(ctx, "ristretto", n,
+			func(p peers.Peer[product]) { p.(*peers.Ristretto[product]).Cache.Clear() })
 		if err != nil {
 			return nil, err
 		}
 		ristretto = append(ristretto, ns)
-		ns, err = e.timeClear(ctx, "otter", n, func(p peers.Peer[product]) { p.(*peers.Otter[product]).Cache.InvalidateAll() })
+		ns, err = e.timeClear(ctx, "otter", n,
+			func(p peers.Peer[product]) { p.(*peers.Otter[product]).Cache.InvalidateAll() })
 		if err != nil {
 			return nil, err
 		}
 		otter = append(otter, ns)
 	}
-	t := measure.Table{Title: "Time to drop everything", Columns: []string{"", "min", "median", "max", "times the session"}}
+	t := measure.Table{Title: "Time to drop everything", Columns: []string{"", "min", "median", "max",
+		"times the session"}}
 	base := measure.Of(session)
 	for _, r := range []struct {
 		name string
@@ -60,7 +63,8 @@ func nanosOf(f func()) float64 {
 }
 
 // timeClear fills a peer with n entries and times clear, in nanoseconds.
-func (e *Env) timeClear(ctx context.Context, name string, n int, clear func(peers.Peer[product])) (ns float64, err error) {
+func (e *Env) timeClear(ctx context.Context, name string, n int, clear func(peers.Peer[product])) (ns float64,
+	err error) {
 	p, _, err := openEmpty(ctx, e, mustKind[product](name), smallValue, n)
 	if err != nil {
 		return 0, err

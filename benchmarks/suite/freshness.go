@@ -16,8 +16,8 @@ const processes = 4
 var freshKinds = []string{"nearcache", peers.Bounded.String(), "rueidis DoCache", "go-redis CSC", "go-redis/cache",
 	"sturdyc", "hand-rolled", "Redis GET"}
 
-const freshnessNote = "The load is that of the published run of redis-near-cache (.NET, 14 cores: 2.20M reads/s, 0.33% " +
-	"stale, stalest 105 ms; quoted, not compared). A read is stale if the writer of a newer value had its " +
+const freshnessNote = "The load is that of the published run of redis-near-cache (.NET, 14 cores: 2.20M reads/s, " +
+	"0.33% stale, stalest 105 ms; quoted, not compared). A read is stale if the writer of a newer value had its " +
 	"acknowledgement before the read began. Latencies are those of one read in 64. All processes, Redis, the writers " +
 	"and the relay share the cores of the machine."
 
@@ -37,15 +37,18 @@ func freshness(ctx context.Context, e *Env) (*measure.Section, error) {
 		if killed {
 			title = "A quarter of the connections killed half-way"
 		}
-		t := measure.Table{Title: title, Columns: []string{"", "reads/s", "L1 hits", "stale", "stalest", "older than 250 ms",
+		t := measure.Table{Title: title, Columns: []string{"", "reads/s", "L1 hits", "stale", "stalest",
+			"older than 250 ms",
 			"p50", "p99", "p99.9", "errors", "writes/s", "Redis commands/s", "MB/s out", "stale after the last write"}}
-		speed := measure.Plot{File: "freshness", Title: "Reads per second, with 2,000 foreign writes per second", Y: "reads/s"}
+		speed := measure.Plot{File: "freshness", Title: "Reads per second, with 2,000 foreign writes per second",
+			Y: "reads/s"}
 		for _, kind := range e.Among(freshKinds) {
 			r, err := e.measureFreshness(ctx, kind, seconds, killed)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", kind, err)
 			}
-			fmt.Fprintf(e.Log, "freshness, %s, killed %v: %.0f reads/s, %.4f%% stale\n", kind, killed, r.perSecond, r.stale)
+			fmt.Fprintf(e.Log, "freshness, %s, killed %v: %.0f reads/s, %.4f%% stale\n", kind, killed, r.perSecond,
+				r.stale)
 			t.Rows = append(t.Rows, r.row(kind))
 			speed.Bars = append(speed.Bars, measure.Bar{Name: kind,
 				Stat: measure.Stat{Min: r.perSecond, Median: r.perSecond, Max: r.perSecond}})

@@ -28,7 +28,8 @@ type freshRun struct {
 }
 
 // measureFreshness runs the load on one peer. If kill is set, a quarter of the connections are killed half-way.
-func (e *Env) measureFreshness(ctx context.Context, peer string, seconds float64, kill bool) (r freshResult, err error) {
+func (e *Env) measureFreshness(ctx context.Context, peer string, seconds float64, kill bool) (r freshResult,
+	err error) {
 	run := &freshRun{e: e, config: freshConfig{Kind: peer, Instances: 20 / processes, Readers: 8, Keys: 10_000,
 		Hot: 500, HotShare: 0.8, Bytes: 512, Seconds: seconds}}
 	defer func() { err = errors.Join(err, run.close()) }()

@@ -37,7 +37,8 @@ type freshCounts struct {
 
 // add adds the reads of c, and leaves out L1Hits and the audit.
 func (t *freshCounts) add(c freshCounts) {
-	t.Reads, t.Errors, t.Stale, t.OverBound = t.Reads+c.Reads, t.Errors+c.Errors, t.Stale+c.Stale, t.OverBound+c.OverBound
+	t.Reads, t.Errors, t.Stale, t.OverBound = t.Reads+c.Reads, t.Errors+c.Errors, t.Stale+c.Stale,
+		t.OverBound+c.OverBound
 	t.Stalest = max(t.Stalest, c.Stalest)
 	for i, n := range c.Latency {
 		t.Latency[i] += n

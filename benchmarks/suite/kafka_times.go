@@ -65,7 +65,8 @@ type kafkaTimes struct {
 	produced []float64
 	// The steps: the transaction, and then each step from the end of the one before.
 	transaction, woken, sent, acknowledged, delivered, noticed []float64
-	// From producing a plain message until the first consumer has it, the last one has it, and the broker acknowledges it.
+	// From producing a plain message until the first consumer has it, the last one has it, and the broker acknowledges
+	// it.
 	plainFirst, plainLast, plainAcknowledged []float64
 
 	failedReads uint64

@@ -12,16 +12,23 @@ import (
 	"github.com/nearcache/nearcache-go/benchmarks/peers"
 )
 
-// memory is what an entry weighs and what the collector does with a million.
+const memoryNote = "ristretto keeps only a hash of the key. The near cache keeps the key, to distinguish two keys " +
+	"with the same hash; the key's bytes are counted here. \"When empty\" is the size of a cache before its first " +
+	"entry: the fence's slots, and the counters of the eviction policy. \"Bytes per entry\" is the slope from half " +
+	"full to full, without that, and is the goal's figure; \"with all\" divides everything by the entries. \"Held\" " +
+	"is the part of the entries that the cache has after filling (a run with less than 99.9% is void). \"Served\" is " +
+	"the part of an even sample that it returns when it is read again: the near cache may hold an entry whose " +
+	"validity it can no longer show. A collection is a forced one."
+
+// memory measures the size of an entry, and a garbage collection with a million of them.
 func memory(ctx context.Context, e *Env) (*measure.Section, error) {
 	n := e.pick([]int{1_000_000}, []int{20_000})[0]
 	s := &measure.Section{Title: "Memory and garbage collection",
-		Config: fmt.Sprintf("a cache made for %d entries, filled with half of them and then with all, products of 150 bytes of JSON, each decoded on its own; heap in use after a collection", n),
-		Note: "Ristretto keeps only a hash of the key. The near cache keeps the key, to tell apart two that share one; its bytes are counted here. \"When empty\" is what a cache takes before its first entry: the fence's slots, the counters by which it chooses what to keep. " +
-			"\"Bytes an entry\" is the slope from half full to full, which has nothing of that and is the goal's figure; \"with all\" divides everything by the entries. \"Held\" are the entries that the cache has after filling, of all (a run with fewer than 99.9% is void), " +
-			"and \"served\" those of an even sample of them that it answers with when they are read once more: the near cache may hold what it can no longer vouch for. A collection is a forced one.", Figures: map[string]float64{}}
+		Config: fmt.Sprintf("a cache made for %d entries, filled with half of them and then with all; products of 150 bytes "+
+			"of JSON, each decoded separately; heap in use after a collection", n),
+		Note: memoryNote, Figures: map[string]float64{}}
 	table := measure.Table{Title: "By cache", Columns: []string{"", "held", "served", "when empty",
-		"bytes an entry", "over ristretto", "with all", "over ristretto", "one collection, median of 7",
+		"bytes per entry", "over ristretto", "with all", "over ristretto", "one collection, median of 7",
 		"over ristretto", "its processor time", "its pauses"}}
 	var base footprint
 	for _, name := range []string{"ristretto", "nearcache", "otter", "sturdyc", "hand-rolled"} {
@@ -33,8 +40,8 @@ func memory(ctx context.Context, e *Env) (*measure.Section, error) {
 			base = w
 		}
 		if name == "nearcache" {
-			s.Figures["bytes_over"], s.Figures["bytes_over_with_all"], s.Figures["gc_over"] = w.slope-base.slope,
-				w.whole-base.whole, w.wall/base.wall
+			s.Figures["bytes_over"], s.Figures["bytes_over_with_all"] = w.slope-base.slope, w.whole-base.whole
+			s.Figures["gc_over"] = w.wall / base.wall
 			s.Figures["served_percent"] = 100 * w.served
 		}
 		table.Rows = append(table.Rows, []string{name, fmt.Sprintf("%.2f%%", 100*w.held),
@@ -42,21 +49,22 @@ func memory(ctx context.Context, e *Env) (*measure.Section, error) {
 			fmt.Sprintf("%+.0f", w.slope-base.slope),
 			fmt.Sprintf("%.0f", w.whole), fmt.Sprintf("%+.0f", w.whole-base.whole), Nanos(w.wall),
 			fmt.Sprintf("%.2f", w.wall/base.wall), Nanos(w.cpu), Nanos(w.pause)})
-		fmt.Fprintf(e.Log, "memory, %s: %.2f%% held, %.2f%% served, %.0f bytes an entry\n", name, 100*w.held,
+		fmt.Fprintf(e.Log, "memory, %s: %.2f%% held, %.2f%% served, %.0f bytes per entry\n", name, 100*w.held,
 			100*w.served, w.slope)
 	}
 	s.Tables = append(s.Tables, table)
 	return s, nil
 }
 
-// weight is what a full cache is to the heap and the collector.
+// footprint is the cost of a full cache for the heap and the collector.
 type footprint struct {
 	held, served     float64 // parts of all entries
 	empty            float64 // bytes before the first entry
-	slope, whole     float64 // bytes an entry: of the second half, and of all that the cache takes
+	slope, whole     float64 // bytes per entry: of the second half, and of the whole cache
 	wall, cpu, pause float64 // of one forced collection, in nanoseconds
 }
 
+// heap is the heap in use after a collection.
 func heap() float64 {
 	var m runtime.MemStats
 	runtime.GC()
@@ -65,7 +73,7 @@ func heap() float64 {
 	return float64(m.HeapAlloc)
 }
 
-// nowhere has no key: what a cache does not have near is in Redis.
+// emptySource has no key. Everything that is not in L1 is in Redis.
 type emptySource struct{}
 
 // Load implements peers.Source.
@@ -79,13 +87,13 @@ func (emptySource) Store(context.Context, string, product) (uint64, error) { ret
 // Remove implements peers.Source.
 func (emptySource) Remove(context.Context, string) (uint64, error) { return 0, errReadOnly }
 
-// weigh fills a cache, half and then whole.
+// measureFootprint fills a cache, half and then fully.
 func measureFootprint(ctx context.Context, e *Env, k peers.Kind[product], n int) (w footprint, err error) {
 	addr, err := e.Redis(ctx)
 	if err != nil {
 		return w, err
 	}
-	// A Redis that tracks fewer keys than there are has near entries evicted.
+	// A Redis that tracks fewer keys than there are invalidates entries of L1.
 	if err := e.foreign.Do(ctx, e.foreign.B().Arbitrary("CONFIG", "SET", "tracking-table-max-keys",
 		"0").Build()).Error(); err != nil {
 		return w, err
@@ -127,7 +135,7 @@ func measureFootprint(ctx context.Context, e *Env, k peers.Kind[product], n int)
 	return w, nil
 }
 
-// storeAll has Redis hold n products, as the peer keeps them there.
+// storeAll writes n products to Redis, in the format of the peer.
 func storeAll(ctx context.Context, e *Env, p peers.Peer[product], prefix string, n int) error {
 	if at, _ := p.Stored("x", product{}, 1); at == "" {
 		return nil

@@ -9,20 +9,20 @@ import (
 	"github.com/nearcache/nearcache-go/benchmarks/peers"
 )
 
-// filling is a cache on its way to being full.
+// filler fills a cache.
 type filler struct {
 	peer   peers.Peer[product]
 	prefix string
-	cost   float64 // of an entry, as the near cache counts
+	cost   float64 // of an entry, as the near cache counts it; 0: not known yet
 }
 
 const (
 	minHeld    = 0.999
-	sampleSize = 20_000 // entries that are read to see whether they are served
+	sampleSize = 20_000 // of the entries that are read to see whether they are served
 )
 
-// bring has the first n products held, of which those before from are already. Each pass brings what was declined in the
-// one before.
+// fill makes the cache hold the first n products, of which it has those below from. Each pass adds what the cache
+// declined in the pass before.
 func (f *filler) fill(ctx context.Context, from, n int) (hold, served float64, err error) {
 	near, weighs := f.peer.(*peers.Nearcache[product])
 	if weighs && f.cost == 0 {
@@ -34,7 +34,7 @@ func (f *filler) fill(ctx context.Context, from, n int) (hold, served float64, e
 		if err := each(ctx, 16, n-from, func(i int) error { return f.readOne(ctx, from+i) }); err != nil {
 			return 0, 0, err
 		}
-		time.Sleep(20 * time.Millisecond) // ristretto admits in the background
+		time.Sleep(20 * time.Millisecond) // ristretto admits entries in the background
 		if weighs {
 			hold = near.Metric("nearcache_l1_bytes") / f.cost / float64(n)
 		} else {
@@ -48,8 +48,8 @@ func (f *filler) fill(ctx context.Context, from, n int) (hold, served float64, e
 	return hold, 0, fmt.Errorf("suite: %.2f%% of %d entries are held: the run is void", 100*hold, n)
 }
 
-// weighOne has the near cache say what it counts for an entry, while there are so few that all are surely held. It holds
-// more than it can serve where many keys were read for the first time, so that its hits do not tell what is in the heap.
+// measureEntryCost reads the cost of an entry from the metrics, while there are so few that all are surely held. After
+// many fills the near cache holds more than it serves, so its hits do not show what is in the heap.
 func (f *filler) measureEntryCost(ctx context.Context) error {
 	const few = 1000
 	near := f.peer.(*peers.Nearcache[product])
@@ -63,10 +63,10 @@ func (f *filler) measureEntryCost(ctx context.Context) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("suite: not all of %d entries come near", few)
+	return fmt.Errorf("suite: not all of %d entries enter L1", few)
 }
 
-// one has a product near.
+// readOne brings a product into L1.
 func (f *filler) readOne(ctx context.Context, i int) error {
 	key := memoryKey(f.prefix, i)
 	switch local := f.peer.(type) {
@@ -91,7 +91,7 @@ func (f *filler) readOne(ctx context.Context, i int) error {
 	return err
 }
 
-// near is the part of the first n products that this process serves, each step-th looked at.
+// hitRatio is the part of the first n products that L1 serves; it reads every step-th product.
 func (f *filler) hitRatio(ctx context.Context, n, step int) float64 {
 	c, counts := f.peer.(peers.L1Counter)
 	var before int64
@@ -113,12 +113,12 @@ func (f *filler) hitRatio(ctx context.Context, n, step int) float64 {
 	return float64(hits) / float64(asked)
 }
 
-// weighed is a key of its own, as each request brings one.
+// memoryKey is a new string, as each request brings one.
 func memoryKey(prefix string, i int) string {
 	return strings.Clone(fmt.Sprintf("%s-%07d", prefix, i))
 }
 
-// decoded is a value whose strings are its own.
+// decoded is a value with strings of its own.
 func decoded(i int) (product, error) {
 	return peers.JSON[product]{}.Decode(encode(peers.NewProduct(i, smallValue)))
 }

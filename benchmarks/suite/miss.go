@@ -13,8 +13,8 @@ import (
 // adds to a load.
 func miss(ctx context.Context, e *Env) (*measure.Section, error) {
 	s := &measure.Section{Title: "A miss", Config: "8 goroutines, a new key each time, a source that answers at once",
-		Note: "The base is the least that cache-aside costs, a GET and a SET. The near cache takes a lease between the two. " +
-			"Another instance that misses the key then waits for the fill and does not load as well."}
+		Note: "The base is the least that cache-aside costs, a GET and a SET. The near cache takes a lease between " +
+			"the two. Another instance that misses the key then waits for the fill and does not load as well."}
 	var subjects []measure.Subject
 	for _, k := range []peers.Kind[product]{mustKind[product]("Redis GET"),
 		peers.NearcacheKind[product](peers.Plain), mustKind[product]("hand-rolled"),

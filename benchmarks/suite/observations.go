@@ -10,24 +10,24 @@ import (
 	"time"
 )
 
-// board is what the processes of a propagation run tell each other in memory that all of them have mapped: the driver
-// which write comes, each process what it has seen of it and when, by the machine's one clock. Nothing is sent, so nothing
-// but the caches and what they hear is timed.
+// observations is memory that the processes of a propagation run share. The driver announces a write there, and each
+// process records what it has seen of the write and when, by the one clock of the machine. The processes send each
+// other nothing, so that only the caches are timed.
 type observations struct {
 	words     []uint64
 	processes int // processes
 }
 
-// The board's words: first the number of the write that is awaited, and then two cache lines for each process.
+// The words: first the number of the announced write, and then two cache lines for each process.
 const (
 	obsHeaderWords  = 16
 	obsProcessWords = 16
-	obsReady        = iota - 2 // the write that the process has seen, and holds near again
-	obsOldRead                 // when the last read began that gave an older value
-	obsNewRead                 // when the first read began that gave the new one
-	obsPush                    // when Redis's own push came
+	obsReady        = iota - 2 // the write that the process has seen, and holds in L1
+	obsOldRead                 // when the last read began that returned an older value
+	obsNewRead                 // when the first read began that returned the new one
+	obsPush                    // when Redis's own push arrived
 	obsEvent                   // when the event was delivered to the instance
-	obsPlain                   // when a plain consumer of Kafka had its message
+	obsPlain                   // when the plain consumer of Kafka had its message
 	obsFailedReads             // reads that failed
 	obsEnd
 )
@@ -37,7 +37,7 @@ func openObservations(file string, n int) (*observations, error) {
 	return &observations{words, n}, err
 }
 
-// newBoard is a fresh one and its file.
+// newObservations makes a file and maps it.
 func (e *Env) newObservations(n int) (*observations, string, error) {
 	dir, err := e.dataDir("board")
 	if err != nil {
@@ -59,12 +59,12 @@ func (b *observations) at(process, what int) *uint64 {
 	return &b.words[obsHeaderWords+process*obsProcessWords+what]
 }
 
-// first writes down now, unless something is there.
+// recordOnce records the time, unless there is one already.
 func (b *observations) recordOnce(process, what int) {
 	atomic.CompareAndSwapUint64(b.at(process, what), 0, uint64(time.Now().UnixNano()))
 }
 
-// last is the latest moment of all processes, 0 if one has none.
+// latest is the latest time of all processes, or 0 if one of them has none.
 func (b *observations) latest(what int) (ns int64) {
 	for p := range b.processes {
 		v := int64(atomic.LoadUint64(b.at(p, what)))
@@ -76,25 +76,26 @@ func (b *observations) latest(what int) (ns int64) {
 	return ns
 }
 
-// seen is what became of one write. Moments are nanoseconds since it was begun, -1 where there is none.
+// observation is what all processes saw of one write. Times are nanoseconds since its start, -1 if there is none.
 type observation struct {
-	oldRead, newRead float64 // the last read of the old value began; the first began that gave the new one, on the last instance
-	push, pushLast   float64 // Redis's push came to the first process; to the last one
-	event            float64 // the event was delivered to the last instance
-	failedReads      uint64
-	start            int64
+	oldRead        float64 // the last read of the old value began
+	newRead        float64 // the last instance began its first read of the new value
+	push, pushLast float64 // Redis's push reached the first process; the last one
+	event          float64 // the event was delivered to the last instance
+	failedReads    uint64
+	start          int64
 }
 
 const (
-	obsIdle = 300 * time.Microsecond // between looks for the next write
-	// boardLead is how long before a write it is announced: readers have reached their pace by then.
+	obsIdle = 300 * time.Microsecond // the interval between looks for the next write
+	// obsLead is the time from the announcement to the write. By then the readers read at their pace.
 	obsLead        = 1500 * time.Microsecond
 	observeTimeout = 10 * time.Second
 )
 
-var errNotObserved = errors.New("suite: an instance does not see a write, or does not hold it near again")
+var errNotObserved = errors.New("suite: an instance does not see a write, or does not hold it in L1")
 
-// watch announces a write, has it made, and waits until every process has seen it and is ready for the next.
+// observe announces a write, makes it, and waits until every process has seen it and is ready for the next one.
 func (b *observations) observe(seq uint64, write func() (begun int64, err error)) (s observation, err error) {
 	b.clear()
 	atomic.StoreUint64(&b.words[0], seq)
@@ -109,10 +110,9 @@ func (b *observations) observe(seq uint64, write func() (begun int64, err error)
 			continue
 		}
 		if time.Now().After(deadline) {
-			return s, fmt.Errorf("%w: process %d, write %d, after %v (old read %v, new read %v, push %v, failed reads %d)", errNotObserved, p, seq, observeTimeout,
-				s.since(int64(atomic.LoadUint64(b.at(p, obsOldRead)))),
-				s.since(int64(atomic.LoadUint64(b.at(p, obsNewRead)))),
-				s.since(int64(atomic.LoadUint64(b.at(p, obsPush)))),
+			at := func(what int) float64 { return s.since(int64(atomic.LoadUint64(b.at(p, what)))) }
+			return s, fmt.Errorf("%w: process %d, write %d, after %v (old read %v, new read %v, push %v, failed reads %d)",
+				errNotObserved, p, seq, observeTimeout, at(obsOldRead), at(obsNewRead), at(obsPush),
 				atomic.LoadUint64(b.at(p, obsFailedReads)))
 		}
 		preciseSleep(100 * time.Microsecond)

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// TestBoard_TakesTheLastProcess has two processes' parts played on one board, through two mappings of its file.
-func TestBoard_TakesTheLastProcess(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "board")
+// TestObservations_TakeTheLastProcess plays two processes, through two mappings of one file.
+func TestObservations_TakeTheLastProcess(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "observations")
 	driver, err := openObservations(file, 2)
 	if err != nil {
 		t.Fatal(err)
@@ -26,7 +26,7 @@ func TestBoard_TakesTheLastProcess(t *testing.T) {
 	at := func(p, what int, after uint64) { atomic.StoreUint64(process.at(p, what), uint64(begun)+after) }
 	s, err := driver.observe(7, func() (int64, error) {
 		if got := process.awaited(); got != 7 {
-			t.Errorf("write %d is announced, want 7", got)
+			t.Errorf("got write %d announced, want 7", got)
 		}
 		at(0, obsOldRead, 300)
 		at(0, obsNewRead, 500)
@@ -40,18 +40,18 @@ func TestBoard_TakesTheLastProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Only one process has heard a push, so there is no last one.
+	// Only one process has received a push, so there is no last one.
 	if want := (observation{oldRead: 300, newRead: 500, push: 100, pushLast: -1, event: -1, start: begun}); s != want {
 		t.Errorf("got %+v, want %+v", s, want)
 	}
 	if s.oldRead, s.newRead = 900, 500; s.upper() != 900 {
-		t.Errorf("an old value that came back after the new one: upper %v, want 900", s.upper())
+		t.Errorf("an old value after the new one: got the upper bound %v, want 900", s.upper())
 	}
 	failed := errors.New("no write")
 	if _, err := driver.observe(8, func() (int64, error) { return 0, failed }); !errors.Is(err, failed) {
-		t.Errorf("error %v, want the write's", err)
+		t.Errorf("got error %v, want that of the write", err)
 	}
 	if got := atomic.LoadUint64(process.at(0, obsNewRead)); got != 0 {
-		t.Errorf("moments of the write before are still there: %d", got)
+		t.Errorf("got the time %d of the write before, want 0", got)
 	}
 }

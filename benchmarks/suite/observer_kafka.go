@@ -41,8 +41,8 @@ func (n notes) load(ctx context.Context, key string) (e nearcache.Entry[string],
 	return nearcache.Entry[string]{Value: fmt.Sprintf("%016x", seq), Version: nearcache.Version(version)}, err
 }
 
-// openKafka opens an instance whose Redis does not answer: only Kafka shows that its entries are current, and only Kafka
-// invalidates them.
+// openKafka opens an instance whose Redis does not answer: only Kafka shows that its entries are current, and only
+// Kafka invalidates them.
 func (w *observer) openKafka(ctx context.Context) error {
 	k := w.c.Kafka
 	cfg, err := pgxpool.ParseConfig(k.Postgres)

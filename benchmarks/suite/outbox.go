@@ -11,8 +11,8 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 )
 
-// outbox is a source of truth in the driver as coherence/postgres is one: it wakes its relay, keeps the relay's cursor,
-// and lets the other processes load what was committed, through the truth that they share.
+// memoryOutbox is a source of truth in the driver with the abilities of coherence/postgres: it wakes its relay and
+// keeps the relay's cursor. The other processes load what was committed through the shared source.
 type memoryOutbox struct {
 	*peers.Memory[string]
 	t      *sharedSource
@@ -38,7 +38,7 @@ func newMemoryOutbox(t *sharedSource, prefix string, keys int) *memoryOutbox {
 // write commits the next value of a key.
 func (o *memoryOutbox) write(ctx context.Context, k int) {
 	o.order.Lock()
-	_, _ = o.Store(ctx, keyName(o.prefix, k), "") // Memory never fails
+	_, _ = o.Store(ctx, keyName(o.prefix, k), "") // a Memory never fails
 	at, _ := o.Position(ctx)
 	atomic.AddUint64(o.t.stored(k), 1)
 	atomic.StoreUint64(&o.t.words[0], at.N)
@@ -49,12 +49,13 @@ func (o *memoryOutbox) write(ctx context.Context, k int) {
 	}
 }
 
-// run writes so many times a second until ctx ends. Who is late writes at once, until it has caught up.
+// run writes at a rate until ctx ends. If it is late, it writes without a pause until it has caught up.
 func (o *memoryOutbox) run(ctx context.Context, perSecond float64, pick func() int) {
-	begun := time.Now()
+	start := time.Now()
 	for n := 0; ctx.Err() == nil; n++ {
-		// A sleep for each of ten thousand writes would cost more than the writes.
-		if wait := time.Until(begun.Add(time.Duration(float64(n) / perSecond * float64(time.Second)))); wait > time.Millisecond {
+		// A sleep for each of ten thousand writes per second would cost more than the writes.
+		due := start.Add(time.Duration(float64(n) / perSecond * float64(time.Second)))
+		if wait := time.Until(due); wait > time.Millisecond {
 			time.Sleep(wait)
 		}
 		o.write(ctx, pick())
@@ -73,7 +74,7 @@ func (o *memoryOutbox) Wait(ctx context.Context, d time.Duration) error {
 	return ctx.Err()
 }
 
-// LoadCursor implements coherence.Cursors. A relay without one begins at the present.
+// LoadCursor implements coherence.Cursors. A relay without a cursor begins at the current position.
 func (o *memoryOutbox) LoadCursor(ctx context.Context, _ string) (c coherence.Cursor, err error) {
 	o.order.Lock()
 	defer o.order.Unlock()
@@ -98,8 +99,8 @@ func (o *memoryOutbox) published() float64 {
 	return float64(o.saved.Position.N)
 }
 
-// seeded is the truth of an outbox whose keys have been there from the beginning: what stands of a key is how often it
-// was written since.
+// preloadedSource is the shared source of an outbox whose keys exist from the beginning, with version 1. The shared
+// number counts the writes since then.
 type preloadedSource struct{ *sharedSource }
 
 // Load implements peers.Source.
@@ -108,7 +109,7 @@ func (s preloadedSource) Load(ctx context.Context, key string) (string, uint64, 
 	return v, seq + 1, err
 }
 
-// picker picks keys by Zipf (1.1), the first most often, or all alike.
+// picker returns a function that picks keys: by Zipf (1.1), the first key most often, or uniformly.
 func picker(keys int, uniform bool) func() int {
 	random := rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
 	if uniform {

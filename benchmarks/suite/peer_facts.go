@@ -9,14 +9,16 @@ import (
 	"github.com/nearcache/nearcache-go/benchmarks/peers"
 )
 
-// facts runs every peer's conformance test: who fails it is not timed, and what it finds out beside is the table.
+// peerFacts runs the conformance test on every peer. A peer that fails it is not timed. The table shows what else the
+// test finds.
 func peerFacts(ctx context.Context, e *Env) (*measure.Section, error) {
 	s := &measure.Section{Title: "The peers",
-		Config: "two instances of each over one source; a change counts as noticed if it shows within a second",
-		Note: "Every peer passed the same conformance test before it was timed: an absent key, a value read back, an own write and an own delete that show. " +
-			"eko/gocache is missing: the module registry that this was built with does not serve it."}
-	t := measure.Table{Title: "What each notices", Columns: []string{"peer", "module", "used as in",
-		"a write by another instance", "a foreign write to Redis"}}
+		Config: "two instances of each peer over one source; a change counts as noticed if it is visible within a second",
+		Note: "Every peer passes the same conformance test before it is timed: an absent key is reported as absent, " +
+			"a value is read back, and an own write and an own delete are visible. eko/gocache is missing: the " +
+			"module registry used for this build does not serve it."}
+	t := measure.Table{Title: "What each peer notices", Columns: []string{"peer", "module", "used as documented in",
+		"a write by another instance", "another program's write to Redis"}}
 	addr, err := e.Redis(ctx)
 	if err != nil {
 		return nil, err
@@ -35,7 +37,7 @@ func peerFacts(ctx context.Context, e *Env) (*measure.Section, error) {
 		if err != nil {
 			return nil, err
 		}
-		f, err := peers.Conform(ctx, a, b, src, e.foreign, prefix,
+		c, err := peers.Conform(ctx, a, b, src, e.foreign, prefix,
 			func(i int) product { return peers.NewProduct(i, smallValue) })
 		_ = a.Close()
 		_ = b.Close()
@@ -50,11 +52,11 @@ func peerFacts(ctx context.Context, e *Env) (*measure.Section, error) {
 			foreign = "no; keeps nothing in Redis"
 		case k.NoL1:
 			foreign = "reads Redis"
-		case f.SeesForeignWrites:
+		case c.SeesForeignWrites:
 			foreign = "yes"
 		}
 		t.Rows = append(t.Rows, []string{k.Name, k.Module, k.Docs,
-			map[bool]string{true: "yes", false: "no"}[f.SeesOtherInstances], foreign})
+			map[bool]string{true: "yes", false: "no"}[c.SeesOtherInstances], foreign})
 	}
 	s.Tables = append(s.Tables, t)
 	return s, e.Flush(ctx)

@@ -10,13 +10,14 @@ import (
 	"github.com/nearcache/nearcache-go/benchmarks/peers"
 )
 
-// rows are products in Postgres, each read by its primary key.
+// productTable holds products in Postgres. Each is read by its primary key.
 type productTable struct{ pool *pgxpool.Pool }
 
-// newRows makes the table and fills it.
+// newProductTable makes the table and fills it.
 func newProductTable(ctx context.Context, pool *pgxpool.Pool, n int) (productTable, error) {
-	if _, err := pool.Exec(ctx, `drop table if exists catalogue; create table catalogue (id text primary key, name text not null, price bigint not null,
-		stock bigint not null, about text not null, version bigint not null default 1, gone boolean not null default false)`); err != nil {
+	if _, err := pool.Exec(ctx, `drop table if exists catalogue;
+		create table catalogue (id text primary key, name text not null, price bigint not null, stock bigint not null,
+			about text not null, version bigint not null default 1, gone boolean not null default false)`); err != nil {
 		return productTable{}, err
 	}
 	if _, err := pool.CopyFrom(ctx, pgx.Identifier{"catalogue"}, []string{"id", "name", "price", "stock", "about"},
@@ -30,7 +31,7 @@ func newProductTable(ctx context.Context, pool *pgxpool.Pool, n int) (productTab
 	return productTable{pool}, err
 }
 
-// Load implements peers.Source. The product's ID is in its row, where the key is that.
+// Load implements peers.Source.
 func (r productTable) Load(ctx context.Context, key string) (v product, version uint64, err error) {
 	var gone bool
 	err = r.pool.QueryRow(ctx, `select id, name, price, stock, about, version, gone from catalogue where id = $1`, key).
@@ -44,7 +45,9 @@ func (r productTable) Load(ctx context.Context, key string) (v product, version 
 // Store implements peers.Source.
 func (r productTable) Store(ctx context.Context, key string, v product) (version uint64, err error) {
 	err = r.pool.QueryRow(ctx, `insert into catalogue as c (id, name, price, stock, about) values ($1, $2, $3, $4, $5)
-		on conflict (id) do update set name = $2, price = $3, stock = $4, about = $5, version = c.version + 1, gone = false returning version`,
+		on conflict (id) do update set name = $2, price = $3, stock = $4, about = $5,
+			version = c.version + 1, gone = false
+		returning version`,
 		key, v.Name, v.Price, v.Stock, v.About).Scan(&version)
 	return version, err
 }

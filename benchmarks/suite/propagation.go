@@ -18,11 +18,11 @@ const (
 )
 
 const propagationNote = "The goals use the moment at which the last instance began its first read of the new value: " +
-	"an upper bound, whose resolution is the interval between reads. The beginning of the last read of an old value is " +
-	"a lower bound. Redis's own push is that of the same write, on a plain rueidis connection that tracks the key. " +
-	"Kafka's own time is that of a separate message after each commit, with the same acks and fetch settings. The " +
-	"goals' ratios divide by one listener, although there are several instances; the last column divides by the last " +
-	"of as many listeners as instances. All times come from the one clock of the machine."
+	"an upper bound, whose resolution is the interval between reads. The beginning of the last read of an old value " +
+	"is a lower bound. Redis's own push is that of the same write, on a plain rueidis connection that tracks the " +
+	"key. Kafka's own time is that of a separate message after each commit, with the same acks and fetch settings. " +
+	"The goals' ratios divide by one listener, although there are several instances; the last column divides by the " +
+	"last of as many listeners as instances. All times come from the one clock of the machine."
 
 // propagationCounts says how many writes of each kind are measured.
 type propagationCounts struct{ ours, peers, own, lost, kafka int }
@@ -45,7 +45,8 @@ func propagation(ctx context.Context, e *Env) (*measure.Section, error) {
 	if e.Quick {
 		n = propagationCounts{ours: 300, peers: 150, own: 100, lost: 20, kafka: 100}
 	}
-	s := &measure.Section{Title: "Propagation", Figures: map[string]float64{}, Config: n.config(), Note: propagationNote}
+	s := &measure.Section{Title: "Propagation", Figures: map[string]float64{}, Config: n.config(),
+		Note: propagationNote}
 	if err := e.directTable(ctx, n, s); err != nil {
 		return nil, err
 	}
@@ -85,7 +86,8 @@ func (e *Env) directTable(ctx context.Context, n propagationCounts, s *measure.S
 	if err != nil {
 		return fmt.Errorf("own writes: %w", err)
 	}
-	t.Rows = append(t.Rows, propagationRow("nearcache, a write of another instance", column(own, observation.upper), noBase))
+	t.Rows = append(t.Rows, propagationRow("nearcache, a write of another instance", column(own, observation.upper),
+		noBase))
 	s.Tables = append(s.Tables, t)
 	return nil
 }
@@ -115,7 +117,8 @@ func (e *Env) lostConnectionTable(ctx context.Context, n int, s *measure.Section
 }
 
 func propagationColumns(of string) []string {
-	return []string{"", "p50", "p99", "p99.9", "max", "p50 over the " + of, "p99 over the " + of, "p99 over the last listener"}
+	return []string{"", "p50", "p99", "p99.9", "max", "p50 over the " + of, "p99 over the " + of,
+		"p99 over the last listener"}
 }
 
 // noBase is the base of a row without ratios.

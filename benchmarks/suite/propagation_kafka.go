@@ -24,8 +24,8 @@ const (
 	tailWait = 250 * time.Millisecond
 )
 
-// kafkaRun is what a measurement of propagation through Kafka consists of: a table with the library's trigger, its relay
-// in this process, a topic for events and one for plain messages, and one instance in each worker process.
+// kafkaRun is what a measurement of propagation through Kafka consists of: a table with the library's trigger, its
+// relay in this process, a topic for events and one for plain messages, and one instance in each worker process.
 type kafkaRun struct {
 	pool   *pgxpool.Pool
 	source *postgres.Source
@@ -180,8 +180,8 @@ func (r *kafkaRun) measureWrite(ctx context.Context, seq uint64, times *kafkaTim
 // plainTimes are the moments of a plain message, in nanoseconds.
 type plainTimes struct{ sent, acknowledged, first, last int64 }
 
-// measurePlain sends a message to the plain consumers with the settings of the relay's publisher, and waits until all of
-// them have it.
+// measurePlain sends a message to the plain consumers with the settings of the relay's publisher, and waits until all
+// of them have it.
 func (b *observations) measurePlain(ctx context.Context, c *kafkago.Client, topic string) (t plainTimes, err error) {
 	preciseSleep(obsLead)
 	t.sent = time.Now().UnixNano()

@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// wire is a TCP proxy: the network between one instance and its server, whose answers can be late, and which can lose
+// proxy is a TCP proxy: the network between one instance and its server. It can delay answers, and it can lose
 // everything.
 type proxy struct {
 	addr, target string
 	listener     net.Listener
-	delay        atomic.Int64 // nanoseconds by which answers are held back
+	delay        atomic.Int64 // of answers, in nanoseconds
 	dropping     atomic.Bool
 
 	mu     sync.Mutex
@@ -39,10 +39,10 @@ func newProxy(to string) (*proxy, error) {
 	return w, nil
 }
 
-// black loses whatever is sent, on connections of before and on new ones, and says nothing.
+// dropAll silently loses all data, on open and on new connections.
 func (w *proxy) dropAll() { w.dropping.Store(true) }
 
-// heal ends that. Who had a connection meanwhile has lost data on it: it is reset.
+// restore ends that. It closes the connections that were open meanwhile, since they have lost data.
 func (w *proxy) restore() {
 	w.dropping.Store(false)
 	w.closeConns(false)
@@ -79,7 +79,7 @@ func (w *proxy) untrack(c net.Conn) {
 	delete(w.conns, c)
 }
 
-// join carries one connection until either side ends it.
+// forward serves one connection until either side ends it.
 func (w *proxy) forward(near net.Conn) {
 	defer w.untrack(near)
 	far, err := net.Dial("tcp", w.target)
@@ -97,8 +97,7 @@ func (w *proxy) forward(near net.Conn) {
 	wg.Wait()
 }
 
-// carry copies from one side to the other. What is held back does not hold back what comes after it for longer: delays do not
-// add up.
+// copyDelayed copies from one side to the other. Delays do not add up: each chunk is due at its arrival plus the delay.
 func (w *proxy) copyDelayed(from, to net.Conn, late *atomic.Int64) {
 	type chunk struct {
 		b   []byte

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// say sends a byte and returns what comes back of it.
+// say sends a byte and waits for its echo.
 func say(c net.Conn, b byte, wait time.Duration) error {
 	if err := c.SetDeadline(time.Now().Add(wait)); err != nil {
 		return err
@@ -22,12 +22,12 @@ func say(c net.Conn, b byte, wait time.Duration) error {
 		return err
 	}
 	if got[0] != b {
-		return errors.New("another byte came back")
+		return errors.New("got another byte back")
 	}
 	return nil
 }
 
-func TestWire_LosesAndResets(t *testing.T) {
+func TestProxy_LosesDataAndResetsConnections(t *testing.T) {
 	echo, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -61,17 +61,17 @@ func TestWire_LosesAndResets(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.dropAll()
-	for name, c := range map[string]net.Conn{"a connection of before": old, "a new one": dial()} {
+	for name, c := range map[string]net.Conn{"an open connection": old, "a new connection": dial()} {
 		if err := say(c, 'b', short); !errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("in the dark, %s: error %v, want a deadline", name, err)
+			t.Errorf("while data is lost, %s: got error %v, want a deadline exceeded", name, err)
 		}
 	}
 	w.restore()
 	if err := say(old, 'c', long); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("a connection that has lost data: error %v, want that it is gone", err)
+		t.Errorf("a connection that has lost data: got error %v, want a closed connection", err)
 	}
 	w.delay.Store(int64(time.Millisecond))
 	if err := say(dial(), 'd', long); err != nil {
-		t.Errorf("after the dark: %v", err)
+		t.Errorf("after restore: got error %v, want an answer", err)
 	}
 }

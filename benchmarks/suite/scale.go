@@ -44,25 +44,24 @@ func scaleSweeps(base scalePoint, instances, keys []int, writes []float64) []*sc
 }
 
 const scaleNote = "This section measures coherence, so the readers are slow on purpose. Before each point every " +
-	"instance reads what it would hold after a long time: each key with the probability that it was read since its last " +
-	"write and within its TTL of an hour. Then the same instances are measured in four states: idle; under load, when " +
-	"only Redis's tracking informs them of changes; under load, with a rueidis connection beside each instance to which " +
-	"Redis sends every change of a record (BCAST, on the prefixes of records); under load, with a Kafka follower beside " +
-	"each instance (`kafka.Tail`, all partitions), to which the relay then publishes as well.\n\n" +
-	"Messages and bytes are counted, not computed: on the clients' connections, whose answers are parsed to find Redis's " +
-	"pushes (a part of the processor time of the processes), and for Kafka as the follower delivers messages. Bytes are " +
-	"those of the protocol, without TCP's. A push of tracking has one key; so has one of BCAST, unless one command " +
-	"changed several.\n\n" +
-	"Redis deletes a record when a write is relayed, and the next reader fills it again. BCAST announces both, and " +
-	"nothing for a key that no one has read since its last write. Tracking announces a change to those who have read " +
-	"the key since, or have seen that it is absent; so an instance that fills a key is told of its own fill. Kafka " +
-	"carries every write, and ten barriers a second for each partition.\n\n" +
-	"Processor time is from /proc/PID/stat, and everything shares the cores of the machine. Kafka is one node whose JVM " +
-	"has the first compiler only. A curve ends where a load is not reached or the cores are saturated. The row names " +
-	"the causes, and the plot omits the point."
+	"instance reads what it would hold after a long time: each key with the probability that it was read since its " +
+	"last write and within its TTL of an hour. Then the same instances are measured in four states: idle; under " +
+	"load, when only Redis's tracking informs them of changes; under load, with a rueidis connection beside each " +
+	"instance to which Redis sends every change of a record (BCAST, on the prefixes of records); under load, with a " +
+	"Kafka follower beside each instance (`kafka.Tail`, all partitions), to which the relay then publishes as " +
+	"well.\n\nMessages and bytes are counted, not computed: on the clients' connections, whose answers are parsed to " +
+	"find Redis's pushes (a part of the processor time of the processes), and for Kafka as the follower delivers " +
+	"messages. Bytes are those of the protocol, without TCP's. A push of tracking has one key; so has one of BCAST, " +
+	"unless one command changed several.\n\nRedis deletes a record when a write is relayed, and the next reader " +
+	"fills it again. BCAST announces both, and nothing for a key that no one has read since its last write. Tracking " +
+	"announces a change to those who have read the key since, or have seen that it is absent; so an instance that " +
+	"fills a key is told of its own fill. Kafka carries every write, and ten barriers a second for each " +
+	"partition.\n\nProcessor time is from /proc/PID/stat, and everything shares the cores of the machine. Kafka is " +
+	"one node whose JVM has the first compiler only. A curve ends where a load is not reached or the cores are " +
+	"saturated. The row names the causes, and the plot omits the point."
 
-// scale measures the cost of coherence as instances, keys and writes grow: with tracking, and with two ways to send every
-// change to every instance.
+// scale measures the cost of coherence as instances, keys and writes grow: with tracking, and with two ways to send
+// every change to every instance.
 func scale(ctx context.Context, e *Env) (*measure.Section, error) {
 	base := scalePoint{Instances: 8, Keys: 100_000, Writes: 300}
 	sweeps := scaleSweeps(base, []int{1, 2, 4, 8, 16, 32, 64}, []int{1_000, 10_000, 100_000, 1_000_000},
@@ -76,7 +75,8 @@ func scale(ctx context.Context, e *Env) (*measure.Section, error) {
 			"all instances together; each of them varies alone. Reads and writes follow Zipf (1.1) over the same keys, or "+
 			"writes are uniform. Another program writes to an outbox and runs its relay, which each commit wakes. The topic "+
 			"has %d partitions, the machine %d cores",
-			base.Instances, processes, base.Keys, smallValue, scaleReads, base.Writes, scalePartitions, runtime.NumCPU())}
+			base.Instances, processes, base.Keys, smallValue, scaleReads, base.Writes, scalePartitions,
+			runtime.NumCPU())}
 	known := map[scalePoint]scaleResult{}
 	for _, sw := range sweeps {
 		if err := e.measureSweep(ctx, sw, known); err != nil {

@@ -21,8 +21,8 @@ type scalePoint struct {
 	Uniform         bool // every key is written equally often; otherwise a key is written as often as it is read
 }
 
-// scaleReads is the reads per second of all instances. It is low on purpose: the cost of coherence is measured, not that
-// of reading.
+// scaleReads is the reads per second of all instances. It is low on purpose: the cost of coherence is measured, not
+// that of reading.
 const scaleReads = 2000.0
 
 // scaleTTL is the TTL of every value, and so the longest time for which Redis remembers its readers.

@@ -44,8 +44,8 @@ type scaleWindow struct {
 type relayed struct{ redis, kafka float64 }
 
 // scaleResult is a point in its states, in the order in which they are measured: idle; under load with tracking only;
-// with a BCAST listener beside each instance; with a Kafka follower beside each instance instead. The last two are nil if
-// their curve ended earlier, or if all curves end at this point.
+// with a BCAST listener beside each instance; with a Kafka follower beside each instance instead. The last two are nil
+// if their curve ended earlier, or if all curves end at this point.
 type scaleResult struct {
 	point                            scalePoint
 	idle, tracking, broadcast, kafka *scaleWindow
@@ -83,7 +83,8 @@ func (e *Env) measurePoint(ctx context.Context, point scalePoint, lines scaleLin
 // open starts the services, the relay and the worker processes, and fills Redis and every L1.
 func (s *scaleRun) open(ctx context.Context) (err error) {
 	workers := min(processes, s.point.Instances)
-	s.config = scaleConfig{Prefix: fmt.Sprintf("s%d", s.e.names.Add(1)), Topic: fmt.Sprintf("scale-%d", s.e.names.Add(1)),
+	s.config = scaleConfig{Prefix: fmt.Sprintf("s%d", s.e.names.Add(1)),
+		Topic: fmt.Sprintf("scale-%d", s.e.names.Add(1)),
 		Point: s.point, Instances: s.point.Instances / workers}
 	if s.config.Redis, err = s.e.Redis(ctx); err != nil {
 		return err
@@ -101,7 +102,8 @@ func (s *scaleRun) open(ctx context.Context) (err error) {
 		return err
 	}
 	if s.own, err = peers.OpenNearcache(ctx, peers.Config[string]{Redis: s.config.Redis, Source: s.outbox,
-		Codec: peers.Raw{}, Prefix: s.config.Prefix, Entries: 10, Bytes: 1 << 20, TTL: scaleTTL}, peers.Plain); err != nil {
+		Codec: peers.Raw{}, Prefix: s.config.Prefix, Entries: 10, Bytes: 1 << 20, TTL: scaleTTL},
+		peers.Plain); err != nil {
 		return err
 	}
 	s.add(s.own.Close)

@@ -83,12 +83,13 @@ func (s *scaleRun) measure(ctx context.Context, settle, window time.Duration, l 
 }
 
 // requireL1Hits returns an error if L1 had far fewer hits than expected. Where keys are written more often than each
-// instance reads them, hardly any read can hit, and the ratio is only reported: an entry enters L1 by two reads of Redis
-// without a write between them, and the expectation assumes one.
+// instance reads them, hardly any read can hit, and the ratio is only reported: an entry enters L1 by two reads of
+// Redis without a write between them, and the expectation assumes one.
 func (s *scaleRun) requireL1Hits(w *scaleWindow) error {
 	_, want := s.point.holding()
 	if got := w.L1Hits / w.Reads; got < want/2 && want >= 0.1 || w.Redis.Keys == 0 {
-		return fmt.Errorf("suite: scale: %+v: %.1f%% of reads hit near, %.1f%% were to; %.1f keys/s were pushed: the run is void", s.point, 100*got, 100*want, w.Redis.Keys)
+		return fmt.Errorf("suite: scale: %+v: %.1f%% of reads hit L1, want %.1f%%; %.1f keys/s were pushed: void",
+			s.point, 100*got, 100*want, w.Redis.Keys)
 	}
 	return nil
 }

@@ -7,24 +7,25 @@ import (
 
 func TestHolding_IsReadsOverReadsAndWrites(t *testing.T) {
 	for _, test := range []struct {
-		what string
-		cell scalePoint
-		want float64
+		name  string
+		point scalePoint
+		want  float64
 	}{
-		{"as many reads of an instance as writes", scalePoint{Instances: 4, Keys: 10, Writes: scaleReads / 4}, 0.5},
-		{"three times as many", scalePoint{Instances: 4, Keys: 10, Writes: scaleReads / 12}, 0.75},
-		// Of two keys 0.682 of the reads are of the first, and half of the writes: 0.682 * 0.682/(0.682+0.5) + 0.318 * 0.318/(0.318+0.5).
-		{"writes to all keys alike", scalePoint{Instances: 4, Keys: 2, Writes: scaleReads / 4, Uniform: true}, 0.517},
+		{"an instance reads as often as all write", scalePoint{Instances: 4, Keys: 10, Writes: scaleReads / 4}, 0.5},
+		{"an instance reads three times as often", scalePoint{Instances: 4, Keys: 10, Writes: scaleReads / 12}, 0.75},
+		// The first of two keys has 0.682 of the reads and half of the writes:
+		// 0.682 * 0.682/(0.682+0.5) + 0.318 * 0.318/(0.318+0.5).
+		{"uniform writes", scalePoint{Instances: 4, Keys: 2, Writes: scaleReads / 4, Uniform: true}, 0.517},
 	} {
-		hold, got := test.cell.holding()
-		if math.Abs(got-test.want) > 0.002 || len(hold) != test.cell.Keys {
-			t.Errorf("%s: %.3f of reads hit, want %.3f", test.what, got, test.want)
+		hold, got := test.point.holding()
+		if math.Abs(got-test.want) > 0.002 || len(hold) != test.point.Keys {
+			t.Errorf("%s: got a hit ratio of %.3f, want %.3f", test.name, got, test.want)
 		}
 	}
-	// A key that is read once in many hours has mostly expired since.
+	// A key that is read once in many hours has usually expired.
 	hold, _ := scalePoint{Instances: 64, Keys: 1_000_000, Writes: 0.001}.holding()
 	if hold[0] < 0.99 || hold[999_999] > 0.02 {
-		t.Errorf("the first key is held with %.3f, the last with %.3f", hold[0], hold[999_999])
+		t.Errorf("got %.3f for the first key and %.3f for the last, want over 0.99 and under 0.02", hold[0], hold[999_999])
 	}
 }
 
@@ -50,12 +51,12 @@ func TestScaleSweep_DrawsNothingFromWhereItEnds(t *testing.T) {
 		return r.tracking, r.perInstance(r.tracking.Redis.Messages)
 	})
 	if len(l.At) != 2 || l.At[0] != [2]float64{1, 10} || l.At[1] != [2]float64{4, 20} {
-		t.Errorf("drawn: %v", l.At)
+		t.Errorf("got the points %v, want (1, 10) and (4, 20)", l.At)
 	}
 	if last := sw.last(tracking); last == nil || last.point.Instances != 4 {
-		t.Errorf("the last good cell is %+v", last)
+		t.Errorf("got %+v as the last good point, want 4 instances", last)
 	}
 	if len(sw.ends) != 1 || sw.ends[0] != "tracking at 8 instances: the cores are saturated" {
-		t.Errorf("it ends: %q", sw.ends)
+		t.Errorf("got the reasons %q, want one for 8 instances", sw.ends)
 	}
 }

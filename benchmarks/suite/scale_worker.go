@@ -152,8 +152,8 @@ func (w *scaleWorker) listen(ctx context.Context) (end func(), err error) {
 	return end, nil
 }
 
-// follow starts a follower of the topic beside each instance, like that of an instance with an event channel. It returns
-// when every follower follows all partitions.
+// follow starts a follower of the topic beside each instance, like that of an instance with an event channel. It
+// returns when every follower follows all partitions.
 func (w *scaleWorker) follow(ctx context.Context) (end func(), err error) {
 	following, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup

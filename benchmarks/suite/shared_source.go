@@ -15,19 +15,20 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 )
 
-// truth is the source of truth that several processes share, in a file that all of them have in memory: so that a reader
-// can tell whether what it got was old when it asked, without asking anybody. A value is a sequence number and padding.
+// sharedSource is the source of truth of several processes, in a file that all of them map into memory. A reader can
+// tell without a request whether the value it got was already old when it began to read. A value is a sequence number
+// and padding.
 //
-// Of each key it has the number that the source has, the number that a writer has been told is in Redis, and when each of
-// the last of those was.
+// For each key it holds the number in the source, the number whose write was acknowledged, and the times of the last
+// acknowledgements.
 type sharedSource struct {
 	words []uint64
 	bytes int // of a value
 }
 
 const (
-	sharedHeaderWords = 8  // words before the keys; the first is the position in the commit order
-	sharedTimes       = 30 // moments that are kept of each key
+	sharedHeaderWords = 8  // before the keys; the first word is the position in the commit order
+	sharedTimes       = 30 // the times that are kept for each key
 	sharedKeyWords    = 2 + sharedTimes
 )
 
@@ -36,7 +37,7 @@ func openSharedSource(file string, keys, bytes int) (*sharedSource, error) {
 	return &sharedSource{words: words, bytes: bytes}, err
 }
 
-// mapped is a file's words in memory, which every process has that asks for them.
+// mapFile maps a file into memory, shared with every process that maps it.
 func mapFile(file string, words int) ([]uint64, error) {
 	f, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -68,14 +69,14 @@ func (t *sharedSource) commitTime(k int, seq uint64) *uint64 {
 	return &t.words[sharedHeaderWords+k*sharedKeyWords+2+int(seq%sharedTimes)]
 }
 
-// commit says that the number is in Redis.
+// commit records that the write of a number was acknowledged.
 func (t *sharedSource) commit(k int, seq uint64) {
 	atomic.StoreUint64(t.commitTime(k, seq), uint64(time.Now().UnixNano()))
 	atomic.StoreUint64(t.committed(k), seq)
 }
 
-// age is how old a value with a number was at a moment, when a later one had been committed before: since the first of
-// those, or the first that is still known.
+// age returns how old the value seq was at a moment, if a later one was acknowledged before: the time since the first
+// of the later ones, or since the first whose time is still known.
 func (t *sharedSource) age(k int, seq, committed uint64, at time.Time) time.Duration {
 	first := seq + 1
 	if committed-seq > sharedTimes-2 {
@@ -84,7 +85,7 @@ func (t *sharedSource) age(k int, seq, committed uint64, at time.Time) time.Dura
 	return time.Duration(at.UnixNano() - int64(atomic.LoadUint64(t.commitTime(k, first))))
 }
 
-// value is a number with its padding.
+// value returns the value of a number.
 func (t *sharedSource) value(seq uint64) string {
 	b := make([]byte, t.bytes)
 	for i := range b {
@@ -94,7 +95,7 @@ func (t *sharedSource) value(seq uint64) string {
 	return string(b)
 }
 
-// number reads it again.
+// sequenceOf returns the number of a value.
 func sequenceOf(v string) (n uint64) {
 	if len(v) < 16 {
 		return 0
@@ -111,7 +112,7 @@ func sequenceOf(v string) (n uint64) {
 	return n
 }
 
-// keyName is the key that all processes call k.
+// keyName is key number k in all processes.
 func keyName(prefix string, k int) string { return fmt.Sprintf("%s-%06d", prefix, k) }
 
 // Load implements peers.Source.
@@ -130,14 +131,14 @@ func (t *sharedSource) Store(context.Context, string, string) (uint64, error) { 
 // Remove implements peers.Source.
 func (t *sharedSource) Remove(context.Context, string) (uint64, error) { return 0, errReadOnly }
 
-var errReadOnly = errors.New("suite: only the driver writes")
+var errReadOnly = errors.New("suite: this source is read-only")
 
 // Position implements coherence.Source.
 func (t *sharedSource) Position(context.Context) (coherence.Position, error) {
 	return coherence.Position{Epoch: 1, N: atomic.LoadUint64(&t.words[0])}, nil
 }
 
-// Changes implements coherence.Source; the relay asks the driver's own source.
+// Changes implements coherence.Source. No relay uses this source.
 func (t *sharedSource) Changes(context.Context, coherence.Position, int) ([]coherence.Event, coherence.Position,
 	error) {
 	return nil, coherence.Position{}, errReadOnly

@@ -8,10 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// nap sleeps for less than a millisecond, which time.Sleep does not in a process that has nothing else to do: the runtime
-// then waits in epoll, whose unit is the millisecond. A timer of the kernel's that is waited for in the same epoll does. A
-// blocking nanosleep would too, but keep others of the process waiting: while the only thread that ran is inside it, nobody
-// may be looking at the network, until after 10 ms the runtime's monitor does.
+// preciseSleep can sleep for less than a millisecond. time.Sleep cannot, in a process with nothing else to do: the
+// runtime then waits in epoll, whose unit is the millisecond. A kernel timer in the same epoll is precise. So is a
+// blocking nanosleep, but it can block the process: while the only running thread sleeps, nothing polls the network,
+// until the runtime's monitor does so after 10 ms.
 func preciseSleep(d time.Duration) {
 	f, _ := kernelTimers.Get().(*os.File)
 	if f == nil {

@@ -4,5 +4,5 @@ package suite
 
 import "time"
 
-// nap may take a millisecond at the least.
+// preciseSleep may take a millisecond or more.
 func nap(d time.Duration) { time.Sleep(d) }

@@ -13,7 +13,8 @@ import (
 	"github.com/nearcache/nearcache-go/benchmarks/peers"
 )
 
-// crowd is the configuration of a process whose instances' goroutines all ask for the same cold key at once.
+// stampedeConfig is the configuration of a worker process. Every goroutine of its instances reads the same cold key at
+// the same moment.
 type stampedeConfig struct {
 	Kind       string
 	Redis      string
@@ -23,7 +24,7 @@ type stampedeConfig struct {
 	Rounds     int
 }
 
-// rush is what one process saw of one key.
+// stampedeResult is the result of one process for one key.
 type stampedeResult struct {
 	Loads int64
 	Worst time.Duration
@@ -31,18 +32,19 @@ type stampedeResult struct {
 
 const (
 	slowLoad = 50 * time.Millisecond
-	// muster is how long before the moment the order is given.
+	// stampedeLead is the time from the command to the moment of the reads.
 	stampedeLead = 20 * time.Millisecond
 )
 
-// stampede has every goroutine of every instance of every process ask for the same cold key at once.
+// stampede counts the loads of a cold key that every goroutine of every instance reads at the same moment.
 func stampede(ctx context.Context, e *Env) (*measure.Section, error) {
 	sizes := []stampedeConfig{{Instances: 1, Goroutines: 32, Rounds: 20}, {Instances: 2, Goroutines: 128, Rounds: 10}}
 	if e.Quick {
 		sizes[0].Rounds, sizes[1].Rounds = 3, 2
 	}
 	s := &measure.Section{Title: "Stampede", Figures: map[string]float64{},
-		Config: fmt.Sprintf("instances in %d processes, each goroutine of each asks for one cold key at the same moment, one key after the other (%d of them, and %d); a source that takes %v, and counts",
+		Config: fmt.Sprintf("instances in %d processes; every goroutine of every instance reads one cold key at the same "+
+			"moment, one key after the other (%d and %d keys); a source that takes %v and counts its loads",
 			processes, sizes[0].Rounds, sizes[1].Rounds, slowLoad)}
 	addr, err := e.Redis(ctx)
 	if err != nil {
@@ -52,7 +54,7 @@ func stampede(ctx context.Context, e *Env) (*measure.Section, error) {
 		c.Redis = addr
 		t := measure.Table{Title: fmt.Sprintf("Loads of a cold key: %d instances x %d goroutines",
 			processes*c.Instances, c.Goroutines),
-			Columns: []string{"", "loads per key, median", "at most", "slowest answer, median", "max"}}
+			Columns: []string{"", "loads per key, median", "max", "slowest answer, median", "max"}}
 		for _, k := range peers.Kinds[product]() {
 			c.Kind, c.Prefix = k.Name, fmt.Sprintf("s%d", e.names.Add(1))
 			loads, slowest, err := e.stampedeOf(ctx, k, c)
@@ -78,7 +80,7 @@ func (e *Env) stampedeOf(ctx context.Context, k peers.Kind[product], c stampedeC
 		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, own.Close()) }()
-	own.Stored("x", product{}, 1) // waits for the relay's first round
+	own.Stored("x", product{}, 1) // waits for the first round of the relay
 	workers, err := e.startWorkers(ctx, processes, "stampede", func(int) any { return c })
 	if err != nil {
 		return nil, nil, err
@@ -103,7 +105,8 @@ func (e *Env) stampedeOf(ctx context.Context, k peers.Kind[product], c stampedeC
 	return loads, slowest, nil
 }
 
-// crowdWorld has a commit order for the kinds that need one: nothing is ever committed, so every process's says the same.
+// stampedeConfigOf is the configuration of an instance. Nothing is ever committed, so the commit order of every process
+// is the same.
 func stampedeConfigOf(c stampedeConfig, src *peers.Memory[product], relay bool) peers.Config[product] {
 	return peers.Config[product]{Redis: c.Redis, Source: src, Codec: peers.JSON[product]{}, Prefix: c.Prefix,
 		Entries: 1000, Bytes: 1 << 20, TTL: time.Minute,
@@ -141,7 +144,7 @@ func newStampedeWorker(ctx context.Context, c stampedeConfig) (_ *stampedeWorker
 	return w, nil
 }
 
-// do is one round: its number, and the moment.
+// do runs one round. The command has its number and its moment.
 func (w *stampedeWorker) do(ctx context.Context, command string) (any, error) {
 	round, at, _ := strings.Cut(command, " ")
 	r, err := strconv.Atoi(round)
@@ -162,9 +165,9 @@ func (w *stampedeWorker) do(ctx context.Context, command string) (any, error) {
 		for range w.c.Goroutines {
 			wg.Go(func() {
 				<-gate
-				begun := time.Now()
+				start := time.Now()
 				_, err := p.Get(ctx, key)
-				took := time.Since(begun)
+				took := time.Since(start)
 				mu.Lock()
 				defer mu.Unlock()
 				worst, failed = max(worst, took), errors.Join(failed, err)

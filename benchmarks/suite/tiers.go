@@ -18,8 +18,8 @@ func tiers(ctx context.Context, e *Env) (*measure.Section, error) {
 	s := &measure.Section{Title: "What each tier costs", Figures: map[string]float64{},
 		Config: fmt.Sprintf("%d products of %d bytes of JSON; the row in Postgres by its primary key through pgxpool, %d "+
 			"connections, all rows in the server's memory", n, smallValue, conns),
-		Note: "Redis and Postgres run on the same cores. What they use is in the wall time, and not in the processor time " +
-			"of this process."}
+		Note: "Redis and Postgres run on the same cores. What they use is in the wall time, and not in the processor " +
+			"time of this process."}
 	pool, err := e.postgresPool(ctx, conns)
 	if err != nil {
 		return nil, err

@@ -9,10 +9,10 @@ import (
 	"sync/atomic"
 )
 
-// meter counts what goes over connections, and of Redis's answers the pushes: messages, the keys in them, their bytes.
+// trafficMeter counts bytes on connections, and Redis's pushes: messages, the keys and the bytes in them.
 type trafficMeter struct{ in, out, messages, keys, pushed atomic.Int64 }
 
-// redis is a dial function for rueidis.
+// dialRedis is a dial function for rueidis.
 func (m *trafficMeter) dialRedis(ctx context.Context, addr string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
 	c, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
@@ -25,7 +25,7 @@ func (m *trafficMeter) dialRedis(ctx context.Context, addr string, d *net.Dialer
 	}}}, nil
 }
 
-// kafka is one for kafka-go.
+// dialKafka is a dial function for kafka-go.
 func (m *trafficMeter) dialKafka(ctx context.Context, network, addr string) (net.Conn, error) {
 	c, err := (&net.Dialer{}).DialContext(ctx, network, addr)
 	if err != nil {
@@ -34,7 +34,7 @@ func (m *trafficMeter) dialKafka(ctx context.Context, network, addr string) (net
 	return &meteredConn{Conn: c, meter: m}, nil
 }
 
-// metered is a connection with its meter; frames is nil where nothing is told apart.
+// meteredConn is a connection with its meter. parser is nil if pushes are not counted.
 type meteredConn struct {
 	net.Conn
 	meter  *trafficMeter
@@ -56,15 +56,15 @@ func (c *meteredConn) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// frames takes Redis's side of a RESP3 connection apart, as it comes, as far as it takes to tell pushes from answers.
+// pushParser finds the pushes in what Redis sends on a RESP3 connection.
 type pushParser struct {
-	onPush func(keys, bytes int) // a push has come whole
+	onPush func(keys, bytes int) // called when a push is complete
 
-	line      []byte // the beginning of a line that is not whole yet
-	skip      int    // bytes still to come of a string
-	remaining int    // values still to come of a frame
-	isPush    bool   // the frame is a push
-	keys      int    // the elements of the array in it
+	line      []byte // the beginning of an incomplete line
+	skip      int    // the bytes of a string that are still to come
+	remaining int    // the values of a message that are still to come
+	isPush    bool   // the message is a push
+	keys      int    // the elements of the array in the message
 	size      int
 }
 
@@ -93,7 +93,7 @@ func (f *pushParser) feed(b []byte) {
 	}
 }
 
-// head takes the line that begins a value, or is one.
+// parseHeader takes a line that is a value, or begins one.
 func (f *pushParser) parseHeader(line []byte) {
 	if f.remaining == 0 {
 		f.remaining, f.isPush, f.keys, f.size = 1, line[0] == '>', 0, 0
@@ -103,7 +103,7 @@ func (f *pushParser) parseHeader(line []byte) {
 	switch line[0] {
 	case '$', '=', '!':
 		if n >= 0 {
-			f.skip = n + 2 // its own end of line
+			f.skip = n + 2 // and its end of line
 			return
 		}
 	case '*', '~', '>':
@@ -113,14 +113,14 @@ func (f *pushParser) parseHeader(line []byte) {
 		}
 	case '%':
 		f.remaining += 2 * n
-	case '|': // attributes stand before a value, and are none
+	case '|': // attributes precede a value
 		f.remaining += 2 * n
 		return
 	}
 	f.endValue()
 }
 
-// value counts one off.
+// endValue counts a complete value.
 func (f *pushParser) endValue() {
 	if f.remaining--; f.remaining == 0 && f.isPush {
 		f.onPush(f.keys, f.size)

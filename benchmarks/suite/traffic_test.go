@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestFrames_TellPushesFromAnswersHoweverTheyAreCut(t *testing.T) {
+func TestPushParser_FindsPushesInPiecesOfAnySize(t *testing.T) {
 	one := ">2\r\n$10\r\ninvalidate\r\n*1\r\n$3\r\nfoo\r\n"
 	two := ">2\r\n$10\r\ninvalidate\r\n*2\r\n$3\r\nfoo\r\n$4\r\n>2\r\n\r\n"
 	flush := ">2\r\n$10\r\ninvalidate\r\n_\r\n"

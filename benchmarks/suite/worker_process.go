@@ -13,8 +13,8 @@ import (
 	"sync"
 )
 
-// crew are processes of this very program, each with a part of the load. They are told what to do line by line on their
-// standard input and answer with a line of JSON; they end when it is closed.
+// workerGroup is a number of processes of this program, each with a part of the load. A process reads commands line by
+// line from its standard input, answers each with a line of JSON, and ends when its input is closed.
 type workerGroup struct {
 	processes []*workerProcess
 }
@@ -25,7 +25,8 @@ type workerProcess struct {
 	out *bufio.Reader
 }
 
-// hire starts n processes with a role and returns when all of them are ready. config is the i-th one's configuration.
+// startWorkers starts n processes with a role and returns when all are ready. config returns the configuration of the
+// i-th process.
 func (e *Env) startWorkers(ctx context.Context, n int, role string, config func(i int) any) (*workerGroup, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -40,21 +41,12 @@ func (e *Env) startWorkers(ctx context.Context, n int, role string, config func(
 			return nil, err
 		}
 		commands[i] = string(b)
-		cmd := exec.CommandContext(ctx, self, "worker", role)
-		cmd.Stderr = e.Log
-		in, err := cmd.StdinPipe()
-		if err == nil {
-			var out io.ReadCloser
-			if out, err = cmd.StdoutPipe(); err == nil {
-				if err = cmd.Start(); err == nil {
-					c.processes = append(c.processes, &workerProcess{cmd, in, bufio.NewReaderSize(out, 1<<20)})
-				}
-			}
-		}
+		p, err := startProcess(ctx, self, role, e.Log)
 		if err != nil {
 			c.stop()
 			return nil, err
 		}
+		c.processes = append(c.processes, p)
 	}
 	var ready []json.RawMessage
 	if err := c.send(commands, &ready); err != nil {
@@ -64,18 +56,32 @@ func (e *Env) startWorkers(ctx context.Context, n int, role string, config func(
 	return c, nil
 }
 
-// tell has all of them do something, and waits for it.
+func startProcess(ctx context.Context, program, role string, log io.Writer) (*workerProcess, error) {
+	cmd := exec.CommandContext(ctx, program, "worker", role)
+	cmd.Stderr = log
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	return &workerProcess{cmd, in, bufio.NewReaderSize(out, 1<<20)}, cmd.Start()
+}
+
+// run sends a command to all processes and waits until they have done it.
 func (c *workerGroup) run(command string) error {
 	var ignored []json.RawMessage
 	return c.collect(command, &ignored)
 }
 
-// ask is tell, for answers: answers points to a slice.
+// collect is run, and stores the answers. answers points to a slice.
 func (c *workerGroup) collect(command string, answers any) error {
 	return c.send(slices.Repeat([]string{command}, len(c.processes)), answers)
 }
 
-// each tells each of them something of its own.
+// send sends each process a command of its own.
 func (c *workerGroup) send(commands []string, answers any) error {
 	lines := make([]json.RawMessage, len(c.processes))
 	errs := make([]error, len(c.processes))
@@ -98,7 +104,7 @@ func (c *workerGroup) send(commands []string, answers any) error {
 	return json.Unmarshal(all, answers)
 }
 
-// dismiss ends them and waits.
+// stop ends the processes and waits for them.
 func (c *workerGroup) stop() {
 	for _, h := range c.processes {
 		_ = h.in.Close()
@@ -108,22 +114,22 @@ func (c *workerGroup) stop() {
 	}
 }
 
-// worker is a process's part of a load. It is closed when there are no more orders.
+// worker runs in a worker process. It is closed when there are no more commands.
 type worker interface {
 	do(ctx context.Context, command string) (answer any, err error)
 	close()
 }
 
-// roles are what a process of a crew can be. Each makes its worker of its configuration.
+// roles are the kinds of worker processes. Each makes a worker of a configuration.
 var roles = map[string]func(ctx context.Context, config []byte) (worker, error){
 	"fresh":       role(newFreshWorker),
 	"propagation": role(newObserver),
 	"scale":       role(newScaleWorker),
-	"shop":        role(newCatalogWorker),
+	"catalog":     role(newCatalogWorker),
 	"stampede":    role(newStampedeWorker),
 }
 
-// role is a worker made of a configuration of a type of its own.
+// role decodes a configuration and makes a worker of it.
 func role[C any, W worker](make func(context.Context, C) (W, error)) func(context.Context, []byte) (worker, error) {
 	return func(ctx context.Context, config []byte) (worker, error) {
 		var c C
@@ -134,11 +140,12 @@ func role[C any, W worker](make func(context.Context, C) (W, error)) func(contex
 	}
 }
 
-// Work is what a process of a crew does: the first line is its configuration, each further one an order.
+// Work is the main function of a worker process. The first line of its input is its configuration, each further line a
+// command.
 func Work(ctx context.Context, name string, in io.Reader, out io.Writer) error {
 	open, ok := roles[name]
 	if !ok {
-		return fmt.Errorf("suite: there is no role %q", name)
+		return fmt.Errorf("suite: unknown role %q", name)
 	}
 	lines := bufio.NewReader(in)
 	first, err := lines.ReadBytes('\n')

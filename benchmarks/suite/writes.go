@@ -53,7 +53,8 @@ func perKey(keys []string, f func(key string) error) func(_, from, n int) int {
 	}
 }
 
-func (e *Env) compareSet(ctx context.Context, near *fixture[product], version *atomic.Uint64) (measure.Comparison, error) {
+func (e *Env) compareSet(ctx context.Context, near *fixture[product], version *atomic.Uint64) (measure.Comparison,
+	error) {
 	cache, v := near.peer.(*peers.Nearcache[product]).Cache, peers.NewProduct(7, smallValue)
 	bytes := rueidis.BinaryString(encode(v))
 	return compareWall(ctx, e.plan(8), "Set", []measure.Subject{
@@ -67,7 +68,8 @@ func (e *Env) compareSet(ctx context.Context, near *fixture[product], version *a
 }
 
 // compareInvalidate compares Invalidate beside small and large L1 tiers, and DEL.
-func (e *Env) compareInvalidate(ctx context.Context, keys []string, version *atomic.Uint64) (c measure.Comparison, err error) {
+func (e *Env) compareInvalidate(ctx context.Context, keys []string, version *atomic.Uint64) (c measure.Comparison,
+	err error) {
 	subjects := []measure.Subject{{Name: "Redis DEL", MinHit: 0.999, Loop: perKey(keys, func(k string) error {
 		return e.foreign.Do(ctx, e.foreign.B().Del().Key(k).Build()).Error()
 	})}}
@@ -82,16 +84,17 @@ func (e *Env) compareInvalidate(ctx context.Context, keys []string, version *ato
 		if entryBytes == 0 {
 			entryBytes = peer.Metric("nearcache_l1_bytes") / float64(n)
 		}
-		subjects = append(subjects, measure.Subject{Name: f.name, MinHit: 0.999, Loop: perKey(f.keys[:1000], func(k string) error {
-			return peer.Cache.Invalidate(ctx, k, nearcache.Version(version.Add(1)))
-		})})
+		subjects = append(subjects, measure.Subject{Name: f.name, MinHit: 0.999,
+			Loop: perKey(f.keys[:1000], func(k string) error {
+				return peer.Cache.Invalidate(ctx, k, nearcache.Version(version.Add(1)))
+			})})
 	}
 	return compareWall(ctx, e.plan(8), "Invalidate, by the size of L1", subjects)
 }
 
 // openHolding opens a near cache with n entries in L1. If the size of an entry is known, the entries are counted by the
-// bytes that L1 reports, and not by hits: after a million fills in a row L1 holds entries that it does not serve, because
-// later fills have run over the journals of their slots.
+// bytes that L1 reports, and not by hits: after a million fills in a row L1 holds entries that it does not serve,
+// because later fills have run over the journals of their slots.
 func (e *Env) openHolding(ctx context.Context, n int, bytes float64) (*fixture[product], error) {
 	kind, name, d := peers.NearcacheKind[product](peers.Plain), fmt.Sprintf("Invalidate, %d entries in L1", n),
 		products(n, smallValue)
