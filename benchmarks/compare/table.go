@@ -35,7 +35,8 @@ const (
 // units are the metrics that are compared, in the order of the report.
 var units = []string{"ns/op", "cpu-ns/op", "redis-ns/op", "allocs/op"}
 
-// Rows compares every benchmark that all rounds have on both sides. only lists the benchmarks that are on one side alone.
+// Rows compares every benchmark that all rounds have on both sides. only lists the benchmarks that are on one side
+// alone.
 func Rows(rounds []Round, tolerance float64) (rows []Row, only []string) {
 	names := map[string]int{}
 	for _, r := range rounds {

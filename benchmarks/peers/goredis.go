@@ -9,7 +9,7 @@ import (
 
 const goRedisPage = "https://github.com/redis/go-redis#client-side-caching"
 
-// GoRedis is go-redis's own client-side caching, which it calls experimental: replies are kept as they came.
+// GoRedis is go-redis's own client-side caching, which it calls experimental. It keeps encoded replies.
 type GoRedis[V any] struct {
 	Client *redis.Client
 	world  Config[V]

@@ -18,23 +18,23 @@ import (
 	"github.com/nearcache/nearcache-go/nearcache"
 )
 
-// namespace is that of the near cache's keys and of Memory's events.
+// namespace is the namespace of the near cache's keys and of Memory's events.
 const namespace = "b"
 
-// Bound is the staleness that bounded reads ask for.
+// Bound is the bound on staleness of bounded reads.
 const Bound = 250 * time.Millisecond
 
-// Variant is how the near cache is read.
+// Variant is a way to read the near cache.
 type Variant int
 
 // The variants.
 const (
 	Plain   Variant = iota // Get
 	Bounded                // Get of a cache with Options.MaxStaleness
-	ByRead                 // Read, which says how the value was obtained
+	ByRead                 // Read, which also returns the tier and the age
 )
 
-// String is the variant's name as a peer.
+// String returns the name of the variant as a peer.
 func (v Variant) String() string {
 	switch v {
 	case Bounded:
@@ -45,7 +45,7 @@ func (v Variant) String() string {
 	return "nearcache"
 }
 
-// Nearcache is the library that this repository is about, on Redis alone or, where there is a commit order, with a Source.
+// Nearcache is this repository's library: on Redis only or, if Config has Commits, with a Source.
 type Nearcache[V any] struct {
 	Client  *nearcache.Client
 	Cache   *nearcache.Cache[string, V]
@@ -57,7 +57,7 @@ type Nearcache[V any] struct {
 	epochs  atomic.Pointer[[l2.Buckets]l2.Watermark]
 }
 
-// NearcacheKind is the near cache read in one way, with what the caller changes of its options.
+// NearcacheKind returns a variant of the near cache. change may modify its options.
 func NearcacheKind[V any](variant Variant, change ...func(*nearcache.Options[string, V])) Kind[V] {
 	return Kind[V]{variant.String(), "README.md, \"Use\"", "github.com/nearcache/nearcache-go", false, false,
 		func(ctx context.Context, w Config[V]) (Peer[V], error) {
@@ -65,7 +65,7 @@ func NearcacheKind[V any](variant Variant, change ...func(*nearcache.Options[str
 		}}
 }
 
-// OpenNearcache waits until the client is ready.
+// OpenNearcache opens a near cache and waits until its client is ready.
 func OpenNearcache[V any](ctx context.Context, w Config[V], variant Variant,
 	change ...func(*nearcache.Options[string, V])) (*Nearcache[V], error) {
 	n := &Nearcache[V]{world: w, variant: variant, metrics: prometheus.NewRegistry()}
@@ -175,7 +175,7 @@ func (n *Nearcache[V]) Fetch(ctx context.Context, keys []string) error {
 	return err
 }
 
-// Metric is the sum of a metric over its labels.
+// Metric returns the sum of a metric over its labels.
 func (n *Nearcache[V]) Metric(name string) (sum float64) {
 	families, err := n.metrics.Gather()
 	if err != nil {
@@ -192,9 +192,9 @@ func (n *Nearcache[V]) Metric(name string) (sum float64) {
 	return sum
 }
 
-// Stored implements Peer: a record, as another program that knows the format writes it.
+// Stored implements Peer. It returns a record, as another program writes it that knows the format.
 func (n *Nearcache[V]) Stored(key string, v V, version uint64) (string, string) {
-	marks := n.marks()
+	marks := n.watermarks()
 	k := l2.FromHandle(n.Client.L2().Handle()).Keyspace().Key(namespace, key)
 	now := time.Now()
 	b, err := l2.AppendRecord(nil, l2.Record{Epoch: marks[k.Bucket].Epoch, Version: coherence.Version(version),
@@ -206,9 +206,9 @@ func (n *Nearcache[V]) Stored(key string, v V, version uint64) (string, string) 
 	return k.Record, string(b)
 }
 
-// marks are the watermarks, whose epochs are part of a record. With a relay there is none before its first round, and a
-// record of before would be a miss for ever.
-func (n *Nearcache[V]) marks() *[l2.Buckets]l2.Watermark {
+// watermarks returns the watermarks of all buckets. A record contains the incarnation of its bucket. If there is a
+// relay, incarnations begin with its first round, and an older record would be a miss for ever.
+func (n *Nearcache[V]) watermarks() *[l2.Buckets]l2.Watermark {
 	if known := n.epochs.Load(); known != nil {
 		return known
 	}

@@ -2,7 +2,7 @@ package peers
 
 import "context"
 
-// Direct is no cache: every read is the source's.
+// NoCache reads the source every time.
 type NoCache[V any] struct{ world Config[V] }
 
 func openNoCache[V any](_ context.Context, w Config[V]) (Peer[V], error) { return &NoCache[V]{w}, nil }

@@ -9,7 +9,7 @@ import (
 
 const otterPage = "https://maypok86.github.io/otter/user-guide/v2/features/loading"
 
-// Otter is a cache of one process, with its own loading, which collapses concurrent loads of a key.
+// Otter is a cache of one process, with its own loading, which coalesces concurrent loads of a key.
 type Otter[V any] struct {
 	Cache *otter.Cache[string, V]
 	world Config[V]

@@ -8,7 +8,7 @@ import (
 
 const plainPage = "https://github.com/redis/rueidis#getting-started"
 
-// PlainRedis is no near tier at all: a GET and a decode for every read.
+// PlainRedis has no L1: every read is a GET and a decode.
 type PlainRedis[V any] struct {
 	Client rueidis.Client
 	world  Config[V]

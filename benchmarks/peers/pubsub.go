@@ -10,11 +10,12 @@ import (
 
 const pubSubPage = "https://redis.io/docs/latest/develop/pubsub/"
 
-// channel is where writers of the hand-rolled cache publish keys.
+// channel is where the writers publish keys.
 const channel = "bench:invalidate"
 
-// Hand is what people write: ristretto, Redis below it, and a channel on which a writer publishes the key. A message that
-// is lost is lost, a load that is under way caches what it read, and who writes to Redis without publishing is not noticed.
+// PubSub is the cache that many applications write themselves: ristretto, Redis below it, and a channel on which a
+// writer publishes the key. A lost message stays lost, a load under way caches the old value, and a write to Redis
+// without a message is not noticed.
 type PubSub[V any] struct {
 	Client rueidis.Client
 	Local  *ristretto.Cache[string, *V]
@@ -53,7 +54,7 @@ func openPubSub[V any](ctx context.Context, w Config[V]) (Peer[V], error) {
 				case <-listening.Done():
 				}
 			} else {
-				time.Sleep(10 * time.Millisecond) // Redis is not there: everybody pauses before the next try
+				time.Sleep(10 * time.Millisecond) // Redis is down: wait before the next attempt
 			}
 			release()
 		}

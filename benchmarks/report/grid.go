@@ -8,7 +8,7 @@ import (
 	"github.com/nearcache/nearcache-go/benchmarks/measure"
 )
 
-// svgGrid is a table whose cells are the darker the larger their figure is.
+// svgGrid draws a table. The larger the figure, the darker its cell.
 func svgGrid(p measure.Plot) string {
 	const row, names, head = 26, 300, 56
 	g := p.Grid

@@ -9,8 +9,7 @@ import (
 	"github.com/nearcache/nearcache-go/benchmarks/measure"
 )
 
-// The plots are written by hand: bars with their spread, and lines through measured points. That is all they need, and no
-// library has to be kept.
+// The plots need only bars with their spread, lines through measured points, and grids, so no library is used.
 const (
 	width, left, right = 760, 70, 150
 	top, bottom        = 40, 50
@@ -33,7 +32,8 @@ func svg(p measure.Plot) string {
 type drawing struct{ strings.Builder }
 
 func (d *drawing) open(height int, title string) {
-	fmt.Fprintf(d, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12">`+"\n", width, height, width, height)
+	fmt.Fprintf(d, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" `+
+		`font-family="sans-serif" font-size="12">`+"\n", width, height, width, height)
 	fmt.Fprintf(d, `<rect width="100%%" height="100%%" fill="#ffffff"/>`+"\n")
 	d.text(float64(width)/2, 20, "middle", `font-size="15" font-weight="bold"`, title)
 }
@@ -52,7 +52,7 @@ func (d *drawing) close() string {
 	return d.String()
 }
 
-// scale maps values to places.
+// scale maps values to coordinates.
 type scale struct {
 	lo, hi, from, to float64
 	log              bool
@@ -101,7 +101,7 @@ func (s scale) ticks() (out []float64) {
 	return out
 }
 
-// short is a number as an axis shows it.
+// short formats a number for an axis.
 func short(v float64) string {
 	switch a := math.Abs(v); {
 	case a >= 1e6:
@@ -161,7 +161,7 @@ func svgLines(p measure.Plot) string {
 	}
 	xs, ys := newScale(x0, x1, p.LogX, left, width-right), newScale(y0, y1, p.LogY, height-bottom, top)
 	var d drawing
-	d.open(height+18*len(p.Lines), p.Title) // the names are below, where no line goes
+	d.open(height+18*len(p.Lines), p.Title) // the names are below the plot, where no line is
 	for _, t := range ys.ticks() {
 		d.line(left, ys.at(t), width-right, ys.at(t), "#dddddd", "")
 		d.text(left-6, ys.at(t)+4, "end", "", short(t))

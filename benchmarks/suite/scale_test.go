@@ -25,7 +25,8 @@ func TestHolding_IsReadsOverReadsAndWrites(t *testing.T) {
 	// A key that is read once in many hours has usually expired.
 	hold, _ := scalePoint{Instances: 64, Keys: 1_000_000, Writes: 0.001}.holding()
 	if hold[0] < 0.99 || hold[999_999] > 0.02 {
-		t.Errorf("got %.3f for the first key and %.3f for the last, want over 0.99 and under 0.02", hold[0], hold[999_999])
+		t.Errorf("got %.3f for the first key and %.3f for the last, want over 0.99 and under 0.02", hold[0],
+			hold[999_999])
 	}
 }
 

@@ -43,8 +43,8 @@ func compareVersions(ctx context.Context, set *flag.FlagSet, args []string) erro
 	}
 	fmt.Printf("%s against the working tree, %d rounds in turns; medians, and the ratio of neighbouring runs.\n",
 		p.Old, p.Rounds)
-	fmt.Printf("A ratio above 1 means that the new version needs less. WORSE: the median is worse by more than %.0f%%,\n", 100**tolerance)
-	fmt.Printf("and every round is worse. Rows of code that did not change (bare, ristretto) show the machine's noise.\n\n")
+	fmt.Printf("Above 1 the new version needs less. WORSE: the median is worse by more than %.0f%%, and every round is\n"+
+		"worse. Rows of code that did not change (bare, ristretto) show the noise of the machine.\n\n", 100**tolerance)
 	if worse := compare.Print(os.Stdout, rows, only); worse > 0 {
 		return fmt.Errorf("compare: worse than %[2]s in %[1]d rows", worse, p.Old)
 	}
