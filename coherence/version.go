@@ -13,21 +13,21 @@ type Version uint64
 func (v Version) String() string { return strconv.FormatUint(uint64(v), 10) }
 
 // Position is a point in the commit order of a source of truth: every change at or before it is settled.
-// Positions of different epochs are not comparable: a source that lost acknowledged commits (a fail-over, a restore)
-// starts a new epoch. The zero Position means that nothing is known.
+// Positions of different timelines are not comparable: a source that lost acknowledged commits (a fail-over, a restore)
+// begins a new timeline. The zero Position means that nothing is known.
 type Position struct {
-	Epoch uint64 // identifies one unbroken history of the source; 0 only in the zero Position
-	N     uint64 // grows with every commit
+	Timeline uint64 // identifies one unbroken history of the source; 0 only in the zero Position
+	N        uint64 // grows with every commit
 }
 
 // IsZero reports whether p is the unknown position.
 func (p Position) IsZero() bool { return p == Position{} }
 
 // Covers reports whether everything settled at q is settled at p too. Nothing covers, or is covered by, an unknown
-// position or one of another epoch.
+// position or one of another timeline.
 func (p Position) Covers(q Position) bool {
-	return p.Epoch != 0 && p.Epoch == q.Epoch && p.N >= q.N
+	return p.Timeline != 0 && p.Timeline == q.Timeline && p.N >= q.N
 }
 
-// String is "epoch/n", the epoch in hexadecimal.
-func (p Position) String() string { return fmt.Sprintf("%x/%d", p.Epoch, p.N) }
+// String is "timeline/n", the timeline in hexadecimal.
+func (p Position) String() string { return fmt.Sprintf("%x/%d", p.Timeline, p.N) }

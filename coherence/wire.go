@@ -37,16 +37,16 @@ func (c EventCodec) WithDefaults() EventCodec {
 
 // The JSON of a message. An event:
 //
-//	{"namespace":"product","key":"42","version":7,"op":"updated","seq":981,"position":{"epoch":"5f3a","n":7741},
+//	{"namespace":"product","key":"42","version":7,"op":"updated","seq":981,"position":{"timeline":"5f3a","n":7741},
 //	 "time":"2026-11-24T09:30:00.123Z"}
 //
-// and a marker:
+// and a barrier:
 //
-//	{"marker":true,"seq":981,"partitions":4,"position":{"epoch":"5f3a","n":7741}}
+//	{"barrier":true,"seq":981,"partitions":4,"position":{"timeline":"5f3a","n":7741}}
 //
 // Only namespace and key are required. Fields that are not known are ignored.
 type wireMessage struct {
-	Marker    bool              `json:"marker,omitempty"`
+	Barrier   bool              `json:"barrier,omitempty"`
 	Namespace string            `json:"namespace,omitempty"`
 	Key       *string           `json:"key,omitempty"`
 	Version   uint64            `json:"version,omitempty"`
@@ -59,16 +59,16 @@ type wireMessage struct {
 }
 
 type wirePosition struct {
-	Epoch string `json:"epoch"` // hexadecimal: the number may be too large for other languages' JSON
-	N     uint64 `json:"n"`
+	Timeline string `json:"timeline"` // hexadecimal: the number may be too large for other languages' JSON
+	N        uint64 `json:"n"`
 }
 
 // EncodeJSON encodes a message, with extra string fields beside those of the format.
 func EncodeJSON(m Message, extra map[string]string) ([]byte, error) {
-	w := wireMessage{Marker: m.Marker != nil}
+	w := wireMessage{Barrier: m.Barrier != nil}
 	at := m.Event.Position
-	if m.Marker != nil {
-		w.Seq, w.Parts, at = m.Marker.Seq, m.Marker.Partitions, m.Marker.Position
+	if m.Barrier != nil {
+		w.Seq, w.Parts, at = m.Barrier.Seq, m.Barrier.Partitions, m.Barrier.Position
 	} else {
 		e := &m.Event
 		w.Namespace, w.Key, w.Version, w.Op, w.Seq, w.Fields = e.Namespace, &e.Key, uint64(e.Version), e.Op, e.Seq, e.Fields
@@ -78,7 +78,7 @@ func EncodeJSON(m Message, extra map[string]string) ([]byte, error) {
 		}
 	}
 	if !at.IsZero() {
-		w.Position = &wirePosition{strconv.FormatUint(at.Epoch, 16), at.N}
+		w.Position = &wirePosition{strconv.FormatUint(at.Timeline, 16), at.N}
 	}
 	b, err := json.Marshal(w)
 	if err != nil || len(extra) == 0 {
@@ -102,16 +102,16 @@ func DecodeJSON(b []byte) (m Message, err error) {
 	}
 	var at Position
 	if w.Position != nil {
-		if at.Epoch, err = strconv.ParseUint(w.Position.Epoch, 16, 64); err != nil || at.Epoch == 0 {
-			return m, fmt.Errorf("%w: position epoch %q", ErrMalformed, w.Position.Epoch)
+		if at.Timeline, err = strconv.ParseUint(w.Position.Timeline, 16, 64); err != nil || at.Timeline == 0 {
+			return m, fmt.Errorf("%w: position timeline %q", ErrMalformed, w.Position.Timeline)
 		}
 		at.N = w.Position.N
 	}
-	if w.Marker {
+	if w.Barrier {
 		if at.IsZero() {
-			return m, fmt.Errorf("%w: a marker without a position", ErrMalformed)
+			return m, fmt.Errorf("%w: a barrier without a position", ErrMalformed)
 		}
-		return Message{Marker: &Barrier{Position: at, Seq: w.Seq, Partitions: w.Parts}}, nil
+		return Message{Barrier: &Barrier{Position: at, Seq: w.Seq, Partitions: w.Parts}}, nil
 	}
 	if w.Namespace == "" || w.Key == nil {
 		return m, fmt.Errorf("%w: no namespace or no key", ErrMalformed)

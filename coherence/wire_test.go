@@ -15,8 +15,8 @@ func TestJSON_RoundTrip(t *testing.T) {
 	for _, m := range []coherence.Message{
 		{Event: coherence.Event{Namespace: "n", Key: "k"}},
 		{Event: coherence.Event{Namespace: "n", Key: "", Version: 1<<63 + 1, Op: coherence.OpDeleted, Seq: 1<<53 + 1,
-			Position: coherence.Position{Epoch: 1 << 63, N: 1<<53 + 3}, Time: time.Unix(5, 7).UTC(), Fields: map[string]string{"a": "b"}}},
-		{Marker: &coherence.Barrier{Position: coherence.Position{Epoch: 3, N: 9}, Seq: 4}},
+			Position: coherence.Position{Timeline: 1 << 63, N: 1<<53 + 3}, Time: time.Unix(5, 7).UTC(), Fields: map[string]string{"a": "b"}}},
+		{Barrier: &coherence.Barrier{Position: coherence.Position{Timeline: 3, N: 9}, Seq: 4}},
 	} {
 		b, err := coherence.EncodeJSON(m, map[string]string{"type": "X", "product_id": "k"})
 		if err != nil {
@@ -34,8 +34,8 @@ func TestJSON_RoundTrip(t *testing.T) {
 
 func TestJSON_Golden(t *testing.T) { // other languages read this
 	b, err := coherence.EncodeJSON(coherence.Message{Event: coherence.Event{Namespace: "product", Key: "42", Version: 7, Op: coherence.OpUpdated,
-		Seq: 981, Position: coherence.Position{Epoch: 0x5f3a, N: 7741}, Time: time.Date(2026, 11, 24, 9, 30, 0, 123e6, time.UTC)}}, nil)
-	want := `{"namespace":"product","key":"42","version":7,"op":"updated","seq":981,"position":{"epoch":"5f3a","n":7741},"time":"2026-11-24T09:30:00.123Z"}`
+		Seq: 981, Position: coherence.Position{Timeline: 0x5f3a, N: 7741}, Time: time.Date(2026, 11, 24, 9, 30, 0, 123e6, time.UTC)}}, nil)
+	want := `{"namespace":"product","key":"42","version":7,"op":"updated","seq":981,"position":{"timeline":"5f3a","n":7741},"time":"2026-11-24T09:30:00.123Z"}`
 	if string(b) != want || err != nil {
 		t.Errorf("%s, %v\nwant %s", b, err, want)
 	}
@@ -44,7 +44,7 @@ func TestJSON_Golden(t *testing.T) { // other languages read this
 func TestJSON_Malformed(t *testing.T) {
 	for _, s := range []string{"", "null", "[]", "{", `{"namespace":"n"}`, `{"key":"k"}`, `{"namespace":"n","key":"k","version":-1}`,
 		`{"namespace":"n","key":"k","version":1.5}`, `{"namespace":"n","key":"k","version":1e3}`, `{"namespace":"n","key":"k","seq":4}`,
-		`{"namespace":"n","key":"k","position":{"epoch":"zz","n":1}}`, `{"marker":true}`, `{"namespace":"n","key":"k"} trailing`,
+		`{"namespace":"n","key":"k","position":{"timeline":"zz","n":1}}`, `{"barrier":true}`, `{"namespace":"n","key":"k"} trailing`,
 		`{"namespace":"n","key":"k","fields":{"x":"` + strings.Repeat("y", coherence.MaxMessageBytes) + `"}}`} {
 		if _, err := coherence.DecodeJSON([]byte(s)); !errors.Is(err, coherence.ErrMalformed) {
 			t.Errorf("%.60s: %v", s, err)
@@ -53,8 +53,8 @@ func TestJSON_Malformed(t *testing.T) {
 }
 
 func FuzzDecodeJSON(f *testing.F) {
-	f.Add([]byte(`{"namespace":"product","key":"42","version":7,"op":"updated","seq":981,"position":{"epoch":"5f3a","n":7741}}`))
-	f.Add([]byte(`{"marker":true,"seq":1,"position":{"epoch":"1","n":1}}`))
+	f.Add([]byte(`{"namespace":"product","key":"42","version":7,"op":"updated","seq":981,"position":{"timeline":"5f3a","n":7741}}`))
+	f.Add([]byte(`{"barrier":true,"seq":1,"position":{"timeline":"1","n":1}}`))
 	f.Add([]byte(`{"namespace":"n","key":"\ud800","time":"0000-01-01T00:00:00Z"}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := coherence.DecodeJSON(b)

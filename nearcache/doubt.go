@@ -2,7 +2,7 @@ package nearcache
 
 import "context"
 
-// renew starts a bucket of L2 anew where it stands: under another epoch, which makes every record that it has a miss on
+// renew starts a bucket of L2 anew where it stands: under another incarnation, which makes every record that it has a miss on
 // every instance. Somebody else who has done so since we looked has done it for us.
 func (c *Client) renew(ctx context.Context, bucket int) error {
 	all, err := c.l2.Watermarks(ctx)
@@ -15,7 +15,7 @@ func (c *Client) renew(ctx context.Context, bucket int) error {
 		if err != nil {
 			return err
 		}
-		if now.Epoch != seen.Epoch {
+		if now.Incarnation != seen.Incarnation {
 			return nil
 		}
 		seen = now // the relay has moved it meanwhile

@@ -77,7 +77,7 @@ func TestRetries_OverflowIsNotForgotten(t *testing.T) {
 					t.Fatalf("%s is %q again, %v", k, v, err)
 				}
 			}
-			asked = asked || counted(t, reg, "nearcache_misses_total", "l2", "behind_horizon") > 0
+			asked = asked || counted(t, reg, "nearcache_misses_total", "l2", "behind") > 0
 			time.Sleep(10 * time.Millisecond)
 		}
 		if !asked {

@@ -54,7 +54,7 @@ func TestLease_OfADeadHolderCostsItsTTL(t *testing.T) {
 		src.put("a", "v")
 		c := newCache(t, client, nearcache.Options[string, string]{Load: src.load, LeaseTTL: 2 * time.Second})
 		k := l2.NewKeyspace("").Key("t", "a")
-		token := l2.NewToken()
+		token := l2.NewLeaseID()
 		r.Do("SET", k.Lease, "R"+string(token[:]), "PX", "2000") // somebody acquired it, and died
 		begun := time.Now()
 		if got := get(t, c, "a"); got.Value != "v" {
@@ -88,21 +88,21 @@ func TestTTL_IsTheRecordsInBothTiers(t *testing.T) {
 	})
 }
 
-func TestWrite_OfADeadWriterEndsWithItsMark(t *testing.T) {
+func TestWrite_OfADeadWriterEndsWithItsIntent(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *nearcachetest.Redis, client *nearcache.Client) {
 		src := newSource()
 		src.put("a", "old")
 		c := newCache(t, client, nearcache.Options[string, string]{Load: src.load})
 		resident(t, c, "a")
 		k := l2.NewKeyspace("").Key("t", "a")
-		token := l2.NewToken()
-		r.Do("SET", k.Lease, "W"+string(token[:]), "PX", "10000") // a writer marked the key ...
+		token := l2.NewLeaseID()
+		r.Do("SET", k.Lease, "W"+string(token[:]), "PX", "10000") // a writer placed its intent ...
 		r.Do("DEL", k.Record)
 		synctest.Wait()
 		src.put("a", "new") // ... committed, and died
 		for range 3 {
 			if got := get(t, c, "a"); got.Value != "new" || got.Tier != nearcache.TierSource {
-				t.Errorf("during the mark: %+v", got)
+				t.Errorf("while the intent stands: %+v", got)
 			}
 		}
 		time.Sleep(11 * time.Second)

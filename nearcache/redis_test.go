@@ -114,7 +114,7 @@ func TestMaxmemoryEviction_IsPushed(t *testing.T) {
 	eventually(t, "the evicted key left L1 too", func() bool { return get(t, c, "a").Value == "two" })
 }
 
-func TestEpoch_ARecordOfAnotherIsAMiss(t *testing.T) {
+func TestIncarnation_ARecordOfAnotherIsAMiss(t *testing.T) {
 	onBoth(t, func(t *testing.T, r redis) {
 		src := newSource()
 		src.put("a", "one")
@@ -128,10 +128,10 @@ func TestEpoch_ARecordOfAnotherIsAMiss(t *testing.T) {
 		src.values["a"] = "changed while nobody told Redis"
 		src.mu.Unlock()
 		store := l2.FromHandle(client.L2().Handle()) // as a relay that found the bucket's watermark gone
-		if _, err := store.ResetWatermark(t.Context(), store.Keyspace().Key("t", "a").Bucket, l2.Watermark{}, coherence.Position{Epoch: 1, N: 1}); err != nil {
+		if _, err := store.ResetWatermark(t.Context(), store.Keyspace().Key("t", "a").Bucket, l2.Watermark{}, coherence.Position{Timeline: 1, N: 1}); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "neither tier serves what the new epoch does not vouch for", func() bool { return get(t, c, "a").Value != "one" })
+		eventually(t, "neither tier serves what the new incarnation does not vouch for", func() bool { return get(t, c, "a").Value != "one" })
 		resident(t, c, "a")
 	})
 }

@@ -26,7 +26,7 @@ type Bound struct {
 	// Redis is how old, at most, an entry is that tracking vouches for, by the watermark in Redis; of the 64 buckets the
 	// worst counts. 0: nothing is proved.
 	Redis time.Duration
-	// Events is the same by the event channel's markers.
+	// Events is the same by the event channel's barriers.
 	Events time.Duration
 	// Staleness is the smaller of the two: the tightest MaxStaleness that L1 can serve now. 0: nothing is proved, and reads
 	// with a bound go to the source.
@@ -43,7 +43,7 @@ type Channels struct {
 	EventSessions  uint64 // sessions of the events so far
 	Partitions     int    // of the events
 	Followed       int    // partitions that are followed now
-	AwaitingProbes int    // buckets whose L2 is not believed until the source's position has been read again
+	AwaitingSample int    // buckets whose L2 is not believed until the source's position has been read again
 }
 
 // CacheStatus is what a cache's own bound comes to.
@@ -72,7 +72,7 @@ func (c *Client) Status() Status {
 
 // bound reads the proofs.
 func (c *Client) bound() Bound {
-	proved, now := c.fence.Bound(), c.now()
+	proved, now := c.fence.ChannelsAsOf(), c.now()
 	b := Bound{Redis: age(proved.Redis, now), Events: age(proved.Events, now), Channel: "none"}
 	if b.Redis > 0 {
 		b.Staleness, b.Channel = b.Redis, "redis"
@@ -98,12 +98,12 @@ func (b Bound) of(most time.Duration) CacheStatus {
 // by the next: so what a proof's age has grown to when the next one comes is the longest that any commit took.
 type lag struct {
 	mu   sync.Mutex
-	last fence.Bound
+	last fence.ChannelsAsOf
 }
 
 // measure is called whenever a proof may have moved.
 func (c *Client) measure() {
-	proved, now := c.fence.Bound(), c.now()
+	proved, now := c.fence.ChannelsAsOf(), c.now()
 	c.lag.mu.Lock()
 	defer c.lag.mu.Unlock()
 	for _, ch := range []struct {

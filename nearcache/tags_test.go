@@ -164,7 +164,7 @@ func (s *commits) BumpKey(_ context.Context, namespace, k string) (coherence.Ver
 	defer s.mu.Unlock()
 	ver := s.put(namespace+k, "")
 	s.versions[k] = ver // where Version looks it up
-	s.events = append(s.events, coherence.Event{Namespace: namespace, Key: k, Version: ver, Position: coherence.Position{Epoch: 1, N: uint64(len(s.events) + 2)}})
+	s.events = append(s.events, coherence.Event{Namespace: namespace, Key: k, Version: ver, Position: coherence.Position{Timeline: 1, N: uint64(len(s.events) + 2)}})
 	return ver, nil
 }
 
@@ -177,7 +177,7 @@ func TestTags_KeepTheBound(t *testing.T) { // C1
 			e.Tags = []string{"shop"}
 			return e, err
 		}
-		c, err := nearcache.For(b.client, "u", nearcache.Options[string, string]{Load: load, MaxStaleness: delta})
+		c, err := nearcache.NewCache(b.client, "u", nearcache.Options[string, string]{Load: load, MaxStaleness: delta})
 		if err != nil {
 			t.Fatal(err)
 		}

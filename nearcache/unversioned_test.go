@@ -18,10 +18,10 @@ import (
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
 
-// slow is a network on which a test can meddle with what the client sends to W, and hold back what Redis sends on T.
+// slow is a network on which a test can meddle with what the client sends as commands, and hold back what Redis sends on the tracking connection.
 type slow struct {
 	onScript func()        // runs before the next script goes out
-	gate     chan struct{} // while not nil and open, T hears nothing
+	gate     chan struct{} // while not nil and open, the tracking connection hears nothing
 
 	mu sync.Mutex
 }
@@ -90,7 +90,7 @@ func (e events) Run(ctx context.Context, sink coherence.Sink) error {
 	return ctx.Err()
 }
 
-// TestUnversioned_BumpsAfterL2 is the race of a change without a version, for which no floor is a net:
+// TestUnversioned_BumpsAfterL2 is the race of a change without a version, for which no min version is a net:
 //
 //	change: bumps the slot                                  x reads: takes its token, GETs the old value, admits it
 //	change: deletes record and lease in L2; the push is slow

@@ -44,10 +44,10 @@ func (c *Cache[K, V]) write(ctx context.Context, k K, set bool, tx func(context.
 	if err != nil {
 		return Entry[V]{}, err
 	}
-	marked, token := c.client.source == nil && !ablate.Out(ablate.WriteMark), l2.NewToken()
+	marked, token := c.client.source == nil && !ablate.Out(ablate.WriteIntent), l2.NewLeaseID()
 	if marked {
-		if err := c.client.l2.Mark(ctx, key, token, c.opt.WriteTTL); err != nil {
-			c.m.writes("unmarked").Inc()
+		if err := c.client.l2.PlaceIntent(ctx, key, token, c.opt.WriteTTL); err != nil {
+			c.m.writes("no_intent").Inc()
 		}
 	}
 	e, txErr := safely(func() (Entry[V], error) { return tx(ctx) })
@@ -105,33 +105,33 @@ type change[V any] struct {
 	version Version
 	entry   *Entry[V] // what to set; nil: apply the version
 	marked  bool
-	token   l2.Token
+	token   l2.LeaseID
 }
 
-// announce raises this instance's floor, tells L2, and then ends whatever an unversioned change may have let in
+// announce raises this instance's min version, tells L2, and then ends whatever an unversioned change may have let in
 // meanwhile:
 //
 //	write: bumps the slot
-//	load:  takes its token, GETs the old value on T
+//	load:  takes its token, GETs the old value on the tracking connection
 //	write: apply(0) deletes it; the push is under way
 //	load:  admits the old value, since nothing has bumped the slot since its token
 //	write: bumps the slot again, before the caller hears that the write is over
 //
-// A versioned change needs no second bump: the floor refuses the old value.
+// A versioned change needs no second bump: the min version refuses the old value.
 func (c *Cache[K, V]) announce(ctx context.Context, ch change[V]) error {
 	fence := c.client.fence
 	fence.Written(ch.key, ch.version)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), applyTimeout)
 	defer cancel()
-	err := c.tell(ctx, ch)
+	err := c.sendToL2(ctx, ch)
 	if ch.version == 0 && !ablate.Out(ablate.WriteBumpsAfter) {
 		fence.Written(ch.key, 0)
 	}
-	return c.told(ch, err)
+	return c.writeResult(ch, err)
 }
 
-// told is what a write returns whose change has, or has not, reached L2. One that has not is repeated.
-func (c *Cache[K, V]) told(ch change[V], err error) error {
+// writeResult maps L2's answer to the error of a write, and queues a retry if L2 could not be reached.
+func (c *Cache[K, V]) writeResult(ch change[V], err error) error {
 	if err == nil {
 		c.m.writes("applied").Inc()
 		return nil
@@ -147,28 +147,30 @@ func (c *Cache[K, V]) told(ch change[V], err error) error {
 	return c.wrap("write", ch.key, fmt.Errorf("%w: %w", ErrNotInvalidated, err))
 }
 
-// tell brings the change to L2. A value that cannot be encoded still invalidates.
-func (c *Cache[K, V]) tell(ctx context.Context, ch change[V]) error {
+// sendToL2 brings the change to L2. A value that cannot be encoded still invalidates.
+func (c *Cache[K, V]) sendToL2(ctx context.Context, ch change[V]) error {
 	if ch.marked {
-		return c.client.l2.Unmark(ctx, ch.key, ch.token, ch.version)
+		return c.client.l2.ResolveIntent(ctx, ch.key, ch.token, ch.version)
 	}
 	s, unencoded := c.setting(ch)
-	if err := c.client.l2.SetMany(ctx, []l2.Setting{s})[0]; err != nil {
+	if err := c.client.l2.SetMany(ctx, []l2.SetRequest{s})[0]; err != nil {
 		return err
 	}
 	return unencoded
 }
 
 // setting is the change as L2 takes it. The error says why the value is not part of it although there is one.
-func (c *Cache[K, V]) setting(ch change[V]) (l2.Setting, error) {
-	s := l2.Setting{Key: ch.key, Version: ch.version}
+func (c *Cache[K, V]) setting(ch change[V]) (l2.SetRequest, error) {
+	s := l2.SetRequest{Key: ch.key, Version: ch.version}
 	if ch.entry == nil || c.tagCount(*ch.entry) > 0 {
 		return s, nil
 	}
 	ttl := c.ttl(ch.entry.TTL, false)
 	rec, err := c.record(ch.entry.Value, false, ch.version, ttl, 0)
 	if err == nil {
-		s.Record, s.TTL = &rec, c.keepFor(ttl)
+		s.Record, s.TTL = &rec, c.l2TTL(ttl)
+	} else {
+		c.m.rejected("codec").Inc()
 	}
 	return s, err
 }

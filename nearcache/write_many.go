@@ -47,7 +47,7 @@ func announceMany[K comparable, V, T any](ctx context.Context, c *Cache[K, V], b
 	slices.SortFunc(chs, func(a, b change[V]) int { return strings.Compare(a.key.Name, b.key.Name) })
 
 	fence := c.client.fence
-	settings, unencoded := make([]l2.Setting, len(chs)), make([]error, len(chs))
+	settings, unencoded := make([]l2.SetRequest, len(chs)), make([]error, len(chs))
 	for i, ch := range chs {
 		fence.Written(ch.key, ch.version)
 		settings[i], unencoded[i] = c.setting(ch)
@@ -61,7 +61,7 @@ func announceMany[K comparable, V, T any](ctx context.Context, c *Cache[K, V], b
 		if err == nil {
 			err = unencoded[i]
 		}
-		errs = append(errs, c.told(chs[i], err))
+		errs = append(errs, c.writeResult(chs[i], err))
 	}
 	return errors.Join(errs...)
 }

@@ -53,7 +53,7 @@ func (l *L2) Get(ctx context.Context, namespace, key string) (r Record, ok bool,
 	if err := coherence.CheckName(namespace); err != nil {
 		return r, false, fmt.Errorf("tier: namespace %q %w", namespace, err)
 	}
-	raw, w, err := l.engine.Get(ctx, l.engine.Keyspace().Key(namespace, key), true)
+	raw, w, err := l.engine.Get(ctx, l.engine.Keyspace().Key(namespace, key), l2.ReadOptions{Watermark: true})
 	if err != nil || raw == nil {
 		return r, false, err
 	}
@@ -61,8 +61,8 @@ func (l *L2) Get(ctx context.Context, namespace, key string) (r Record, ok bool,
 	if err != nil {
 		return r, false, err
 	}
-	return Record{Readable: rec.Epoch == w.Epoch, Absent: rec.Absent, Version: rec.Version, Schema: rec.Schema,
-		Incarnation: rec.Epoch.String(), WrittenAt: rec.WrittenAt, ExpiresAt: rec.ExpiresAt, Payload: rec.Payload}, true, nil
+	return Record{Readable: rec.Incarnation == w.Incarnation, Absent: rec.Absent, Version: rec.Version, Schema: rec.Schema,
+		Incarnation: rec.Incarnation.String(), WrittenAt: rec.WrittenAt, ExpiresAt: rec.ExpiresAt, Payload: rec.Payload}, true, nil
 }
 
 // Watermark says that every change up to a position of the source has been applied to a bucket.
@@ -81,7 +81,7 @@ func (l *L2) Watermarks(ctx context.Context) ([]Watermark, error) {
 	var out []Watermark
 	for b, w := range all {
 		if !w.IsZero() {
-			out = append(out, Watermark{Bucket: b, Incarnation: w.Epoch.String(), Position: w.Position})
+			out = append(out, Watermark{Bucket: b, Incarnation: w.Incarnation.String(), Position: w.Position})
 		}
 	}
 	return out, nil

@@ -68,7 +68,7 @@ func (m *Memory[V]) commit(key string, r row[V]) uint64 {
 	r.version = m.rows[key].version + 1
 	m.rows[key] = r
 	m.events = append(m.events, coherence.Event{Namespace: namespace, Key: key, Version: coherence.Version(r.version),
-		Position: coherence.Position{Epoch: 1, N: m.base + uint64(len(m.events)) + 1}, Time: time.Now()})
+		Position: coherence.Position{Timeline: 1, N: m.base + uint64(len(m.events)) + 1}, Time: time.Now()})
 	return r.version
 }
 
@@ -76,19 +76,22 @@ func (m *Memory[V]) commit(key string, r row[V]) uint64 {
 func (m *Memory[V]) Position(context.Context) (coherence.Position, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return coherence.Position{Epoch: 1, N: m.base + uint64(len(m.events))}, nil
+	return coherence.Position{Timeline: 1, N: m.base + uint64(len(m.events))}, nil
 }
+
+// Abilities implements coherence.Source.
+func (m *Memory[V]) Abilities() coherence.Abilities { return coherence.Abilities{Trimmer: m} }
 
 // Changes implements coherence.Source.
 func (m *Memory[V]) Changes(_ context.Context, after coherence.Position, limit int) ([]coherence.Event,
 	coherence.Position, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	upto := coherence.Position{Epoch: 1, N: m.base + uint64(len(m.events))}
+	upto := coherence.Position{Timeline: 1, N: m.base + uint64(len(m.events))}
 	switch {
 	case limit == 0:
 		return nil, upto, nil
-	case !after.IsZero() && (after.Epoch != 1 || after.N < m.base):
+	case !after.IsZero() && (after.Timeline != 1 || after.N < m.base):
 		return nil, upto, coherence.ErrTrimmed
 	}
 	from := int(max(after.N, m.base) - m.base)

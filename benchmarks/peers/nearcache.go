@@ -47,14 +47,14 @@ func (v Variant) String() string {
 
 // Nearcache is this repository's library: on Redis only or, if Config has Commits, with a Source.
 type Nearcache[V any] struct {
-	Client  *nearcache.Client
-	Cache   *nearcache.Cache[string, V]
-	world   Config[V]
-	variant Variant
-	metrics *prometheus.Registry
-	stop    context.CancelFunc
-	relay   sync.WaitGroup
-	epochs  atomic.Pointer[[l2.Buckets]l2.Watermark]
+	Client       *nearcache.Client
+	Cache        *nearcache.Cache[string, V]
+	world        Config[V]
+	variant      Variant
+	metrics      *prometheus.Registry
+	stop         context.CancelFunc
+	relay        sync.WaitGroup
+	incarnations atomic.Pointer[[l2.Buckets]l2.Watermark]
 }
 
 // NearcacheKind returns a variant of the near cache. change may modify its options.
@@ -95,7 +95,7 @@ func OpenNearcache[V any](ctx context.Context, w Config[V], variant Variant,
 	for _, f := range change {
 		f(&o)
 	}
-	if n.Cache, err = nearcache.For(client, namespace, o); err != nil {
+	if n.Cache, err = nearcache.NewCache(client, namespace, o); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
 	return n, nil
@@ -197,7 +197,7 @@ func (n *Nearcache[V]) Stored(key string, v V, version uint64) (string, string) 
 	marks := n.watermarks()
 	k := l2.FromHandle(n.Client.L2().Handle()).Keyspace().Key(namespace, key)
 	now := time.Now()
-	b, err := l2.AppendRecord(nil, l2.Record{Epoch: marks[k.Bucket].Epoch, Version: coherence.Version(version),
+	b, err := l2.AppendRecord(nil, l2.Record{Incarnation: marks[k.Bucket].Incarnation, Version: coherence.Version(version),
 		WrittenAt: now,
 		ExpiresAt: now.Add(n.world.TTL), Payload: []byte(encoded(n.world.Codec, v))})
 	if err != nil {
@@ -209,7 +209,7 @@ func (n *Nearcache[V]) Stored(key string, v V, version uint64) (string, string) 
 // watermarks returns the watermarks of all buckets. A record contains the incarnation of its bucket. If there is a
 // relay, incarnations begin with its first round, and an older record would be a miss for ever.
 func (n *Nearcache[V]) watermarks() *[l2.Buckets]l2.Watermark {
-	if known := n.epochs.Load(); known != nil {
+	if known := n.incarnations.Load(); known != nil {
 		return known
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -220,7 +220,7 @@ func (n *Nearcache[V]) watermarks() *[l2.Buckets]l2.Watermark {
 			panic(fmt.Sprintf("peers: watermarks: %v", err))
 		}
 		if n.world.Commits == nil || !slices.ContainsFunc(all[:], l2.Watermark.IsZero) {
-			n.epochs.Store(&all)
+			n.incarnations.Store(&all)
 			return &all
 		}
 		time.Sleep(5 * time.Millisecond)

@@ -40,7 +40,7 @@ func (e *Env) openCatalog(ctx context.Context, c catalogConfig) (o *catalogRun, 
 			pool.Close()
 		}
 	}()
-	src, err := postgres.New(pool, "")
+	src, err := postgres.New(pool, postgres.Config{})
 	if err != nil {
 		return nil, err
 	}

@@ -62,7 +62,7 @@ func newCatalogWorker(ctx context.Context, c catalogConfig) (s *catalogWorker, e
 		return nil, err
 	}
 	s.table.pool = s.pool
-	src, err := postgres.New(s.pool, "")
+	src, err := postgres.New(s.pool, postgres.Config{})
 	if err != nil {
 		return nil, err
 	}

@@ -44,7 +44,7 @@ type timedPublisher struct {
 func (p timedPublisher) Publish(ctx context.Context, batch []coherence.PartitionMessage) error {
 	event := false
 	for i := range batch {
-		event = event || batch[i].Marker == nil
+		event = event || batch[i].Barrier == nil
 	}
 	if event {
 		setOnce(&p.at.sent)

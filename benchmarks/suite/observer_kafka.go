@@ -55,7 +55,7 @@ func (w *observer) openKafka(ctx context.Context) error {
 		return err
 	}
 	w.cleanups.add(noError(pool.Close))
-	src, err := postgres.New(pool, k.Schema)
+	src, err := postgres.New(pool, postgres.Config{Schema: k.Schema})
 	if err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func (w *observer) openKafka(ctx context.Context) error {
 		return err
 	}
 	w.cleanups.add(client.Close)
-	cache, err := nearcache.For(client, notesNamespace, nearcache.Options[string, string]{Load: notes{pool}.load,
+	cache, err := nearcache.NewCache(client, notesNamespace, nearcache.Options[string, string]{Load: notes{pool}.load,
 		TTL: time.Hour})
 	if err != nil {
 		return err
@@ -107,7 +107,7 @@ func (s timedSink) Deliver(ctx context.Context, p int, batch []coherence.Message
 
 func carriesEvent(batch []coherence.Message) bool {
 	for i := range batch {
-		if batch[i].Marker == nil {
+		if batch[i].Barrier == nil {
 			return true
 		}
 	}

@@ -104,7 +104,7 @@ func (r *kafkaRun) openTable(ctx context.Context) (err error) {
 		return err
 	}
 	r.add(noError(r.pool.Close))
-	if r.source, err = postgres.New(r.pool, r.config.Schema); err != nil {
+	if r.source, err = postgres.New(r.pool, postgres.Config{Schema: r.config.Schema}); err != nil {
 		return err
 	}
 	r.add(noError(r.source.Close))

@@ -198,7 +198,7 @@ func (s *countingSink) follows() bool {
 func (s *countingSink) Deliver(_ context.Context, _ int, batch []coherence.Message) error {
 	s.m.messages.Add(int64(len(batch)))
 	for i := range batch {
-		if batch[i].Marker == nil {
+		if batch[i].Barrier == nil {
 			s.m.keys.Add(1)
 		}
 	}

@@ -133,9 +133,12 @@ func (t *sharedSource) Remove(context.Context, string) (uint64, error) { return 
 
 var errReadOnly = errors.New("suite: this source is read-only")
 
+// Abilities implements coherence.Source.
+func (t *sharedSource) Abilities() coherence.Abilities { return coherence.Abilities{} }
+
 // Position implements coherence.Source.
 func (t *sharedSource) Position(context.Context) (coherence.Position, error) {
-	return coherence.Position{Epoch: 1, N: atomic.LoadUint64(&t.words[0])}, nil
+	return coherence.Position{Timeline: 1, N: atomic.LoadUint64(&t.words[0])}, nil
 }
 
 // Changes implements coherence.Source. No relay uses this source.

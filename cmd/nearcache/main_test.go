@@ -21,14 +21,14 @@ func TestCommands(t *testing.T) {
 	defer store.Close()
 	ctx := context.Background()
 	k := store.Keyspace().Key("product", "42")
-	lease, err := store.Acquire(ctx, k, l2.NewToken(), time.Minute, l2.Acquire{})
+	lease, err := store.Acquire(ctx, k, l2.NewLeaseID(), time.Minute, l2.AcquireOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store.Fill(ctx, k, lease.Token, lease.Epoch, l2.Record{Version: 7, Payload: []byte(`{"a":1}`)}, time.Minute); err != nil {
+	if _, err := store.Fill(ctx, k, lease.ID, lease.Incarnation, l2.Record{Version: 7, Payload: []byte(`{"a":1}`)}, time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store.ResetWatermark(ctx, 3, l2.Watermark{}, coherence.Position{Epoch: 0xabc, N: 12}); err != nil {
+	if _, err := store.ResetWatermark(ctx, 3, l2.Watermark{}, coherence.Position{Timeline: 0xabc, N: 12}); err != nil {
 		t.Fatal(err)
 	}
 	url := "redis://" + redis.Addr()

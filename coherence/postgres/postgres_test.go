@@ -40,7 +40,7 @@ func open(t *testing.T) (*postgres.Source, *pgxpool.Pool, string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
-	src, err := postgres.New(pool, "")
+	src, err := postgres.New(pool, postgres.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -319,7 +319,7 @@ func TestChanges_SettlesNothingThatACrashTakesBack(t *testing.T) { // C1
 		if err != nil {
 			t.Fatal(err)
 		}
-		src, err := postgres.New(pool, "")
+		src, err := postgres.New(pool, postgres.Config{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -356,10 +356,10 @@ func TestChanges_SettlesNothingThatACrashTakesBack(t *testing.T) { // C1
 	server.Restart()
 	src, pool = connect()
 	defer pool.Close()
-	if p, err := src.Position(t.Context()); err != nil || p.Epoch != upto.Epoch || !p.Covers(upto) {
+	if p, err := src.Position(t.Context()); err != nil || p.Timeline != upto.Timeline || !p.Covers(upto) {
 		t.Errorf("at %v after the crash (%v), and %v was settled before it", p, err, upto)
 	}
-	beyond := coherence.Position{Epoch: upto.Epoch, N: upto.N + 1000}
+	beyond := coherence.Position{Timeline: upto.Timeline, N: upto.N + 1000}
 	if _, _, err := src.Changes(t.Context(), beyond, 10); !errors.Is(err, coherence.ErrTrimmed) {
 		t.Errorf("a position of a history that was taken back: %v", err)
 	}
@@ -387,7 +387,7 @@ func TestBump_WaitsForTheDisk(t *testing.T) {
 
 func TestCursor_DoesNotGoBack(t *testing.T) {
 	src, _, _ := open(t)
-	c := coherence.Cursor{Position: coherence.Position{Epoch: 1<<63 + 5, N: 100}, Seqs: []uint64{1, 1 << 60}}
+	c := coherence.Cursor{Position: coherence.Position{Timeline: 1<<63 + 5, N: 100}, Seqs: []uint64{1, 1 << 60}}
 	if err := src.SaveCursor(t.Context(), "r", c); err != nil {
 		t.Fatal(err)
 	}
@@ -403,7 +403,7 @@ func TestCursor_DoesNotGoBack(t *testing.T) {
 	if diff := cmp.Diff(c, got); diff != "" {
 		t.Error(diff)
 	}
-	back.Position.Epoch++ // another history starts anew
+	back.Position.Timeline++ // another history starts anew
 	if err := src.SaveCursor(t.Context(), "r", back); err != nil {
 		t.Error(err)
 	}
@@ -411,14 +411,14 @@ func TestCursor_DoesNotGoBack(t *testing.T) {
 
 func TestLead_OneAtATimeAndPassedOn(t *testing.T) {
 	src, pool, _ := open(t)
-	leading, release, err := src.Lead(t.Context())
+	leading, release, err := src.Lead(t.Context(), "relay")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer release()
 	second := make(chan func(), 1)
 	go func() {
-		_, release, err := src.Lead(context.Background())
+		_, release, err := src.Lead(context.Background(), "relay")
 		if err != nil {
 			t.Error(err)
 			release = func() {}
@@ -493,7 +493,7 @@ func TestTrim_IsRemembered(t *testing.T) {
 		t.Errorf("from where everybody is: %v", err)
 	}
 	other := upto
-	other.Epoch++
+	other.Timeline++
 	if _, _, err := src.Changes(t.Context(), other, 10); !errors.Is(err, coherence.ErrTrimmed) {
 		t.Errorf("another history's position: %v", err)
 	}

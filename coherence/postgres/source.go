@@ -29,9 +29,21 @@ type Source struct {
 	listen *pgx.Conn // of Wait
 }
 
-// New returns a Source over a pool, which stays the caller's. schema is where Install puts its tables; "" means
-// "nearcache".
-func New(pool *pgxpool.Pool, schema string) (*Source, error) {
+// Config is how a Source works. The zero value is ready to use.
+type Config struct {
+	// Schema is where Install puts the source's tables: lower-case letters, digits and underscores. Defaults to
+	// "nearcache".
+	Schema string
+}
+
+// Abilities implements coherence.Source.
+func (s *Source) Abilities() coherence.Abilities {
+	return coherence.Abilities{Leader: s, Cursors: s, Waker: s, Trimmer: s, Bumper: s, Versioner: s, Identifier: s}
+}
+
+// New returns a Source over a pool, which stays the caller's.
+func New(pool *pgxpool.Pool, cfg Config) (*Source, error) {
+	schema := cfg.Schema
 	if schema == "" {
 		schema = "nearcache"
 	}
@@ -101,7 +113,7 @@ func (s *Source) Position(ctx context.Context) (coherence.Position, error) {
 	if err != nil {
 		return coherence.Position{}, err
 	}
-	return coherence.Position{Epoch: st.epoch, N: st.xmax}, nil
+	return coherence.Position{Timeline: st.epoch, N: st.xmax}, nil
 }
 
 // Changes reads settled changes and the snapshot's xmin in one statement. A limited batch ends with a whole transaction.
@@ -151,7 +163,7 @@ func (s *Source) changes(ctx context.Context, after coherence.Position, limit in
 			return nil, coherence.Position{}, err
 		}
 		e := coherence.Event{Namespace: *namespace, Key: *key, Version: coherence.Version(*version), Op: coherence.Op(*op),
-			Position: coherence.Position{Epoch: st.epoch, N: n + 1}, Time: *created}
+			Position: coherence.Position{Timeline: st.epoch, N: n + 1}, Time: *created}
 		if fields != nil {
 			if err := json.Unmarshal(fields, &e.Fields); err != nil {
 				return nil, coherence.Position{}, fmt.Errorf("fields of %s %q: %w", e.Namespace, e.Key, err)
@@ -166,7 +178,7 @@ func (s *Source) changes(ctx context.Context, after coherence.Position, limit in
 		return nil, coherence.Position{}, errors.New("the schema is not installed whole: no row in meta")
 	}
 	// A position beyond all transactions is of a history that was taken back, by restoring a copy of the files in place.
-	if !after.IsZero() && (after.Epoch != st.epoch || after.N < st.trim || after.N > st.xmax) {
+	if !after.IsZero() && (after.Timeline != st.epoch || after.N < st.trim || after.N > st.xmax) {
 		return nil, coherence.Position{}, fmt.Errorf("%w: %v", coherence.ErrTrimmed, after)
 	}
 	if st.unflushed {
@@ -174,7 +186,7 @@ func (s *Source) changes(ctx context.Context, after coherence.Position, limit in
 			return nil, coherence.Position{}, err
 		}
 	}
-	upto := coherence.Position{Epoch: st.epoch, N: max(st.xmin, after.N)}
+	upto := coherence.Position{Timeline: st.epoch, N: max(st.xmin, after.N)}
 	if ablate.Out(ablate.SnapshotGuard) {
 		upto.N = max(st.xmax, after.N)
 	}
@@ -188,7 +200,7 @@ func (s *Source) changes(ctx context.Context, after coherence.Position, limit in
 // that rolls back waits for no disk, and after a crash its id is given out again:
 //
 //	transaction 900: rolls back                  Changes: everything below 901 is settled
-//	relay: moves a watermark, or a marker, to 901
+//	relay: moves a watermark, or a barrier, to 901
 //	the server crashes, and its log ends with transaction 880
 //	a write: is transaction 890                  relay: reads on from 901, and never sees it
 //	probe: 891                                   reader: L2 is at 901, so its old value is proved
@@ -232,6 +244,12 @@ type Querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
+// VersionSQL is an SQL expression for a key's version, for a Loader that reads value and version in one statement. namespace
+// and key are SQL expressions themselves, such as "'product'" and "$1".
+func (s *Source) VersionSQL(namespace, key string) string {
+	return s.q("coalesce((select version from @@.versions where namespace = " + namespace + " and key = " + key + "), 0)")
+}
+
 // VersionOf is a key's version as a transaction sees it: after a write that the trigger has counted, the write's own.
 func (s *Source) VersionOf(ctx context.Context, q Querier, namespace, key string) (coherence.Version, error) {
 	var v int64
@@ -256,6 +274,14 @@ func (s *Source) Bump(ctx context.Context, tx Querier, namespace, key string, op
 	return coherence.Version(v), nil
 }
 
+// Identity is a random name that Install gave the database. A copy of it has the same.
+func (s *Source) Identity(ctx context.Context) (id string, err error) {
+	if err := s.pool.QueryRow(ctx, s.q(`select identity from @@.meta`)).Scan(&id); err != nil {
+		return "", fmt.Errorf("postgres: identity: %w", err)
+	}
+	return id, nil
+}
+
 // BumpKey is Bump in a transaction of its own, for keys that are no rows: tags.
 func (s *Source) BumpKey(ctx context.Context, namespace, key string) (coherence.Version, error) {
 	return s.Bump(ctx, s.pool, namespace, key, coherence.OpUpdated)
@@ -269,7 +295,7 @@ func (s *Source) LoadCursor(ctx context.Context, name string) (c coherence.Curso
 		return c, nil
 	}
 	if err == nil {
-		c.Position.Epoch, err = strconv.ParseUint(epoch, 10, 64)
+		c.Position.Timeline, err = strconv.ParseUint(epoch, 10, 64)
 	}
 	if err == nil {
 		c.Position.N, err = strconv.ParseUint(n, 10, 64)
@@ -293,7 +319,7 @@ func (s *Source) SaveCursor(ctx context.Context, name string, c coherence.Cursor
 	tag, err := s.pool.Exec(ctx, s.q(`insert into @@.cursors as c (name, epoch, n, seqs) values ($1, $2::text::numeric, $3::text::numeric, $4::text::jsonb)
 		on conflict (name) do update set epoch = excluded.epoch, n = excluded.n, seqs = excluded.seqs
 		where c.epoch <> excluded.epoch or c.n <= excluded.n`),
-		name, strconv.FormatUint(c.Position.Epoch, 10), strconv.FormatUint(c.Position.N, 10), string(seqs))
+		name, strconv.FormatUint(c.Position.Timeline, 10), strconv.FormatUint(c.Position.N, 10), string(seqs))
 	if err != nil {
 		return fmt.Errorf("postgres: cursor %q: %w", name, err)
 	}

@@ -11,31 +11,31 @@ type Rule string
 // The rules.
 const (
 	// The lease and what drops it.
-	FillNeedsLease  Rule = "fill-needs-lease"  // a fill is accepted only while its lease stands
-	ApplyDropsLease Rule = "apply-drops-lease" // applying a version to an absent key drops the lease of a load under way
-	SetDropsLease   Rule = "set-drops-lease"   // set over a value drops it too
-	SetOverValue    Rule = "set-over-value"    // set writes only where there is an older value
-	SetSameEpoch    Rule = "set-same-epoch"    // ... of the bucket's epoch
-	WriteMark       Rule = "write-mark"        // without a Source, a write keeps readers from filling meanwhile
-	WriteBumpsAfter Rule = "write-bumps-after" // an unversioned write invalidates L1 once more when L2 has been told
+	FillNeedsLease     Rule = "fill-needs-lease"     // a fill is accepted only while its lease stands
+	ApplyDropsLease    Rule = "apply-drops-lease"    // applying a version to an absent key drops the lease of a load under way
+	SetDropsLease      Rule = "set-drops-lease"      // set over a value drops it too
+	SetOverValue       Rule = "set-over-value"       // set writes only where there is an older value
+	SetSameIncarnation Rule = "set-same-incarnation" // ... of the bucket's incarnation
+	WriteIntent        Rule = "write-intent"         // without a Source, a write keeps readers from filling meanwhile
+	WriteBumpsAfter    Rule = "write-bumps-after"    // an unversioned write invalidates L1 once more when L2 has been told
 
-	// The bucket's epoch and watermark.
-	NewEpoch       Rule = "new-epoch"         // a lost watermark starts the bucket anew
-	FillSameEpoch  Rule = "fill-same-epoch"   // a fill is of the epoch its lease was granted in, and accepted only there
-	ReadSameEpoch  Rule = "read-same-epoch"   // a record of another epoch is a miss
-	EpochSession   Rule = "epoch-session"     // a new epoch ends the bucket's Redis session
-	BatchFrom      Rule = "batch-from"        // a batch is refused where what came before it is missing
-	BatchInOneStep Rule = "batch-in-one-step" // a batch's changes are applied before, or with, its watermark
-	SnapshotGuard  Rule = "snapshot-guard"    // a change is settled only when no older transaction is open
+	// The bucket's incarnation and watermark.
+	NewIncarnation      Rule = "new-incarnation"       // a lost watermark starts the bucket anew
+	FillSameIncarnation Rule = "fill-same-incarnation" // a fill is of the incarnation its lease was granted in, and accepted only there
+	ReadSameIncarnation Rule = "read-same-incarnation" // a record of another incarnation is a miss
+	IncarnationSession  Rule = "incarnation-session"   // a new incarnation ends the bucket's Redis session
+	BatchFrom           Rule = "batch-from"            // a batch is refused where what came before it is missing
+	BatchInOneStep      Rule = "batch-in-one-step"     // a batch's changes are applied before, or with, its watermark
+	SnapshotGuard       Rule = "snapshot-guard"        // a change is settled only when no older transaction is open
 
 	// The fence.
-	Generation     Rule = "generation"      // an invalidation ends entries and loads of its key
-	Journal        Rule = "journal"         // a reader that is behind looks for its own key among the bumps it missed
-	Floor          Rule = "floor"           // nothing older than what this instance has seen is served or admitted
-	ServeBumps     Rule = "serve-bumps"     // serving a newer version evicts an older entry
-	Horizon        Rule = "horizon"         // a floor that was forgotten asks L2 to be past it
-	HorizonProbe   Rule = "horizon-probe"   // ... by a probe that began after the floor's version was seen
-	WatermarkFirst Rule = "watermark-first" // the watermark that vouches for an L2 value was read before it, on the same session
+	Generation              Rule = "generation"                // an invalidation ends entries and loads of its key
+	Journal                 Rule = "journal"                   // a reader that is behind looks for its own key among the bumps it missed
+	MinVersion              Rule = "min-version"               // nothing older than what this instance has seen is served or admitted
+	ServeBumps              Rule = "serve-bumps"               // serving a newer version evicts an older entry
+	RequiredWatermark       Rule = "required-watermark"        // a min version that was forgotten asks L2 to be past it
+	RequiredWatermarkSample Rule = "required-watermark-sample" // ... by a sample that began after the min version's version was seen
+	WatermarkFirst          Rule = "watermark-first"           // the watermark that vouches for an L2 value was read before it, on the same session
 
 	// Sessions.
 	RedisSession          Rule = "redis-session"           // tracking vouches only for entries of the present session
@@ -43,16 +43,16 @@ const (
 	DialIsSession         Rule = "dial-is-session"         // dialling begins a session, not only the late nil
 	NilIsSession          Rule = "nil-is-session"          // FLUSHALL's nil begins one
 	EventSession          Rule = "event-session"           // events vouch only for entries of the present session
-	SessionBase           Rule = "session-base"            // ... and for L2 values only past the session's first probe
+	SessionBase           Rule = "session-base"            // ... and for L2 values only past the session's first sample
 	GapIsSession          Rule = "gap-is-session"          // a sequence number left out begins a session
-	AdmitFromT            Rule = "admit-from-t"            // tracking vouches only for what a GET on T returned
+	AdmitFromTracking     Rule = "admit-from-tracking"     // tracking vouches only for what a GET on T returned
 
 	// The bound.
-	ClockBeforeProbe  Rule = "clock-before-probe"  // a probe reads the clock before the position
-	ClockBeforeLoad   Rule = "clock-before-load"   // an entry's own probe is read before its load
-	ProofBeforeCheck  Rule = "proof-before-check"  // a bounded read takes the proof before it checks the generation
+	ClockBeforeSample Rule = "clock-before-sample" // a sample reads the clock before the position
+	ClockBeforeLoad   Rule = "clock-before-load"   // an entry's own sample is read before its load
+	AsOfBeforeCheck   Rule = "as-of-before-check"  // a bounded read takes the proof before it checks the generation
 	ClockOnRead       Rule = "clock-on-read"       // a bounded read reads the real clock
-	MarkerPartitions  Rule = "marker-partitions"   // markers of a relay that knew fewer partitions prove nothing
+	BarrierPartitions Rule = "barrier-partitions"  // barriers of a relay that knew fewer partitions prove nothing
 	FlightStillStands Rule = "flight-still-stands" // a reader joins only a flight that nothing has invalidated
 	FreshNeverJoins   Rule = "fresh-never-joins"   // a Fresh read joins no flight that began before it
 )

@@ -57,7 +57,7 @@ func (b *bench) command(ctx context.Context, cmd string, names []string) error {
 	return errors.Join(errs...)
 }
 
-// sweepRedis reads every record that Redis holds and that a cache would take: of its bucket's epoch.
+// sweepRedis reads every record that Redis holds and that a cache would take: of its bucket's incarnation.
 func (b *bench) sweepRedis(ctx context.Context, hist *history.Log) error {
 	store, err := l2.Open(l2.Config{Redis: rueidis.ClientOption{InitAddress: []string{b.redis.Addr}}})
 	if err != nil {
@@ -66,7 +66,7 @@ func (b *bench) sweepRedis(ctx context.Context, hist *history.Log) error {
 	defer store.Close()
 	for k := range uint32(b.cfg.Keys) {
 		r := history.Record{Op: history.Sweep, Key: k, Tier: history.L2, Invoke: b.clock.Now()}
-		raw, w, err := store.Get(ctx, store.Keyspace().Key(namespace, strconv.FormatUint(uint64(k), 10)), true)
+		raw, w, err := store.Get(ctx, store.Keyspace().Key(namespace, strconv.FormatUint(uint64(k), 10)), l2.ReadOptions{Watermark: true})
 		r.Return = b.clock.Now()
 		if err != nil {
 			return fmt.Errorf("chaos: sweeping Redis: %w", err)
@@ -78,7 +78,7 @@ func (b *bench) sweepRedis(ctx context.Context, hist *history.Log) error {
 		if err != nil {
 			return fmt.Errorf("chaos: sweeping Redis: key %d: %w", k, err)
 		}
-		if rec.Epoch != w.Epoch {
+		if rec.Incarnation != w.Incarnation {
 			continue
 		}
 		r.Version = uint64(rec.Version)

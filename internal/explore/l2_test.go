@@ -39,8 +39,8 @@ func TestL2_WithoutARule(t *testing.T) {
 		t.Skip("this binary was built without -tags ablate")
 	}
 	for _, rule := range []ablate.Rule{
-		ablate.FillNeedsLease, ablate.FillSameEpoch, ablate.ApplyDropsLease, ablate.SetDropsLease, ablate.SetOverValue,
-		ablate.SetSameEpoch, ablate.BatchFrom,
+		ablate.FillNeedsLease, ablate.FillSameIncarnation, ablate.ApplyDropsLease, ablate.SetDropsLease, ablate.SetOverValue,
+		ablate.SetSameIncarnation, ablate.BatchFrom,
 	} {
 		t.Run(string(rule), func(t *testing.T) {
 			if err := ablate.Take(rule); err != nil {
@@ -63,17 +63,17 @@ type pair struct {
 	do   func(args ...string) string
 	raw  rueidis.Client
 
-	leases []held // granted, whether or not they stand
-	tokens [4]l2.Token
-	epochs []l2.Epoch // by their numbers in the twin, from 1
-	log    []string
+	leases       []held // granted, whether or not they stand
+	tokens       [4]l2.LeaseID
+	incarnations []l2.Incarnation // by their numbers in the twin, from 1
+	log          []string
 }
 
 // held is a lease that was granted: both sides' idea of it.
 type held struct {
-	lease l2.Lease
-	mine  bool  // the twin's holder: it stands
-	epoch uint8 // the twin's
+	lease       l2.Lease
+	mine        bool  // the twin's holder: it stands
+	incarnation uint8 // the twin's
 }
 
 type deaf struct{}
@@ -99,7 +99,7 @@ func run(t *testing.T, opt rueidis.ClientOption, do func(...string) string, roun
 		p := &pair{t: t, rnd: rand.New(rand.NewPCG(uint64(seed), 0)), l2: store, do: do, raw: raw}
 		p.key = store.Keyspace().Key("n", fmt.Sprint(seed))
 		for i := range p.tokens {
-			p.tokens[i] = l2.NewToken()
+			p.tokens[i] = l2.NewLeaseID()
 		}
 		p.del(p.l2.Keyspace().Watermark(p.key.Bucket))
 		for range 60 {
@@ -125,14 +125,14 @@ func (p *pair) record(v uint8) l2.Record {
 	return l2.Record{Version: coherence.Version(v), Payload: []byte("payload")}
 }
 
-// position is that of the twin's number; its epoch is always the same.
-func position(n uint8) coherence.Position { return coherence.Position{Epoch: 7, N: uint64(n)} }
+// position is that of the twin's number; its incarnation is always the same.
+func position(n uint8) coherence.Position { return coherence.Position{Timeline: 7, N: uint64(n)} }
 
-func (p *pair) watermark(mark, epoch uint8) (w l2.Watermark) {
+func (p *pair) watermark(mark, incarnation uint8) (w l2.Watermark) {
 	if mark == 0 {
 		return w
 	}
-	return l2.Watermark{Epoch: p.epochs[epoch-1], Position: position(mark - 1)}
+	return l2.Watermark{Incarnation: p.incarnations[incarnation-1], Position: position(mark - 1)}
 }
 
 // step takes one step on both sides and compares what they answer.
@@ -151,7 +151,7 @@ func (p *pair) step() {
 		p.did("set %d", v)
 		p.twin.Set(v, v == 0)
 		rec := p.record(v)
-		err := p.l2.SetMany(ctx, []l2.Setting{{Key: p.key, Version: rec.Version, Record: &rec, TTL: time.Minute}})[0]
+		err := p.l2.SetMany(ctx, []l2.SetRequest{{Key: p.key, Version: rec.Version, Record: &rec, TTL: time.Minute}})[0]
 		p.ok(err)
 	case 7, 8:
 		p.batch(ctx, v)
@@ -159,19 +159,19 @@ func (p *pair) step() {
 		p.reset(ctx, v)
 	case 10:
 		w := uint8(p.rnd.IntN(len(p.tokens)))
-		p.did("writer %d marks", w)
-		p.twin.MarkWriting(w)
-		p.ok(p.l2.Mark(ctx, p.key, p.tokens[w], time.Minute))
+		p.did("writer %d places its intent", w)
+		p.twin.PlaceIntent(w)
+		p.ok(p.l2.PlaceIntent(ctx, p.key, p.tokens[w], time.Minute))
 	case 11:
 		w := uint8(p.rnd.IntN(len(p.tokens)))
-		p.did("writer %d lifts its mark, having written %d", w, v)
-		p.twin.Unmark(w, v, v == 0)
-		p.ok(p.l2.Unmark(ctx, p.key, p.tokens[w], coherence.Version(v)))
+		p.did("writer %d resolves its intent, having written %d", w, v)
+		p.twin.ResolveIntent(w, v, v == 0)
+		p.ok(p.l2.ResolveIntent(ctx, p.key, p.tokens[w], coherence.Version(v)))
 	case 12:
 		if h := p.holder(); h != nil {
 			p.did("a lease is released")
 			p.twin.Release(h.mine)
-			p.ok(p.l2.Release(ctx, p.key, h.lease.Token))
+			p.ok(p.l2.Release(ctx, p.key, h.lease.ID))
 		}
 	default:
 		p.lose()
@@ -192,7 +192,7 @@ func (p *pair) holder() *held {
 }
 
 func (p *pair) acquire(ctx context.Context) {
-	ask := l2.Acquire{}
+	ask := l2.AcquireOptions{}
 	unusable := p.rnd.IntN(3) == 0
 	if raw := p.get(p.key.Record); unusable && len(raw) >= l2.HeaderSize {
 		ask.Unusable = []byte(raw[:l2.HeaderSize])
@@ -200,7 +200,7 @@ func (p *pair) acquire(ctx context.Context) {
 		unusable = false
 	}
 	want := p.twin.Acquire(unusable)
-	lease, err := p.l2.Acquire(ctx, p.key, l2.NewToken(), time.Minute, ask)
+	lease, err := p.l2.Acquire(ctx, p.key, l2.NewLeaseID(), time.Minute, ask)
 	p.ok(err)
 	got, ok := map[l2.LeaseStatus]explore.Answer{
 		l2.Granted: explore.Granted, l2.Present: explore.Present, l2.Busy: explore.Busy, l2.Writing: explore.Writing,
@@ -210,7 +210,7 @@ func (p *pair) acquire(ctx context.Context) {
 		p.t.Errorf("acquire: %v; the twin says %d", lease.Status, want)
 	}
 	if want == explore.Granted {
-		p.leases = append(p.leases, held{lease: lease, mine: true, epoch: p.twin.Epoch()})
+		p.leases = append(p.leases, held{lease: lease, mine: true, incarnation: p.twin.Incarnation()})
 	}
 }
 
@@ -219,8 +219,8 @@ func (p *pair) fill(ctx context.Context, v uint8) {
 	if h == nil {
 		return
 	}
-	want := p.twin.Fill(h.mine, h.epoch, v)
-	res, err := p.l2.Fill(ctx, p.key, h.lease.Token, h.lease.Epoch, p.record(v), time.Minute)
+	want := p.twin.Fill(h.mine, h.incarnation, v)
+	res, err := p.l2.Fill(ctx, p.key, h.lease.ID, h.lease.Incarnation, p.record(v), time.Minute)
 	p.ok(err)
 	p.did("fill %d: %v", v, res)
 	if (res == l2.Filled) != want {
@@ -229,36 +229,36 @@ func (p *pair) fill(ctx context.Context, v uint8) {
 }
 
 func (p *pair) batch(ctx context.Context, v uint8) {
-	if len(p.epochs) == 0 || v == 0 { // a relay's changes have versions
+	if len(p.incarnations) == 0 || v == 0 { // a relay's changes have versions
 		return
 	}
-	epoch := uint8(1 + p.rnd.IntN(len(p.epochs)))
+	incarnation := uint8(1 + p.rnd.IntN(len(p.incarnations)))
 	from := uint8(p.rnd.IntN(4))
 	to := from + uint8(p.rnd.IntN(2))
-	_, want := p.twin.Batch(epoch, from, to, v)
+	_, want := p.twin.Batch(incarnation, from, to, v)
 	changes := []l2.Change{{Key: p.key, Version: coherence.Version(v)}}
-	_, applied, err := p.l2.ApplyBatch(ctx, p.key.Bucket, changes, p.watermark(from+1, epoch), position(to))
+	_, applied, err := p.l2.ApplyBatch(ctx, p.key.Bucket, changes, p.watermark(from+1, incarnation), position(to))
 	p.ok(err)
-	p.did("batch from %d to %d of epoch %d, version %d: %v", from, to, epoch, v, applied)
+	p.did("batch from %d to %d of incarnation %d, version %d: %v", from, to, incarnation, v, applied)
 	if applied != want {
 		p.t.Errorf("batch: applied %v; the twin says %v", applied, want)
 	}
 }
 
 func (p *pair) reset(ctx context.Context, to uint8) {
-	seen, epoch := p.twin.Watermark, p.twin.Mark
-	if p.rnd.IntN(3) == 0 && len(p.epochs) > 0 { // what another relay saw earlier
-		seen, epoch = uint8(1+p.rnd.IntN(4)), uint8(1+p.rnd.IntN(len(p.epochs)))
+	seen, incarnation := p.twin.Watermark, p.twin.WatermarkIncarnation
+	if p.rnd.IntN(3) == 0 && len(p.incarnations) > 0 { // what another relay saw earlier
+		seen, incarnation = uint8(1+p.rnd.IntN(4)), uint8(1+p.rnd.IntN(len(p.incarnations)))
 	}
 	before := p.twin
-	now, err := p.l2.ResetWatermark(ctx, p.key.Bucket, p.watermark(seen, epoch), position(to))
+	now, err := p.l2.ResetWatermark(ctx, p.key.Bucket, p.watermark(seen, incarnation), position(to))
 	p.ok(err)
-	p.epochs = append(p.epochs, now.Epoch)
-	p.twin.Reset(seen, epoch, to, uint8(len(p.epochs)))
+	p.incarnations = append(p.incarnations, now.Incarnation)
+	p.twin.Reset(seen, incarnation, to, uint8(len(p.incarnations)))
 	if p.twin == before { // it was not what stands
-		p.epochs = p.epochs[:len(p.epochs)-1]
+		p.incarnations = p.incarnations[:len(p.incarnations)-1]
 	}
-	p.did("reset to %d, seen %d of epoch %d", to, seen, epoch)
+	p.did("reset to %d, seen %d of incarnation %d", to, seen, incarnation)
 }
 
 // lose is what Redis does by itself.
@@ -299,7 +299,7 @@ func (p *pair) compare() {
 	var got explore.L2
 	w := p.get(p.l2.Keyspace().Watermark(p.key.Bucket))
 	if w != "" {
-		got.Mark = p.epochOf(w[:8])
+		got.WatermarkIncarnation = p.incarnationOf(w[:8])
 		got.Watermark = w[23] + 1
 	}
 	if raw := p.get(p.key.Record); raw != "" {
@@ -307,14 +307,14 @@ func (p *pair) compare() {
 		if err != nil {
 			p.t.Error(err)
 		}
-		got.Record, got.RecordEpoch = uint8(rec.Version)+1, p.epochOf(string(rec.Epoch[:]))
+		got.Record, got.RecordIncarnation = uint8(rec.Version)+1, p.incarnationOf(string(rec.Incarnation[:]))
 	}
 	switch l := p.get(p.key.Lease); {
 	case l == "":
 	case l[0] == 'R':
 		got.Lease = 1
 		for _, h := range p.leases {
-			if h.mine != (string(h.lease.Token[:]) == l[1:]) {
+			if h.mine != (string(h.lease.ID[:]) == l[1:]) {
 				p.t.Error("the lease that stands is another's")
 			}
 		}
@@ -322,7 +322,7 @@ func (p *pair) compare() {
 		for i := 1; i < len(l); i += 16 {
 			for w := range p.tokens {
 				if string(p.tokens[w][:]) == l[i:i+16] {
-					got.Writers |= 1 << w
+					got.Intents |= 1 << w
 				}
 			}
 		}
@@ -332,14 +332,14 @@ func (p *pair) compare() {
 	}
 }
 
-func (p *pair) epochOf(s string) uint8 {
-	for i, e := range p.epochs {
+func (p *pair) incarnationOf(s string) uint8 {
+	for i, e := range p.incarnations {
 		if string(e[:]) == s {
 			return uint8(i) + 1
 		}
 	}
 	if s != string(make([]byte, 8)) {
-		p.t.Errorf("an epoch that nobody has drawn: %x", s)
+		p.t.Errorf("an incarnation that nobody has drawn: %x", s)
 	}
 	return 0
 }

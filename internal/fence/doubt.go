@@ -6,10 +6,10 @@ package fence
 func (f *Fence) Doubt(bucket int) { f.doubt(bucket, true) }
 
 // Trust ends a doubt, once every record that the bucket then had has become a miss. It begins a session, so that the next
-// load reads the bucket's new epoch first:
+// load reads the bucket's new incarnation first:
 //
-//	load: takes its token, and with it the old epoch       the bucket is started anew, and trusted
-//	load: GETs a record of the old epoch, and believes it
+//	load: takes its snapshot, and with it the old incarnation       the bucket is started anew, and trusted
+//	load: GETs a record of the old incarnation, and believes it
 //
 // A load that began in doubt stays in doubt.
 func (f *Fence) Trust(bucket int) { f.doubt(bucket, false) }

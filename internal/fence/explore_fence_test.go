@@ -11,39 +11,39 @@ import (
 // methods, and read back. Nothing here decides anything: it only translates.
 type fencer struct {
 	*Fence
-	sc    *scope
-	clock int64
-	key   l2.Key
-	other l2.Key // of the same slot and bucket
-	b     *bucket
-	entry Stamp
-	toks  [2]Token // of the instance's loads
-	ftoks [2]Token // of their flights
-	stamp [2]Stamp // of the entries that loads at pcHit have read
-	beats Heartbeat
-	run   Probe // the probe under way
+	sc          *scope
+	clock       int64
+	key         l2.Key
+	other       l2.Key // of the same slot and bucket
+	b           *bucket
+	entry       Stamp
+	snaps       [2]Snapshot // of the instance's loads
+	flightSnaps [2]Snapshot // of their flights
+	stamp       [2]Stamp    // of the entries that loads at pcHit have read
+	beats       Heartbeat
+	run         Sample // the sample under way
 
-	proof, kproof proof
+	proof, kproof asOf
 }
 
 // The numbers that stand for "of now" and "older" in a fence that has been set to a state.
 const (
 	genNow, genOthers, genLost        = 1000, 999, 500
 	sessionNow, sessionProved, noMore = 100, 99, 50
-	probeLast                         = 40 // position p was found by probe 2(p+1)
+	sampleLast                        = 40 // position p was found by sample 2(p+1)
 	exploreDepth                      = 8  // of the journal
 )
 
 func newFencer(sc *scope) *fencer {
 	f := &fencer{sc: sc, key: l2.Key{Hash: 7 << 40}, other: l2.Key{Hash: 9 << 40}}
-	f.Fence = newFence(Config{Now: func() int64 { return f.clock }, Floors: 1, Complete: sc.sourced, FloorAge: time.Hour}, 1, exploreDepth, 1)
+	f.Fence = newFence(Config{Now: func() int64 { return f.clock }, MinVersions: 1, Complete: sc.sourced, MinVersionAge: time.Hour}, 1, exploreDepth, 1)
 	f.b = &f.buckets[0]
-	f.kafka.parts = make([]partition, 0, 2)
-	f.probes.done = make([]probe, 0, 16)
+	f.events.parts = make([]partition, 0, 2)
+	f.samples.completed = make([]sample, 0, 16)
 	return f
 }
 
-func position(n uint8) coherence.Position { return coherence.Position{Epoch: 1, N: uint64(n)} }
+func position(n uint8) coherence.Position { return coherence.Position{Timeline: 1, N: uint64(n)} }
 
 // place is a position from position+1, 0 being none.
 func place(n uint8) (p coherence.Position) {
@@ -60,9 +60,9 @@ func number(p coherence.Position) uint8 {
 	return uint8(p.N) + 1
 }
 
-func watermark(mark, epoch uint8) (w l2.Watermark) {
+func watermark(mark, incarnation uint8) (w l2.Watermark) {
 	if mark > 0 {
-		w = l2.Watermark{Epoch: l2.Epoch{epoch}, Position: place(mark)}
+		w = l2.Watermark{Incarnation: l2.Incarnation{incarnation}, Position: place(mark)}
 	}
 	return w
 }
@@ -74,19 +74,19 @@ func sessionOf(x uint8) uint64 { return [...]uint64{0, sessionNow, sessionProved
 func seqOf(ref uint8) uint64 {
 	switch ref {
 	case refNext:
-		return probeLast
+		return sampleLast
 	case refRunning:
-		return probeLast - 1
+		return sampleLast - 1
 	}
 	return 2*uint64(ref-refAt) + 1
 }
 
 func (f *fencer) refOf(seq uint64, running bool) uint8 {
-	p, ok := f.probes.after(seq)
+	p, ok := f.samples.firstAfter(seq)
 	switch {
 	case ok:
 		return refAt + uint8(p.N)
-	case running && seq < probeLast:
+	case running && seq < sampleLast:
 		return refRunning
 	}
 	return refNext
@@ -100,36 +100,36 @@ func (f *fencer) set(w *world, n *instance) {
 
 	b := f.b
 	b.redis.Store(sessionNow)
-	b.proof.Store(nil)
+	b.asOf.Store(nil)
 	if n.proof > 0 {
-		f.proof = proof{sessionNow - uint64(n.proofOld), int64(n.proof)}
-		b.proof.Store(&f.proof)
+		f.proof = asOf{sessionNow - uint64(n.proofOld), int64(n.proof)}
+		b.asOf.Store(&f.proof)
 	}
-	b.known, b.read, b.watermark = n.known == 1, n.read == 1, watermark(n.mark, n.epoch)
+	b.known, b.read, b.watermark = n.known == 1, n.read == 1, watermark(n.mark, n.incarnation)
 	b.beaten = false // no server of the model's goes back without T's losing its connection
-	clear(b.floors.byHash)
-	b.floors.ring, b.floors.next = b.floors.ring[:0], 0
-	if n.floor > 0 {
-		fl := floor{version: coherence.Version(n.floor), since: f.clock}
-		if n.floorRef == refNone {
-			fl.at = position(n.floor)
+	clear(b.minVersions.byHash)
+	b.minVersions.ring, b.minVersions.next = b.minVersions.ring[:0], 0
+	if n.minVersion > 0 {
+		fl := minVersion{version: coherence.Version(n.minVersion), since: f.clock}
+		if n.minVersionRef == refNone {
+			fl.at = position(n.minVersion)
 		} else {
-			fl.probe = seqOf(n.floorRef)
+			fl.sample = seqOf(n.minVersionRef)
 		}
-		b.floors.put(f.key.Hash, fl)
+		b.minVersions.put(f.key.Hash, fl)
 	}
-	b.horizon, b.awaiting = place(n.horizon), 0
+	b.requiredWatermark, b.awaitingSample = place(n.horizon), 0
 	if n.await != refNone {
-		b.awaiting = seqOf(n.await) + 1
+		b.awaitingSample = seqOf(n.await) + 1
 	}
 
-	f.probes.last, f.probes.done = probeLast, f.probes.done[:0]
+	f.samples.lastBegun, f.samples.completed = sampleLast, f.samples.completed[:0]
 	for p := range f.sc.n + 1 {
-		if n.probed[p] > 0 {
-			f.probes.done = append(f.probes.done, probe{2*uint64(p) + 2, int64(n.probed[p]), position(p)})
+		if n.sampled[p] > 0 {
+			f.samples.completed = append(f.samples.completed, sample{2*uint64(p) + 2, int64(n.sampled[p]), position(p)})
 		}
 	}
-	f.run = Probe{probe{seq: probeLast, s: int64(n.probingAt)}}
+	f.run = Sample{sample{seq: sampleLast, s: int64(n.samplingAt)}}
 	f.setEvents(n)
 	f.beats.sessions[0] = sessionOf(n.beating)
 
@@ -140,24 +140,24 @@ func (f *fencer) set(w *world, n *instance) {
 }
 
 func (f *fencer) setEvents(n *instance) {
-	c := &f.kafka
-	c.session, c.base = sessionNow, seqOf(max(n.base, refNext))
-	c.proof.Store(nil)
+	c := &f.events
+	c.session, c.baseSample = sessionNow, seqOf(max(n.base, refNext))
+	c.asOf.Store(nil)
 	if n.kproof > 0 {
-		f.kproof = proof{sessionNow - uint64(n.kproofOld), int64(n.kproof)}
-		c.proof.Store(&f.kproof)
+		f.kproof = asOf{sessionNow - uint64(n.kproofOld), int64(n.kproof)}
+		c.asOf.Store(&f.kproof)
 	}
 	c.parts = c.parts[:n.partitions]
 	for i := range c.parts {
-		c.parts[i] = partition{followed: n.followed>>i&1 == 1, numbered: n.numbered>>i&1 == 1, seq: uint64(n.seq[i]), marker: place(n.marker[i])}
+		c.parts[i] = partition{followed: n.followed>>i&1 == 1, numbered: n.numbered>>i&1 == 1, seq: uint64(n.seq[i]), barrier: place(n.barrier[i])}
 	}
 	c.settle()
 }
 
 func (f *fencer) setStamp(s *Stamp, gen, rs, ks uint8) {
-	s.hash, s.rs, s.ks = f.key.Hash, session32(sessionOf(rs)), session32(sessionOf(ks))
+	s.hash, s.redisSession, s.eventSession = f.key.Hash, session32(sessionOf(rs)), session32(sessionOf(ks))
 	s.loaded(0, 0, 0)
-	s.gen.Store(genOf(gen))
+	s.generation.Store(genOf(gen))
 }
 
 func (f *fencer) setLoad(i uint8, l *load) {
@@ -166,18 +166,18 @@ func (f *fencer) setLoad(i uint8, l *load) {
 	case pcHit:
 		f.setStamp(&f.stamp[i], l.gen, l.hrs, l.hks)
 	default:
-		f.toks[i] = f.token(l.gen, l.rs, l.ks, 1)
-		f.toks[i].Known, f.toks[i].watermark = l.known == 1, watermark(l.mark, l.epoch)
+		f.snaps[i] = f.snapshot(l.gen, l.rs, l.ks, 1)
+		f.snaps[i].Known, f.snaps[i].watermark = l.known == 1, watermark(l.mark, l.incarnation)
 		if f.sc.joins {
-			f.ftoks[i] = f.token(l.fgen, l.frs, l.fks, l.fbegan)
+			f.flightSnaps[i] = f.snapshot(l.fgen, l.frs, l.fks, l.fbegan)
 		}
 	}
 }
 
-func (f *fencer) token(gen, rs, ks, began uint8) Token {
-	t := Token{key: f.key, slots: &f.slots, gen: genOf(gen), rs: noMore, ks: sessionOf(ks), began: int64(began)}
+func (f *fencer) snapshot(gen, rs, ks, began uint8) Snapshot {
+	t := Snapshot{key: f.key, slots: &f.slots, generation: genOf(gen), redisSession: noMore, eventSession: sessionOf(ks), began: int64(began)}
 	if rs == 1 {
-		t.rs = sessionNow
+		t.redisSession = sessionNow
 	}
 	return t
 }
@@ -185,56 +185,56 @@ func (f *fencer) token(gen, rs, ks, began uint8) Token {
 // get reads the fence back into the instance.
 func (f *fencer) get(n *instance) {
 	b := f.b
-	pr := b.proof.Load()
+	pr := b.asOf.Load()
 	n.proof, n.proofOld = 0, 0
 	if pr != nil {
-		n.proof = uint8(pr.since)
+		n.proof = uint8(pr.moment)
 		if pr.session != b.redis.Load() {
 			n.proofOld = 1
 		}
 	}
 	n.known, n.read = bit(b.known), bit(b.read)
-	n.mark, n.epoch = number(b.watermark.Position), b.watermark.Epoch[0]
-	running := n.probing > 0
-	n.floor, n.floorRef = 0, refNone
-	if fl, ok := b.floors.byHash[f.key.Hash]; ok {
-		n.floor = uint8(fl.version)
+	n.mark, n.incarnation = number(b.watermark.Position), b.watermark.Incarnation[0]
+	running := n.sampling > 0
+	n.minVersion, n.minVersionRef = 0, refNone
+	if fl, ok := b.minVersions.byHash[f.key.Hash]; ok {
+		n.minVersion = uint8(fl.version)
 		if fl.at.IsZero() && f.sc.prune {
-			n.floorRef = f.refOf(fl.probe, running)
+			n.minVersionRef = f.refOf(fl.sample, running)
 		}
 	}
-	n.horizon, n.await = number(b.horizon), refNone
-	if b.awaiting != 0 {
-		n.await = f.refOf(b.awaiting-1, running)
+	n.horizon, n.await = number(b.requiredWatermark), refNone
+	if b.awaitingSample != 0 {
+		n.await = f.refOf(b.awaitingSample-1, running)
 	}
-	for _, p := range f.probes.done {
-		n.probed[p.at.N] = uint8(p.s)
+	for _, p := range f.samples.completed {
+		n.sampled[p.at.N] = uint8(p.s)
 	}
 	f.getEvents(n, running)
 	if n.beating == 1 && b.redis.Load() != sessionNow {
 		n.beating = 2
 	}
-	n.gen, n.rs, n.ks = f.gen(f.entry.gen.Load()), f.redis(uint64(f.entry.rs)), f.events(uint64(f.entry.ks))
+	n.gen, n.rs, n.ks = f.gen(f.entry.generation.Load()), f.redisSessionOf(uint64(f.entry.redisSession)), f.eventSessionOf(uint64(f.entry.eventSession))
 	for i := range f.sc.loads {
 		f.getLoad(i, &n.loads[i])
 	}
 }
 
 func (f *fencer) getEvents(n *instance, running bool) {
-	c := &f.kafka
+	c := &f.events
 	if !f.sc.kafka {
 		return
 	}
-	n.base = f.refOf(c.base, running)
+	n.base = f.refOf(c.baseSample, running)
 	n.kproof, n.kproofOld = 0, 0
-	if p := c.proof.Load(); p != nil {
-		n.kproof, n.kproofOld = uint8(p.since), bit(p.session != c.session)
+	if p := c.asOf.Load(); p != nil {
+		n.kproof, n.kproofOld = uint8(p.moment), bit(p.session != c.session)
 	}
 	n.partitions, n.followed, n.numbered = uint8(len(c.parts)), 0, 0
 	for i := range c.parts {
 		n.followed |= bit(c.parts[i].followed) << i
 		n.numbered |= bit(c.parts[i].numbered) << i
-		n.seq[i], n.marker[i] = uint8(c.parts[i].seq), number(c.parts[i].marker)
+		n.seq[i], n.barrier[i] = uint8(c.parts[i].seq), number(c.parts[i].barrier)
 	}
 }
 
@@ -242,13 +242,13 @@ func (f *fencer) getLoad(i uint8, l *load) {
 	switch l.pc {
 	case pcIdle:
 	case pcHit:
-		l.gen, l.hrs, l.hks = f.gen(f.stamp[i].gen.Load()), f.redis(uint64(f.stamp[i].rs)), f.events(uint64(f.stamp[i].ks))
+		l.gen, l.hrs, l.hks = f.gen(f.stamp[i].generation.Load()), f.redisSessionOf(uint64(f.stamp[i].redisSession)), f.eventSessionOf(uint64(f.stamp[i].eventSession))
 	default:
-		t := &f.toks[i]
-		l.gen, l.rs, l.ks = f.gen(t.gen), bit(t.rs == f.b.redis.Load()), f.eventsOf(t)
+		t := &f.snaps[i]
+		l.gen, l.rs, l.ks = f.gen(t.generation), bit(t.redisSession == f.b.redis.Load()), f.eventsOf(t)
 		if f.sc.joins {
-			t = &f.ftoks[i]
-			l.fgen, l.frs, l.fks = f.gen(t.gen), bit(t.rs == f.b.redis.Load()), f.eventsOf(t)
+			t = &f.flightSnaps[i]
+			l.fgen, l.frs, l.fks = f.gen(t.generation), bit(t.redisSession == f.b.redis.Load()), f.eventsOf(t)
 		}
 	}
 }
@@ -271,15 +271,15 @@ func (f *fencer) gen(g uint64) uint8 {
 	return genGone
 }
 
-func (f *fencer) redis(session uint64) uint8 {
-	return standing(session, f.b.redis.Load(), f.b.proof.Load())
+func (f *fencer) redisSessionOf(session uint64) uint8 {
+	return standing(session, f.b.redis.Load(), f.b.asOf.Load())
 }
 
-func (f *fencer) events(session uint64) uint8 {
-	return standing(session, f.kafka.session, f.kafka.proof.Load())
+func (f *fencer) eventSessionOf(session uint64) uint8 {
+	return standing(session, f.events.session, f.events.asOf.Load())
 }
 
-func standing(session, now uint64, p *proof) uint8 {
+func standing(session, now uint64, p *asOf) uint8 {
 	switch {
 	case session == 0:
 		return sessionNone
@@ -291,18 +291,18 @@ func standing(session, now uint64, p *proof) uint8 {
 	return sessionNone
 }
 
-func (f *fencer) eventsOf(t *Token) uint8 {
-	switch t.ks {
+func (f *fencer) eventsOf(t *Snapshot) uint8 {
+	switch t.eventSession {
 	case 0:
 		return sessionNone
-	case f.kafka.session:
+	case f.events.session:
 		return sessionCurrent
 	}
 	return sessionProof
 }
 
-// keep makes a token that was just taken, or changed, the load's.
-func (f *fencer) keep(i uint8, t Token, l *load) {
-	f.toks[i] = t
-	l.known, l.mark, l.epoch = bit(t.Known), number(t.watermark.Position), t.watermark.Epoch[0]
+// keep makes a snapshot that was just taken, or changed, the load's.
+func (f *fencer) keep(i uint8, t Snapshot, l *load) {
+	f.snaps[i] = t
+	l.known, l.mark, l.incarnation = bit(t.Known), number(t.watermark.Position), t.watermark.Incarnation[0]
 }

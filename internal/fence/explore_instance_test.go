@@ -83,64 +83,64 @@ func (s *stepper) tracking(i int) {
 func (s *stepper) heartbeat(i int) {
 	before, on := &s.from.ins[i], s.server(i)
 	now := on.Watermark
-	stale := before.known == 0 || before.mark != now || before.epoch != on.Epoch()
+	stale := before.known == 0 || before.mark != now || before.incarnation != on.Incarnation()
 	switch {
 	case !s.sourced:
 		// Nobody moves watermarks, and loads read for themselves that there is none.
 	case before.beating > 0:
 		_, n := s.at(i)
-		s.f.Watermark(&s.f.beats, 0, watermark(before.beatMark, before.beatEpoch))
-		n.beating, n.beatMark, n.beatEpoch = 0, 0, 0
+		s.f.Watermark(&s.f.beats, 0, watermark(before.beatMark, before.beatIncarnation))
+		n.beating, n.beatMark, n.beatIncarnation = 0, 0, 0
 		s.fenced("the heartbeat's reply is looked at", i, int(before.beatMark)-1)
 	case before.conn == 0 || before.pushes > 0 || !stale:
 	case s.slowBeat:
 		n := &s.to.ins[i]
-		n.beating, n.beatMark, n.beatEpoch = 1, now, on.Epoch()
+		n.beating, n.beatMark, n.beatIncarnation = 1, now, on.Incarnation()
 		s.do("the heartbeat reads the watermark", i, int(now)-1)
 	default:
 		s.at(i)
 		h := s.f.BeginHeartbeat()
-		s.f.Watermark(&h, 0, watermark(now, on.Epoch()))
+		s.f.Watermark(&h, 0, watermark(now, on.Incarnation()))
 		s.fenced("a heartbeat reads the watermark", i, int(now)-1)
 	}
 }
 
-// probes read the source's position.
-func (s *stepper) probes(i int) {
+// samples read the source's position.
+func (s *stepper) samples(i int) {
 	before, acked := &s.from.ins[i], s.from.acked
 	switch {
 	case !s.sourced:
-	case before.probing == 2:
+	case before.sampling == 2:
 		_, n := s.at(i)
-		s.f.EndProbe(s.f.run, place(before.probeP))
-		n.probing, n.probingAt, n.probeP = 0, 0, 0
-		s.fenced("a probe ends", i, int(before.probeP)-1)
-	case before.probing == 1:
+		s.f.EndSample(s.f.run, place(before.samplePosition))
+		n.sampling, n.samplingAt, n.samplePosition = 0, 0, 0
+		s.fenced("a sample ends", i, int(before.samplePosition)-1)
+	case before.sampling == 1:
 		n := &s.to.ins[i]
-		n.probing, n.probeP = 2, acked+1
-		s.do("the source answers a probe", i, int(acked))
-	case before.probed[acked] == acked+1 && !before.waits():
-	case s.slowProbe:
+		n.sampling, n.samplePosition = 2, acked+1
+		s.do("the source answers a sample", i, int(acked))
+	case before.sampled[acked] == acked+1 && !before.waits():
+	case s.slowSample:
 		_, n := s.at(i)
-		s.f.BeginProbe()
-		n.probing, n.probingAt = 1, acked+1
+		s.f.BeginSample()
+		n.sampling, n.samplingAt = 1, acked+1
 		n.begun()
-		s.do("a probe begins", i, int(acked))
+		s.do("a sample begins", i, int(acked))
 	default:
 		s.at(i)
-		s.f.EndProbe(s.f.BeginProbe(), position(acked))
-		s.fenced("a probe", i, int(acked))
+		s.f.EndSample(s.f.BeginSample(), position(acked))
+		s.fenced("a sample", i, int(acked))
 	}
 }
 
-// waits reports whether anything waits for the next probe that begins.
+// waits reports whether anything waits for the next sample that begins.
 func (n *instance) waits() bool {
-	return n.await == refNext || n.base == refNext || n.floorRef == refNext
+	return n.await == refNext || n.base == refNext || n.minVersionRef == refNext
 }
 
-// begun turns what waits for the next probe into what waits for this one.
+// begun turns what waits for the next sample into what waits for this one.
 func (n *instance) begun() {
-	for _, ref := range []*uint8{&n.await, &n.base, &n.floorRef} {
+	for _, ref := range []*uint8{&n.await, &n.base, &n.minVersionRef} {
 		if *ref == refNext {
 			*ref = refRunning
 		}
@@ -165,7 +165,7 @@ func (s *stepper) tail(i int) {
 			s.fenced("the tail applies an event", i, int(next))
 		}
 		if before.followed>>p&1 == 1 {
-			s.markers(i, p)
+			s.barriers(i, p)
 		}
 		if next > 0 && s.from.gaps > 0 && before.numbered>>p&1 == 1 {
 			n := &s.to.ins[i]
@@ -216,9 +216,9 @@ func (s *stepper) seqIn(p, v uint8) uint8 {
 	return v
 }
 
-// markers: between the event last taken and the next one there may be one for any position in between; the last counts.
-// A relay that has heard of the new partition says so in its markers, an older one does not.
-func (s *stepper) markers(i int, p uint8) {
+// barriers: between the event last taken and the next one there may be one for any position in between; the last counts.
+// A relay that has heard of the new partition says so in its barriers, an older one does not.
+func (s *stepper) barriers(i int, p uint8) {
 	before := &s.from.ins[i]
 	for known := uint8(1); known <= uint8(s.parts); known++ {
 		upto := before.at[p]
@@ -228,15 +228,15 @@ func (s *stepper) markers(i int, p uint8) {
 		switch {
 		case p == 1 && known == 1, known == 2 && s.from.grown == 0:
 			continue
-		case known == 1 && s.from.grown > 0: // the old relay's last marker
+		case known == 1 && s.from.grown > 0: // the old relay's last barrier
 			upto = min(upto, s.from.grown-1)
 		}
-		if before.marker[p] > upto {
+		if before.barrier[p] > upto {
 			continue
 		}
 		s.at(i)
-		s.f.EventMarker(int(p), coherence.Barrier{Position: position(upto), Seq: uint64(s.seqIn(p, before.at[p])), Partitions: int(known)})
-		s.fenced("the tail takes a marker", i, int(upto))
+		s.f.EventBarrier(int(p), coherence.Barrier{Position: position(upto), Seq: uint64(s.seqIn(p, before.at[p])), Partitions: int(known)})
+		s.fenced("the tail takes a barrier", i, int(upto))
 	}
 }
 
@@ -257,11 +257,11 @@ func (s *stepper) life(i int) {
 		}
 		s.fenced("the tail begins a session at the end", i, -1)
 	}
-	for v := before.floor + 1; v <= s.from.acked && !s.unversioned; v++ {
+	for v := before.minVersion + 1; v <= s.from.acked && !s.unversioned; v++ {
 		_, n := s.at(i)
 		s.f.Written(s.f.key, coherence.Version(v))
 		n.invalidated(v)
-		s.fenced("a write of its own raises the floor", i, int(v))
+		s.fenced("a write of its own raises the min version", i, int(v))
 	}
 	if v := s.from.acked; s.unversioned && v > 0 && before.wrote == 0 {
 		n, on := &s.to.ins[i], s.server(i)
@@ -281,10 +281,10 @@ func (s *stepper) life(i int) {
 		}
 		s.fenced("a write of its own is over", i, int(before.wrote))
 	}
-	if before.floor > 0 && s.prune {
+	if before.minVersion > 0 && s.prune {
 		s.at(i)
 		s.f.Event(s.f.other, 1, position(0))
-		s.fenced("the floor is pushed out", i, int(before.floor))
+		s.fenced("the min version is pushed out", i, int(before.minVersion))
 	}
 	if before.entry > 0 {
 		n := &s.to.ins[i]

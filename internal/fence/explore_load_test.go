@@ -23,7 +23,7 @@ func (s *stepper) load(i int, j uint8) {
 		_, n := s.at(i)
 		s.take(n, j)
 		n.loads[j].pc = pcLoad
-		s.fenced("load: a new token; calls the Loader", i, -1)
+		s.fenced("load: a new snapshot; calls the Loader", i, -1)
 	case pcLoad:
 		m := &s.to.ins[i].loads[j]
 		m.pc, m.val = pcLoaded, s.from.acked+1
@@ -43,7 +43,7 @@ func (s *stepper) load(i int, j uint8) {
 	s.do("load: ends in an error", i, -1)
 }
 
-// take gives the load a token. What was invalidated before does not concern it.
+// take gives the load a snapshot. What was invalidated before does not concern it.
 func (s *stepper) take(n *instance, j uint8) {
 	l := &n.loads[j]
 	s.f.keep(j, s.f.Begin(s.f.key), l)
@@ -56,40 +56,40 @@ func (s *stepper) begin(i int, j uint8) {
 		l = &n.loads[j]
 		*l = load{pc: pc, seen: n.served}
 		s.take(n, j)
-		s.f.ftoks[j] = s.f.toks[j]
+		s.f.flightSnaps[j] = s.f.snaps[j]
 		l.fbegan = uint8(s.f.clock)
 		return n, l
 	}
 	start(pcAsk)
-	s.fenced("load: a miss; takes its token", i, -1)
+	s.fenced("load: a miss; takes its snapshot", i, -1)
 	if s.atLeast && s.from.acked > 0 {
 		_, l := start(pcAsk)
 		l.atLeast = s.from.acked
-		s.fenced("load: a miss with AtLeast; takes its token", i, int(l.atLeast))
+		s.fenced("load: a miss with AtLeast; takes its snapshot", i, int(l.atLeast))
 	}
 	if s.joins {
 		_, l := start(pcToLoad)
 		l.fresh, l.want = 1, uint8(s.f.clock)
-		s.fenced("load: for a Fresh read; takes its token", i, -1)
+		s.fenced("load: for a Fresh read; takes its snapshot", i, -1)
 	}
 	if before := &s.from.ins[i]; s.slowHit && before.entry > 0 {
 		_, n := s.at(i)
 		l := &n.loads[j]
 		*l = load{pc: pcHit, val: n.entry, seen: n.served, gen: n.gen, hrs: n.rs, hks: n.ks}
-		if ablate.Out(ablate.ProofBeforeCheck) {
+		if ablate.Out(ablate.AsOfBeforeCheck) {
 			if v := s.f.entry.Check(s.f.Fence); v == Invalidated || v == Collided {
 				s.to = s.from
 				return
 			}
 		} else {
-			l.claim = uint8(s.f.entry.Proved(s.f.Fence))
+			l.claim = uint8(s.f.entry.AsOf(s.f.Fence))
 		}
 		s.f.setStamp(&s.f.stamp[j], n.gen, n.rs, n.ks)
 		s.fenced("a bounded read finds the entry, and takes the proof", i, int(n.entry)-1)
 	}
 }
 
-// ask sends the GET, and before it, in one pipeline, the GETEX of the watermark if the token does not know it; with a bound also
+// ask sends the GET, and before it, in one pipeline, the GETEX of the watermark if the snapshot does not know it; with a bound also
 // if it does, and proves too little: both are explored.
 func (s *stepper) ask(i int, j uint8) {
 	before, on := &s.from.ins[i], s.server(i)
@@ -104,7 +104,7 @@ func (s *stepper) ask(i int, j uint8) {
 		return
 	}
 	if l.pc == pcAsk && (l.known == 0 || s.bounded) {
-		l.pc, l.ask, l.mark, l.epoch = pcRead, 1, on.Watermark, on.Epoch()
+		l.pc, l.ask, l.mark, l.incarnation = pcRead, 1, on.Watermark, on.Incarnation()
 		s.do("load: T reads the watermark", i, int(on.Watermark)-1)
 		if l.known == 0 {
 			return
@@ -113,7 +113,7 @@ func (s *stepper) ask(i int, j uint8) {
 	}
 	n.tracked = 1
 	l.pc, l.val = pcJudge, 0
-	if on.Record > 0 && (on.RecordEpoch == l.epoch || ablate.Out(ablate.ReadSameEpoch)) {
+	if on.Record > 0 && (on.RecordIncarnation == l.incarnation || ablate.Out(ablate.ReadSameIncarnation)) {
 		l.val = on.Record
 	}
 	s.do("load: T's GET returns", i, int(l.val)-1)
@@ -121,9 +121,9 @@ func (s *stepper) ask(i int, j uint8) {
 
 func (s *stepper) judge(i int, j uint8) {
 	_, n := s.at(i)
-	l, t := &n.loads[j], &s.f.toks[j]
+	l, t := &n.loads[j], &s.f.snaps[j]
 	if l.ask == 1 {
-		s.f.Learn(t, watermark(l.mark, l.epoch))
+		s.f.Learn(t, watermark(l.mark, l.incarnation))
 	}
 	if l.val == 0 {
 		s.f.keep(j, *t, l)
@@ -137,27 +137,27 @@ func (s *stepper) judge(i int, j uint8) {
 		s.fenced("load: L2's value is of an older schema", i, -1)
 		s.at(i)
 		if l.ask == 1 {
-			s.f.Learn(t, watermark(l.mark, l.epoch))
+			s.f.Learn(t, watermark(l.mark, l.incarnation))
 		}
 	}
 	val := l.val - 1
 	var stamp Stamp
 	outcome, admit := s.f.FromL2(t, s.ver(val), &stamp)
 	switch outcome {
-	case BelowFloor:
+	case BelowMinVersion:
 		on := s.server(i)
-		floor := s.from.ins[i].floor
+		floor := s.from.ins[i].minVersion
 		s.applied(on, floor, on.Apply(floor, false))
 		s.f.keep(j, *t, l)
 		l.pc, l.val = pcLease, 0
-		s.fenced("load: L2's value is below the floor, which is applied again", i, int(val))
+		s.fenced("load: L2's value is below the min version, which is applied again", i, int(val))
 		return
 	case Behind:
 		l.pc, l.val = pcToLoad, 0
-		s.fenced("load: L2 may be behind the horizon", i, int(val))
+		s.fenced("load: L2 may be behind the required watermark", i, int(val))
 		return
 	}
-	if s.sourced && int64(val)+1 < stamp.Probe() {
+	if s.sourced && int64(val)+1 < stamp.LoadedAsOf() {
 		s.violates("C1: a value from L2 is older than its watermark proves")
 	}
 	s.end(i, j, "load: serves L2's value", &stamp, admit)
@@ -175,13 +175,13 @@ func (s *stepper) acquire(i int, j uint8) {
 	switch on.Acquire(l.unusable == 1) {
 	case explore.Present:
 		s.at(i)
-		s.f.Forget(0, &s.f.toks[j])
+		s.f.Forget(0, &s.f.snaps[j])
 		again("load: acquire says that there is a value by now")
 	case explore.Busy:
 		s.at(i)
 		again("load: the lease is busy; it has waited")
 	case explore.Granted:
-		l.pc, l.lease, l.leaseEpoch = pcToLoad, 1, on.Epoch()
+		l.pc, l.lease, l.leaseIncarnation = pcToLoad, 1, on.Incarnation()
 		if on == &s.to.other {
 			l.holdOther = 1
 		} else {
@@ -200,14 +200,14 @@ func (s *stepper) judgeSource(i int, j uint8) {
 	l := &n.loads[j]
 	val := l.val - 1
 	var stamp Stamp
-	outcome, admit := s.f.FromSource(&s.f.toks[j], s.ver(val), &stamp)
+	outcome, admit := s.f.FromSource(&s.f.snaps[j], s.ver(val), &stamp)
 	if outcome != Serve {
 		on := s.server(i)
 		s.touched(on, on.Release(l.mine(on, &s.to)))
-		s.end(i, j, "load: the source's value is below the floor; serves it as stale", nil, false)
+		s.end(i, j, "load: the source's value is below the min version; serves it as stale", nil, false)
 		return
 	}
-	if int64(val)+1 < stamp.Probe() {
+	if int64(val)+1 < stamp.LoadedAsOf() {
 		s.violates("C1: a value from the source is older than its load proves")
 	}
 	if l.lease == 1 {
@@ -231,7 +231,7 @@ func (s *stepper) fill(i int, j uint8) {
 	n := &s.to.ins[i]
 	l := &n.loads[j]
 	val := l.val - 1
-	changed := on.Fill(l.mine(on, &s.to), l.leaseEpoch, val)
+	changed := on.Fill(l.mine(on, &s.to), l.leaseIncarnation, val)
 	s.touched(on, changed)
 	if l.atLeast > val {
 		*l = load{}

@@ -28,7 +28,7 @@ func (p *packer) load(l *load) {
 	p.Bits(v1, &l.val, &l.mark)
 	p.Bits(2, &l.gen)
 	p.Bits(1, &l.rs, &l.known, &l.ask, &l.lease, &l.hold)
-	p.Bits(p.e, &l.epoch, &l.leaseEpoch)
+	p.Bits(p.e, &l.incarnation, &l.leaseIncarnation)
 	p.Bits(if1(p.fo > 0, 1), &l.holdOther)
 	p.Bits(if1(p.kafka, 2), &l.ks)
 	p.Bits(v, &l.seen, &l.hit)
@@ -48,10 +48,10 @@ func (p *packer) instance(n *instance) {
 	p.Bits(if1(p.bounded, 1), &n.own)
 	p.Bits(1, &n.known, &n.read, &n.proofOld)
 	p.Bits(v1, &n.mark)
-	p.Bits(p.e, &n.epoch)
+	p.Bits(p.e, &n.incarnation)
 	p.Bits(now, &n.proof)
-	p.Bits(v, &n.floor)
-	p.Bits(3, &n.floorRef)
+	p.Bits(v, &n.minVersion)
+	p.Bits(3, &n.minVersionRef)
 	p.Bits(if1(p.prune, v1), &n.horizon)
 	p.Bits(if1(p.prune, 3), &n.await)
 	if p.kafka {
@@ -61,23 +61,23 @@ func (p *packer) instance(n *instance) {
 		p.Bits(1, &n.kproofOld)
 		for i := range p.parts {
 			p.Bits(v, &n.seq[i], &n.at[i])
-			p.Bits(v1, &n.marker[i])
+			p.Bits(v1, &n.barrier[i])
 		}
 		p.Bits(if1(p.parts > 1, 2), &n.partitions)
 		p.Bits(uint(p.parts), &n.followed, &n.numbered)
 	}
 	for i := range p.n + 1 {
-		p.Bits(if1(p.sourced, now), &n.probed[i])
+		p.Bits(if1(p.sourced, now), &n.sampled[i])
 	}
-	p.Bits(if1(p.slowProbe, 2), &n.probing)
-	p.Bits(if1(p.slowProbe, now), &n.probingAt, &n.probeP)
+	p.Bits(if1(p.slowSample, 2), &n.sampling)
+	p.Bits(if1(p.slowSample, now), &n.samplingAt, &n.samplePosition)
 	p.Bits(1, &n.conn, &n.tracked)
 	p.Bits(if1(p.fo > 0, 1), &n.isolated)
 	p.Bits(if1(ablate.Out(ablate.DialIsSession), 1), &n.lateNil)
 	p.Bits(2, &n.pushes)
 	p.Bits(if1(p.slowBeat, 2), &n.beating)
 	p.Bits(if1(p.slowBeat, v1), &n.beatMark)
-	p.Bits(if1(p.slowBeat, p.e), &n.beatEpoch)
+	p.Bits(if1(p.slowBeat, p.e), &n.beatIncarnation)
 	p.Bits(v, &n.served)
 	p.Bits(if1(p.unversioned, v), &n.wrote)
 	for i := range p.loads {
@@ -87,20 +87,20 @@ func (p *packer) instance(n *instance) {
 
 func (p *packer) server(s *server) {
 	p.Bits(p.v1, &s.Record, &s.Watermark)
-	p.Bits(p.e, &s.RecordEpoch, &s.Mark)
+	p.Bits(p.e, &s.RecordIncarnation, &s.WatermarkIncarnation)
 	p.Bits(1, &s.Lease)
-	p.Bits(if1(p.marks, 4), &s.Writers)
+	p.Bits(if1(p.intents, 4), &s.Intents)
 	p.Bits(p.v, &s.told)
 }
 
 func (p *packer) world(w *world) {
 	p.Bits(p.v, &w.durable, &w.acked, &w.published)
-	p.Bits(p.e, &w.epochs)
+	p.Bits(p.e, &w.incarnations)
 	p.Bits(2, &w.fails, &w.evicts, &w.drops, &w.gaps)
-	p.Bits(if1(p.marks, 4), &w.writing)
+	p.Bits(if1(p.intents, 4), &w.writing)
 	p.Bits(if1(p.parts > 1, p.v1), &w.grown)
 	p.Bits(if1(ablate.Out(ablate.BatchFrom), p.v1), &w.relay)
-	p.Bits(if1(ablate.Out(ablate.BatchFrom), p.e), &w.relayEpoch)
+	p.Bits(if1(ablate.Out(ablate.BatchFrom), p.e), &w.relayIncarnation)
 	p.server(&w.l2)
 	if p.fo > 0 {
 		p.server(&w.other)
@@ -213,7 +213,7 @@ func (sc *scope) settleProofs(n *instance) {
 	if n.kproofOld == 1 && !ks {
 		n.kproof, n.kproofOld = 0, 0
 	}
-	if n.await >= refAt { // the probe it waits for has ended
+	if n.await >= refAt { // the sample it waits for has ended
 		n.horizon, n.await = max(n.horizon, n.await-refAt+1), refNone
 	}
 }
@@ -226,15 +226,15 @@ func (sc *scope) settleLoad(w *world, l *load) {
 		return
 	}
 	if l.pc >= pcToLoad {
-		l.mark, l.epoch, l.known, l.ask, l.unusable = 0, 0, 0, 0, 0
-		if !ablate.Out(ablate.AdmitFromT) {
+		l.mark, l.incarnation, l.known, l.ask, l.unusable = 0, 0, 0, 0, 0
+		if !ablate.Out(ablate.AdmitFromTracking) {
 			l.rs = 0
 		}
 		if l.lease == 1 { // what has a lease is not admitted here
 			l.gen, l.ks, l.hit = genGone, 0, 0
 		}
 	}
-	if l.pc == pcToLoad { // the token is taken anew, and the source answers with at least what was served
+	if l.pc == pcToLoad { // the snapshot is taken anew, and the source answers with at least what was served
 		l.gen, l.ks, l.rs, l.hit, l.seen = 0, 0, 0, 0, 0
 	}
 	if l.pc == pcLoad && !sc.early {
@@ -247,7 +247,7 @@ func (sc *scope) settleLoad(w *world, l *load) {
 		l.gen, l.ks, l.rs, l.hit = 0, 0, 0, 0
 	}
 	if l.lease == 1 && l.hold|l.holdOther == 0 && !ablate.Out(ablate.FillNeedsLease) {
-		l.leaseEpoch = 0
+		l.leaseIncarnation = 0
 	}
 	if sc.joins && l.fgen == genGone && !ablate.Out(ablate.FlightStillStands) && !ablate.Out(ablate.Generation) {
 		l.frs, l.fks, l.fbegan = 0, 0, 0 // nobody joins any more
@@ -258,5 +258,5 @@ func (sc *scope) settleLoad(w *world, l *load) {
 func (sc *scope) widths() {
 	sc.v = uint(bits.Len8(sc.n))
 	sc.v1 = uint(bits.Len8(sc.n + 1))
-	sc.e = uint(bits.Len8(sc.maxEpochs()))
+	sc.e = uint(bits.Len8(sc.maxIncarnations()))
 }

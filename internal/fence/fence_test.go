@@ -26,11 +26,13 @@ func newRig(cfg fence.Config) *rig {
 	return r
 }
 
-func at(n uint64) coherence.Position { return coherence.Position{Epoch: 1, N: n} }
+func at(n uint64) coherence.Position { return coherence.Position{Timeline: 1, N: n} }
 
-func mark(n uint64) l2.Watermark { return l2.Watermark{Epoch: l2.Epoch{1}, Position: at(n)} }
+func mark(n uint64) l2.Watermark {
+	return l2.Watermark{Incarnation: l2.Incarnation{1}, Position: at(n)}
+}
 
-func (r *rig) probe(n uint64) { r.EndProbe(r.BeginProbe(), at(n)) }
+func (r *rig) sample(n uint64) { r.EndSample(r.BeginSample(), at(n)) }
 
 // heartbeat reads the same watermark for all buckets.
 func (r *rig) heartbeat(w l2.Watermark) {
@@ -43,9 +45,9 @@ func (r *rig) heartbeat(w l2.Watermark) {
 // admitL2 loads a key whole.
 func (r *rig) admitL2(t *testing.T, k l2.Key, v coherence.Version) *fence.Stamp {
 	t.Helper()
-	tok := r.Begin(k)
+	snap := r.Begin(k)
 	var s fence.Stamp
-	if o, ok := r.FromL2(&tok, v, &s); o != fence.Serve || !ok {
+	if o, ok := r.FromL2(&snap, v, &s); o != fence.Serve || !ok {
 		t.Fatalf("a quiet load of version %d: %v, admitted %v", v, o, ok)
 	}
 	return &s
@@ -75,7 +77,7 @@ func TestFence_PushEvictsEntryAndLoad(t *testing.T) { // C2, R3
 }
 
 // TestFence_LateLoadOfTheSource is the late fill of an L1 that events vouch for: the row was read before the change,
-// which carries no version, so that no floor knows better.
+// which carries no version, so that no min version knows better.
 func TestFence_LateLoadOfTheSource(t *testing.T) { // C2, R1
 	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
 	events(r, 1)
@@ -137,17 +139,17 @@ func TestFence_BumpsRaceWithReaders(t *testing.T) {
 	}
 }
 
-func TestFence_EventRaisesFloor(t *testing.T) { // R27
+func TestFence_EventRaisesMinVersion(t *testing.T) { // R27
 	r, k := newRig(fence.Config{}), keys.Key("p", "a")
 	entry := r.admitL2(t, k, 1)
 	r.Event(k, 2, at(10))
 	r.check(t, entry, fence.Invalidated)
-	tok := r.Begin(k)
+	snap := r.Begin(k)
 	var s fence.Stamp
-	if o, ok := r.FromL2(&tok, 1, &s); o != fence.BelowFloor || ok {
+	if o, ok := r.FromL2(&snap, 1, &s); o != fence.BelowMinVersion || ok {
 		t.Errorf("L2 behind the event: %v, %v", o, ok)
 	}
-	if o, _ := r.FromSource(&tok, 1, &s); o != fence.BelowFloor {
+	if o, _ := r.FromSource(&snap, 1, &s); o != fence.BelowMinVersion {
 		t.Errorf("a Loader behind the event: %v", o)
 	}
 	fresh := r.admitL2(t, k, 2)
@@ -168,48 +170,48 @@ func TestFence_SessionOfOneBucket(t *testing.T) { // C6: another server answers 
 	r.BucketSession(k.Bucket)
 	r.check(t, moved, fence.Unvouched)
 	r.check(t, stayed, fence.Current)
-	if tok := r.Begin(k); tok.Known || r.Still(&running) {
+	if snap := r.Begin(k); snap.Known || r.Still(&running) {
 		t.Error("the watermark, or a load, of the other server is still believed")
 	}
 }
 
-// TestFence_FloorOutlivesTheWatermark: a bucket has no watermark from the beginning of a session to its first heartbeat.
+// TestFence_MinVersionOutlivesTheWatermark: a bucket has no watermark from the beginning of a session to its first heartbeat.
 //
 //	reader: is served version 5                     L2 has 4, for the relay cannot reach it
 //	a minute later Redis restarts: a session, and no watermark
 //	reader: L2 returns 4
-func TestFence_FloorOutlivesTheWatermark(t *testing.T) { // C3
+func TestFence_MinVersionOutlivesTheWatermark(t *testing.T) { // C3
 	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
-	r.probe(3)
+	r.sample(3)
 	r.heartbeat(mark(3))
 	r.Event(k, 5, at(9))
 	r.now += int64(time.Minute)
-	tok := r.Begin(k)
+	snap := r.Begin(k)
 	r.RedisSession()
 	var s fence.Stamp
-	if o, _ := r.FromL2(&tok, 4, &s); o != fence.BelowFloor {
+	if o, _ := r.FromL2(&snap, 4, &s); o != fence.BelowMinVersion {
 		t.Errorf("version 4 after 5: %v", o)
 	}
-	if v := r.Floor(k); v != 5 {
-		t.Errorf("the floor is %d", v)
+	if v := r.MinVersion(k); v != 5 {
+		t.Errorf("the min version is %d", v)
 	}
 }
 
-// TestFence_EventOfALostHistory: its version is no floor in the history that is left, which may never get there.
-func TestFence_EventOfALostHistory(t *testing.T) { // C7, R21
+// TestFence_EventOfALostTimeline: its version is no min version in the timeline that is left, which may never get there.
+func TestFence_EventOfALostTimeline(t *testing.T) { // C7, R21
 	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
 	events(r, 1)
-	r.probe(20)
-	r.EndProbe(r.BeginProbe(), coherence.Position{Epoch: 2, N: 10})
+	r.sample(20)
+	r.EndSample(r.BeginSample(), coherence.Position{Timeline: 2, N: 10})
 	entry := r.fromSource(t, "a", 8)
 	r.Event(k, 9, at(19))
 	r.check(t, entry, fence.Invalidated)
 	r.fromSource(t, "a", 8)
-	r.Event(k, 9, coherence.Position{Epoch: 2, N: 12})
-	tok := r.Begin(k)
+	r.Event(k, 9, coherence.Position{Timeline: 2, N: 12})
+	snap := r.Begin(k)
 	var s fence.Stamp
-	if o, _ := r.FromSource(&tok, 8, &s); o != fence.BelowFloor {
-		t.Errorf("behind an event of this history: %v", o)
+	if o, _ := r.FromSource(&snap, 8, &s); o != fence.BelowMinVersion {
+		t.Errorf("behind an event of this timeline: %v", o)
 	}
 }
 
@@ -217,14 +219,14 @@ func TestFence_ServingNewerEvictsOlder(t *testing.T) { // C3
 	r, k := newRig(fence.Config{}), keys.Key("p", "a")
 	r.Event(k, 1, at(1))
 	older := r.admitL2(t, k, 1)
-	slow, tok := r.Begin(k), r.Begin(k)
+	slow, snap := r.Begin(k), r.Begin(k)
 	var s fence.Stamp
-	if o, ok := r.FromL2(&tok, 2, &s); o != fence.Serve || !ok {
-		t.Fatalf("the load that raised the floor: %v, admitted %v", o, ok)
+	if o, ok := r.FromL2(&snap, 2, &s); o != fence.Serve || !ok {
+		t.Fatalf("the load that raised the min version: %v, admitted %v", o, ok)
 	}
 	r.check(t, &s, fence.Current)
 	r.check(t, older, fence.Invalidated)
-	if o, ok := r.FromL2(&slow, 1, &s); o != fence.BelowFloor || ok {
+	if o, ok := r.FromL2(&slow, 1, &s); o != fence.BelowMinVersion || ok {
 		t.Errorf("a slower load of the older version: %v, %v", o, ok)
 	}
 }
@@ -241,16 +243,16 @@ func TestFence_RedisSessionEndsItsEntries(t *testing.T) { // R6
 	r.check(t, r.admitL2(t, k, 1), fence.Current)
 }
 
-func TestFence_BucketEpochEndsSession(t *testing.T) {
+func TestFence_NewIncarnationEndsSession(t *testing.T) {
 	r, k := newRig(fence.Config{}), keys.Key("p", "a")
-	if tok := r.Begin(k); tok.Known {
+	if snap := r.Begin(k); snap.Known {
 		t.Fatal("a watermark is known before any was read")
 	}
 	r.heartbeat(mark(1))
 	entry := r.admitL2(t, k, 1)
 	r.heartbeat(mark(2))
 	r.check(t, entry, fence.Current)
-	r.heartbeat(l2.Watermark{Epoch: l2.Epoch{2}, Position: at(2)})
+	r.heartbeat(l2.Watermark{Incarnation: l2.Incarnation{2}, Position: at(2)})
 	r.check(t, entry, fence.Unvouched)
 }
 
@@ -259,46 +261,46 @@ func TestFence_LateHeartbeatOfAnOldConnection(t *testing.T) {
 	h := r.BeginHeartbeat()
 	r.RedisSession()
 	r.Watermark(&h, k.Bucket, mark(9))
-	if tok := r.Begin(k); tok.Known {
+	if snap := r.Begin(k); snap.Known {
 		t.Error("a watermark of the old connection counts in the new session")
 	}
 }
 
-func TestFence_PushedOutFloorRaisesHorizon(t *testing.T) { // R27 after the ring is full
-	r := newRig(fence.Config{Floors: 1, Complete: true})
-	r.probe(3)
+func TestFence_PushedOutMinVersionRaisesRequiredWatermark(t *testing.T) { // R27 after the ring is full
+	r := newRig(fence.Config{MinVersions: 1, Complete: true})
+	r.sample(3)
 	r.heartbeat(mark(3))
 	k := keys.Key("p", "a")
 	r.Event(k, 2, at(10))
 	other := k
 	other.Hash++
-	r.Event(other, 1, at(4)) // pushes k's floor out
-	tok := r.Begin(k)
+	r.Event(other, 1, at(4)) // pushes k's min version out
+	snap := r.Begin(k)
 	var s fence.Stamp
-	if o, ok := r.FromL2(&tok, 1, &s); o != fence.Behind || ok {
+	if o, ok := r.FromL2(&snap, 1, &s); o != fence.Behind || ok {
 		t.Errorf("L2 at 3 may hold what version 2 at 10 replaced: %v, %v", o, ok)
 	}
 	r.heartbeat(mark(10))
 	r.admitL2(t, k, 2)
 }
 
-func TestFence_UnplacedFloorWaitsForTheNextProbe(t *testing.T) {
-	r := newRig(fence.Config{Floors: 1, Complete: true})
-	r.probe(3)
+func TestFence_UnplacedMinVersionWaitsForTheNextSample(t *testing.T) {
+	r := newRig(fence.Config{MinVersions: 1, Complete: true})
+	r.sample(3)
 	r.heartbeat(mark(5))
 	k := keys.Key("p", "a")
 	other := k
 	other.Hash++
 	r.Written(k, 2) // its commit's position is not known here
 	r.Written(other, 1)
-	tok := r.Begin(k)
+	snap := r.Begin(k)
 	var s fence.Stamp
-	if o, _ := r.FromL2(&tok, 1, &s); o != fence.Behind {
-		t.Errorf("before any probe that covers the write: %v; a probe already taken must not do", o)
+	if o, _ := r.FromL2(&snap, 1, &s); o != fence.Behind {
+		t.Errorf("before any sample that covers the write: %v; a sample already taken must not do", o)
 	}
-	r.probe(7)
-	tok = r.Begin(k)
-	if o, _ := r.FromL2(&tok, 1, &s); o != fence.Behind {
+	r.sample(7)
+	snap = r.Begin(k)
+	if o, _ := r.FromL2(&snap, 1, &s); o != fence.Behind {
 		t.Errorf("L2 at 5, the write is covered by 7: %v", o)
 	}
 	r.heartbeat(mark(7))
@@ -306,31 +308,31 @@ func TestFence_UnplacedFloorWaitsForTheNextProbe(t *testing.T) {
 }
 
 func TestFence_WatermarkMustBeReadBeforeTheGet(t *testing.T) {
-	r := newRig(fence.Config{Floors: 1, Complete: true})
-	r.probe(3)
+	r := newRig(fence.Config{MinVersions: 1, Complete: true})
+	r.sample(3)
 	r.heartbeat(mark(3))
 	k := keys.Key("p", "a")
 	other := k
 	other.Hash++
 	r.Event(k, 2, at(10))
 	r.Event(other, 1, at(4))
-	tok := r.Begin(k)
+	snap := r.Begin(k)
 	r.heartbeat(mark(10)) // arrives between the GET and its judgement
 	var s fence.Stamp
-	if o, _ := r.FromL2(&tok, 1, &s); o != fence.Behind {
+	if o, _ := r.FromL2(&snap, 1, &s); o != fence.Behind {
 		t.Errorf("judged by a watermark read after the value: %v", o)
 	}
 }
 
-func TestFence_FloorsAgeWithoutWatermark(t *testing.T) {
-	r, k := newRig(fence.Config{FloorAge: time.Second}), keys.Key("p", "a")
+func TestFence_MinVersionsAgeWithoutWatermark(t *testing.T) {
+	r, k := newRig(fence.Config{MinVersionAge: time.Second}), keys.Key("p", "a")
 	r.Written(k, 5)
-	if got := r.Floor(k); got != 5 {
-		t.Errorf("floor %d", got)
+	if got := r.MinVersion(k); got != 5 {
+		t.Errorf("min version %d", got)
 	}
 	r.now += int64(time.Second) + 1
-	if got := r.Floor(k); got != 0 {
-		t.Errorf("floor %d after its age", got)
+	if got := r.MinVersion(k); got != 0 {
+		t.Errorf("min version %d after its age", got)
 	}
 }
 
@@ -344,12 +346,12 @@ func events(r *rig, n int) {
 func TestFence_EventsVouchWhileRedisIsAway(t *testing.T) {
 	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
 	events(r, 2)
-	r.probe(5)
+	r.sample(5)
 	r.heartbeat(mark(5))
 	both := r.admitL2(t, k, 1)
-	tok := r.Begin(k)
+	snap := r.Begin(k)
 	var own fence.Stamp
-	if _, ok := r.FromSource(&tok, 1, &own); !ok {
+	if _, ok := r.FromSource(&snap, 1, &own); !ok {
 		t.Fatal("a load from the source is not admitted")
 	}
 	r.RedisSession()
@@ -368,37 +370,37 @@ func TestFence_EventsVouchWhileRedisIsAway(t *testing.T) {
 	r.check(t, both, fence.Unvouched)
 }
 
-func TestFence_MarkerRevealsLostTail(t *testing.T) {
+func TestFence_BarrierRevealsLostTail(t *testing.T) {
 	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
 	events(r, 1)
-	tok := r.Begin(k)
+	snap := r.Begin(k)
 	var own fence.Stamp
-	r.FromSource(&tok, 1, &own)
+	r.FromSource(&snap, 1, &own)
 	r.EventSeq(0, 1)
-	if r.EventMarker(0, coherence.Barrier{Position: at(3), Seq: 1}) {
-		t.Error("a marker right behind its last event is a gap")
+	if r.EventBarrier(0, coherence.Barrier{Position: at(3), Seq: 1}) {
+		t.Error("a barrier right behind its last event is a gap")
 	}
 	r.check(t, &own, fence.Current)
-	if !r.EventMarker(0, coherence.Barrier{Position: at(4), Seq: 2}) {
-		t.Error("the marker knows of an event that we have not seen")
+	if !r.EventBarrier(0, coherence.Barrier{Position: at(4), Seq: 2}) {
+		t.Error("the barrier knows of an event that we have not seen")
 	}
 	r.check(t, &own, fence.Unvouched)
 }
 
 func TestFence_NewEventSessionDoesNotVouchForOldL2(t *testing.T) { // the explorer's second hole
 	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
-	r.probe(5)
+	r.sample(5)
 	events(r, 1)
 	r.heartbeat(mark(5))
-	tok := r.Begin(k)
+	snap := r.Begin(k)
 	var s fence.Stamp
-	r.FromL2(&tok, 1, &s)
+	r.FromL2(&snap, 1, &s)
 	r.RedisSession()
-	r.check(t, &s, fence.Unvouched) // no probe since the session began: L2 may have missed what the session did
+	r.check(t, &s, fence.Unvouched) // no sample since the session began: L2 may have missed what the session did
 	r.heartbeat(mark(5))
-	r.probe(6)
-	tok = r.Begin(k)
-	r.FromL2(&tok, 1, &s)
+	r.sample(6)
+	snap = r.Begin(k)
+	r.FromL2(&snap, 1, &s)
 	r.RedisSession()
 	r.check(t, &s, fence.Unvouched) // L2 is at 5, the session's base is 6
 	r.heartbeat(mark(6))
@@ -410,23 +412,23 @@ func TestFence_NewEventSessionDoesNotVouchForOldL2(t *testing.T) { // the explor
 func TestFence_IncompleteEventsVouchForNothing(t *testing.T) {
 	r, k := newRig(fence.Config{}), keys.Key("p", "a")
 	events(r, 1)
-	tok := r.Begin(k)
+	snap := r.Begin(k)
 	var s fence.Stamp
-	if _, ok := r.FromSource(&tok, 1, &s); ok {
+	if _, ok := r.FromSource(&snap, 1, &s); ok {
 		t.Error("somebody else's events vouch for an entry")
 	}
 }
 
-func TestFence_SourceEpochDropsEverything(t *testing.T) { // R21
+func TestFence_NewTimelineDropsEverything(t *testing.T) { // R21
 	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
 	events(r, 1)
-	r.probe(5)
+	r.sample(5)
 	r.heartbeat(mark(5))
 	entry := r.admitL2(t, k, 7)
-	r.EndProbe(r.BeginProbe(), coherence.Position{Epoch: 2, N: 1})
+	r.EndSample(r.BeginSample(), coherence.Position{Timeline: 2, N: 1})
 	r.check(t, entry, fence.Unvouched)
-	if got := r.Floor(k); got != 0 {
-		t.Errorf("floor %d of a history that is gone", got)
+	if got := r.MinVersion(k); got != 0 {
+		t.Errorf("min version %d of a timeline that is gone", got)
 	}
 }
 
@@ -434,7 +436,7 @@ func TestFence_SourceEpochDropsEverything(t *testing.T) { // R21
 // hits of resident ones. Time is simulated: 1,000 keys read every 10 seconds each, for a minute.
 func TestFence_HitRatioUnderOthersWrites(t *testing.T) {
 	r := newRig(fence.Config{Complete: true})
-	r.probe(1)
+	r.sample(1)
 	const resident, writes, seconds = 1000, 10_000, 60
 	stamps := make([]*fence.Stamp, resident)
 	ks := make([]l2.Key, resident)
@@ -449,7 +451,7 @@ func TestFence_HitRatioUnderOthersWrites(t *testing.T) {
 			n++
 			r.Event(keys.Key("p", fmt.Sprint("other", n%1_000_000)), coherence.Version(n), at(uint64(n)))
 		}
-		r.probe(uint64(n))
+		r.sample(uint64(n))
 		r.heartbeat(mark(uint64(n)))
 		for i := sec % 10; i < resident; i += 10 {
 			reads++
@@ -465,7 +467,7 @@ func TestFence_HitRatioUnderOthersWrites(t *testing.T) {
 	}
 }
 
-// TestFence_ALargeL1IsServed: the first version of each key is a bump, and floors are forgotten, so reading what L1 has lost
+// TestFence_ALargeL1IsServed: the first version of each key is a bump, and min versions are forgotten, so reading what L1 has lost
 // must not lose the rest again.
 func TestFence_ALargeL1IsServed(t *testing.T) {
 	const n = 600_000
@@ -487,8 +489,8 @@ func TestFence_ALargeL1IsServed(t *testing.T) {
 					continue
 				}
 				missed++
-				tok := r.Begin(ks[i])
-				if _, admit := r.FromL2(&tok, 7, &held[i]); !admit {
+				snap := r.Begin(ks[i])
+				if _, admit := r.FromL2(&snap, 7, &held[i]); !admit {
 					t.Fatal("a quiet load is not admitted")
 				}
 			}

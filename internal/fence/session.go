@@ -22,7 +22,7 @@ func (b *bucket) newSession() {
 	b.known, b.read, b.watermark, b.beaten, b.beat = false, false, l2.Watermark{}, false, l2.Watermark{}
 }
 
-// RedisSession says that T dialled or lost a connection: pushes may have been missed, so tracking vouches for nothing
+// RedisSession says that the tracking connection was dialled or lost a connection: pushes may have been missed, so tracking vouches for nothing
 // that was loaded before.
 func (f *Fence) RedisSession() {
 	for i := range f.buckets {
@@ -44,7 +44,7 @@ func (f *Fence) BucketSession(bucket int) {
 // Heartbeat is one reading of all watermarks under way.
 type Heartbeat struct{ sessions [l2.Buckets]uint64 }
 
-// BeginHeartbeat must be called before the watermarks are read on T.
+// BeginHeartbeat must be called before the watermarks are read on the tracking connection.
 func (f *Fence) BeginHeartbeat() (h Heartbeat) {
 	for i := range f.buckets {
 		h.sessions[i] = f.buckets[i].redis.Load()
@@ -60,10 +60,10 @@ func (f *Fence) Watermark(h *Heartbeat, bucket int, w l2.Watermark) {
 // observe takes a watermark that was asked for in a session. A reply that comes after the session has ended may be the
 // old connection's and is ignored.
 //
-// A bucket epoch other than the last one begins a session before its watermark counts: what was loaded under the old
-// epoch was dropped in Redis without a push. So does a watermark that goes back from one heartbeat to the next, which is
+// A bucket incarnation other than the last one begins a session before its watermark counts: what was loaded under the old
+// incarnation was dropped in Redis without a push. So does a watermark that goes back from one heartbeat to the next, which is
 // another server behind the same connection. Loads read watermarks too, and their answers are looked at in any order: of
-// two in one session and epoch the further one counts.
+// two in one session and incarnation the further one counts.
 func (f *Fence) observe(bucket int, session uint64, w l2.Watermark, beat bool) {
 	b := &f.buckets[bucket]
 	b.mu.Lock()
@@ -72,8 +72,8 @@ func (f *Fence) observe(bucket int, session uint64, w l2.Watermark, beat bool) {
 		return
 	}
 	switch {
-	case b.read && b.watermark.Epoch != w.Epoch, beat && b.beaten && b.beat.Position.Covers(w.Position) && b.beat != w:
-		if !ablate.Out(ablate.EpochSession) {
+	case b.read && b.watermark.Incarnation != w.Incarnation, beat && b.beaten && b.beat.Position.Covers(w.Position) && b.beat != w:
+		if !ablate.Out(ablate.IncarnationSession) {
 			b.newSession()
 		}
 		b.watermark = w
@@ -84,16 +84,16 @@ func (f *Fence) observe(bucket int, session uint64, w l2.Watermark, beat bool) {
 	if beat {
 		b.beat, b.beaten = w, true
 	}
-	f.proveRedis(b)
+	f.advanceRedis(b)
 }
 
-// Forget makes the next load of the bucket read the watermark anew: Redis answered with an epoch that the token does not
+// Forget makes the next load of the bucket read the watermark anew: Redis answered with an incarnation that the snapshot does not
 // know.
-func (f *Fence) Forget(bucket int, t *Token) {
+func (f *Fence) Forget(bucket int, t *Snapshot) {
 	b := &f.buckets[bucket]
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.redis.Load() == t.rs && b.watermark == t.watermark {
+	if b.redis.Load() == t.redisSession && b.watermark == t.watermark {
 		b.known = false
 	}
 }
@@ -104,23 +104,23 @@ func (f *Fence) Forget(bucket int, t *Token) {
 // producer, ours or not, about which partition a key belongs to: an entry is vouched for while no partition has missed
 // anything.
 type channel struct {
-	live  atomic.Uint64         // the session while every partition is followed, else 0; changes only under mu
-	proof atomic.Pointer[proof] // what the markers prove; changes only under mu
+	live atomic.Uint64        // the session while every partition is followed, else 0; changes only under mu
+	asOf atomic.Pointer[asOf] // what the barriers prove; changes only under mu
 
-	mu      sync.Mutex
-	session uint64
-	base    uint64 // the last probe begun before the session: L2 must have applied what the next one covers
-	parts   []partition
+	mu         sync.Mutex
+	session    uint64
+	baseSample uint64 // the last sample begun before the session: L2 must have applied what the next one covers
+	parts      []partition
 }
 
 type partition struct {
 	followed bool
-	numbered bool   // an event or marker of the relay's has been seen in this session
-	seq      uint64 // of the last one; a marker before any event has 0
-	marker   coherence.Position
+	numbered bool   // an event or barrier of the relay's has been seen in this session
+	seq      uint64 // of the last one; a barrier before any event has 0
+	barrier  coherence.Position
 }
 
-// restart begins a session for another history of the source, whose relay may number events from before where the old one
+// restart begins a session for another timeline of the source, whose relay may number events from before where the old one
 // was: a number that is known would hide a gap.
 func (c *channel) restart(f *Fence) {
 	c.mu.Lock()
@@ -135,9 +135,9 @@ func (c *channel) newSession(f *Fence) {
 	if c.session == 0 || !ablate.Out(ablate.EventSession) {
 		c.session = nextSession(c.session)
 	}
-	c.base = f.probes.begun()
+	c.baseSample = f.samples.latest()
 	for i := range c.parts {
-		c.parts[i].marker = coherence.Position{}
+		c.parts[i].barrier = coherence.Position{}
 	}
 	c.settle()
 }
@@ -158,23 +158,23 @@ func (c *channel) settle() {
 
 // vouchesForL2 reports whether the channel may vouch for a value that came from L2: only if L2 had applied, before the
 // value was read, everything that was committed before this session began. For the rest the session has seen the events.
-func (c *channel) vouchesForL2(t *Token, f *Fence) bool {
-	if t.ks == 0 || c.live.Load() != t.ks {
+func (c *channel) vouchesForL2(t *Snapshot, f *Fence) bool {
+	if t.eventSession == 0 || c.live.Load() != t.eventSession {
 		return false
 	}
 	if ablate.Out(ablate.SessionBase) {
 		return true
 	}
 	c.mu.Lock()
-	base := c.base
+	base := c.baseSample
 	c.mu.Unlock()
-	p, ok := f.probes.after(base)
+	p, ok := f.samples.firstAfter(base)
 	return ok && t.watermark.Position.Covers(p)
 }
 
 // EventPartitions says how many partitions the event channel has. New ones are not followed yet.
 func (f *Fence) EventPartitions(n int) {
-	c := &f.kafka
+	c := &f.events
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for len(c.parts) < n {
@@ -182,14 +182,14 @@ func (f *Fence) EventPartitions(n int) {
 	}
 	c.parts = c.parts[:n]
 	for i := range c.parts {
-		c.parts[i].marker = coherence.Position{} // of another number of partitions
+		c.parts[i].barrier = coherence.Position{} // of another number of partitions
 	}
 	c.settle()
 }
 
 // EventSession says that a partition is followed from now on and that events before may have been missed.
 func (f *Fence) EventSession(p int) {
-	c := &f.kafka
+	c := &f.events
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if part := c.part(p); part != nil {
@@ -206,7 +206,7 @@ func (f *Fence) EventsLost(p int) { f.follow(p, false) }
 func (f *Fence) EventsResumed(p int) { f.follow(p, true) }
 
 func (f *Fence) follow(p int, followed bool) {
-	c := &f.kafka
+	c := &f.events
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if part := c.part(p); part != nil {
@@ -221,18 +221,18 @@ func (f *Fence) EventSeq(p int, seq uint64) (gap bool) {
 	return f.sequence(p, seq, 1, nil)
 }
 
-// EventMarker takes a marker of a partition: the last event before it must have been seen.
+// EventMarker takes a barrier of a partition: the last event before it must have been seen.
 //
-// A marker of a relay that knew another number of partitions proves nothing. It may follow events of a key in the
+// A barrier of a relay that knew another number of partitions proves nothing. It may follow events of a key in the
 // partition where they were before there were more, and be taken for one that follows them where they are now.
-func (f *Fence) EventMarker(p int, m coherence.Barrier) (gap bool) {
+func (f *Fence) EventBarrier(p int, m coherence.Barrier) (gap bool) {
 	return f.sequence(p, m.Seq, 0, &m)
 }
 
 // sequence checks that seq is at most step past the last number. The first one of a session is taken as it comes; a
-// marker of number 0 is one, which says that there has been no event yet.
+// barrier of number 0 is one, which says that there has been no event yet.
 func (f *Fence) sequence(p int, seq, step uint64, m *coherence.Barrier) (gap bool) {
-	c := &f.kafka
+	c := &f.events
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	part := c.part(p)
@@ -246,12 +246,12 @@ func (f *Fence) sequence(p int, seq, step uint64, m *coherence.Barrier) (gap boo
 			c.newSession(f)
 		}
 	}
-	if m == nil || m.Partitions != len(c.parts) && !ablate.Out(ablate.MarkerPartitions) {
+	if m == nil || m.Partitions != len(c.parts) && !ablate.Out(ablate.BarrierPartitions) {
 		return gap
 	}
-	if !part.marker.Covers(m.Position) {
-		part.marker = m.Position
-		f.proveEvents()
+	if !part.barrier.Covers(m.Position) {
+		part.barrier = m.Position
+		f.advanceEvents()
 	}
 	return gap
 }
@@ -272,7 +272,7 @@ type Channels struct {
 	EventSessions  uint64 // sessions of the event channel so far
 	Partitions     int    // of the event channel
 	Followed       int    // partitions that are followed now
-	AwaitingProbes int    // buckets whose L2 is not believed until the next probe
+	AwaitingSample int    // buckets whose L2 is not believed until the next sample
 }
 
 // Channels reports the state of the channels.
@@ -284,12 +284,12 @@ func (f *Fence) Channels() (ch Channels) {
 		if b.known {
 			ch.Watermarks++
 		}
-		if b.awaiting != 0 {
-			ch.AwaitingProbes++
+		if b.awaitingSample != 0 {
+			ch.AwaitingSample++
 		}
 		b.mu.Unlock()
 	}
-	c := &f.kafka
+	c := &f.events
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	ch.EventSession, ch.EventSessions, ch.Partitions = c.live.Load(), c.session, len(c.parts)

@@ -12,29 +12,29 @@ import (
 // little, and never newer.
 func TestStamp_ProvesNoMoreThanItsLoad(t *testing.T) {
 	for range 100_000 {
-		probe := 1 + rand.Int64N(1<<(1+rand.IntN(62)))
-		began := probe + rand.Int64N(1<<(1+rand.IntN(50)))
+		sample := 1 + rand.Int64N(1<<(1+rand.IntN(62)))
+		began := sample + rand.Int64N(1<<(1+rand.IntN(50)))
 		if rand.IntN(4) == 0 {
-			began = probe - rand.Int64N(min(probe, int64(time.Second))) // the probe began after the load did
+			began = sample - rand.Int64N(min(sample, int64(time.Second))) // the sample began after the load did
 		}
 		var s Stamp
-		s.loaded(began, probe, 0)
-		got, ago := s.Probe(), max(0, began-probe)
+		s.loaded(began, sample, 0)
+		got, ago := s.LoadedAsOf(), max(0, began-sample)
 		switch {
-		case got > probe, got > s.Began():
-			t.Fatalf("began %d, probe %d: proved as of %d", began, probe, got)
-		case ago < int64(2*time.Second) && got != probe:
-			t.Fatalf("began %d, probe %d: proved as of %d, and could be exact", began, probe, got)
-		case ago < int64(72*time.Hour) && probe-got > 1<<spanShift:
-			t.Fatalf("began %d, probe %d: proved as of %d, rounded too far", began, probe, got)
+		case got > sample, got > s.Began():
+			t.Fatalf("began %d, sample %d: proved as of %d", began, sample, got)
+		case ago < int64(2*time.Second) && got != sample:
+			t.Fatalf("began %d, sample %d: proved as of %d, and could be exact", began, sample, got)
+		case ago < int64(72*time.Hour) && sample-got > 1<<spanShift:
+			t.Fatalf("began %d, sample %d: proved as of %d, rounded too far", began, sample, got)
 		case ago > int64(79*time.Hour) && got != 0:
-			t.Fatalf("began %d, probe %d: proved as of %d, out of range", began, probe, got)
+			t.Fatalf("began %d, sample %d: proved as of %d, out of range", began, sample, got)
 		}
 	}
 	var s Stamp
 	s.loaded(5, 0, 0)
-	if s.Probe() != 0 {
-		t.Errorf("without a probe: proved as of %d", s.Probe())
+	if s.LoadedAsOf() != 0 {
+		t.Errorf("without a sample: proved as of %d", s.LoadedAsOf())
 	}
 	if size := unsafe.Sizeof(s); size != 40 {
 		t.Errorf("a stamp takes %d bytes", size)
@@ -50,28 +50,28 @@ func TestSession_NumbersPassOverNone(t *testing.T) {
 	}
 }
 
-// TestHistories_FailClosed: when no number is left, an epoch has none, and is taken for no other.
+// TestHistories_FailClosed: when no number is left, an timeline has none, and is taken for no other.
 func TestHistories_FailClosed(t *testing.T) {
-	var h histories
+	var h timelines
 	if h.number(0) != 0 {
-		t.Error("no epoch has a number")
+		t.Error("no timeline has a number")
 	}
-	for epoch := range uint64(math.MaxUint16 - 1) {
-		h.epochs = append(h.epochs, epoch+1)
+	for timeline := range uint64(math.MaxUint16 - 1) {
+		h.ids = append(h.ids, timeline+1)
 	}
 	last := h.number(1 << 40)
 	if last != math.MaxUint16 || h.number(1<<40) != last || h.number(7) != 7 {
 		t.Errorf("numbers %d, %d and %d", last, h.number(1<<40), h.number(7))
 	}
 	f := &Fence{}
-	f.histories.epochs = h.epochs
+	f.timelines.ids = h.ids
 	var s Stamp
-	s.loaded(1, 1, f.histories.number(1<<41))
-	if s.history != 0 || s.SameHistory(f, 1<<41) || s.SameHistory(f, 0) {
-		t.Error("an epoch without a number is taken for one")
+	s.loaded(1, 1, f.timelines.number(1<<41))
+	if s.timeline != 0 || s.SameTimeline(f, 1<<41) || s.SameTimeline(f, 0) {
+		t.Error("an timeline without a number is taken for one")
 	}
-	s.loaded(1, 1, f.histories.number(7))
-	if !s.SameHistory(f, 7) || s.SameHistory(f, 8) {
-		t.Error("an epoch is not told from another")
+	s.loaded(1, 1, f.timelines.number(7))
+	if !s.SameTimeline(f, 7) || s.SameTimeline(f, 8) {
+		t.Error("an timeline is not told from another")
 	}
 }

@@ -67,8 +67,8 @@ func (l *L2) set(k Key, rec Record, ttl time.Duration) (call, error) {
 	return call{&l.scripts.set, l.all(k), []string{versionBytes(rec.Version), b, millisOf(ttl)}}, nil
 }
 
-// Setting is a key to SetMany: a record for TTL, or a version alone.
-type Setting struct {
+// SetRequest is a change of a key that this process has written: with the new record, or with its version alone.
+type SetRequest struct {
 	Key     Key
 	Version coherence.Version // to apply where there is no Record
 	Record  *Record           // nil: none
@@ -77,7 +77,7 @@ type Setting struct {
 
 // SetMany replaces older values of keys, in one pipeline for each node. Where there is no older value, or no Record, it acts
 // as Apply of the version. It returns the error of each key, in order.
-func (l *L2) SetMany(ctx context.Context, settings []Setting) []error {
+func (l *L2) SetMany(ctx context.Context, settings []SetRequest) []error {
 	errs := make([]error, len(settings))
 	var calls []call
 	var at []int
@@ -104,10 +104,10 @@ func (l *L2) Watermarks(ctx context.Context) (ws [Buckets]Watermark, err error) 
 	}
 	cmds := make([]rueidis.Completed, Buckets)
 	for b := range cmds {
-		cmds[b] = c.w.B().Get().Key(l.keys.Watermark(b)).Build()
+		cmds[b] = c.commands.B().Get().Key(l.keys.Watermark(b)).Build()
 	}
-	for b, res := range c.w.DoMulti(ctx, cmds...) {
-		if ws[b], err = l.mark(res); err != nil {
+	for b, res := range c.commands.DoMulti(ctx, cmds...) {
+		if ws[b], err = l.watermark(res); err != nil {
 			return ws, err
 		}
 	}
@@ -119,7 +119,7 @@ func (l *L2) Watermarks(ctx context.Context) (ws [Buckets]Watermark, err error) 
 const batchMax = 10_000
 
 // ApplyBatch applies changes to a bucket and moves its watermark from `from`, or a later one, to `to`. If the watermark
-// does not cover from, or is of another epoch, nothing is applied and now is what stands.
+// does not cover from, or is of another incarnation, nothing is applied and now is what stands.
 //
 // A batch is one script. In two, of which only the last moved the watermark, the first would be lost without a trace:
 //
@@ -133,12 +133,12 @@ func (l *L2) ApplyBatch(ctx context.Context, bucket int, changes []Change, from 
 		return l.applyBatch(ctx, bucket, changes, from, to)
 	}
 	now, err = l.ResetWatermark(ctx, bucket, from, to)
-	return now, err == nil && now.Position == to && now.Epoch != from.Epoch, err
+	return now, err == nil && now.Position == to && now.Incarnation != from.Incarnation, err
 }
 
 func (l *L2) applyBatch(ctx context.Context, bucket int, changes []Change, from Watermark, to coherence.Position) (Watermark, bool, error) {
-	if to.Epoch != from.Position.Epoch {
-		return Watermark{}, false, fmt.Errorf("tier: a batch from %v to %v, another epoch", from.Position, to)
+	if to.Timeline != from.Position.Timeline {
+		return Watermark{}, false, fmt.Errorf("tier: a batch from %v to %v, another incarnation", from.Position, to)
 	}
 	keys := make([]string, 1, 1+2*len(changes))
 	keys[0] = l.keys.Watermark(bucket)
@@ -160,15 +160,15 @@ func (l *L2) applyBatch(ctx context.Context, bucket int, changes []Change, from 
 	return decodeWatermark(now), applied == 1, nil
 }
 
-// ResetWatermark starts a bucket anew at a position, with a new random epoch, which makes every record in it a miss, if
+// ResetWatermark starts a bucket anew at a position, with a new random incarnation, which makes every record in it a miss, if
 // the watermark still is seen. now is what stands afterwards.
 func (l *L2) ResetWatermark(ctx context.Context, bucket int, seen Watermark, to coherence.Position) (now Watermark, err error) {
 	fresh := Watermark{Position: to}
-	for fresh.Epoch == (Epoch{}) {
-		_, _ = rand.Read(fresh.Epoch[:])
+	for fresh.Incarnation == (Incarnation{}) {
+		_, _ = rand.Read(fresh.Incarnation[:])
 	}
-	if ablate.Out(ablate.NewEpoch) {
-		fresh.Epoch = Epoch{1}
+	if ablate.Out(ablate.NewIncarnation) {
+		fresh.Incarnation = Incarnation{1}
 	}
 	before := ""
 	if !seen.IsZero() {
@@ -190,7 +190,7 @@ func (l *L2) run(ctx context.Context, c call) reply {
 	if cl == nil {
 		return reply{err: ErrUnavailable}
 	}
-	return reply{l, run(ctx, cl.w, c), nil}
+	return reply{l, run(ctx, cl.commands, c), nil}
 }
 
 // runAll runs scripts in one pipeline for each node.
@@ -206,7 +206,7 @@ func (l *L2) runAll(ctx context.Context, calls []call) []reply {
 	if len(calls) == 0 {
 		return nil
 	}
-	for i, res := range runAll(ctx, cl.w, calls) {
+	for i, res := range runAll(ctx, cl.commands, calls) {
 		out[i] = reply{l, res, nil}
 	}
 	return out

@@ -93,7 +93,7 @@ func ctx() context.Context { return context.Background() }
 // lease acquires, and wants to be granted.
 func (b *bench) lease() l2.Lease {
 	b.t.Helper()
-	l, err := b.Acquire(ctx(), b.k, l2.NewToken(), time.Minute, l2.Acquire{})
+	l, err := b.Acquire(ctx(), b.k, l2.NewLeaseID(), time.Minute, l2.AcquireOptions{})
 	if err != nil || l.Status != l2.Granted {
 		b.t.Fatalf("acquire: %v, %v", l.Status, err)
 	}
@@ -102,7 +102,7 @@ func (b *bench) lease() l2.Lease {
 
 func (b *bench) fill(l l2.Lease, v coherence.Version) l2.FillResult {
 	b.t.Helper()
-	r, err := b.Fill(ctx(), b.k, l.Token, l.Epoch, l2.Record{Version: v, Payload: []byte("v")}, time.Minute)
+	r, err := b.Fill(ctx(), b.k, l.ID, l.Incarnation, l2.Record{Version: v, Payload: []byte("v")}, time.Minute)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -121,7 +121,7 @@ func (b *bench) store(v coherence.Version) {
 // state is "version", "absent", or why there is no record; and whether there is a lease.
 func (b *bench) state() string {
 	b.t.Helper()
-	raw, _, err := b.Get(ctx(), b.k, false)
+	raw, _, err := b.Get(ctx(), b.k, l2.ReadOptions{})
 	s := "absent"
 	switch {
 	case errors.Is(err, l2.ErrWrongType):

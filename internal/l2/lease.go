@@ -11,11 +11,11 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 )
 
-// Token names a lease's holder or a writer.
-type Token [16]byte
+// LeaseID names a lease's holder or a writer.
+type LeaseID [16]byte
 
-// NewToken returns a random token.
-func NewToken() (t Token) {
+// NewLeaseID returns a random id.
+func NewLeaseID() (t LeaseID) {
 	_, _ = rand.Read(t[:]) // never fails
 	return t
 }
@@ -37,8 +37,8 @@ var leaseNames = [...]string{"granted", "busy", "writing", "present", "newer"}
 // String is the status's name in metrics.
 func (s LeaseStatus) String() string { return leaseNames[s] }
 
-// Acquire says what the caller can use.
-type Acquire struct {
+// AcquireOptions says which records the caller can use.
+type AcquireOptions struct {
 	Schema uint32
 	// Unusable is the beginning of a record that the caller has seen and cannot use, although its header is in order: a
 	// record that begins with it counts as absent. At most HeaderSize bytes matter.
@@ -47,26 +47,26 @@ type Acquire struct {
 
 // Lease is the answer to Acquire.
 type Lease struct {
-	Status LeaseStatus
-	Token  Token
-	Epoch  Epoch         // of the bucket
-	Left   time.Duration // how long the lease that is in the way still runs
+	Status      LeaseStatus
+	ID          LeaseID
+	Incarnation Incarnation   // of the bucket
+	Left        time.Duration // how long the lease that is in the way still runs
 }
 
 // Acquire asks for the lease of a key for ttl.
-func (l *L2) Acquire(ctx context.Context, k Key, token Token, ttl time.Duration, a Acquire) (Lease, error) {
-	return l.leaseOf(l.run(ctx, l.acquire(k, token, ttl, a)), token)
+func (l *L2) Acquire(ctx context.Context, k Key, id LeaseID, ttl time.Duration, a AcquireOptions) (Lease, error) {
+	return l.leaseOf(l.run(ctx, l.acquire(k, id, ttl, a)), id)
 }
 
-func (l *L2) acquire(k Key, token Token, ttl time.Duration, a Acquire) call {
+func (l *L2) acquire(k Key, id LeaseID, ttl time.Duration, a AcquireOptions) call {
 	var schema [4]byte
 	binary.BigEndian.PutUint32(schema[:], a.Schema)
 	unusable := a.Unusable[:min(len(a.Unusable), HeaderSize)]
-	return call{&l.scripts.acquire, l.all(k), []string{string(token[:]), millisOf(ttl), string(schema[:]), string(unusable)}}
+	return call{&l.scripts.acquire, l.all(k), []string{string(id[:]), millisOf(ttl), string(schema[:]), string(unusable)}}
 }
 
-func (l *L2) leaseOf(r reply, token Token) (Lease, error) {
-	lease := Lease{Token: token}
+func (l *L2) leaseOf(r reply, id LeaseID) (Lease, error) {
+	lease := Lease{ID: id}
 	arr, err := r.array(3)
 	if err != nil {
 		return lease, err
@@ -80,8 +80,8 @@ func (l *L2) leaseOf(r reply, token Token) (Lease, error) {
 	if status != lease.Status.String() {
 		return lease, fmt.Errorf("tier: acquire answered %q", status)
 	}
-	epoch, _ := arr[1].ToString()
-	copy(lease.Epoch[:], epoch)
+	incarnation, _ := arr[1].ToString()
+	copy(lease.Incarnation[:], incarnation)
 	left, _ := arr[2].AsInt64()
 	lease.Left = time.Duration(left) * time.Millisecond
 	return lease, nil
@@ -92,21 +92,21 @@ type FillResult uint8
 
 // The answers.
 const (
-	Filled       FillResult = iota
-	LeaseLost               // the lease expired, or the key was invalidated meanwhile
-	EpochChanged            // the bucket was started anew meanwhile
-	TooLarge                // the record is over MaxRecordBytes and was not offered
+	Filled             FillResult = iota
+	LeaseLost                     // the lease expired, or the key was invalidated meanwhile
+	IncarnationChanged            // the bucket was started anew meanwhile
+	TooLarge                      // the record is over MaxRecordBytes and was not offered
 )
 
-var fillNames = [...]string{"filled", "lease_lost", "epoch_changed", "too_large"}
+var fillNames = [...]string{"filled", "lease_lost", "incarnation_changed", "too_large"}
 
 // String is the result's name in metrics.
 func (r FillResult) String() string { return fillNames[r] }
 
-// Fill stores a loaded record for ttl and gives the lease back, if the lease stands and the bucket's epoch still is what
+// Fill stores a loaded record for ttl and gives the lease back, if the lease stands and the bucket's incarnation still is what
 // it was when the lease was granted.
-func (l *L2) Fill(ctx context.Context, k Key, token Token, epoch Epoch, rec Record, ttl time.Duration) (FillResult, error) {
-	c, err := l.fill(k, token, epoch, rec, ttl)
+func (l *L2) Fill(ctx context.Context, k Key, id LeaseID, incarnation Incarnation, rec Record, ttl time.Duration) (FillResult, error) {
+	c, err := l.fill(k, id, incarnation, rec, ttl)
 	if err != nil {
 		return TooLarge, err
 	}
@@ -130,36 +130,36 @@ func fillOf(r reply) (FillResult, error) {
 }
 
 // fill is nil for a record that is too large.
-func (l *L2) fill(k Key, token Token, epoch Epoch, rec Record, ttl time.Duration) (*call, error) {
+func (l *L2) fill(k Key, id LeaseID, incarnation Incarnation, rec Record, ttl time.Duration) (*call, error) {
 	b, err := encode(rec, ttl)
 	if b == "" {
 		return nil, err
 	}
-	return &call{&l.scripts.fill, l.all(k), []string{string(token[:]), string(epoch[:]), b, millisOf(ttl)}}, nil
+	return &call{&l.scripts.fill, l.all(k), []string{string(id[:]), string(incarnation[:]), b, millisOf(ttl)}}, nil
 }
 
-// Renew makes a lease run for ttl from now; held is false if it is not this token's any more.
-func (l *L2) Renew(ctx context.Context, k Key, token Token, ttl time.Duration) (held bool, err error) {
-	n, err := l.run(ctx, call{&l.scripts.renew, []string{k.Lease}, []string{string(token[:]), millisOf(ttl)}}).int()
+// Renew makes a lease run for ttl from now; held is false if it is not this id's any more.
+func (l *L2) Renew(ctx context.Context, k Key, id LeaseID, ttl time.Duration) (held bool, err error) {
+	n, err := l.run(ctx, call{&l.scripts.renew, []string{k.Lease}, []string{string(id[:]), millisOf(ttl)}}).int()
 	return n == 1, err
 }
 
 // Release gives a lease back unfilled and wakes those who wait for the fill.
-func (l *L2) Release(ctx context.Context, k Key, token Token) error {
-	_, err := l.run(ctx, call{&l.scripts.release, []string{k.Record, k.Lease}, []string{string(token[:])}}).int()
+func (l *L2) Release(ctx context.Context, k Key, id LeaseID) error {
+	_, err := l.run(ctx, call{&l.scripts.release, []string{k.Record, k.Lease}, []string{string(id[:])}}).int()
 	return err
 }
 
-// Mark deletes the value of a key and keeps readers from filling it for ttl, or until Unmark with the same token. Up to 64
-// writers can have marked a key at a time; a further one displaces the first.
-func (l *L2) Mark(ctx context.Context, k Key, token Token, ttl time.Duration) error {
-	_, err := l.run(ctx, call{&l.scripts.mark, []string{k.Record, k.Lease}, []string{string(token[:]), millisOf(ttl)}}).int()
+// PlaceIntent leaves a writer's intent on a key before it writes: the value goes, and no reader fills the key for ttl or
+// until ResolveIntent with the same id. Up to 64 writers can have an intent on a key; a further one displaces the first.
+func (l *L2) PlaceIntent(ctx context.Context, k Key, id LeaseID, ttl time.Duration) error {
+	_, err := l.run(ctx, call{&l.scripts.placeIntent, []string{k.Record, k.Lease}, []string{string(id[:]), millisOf(ttl)}}).int()
 	return err
 }
 
-// Unmark ends a writer's mark and applies the version that it wrote.
-func (l *L2) Unmark(ctx context.Context, k Key, token Token, v coherence.Version) error {
-	_, err := l.run(ctx, call{&l.scripts.unmark, l.all(k), []string{string(token[:]), versionBytes(v)}}).int()
+// ResolveIntent takes a writer's intent away and applies the version that it wrote.
+func (l *L2) ResolveIntent(ctx context.Context, k Key, id LeaseID, v coherence.Version) error {
+	_, err := l.run(ctx, call{&l.scripts.resolveIntent, l.all(k), []string{string(id[:]), versionBytes(v)}}).int()
 	return err
 }
 
@@ -171,55 +171,55 @@ func millisOf(d time.Duration) string {
 	return strconv.FormatInt(max(1, d.Milliseconds()), 10)
 }
 
-// Asking is a key to AcquireMany.
-type Asking struct {
+// AcquireRequest asks for the lease of a key.
+type AcquireRequest struct {
 	Key     Key
-	Acquire Acquire
+	Options AcquireOptions
 }
 
-// Answered is one key's answer to AcquireMany.
-type Answered struct {
+// AcquireResponse is the answer to one AcquireRequest.
+type AcquireResponse struct {
 	Lease Lease
 	Err   error
 }
 
-// AcquireMany is Acquire for several keys, each with a token of its own, in one pipeline for each node.
-func (l *L2) AcquireMany(ctx context.Context, asks []Asking, ttl time.Duration) []Answered {
-	out, calls := make([]Answered, len(asks)), make([]call, len(asks))
+// AcquireMany is Acquire for several keys, each with an id of its own, in one pipeline for each node.
+func (l *L2) AcquireMany(ctx context.Context, asks []AcquireRequest, ttl time.Duration) []AcquireResponse {
+	out, calls := make([]AcquireResponse, len(asks)), make([]call, len(asks))
 	for i, a := range asks {
-		out[i].Lease.Token = NewToken()
-		calls[i] = l.acquire(a.Key, out[i].Lease.Token, ttl, a.Acquire)
+		out[i].Lease.ID = NewLeaseID()
+		calls[i] = l.acquire(a.Key, out[i].Lease.ID, ttl, a.Options)
 	}
 	for i, r := range l.runAll(ctx, calls) {
-		out[i].Lease, out[i].Err = l.leaseOf(r, out[i].Lease.Token)
+		out[i].Lease, out[i].Err = l.leaseOf(r, out[i].Lease.ID)
 	}
 	return out
 }
 
-// Filling is a key to FillMany.
-type Filling struct {
-	Key    Key
-	Token  Token
-	Epoch  Epoch
-	Record Record
-	TTL    time.Duration
+// FillRequest offers the record of a key.
+type FillRequest struct {
+	Key         Key
+	ID          LeaseID
+	Incarnation Incarnation
+	Record      Record
+	TTL         time.Duration
 }
 
-// Offered is one key's answer to FillMany.
-type Offered struct {
+// FillResponse is the answer to one FillRequest.
+type FillResponse struct {
 	Result FillResult
 	Err    error
 }
 
 // FillMany is Fill for several keys, in one pipeline for each node.
-func (l *L2) FillMany(ctx context.Context, fills []Filling) []Offered {
-	out := make([]Offered, len(fills))
+func (l *L2) FillMany(ctx context.Context, fills []FillRequest) []FillResponse {
+	out := make([]FillResponse, len(fills))
 	var calls []call
 	var at []int
 	for i, f := range fills {
-		c, err := l.fill(f.Key, f.Token, f.Epoch, f.Record, f.TTL)
+		c, err := l.fill(f.Key, f.ID, f.Incarnation, f.Record, f.TTL)
 		if c == nil {
-			out[i] = Offered{TooLarge, err}
+			out[i] = FillResponse{TooLarge, err}
 			continue
 		}
 		calls, at = append(calls, *c), append(at, i)

@@ -24,19 +24,19 @@ const MaxRecordBytes = 64 << 20
 //	 2  format, 1
 //	 3  kind: 0 a value, 1 an absence
 //	 4  schema
-//	 8  epoch of the bucket; written by the scripts, so not under the checksum
+//	 8  incarnation of the bucket; written by the scripts, so not under the checksum
 //	16  version
 //	24  written at, Unix milliseconds
 //	32  soft expiry, Unix milliseconds, 0: none
 //	40  expires at, Unix milliseconds, 0: none
 //	48  length of the body
-//	52  CRC-32C of everything but the epoch and itself
+//	52  CRC-32C of everything but the incarnation and itself
 //	56  body: number of tags (2 bytes); each a name (length as uvarint, bytes) and a version; then the payload
 const (
-	formatVersion = 1
-	epochOffset   = 8
-	maxTags       = math.MaxUint16
-	maxTagName    = 1 << 10
+	formatVersion     = 1
+	incarnationOffset = 8
+	maxTags           = math.MaxUint16
+	maxTagName        = 1 << 10
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -50,12 +50,12 @@ var (
 	ErrInvalid     = errors.New("tier: a record that cannot be kept") // too many tags, a TTL that is not positive
 )
 
-// Epoch is drawn at random whenever a bucket's watermark starts anew; a record of another epoch is a miss. The zero Epoch
+// Incarnation is drawn at random whenever a bucket's watermark starts anew; a record of another incarnation is a miss. The zero Incarnation
 // belongs to a bucket without a watermark.
-type Epoch [8]byte
+type Incarnation [8]byte
 
-// String is the epoch in hexadecimal.
-func (e Epoch) String() string { return hex.EncodeToString(e[:]) }
+// String is the incarnation in hexadecimal.
+func (e Incarnation) String() string { return hex.EncodeToString(e[:]) }
 
 // Tag is a name that a value depends on, with the version it had when the value was loaded.
 type Tag struct {
@@ -66,15 +66,15 @@ type Tag struct {
 // Record is what L2 holds of a key. The times are by the writer's wall clock: a backstop for what Redis expires, and no
 // part of any promise. They have millisecond resolution.
 type Record struct {
-	Absent     bool
-	Schema     uint32
-	Epoch      Epoch
-	Version    coherence.Version
-	WrittenAt  time.Time
-	SoftExpiry time.Time // zero: none
-	ExpiresAt  time.Time // zero: none
-	Tags       []Tag
-	Payload    []byte
+	Absent      bool
+	Schema      uint32
+	Incarnation Incarnation
+	Version     coherence.Version
+	WrittenAt   time.Time
+	SoftExpiry  time.Time // zero: none
+	ExpiresAt   time.Time // zero: none
+	Tags        []Tag
+	Payload     []byte
 }
 
 // AppendRecord appends the encoding of r to b.
@@ -89,7 +89,7 @@ func AppendRecord(b []byte, r Record) ([]byte, error) {
 	}
 	b = append(b, 'N', 'C', formatVersion, kind)
 	b = binary.BigEndian.AppendUint32(b, r.Schema)
-	b = append(b, r.Epoch[:]...)
+	b = append(b, r.Incarnation[:]...)
 	b = binary.BigEndian.AppendUint64(b, uint64(r.Version))
 	for _, t := range []time.Time{r.WrittenAt, r.SoftExpiry, r.ExpiresAt} {
 		b = binary.BigEndian.AppendUint64(b, millis(t))
@@ -131,7 +131,7 @@ func DecodeRecord(b []byte) (r Record, err error) {
 	}
 	r.Absent = b[3] == 1
 	r.Schema = binary.BigEndian.Uint32(b[4:])
-	copy(r.Epoch[:], b[epochOffset:])
+	copy(r.Incarnation[:], b[incarnationOffset:])
 	r.Version = coherence.Version(binary.BigEndian.Uint64(b[16:]))
 	r.WrittenAt, r.SoftExpiry, r.ExpiresAt = moment(b[24:]), moment(b[32:]), moment(b[40:])
 	n := int(binary.BigEndian.Uint16(b[HeaderSize:]))
@@ -153,8 +153,8 @@ func DecodeRecord(b []byte) (r Record, err error) {
 }
 
 func checksum(b []byte) uint32 {
-	c := crc32.Update(0, castagnoli, b[:epochOffset])
-	c = crc32.Update(c, castagnoli, b[epochOffset+8:52])
+	c := crc32.Update(0, castagnoli, b[:incarnationOffset])
+	c = crc32.Update(c, castagnoli, b[incarnationOffset+8:52])
 	return crc32.Update(c, castagnoli, b[HeaderSize:])
 }
 
@@ -173,22 +173,22 @@ func moment(b []byte) time.Time {
 	return time.UnixMilli(int64(ms))
 }
 
-// Watermark says that everything settled at Position has been applied to a bucket, in this Epoch of it. The zero
+// Watermark says that everything settled at Position has been applied to a bucket, in this Incarnation of it. The zero
 // Watermark is a bucket without one.
 type Watermark struct {
-	Epoch    Epoch
-	Position coherence.Position
+	Incarnation Incarnation
+	Position    coherence.Position
 }
 
 // IsZero reports whether there is no watermark.
 func (w Watermark) IsZero() bool { return w == Watermark{} }
 
-// watermarkSize is the length of a watermark in Redis: epoch, the position's epoch and number, big endian.
+// watermarkSize is the length of a watermark in Redis: incarnation, the position's incarnation and number, big endian.
 const watermarkSize = 24
 
 func (w Watermark) encode() string {
-	b := append(make([]byte, 0, watermarkSize), w.Epoch[:]...)
-	b = binary.BigEndian.AppendUint64(b, w.Position.Epoch)
+	b := append(make([]byte, 0, watermarkSize), w.Incarnation[:]...)
+	b = binary.BigEndian.AppendUint64(b, w.Position.Timeline)
 	return string(binary.BigEndian.AppendUint64(b, w.Position.N))
 }
 
@@ -197,8 +197,8 @@ func decodeWatermark(s string) (w Watermark) {
 	if len(s) != watermarkSize {
 		return w
 	}
-	copy(w.Epoch[:], s)
-	w.Position.Epoch = binary.BigEndian.Uint64([]byte(s[8:16]))
+	copy(w.Incarnation[:], s)
+	w.Position.Timeline = binary.BigEndian.Uint64([]byte(s[8:16]))
 	w.Position.N = binary.BigEndian.Uint64([]byte(s[16:24]))
 	return w
 }

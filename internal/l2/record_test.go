@@ -16,7 +16,7 @@ import (
 
 // records are the golden ones: what any release has written must stay readable, and no build may write it differently.
 var records = map[string]l2.Record{
-	"value": {Schema: 7, Epoch: l2.Epoch{1, 2, 3, 4, 5, 6, 7, 8}, Version: 1<<63 + 5, WrittenAt: time.UnixMilli(1764000000123),
+	"value": {Schema: 7, Incarnation: l2.Incarnation{1, 2, 3, 4, 5, 6, 7, 8}, Version: 1<<63 + 5, WrittenAt: time.UnixMilli(1764000000123),
 		ExpiresAt: time.UnixMilli(1764000300123), Payload: []byte(`{"id":"42"}`)},
 	"absence": {Absent: true, Version: 3, WrittenAt: time.UnixMilli(1764000000123), ExpiresAt: time.UnixMilli(1764000030123), Payload: []byte{}},
 	"tagged": {Version: 1, SoftExpiry: time.UnixMilli(1764000100000), Tags: []l2.Tag{{Name: "brand:x", Version: 9}, {Name: "", Version: 1 << 60}},
@@ -68,7 +68,7 @@ func TestRecord_DamageIsNoticed(t *testing.T) {
 	}
 	for i := range good {
 		if i >= 8 && i < 16 {
-			continue // the epoch is the scripts' to write
+			continue // the incarnation is the scripts' to write
 		}
 		bad := bytes.Clone(good)
 		bad[i] ^= 0x40

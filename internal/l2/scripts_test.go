@@ -53,8 +53,8 @@ func TestLateFill_IsRefused(t *testing.T) { // C2, R1
 			t.Errorf("a fill whose lease was evicted: %v", r)
 		}
 		l = b.lease()
-		if r := b.fill(l2.Lease{Token: l2.NewToken()}, 1); r != l2.LeaseLost {
-			t.Errorf("a fill of another token: %v", r)
+		if r := b.fill(l2.Lease{ID: l2.NewLeaseID()}, 1); r != l2.LeaseLost {
+			t.Errorf("a fill of another lease: %v", r)
 		}
 		if r := b.fill(l, 1); r != l2.Filled {
 			t.Errorf("the holder's fill: %v", r)
@@ -65,52 +65,52 @@ func TestLateFill_IsRefused(t *testing.T) { // C2, R1
 
 func TestAcquire_Table(t *testing.T) {
 	onBoth(t, func(b *bench) {
-		status := func(a l2.Acquire) l2.Lease {
-			l, err := b.Acquire(ctx(), b.k, l2.NewToken(), time.Minute, a)
+		status := func(a l2.AcquireOptions) l2.Lease {
+			l, err := b.Acquire(ctx(), b.k, l2.NewLeaseID(), time.Minute, a)
 			if err != nil {
 				t.Fatal(err)
 			}
 			return l
 		}
 		l := b.lease()
-		if got := status(l2.Acquire{}); got.Status != l2.Busy || got.Left <= 0 || got.Left > time.Minute {
+		if got := status(l2.AcquireOptions{}); got.Status != l2.Busy || got.Left <= 0 || got.Left > time.Minute {
 			t.Errorf("a second lease: %+v", got)
 		}
-		if held, err := b.Renew(ctx(), b.k, l.Token, time.Hour); !held || err != nil {
+		if held, err := b.Renew(ctx(), b.k, l.ID, time.Hour); !held || err != nil {
 			t.Errorf("renew: %v, %v", held, err)
 		}
-		if got := status(l2.Acquire{}); got.Left < time.Minute {
+		if got := status(l2.AcquireOptions{}); got.Left < time.Minute {
 			t.Errorf("renewed for an hour, %v left", got.Left)
 		}
-		if held, _ := b.Renew(ctx(), b.k, l2.NewToken(), time.Hour); held {
+		if held, _ := b.Renew(ctx(), b.k, l2.NewLeaseID(), time.Hour); held {
 			t.Error("somebody else's lease was renewed")
 		}
 		b.fill(l, 1)
-		if got := status(l2.Acquire{}); got.Status != l2.Present {
+		if got := status(l2.AcquireOptions{}); got.Status != l2.Present {
 			t.Errorf("with a value: %v", got.Status)
 		}
-		raw, _, _ := b.Get(ctx(), b.k, false)
-		if got := status(l2.Acquire{Unusable: raw[:l2.HeaderSize]}); got.Status != l2.Granted {
+		raw, _, _ := b.Get(ctx(), b.k, l2.ReadOptions{})
+		if got := status(l2.AcquireOptions{Unusable: raw[:l2.HeaderSize]}); got.Status != l2.Granted {
 			t.Errorf("with a value that cannot be used: %v", got.Status)
 		}
 		b.do("DEL", b.k.Lease)
-		if got := status(l2.Acquire{Schema: 1}); got.Status != l2.Granted {
+		if got := status(l2.AcquireOptions{Schema: 1}); got.Status != l2.Granted {
 			t.Errorf("with a value of an older schema: %v", got.Status)
 		}
 		b.Apply(ctx(), b.k, 0)
 		l = b.lease()
-		if _, err := b.Fill(ctx(), b.k, l.Token, l.Epoch, l2.Record{Schema: 2}, time.Minute); err != nil {
+		if _, err := b.Fill(ctx(), b.k, l.ID, l.Incarnation, l2.Record{Schema: 2}, time.Minute); err != nil {
 			t.Fatal(err)
 		}
-		if got := status(l2.Acquire{Schema: 1}); got.Status != l2.Newer {
+		if got := status(l2.AcquireOptions{Schema: 1}); got.Status != l2.Newer {
 			t.Errorf("with a value of a newer schema: %v", got.Status)
 		}
 		b.do("SET", b.k.Record, "NC\x02whatever comes")
-		if got := status(l2.Acquire{}); got.Status != l2.Newer {
+		if got := status(l2.AcquireOptions{}); got.Status != l2.Newer {
 			t.Errorf("with a newer format: %v", got.Status)
 		}
 		b.do("SET", b.k.Record, "foreign")
-		if got := status(l2.Acquire{}); got.Status != l2.Granted {
+		if got := status(l2.AcquireOptions{}); got.Status != l2.Granted {
 			t.Errorf("with foreign bytes: %v", got.Status)
 		}
 	})
@@ -136,7 +136,7 @@ func TestSet_Table(t *testing.T) {
 			t.Error("and its fill")
 		}
 		b.store(5)
-		l, _ = b.Acquire(ctx(), b.k, l2.NewToken(), time.Minute, l2.Acquire{Schema: 1}) // a newer build loads
+		l, _ = b.Acquire(ctx(), b.k, l2.NewLeaseID(), time.Minute, l2.AcquireOptions{Schema: 1}) // a newer build loads
 		if !set(6, 0) {
 			t.Error("an older value is not replaced")
 		}
@@ -164,38 +164,38 @@ func TestSet_Table(t *testing.T) {
 
 func TestMarks_Overlap(t *testing.T) {
 	onBoth(t, func(b *bench) {
-		x, y := l2.NewToken(), l2.NewToken()
+		x, y := l2.NewLeaseID(), l2.NewLeaseID()
 		b.store(1)
-		reader, _ := b.Acquire(ctx(), b.k, l2.NewToken(), time.Minute, l2.Acquire{Schema: 1})
-		for _, w := range []l2.Token{x, y} {
-			if err := b.Mark(ctx(), b.k, w, time.Minute); err != nil {
+		reader, _ := b.Acquire(ctx(), b.k, l2.NewLeaseID(), time.Minute, l2.AcquireOptions{Schema: 1})
+		for _, w := range []l2.LeaseID{x, y} {
+			if err := b.PlaceIntent(ctx(), b.k, w, time.Minute); err != nil {
 				t.Fatal(err)
 			}
 		}
-		b.want("marked", "absent+lease")
+		b.want("an intent is placed", "absent+lease")
 		if r := b.fill(reader, 1); r != l2.LeaseLost {
 			t.Errorf("a reader's fill during a write: %v", r)
 		}
 		writing := func(want l2.LeaseStatus, when string) {
 			t.Helper()
-			l, err := b.Acquire(ctx(), b.k, l2.NewToken(), time.Minute, l2.Acquire{})
+			l, err := b.Acquire(ctx(), b.k, l2.NewLeaseID(), time.Minute, l2.AcquireOptions{})
 			if err != nil || l.Status != want {
 				t.Errorf("%s: %v, %v", when, l.Status, err)
 			}
 		}
 		writing(l2.Writing, "two writers")
 		b.Apply(ctx(), b.k, 0) // the relay's, or anybody's
-		writing(l2.Writing, "an invalidation does not lift a writer's mark")
-		if err := b.Unmark(ctx(), b.k, x, 2); err != nil {
+		writing(l2.Writing, "an invalidation does not resolve an intent")
+		if err := b.ResolveIntent(ctx(), b.k, x, 2); err != nil {
 			t.Fatal(err)
 		}
 		writing(l2.Writing, "one of two is done")
-		b.Unmark(ctx(), b.k, x, 2)
+		b.ResolveIntent(ctx(), b.k, x, 2)
 		writing(l2.Writing, "and says so twice")
-		b.Unmark(ctx(), b.k, y, 0)
+		b.ResolveIntent(ctx(), b.k, y, 0)
 		b.want("both are done", "absent")
 		writing(l2.Granted, "both are done")
-		b.Unmark(ctx(), b.k, y, 3) // late: its mark had run out, and a reader holds the lease
+		b.ResolveIntent(ctx(), b.k, y, 3) // late: its intent had run out, and a reader holds the lease
 		b.want("a late end of a write", "absent")
 	})
 }
@@ -203,17 +203,17 @@ func TestMarks_Overlap(t *testing.T) {
 func TestMany_EachKeyItsOwn(t *testing.T) {
 	onBoth(t, func(b *bench) {
 		var ks []l2.Key
-		var asks []l2.Asking
+		var asks []l2.AcquireRequest
 		for i := range 100 {
 			ks = append(ks, b.Keyspace().Key("n", fmt.Sprint(i)))
-			asks = append(asks, l2.Asking{Key: ks[i]})
+			asks = append(asks, l2.AcquireRequest{Key: ks[i]})
 		}
-		var fills []l2.Filling
+		var fills []l2.FillRequest
 		for i, a := range b.AcquireMany(ctx(), asks, time.Minute) {
 			if a.Err != nil || a.Lease.Status != l2.Granted {
 				t.Fatalf("%d: %+v", i, a)
 			}
-			fills = append(fills, l2.Filling{Key: ks[i], Token: a.Lease.Token, Epoch: a.Lease.Epoch, Record: l2.Record{Version: coherence.Version(i)}, TTL: time.Minute})
+			fills = append(fills, l2.FillRequest{Key: ks[i], ID: a.Lease.ID, Incarnation: a.Lease.Incarnation, Record: l2.Record{Version: coherence.Version(i)}, TTL: time.Minute})
 		}
 		fills[3].Record.Payload = make([]byte, l2.MaxRecordBytes)
 		for i, o := range b.FillMany(ctx(), fills) {
@@ -221,7 +221,7 @@ func TestMany_EachKeyItsOwn(t *testing.T) {
 				t.Errorf("%d: %+v", i, o)
 			}
 		}
-		for i, g := range b.GetMany(ctx(), ks, true) {
+		for i, g := range b.GetMany(ctx(), ks, l2.ReadOptions{Watermark: true}) {
 			if (g.Raw == nil) != (i == 3) || g.Err != nil {
 				t.Errorf("%d: %d bytes, %v", i, len(g.Raw), g.Err)
 			}
@@ -240,7 +240,7 @@ func TestSetMany_SetsAndApplies(t *testing.T) {
 		rec := func(v coherence.Version, size int) *l2.Record {
 			return &l2.Record{Version: v, Payload: make([]byte, size)}
 		}
-		errs := b.SetMany(ctx(), []l2.Setting{
+		errs := b.SetMany(ctx(), []l2.SetRequest{
 			{Key: ks[0], Record: rec(3, 1), TTL: time.Minute},
 			{Key: ks[1], Record: rec(1, 1), TTL: time.Minute},
 			{Key: ks[2], Version: 3},

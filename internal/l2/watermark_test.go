@@ -17,7 +17,7 @@ import (
 func TestBatch_IsOneScript(t *testing.T) { // C1
 	p := servicestest.StartRedis(t)
 	b := newBench(t, rueidis.ClientOption{InitAddress: []string{p.Addr}}, p.Do)
-	position := func(n uint64) coherence.Position { return coherence.Position{Epoch: 1, N: n} }
+	position := func(n uint64) coherence.Position { return coherence.Position{Timeline: 1, N: n} }
 	w, err := b.ResetWatermark(ctx(), b.k.Bucket, l2.Watermark{}, position(5))
 	if err != nil {
 		t.Fatal(err)
@@ -41,9 +41,9 @@ func TestBatch_IsOneScript(t *testing.T) { // C1
 	}
 }
 
-func TestEpochAndWatermark(t *testing.T) {
+func TestIncarnationAndWatermark(t *testing.T) {
 	onBoth(t, func(b *bench) {
-		at := func(n uint64) coherence.Position { return coherence.Position{Epoch: 1 << 63, N: n} }
+		at := func(n uint64) coherence.Position { return coherence.Position{Timeline: 1 << 63, N: n} }
 		batch := func(from l2.Watermark, to coherence.Position, changes ...l2.Change) (l2.Watermark, bool) {
 			t.Helper()
 			now, ok, err := b.ApplyBatch(ctx(), b.k.Bucket, changes, from, to)
@@ -53,30 +53,30 @@ func TestEpochAndWatermark(t *testing.T) {
 			return now, ok
 		}
 		v := func(n coherence.Version) l2.Change { return l2.Change{Key: b.k, Version: n} }
-		if _, ok := batch(l2.Watermark{Epoch: l2.Epoch{1}, Position: at(0)}, at(1), v(1)); ok {
+		if _, ok := batch(l2.Watermark{Incarnation: l2.Incarnation{1}, Position: at(0)}, at(1), v(1)); ok {
 			t.Error("applied without a watermark")
 		}
 		b.store(1) // before there was a watermark
 		l := b.lease2()
 		w, err := b.ResetWatermark(ctx(), b.k.Bucket, l2.Watermark{}, at(big2))
-		if err != nil || w.Position != at(big2) || w.Epoch == (l2.Epoch{}) {
+		if err != nil || w.Position != at(big2) || w.Incarnation == (l2.Incarnation{}) {
 			t.Fatalf("%+v, %v", w, err)
 		}
 		if again, err := b.ResetWatermark(ctx(), b.k.Bucket, l2.Watermark{}, at(9)); again != w || err != nil {
 			t.Errorf("a second relay resets what stands: %+v", again)
 		}
-		if r := b.fill(l, 1); r != l2.EpochChanged {
-			t.Errorf("a fill that began in the old epoch: %v", r)
+		if r := b.fill(l, 1); r != l2.IncarnationChanged {
+			t.Errorf("a fill that began in the old incarnation: %v", r)
 		}
-		if got := b.lease(); got.Epoch != w.Epoch { // a record of another epoch is not in the way
-			t.Errorf("epoch %v", got.Epoch)
+		if got := b.lease(); got.Incarnation != w.Incarnation { // a record of another incarnation is not in the way
+			t.Errorf("incarnation %v", got.Incarnation)
 		}
 		if replaced, _ := b.Set(ctx(), b.k, l2.Record{Version: 9}, time.Minute); replaced {
-			t.Error("set replaced a record of another epoch")
+			t.Error("set replaced a record of another incarnation")
 		}
 		b.store(1)
-		raw, seen, err := b.Get(ctx(), b.k, true)
-		if rec, e := l2.DecodeRecord(raw); err != nil || e != nil || rec.Epoch != w.Epoch || seen != w {
+		raw, seen, err := b.Get(ctx(), b.k, l2.ReadOptions{Watermark: true})
+		if rec, e := l2.DecodeRecord(raw); err != nil || e != nil || rec.Incarnation != w.Incarnation || seen != w {
 			t.Errorf("%+v under %+v, %v %v", rec, seen, err, e)
 		}
 		w1, ok := batch(w, at(big2+1), v(2))
@@ -89,13 +89,13 @@ func TestEpochAndWatermark(t *testing.T) {
 			t.Errorf("a zombie: %+v, %v", now, ok)
 		}
 		b.want("and harmless", "v2")
-		ahead := l2.Watermark{Epoch: w.Epoch, Position: at(big2 + 2)}
+		ahead := l2.Watermark{Incarnation: w.Incarnation, Position: at(big2 + 2)}
 		if now, ok := batch(ahead, at(big2+3), v(3)); ok || now != w1 {
 			t.Errorf("a batch from beyond the watermark: %+v, %v", now, ok)
 		}
-		other := l2.Watermark{Epoch: l2.Epoch{5}, Position: w1.Position}
+		other := l2.Watermark{Incarnation: l2.Incarnation{5}, Position: w1.Position}
 		if _, ok := batch(other, at(big2+3), v(3)); ok {
-			t.Error("a batch of another epoch")
+			t.Error("a batch of another incarnation")
 		}
 		b.want("refused", "v2")
 		var many []l2.Change
@@ -106,7 +106,7 @@ func TestEpochAndWatermark(t *testing.T) {
 			t.Errorf("a long batch: %+v, %v", now, ok)
 		}
 		b.want("the last of a long batch", "absent")
-		w2 := l2.Watermark{Epoch: w.Epoch, Position: at(big2 + 9)}
+		w2 := l2.Watermark{Incarnation: w.Incarnation, Position: at(big2 + 9)}
 		long := make([]l2.Change, 10_001)
 		for i := range long {
 			long[i] = v(4)
@@ -115,7 +115,7 @@ func TestEpochAndWatermark(t *testing.T) {
 			t.Errorf("a batch too long for a script, from another watermark: %+v, %v", now, ok)
 		}
 		reset, ok := batch(w2, at(big2+10), long...)
-		if !ok || reset.Position != at(big2+10) || reset.Epoch == w.Epoch {
+		if !ok || reset.Position != at(big2+10) || reset.Incarnation == w.Incarnation {
 			t.Errorf("a batch too long for a script: %+v, %v", reset, ok)
 		}
 		ws, err := b.Watermarks(ctx())
@@ -132,7 +132,7 @@ func TestEpochAndWatermark(t *testing.T) {
 			}
 		}
 		b.do("SET", b.Keyspace().Watermark(b.k.Bucket), "garbage")
-		if _, w, err := b.Get(ctx(), b.k, true); !w.IsZero() || err != nil {
+		if _, w, err := b.Get(ctx(), b.k, l2.ReadOptions{Watermark: true}); !w.IsZero() || err != nil {
 			t.Errorf("garbage for a watermark: %+v, %v", w, err)
 		}
 	})
@@ -143,7 +143,7 @@ const big2 = uint64(1 << 53)
 // lease2 acquires although there is a value.
 func (b *bench) lease2() l2.Lease {
 	b.t.Helper()
-	l, err := b.Acquire(ctx(), b.k, l2.NewToken(), time.Minute, l2.Acquire{Schema: 1})
+	l, err := b.Acquire(ctx(), b.k, l2.NewLeaseID(), time.Minute, l2.AcquireOptions{Schema: 1})
 	if err != nil || l.Status != l2.Granted {
 		b.t.Fatalf("acquire: %v, %v", l.Status, err)
 	}

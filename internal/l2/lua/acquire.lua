@@ -1,7 +1,7 @@
--- KEYS record, lease, watermark; ARGV token, ttl, schema, unusable header or ''
--- Grants a lease if there is neither a value that the caller can use nor a lease. Returns status, bucket epoch, and how
+-- KEYS record, lease, watermark; ARGV id, ttl, schema, unusable header or ''
+-- Grants a lease if there is neither a value that the caller can use nor a lease. Returns status, bucket incarnation, and how
 -- long the lease in the way still runs.
-local bucket = epoch(KEYS[3])
+local bucket = incarnation(KEYS[3])
 local v = get(KEYS[1])
 if v then
   local k = kind(v)

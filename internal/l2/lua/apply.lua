@@ -1,3 +1,3 @@
 -- KEYS record, lease, watermark; ARGV version
-apply(KEYS[1], KEYS[2], ARGV[1], epoch(KEYS[3]))
+apply(KEYS[1], KEYS[2], ARGV[1], incarnation(KEYS[3]))
 return 1

@@ -32,7 +32,7 @@ local function watermark(key)
   return w and #w == 24 and w
 end
 
-local function epoch(key)
+local function incarnation(key)
   local w = watermark(key)
   return w and string.sub(w, 1, 8) or NONE
 end
@@ -59,8 +59,8 @@ local function unlease(lease)
 end
 
 -- Makes a key notice that a version exists: an older value goes, and with it any reader's lease, whose load may have
--- begun before. An absent key stays absent. Version 0 is newer than anything. A writer's mark stays: it is that
--- writer's to lift.
+-- begun before. An absent key stays absent. Version 0 is newer than anything. A write intent stays: only
+-- its writer resolves it.
 local function apply(record, lease, version, bucket)
   local v = get(record)
   if v then

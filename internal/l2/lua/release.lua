@@ -1,4 +1,4 @@
--- KEYS record, lease; ARGV token
+-- KEYS record, lease; ARGV id
 -- Gives up a lease whose load came to nothing. Setting and deleting the absent record makes Redis push it to those who
 -- wait for the fill, so that one of them tries next.
 if get(KEYS[2]) ~= 'R' .. ARGV[1] then

@@ -1,4 +1,4 @@
--- KEYS lease; ARGV token, ttl
+-- KEYS lease; ARGV id, ttl
 if get(KEYS[1]) ~= 'R' .. ARGV[1] then
   return 0
 end

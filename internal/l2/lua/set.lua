@@ -1,7 +1,7 @@
 -- KEYS record, lease, watermark; ARGV version, record, ttl
--- Replaces an older value of the bucket's epoch. Anywhere else it only applies the version: on an absent key a late set
+-- Replaces an older value of the bucket's incarnation. Anywhere else it only applies the version: on an absent key a late set
 -- would bring an old value back with nothing left to kill it.
-local bucket = epoch(KEYS[3])
+local bucket = incarnation(KEYS[3])
 local v = get(KEYS[1])
 if v and ARGV[1] ~= NONE and kind(v) == 'record' and string.sub(v, 9, 16) == bucket and less(v, 17, ARGV[1], 1)
   and num(v, 5) <= num(ARGV[2], 5) then
