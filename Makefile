@@ -20,7 +20,7 @@ help: ## list the targets
 demo: ## three product servers, a relay and a worker over embedded services; Ctrl-C stops them
 	@mkdir -p $(BUILD)
 	@$(GO) build -o $(BUILD)/ ./cmd/product-server
-	@exec $(BUILD)/product-server -instances 3
+	@exec env -u DATABASE_URL -u REDIS_URL -u REDIS_HOST -u REDIS_PORT -u KAFKA_BOOTSTRAP_SERVERS $(BUILD)/product-server -instances 3
 
 install: ## install what the tests need and the machine lacks (needs root and Debian)
 	@sh internal/tools/install.sh
@@ -137,7 +137,7 @@ services-up: install tools ## start real Redis, Postgres and Kafka and leave the
 services-down: tools ## stop them
 	@$(BUILD)/services down
 
-services-env: tools ## print the shell lines that lead `go test` to them
+services-env: tools ## print the shell lines that lead `go test` and the programs to them
 	@$(BUILD)/services env
 
 clean: services-down ## delete what was built, fetched and started

@@ -283,6 +283,7 @@ func (s *countingSink) Resumed(int) {}
 
 // Malformed implements coherence.Sink.
 func (s *countingSink) Malformed(int, error) {}
+func (s *countingSink) Failed(int, error)    {}
 
 func (w *scaleWorker) close() {
 	for _, end := range []func(){w.reading, w.listening, w.following} {

@@ -11,7 +11,7 @@ import (
 )
 
 func main() {
-	os.Exit(app.Main("product-server", func(ctx context.Context, c app.Config, log *slog.Logger) error {
+	os.Exit(app.Main(app.ProductServer, func(ctx context.Context, c app.Config, log *slog.Logger) error {
 		s := app.Server{Config: c, Logger: log, Out: os.Stdout}
 		return s.Run(ctx)
 	}))

@@ -11,7 +11,7 @@ import (
 const Slots = 1 << 12
 
 // journalDepth is how many bumps of a slot its journal remembers at least, a power of two. See Fence.Remember.
-const journalDepth = 1 << 7
+const recentDepth = 1 << 7
 
 // tagBits is how much of a journal entry names the bump it belongs to; the rest is hash bits of the key that bumped.
 const tagBits = 24
@@ -28,78 +28,78 @@ const tagBits = 24
 //	bump B: journal[7]
 //
 // So neither needs a lock, and neither order of the two bumps' stores can hide one.
-type slots struct {
-	gens    []atomic.Uint64 // their number is a power of two
-	journal atomic.Pointer[journal]
+type generations struct {
+	current []atomic.Uint64 // their number is a power of two
+	recent  atomic.Pointer[recentBumps]
 }
 
 // journal is apart from the generations: a hit does not touch it.
-type journal struct {
+type recentBumps struct {
 	entries []atomic.Uint64 // depth of them for each slot
 	depth   uint64          // a power of two, at most 1 << tagBits
 }
 
-func (s *slots) init(n, depth int) {
-	s.gens = make([]atomic.Uint64, n)
-	s.journal.Store(newJournal(n, depth))
+func (s *generations) init(n, depth int) {
+	s.current = make([]atomic.Uint64, n)
+	s.recent.Store(newRecentBumps(n, depth))
 }
 
 // newJournal is one whose entries all have another bump's tag: 0 can be right for the first of a slot alone, so that has a 1.
-func newJournal(n, depth int) *journal {
-	j := &journal{make([]atomic.Uint64, n*depth), uint64(depth)}
+func newRecentBumps(n, depth int) *recentBumps {
+	j := &recentBumps{make([]atomic.Uint64, n*depth), uint64(depth)}
 	for slot := range uint64(n) {
-		j.entry(slot, 0).Store(journalEntry(1, 0))
+		j.entry(slot, 0).Store(bumpEntry(1, 0))
 	}
 	return j
 }
 
 // deepen makes the journal remember so many bumps of each slot. What the old one holds is forgotten, and so is what a bump
 // writes into it meanwhile: a reader in doubt drops what is behind.
-func (s *slots) deepen(depth int) {
-	for old := s.journal.Load(); uint64(depth) > old.depth; old = s.journal.Load() {
-		s.journal.CompareAndSwap(old, newJournal(len(s.gens), depth))
+func (s *generations) deepen(depth int) {
+	for old := s.recent.Load(); uint64(depth) > old.depth; old = s.recent.Load() {
+		s.recent.CompareAndSwap(old, newRecentBumps(len(s.current), depth))
 	}
 }
 
 // of is the slot that a hash falls on.
-func (s *slots) of(hash uint64) uint64 { return hash & uint64(len(s.gens)-1) }
+func (s *generations) slot(hash uint64) uint64 { return hash & uint64(len(s.current)-1) }
 
 // gen is the generation of a key's slot.
-func (s *slots) gen(hash uint64) uint64 { return s.gens[s.of(hash)].Load() }
+func (s *generations) of(hash uint64) uint64 { return s.current[s.slot(hash)].Load() }
 
 // entry is the place of a slot's bump.
-func (j *journal) entry(slot, g uint64) *atomic.Uint64 {
+func (j *recentBumps) entry(slot, g uint64) *atomic.Uint64 {
 	return &j.entries[slot*j.depth+g&(j.depth-1)]
 }
 
 // bump invalidates every load and entry of the key. It is lock-free and may run on any goroutine.
-func (s *slots) bump(hash uint64) (g uint64) {
-	slot := s.of(hash)
-	g = s.gens[slot].Add(1)
-	s.journal.Load().entry(slot, g).Store(journalEntry(g, hash))
+func (s *generations) bump(hash uint64) (g uint64) {
+	slot := s.slot(hash)
+	g = s.current[slot].Add(1)
+	s.recent.Load().entry(slot, g).Store(bumpEntry(g, hash))
 	return g
 }
 
 // advance returns the generation of the key's slot and whether none of the bumps since the generation `from` was the key's.
 // If it is false, the key may have been invalidated.
-func (s *slots) advance(from, hash uint64) (to uint64, ok bool) {
-	to = s.gen(hash)
-	return to, s.others(from, to, hash)
+func (s *generations) catchUp(from, hash uint64) (to uint64, ok bool) {
+	to = s.of(hash)
+	return to, s.onlyOthersBumped(from, to, hash)
 }
 
 // others reports whether the journal shows that every bump after from, up to and including to, was another key's.
-func (s *slots) others(from, to, hash uint64) bool {
-	j := s.journal.Load()
+func (s *generations) onlyOthersBumped(from, to, hash uint64) bool {
+	j := s.recent.Load()
 	if to-from > j.depth {
 		return false
 	}
-	if ablate.Out(ablate.Journal) {
+	if ablate.Out(ablate.RecentBumps) {
 		return true
 	}
-	slot := s.of(hash)
+	slot := s.slot(hash)
 	for g := from + 1; g <= to; g++ {
 		e := j.entry(slot, g).Load()
-		if e>>(64-tagBits) != g&(1<<tagBits-1) || e == journalEntry(g, hash) {
+		if e>>(64-tagBits) != g&(1<<tagBits-1) || e == bumpEntry(g, hash) {
 			return false
 		}
 	}
@@ -107,6 +107,6 @@ func (s *slots) others(from, to, hash uint64) bool {
 }
 
 // journalEntry packs the bump's tag and the hash bits that do not already choose the slot.
-func journalEntry(g, hash uint64) uint64 {
+func bumpEntry(g, hash uint64) uint64 {
 	return g<<(64-tagBits) | hash>>tagBits
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
-func TestDoubt_NothingOfL2IsBelievedUntilTrust(t *testing.T) {
+func TestQuarantine_NothingOfL2IsBelievedUntilRelease(t *testing.T) {
 	r, k := newRig(fence.Config{}), keys.Key("p", "a")
 	other := keys.Key("p", "b")
 	if other.Bucket == k.Bucket {
@@ -16,11 +16,11 @@ func TestDoubt_NothingOfL2IsBelievedUntilTrust(t *testing.T) {
 	r.heartbeat(mark(1))
 	entry, spared := r.admitL2(t, k, 0), r.admitL2(t, other, 0)
 	before := r.Begin(k)
-	r.Doubt(k.Bucket)
+	r.Quarantine(k.Bucket)
 	r.check(t, entry, fence.Unvouched)
 	r.check(t, spared, fence.Current)
-	if r.Still(&before) {
-		t.Error("a reader may join a load that began before the doubt")
+	if r.StillValid(&before) {
+		t.Error("a reader may join a load that began before the quarantine")
 	}
 	during := r.Begin(k)
 	var s fence.Stamp
@@ -34,13 +34,13 @@ func TestDoubt_NothingOfL2IsBelievedUntilTrust(t *testing.T) {
 	if o, _ := r.FromL2(&again, 9, &s); o != fence.Behind {
 		t.Errorf("after a heartbeat: %v", o)
 	}
-	r.Trust(k.Bucket)
+	r.Release(k.Bucket)
 	if o, _ := r.FromL2(&during, 9, &s); o != fence.Behind {
-		t.Errorf("a load that began in doubt: %v", o)
+		t.Errorf("a load that began in quarantine: %v", o)
 	}
 	after := r.Begin(k)
-	if after.Known {
-		t.Error("the incarnation from before the doubt still counts")
+	if after.WatermarkKnown {
+		t.Error("the incarnation from before the quarantine still counts")
 	}
 	r.Learn(&after, l2.Watermark{Incarnation: l2.Incarnation{2}, Position: at(1)})
 	if o, ok := r.FromL2(&after, 0, &s); o != fence.Serve || !ok {
@@ -48,7 +48,7 @@ func TestDoubt_NothingOfL2IsBelievedUntilTrust(t *testing.T) {
 	}
 }
 
-func TestDoubt_TheEventChannelGoesOnVouching(t *testing.T) {
+func TestQuarantine_TheEventChannelGoesOnVouching(t *testing.T) {
 	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
 	events(r, 1)
 	snap := r.Begin(k)
@@ -56,7 +56,7 @@ func TestDoubt_TheEventChannelGoesOnVouching(t *testing.T) {
 	if _, ok := r.FromSource(&snap, 1, &s); !ok {
 		t.Fatal("not admitted: this shows nothing")
 	}
-	r.Doubt(k.Bucket)
+	r.Quarantine(k.Bucket)
 	r.check(t, &s, fence.Current)
 	r.Event(k, 2, at(5))
 	r.check(t, &s, fence.Invalidated)
