@@ -16,7 +16,7 @@ type document struct {
 }
 
 // parseMarkdown reads the parts of Markdown that the documents use: headings with #, fenced and indented code, code
-// spans, inline links. It has no regular expressions, so that code in a link's text or a bracket in code confuses nothing.
+// spans, inline links.
 func parseMarkdown(text string) document {
 	d := document{anchors: map[string]bool{}, sections: map[string][]string{}}
 	fence, section, blank := "", "", true

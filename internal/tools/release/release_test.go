@@ -46,7 +46,8 @@ func TestRun_RefusesWhatIsNotCommittedAndTagsThatExist(t *testing.T) {
 	dir := t.TempDir()
 	do := func(args ...string) {
 		t.Helper()
-		cmd := exec.Command("git", append([]string{"-C", dir, "-c", "user.name=t", "-c", "user.email=t@example.com"}, args...)...)
+		author := []string{"-C", dir, "-c", "user.name=t", "-c", "user.email=t@example.com"}
+		cmd := exec.Command("git", append(author, args...)...)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("git %v: %v\n%s", args, err, out)
 		}
