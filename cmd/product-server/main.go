@@ -1,5 +1,5 @@
 // Product-server serves products over HTTP from a near cache. Without configuration it brings its own Redis, Kafka and
-// database along. -h lists flags and the environment; docs/HTTP.md has the API.
+// database along. -h lists flags and the environment; docs/reference/http.md has the API.
 package main
 
 import (

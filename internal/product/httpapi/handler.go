@@ -1,4 +1,4 @@
-// Package httpapi serves products over HTTP, reads through the near cache. docs/HTTP.md describes it for its users.
+// Package httpapi serves products over HTTP, reads through the near cache. docs/reference/http.md describes it for its users.
 package httpapi
 
 import (
