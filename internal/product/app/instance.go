@@ -57,6 +57,7 @@ func (s *Server) start(ctx context.Context, b *backend, i int, prepared <-chan s
 	}
 	in.near = newNeighbours(b.redis, s.Config.Prefix+":product-server:database-reached")
 	in.health = health.NewMonitor(log, s.checks(b, in, prepared)...)
+	in.health.Also = func() []health.Reason { return reasonsOf(in.client.Status()) }
 	mux, err := s.routes(in, b, cache, log)
 	if err != nil {
 		return nil, err
@@ -106,17 +107,11 @@ func (s *Server) routes(in *instance, b *backend, cache *nearcache.Cache[string,
 	return mux, nil
 }
 
-// checks say what is wrong with an instance. What all instances share is a reason and leaves it ready.
+// checks say what is wrong with an instance beside what its client says. What all instances share leaves it ready.
 func (s *Server) checks(b *backend, in *instance, prepared <-chan struct{}) []health.Check {
 	client := in.client
 	checks := []health.Check{
 		{Code: "database_unreachable", Run: func(ctx context.Context) error { return in.near.compare(ctx, b.reachable(ctx)) }},
-		{Code: "redis_unreachable", Run: func(context.Context) error {
-			if !client.Status().Redis {
-				return errors.New("Redis cannot be reached; reads go to the database, or to what Kafka vouches for in memory")
-			}
-			return nil
-		}},
 		{Code: "nothing_reachable", Run: func(context.Context) error {
 			select {
 			case <-prepared:
@@ -128,14 +123,6 @@ func (s *Server) checks(b *backend, in *instance, prepared <-chan struct{}) []he
 			}
 			return nil
 		}},
-	}
-	if len(b.brokers.Brokers) > 0 {
-		checks = append(checks, health.Check{Code: "events_not_followed", Run: func(context.Context) error {
-			if !client.Status().Events {
-				return errors.New("the events of Kafka are not followed; Redis alone tells of changes")
-			}
-			return nil
-		}})
 	}
 	if s.Config.embedded() {
 		checks = append(checks, health.Check{Code: "embedded_services", Run: func(context.Context) error {

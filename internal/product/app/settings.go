@@ -52,7 +52,7 @@ var settings = []setting{
 		text(func(c *Config) *string { return &c.Brokers })},
 	{"topic", "KAFKA_PRODUCT_TOPIC", "product_events", "topic of the products' events", everyProgram, false,
 		text(func(c *Config) *string { return &c.Topic })},
-	{"group", "KAFKA_GROUP_ID", "nearcache_invalidation_worker", "consumer group of the worker; no other program may use it",
+	{"group", "KAFKA_GROUP_ID", "nearcache-invalidation-worker", "consumer group of the worker; no other program may use it",
 		withKafkaGroup, false, text(func(c *Config) *string { return &c.GroupID })},
 	{"ttl", "CACHE_TTL_SECONDS", "300", "how long a product is cached, in seconds", serverOnly, false,
 		duration(time.Second, func(c *Config) *time.Duration { return &c.TTL })},

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/nearcache/nearcache-go/internal/product"
+	"github.com/nearcache/nearcache-go/internal/product/health"
 	"github.com/nearcache/nearcache-go/nearcache"
 )
 
@@ -33,4 +34,14 @@ func statusOf(s nearcache.Status, embedded bool) map[string]any {
 		"redis_sessions":             s.Channels.RedisSessions,
 		"event_sessions":             s.Channels.EventSessions,
 	}
+}
+
+// reasonsOf are the reasons that the client gives. None makes an instance unready: whatever the caches lack is read from
+// the database.
+func reasonsOf(s nearcache.Status) []health.Reason {
+	reasons := make([]health.Reason, 0, len(s.Reasons))
+	for _, r := range s.Reasons {
+		reasons = append(reasons, health.Reason{Code: r.Code, Detail: r.Message, Since: r.Since})
+	}
+	return reasons
 }

@@ -49,6 +49,10 @@ const (
 
 // Monitor keeps the reasons. Its methods are safe for concurrent use.
 type Monitor struct {
+	// Also returns reasons that a part of the program finds, and logs, by itself. It is set before the first request, and
+	// may be nil.
+	Also func() []Reason
+
 	checks []Check
 	log    *slog.Logger
 
@@ -97,13 +101,16 @@ func (m *Monitor) Drain() { m.Set(Draining, Unready(errors.New("the program is a
 
 // Ready says whether the program should get work, and what is wrong, by code.
 func (m *Monitor) Ready() (bool, []Reason) {
+	reasons := []Reason{}
+	if m.Also != nil {
+		reasons = append(reasons, m.Also()...)
+	}
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	ready, reasons := true, make([]Reason, 0, len(m.reasons))
 	for _, r := range m.reasons {
 		reasons = append(reasons, r)
-		ready = ready && !r.Unready
 	}
+	m.mu.Unlock()
+	ready := !slices.ContainsFunc(reasons, func(r Reason) bool { return r.Unready })
 	slices.SortFunc(reasons, func(a, b Reason) int { return strings.Compare(a.Code, b.Code) })
 	return ready, reasons
 }

@@ -40,6 +40,7 @@ func TestMonitor_FollowsItsChecks(t *testing.T) {
 		hangs := func(ctx context.Context) error { <-ctx.Done(); return errors.New("no answer") }
 		m := health.NewMonitor(slog.New(slog.NewTextHandler(&log, nil)), health.Check{Code: "database", Run: read(&shared)},
 			health.Check{Code: "own", Run: read(&own)}, health.Check{Code: "hangs", Run: hangs})
+		m.Also = func() []health.Reason { return []health.Reason{{Code: "zz", Detail: "of a part", Since: time.Now()}} }
 		if w := ask(m, "/readyz"); w.Code != 503 || !strings.Contains(w.Body.String(), "starting") {
 			t.Errorf("before the first round: %d %s", w.Code, w.Body)
 		}
@@ -47,7 +48,7 @@ func TestMonitor_FollowsItsChecks(t *testing.T) {
 		done := make(chan struct{})
 		go func() { m.Run(ctx); close(done) }()
 		time.Sleep(10 * time.Second)
-		if w := ask(m, "/readyz"); w.Code != 200 || !strings.HasPrefix(w.Body.String(), "ready\ndegraded: hangs: no answer") {
+		if w := ask(m, "/readyz"); w.Code != 200 || !strings.HasPrefix(w.Body.String(), "ready\ndegraded: hangs: no answer\ndegraded: zz: of a part\n") {
 			t.Errorf("%d %s", w.Code, w.Body)
 		}
 		refused := errors.New("refused")
@@ -71,7 +72,7 @@ func TestMonitor_FollowsItsChecks(t *testing.T) {
 			Reasons []health.Reason
 		}
 		if err := json.Unmarshal(ask(m, "/status").Body.Bytes(), &status); err != nil || status.Program != "test" || status.Ready ||
-			status.More != 1 || len(status.Reasons) != 3 || status.Reasons[0].Code != "database" || status.Reasons[0].Since.Before(began) ||
+			status.More != 1 || len(status.Reasons) != 4 || status.Reasons[0].Code != "database" || status.Reasons[0].Since.Before(began) ||
 			status.Reasons[0].Since.After(began.Add(5*time.Second)) {
 			t.Errorf("%+v, %v", status, err)
 		}
