@@ -257,6 +257,8 @@ func TestHealth_OfRelayAndWorker(t *testing.T) {
 // write that was refused happens at no later time.
 func TestDeadline_OfRequests(t *testing.T) {
 	w := newWorld(t)
+	pg := servicestest.StartPostgres(t)
+	w.env["DATABASE_URL"] = pg.URL
 	s := w.start("product-server", "REQUEST_TIMEOUT_MS=1000")
 	s.mustPut("p", "one")
 	const slack = 2 * time.Second // a write tells Redis besides
@@ -304,7 +306,22 @@ func TestDeadline_OfRequests(t *testing.T) {
 	if err := lock.Rollback(); err != nil {
 		t.Fatal(err)
 	}
-	s.mustPut("p", "three")
+	v := s.mustPut("p", "three").version
+	s.fromL1("p")
+	thaw := pg.Freeze()
+	within("Postgres frozen", "PUT", "/products/p", body, 504, "not-committed")
+	within("Postgres frozen", "DELETE", "/products/p", "", 504, "not-committed")
+	within("Postgres frozen", "POST", "/products", `{"id":"r","name":"two","price":1}`, 504, "not-committed")
+	within("Postgres frozen", "GET", "/products", "", 504, "")
+	within("Postgres frozen", "GET", "/products/another", "", 504, "")
+	if got := s.get("p"); got.status != 200 || !s.ready() {
+		t.Errorf("what is cached: %d; ready: %v", got.status, s.ready())
+	}
+	thaw()
+	eventually(t, "the server answers again", func() bool { return s.get("another").status == 404 })
+	if got := s.get("p", "Nearcache-Fresh", "?1"); got.status != 200 || got.version != v || !strings.Contains(got.body, "three") {
+		t.Errorf("a write that timed out was done: %d %s", got.status, got.body)
+	}
 }
 
 // TestPrefix_SeparatesTwoSystems on one Redis.

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -246,44 +245,11 @@ func TestStore_SaysThatNothingWasCommitted(t *testing.T) {
 	}
 	writes("a locked row")
 	_ = lock.Rollback()
-	thaw := freeze(t, s.db, pg)
+	thaw := pg.Freeze()
 	writes("a frozen server")
 	thaw()
 	pg.Kill()
 	writes("no server")
-}
-
-// freeze stops the server and each of its sessions, as a machine that hangs does: connections stay open, and nothing
-// answers.
-func freeze(t *testing.T, db *sql.DB, pg *servicestest.PostgresProcess) (thaw func()) {
-	t.Helper()
-	rows, err := db.Query(`select pid from pg_stat_activity where backend_type = 'client backend'`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var sessions []int
-	for rows.Next() {
-		var pid int
-		if err := rows.Scan(&pid); err != nil {
-			t.Fatal(err)
-		}
-		sessions = append(sessions, pid)
-	}
-	if err := rows.Err(); err != nil {
-		t.Fatal(err)
-	}
-	pg.Pause()
-	for _, pid := range sessions {
-		_ = syscall.Kill(pid, syscall.SIGSTOP) // one that has just ended need not be stopped
-	}
-	thaw = sync.OnceFunc(func() {
-		for _, pid := range sessions {
-			_ = syscall.Kill(pid, syscall.SIGCONT)
-		}
-		pg.Resume()
-	})
-	t.Cleanup(thaw)
-	return thaw
 }
 
 // TestStore_UnknownOutcome: a commit that is sent and not answered is not said to have failed.

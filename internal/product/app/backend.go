@@ -160,9 +160,10 @@ func (b *backend) insist(ctx context.Context, log *slog.Logger, failing string, 
 	}
 }
 
-// reachable asks the database for something small.
+// reachable asks the database for its position. The source has connections of its own for that: while requests that wait
+// for a lock hold all others, the database is reached all the same.
 func (b *backend) reachable(ctx context.Context) error {
-	if _, err := b.store.List(ctx, "", 1); err != nil {
+	if _, err := b.source.Position(ctx); err != nil {
 		return fmt.Errorf("the database cannot be reached: %w", err)
 	}
 	return nil
