@@ -66,8 +66,8 @@ type Barrier struct {
 	Partitions int
 }
 
-// Message is one message of a partition: an event or a marker.
+// Message is one message of a partition: an event or a barrier.
 type Message struct {
-	Event  Event
-	Marker *Barrier // nil: an event
+	Event   Event
+	Barrier *Barrier // nil: an event
 }

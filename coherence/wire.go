@@ -40,13 +40,13 @@ func (c EventCodec) WithDefaults() EventCodec {
 //	{"namespace":"product","key":"42","version":7,"op":"updated","seq":981,"position":{"timeline":"5f3a","n":7741},
 //	 "time":"2026-11-24T09:30:00.123Z"}
 //
-// and a marker:
+// and a barrier:
 //
-//	{"marker":true,"seq":981,"partitions":4,"position":{"timeline":"5f3a","n":7741}}
+//	{"barrier":true,"seq":981,"partitions":4,"position":{"timeline":"5f3a","n":7741}}
 //
 // Only namespace and key are required. Fields that are not known are ignored.
 type wireMessage struct {
-	Marker    bool              `json:"marker,omitempty"`
+	Barrier   bool              `json:"barrier,omitempty"`
 	Namespace string            `json:"namespace,omitempty"`
 	Key       *string           `json:"key,omitempty"`
 	Version   uint64            `json:"version,omitempty"`
@@ -65,10 +65,10 @@ type wirePosition struct {
 
 // EncodeJSON encodes a message, with extra string fields beside those of the format.
 func EncodeJSON(m Message, extra map[string]string) ([]byte, error) {
-	w := wireMessage{Marker: m.Marker != nil}
+	w := wireMessage{Barrier: m.Barrier != nil}
 	at := m.Event.Position
-	if m.Marker != nil {
-		w.Seq, w.Parts, at = m.Marker.Seq, m.Marker.Partitions, m.Marker.Position
+	if m.Barrier != nil {
+		w.Seq, w.Parts, at = m.Barrier.Seq, m.Barrier.Partitions, m.Barrier.Position
 	} else {
 		e := &m.Event
 		w.Namespace, w.Key, w.Version, w.Op, w.Seq, w.Fields = e.Namespace, &e.Key, uint64(e.Version), e.Op, e.Seq, e.Fields
@@ -107,11 +107,11 @@ func DecodeJSON(b []byte) (m Message, err error) {
 		}
 		at.N = w.Position.N
 	}
-	if w.Marker {
+	if w.Barrier {
 		if at.IsZero() {
-			return m, fmt.Errorf("%w: a marker without a position", ErrMalformed)
+			return m, fmt.Errorf("%w: a barrier without a position", ErrMalformed)
 		}
-		return Message{Marker: &Barrier{Position: at, Seq: w.Seq, Partitions: w.Parts}}, nil
+		return Message{Barrier: &Barrier{Position: at, Seq: w.Seq, Partitions: w.Parts}}, nil
 	}
 	if w.Namespace == "" || w.Key == nil {
 		return m, fmt.Errorf("%w: no namespace or no key", ErrMalformed)

@@ -16,7 +16,7 @@ func TestJSON_RoundTrip(t *testing.T) {
 		{Event: coherence.Event{Namespace: "n", Key: "k"}},
 		{Event: coherence.Event{Namespace: "n", Key: "", Version: 1<<63 + 1, Op: coherence.OpDeleted, Seq: 1<<53 + 1,
 			Position: coherence.Position{Timeline: 1 << 63, N: 1<<53 + 3}, Time: time.Unix(5, 7).UTC(), Fields: map[string]string{"a": "b"}}},
-		{Marker: &coherence.Barrier{Position: coherence.Position{Timeline: 3, N: 9}, Seq: 4}},
+		{Barrier: &coherence.Barrier{Position: coherence.Position{Timeline: 3, N: 9}, Seq: 4}},
 	} {
 		b, err := coherence.EncodeJSON(m, map[string]string{"type": "X", "product_id": "k"})
 		if err != nil {
@@ -44,7 +44,7 @@ func TestJSON_Golden(t *testing.T) { // other languages read this
 func TestJSON_Malformed(t *testing.T) {
 	for _, s := range []string{"", "null", "[]", "{", `{"namespace":"n"}`, `{"key":"k"}`, `{"namespace":"n","key":"k","version":-1}`,
 		`{"namespace":"n","key":"k","version":1.5}`, `{"namespace":"n","key":"k","version":1e3}`, `{"namespace":"n","key":"k","seq":4}`,
-		`{"namespace":"n","key":"k","position":{"timeline":"zz","n":1}}`, `{"marker":true}`, `{"namespace":"n","key":"k"} trailing`,
+		`{"namespace":"n","key":"k","position":{"timeline":"zz","n":1}}`, `{"barrier":true}`, `{"namespace":"n","key":"k"} trailing`,
 		`{"namespace":"n","key":"k","fields":{"x":"` + strings.Repeat("y", coherence.MaxMessageBytes) + `"}}`} {
 		if _, err := coherence.DecodeJSON([]byte(s)); !errors.Is(err, coherence.ErrMalformed) {
 			t.Errorf("%.60s: %v", s, err)
@@ -54,7 +54,7 @@ func TestJSON_Malformed(t *testing.T) {
 
 func FuzzDecodeJSON(f *testing.F) {
 	f.Add([]byte(`{"namespace":"product","key":"42","version":7,"op":"updated","seq":981,"position":{"timeline":"5f3a","n":7741}}`))
-	f.Add([]byte(`{"marker":true,"seq":1,"position":{"timeline":"1","n":1}}`))
+	f.Add([]byte(`{"barrier":true,"seq":1,"position":{"timeline":"1","n":1}}`))
 	f.Add([]byte(`{"namespace":"n","key":"\ud800","time":"0000-01-01T00:00:00Z"}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := coherence.DecodeJSON(b)

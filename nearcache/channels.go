@@ -36,7 +36,7 @@ func (t tracker) BucketMoved(bucket int) {
 	t.c.m.redisSessions.Inc()
 }
 
-// heartbeat reads the watermarks on T. It also keeps T connected: rueidis dials only when there is a command to send.
+// heartbeat reads the watermarks on the tracking connection. It also keeps that connected: rueidis dials only when there is a command to send.
 func (c *Client) heartbeat() {
 	ctx, cancel := context.WithTimeout(c.life, 2*time.Second)
 	defer cancel()
@@ -100,8 +100,8 @@ func (s sink) Deliver(ctx context.Context, p int, batch []coherence.Message) err
 	var unversioned []l2.Change
 	marked := false
 	for i := range batch {
-		if m := batch[i].Marker; m != nil {
-			s.gap(c.fence.EventMarker(p, *m))
+		if m := batch[i].Barrier; m != nil {
+			s.gap(c.fence.EventBarrier(p, *m))
 			marked = true
 			continue
 		}

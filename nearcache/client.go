@@ -98,7 +98,7 @@ func New(cfg Config) (*Client, error) {
 	}
 	c := &Client{base: time.Now(), source: cfg.Source, beatEvery: cfg.Heartbeat, log: cfg.Logger, caches: make(map[string]managedCache)}
 	c.breaker.timeout, c.breaker.log = cfg.RedisTimeout, cfg.Logger
-	c.versions, _ = cfg.Source.(coherence.Versioner)
+	c.versions = coherence.AbilitiesOf(cfg.Source).Versioner
 	c.fence = fence.New(fence.Config{Now: c.now, Complete: cfg.Source != nil})
 	c.m = newMetrics(c, cfg.Events != nil)
 	store, err := l2.Open(l2.Config{Redis: cfg.Redis, Prefix: cfg.Prefix, Tracker: tracker{c}, Logger: cfg.Logger})

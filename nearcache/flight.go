@@ -42,7 +42,7 @@ type flight[K comparable, V any] struct {
 	k   K
 	key l2.Key
 
-	snap fence.Token   // when the flight began: decides who may join
+	snap fence.Snapshot   // when the flight began: decides who may join
 	done chan struct{} // closed when res is set; made by the first reader that waits
 	res  loaded[V]
 	over bool
@@ -54,7 +54,7 @@ type flight[K comparable, V any] struct {
 	lease    *heldLease // of a call of the Loader: the flight fills L2 with it or gives it back
 	began    int64      // LoadTimeout counts from here
 
-	own    fence.Token // what the flight brings back is judged by; taken again before each question
+	own    fence.Snapshot // what the flight brings back is judged by; taken again before each question
 	l2     l2Reply
 	got    fetched[V]
 	tried  bool // tryL2 has asked L2

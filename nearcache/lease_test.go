@@ -88,7 +88,7 @@ func TestTTL_IsTheRecordsInBothTiers(t *testing.T) {
 	})
 }
 
-func TestWrite_OfADeadWriterEndsWithItsMark(t *testing.T) {
+func TestWrite_OfADeadWriterEndsWithItsIntent(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *nearcachetest.Redis, client *nearcache.Client) {
 		src := newSource()
 		src.put("a", "old")
@@ -96,13 +96,13 @@ func TestWrite_OfADeadWriterEndsWithItsMark(t *testing.T) {
 		resident(t, c, "a")
 		k := l2.NewKeyspace("").Key("t", "a")
 		token := l2.NewLeaseID()
-		r.Do("SET", k.Lease, "W"+string(token[:]), "PX", "10000") // a writer marked the key ...
+		r.Do("SET", k.Lease, "W"+string(token[:]), "PX", "10000") // a writer placed its intent ...
 		r.Do("DEL", k.Record)
 		synctest.Wait()
 		src.put("a", "new") // ... committed, and died
 		for range 3 {
 			if got := get(t, c, "a"); got.Value != "new" || got.Tier != nearcache.TierSource {
-				t.Errorf("during the mark: %+v", got)
+				t.Errorf("while the intent stands: %+v", got)
 			}
 		}
 		time.Sleep(11 * time.Second)

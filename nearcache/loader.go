@@ -132,7 +132,7 @@ func (c *Cache[K, V]) sameHistory(ctx context.Context, e *entry[K, V]) bool {
 		return true
 	}
 	at, err := within(ctx, func() (coherence.Position, error) { return c.client.source.Position(ctx) })
-	return err == nil && e.stamp.SameHistory(c.client.fence, at.Timeline)
+	return err == nil && e.stamp.SameTimeline(c.client.fence, at.Timeline)
 }
 
 // loadResult is a call's label in metrics.

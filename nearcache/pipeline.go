@@ -66,7 +66,7 @@ func (c *Cache[K, V]) readL2(ctx context.Context, batch []*flight[K, V]) {
 		f := batch[0]
 		r := l2Reply{learn: c.mustLearn(&f.own)}
 		r.err = b.askSince(ctx, f.own.Began(), limit, func(ctx context.Context) (err error) {
-			r.raw, r.watermark, err = c.client.l2.Get(ctx, f.key, r.learn)
+			r.raw, r.watermark, err = c.client.l2.Get(ctx, f.key, l2.ReadOptions{Watermark: r.learn})
 			return err
 		})
 		f.l2 = r
@@ -77,7 +77,7 @@ func (c *Cache[K, V]) readL2(ctx context.Context, batch []*flight[K, V]) {
 		keys[i], learn = f.key, learn || c.mustLearn(&f.own)
 	}
 	replies := askMany(ctx, b, batch[0].own.Began(), limit, len(keys), func(ctx context.Context) []l2.GetResponse {
-		return c.client.l2.GetMany(ctx, keys, learn)
+		return c.client.l2.GetMany(ctx, keys, l2.ReadOptions{Watermark: learn})
 	}, func(got *l2.GetResponse) *error { return &got.Err })
 	for i, f := range batch {
 		f.l2 = l2Reply{replies[i].Raw, replies[i].Watermark, replies[i].Err, learn}
@@ -92,7 +92,7 @@ func (c *Cache[K, V]) readL2(ctx context.Context, batch []*flight[K, V]) {
 // So it is read again when three quarters of the bound are over. The last quarter is for readers that join the flight:
 // their bounds end later, and without it they would have to ask the source. All other flights of the bucket then use what
 // this one has learnt.
-func (c *Cache[K, V]) mustLearn(tok *fence.Token) bool {
+func (c *Cache[K, V]) mustLearn(tok *fence.Snapshot) bool {
 	bound := int64(c.opt.MaxStaleness)
 	return !tok.Known || bound > 0 && tok.Began()-c.client.fence.Proven(tok) > bound-bound/4
 }

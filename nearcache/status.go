@@ -26,7 +26,7 @@ type Bound struct {
 	// Redis is how old, at most, an entry is that tracking vouches for, by the watermark in Redis; of the 64 buckets the
 	// worst counts. 0: nothing is proved.
 	Redis time.Duration
-	// Events is the same by the event channel's markers.
+	// Events is the same by the event channel's barriers.
 	Events time.Duration
 	// Staleness is the smaller of the two: the tightest MaxStaleness that L1 can serve now. 0: nothing is proved, and reads
 	// with a bound go to the source.

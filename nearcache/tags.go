@@ -293,11 +293,11 @@ func (c *Cache[K, V]) bumpTag(ctx context.Context, tag string) error {
 	}
 	name := TagKey(c.namespace, tag)
 	_, err = t.Write(ctx, name, func(ctx context.Context) (Version, error) {
-		b, ok := c.client.source.(coherence.Bumper)
+		b := coherence.AbilitiesOf(c.client.source).Bumper
 		switch {
 		case c.client.versions == nil:
 			return 0, nil
-		case !ok:
+		case b == nil:
 			return 0, fmt.Errorf("%w: %w: %T tells versions and is no coherence.Bumper: count one of %s %q in a transaction of your own",
 				ErrNotCommitted, ErrUnsupported, c.client.source, TagNamespace, name)
 		}

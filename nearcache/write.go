@@ -44,10 +44,10 @@ func (c *Cache[K, V]) write(ctx context.Context, k K, set bool, tx func(context.
 	if err != nil {
 		return Entry[V]{}, err
 	}
-	marked, token := c.client.source == nil && !ablate.Out(ablate.WriteMark), l2.NewLeaseID()
+	marked, token := c.client.source == nil && !ablate.Out(ablate.WriteIntent), l2.NewLeaseID()
 	if marked {
-		if err := c.client.l2.Mark(ctx, key, token, c.opt.WriteTTL); err != nil {
-			c.m.writes("unmarked").Inc()
+		if err := c.client.l2.PlaceIntent(ctx, key, token, c.opt.WriteTTL); err != nil {
+			c.m.writes("no_intent").Inc()
 		}
 	}
 	e, txErr := safely(func() (Entry[V], error) { return tx(ctx) })
@@ -112,7 +112,7 @@ type change[V any] struct {
 // meanwhile:
 //
 //	write: bumps the slot
-//	load:  takes its token, GETs the old value on T
+//	load:  takes its token, GETs the old value on the tracking connection
 //	write: apply(0) deletes it; the push is under way
 //	load:  admits the old value, since nothing has bumped the slot since its token
 //	write: bumps the slot again, before the caller hears that the write is over
@@ -150,7 +150,7 @@ func (c *Cache[K, V]) writeResult(ch change[V], err error) error {
 // sendToL2 brings the change to L2. A value that cannot be encoded still invalidates.
 func (c *Cache[K, V]) sendToL2(ctx context.Context, ch change[V]) error {
 	if ch.marked {
-		return c.client.l2.Unmark(ctx, ch.key, ch.token, ch.version)
+		return c.client.l2.ResolveIntent(ctx, ch.key, ch.token, ch.version)
 	}
 	s, unencoded := c.setting(ch)
 	if err := c.client.l2.SetMany(ctx, []l2.SetRequest{s})[0]; err != nil {

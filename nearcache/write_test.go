@@ -80,7 +80,7 @@ func TestWrite_KeepsReadersAtTheSourceMeanwhile(t *testing.T) {
 			t.Error("the transaction's error is lost")
 		}
 		eventually(t, "y reads what was committed", func() bool { return get(t, y, "a").Value == "two" })
-		resident(t, y, "a") // the mark was lifted, and did not have to run out
+		resident(t, y, "a") // the intent was resolved, and did not have to run out
 	})
 }
 
@@ -90,6 +90,8 @@ type still struct{}
 func (still) Position(context.Context) (coherence.Position, error) {
 	return coherence.Position{Timeline: 1, N: 1}, nil
 }
+
+func (still) Abilities() coherence.Abilities { return coherence.Abilities{} }
 
 func (still) Changes(context.Context, coherence.Position, int) ([]coherence.Event, coherence.Position, error) {
 	return nil, coherence.Position{Timeline: 1, N: 1}, nil

@@ -53,7 +53,7 @@ func (l *L2) Get(ctx context.Context, namespace, key string) (r Record, ok bool,
 	if err := coherence.CheckName(namespace); err != nil {
 		return r, false, fmt.Errorf("tier: namespace %q %w", namespace, err)
 	}
-	raw, w, err := l.engine.Get(ctx, l.engine.Keyspace().Key(namespace, key), true)
+	raw, w, err := l.engine.Get(ctx, l.engine.Keyspace().Key(namespace, key), l2.ReadOptions{Watermark: true})
 	if err != nil || raw == nil {
 		return r, false, err
 	}

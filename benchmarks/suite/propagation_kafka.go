@@ -62,7 +62,7 @@ func (w *watcher) openStreaming(ctx context.Context) error {
 		return err
 	}
 	w.ends = append(w.ends, pool.Close)
-	src, err := postgres.New(pool, k.Schema)
+	src, err := postgres.New(pool, postgres.Config{Schema: k.Schema})
 	if err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func (s stampedSink) Deliver(ctx context.Context, p int, batch []coherence.Messa
 
 func carriesEvent(batch []coherence.Message) bool {
 	for i := range batch {
-		if batch[i].Marker == nil {
+		if batch[i].Barrier == nil {
 			return true
 		}
 	}
@@ -170,7 +170,7 @@ type stampedPublisher struct {
 func (p stampedPublisher) Publish(ctx context.Context, batch []coherence.PartitionMessage) error {
 	event := false
 	for i := range batch {
-		event = event || batch[i].Marker == nil
+		event = event || batch[i].Barrier == nil
 	}
 	if event {
 		firstNow(&p.at.sent)
@@ -209,7 +209,7 @@ func (e *Env) throughKafka(ctx context.Context, n int) (r streamed, err error) {
 		return r, err
 	}
 	defer pool.Close()
-	pg, err := postgres.New(pool, "propagation")
+	pg, err := postgres.New(pool, postgres.Config{Schema: "propagation"})
 	if err != nil {
 		return r, err
 	}

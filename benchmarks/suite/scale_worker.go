@@ -65,7 +65,7 @@ func (c scaleCell) holding() (hold []float64, hits float64) {
 type scaleCounts struct {
 	Reads, Errors, NearHits float64
 	Redis, Broadcast        scaleTraffic // of the near cache; of the listener beside it
-	Kafka                   scaleTraffic // of the follower: Messages are events and markers, Keys events
+	Kafka                   scaleTraffic // of the follower: Messages are events and barriers, Keys events
 }
 
 type scaleTraffic struct {
@@ -262,7 +262,7 @@ func (s *countingSink) follows() bool {
 func (s *countingSink) Deliver(_ context.Context, _ int, batch []coherence.Message) error {
 	s.m.messages.Add(int64(len(batch)))
 	for i := range batch {
-		if batch[i].Marker == nil {
+		if batch[i].Barrier == nil {
 			s.m.keys.Add(1)
 		}
 	}

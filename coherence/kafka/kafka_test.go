@@ -55,8 +55,8 @@ func (r *recorder) Partitions(n int) {
 
 func (r *recorder) Deliver(_ context.Context, p int, batch []coherence.Message) error {
 	for _, m := range batch {
-		if m.Marker != nil {
-			r.note(p, "marker %d", m.Marker.Seq)
+		if m.Barrier != nil {
+			r.note(p, "marker %d", m.Barrier.Seq)
 		} else {
 			r.note(p, "%s v%d #%d", m.Event.Key, m.Event.Version, m.Event.Seq)
 		}
@@ -128,7 +128,7 @@ func TestTail_SeesWhatIsPublishedAfterItsSession(t *testing.T) {
 		p := publisher(t, brokers, topic, 2)
 		r := follow(t, kafka.Tail{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, MaxWait: 50 * time.Millisecond})
 		eventually(t, "sessions", func() bool { return len(r.of(0)) == 1 && len(r.of(1)) == 1 })
-		marker := coherence.Message{Marker: &coherence.Barrier{Position: coherence.Position{Timeline: 1, N: 1}, Seq: 2}}
+		marker := coherence.Message{Barrier: &coherence.Barrier{Position: coherence.Position{Timeline: 1, N: 1}, Seq: 2}}
 		if err := p.Publish(t.Context(), []coherence.PartitionMessage{{Partition: 0, Message: event("a", 1, 1)}, {Partition: 1, Message: event("b", 1, 1)},
 			{Partition: 0, Message: event("c", 2, 2)}, {Partition: 0, Message: marker}}); err != nil {
 			t.Fatal(err)
@@ -274,7 +274,7 @@ func TestWorker_AppliesFromTheEarliestAndCommitsAfter(t *testing.T) {
 		topic := servicestest.Unique("worker")
 		p := publisher(t, brokers, topic, 2)
 		if err := p.Publish(t.Context(), []coherence.PartitionMessage{{Partition: 0, Message: event("early", 3, 1)}, {Partition: 1, Message: event("foreign", 0, 0)},
-			{Partition: 0, Message: coherence.Message{Marker: &coherence.Barrier{Position: coherence.Position{Timeline: 1, N: 1}, Seq: 1}}}}); err != nil {
+			{Partition: 0, Message: coherence.Message{Barrier: &coherence.Barrier{Position: coherence.Position{Timeline: 1, N: 1}, Seq: 1}}}}); err != nil {
 			t.Fatal(err)
 		}
 		store := &applier{down: true}

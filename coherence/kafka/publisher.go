@@ -127,7 +127,7 @@ func (p *Publisher) Publish(ctx context.Context, batch []coherence.PartitionMess
 			return fmt.Errorf("kafka: encoding %s %q: %w", o.Event.Namespace, o.Event.Key, err)
 		}
 		r := kafkago.Record{Value: kafkago.NewBytes(b), Time: time.Now()}
-		if o.Marker == nil {
+		if o.Barrier == nil {
 			r.Key = kafkago.NewBytes([]byte(o.Event.Key))
 		}
 		byPart[o.Partition] = append(byPart[o.Partition], r)

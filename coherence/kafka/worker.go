@@ -145,7 +145,7 @@ func (w *workerRun) finish(ctx context.Context, batch []kafkago.Message) {
 	var bad []kafkago.Message
 	for i := range batch {
 		m, err := w.Codec.Decode(batch[i].Value)
-		if err == nil && m.Marker == nil {
+		if err == nil && m.Barrier == nil {
 			err = m.Event.Validate()
 		}
 		if err != nil {
@@ -155,7 +155,7 @@ func (w *workerRun) finish(ctx context.Context, batch []kafkago.Message) {
 			bad = append(bad, deadLetter(batch[i], err))
 			continue
 		}
-		if m.Marker == nil {
+		if m.Barrier == nil {
 			events = append(events, m.Event)
 		}
 	}

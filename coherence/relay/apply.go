@@ -24,10 +24,10 @@ type engine interface {
 // when Redis goes back in time so does the cursor, and what was lost is applied again.
 type applying struct {
 	*relayRun
-	loaded bool
-	read   time.Time // when marks were read
-	marks  [l2.Buckets]l2.Watermark
-	moved  time.Time
+	loaded     bool
+	read       time.Time // when watermarks were read
+	watermarks [l2.Buckets]l2.Watermark
+	moved      time.Time
 	// seen is a position such that each bucket has the changes of its own up to there: the source need not be asked for them
 	// again for the sake of the buckets without any, whose watermarks move more rarely. Zero while that is not known.
 	seen coherence.Position
@@ -41,12 +41,12 @@ func (a *applying) round(ctx context.Context) (more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
 	defer cancel()
 	if !a.loaded || time.Since(a.read) >= rereads*a.Interval {
-		marks, err := a.l2.Watermarks(ctx)
+		watermarks, err := a.l2.Watermarks(ctx)
 		if err != nil {
 			return false, err
 		}
-		if marks != a.marks { // Redis went back, or somebody else relays too
-			a.marks, a.seen = marks, coherence.Position{}
+		if watermarks != a.watermarks { // Redis went back, or somebody else relays too
+			a.watermarks, a.seen = watermarks, coherence.Position{}
 		}
 		a.loaded, a.read = true, time.Now()
 	}
@@ -67,7 +67,7 @@ func (a *applying) round(ctx context.Context) (more bool, err error) {
 	changes := make(map[int][]l2.Change)
 	for _, e := range events {
 		k := a.l2.Keyspace().Key(e.Namespace, e.Key)
-		if !a.marks[k.Bucket].Position.Covers(e.Position) {
+		if !a.watermarks[k.Bucket].Position.Covers(e.Position) {
 			changes[k.Bucket] = append(changes[k.Bucket], l2.Change{Key: k, Version: e.Version})
 		}
 	}
@@ -87,8 +87,8 @@ func (a *applying) apply(ctx context.Context, changes map[int][]l2.Change, upto 
 	var replay atomic.Bool
 	var wg sync.WaitGroup
 	errs := make([]error, l2.Buckets)
-	for b := range a.marks {
-		if len(changes[b]) == 0 && (!all || a.marks[b].Position.Covers(upto)) {
+	for b := range a.watermarks {
+		if len(changes[b]) == 0 && (!all || a.watermarks[b].Position.Covers(upto)) {
 			continue
 		}
 		wg.Go(func() {
@@ -121,18 +121,18 @@ func firstOf(errs []error) error {
 	return nil
 }
 
-// applyTo writes only its own bucket's mark. It is not applied if the bucket is not where it was left.
+// applyTo writes only its own bucket's watermark. It is not applied if the bucket is not where it was left.
 func (a *applying) applyTo(ctx context.Context, b int, changes []l2.Change, upto coherence.Position) (applied bool, err error) {
-	now, applied, err := a.l2.ApplyBatch(ctx, b, changes, a.marks[b], upto)
+	now, applied, err := a.l2.ApplyBatch(ctx, b, changes, a.watermarks[b], upto)
 	if err != nil {
 		return false, err
 	}
 	if !applied {
 		// Redis went back, or another relay started the bucket anew: go on from where it stands.
 		a.m.replays.Inc()
-		a.Logger.Info("a bucket is replayed", "bucket", b, "from", now.Position, "expected", a.marks[b].Position)
+		a.Logger.Info("a bucket is replayed", "bucket", b, "from", now.Position, "expected", a.watermarks[b].Position)
 	}
-	a.marks[b] = now
+	a.watermarks[b] = now
 	return applied, nil
 }
 
@@ -153,8 +153,8 @@ func (a *applying) least(ctx context.Context) (p coherence.Position, err error) 
 			return p, errors.New("coherence: relay: another relay starts buckets anew, from another history of the source")
 		}
 	}
-	for b := range a.marks {
-		if at := a.marks[b].Position; p.IsZero() || p.Covers(at) {
+	for b := range a.watermarks {
+		if at := a.watermarks[b].Position; p.IsZero() || p.Covers(at) {
 			p = at
 		}
 	}
@@ -163,8 +163,8 @@ func (a *applying) least(ctx context.Context) (p coherence.Position, err error) 
 
 // mixed reports whether the buckets' positions cannot be compared.
 func (a *applying) mixed() bool {
-	for b := range a.marks {
-		if a.marks[b].Position.IsZero() || a.marks[b].Position.Timeline != a.marks[0].Position.Timeline {
+	for b := range a.watermarks {
+		if a.watermarks[b].Position.IsZero() || a.watermarks[b].Position.Timeline != a.watermarks[0].Position.Timeline {
 			return true
 		}
 	}
@@ -184,8 +184,8 @@ func (a *applying) resetWhere(ctx context.Context, lost func(w l2.Watermark, hea
 	if err != nil {
 		return err
 	}
-	for b := range a.marks {
-		if lost(a.marks[b], head) {
+	for b := range a.watermarks {
+		if lost(a.watermarks[b], head) {
 			if err := a.reset(ctx, b, head); err != nil {
 				return err
 			}
@@ -196,12 +196,12 @@ func (a *applying) resetWhere(ctx context.Context, lost func(w l2.Watermark, hea
 
 // reset takes what stands afterwards: another relay may have been quicker.
 func (a *applying) reset(ctx context.Context, b int, to coherence.Position) error {
-	now, err := a.l2.ResetWatermark(ctx, b, a.marks[b], to)
+	now, err := a.l2.ResetWatermark(ctx, b, a.watermarks[b], to)
 	if err != nil {
 		a.loaded = false
 		return err
 	}
 	a.m.resets.WithLabelValues("redis").Inc()
-	a.marks[b], a.seen = now, coherence.Position{}
+	a.watermarks[b], a.seen = now, coherence.Position{}
 	return nil
 }

@@ -17,15 +17,15 @@ import (
 // its leadership without knowing: what it publishes is what its successor does.
 type publishing struct {
 	*relayRun
-	loaded  bool
-	cur     coherence.Cursor
-	saved   coherence.Position
-	marked  time.Time
-	counted time.Time // when the partitions were
+	loaded      bool
+	cur         coherence.Cursor
+	saved       coherence.Position
+	lastBarrier time.Time
+	counted     time.Time // when the partitions were
 }
 
-// recount is how often the number of partitions is looked up. Followers that see more than the markers tell of believe
-// no marker, so a topic that grows closes their gate for about as long.
+// recount is how often the number of partitions is looked up. Followers that see more than the barriers tell of believe
+// no barrier, so a topic that grows closes their gate for about as long.
 const recount = time.Second
 
 func (p *publishing) round(ctx context.Context) (more bool, err error) {
@@ -61,23 +61,23 @@ func (p *publishing) round(ctx context.Context) (more bool, err error) {
 	if err := p.send(ctx, out); err != nil {
 		return false, err
 	}
-	// Markers go in a batch of their own, after the events: they are a request for each partition, beside which the events'
+	// Barriers go in a batch of their own, after the events: they are a request for each partition, beside which the events'
 	// own took twice as long.
-	mark := time.Since(p.marked) >= p.Interval
-	if mark {
-		markers := make([]coherence.PartitionMessage, len(seqs))
+	due := time.Since(p.lastBarrier) >= p.Interval
+	if due {
+		barriers := make([]coherence.PartitionMessage, len(seqs))
 		for part, seq := range seqs {
-			markers[part] = coherence.PartitionMessage{Partition: part, Message: coherence.Message{Marker: &coherence.Barrier{Position: upto, Seq: seq, Partitions: len(seqs)}}}
+			barriers[part] = coherence.PartitionMessage{Partition: part, Message: coherence.Message{Barrier: &coherence.Barrier{Position: upto, Seq: seq, Partitions: len(seqs)}}}
 		}
-		if err := p.send(ctx, markers); err != nil {
+		if err := p.send(ctx, barriers); err != nil {
 			return false, err
 		}
-		p.marked = time.Now()
+		p.lastBarrier = time.Now()
 	}
 	p.cur = coherence.Cursor{Position: upto, Seqs: seqs}
 	p.m.events.WithLabelValues("kafka").Add(float64(len(events)))
 	// A cursor that moved past nothing need not be saved at once: it only keeps the outbox from being trimmed.
-	if len(events) > 0 || upto != p.saved && mark {
+	if len(events) > 0 || upto != p.saved && due {
 		if err := p.cursors.SaveCursor(ctx, p.Name, p.cur); err != nil {
 			p.loaded = false
 			return false, err

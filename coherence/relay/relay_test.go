@@ -41,6 +41,8 @@ func (l *log) add(key string, v coherence.Version) {
 	l.events = append(l.events, coherence.Event{Namespace: "n", Key: key, Version: v, Op: coherence.OpUpdated, Position: at(uint64(len(l.events) + 1))})
 }
 
+func (l *log) Abilities() coherence.Abilities { return coherence.Abilities{} }
+
 func (l *log) Position(context.Context) (coherence.Position, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -92,7 +94,7 @@ type topic struct {
 	parts [][]coherence.Message
 	fail  error
 	n     int
-	mixed bool // a batch had events and markers
+	mixed bool // a batch had events and barriers
 }
 
 func (p *topic) Partitions(context.Context) (int, error) { return p.n, nil }
@@ -107,13 +109,13 @@ func (p *topic) Publish(_ context.Context, batch []coherence.PartitionMessage) e
 		p.parts = make([][]coherence.Message, p.n)
 	}
 	for _, o := range batch {
-		p.mixed = p.mixed || (o.Marker == nil) != (batch[0].Marker == nil)
+		p.mixed = p.mixed || (o.Barrier == nil) != (batch[0].Barrier == nil)
 		p.parts[o.Partition] = append(p.parts[o.Partition], o.Message)
 	}
 	return nil
 }
 
-// events are what a partition's followers see, markers apart: "key@seq".
+// events are what a partition's followers see, barriers apart: "key@seq".
 func (p *topic) events(part int) (out []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -121,7 +123,7 @@ func (p *topic) events(part int) (out []string) {
 		return nil
 	}
 	for _, m := range p.parts[part] {
-		if m.Marker == nil {
+		if m.Barrier == nil {
 			out = append(out, fmt.Sprintf("%s@%d", m.Event.Key, m.Event.Seq))
 		}
 	}
@@ -130,11 +132,11 @@ func (p *topic) events(part int) (out []string) {
 
 // redisFake applies to buckets in memory.
 type redisFake struct {
-	mu      sync.Mutex
-	marks   [l2.Buckets]l2.Watermark
-	applied map[string]coherence.Version
-	resets  int
-	fail    error
+	mu         sync.Mutex
+	watermarks [l2.Buckets]l2.Watermark
+	applied    map[string]coherence.Version
+	resets     int
+	fail       error
 }
 
 func newRedisFake() *redisFake { return &redisFake{applied: map[string]coherence.Version{}} }
@@ -143,7 +145,7 @@ func (r *redisFake) Keyspace() *l2.Keyspace { return keys }
 func (r *redisFake) Watermarks(context.Context) ([l2.Buckets]l2.Watermark, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.marks, r.fail
+	return r.watermarks, r.fail
 }
 
 func (r *redisFake) ApplyBatch(_ context.Context, b int, changes []l2.Change, from l2.Watermark, to coherence.Position) (l2.Watermark, bool, error) {
@@ -152,7 +154,7 @@ func (r *redisFake) ApplyBatch(_ context.Context, b int, changes []l2.Change, fr
 	if r.fail != nil {
 		return l2.Watermark{}, false, r.fail
 	}
-	now := r.marks[b]
+	now := r.watermarks[b]
 	if to.Timeline != from.Position.Timeline {
 		return l2.Watermark{}, false, errors.New("a batch to another timeline")
 	}
@@ -163,19 +165,19 @@ func (r *redisFake) ApplyBatch(_ context.Context, b int, changes []l2.Change, fr
 		r.applied[ch.Key.Name] = max(r.applied[ch.Key.Name], ch.Version)
 	}
 	if !now.Position.Covers(to) {
-		r.marks[b].Position = to
+		r.watermarks[b].Position = to
 	}
-	return r.marks[b], true, nil
+	return r.watermarks[b], true, nil
 }
 
 func (r *redisFake) ResetWatermark(_ context.Context, b int, seen l2.Watermark, to coherence.Position) (l2.Watermark, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.marks[b] == seen {
+	if r.watermarks[b] == seen {
 		r.resets++
-		r.marks[b] = l2.Watermark{Incarnation: l2.Incarnation{1, byte(r.resets >> 8), byte(r.resets)}, Position: to}
+		r.watermarks[b] = l2.Watermark{Incarnation: l2.Incarnation{1, byte(r.resets >> 8), byte(r.resets)}, Position: to}
 	}
-	return r.marks[b], nil
+	return r.watermarks[b], nil
 }
 
 func (r *redisFake) version(key string) coherence.Version {
@@ -187,7 +189,7 @@ func (r *redisFake) version(key string) coherence.Version {
 func (r *redisFake) reached(n uint64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, w := range r.marks {
+	for _, w := range r.watermarks {
 		if !w.Position.Covers(at(n)) {
 			return false
 		}
@@ -257,8 +259,8 @@ func TestRelay_PublishesTheSameAgain(t *testing.T) { // R23
 	r.EventSession(0)
 	for _, m := range top.parts[0] { // and a follower sees no gap
 		gap := false
-		if m.Marker != nil {
-			gap = r.EventMarker(0, *m.Marker)
+		if m.Barrier != nil {
+			gap = r.EventBarrier(0, *m.Barrier)
 		} else {
 			gap = r.EventSeq(0, m.Event.Seq)
 		}
@@ -268,7 +270,7 @@ func TestRelay_PublishesTheSameAgain(t *testing.T) { // R23
 	}
 }
 
-func TestRelay_MarkersFollowTheirEvents(t *testing.T) {
+func TestRelay_BarriersFollowTheirEvents(t *testing.T) {
 	src, top := newLog(), &topic{n: 2}
 	for i := range 100 {
 		src.add(fmt.Sprint(i), 1)
@@ -280,24 +282,24 @@ func TestRelay_MarkersFollowTheirEvents(t *testing.T) {
 		if top.parts == nil || len(top.parts[p]) == 0 {
 			return nil
 		}
-		return top.parts[p][len(top.parts[p])-1].Marker
+		return top.parts[p][len(top.parts[p])-1].Barrier
 	}
-	eventually(t, "markers reach the end", func() bool {
+	eventually(t, "barriers reach the end", func() bool {
 		a, b := last(0), last(1)
 		return a != nil && b != nil && a.Position == at(100) && b.Position == at(100) && a.Seq+b.Seq == 100
 	})
 	top.mu.Lock()
 	if top.mixed {
-		t.Error("markers were in a batch with events, which they hold up")
+		t.Error("barriers were in a batch with events, which they hold up")
 	}
 	top.mu.Unlock()
 	for p := range 2 {
 		seen := uint64(0)
 		top.mu.Lock()
 		for _, m := range top.parts[p] {
-			if m.Marker != nil && m.Marker.Seq != seen {
-				t.Errorf("a marker of %d after event %d", m.Marker.Seq, seen)
-			} else if m.Marker == nil {
+			if m.Barrier != nil && m.Barrier.Seq != seen {
+				t.Errorf("a barrier of %d after event %d", m.Barrier.Seq, seen)
+			} else if m.Barrier == nil {
 				seen = m.Event.Seq
 			}
 		}
@@ -330,12 +332,12 @@ func TestRelay_ReplaysWhatRedisLost(t *testing.T) { // R11
 	start(t, relay.Relay{Source: src}, red)
 	eventually(t, "watermarks", func() bool { return red.reached(0) })
 	red.mu.Lock()
-	replica := red.marks
+	replica := red.watermarks
 	red.mu.Unlock()
 	src.add("a", 1)
 	eventually(t, "applied", func() bool { return red.version("a") == 1 && red.reached(1) })
 	red.mu.Lock() // fail-over to a replica that had not heard of it
-	red.marks, red.applied = replica, map[string]coherence.Version{}
+	red.watermarks, red.applied = replica, map[string]coherence.Version{}
 	resets := red.resets
 	red.mu.Unlock()
 	eventually(t, "applied again", func() bool { return red.version("a") == 1 && red.reached(1) })
@@ -381,7 +383,7 @@ func TestRelay_AsksForEachChangeOnce(t *testing.T) {
 		defer wg.Wait()
 		defer cancel()
 		synctest.Wait()
-		before := red.marks
+		before := red.watermarks
 		for i := range 20 {
 			src.add(fmt.Sprint(i), 1)
 			src.wake <- struct{}{}
@@ -394,7 +396,7 @@ func TestRelay_AsksForEachChangeOnce(t *testing.T) {
 			t.Errorf("the source was asked for %d changes, and has 20", told)
 		}
 		red.mu.Lock()
-		red.marks, red.applied = before, map[string]coherence.Version{}
+		red.watermarks, red.applied = before, map[string]coherence.Version{}
 		red.mu.Unlock()
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
@@ -412,30 +414,30 @@ func TestRelay_LostWatermarkIsANewIncarnation(t *testing.T) {
 	src.add("a", 1)
 	eventually(t, "watermarks", func() bool { return red.reached(1) })
 	red.mu.Lock()
-	before := red.marks[5].Incarnation
-	red.marks[5] = l2.Watermark{}
+	before := red.watermarks[5].Incarnation
+	red.watermarks[5] = l2.Watermark{}
 	red.mu.Unlock()
 	src.add("b", 1)
 	eventually(t, "a new watermark", func() bool { return red.reached(2) })
 	stop()
-	if red.marks[5].Incarnation == before || red.marks[5].Incarnation == (l2.Incarnation{}) {
-		t.Errorf("incarnation %v after %v", red.marks[5].Incarnation, before)
+	if red.watermarks[5].Incarnation == before || red.watermarks[5].Incarnation == (l2.Incarnation{}) {
+		t.Errorf("incarnation %v after %v", red.watermarks[5].Incarnation, before)
 	}
 }
 
 // TestRelay_BucketOfALostHistoryIsStartedAnew: one that could not be reached when the others were.
 func TestRelay_BucketOfALostHistoryIsStartedAnew(t *testing.T) { // C7, R21
 	src, red := newLog(), newRedisFake()
-	for b := range red.marks {
-		red.marks[b] = l2.Watermark{Incarnation: l2.Incarnation{9}, Position: at(0)}
+	for b := range red.watermarks {
+		red.watermarks[b] = l2.Watermark{Incarnation: l2.Incarnation{9}, Position: at(0)}
 	}
-	red.marks[5].Position.Timeline = 7
+	red.watermarks[5].Position.Timeline = 7
 	src.add("a", 1)
 	stop := start(t, relay.Relay{Source: src}, red)
 	eventually(t, "all buckets go on", func() bool { return red.reached(1) })
 	stop()
-	if red.marks[5].Incarnation == (l2.Incarnation{9}) || red.marks[4].Incarnation != (l2.Incarnation{9}) {
-		t.Errorf("%+v, %+v", red.marks[4], red.marks[5])
+	if red.watermarks[5].Incarnation == (l2.Incarnation{9}) || red.watermarks[4].Incarnation != (l2.Incarnation{9}) {
+		t.Errorf("%+v, %+v", red.watermarks[4], red.watermarks[5])
 	}
 }
 
@@ -445,8 +447,8 @@ func TestRelay_TrimmedOutboxIsAGapForAll(t *testing.T) {
 		src.add(fmt.Sprint(i), 1)
 	}
 	src.cursors["relay"] = coherence.Cursor{Position: at(2), Seqs: []uint64{5, 7}}
-	for b := range red.marks {
-		red.marks[b] = l2.Watermark{Incarnation: l2.Incarnation{9}, Position: at(2)}
+	for b := range red.watermarks {
+		red.watermarks[b] = l2.Watermark{Incarnation: l2.Incarnation{9}, Position: at(2)}
 	}
 	src.trimmed = 6
 	stop := start(t, relay.Relay{Source: src, Publisher: top}, red)
@@ -456,12 +458,12 @@ func TestRelay_TrimmedOutboxIsAGapForAll(t *testing.T) {
 		top.mu.Lock()
 		m := top.parts[p][0]
 		top.mu.Unlock()
-		if m.Marker == nil && m.Event.Seq != first || m.Marker != nil && m.Marker.Seq != first-1 {
+		if m.Barrier == nil && m.Event.Seq != first || m.Barrier != nil && m.Barrier.Seq != first-1 {
 			t.Errorf("partition %d goes on with %+v", p, m)
 		}
 	}
-	for b := range red.marks {
-		if red.marks[b].Incarnation == (l2.Incarnation{9}) {
+	for b := range red.watermarks {
+		if red.watermarks[b].Incarnation == (l2.Incarnation{9}) {
 			t.Errorf("bucket %d keeps its incarnation, although it missed changes", b)
 		}
 	}
@@ -474,7 +476,7 @@ func TestRelay_StartsBucketsWithoutAPositionAnew(t *testing.T) {
 			src, store := newLog(), newRedisFake()
 			src.add("a", 1)
 			for b := range n {
-				store.marks[b] = l2.Watermark{Incarnation: l2.Incarnation{9, byte(b)}}
+				store.watermarks[b] = l2.Watermark{Incarnation: l2.Incarnation{9, byte(b)}}
 			}
 			start(t, relay.Relay{Source: src}, store)
 			eventually(t, "the relay moves every bucket", func() bool { return store.reached(1) })

@@ -16,7 +16,7 @@ const (
 	SetDropsLease      Rule = "set-drops-lease"      // set over a value drops it too
 	SetOverValue       Rule = "set-over-value"       // set writes only where there is an older value
 	SetSameIncarnation Rule = "set-same-incarnation" // ... of the bucket's incarnation
-	WriteMark          Rule = "write-mark"           // without a Source, a write keeps readers from filling meanwhile
+	WriteIntent        Rule = "write-intent"         // without a Source, a write keeps readers from filling meanwhile
 	WriteBumpsAfter    Rule = "write-bumps-after"    // an unversioned write invalidates L1 once more when L2 has been told
 
 	// The bucket's incarnation and watermark.
@@ -45,14 +45,14 @@ const (
 	EventSession          Rule = "event-session"           // events vouch only for entries of the present session
 	SessionBase           Rule = "session-base"            // ... and for L2 values only past the session's first probe
 	GapIsSession          Rule = "gap-is-session"          // a sequence number left out begins a session
-	AdmitFromT            Rule = "admit-from-t"            // tracking vouches only for what a GET on T returned
+	AdmitFromTracking     Rule = "admit-from-tracking"     // tracking vouches only for what a GET on T returned
 
 	// The bound.
 	ClockBeforeProbe  Rule = "clock-before-probe"  // a probe reads the clock before the position
 	ClockBeforeLoad   Rule = "clock-before-load"   // an entry's own probe is read before its load
 	ProofBeforeCheck  Rule = "proof-before-check"  // a bounded read takes the proof before it checks the generation
 	ClockOnRead       Rule = "clock-on-read"       // a bounded read reads the real clock
-	MarkerPartitions  Rule = "marker-partitions"   // markers of a relay that knew fewer partitions prove nothing
+	BarrierPartitions Rule = "barrier-partitions"  // barriers of a relay that knew fewer partitions prove nothing
 	FlightStillStands Rule = "flight-still-stands" // a reader joins only a flight that nothing has invalidated
 	FreshNeverJoins   Rule = "fresh-never-joins"   // a Fresh read joins no flight that began before it
 )

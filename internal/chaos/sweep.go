@@ -66,7 +66,7 @@ func (b *bench) sweepRedis(ctx context.Context, hist *history.Log) error {
 	defer store.Close()
 	for k := range uint32(b.cfg.Keys) {
 		r := history.Record{Op: history.Sweep, Key: k, Tier: history.L2, Invoke: b.clock.Now()}
-		raw, w, err := store.Get(ctx, store.Keyspace().Key(namespace, strconv.FormatUint(uint64(k), 10)), true)
+		raw, w, err := store.Get(ctx, store.Keyspace().Key(namespace, strconv.FormatUint(uint64(k), 10)), l2.ReadOptions{Watermark: true})
 		r.Return = b.clock.Now()
 		if err != nil {
 			return fmt.Errorf("chaos: sweeping Redis: %w", err)

@@ -2,18 +2,18 @@ package explore
 
 import "github.com/nearcache/nearcache-go/internal/ablate"
 
-// L2 is one key of one bucket in Redis: a twin of tier's scripts as a value. Numbers are small: a version or a position n
+// L2 is one key of one bucket in Redis: a twin of the scripts in internal/l2 as a value. Numbers are small: a version or a position n
 // is kept as n+1, and 0 is none; incarnations are counted from 1, and 0 is the incarnation of a bucket without a watermark.
 //
 // Whose lease stands is kept by whoever holds it, who clears that when Lease is 0 again; so holders are interchangeable.
 // A method reports whether it has modified the record's key, of which Redis then tells whoever tracks it.
 type L2 struct {
-	Record            uint8 // version+1
-	RecordIncarnation uint8
-	Lease             uint8 // 1: a reader's lease stands
-	Writers           uint8 // a bit for each writer whose mark stands; never with Lease
-	Watermark         uint8 // position+1
-	Mark              uint8 // the watermark's incarnation
+	Record               uint8 // version+1
+	RecordIncarnation    uint8
+	Lease                uint8 // 1: a reader's lease stands
+	Intents              uint8 // a bit for each writer whose intent stands; never with Lease
+	Watermark            uint8 // position+1
+	WatermarkIncarnation uint8 // the watermark's incarnation
 }
 
 // Incarnation is the bucket's.
@@ -21,7 +21,7 @@ func (l *L2) Incarnation() uint8 {
 	if l.Watermark == 0 {
 		return 0
 	}
-	return l.Mark
+	return l.WatermarkIncarnation
 }
 
 // Live reports whether there is a record that readers who know the bucket's incarnation believe.
@@ -43,7 +43,7 @@ func (l *L2) Acquire(unusable bool) Answer {
 	switch {
 	case l.Live() && !unusable:
 		return Present
-	case l.Writers > 0:
+	case l.Intents > 0:
 		return Writing
 	case l.Lease > 0:
 		return Busy
@@ -57,7 +57,7 @@ func (l *L2) Fill(mine bool, incarnation, version uint8) (changed bool) {
 	if !(mine && l.Lease > 0) && !ablate.Out(ablate.FillNeedsLease) {
 		return false
 	}
-	l.Lease, l.Writers = 0, 0 // the writers' marks can be there only without the rule
+	l.Lease, l.Intents = 0, 0 // the intents can be there only without the rule
 	if incarnation != l.Incarnation() {
 		if !ablate.Out(ablate.FillSameIncarnation) {
 			return false
@@ -95,7 +95,7 @@ func (l *L2) Set(version uint8, anyVersion bool) (changed bool) {
 
 // Batch is batch.lua with at most one change of this key: from and to are positions, incarnation is that of from.
 func (l *L2) Batch(incarnation, from, to uint8, versions ...uint8) (changed, applied bool) {
-	if l.Watermark == 0 || (l.Mark != incarnation || l.Watermark-1 < from) && !ablate.Out(ablate.BatchFrom) {
+	if l.Watermark == 0 || (l.WatermarkIncarnation != incarnation || l.Watermark-1 < from) && !ablate.Out(ablate.BatchFrom) {
 		return false, false
 	}
 	for _, v := range versions {
@@ -107,23 +107,23 @@ func (l *L2) Batch(incarnation, from, to uint8, versions ...uint8) (changed, app
 
 // Reset is reset.lua: seen is a watermark (position+1, or 0 for none) and its incarnation.
 func (l *L2) Reset(seen, seenIncarnation, to, incarnation uint8) {
-	if l.Watermark == seen && (seen == 0 || l.Mark == seenIncarnation) {
-		l.Watermark, l.Mark = to+1, incarnation
+	if l.Watermark == seen && (seen == 0 || l.WatermarkIncarnation == seenIncarnation) {
+		l.Watermark, l.WatermarkIncarnation = to+1, incarnation
 	}
 }
 
-// MarkWriting is mark.lua of writer number w.
-func (l *L2) MarkWriting(w uint8) (changed bool) {
-	l.Lease, l.Writers = 0, l.Writers|1<<w
+// PlaceIntent is place_intent.lua of writer number w.
+func (l *L2) PlaceIntent(w uint8) (changed bool) {
+	l.Lease, l.Intents = 0, l.Intents|1<<w
 	changed = l.Record > 0
 	l.Record, l.RecordIncarnation = 0, 0
 	return changed
 }
 
-// Unmark is unmark.lua.
-func (l *L2) Unmark(w, version uint8, anyVersion bool) (changed bool) {
+// ResolveIntent is resolve_intent.lua.
+func (l *L2) ResolveIntent(w, version uint8, anyVersion bool) (changed bool) {
 	changed = l.Apply(version, anyVersion)
-	l.Writers &^= 1 << w
+	l.Intents &^= 1 << w
 	return changed
 }
 
@@ -143,11 +143,11 @@ func (l *L2) EvictRecord() (changed bool) {
 	return changed
 }
 
-// EvictLease is also the lease's or the marks' end.
-func (l *L2) EvictLease() { l.Lease, l.Writers = 0, 0 }
+// EvictLease is also the end of the lease, or of the intents.
+func (l *L2) EvictLease() { l.Lease, l.Intents = 0, 0 }
 
 // EvictWatermark leaves the bucket without an incarnation.
-func (l *L2) EvictWatermark() { l.Watermark, l.Mark = 0, 0 }
+func (l *L2) EvictWatermark() { l.Watermark, l.WatermarkIncarnation = 0, 0 }
 
 // Flush is FLUSHALL.
 func (l *L2) Flush() { *l = L2{} }

@@ -159,14 +159,14 @@ func (p *pair) step() {
 		p.reset(ctx, v)
 	case 10:
 		w := uint8(p.rnd.IntN(len(p.tokens)))
-		p.did("writer %d marks", w)
-		p.twin.MarkWriting(w)
-		p.ok(p.l2.Mark(ctx, p.key, p.tokens[w], time.Minute))
+		p.did("writer %d places its intent", w)
+		p.twin.PlaceIntent(w)
+		p.ok(p.l2.PlaceIntent(ctx, p.key, p.tokens[w], time.Minute))
 	case 11:
 		w := uint8(p.rnd.IntN(len(p.tokens)))
-		p.did("writer %d lifts its mark, having written %d", w, v)
-		p.twin.Unmark(w, v, v == 0)
-		p.ok(p.l2.Unmark(ctx, p.key, p.tokens[w], coherence.Version(v)))
+		p.did("writer %d resolves its intent, having written %d", w, v)
+		p.twin.ResolveIntent(w, v, v == 0)
+		p.ok(p.l2.ResolveIntent(ctx, p.key, p.tokens[w], coherence.Version(v)))
 	case 12:
 		if h := p.holder(); h != nil {
 			p.did("a lease is released")
@@ -246,7 +246,7 @@ func (p *pair) batch(ctx context.Context, v uint8) {
 }
 
 func (p *pair) reset(ctx context.Context, to uint8) {
-	seen, incarnation := p.twin.Watermark, p.twin.Mark
+	seen, incarnation := p.twin.Watermark, p.twin.WatermarkIncarnation
 	if p.rnd.IntN(3) == 0 && len(p.incarnations) > 0 { // what another relay saw earlier
 		seen, incarnation = uint8(1+p.rnd.IntN(4)), uint8(1+p.rnd.IntN(len(p.incarnations)))
 	}
@@ -299,7 +299,7 @@ func (p *pair) compare() {
 	var got explore.L2
 	w := p.get(p.l2.Keyspace().Watermark(p.key.Bucket))
 	if w != "" {
-		got.Mark = p.incarnationOf(w[:8])
+		got.WatermarkIncarnation = p.incarnationOf(w[:8])
 		got.Watermark = w[23] + 1
 	}
 	if raw := p.get(p.key.Record); raw != "" {
@@ -322,7 +322,7 @@ func (p *pair) compare() {
 		for i := 1; i < len(l); i += 16 {
 			for w := range p.tokens {
 				if string(p.tokens[w][:]) == l[i:i+16] {
-					got.Writers |= 1 << w
+					got.Intents |= 1 << w
 				}
 			}
 		}

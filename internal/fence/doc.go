@@ -1,6 +1,6 @@
 // Package coherence decides what a near cache may serve.
 //
-// The Fence is the heart: events go in, loads take tokens and are told at their end what may be done with their value. It
+// The Fence is the heart: events go in, loads take snapshots and are told at their end what may be done with their value. It
 // has no network, no goroutine and no clock of its own. Around it are the small interfaces that sources of truth and
 // streams of events meet (Source, EventSource), the events' wire format, and the Relay that carries a source's changes
 // to Kafka and to Redis.
@@ -41,5 +41,5 @@
 //	lost watermark   Redis evicts the watermark and keeps the records. What they missed meanwhile nobody knows: the
 //	                 relay draws a new incarnation, and all of them are misses.
 //	push overtaken   A reply and the push that voids it come on one connection, in order; but the reply is handed to
-//	                 another goroutine. The token was taken before the question was asked.
+//	                 another goroutine. The snapshot was taken before the question was asked.
 package fence

@@ -8,7 +8,7 @@ func (f *Fence) Doubt(bucket int) { f.doubt(bucket, true) }
 // Trust ends a doubt, once every record that the bucket then had has become a miss. It begins a session, so that the next
 // load reads the bucket's new incarnation first:
 //
-//	load: takes its token, and with it the old incarnation       the bucket is started anew, and trusted
+//	load: takes its snapshot, and with it the old incarnation       the bucket is started anew, and trusted
 //	load: GETs a record of the old incarnation, and believes it
 //
 // A load that began in doubt stays in doubt.

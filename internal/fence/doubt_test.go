@@ -24,8 +24,8 @@ func TestDoubt_NothingOfL2IsBelievedUntilTrust(t *testing.T) {
 	}
 	during := r.Begin(k)
 	var s fence.Stamp
-	for name, tok := range map[string]*fence.Token{"before": &before, "during": &during} {
-		if o, ok := r.FromL2(tok, 9, &s); o != fence.Behind || ok {
+	for name, snap := range map[string]*fence.Snapshot{"before": &before, "during": &during} {
+		if o, ok := r.FromL2(snap, 9, &s); o != fence.Behind || ok {
 			t.Errorf("a load that began %s the doubt: %v, admitted %v", name, o, ok)
 		}
 	}
@@ -51,9 +51,9 @@ func TestDoubt_NothingOfL2IsBelievedUntilTrust(t *testing.T) {
 func TestDoubt_TheEventChannelGoesOnVouching(t *testing.T) {
 	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
 	events(r, 1)
-	tok := r.Begin(k)
+	snap := r.Begin(k)
 	var s fence.Stamp
-	if _, ok := r.FromSource(&tok, 1, &s); !ok {
+	if _, ok := r.FromSource(&snap, 1, &s); !ok {
 		t.Fatal("not admitted: this shows nothing")
 	}
 	r.Doubt(k.Bucket)

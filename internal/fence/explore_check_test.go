@@ -13,7 +13,7 @@ func (s *stepper) checkEntry(n *instance) {
 		return
 	}
 	if s.sourced && int64(val)+1 < proved {
-		if p := s.f.kafka.proof.Load(); p != nil && session32(p.session) == s.f.entry.ks && p.since == proved {
+		if p := s.f.events.proof.Load(); p != nil && session32(p.session) == s.f.entry.eventSession && p.since == proved {
 			s.violates("C1: the event channel proves more of an entry of L1 than is so")
 		} else {
 			s.violates("C1: tracking proves more of an entry of L1 than is so")
@@ -22,7 +22,7 @@ func (s *stepper) checkEntry(n *instance) {
 	if val < n.served && !s.unversioned && (v == Current || s.sourced) {
 		s.violates("C3: L1 would serve an older version than an earlier read")
 	}
-	vouched := s.f.entry.ks != 0 && s.f.entry.ks == session32(s.f.kafka.live.Load())
+	vouched := s.f.entry.eventSession != 0 && s.f.entry.eventSession == session32(s.f.events.live.Load())
 	if v == Current && !vouched && n.conn == 1 && n.pushes == 0 && n.tracked == 0 && n.lateNil == 0 {
 		s.violates("C6: L1 would serve an entry of whose next change nobody tells")
 	}

@@ -11,17 +11,17 @@ import (
 // methods, and read back. Nothing here decides anything: it only translates.
 type fencer struct {
 	*Fence
-	sc    *scope
-	clock int64
-	key   l2.Key
-	other l2.Key // of the same slot and bucket
-	b     *bucket
-	entry Stamp
-	toks  [2]Token // of the instance's loads
-	ftoks [2]Token // of their flights
-	stamp [2]Stamp // of the entries that loads at pcHit have read
-	beats Heartbeat
-	run   Probe // the probe under way
+	sc          *scope
+	clock       int64
+	key         l2.Key
+	other       l2.Key // of the same slot and bucket
+	b           *bucket
+	entry       Stamp
+	snaps       [2]Snapshot // of the instance's loads
+	flightSnaps [2]Snapshot // of their flights
+	stamp       [2]Stamp    // of the entries that loads at pcHit have read
+	beats       Heartbeat
+	run         Probe // the probe under way
 
 	proof, kproof proof
 }
@@ -38,7 +38,7 @@ func newFencer(sc *scope) *fencer {
 	f := &fencer{sc: sc, key: l2.Key{Hash: 7 << 40}, other: l2.Key{Hash: 9 << 40}}
 	f.Fence = newFence(Config{Now: func() int64 { return f.clock }, Floors: 1, Complete: sc.sourced, FloorAge: time.Hour}, 1, exploreDepth, 1)
 	f.b = &f.buckets[0]
-	f.kafka.parts = make([]partition, 0, 2)
+	f.events.parts = make([]partition, 0, 2)
 	f.probes.done = make([]probe, 0, 16)
 	return f
 }
@@ -140,7 +140,7 @@ func (f *fencer) set(w *world, n *instance) {
 }
 
 func (f *fencer) setEvents(n *instance) {
-	c := &f.kafka
+	c := &f.events
 	c.session, c.base = sessionNow, seqOf(max(n.base, refNext))
 	c.proof.Store(nil)
 	if n.kproof > 0 {
@@ -149,15 +149,15 @@ func (f *fencer) setEvents(n *instance) {
 	}
 	c.parts = c.parts[:n.partitions]
 	for i := range c.parts {
-		c.parts[i] = partition{followed: n.followed>>i&1 == 1, numbered: n.numbered>>i&1 == 1, seq: uint64(n.seq[i]), marker: place(n.marker[i])}
+		c.parts[i] = partition{followed: n.followed>>i&1 == 1, numbered: n.numbered>>i&1 == 1, seq: uint64(n.seq[i]), barrier: place(n.barrier[i])}
 	}
 	c.settle()
 }
 
 func (f *fencer) setStamp(s *Stamp, gen, rs, ks uint8) {
-	s.hash, s.rs, s.ks = f.key.Hash, session32(sessionOf(rs)), session32(sessionOf(ks))
+	s.hash, s.redisSession, s.eventSession = f.key.Hash, session32(sessionOf(rs)), session32(sessionOf(ks))
 	s.loaded(0, 0, 0)
-	s.gen.Store(genOf(gen))
+	s.generation.Store(genOf(gen))
 }
 
 func (f *fencer) setLoad(i uint8, l *load) {
@@ -166,18 +166,18 @@ func (f *fencer) setLoad(i uint8, l *load) {
 	case pcHit:
 		f.setStamp(&f.stamp[i], l.gen, l.hrs, l.hks)
 	default:
-		f.toks[i] = f.token(l.gen, l.rs, l.ks, 1)
-		f.toks[i].Known, f.toks[i].watermark = l.known == 1, watermark(l.mark, l.incarnation)
+		f.snaps[i] = f.snapshot(l.gen, l.rs, l.ks, 1)
+		f.snaps[i].Known, f.snaps[i].watermark = l.known == 1, watermark(l.mark, l.incarnation)
 		if f.sc.joins {
-			f.ftoks[i] = f.token(l.fgen, l.frs, l.fks, l.fbegan)
+			f.flightSnaps[i] = f.snapshot(l.fgen, l.frs, l.fks, l.fbegan)
 		}
 	}
 }
 
-func (f *fencer) token(gen, rs, ks, began uint8) Token {
-	t := Token{key: f.key, slots: &f.slots, gen: genOf(gen), rs: noMore, ks: sessionOf(ks), began: int64(began)}
+func (f *fencer) snapshot(gen, rs, ks, began uint8) Snapshot {
+	t := Snapshot{key: f.key, slots: &f.slots, generation: genOf(gen), redisSession: noMore, eventSession: sessionOf(ks), began: int64(began)}
 	if rs == 1 {
-		t.rs = sessionNow
+		t.redisSession = sessionNow
 	}
 	return t
 }
@@ -214,14 +214,14 @@ func (f *fencer) get(n *instance) {
 	if n.beating == 1 && b.redis.Load() != sessionNow {
 		n.beating = 2
 	}
-	n.gen, n.rs, n.ks = f.gen(f.entry.gen.Load()), f.redis(uint64(f.entry.rs)), f.events(uint64(f.entry.ks))
+	n.gen, n.rs, n.ks = f.gen(f.entry.generation.Load()), f.redisSessionOf(uint64(f.entry.redisSession)), f.eventSessionOf(uint64(f.entry.eventSession))
 	for i := range f.sc.loads {
 		f.getLoad(i, &n.loads[i])
 	}
 }
 
 func (f *fencer) getEvents(n *instance, running bool) {
-	c := &f.kafka
+	c := &f.events
 	if !f.sc.kafka {
 		return
 	}
@@ -234,7 +234,7 @@ func (f *fencer) getEvents(n *instance, running bool) {
 	for i := range c.parts {
 		n.followed |= bit(c.parts[i].followed) << i
 		n.numbered |= bit(c.parts[i].numbered) << i
-		n.seq[i], n.marker[i] = uint8(c.parts[i].seq), number(c.parts[i].marker)
+		n.seq[i], n.barrier[i] = uint8(c.parts[i].seq), number(c.parts[i].barrier)
 	}
 }
 
@@ -242,13 +242,13 @@ func (f *fencer) getLoad(i uint8, l *load) {
 	switch l.pc {
 	case pcIdle:
 	case pcHit:
-		l.gen, l.hrs, l.hks = f.gen(f.stamp[i].gen.Load()), f.redis(uint64(f.stamp[i].rs)), f.events(uint64(f.stamp[i].ks))
+		l.gen, l.hrs, l.hks = f.gen(f.stamp[i].generation.Load()), f.redisSessionOf(uint64(f.stamp[i].redisSession)), f.eventSessionOf(uint64(f.stamp[i].eventSession))
 	default:
-		t := &f.toks[i]
-		l.gen, l.rs, l.ks = f.gen(t.gen), bit(t.rs == f.b.redis.Load()), f.eventsOf(t)
+		t := &f.snaps[i]
+		l.gen, l.rs, l.ks = f.gen(t.generation), bit(t.redisSession == f.b.redis.Load()), f.eventsOf(t)
 		if f.sc.joins {
-			t = &f.ftoks[i]
-			l.fgen, l.frs, l.fks = f.gen(t.gen), bit(t.rs == f.b.redis.Load()), f.eventsOf(t)
+			t = &f.flightSnaps[i]
+			l.fgen, l.frs, l.fks = f.gen(t.generation), bit(t.redisSession == f.b.redis.Load()), f.eventsOf(t)
 		}
 	}
 }
@@ -271,12 +271,12 @@ func (f *fencer) gen(g uint64) uint8 {
 	return genGone
 }
 
-func (f *fencer) redis(session uint64) uint8 {
+func (f *fencer) redisSessionOf(session uint64) uint8 {
 	return standing(session, f.b.redis.Load(), f.b.proof.Load())
 }
 
-func (f *fencer) events(session uint64) uint8 {
-	return standing(session, f.kafka.session, f.kafka.proof.Load())
+func (f *fencer) eventSessionOf(session uint64) uint8 {
+	return standing(session, f.events.session, f.events.proof.Load())
 }
 
 func standing(session, now uint64, p *proof) uint8 {
@@ -291,18 +291,18 @@ func standing(session, now uint64, p *proof) uint8 {
 	return sessionNone
 }
 
-func (f *fencer) eventsOf(t *Token) uint8 {
-	switch t.ks {
+func (f *fencer) eventsOf(t *Snapshot) uint8 {
+	switch t.eventSession {
 	case 0:
 		return sessionNone
-	case f.kafka.session:
+	case f.events.session:
 		return sessionCurrent
 	}
 	return sessionProof
 }
 
-// keep makes a token that was just taken, or changed, the load's.
-func (f *fencer) keep(i uint8, t Token, l *load) {
-	f.toks[i] = t
+// keep makes a snapshot that was just taken, or changed, the load's.
+func (f *fencer) keep(i uint8, t Snapshot, l *load) {
+	f.snaps[i] = t
 	l.known, l.mark, l.incarnation = bit(t.Known), number(t.watermark.Position), t.watermark.Incarnation[0]
 }

@@ -165,7 +165,7 @@ func (s *stepper) tail(i int) {
 			s.fenced("the tail applies an event", i, int(next))
 		}
 		if before.followed>>p&1 == 1 {
-			s.markers(i, p)
+			s.barriers(i, p)
 		}
 		if next > 0 && s.from.gaps > 0 && before.numbered>>p&1 == 1 {
 			n := &s.to.ins[i]
@@ -216,9 +216,9 @@ func (s *stepper) seqIn(p, v uint8) uint8 {
 	return v
 }
 
-// markers: between the event last taken and the next one there may be one for any position in between; the last counts.
-// A relay that has heard of the new partition says so in its markers, an older one does not.
-func (s *stepper) markers(i int, p uint8) {
+// barriers: between the event last taken and the next one there may be one for any position in between; the last counts.
+// A relay that has heard of the new partition says so in its barriers, an older one does not.
+func (s *stepper) barriers(i int, p uint8) {
 	before := &s.from.ins[i]
 	for known := uint8(1); known <= uint8(s.parts); known++ {
 		upto := before.at[p]
@@ -228,15 +228,15 @@ func (s *stepper) markers(i int, p uint8) {
 		switch {
 		case p == 1 && known == 1, known == 2 && s.from.grown == 0:
 			continue
-		case known == 1 && s.from.grown > 0: // the old relay's last marker
+		case known == 1 && s.from.grown > 0: // the old relay's last barrier
 			upto = min(upto, s.from.grown-1)
 		}
-		if before.marker[p] > upto {
+		if before.barrier[p] > upto {
 			continue
 		}
 		s.at(i)
-		s.f.EventMarker(int(p), coherence.Barrier{Position: position(upto), Seq: uint64(s.seqIn(p, before.at[p])), Partitions: int(known)})
-		s.fenced("the tail takes a marker", i, int(upto))
+		s.f.EventBarrier(int(p), coherence.Barrier{Position: position(upto), Seq: uint64(s.seqIn(p, before.at[p])), Partitions: int(known)})
+		s.fenced("the tail takes a barrier", i, int(upto))
 	}
 }
 

@@ -23,7 +23,7 @@ func (s *stepper) load(i int, j uint8) {
 		_, n := s.at(i)
 		s.take(n, j)
 		n.loads[j].pc = pcLoad
-		s.fenced("load: a new token; calls the Loader", i, -1)
+		s.fenced("load: a new snapshot; calls the Loader", i, -1)
 	case pcLoad:
 		m := &s.to.ins[i].loads[j]
 		m.pc, m.val = pcLoaded, s.from.acked+1
@@ -43,7 +43,7 @@ func (s *stepper) load(i int, j uint8) {
 	s.do("load: ends in an error", i, -1)
 }
 
-// take gives the load a token. What was invalidated before does not concern it.
+// take gives the load a snapshot. What was invalidated before does not concern it.
 func (s *stepper) take(n *instance, j uint8) {
 	l := &n.loads[j]
 	s.f.keep(j, s.f.Begin(s.f.key), l)
@@ -56,21 +56,21 @@ func (s *stepper) begin(i int, j uint8) {
 		l = &n.loads[j]
 		*l = load{pc: pc, seen: n.served}
 		s.take(n, j)
-		s.f.ftoks[j] = s.f.toks[j]
+		s.f.flightSnaps[j] = s.f.snaps[j]
 		l.fbegan = uint8(s.f.clock)
 		return n, l
 	}
 	start(pcAsk)
-	s.fenced("load: a miss; takes its token", i, -1)
+	s.fenced("load: a miss; takes its snapshot", i, -1)
 	if s.atLeast && s.from.acked > 0 {
 		_, l := start(pcAsk)
 		l.atLeast = s.from.acked
-		s.fenced("load: a miss with AtLeast; takes its token", i, int(l.atLeast))
+		s.fenced("load: a miss with AtLeast; takes its snapshot", i, int(l.atLeast))
 	}
 	if s.joins {
 		_, l := start(pcToLoad)
 		l.fresh, l.want = 1, uint8(s.f.clock)
-		s.fenced("load: for a Fresh read; takes its token", i, -1)
+		s.fenced("load: for a Fresh read; takes its snapshot", i, -1)
 	}
 	if before := &s.from.ins[i]; s.slowHit && before.entry > 0 {
 		_, n := s.at(i)
@@ -89,7 +89,7 @@ func (s *stepper) begin(i int, j uint8) {
 	}
 }
 
-// ask sends the GET, and before it, in one pipeline, the GETEX of the watermark if the token does not know it; with a bound also
+// ask sends the GET, and before it, in one pipeline, the GETEX of the watermark if the snapshot does not know it; with a bound also
 // if it does, and proves too little: both are explored.
 func (s *stepper) ask(i int, j uint8) {
 	before, on := &s.from.ins[i], s.server(i)
@@ -121,7 +121,7 @@ func (s *stepper) ask(i int, j uint8) {
 
 func (s *stepper) judge(i int, j uint8) {
 	_, n := s.at(i)
-	l, t := &n.loads[j], &s.f.toks[j]
+	l, t := &n.loads[j], &s.f.snaps[j]
 	if l.ask == 1 {
 		s.f.Learn(t, watermark(l.mark, l.incarnation))
 	}
@@ -175,7 +175,7 @@ func (s *stepper) acquire(i int, j uint8) {
 	switch on.Acquire(l.unusable == 1) {
 	case explore.Present:
 		s.at(i)
-		s.f.Forget(0, &s.f.toks[j])
+		s.f.Forget(0, &s.f.snaps[j])
 		again("load: acquire says that there is a value by now")
 	case explore.Busy:
 		s.at(i)
@@ -200,7 +200,7 @@ func (s *stepper) judgeSource(i int, j uint8) {
 	l := &n.loads[j]
 	val := l.val - 1
 	var stamp Stamp
-	outcome, admit := s.f.FromSource(&s.f.toks[j], s.ver(val), &stamp)
+	outcome, admit := s.f.FromSource(&s.f.snaps[j], s.ver(val), &stamp)
 	if outcome != Serve {
 		on := s.server(i)
 		s.touched(on, on.Release(l.mine(on, &s.to)))

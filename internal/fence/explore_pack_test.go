@@ -61,7 +61,7 @@ func (p *packer) instance(n *instance) {
 		p.Bits(1, &n.kproofOld)
 		for i := range p.parts {
 			p.Bits(v, &n.seq[i], &n.at[i])
-			p.Bits(v1, &n.marker[i])
+			p.Bits(v1, &n.barrier[i])
 		}
 		p.Bits(if1(p.parts > 1, 2), &n.partitions)
 		p.Bits(uint(p.parts), &n.followed, &n.numbered)
@@ -87,9 +87,9 @@ func (p *packer) instance(n *instance) {
 
 func (p *packer) server(s *server) {
 	p.Bits(p.v1, &s.Record, &s.Watermark)
-	p.Bits(p.e, &s.RecordIncarnation, &s.Mark)
+	p.Bits(p.e, &s.RecordIncarnation, &s.WatermarkIncarnation)
 	p.Bits(1, &s.Lease)
-	p.Bits(if1(p.marks, 4), &s.Writers)
+	p.Bits(if1(p.intents, 4), &s.Intents)
 	p.Bits(p.v, &s.told)
 }
 
@@ -97,7 +97,7 @@ func (p *packer) world(w *world) {
 	p.Bits(p.v, &w.durable, &w.acked, &w.published)
 	p.Bits(p.e, &w.incarnations)
 	p.Bits(2, &w.fails, &w.evicts, &w.drops, &w.gaps)
-	p.Bits(if1(p.marks, 4), &w.writing)
+	p.Bits(if1(p.intents, 4), &w.writing)
 	p.Bits(if1(p.parts > 1, p.v1), &w.grown)
 	p.Bits(if1(ablate.Out(ablate.BatchFrom), p.v1), &w.relay)
 	p.Bits(if1(ablate.Out(ablate.BatchFrom), p.e), &w.relayIncarnation)
@@ -227,14 +227,14 @@ func (sc *scope) settleLoad(w *world, l *load) {
 	}
 	if l.pc >= pcToLoad {
 		l.mark, l.incarnation, l.known, l.ask, l.unusable = 0, 0, 0, 0, 0
-		if !ablate.Out(ablate.AdmitFromT) {
+		if !ablate.Out(ablate.AdmitFromTracking) {
 			l.rs = 0
 		}
 		if l.lease == 1 { // what has a lease is not admitted here
 			l.gen, l.ks, l.hit = genGone, 0, 0
 		}
 	}
-	if l.pc == pcToLoad { // the token is taken anew, and the source answers with at least what was served
+	if l.pc == pcToLoad { // the snapshot is taken anew, and the source answers with at least what was served
 		l.gen, l.ks, l.rs, l.hit, l.seen = 0, 0, 0, 0, 0
 	}
 	if l.pc == pcLoad && !sc.early {

@@ -13,7 +13,7 @@ type scope struct {
 	kafka          bool
 	parts          int    // partitions, 2: the topic grows
 	unversioned    bool   // the source has no versions
-	marks          bool   // writers mark the key (there is no Source)
+	intents        bool   // writers mark the key (there is no Source)
 	prune          bool   // floors are pushed out of their ring
 	slots          bool   // other keys of the slot are invalidated
 	joins          bool   // readers join loads, and there are Fresh ones
@@ -40,7 +40,7 @@ func (s *stepper) First() (explore.State, int) {
 	w := world{fails: s.fo, evicts: s.ev, drops: s.cn, gaps: s.gp}
 	if s.sourced {
 		w.incarnations = 1
-		w.l2.Watermark, w.l2.Mark = 1, 1
+		w.l2.Watermark, w.l2.WatermarkIncarnation = 1, 1
 		w.other, w.relay, w.relayIncarnation = w.l2, 1, 1
 	}
 	for i := range s.insts {

@@ -6,7 +6,7 @@ package fence
 // tiny is for builds with the race detector, which searches a tenth as fast.
 var tiny = []scope{
 	{name: "Redis and relay", n: 1, loads: 1, sourced: true},
-	{name: "no source, no versions", n: 1, loads: 1, unversioned: true, marks: true},
+	{name: "no source, no versions", n: 1, loads: 1, unversioned: true, intents: true},
 }
 
 // quick is what make test explores, the largest first: whole, but for those with a limit.
@@ -32,9 +32,9 @@ var quick = []scope{
 	{name: "records of an older schema", n: 2, loads: 1, sourced: true, schema: true},
 	{name: "no source", n: 2, loads: 2, deleted: 2},
 	{name: "no source, two instances", n: 1, insts: 2, loads: 1},
-	{name: "no source, writers mark", n: 2, loads: 2, marks: true},
+	{name: "no source, writers mark", n: 2, loads: 2, intents: true},
 	{name: "no source, no versions", n: 2, loads: 2, unversioned: true},
-	{name: "no source, no versions, writers mark", n: 2, loads: 2, unversioned: true, marks: true},
+	{name: "no source, no versions, writers mark", n: 2, loads: 2, unversioned: true, intents: true},
 	{name: "no source, no versions, faults", n: 2, loads: 1, unversioned: true, cn: 1, ev: 1},
 }
 
@@ -63,5 +63,5 @@ var full = []scope{
 	{name: "two loads, two versions", n: 2, loads: 2, sourced: true},
 	{name: "two loads, fail-over", n: 1, loads: 2, sourced: true, fo: 1, cn: 1},
 	{name: "no source, two instances", n: 2, insts: 2, loads: 1, deleted: 2},
-	{name: "no source, no versions, two instances, marks", n: 2, insts: 2, loads: 1, unversioned: true, marks: true},
+	{name: "no source, no versions, two instances, marks", n: 2, insts: 2, loads: 1, unversioned: true, intents: true},
 }

@@ -27,8 +27,8 @@ func (s *stepper) end(i int, j uint8, name string, stamp *Stamp, admit bool) {
 	}
 	f := s.f
 	f.setStamp(&f.entry, 0, 0, 0)
-	f.entry.gen.Store(stamp.gen.Load())
-	f.entry.rs, f.entry.ks = stamp.rs, stamp.ks
+	f.entry.generation.Store(stamp.generation.Load())
+	f.entry.redisSession, f.entry.eventSession = stamp.redisSession, stamp.eventSession
 	n.entry, n.own = l.val, bit(stamp.Probe() != 0 && s.sourced)
 	s.fenced(name+", and L1 admits it", i, int(val))
 	s.to, s.bad = declined, bad // the fence is as it was; only L1 differs
@@ -57,14 +57,14 @@ func (s *stepper) serve(n *instance, j uint8, val uint8) {
 	*l = load{}
 }
 
-// join lets further readers share the load, if its flight's token still stands.
+// join lets further readers share the load, if its flight's snapshot still stands.
 func (s *stepper) join(i int, j uint8) {
 	before := &s.from.ins[i]
 	l := &before.loads[j]
 	now := s.from.acked + 1
 	if before.served > l.seen {
 		_, n := s.at(i)
-		if s.f.Still(&s.f.ftoks[j]) {
+		if s.f.Still(&s.f.flightSnaps[j]) {
 			n.loads[j].seen = before.served
 			s.fenced("load: a reader joins", i, int(before.served))
 		}
@@ -72,7 +72,7 @@ func (s *stepper) join(i int, j uint8) {
 	}
 	if l.fresh == 1 && l.want < now {
 		_, n := s.at(i)
-		t := &s.f.ftoks[j]
+		t := &s.f.flightSnaps[j]
 		if (t.Began() >= int64(now) || ablate.Out(ablate.FreshNeverJoins)) && s.f.Still(t) {
 			n.loads[j].want, n.loads[j].seen = now, before.served
 			s.fenced("load: a Fresh reader joins", i, -1)

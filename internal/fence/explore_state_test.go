@@ -6,7 +6,7 @@ import "github.com/nearcache/nearcache-go/internal/explore"
 // else, so a commit's position is its version. A moment of the fence's clock is the number of commits acknowledged by
 // then, plus 1: a proof "no older than the source was at s" is then a statement about versions, whatever Δ is.
 //
-// Session numbers, generations and tokens only ever matter by being those of now, so states hold just that.
+// Session numbers, generations and snapshots only ever matter by being those of now, so states hold just that.
 
 // How a generation stands to the slot's.
 const (
@@ -19,7 +19,7 @@ const (
 const (
 	sessionNone    = iota // an older one, or none
 	sessionCurrent        // this one
-	sessionProof          // an older one, of which the channel still knows what it proves; of a token's: an older one, not none
+	sessionProof          // an older one, of which the channel still knows what it proves; of a snapshot's: an older one, not none
 )
 
 // How far the wait for a probe is: "the first probe begun after this" is a number of a probe in the fence.
@@ -33,11 +33,11 @@ const (
 // The program counter of a load, see explore_load_test.go.
 const (
 	pcIdle   = iota
-	pcAsk    // has its token, asks T
+	pcAsk    // has its snapshot, asks T
 	pcRead   // T has read the watermark, the record is next
 	pcJudge  // has T's answer
 	pcLease  // to acquire the lease
-	pcToLoad // to take a new token and call the Loader
+	pcToLoad // to take a new snapshot and call the Loader
 	pcLoad   // the Loader is running
 	pcLoaded // the Loader has returned
 	pcFill   // judged; the fill is next
@@ -47,11 +47,11 @@ const (
 // load is a read that missed L1, with everyone who has joined it; at pcHit a read that has not.
 type load struct {
 	pc, val uint8 // val: version+1 of what it has, 0: nothing
-	// The token.
+	// The snapshot.
 	gen, rs, ks       uint8
 	known, ask        uint8
 	mark, incarnation uint8 // its watermark: position+1, incarnation
-	// The flight's own token, which joins are judged by; began is a moment.
+	// The flight's own snapshot, which joins are judged by; began is a moment.
 	fgen, frs, fks, fbegan uint8
 	// The lease.
 	lease, hold, holdOther uint8 // was granted one; it stands in the primary; in the other server
@@ -60,7 +60,7 @@ type load struct {
 	unusable               uint8 // L2's record is of an older schema
 	// What it must not fall short of.
 	seen uint8 // newest version served to anybody before one of its readers began (C3)
-	hit  uint8 // newest version invalidated here since its token (C2)
+	hit  uint8 // newest version invalidated here since its snapshot (C2)
 	want uint8 // the latest moment at which a Fresh reader of it began
 	// Of pcHit: the entry's sessions, and the proof.
 	hrs, hks, claim uint8
@@ -77,7 +77,7 @@ type instance struct {
 	horizon, await                 uint8 // position+1; a ref
 	partitions                     uint8
 	followed                       uint8 // a bit for each partition
-	seq, marker                    [2]uint8
+	seq, barrier                   [2]uint8
 	numbered                       uint8 // a bit for each partition
 	base, kproof, kproofOld        uint8
 	probed                         [4]uint8 // by position: the moment the newest probe that found it began

@@ -71,17 +71,17 @@ func (s *stepper) source() {
 		w.durable++
 		s.do("a commit is durable, and not yet visible", -1, int(w.durable))
 	}
-	if next := w.acked + 1; next <= s.n && (!s.early || next <= w.durable) && (!s.marks || s.from.writing>>next&1 == 1 || s.unmarked()) {
+	if next := w.acked + 1; next <= s.n && (!s.early || next <= w.durable) && (!s.intents || s.from.writing>>next&1 == 1 || s.withoutIntents()) {
 		w.acked, w.durable = next, max(next, w.durable)
-		if s.marks && s.ev == 0 && s.fo == 0 || s.marks && w.l2.Writers>>next&1 == 1 {
+		if s.intents && s.ev == 0 && s.fo == 0 || s.intents && w.l2.Intents>>next&1 == 1 {
 			w.l2.told = next // the mark has told L2 of it: nothing fills meanwhile
 		}
 		s.do("a commit is visible, and acknowledged", -1, int(next))
 	}
 }
 
-// unmarked says that writers do not mark.
-func (s *stepper) unmarked() bool { return ablate.Out(ablate.WriteMark) }
+// withoutIntents says that writers place no intents.
+func (s *stepper) withoutIntents() bool { return ablate.Out(ablate.WriteIntent) }
 
 // top is the last change that the relay sees.
 func (s *stepper) top() uint8 {
@@ -129,7 +129,7 @@ func (s *stepper) reset(name string, to uint8) {
 		w.incarnations++
 		incarnation = w.incarnations
 	}
-	w.l2.Reset(w.l2.Watermark, w.l2.Mark, to, incarnation)
+	w.l2.Reset(w.l2.Watermark, w.l2.WatermarkIncarnation, to, incarnation)
 	w.relay, w.relayIncarnation = to+1, incarnation
 	s.do(name, -1, int(to))
 }
@@ -143,14 +143,14 @@ func (s *stepper) batch(v uint8) {
 		s.do("the relay moves the watermark, without what it had applied before", -1, int(w.relay-1))
 	}
 	if ablate.Out(ablate.BatchInOneStep) {
-		w.l2.Batch(w.l2.Mark, v-1, v)
-		w.relay, w.relayIncarnation = v+1, w.l2.Mark
+		w.l2.Batch(w.l2.WatermarkIncarnation, v-1, v)
+		w.relay, w.relayIncarnation = v+1, w.l2.WatermarkIncarnation
 		s.do("the relay moves the watermark, its changes are to follow", -1, int(v))
 		return
 	}
-	changed, _ := w.l2.Batch(w.l2.Mark, v-1, v, v)
+	changed, _ := w.l2.Batch(w.l2.WatermarkIncarnation, v-1, v, v)
 	s.applied(&w.l2, v, changed)
-	w.relay, w.relayIncarnation = v+1, w.l2.Mark
+	w.relay, w.relayIncarnation = v+1, w.l2.WatermarkIncarnation
 	s.do("the relay applies a batch to L2", -1, int(v))
 }
 
@@ -183,21 +183,21 @@ func (s *stepper) touched(on *server, changed bool) {
 // writers take their direct paths to L2, and so does the worker: late, repeated, in any order, or never.
 func (s *stepper) writers() {
 	w := &s.to
-	for v := uint8(1); v <= s.n && s.marks; v++ {
-		if s.from.writing>>v&1 == 0 && v > s.from.acked && !s.unmarked() {
+	for v := uint8(1); v <= s.n && s.intents; v++ {
+		if s.from.writing>>v&1 == 0 && v > s.from.acked && !s.withoutIntents() {
 			w.writing |= 1 << v
-			s.touched(&w.l2, w.l2.MarkWriting(v))
+			s.touched(&w.l2, w.l2.PlaceIntent(v))
 			s.do("a writer marks the key", -1, int(v))
 		}
-		if v <= s.from.acked && s.from.l2.Writers>>v&1 == 1 {
-			s.applied(&w.l2, v, w.l2.Unmark(v, v, s.unversioned))
+		if v <= s.from.acked && s.from.l2.Intents>>v&1 == 1 {
+			s.applied(&w.l2, v, w.l2.ResolveIntent(v, v, s.unversioned))
 			s.do("a writer lifts its mark and applies its version", -1, int(v))
 		}
 	}
 	for v := uint8(1); v <= s.from.acked; v++ {
 		s.applied(&w.l2, v, w.l2.Apply(v, s.unversioned))
 		s.do("apply (a writer, or the worker)", -1, int(v))
-		if s.deleted>>v&1 == 0 && !s.marks {
+		if s.deleted>>v&1 == 0 && !s.intents {
 			s.applied(&w.l2, v, w.l2.Set(v, s.unversioned))
 			s.do("set (a writer)", -1, int(v))
 		}
@@ -208,7 +208,7 @@ func (s *stepper) writers() {
 func (s *stepper) redis() {
 	w := &s.to
 	// A mark runs for long enough: it ends by itself only after its writer's commit, or death.
-	if w.l2.Lease > 0 || w.l2.Writers > 0 && s.over(w.l2.Writers) {
+	if w.l2.Lease > 0 || w.l2.Intents > 0 && s.over(w.l2.Intents) {
 		w.l2.EvictLease()
 		s.touched(&w.l2, false)
 		s.do("the lease expires", -1, -1)
@@ -250,7 +250,7 @@ func (s *stepper) evict() {
 		s.do("Redis evicts the watermark", -1, -1)
 		w.evicts--
 	}
-	if w.l2.Writers > 0 {
+	if w.l2.Intents > 0 {
 		w.l2.EvictLease()
 		s.do("Redis evicts the marks", -1, -1)
 		w.evicts--

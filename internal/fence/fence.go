@@ -12,18 +12,18 @@ import (
 )
 
 // Fence decides what L1 may serve and admit. Events go in (pushes, version events, sessions, watermarks, probes), loads
-// take a Token before they ask anybody and are told at their end what may be done with their value. It does no I/O, has
+// take a Snapshot before they ask anybody and are told at their end what may be done with their value. It does no I/O, has
 // no goroutine and no clock of its own, and is safe for concurrent use. See the package documentation for the rules.
 type Fence struct {
 	slots     slots
 	buckets   []bucket
-	kafka     channel
+	events    channel
 	probes    probes
-	history   atomic.Uint64 // the source's timeline as the last probe found it, 0 before the first
+	timeline  atomic.Uint64 // the source's timeline as the last probe found it, 0 before the first
 	now       func() int64
 	age       time.Duration // of floors, where no relay is known to move watermarks
-	whole     bool          // FenceConfig.Complete
-	histories histories
+	complete  bool          // FenceConfig.Complete
+	timelines timelines
 }
 
 // FenceConfig configures a Fence.
@@ -52,7 +52,7 @@ func newFence(cfg Config, slots, depth, buckets int) *Fence {
 	if cfg.FloorAge <= 0 {
 		cfg.FloorAge = 30 * time.Second
 	}
-	f := &Fence{buckets: make([]bucket, buckets), now: cfg.Now, age: cfg.FloorAge, whole: cfg.Complete}
+	f := &Fence{buckets: make([]bucket, buckets), now: cfg.Now, age: cfg.FloorAge, complete: cfg.Complete}
 	f.slots.init(slots, depth)
 	for i := range f.buckets {
 		f.buckets[i].init(cfg.Floors)
@@ -78,7 +78,7 @@ type bucket struct {
 	mu        sync.Mutex
 	known     bool         // the watermark is believed to be what Redis has
 	read      bool         // the watermark has been read in this session
-	watermark l2.Watermark // the furthest read on T in this session
+	watermark l2.Watermark // the furthest read on the tracking connection in this session
 	beat      l2.Watermark // the last that a heartbeat has read in this session, if beaten
 	beaten    bool
 	floors    floors
@@ -92,16 +92,16 @@ func (b *bucket) init(n int) {
 	b.floors.init(n)
 }
 
-// Token is what a load takes before it asks L2 or the Loader: the state of the fence that its value will be judged by.
-type Token struct {
-	key   l2.Key
-	slots *slots
-	gen   uint64
-	rs    uint64
-	ks    uint64
-	began int64 // by the fence's clock
-	// history is the source's timeline before anybody was asked
-	history uint64
+// Snapshot is what a load takes before it asks L2 or the Loader: the state of the fence that its value will be judged by.
+type Snapshot struct {
+	key          l2.Key
+	slots        *slots
+	generation   uint64
+	redisSession uint64
+	eventSession uint64
+	began        int64 // by the fence's clock
+	// timeline is the source's timeline before anybody was asked
+	timeline uint64
 	// Known tells whether the bucket's watermark, and so its incarnation, is known. If not, the load must read the watermark
 	// before the record, on the same connection, and hand it to Learn.
 	Known     bool
@@ -113,39 +113,39 @@ type Token struct {
 //
 // The session is read before the watermark and the generation before anything is asked, so whatever changes after this
 // call is seen as a change.
-func (f *Fence) Begin(k l2.Key) Token {
+func (f *Fence) Begin(k l2.Key) Snapshot {
 	b := &f.buckets[k.Bucket]
-	t := Token{key: k, slots: &f.slots, gen: f.slots.gen(k.Hash), began: f.now(), history: f.history.Load()}
-	if f.whole {
-		t.ks = f.kafka.live.Load()
+	t := Snapshot{key: k, slots: &f.slots, generation: f.slots.gen(k.Hash), began: f.now(), timeline: f.timeline.Load()}
+	if f.complete {
+		t.eventSession = f.events.live.Load()
 	}
 	b.mu.Lock()
-	t.rs, t.Known, t.watermark, t.doubted = b.redis.Load(), b.known, b.watermark, b.doubted
+	t.redisSession, t.Known, t.watermark, t.doubted = b.redis.Load(), b.known, b.watermark, b.doubted
 	b.mu.Unlock()
 	return t
 }
 
 // Began is when the load began, by the fence's clock.
-func (t *Token) Began() int64 { return t.began }
+func (t *Snapshot) Began() int64 { return t.began }
 
 // Incarnation is the incarnation of the bucket as the load knows it: a record of another one is a miss.
-func (t *Token) Incarnation() l2.Incarnation { return t.watermark.Incarnation }
+func (t *Snapshot) Incarnation() l2.Incarnation { return t.watermark.Incarnation }
 
-// Learn gives the token the watermark that its load read on T before the record, in the same pipeline.
-func (f *Fence) Learn(t *Token, w l2.Watermark) {
-	f.observe(t.key.Bucket, t.rs, w, false)
+// Learn gives the snapshot the watermark that its load read on the tracking connection before the record, in the same pipeline.
+func (f *Fence) Learn(t *Snapshot, w l2.Watermark) {
+	f.observe(t.key.Bucket, t.redisSession, w, false)
 	t.Known, t.watermark = true, w
 }
 
-// Proven is what the watermark that the token knows proves of a value that is read from L2 now and judged by it, as a moment by
+// Proven is what the watermark that the snapshot knows proves of a value that is read from L2 now and judged by it, as a moment by
 // the fence's clock; 0: nothing.
-func (f *Fence) Proven(t *Token) int64 { return f.probes.covered(t.watermark.Position) }
+func (f *Fence) Proven(t *Snapshot) int64 { return f.probes.covered(t.watermark.Position) }
 
 // Still reports whether a reader that arrives now may share the load: nothing has invalidated its key, and no session
 // has ended, since the load began.
-func (f *Fence) Still(t *Token) bool {
-	_, ok := t.slots.advance(t.gen, t.key.Hash)
-	return ok && t.rs == f.buckets[t.key.Bucket].redis.Load() && (!f.whole || t.ks == f.kafka.live.Load()) ||
+func (f *Fence) Still(t *Snapshot) bool {
+	_, ok := t.slots.advance(t.generation, t.key.Hash)
+	return ok && t.redisSession == f.buckets[t.key.Bucket].redis.Load() && (!f.complete || t.eventSession == f.events.live.Load()) ||
 		ablate.Out(ablate.FlightStillStands)
 }
 
@@ -155,14 +155,14 @@ func (f *Fence) Changed(hash uint64) { f.slots.bump(hash) }
 // Written is a write of this instance's own that has committed: from now on it serves nothing older.
 func (f *Fence) Written(k l2.Key, v coherence.Version) { f.raise(k, v, coherence.Position{}) }
 
-// Event applies a version event. An unversioned one invalidates whatever is there, and so does one from another history of
+// Event applies a version event. An unversioned one invalidates whatever is there, and so does one from another timeline of
 // the source than the last probe's: its version orders nothing here, and as a floor it would stand for good.
 //
 //	version 9: is committed; its event is held up in Kafka      the source fails over and loses it
 //	probe: another timeline, all floors go                         the event comes
 //	reader: the Loader returns 8, which for ever is below the floor
 func (f *Fence) Event(k l2.Key, v coherence.Version, at coherence.Position) {
-	if h := f.history.Load(); h != 0 && !at.IsZero() && at.Timeline != h {
+	if h := f.timeline.Load(); h != 0 && !at.IsZero() && at.Timeline != h {
 		v = 0
 	}
 	f.raise(k, v, at)
@@ -211,15 +211,15 @@ func (f *Fence) Floor(k l2.Key) coherence.Version {
 	return f.floor(b, k.Hash)
 }
 
-// FromL2 judges a value of version v that a GET on T returned. If it may be served, stamp.Probe() is set; if it may be
+// FromL2 judges a value of version v that a GET on the tracking connection returned. If it may be served, stamp.Probe() is set; if it may be
 // admitted too, the whole stamp is, and admit is true.
 //
-// What the token knows of L2's watermark counts only while the Redis session is the one it was read in: the GET may
+// What the snapshot knows of L2's watermark counts only while the Redis session is the one it was read in: the GET may
 // have been answered by another server, that went back in time:
 //
-//	heartbeat: reads watermark 7          load: takes its token, and with it the 7
+//	heartbeat: reads watermark 7          load: takes its snapshot, and with it the 7
 //	Redis fails over to a replica at 5    load: its GET dials the replica, and returns a value as of 5
-func (f *Fence) FromL2(t *Token, v coherence.Version, stamp *Stamp) (o Outcome, admit bool) {
+func (f *Fence) FromL2(t *Snapshot, v coherence.Version, stamp *Stamp) (o Outcome, admit bool) {
 	b := &f.buckets[t.key.Bucket]
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -230,33 +230,33 @@ func (f *Fence) FromL2(t *Token, v coherence.Version, stamp *Stamp) (o Outcome, 
 	if v < seen && !ablate.Out(ablate.Floor) {
 		return BelowFloor, false
 	}
-	stands := t.rs == b.redis.Load()
+	stands := t.redisSession == b.redis.Load()
 	if !stands && !ablate.Out(ablate.WatermarkFirst) {
 		t.watermark = l2.Watermark{}
 	}
 	if !f.reaches(b, t.watermark.Position) {
 		return Behind, false
 	}
-	stamp.loaded(t.began, f.probes.covered(t.watermark.Position), f.histories.number(t.watermark.Position.Timeline))
+	stamp.loaded(t.began, f.probes.covered(t.watermark.Position), f.timelines.number(t.watermark.Position.Timeline))
 	f.serve(b, t, v, seen)
-	gen, ok := t.slots.advance(t.gen, t.key.Hash)
+	gen, ok := t.slots.advance(t.generation, t.key.Hash)
 	if !ok && !ablate.Out(ablate.Generation) {
 		return Serve, false
 	}
 	f.stamp(stamp, t, gen)
 	if stands {
-		stamp.rs = session32(t.rs)
+		stamp.redisSession = session32(t.redisSession)
 	}
-	if f.kafka.vouchesForL2(t, f) {
-		stamp.ks = session32(t.ks)
+	if f.events.vouchesForL2(t, f) {
+		stamp.eventSession = session32(t.eventSession)
 	}
 	return Serve, stamp.Vouched() || stamp.probed != never
 }
 
 // FromSource judges a value of version v that the Loader returned. BelowFloor means that the Loader went back in time (a
 // replica, or a source that lost commits). admit is about L1; L2's lease decides about L2. A value that no channel
-// vouches for is still proved by its own load, which began after its token: that serves reads with a bound.
-func (f *Fence) FromSource(t *Token, v coherence.Version, stamp *Stamp) (o Outcome, admit bool) {
+// vouches for is still proved by its own load, which began after its snapshot: that serves reads with a bound.
+func (f *Fence) FromSource(t *Snapshot, v coherence.Version, stamp *Stamp) (o Outcome, admit bool) {
 	b := &f.buckets[t.key.Bucket]
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -264,36 +264,36 @@ func (f *Fence) FromSource(t *Token, v coherence.Version, stamp *Stamp) (o Outco
 	if ablate.Out(ablate.ClockBeforeLoad) {
 		began = f.now()
 	}
-	stamp.loaded(began, began, f.histories.number(t.history))
+	stamp.loaded(began, began, f.timelines.number(t.timeline))
 	seen := f.floor(b, t.key.Hash)
 	if v < seen && !ablate.Out(ablate.Floor) {
 		return BelowFloor, false
 	}
 	f.serve(b, t, v, seen)
-	gen, ok := t.slots.advance(t.gen, t.key.Hash)
+	gen, ok := t.slots.advance(t.generation, t.key.Hash)
 	if !ok && !ablate.Out(ablate.Generation) {
 		return Serve, false
 	}
 	f.stamp(stamp, t, gen)
-	if ablate.Out(ablate.AdmitFromT) && t.rs == b.redis.Load() {
-		stamp.rs = session32(t.rs)
+	if ablate.Out(ablate.AdmitFromTracking) && t.redisSession == b.redis.Load() {
+		stamp.redisSession = session32(t.redisSession)
 	}
-	if t.ks != 0 && t.ks == f.kafka.live.Load() {
-		stamp.ks = session32(t.ks)
+	if t.eventSession != 0 && t.eventSession == f.events.live.Load() {
+		stamp.eventSession = session32(t.eventSession)
 	}
-	return Serve, f.whole || stamp.Vouched()
+	return Serve, f.complete || stamp.Vouched()
 }
 
-func (f *Fence) stamp(s *Stamp, t *Token, gen uint64) {
+func (f *Fence) stamp(s *Stamp, t *Snapshot, gen uint64) {
 	s.hash, s.bucket = t.key.Hash, uint8(t.key.Bucket)
-	s.rs, s.ks = 0, 0
-	s.gen.Store(gen)
+	s.redisSession, s.eventSession = 0, 0
+	s.generation.Store(gen)
 }
 
 // serve raises the floor to a version about to be served. That evicts an older entry, which would otherwise be served
 // again after this one (C3), and the running loads that may still bring it back; the load that raised the floor goes on
 // with the new generation if its own was still current. seen is the floor.
-func (f *Fence) serve(b *bucket, t *Token, v, seen coherence.Version) {
+func (f *Fence) serve(b *bucket, t *Snapshot, v, seen coherence.Version) {
 	if v == 0 || v <= seen {
 		return
 	}
@@ -301,9 +301,9 @@ func (f *Fence) serve(b *bucket, t *Token, v, seen coherence.Version) {
 	if ablate.Out(ablate.ServeBumps) {
 		return
 	}
-	before, current := t.slots.advance(t.gen, t.key.Hash)
+	before, current := t.slots.advance(t.generation, t.key.Hash)
 	after := t.slots.bump(t.key.Hash)
 	if current && t.slots.others(before, after-1, t.key.Hash) {
-		t.gen = after
+		t.generation = after
 	}
 }

@@ -45,9 +45,9 @@ func (r *rig) heartbeat(w l2.Watermark) {
 // admitL2 loads a key whole.
 func (r *rig) admitL2(t *testing.T, k l2.Key, v coherence.Version) *fence.Stamp {
 	t.Helper()
-	tok := r.Begin(k)
+	snap := r.Begin(k)
 	var s fence.Stamp
-	if o, ok := r.FromL2(&tok, v, &s); o != fence.Serve || !ok {
+	if o, ok := r.FromL2(&snap, v, &s); o != fence.Serve || !ok {
 		t.Fatalf("a quiet load of version %d: %v, admitted %v", v, o, ok)
 	}
 	return &s
@@ -144,12 +144,12 @@ func TestFence_EventRaisesFloor(t *testing.T) { // R27
 	entry := r.admitL2(t, k, 1)
 	r.Event(k, 2, at(10))
 	r.check(t, entry, fence.Invalidated)
-	tok := r.Begin(k)
+	snap := r.Begin(k)
 	var s fence.Stamp
-	if o, ok := r.FromL2(&tok, 1, &s); o != fence.BelowFloor || ok {
+	if o, ok := r.FromL2(&snap, 1, &s); o != fence.BelowFloor || ok {
 		t.Errorf("L2 behind the event: %v, %v", o, ok)
 	}
-	if o, _ := r.FromSource(&tok, 1, &s); o != fence.BelowFloor {
+	if o, _ := r.FromSource(&snap, 1, &s); o != fence.BelowFloor {
 		t.Errorf("a Loader behind the event: %v", o)
 	}
 	fresh := r.admitL2(t, k, 2)
@@ -170,7 +170,7 @@ func TestFence_SessionOfOneBucket(t *testing.T) { // C6: another server answers 
 	r.BucketSession(k.Bucket)
 	r.check(t, moved, fence.Unvouched)
 	r.check(t, stayed, fence.Current)
-	if tok := r.Begin(k); tok.Known || r.Still(&running) {
+	if snap := r.Begin(k); snap.Known || r.Still(&running) {
 		t.Error("the watermark, or a load, of the other server is still believed")
 	}
 }
@@ -186,10 +186,10 @@ func TestFence_FloorOutlivesTheWatermark(t *testing.T) { // C3
 	r.heartbeat(mark(3))
 	r.Event(k, 5, at(9))
 	r.now += int64(time.Minute)
-	tok := r.Begin(k)
+	snap := r.Begin(k)
 	r.RedisSession()
 	var s fence.Stamp
-	if o, _ := r.FromL2(&tok, 4, &s); o != fence.BelowFloor {
+	if o, _ := r.FromL2(&snap, 4, &s); o != fence.BelowFloor {
 		t.Errorf("version 4 after 5: %v", o)
 	}
 	if v := r.Floor(k); v != 5 {
@@ -197,8 +197,8 @@ func TestFence_FloorOutlivesTheWatermark(t *testing.T) { // C3
 	}
 }
 
-// TestFence_EventOfALostHistory: its version is no floor in the history that is left, which may never get there.
-func TestFence_EventOfALostHistory(t *testing.T) { // C7, R21
+// TestFence_EventOfALostTimeline: its version is no floor in the timeline that is left, which may never get there.
+func TestFence_EventOfALostTimeline(t *testing.T) { // C7, R21
 	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
 	events(r, 1)
 	r.probe(20)
@@ -208,10 +208,10 @@ func TestFence_EventOfALostHistory(t *testing.T) { // C7, R21
 	r.check(t, entry, fence.Invalidated)
 	r.fromSource(t, "a", 8)
 	r.Event(k, 9, coherence.Position{Timeline: 2, N: 12})
-	tok := r.Begin(k)
+	snap := r.Begin(k)
 	var s fence.Stamp
-	if o, _ := r.FromSource(&tok, 8, &s); o != fence.BelowFloor {
-		t.Errorf("behind an event of this history: %v", o)
+	if o, _ := r.FromSource(&snap, 8, &s); o != fence.BelowFloor {
+		t.Errorf("behind an event of this timeline: %v", o)
 	}
 }
 
@@ -219,9 +219,9 @@ func TestFence_ServingNewerEvictsOlder(t *testing.T) { // C3
 	r, k := newRig(fence.Config{}), keys.Key("p", "a")
 	r.Event(k, 1, at(1))
 	older := r.admitL2(t, k, 1)
-	slow, tok := r.Begin(k), r.Begin(k)
+	slow, snap := r.Begin(k), r.Begin(k)
 	var s fence.Stamp
-	if o, ok := r.FromL2(&tok, 2, &s); o != fence.Serve || !ok {
+	if o, ok := r.FromL2(&snap, 2, &s); o != fence.Serve || !ok {
 		t.Fatalf("the load that raised the floor: %v, admitted %v", o, ok)
 	}
 	r.check(t, &s, fence.Current)
@@ -245,7 +245,7 @@ func TestFence_RedisSessionEndsItsEntries(t *testing.T) { // R6
 
 func TestFence_NewIncarnationEndsSession(t *testing.T) {
 	r, k := newRig(fence.Config{}), keys.Key("p", "a")
-	if tok := r.Begin(k); tok.Known {
+	if snap := r.Begin(k); snap.Known {
 		t.Fatal("a watermark is known before any was read")
 	}
 	r.heartbeat(mark(1))
@@ -261,7 +261,7 @@ func TestFence_LateHeartbeatOfAnOldConnection(t *testing.T) {
 	h := r.BeginHeartbeat()
 	r.RedisSession()
 	r.Watermark(&h, k.Bucket, mark(9))
-	if tok := r.Begin(k); tok.Known {
+	if snap := r.Begin(k); snap.Known {
 		t.Error("a watermark of the old connection counts in the new session")
 	}
 }
@@ -275,9 +275,9 @@ func TestFence_PushedOutFloorRaisesHorizon(t *testing.T) { // R27 after the ring
 	other := k
 	other.Hash++
 	r.Event(other, 1, at(4)) // pushes k's floor out
-	tok := r.Begin(k)
+	snap := r.Begin(k)
 	var s fence.Stamp
-	if o, ok := r.FromL2(&tok, 1, &s); o != fence.Behind || ok {
+	if o, ok := r.FromL2(&snap, 1, &s); o != fence.Behind || ok {
 		t.Errorf("L2 at 3 may hold what version 2 at 10 replaced: %v, %v", o, ok)
 	}
 	r.heartbeat(mark(10))
@@ -293,14 +293,14 @@ func TestFence_UnplacedFloorWaitsForTheNextProbe(t *testing.T) {
 	other.Hash++
 	r.Written(k, 2) // its commit's position is not known here
 	r.Written(other, 1)
-	tok := r.Begin(k)
+	snap := r.Begin(k)
 	var s fence.Stamp
-	if o, _ := r.FromL2(&tok, 1, &s); o != fence.Behind {
+	if o, _ := r.FromL2(&snap, 1, &s); o != fence.Behind {
 		t.Errorf("before any probe that covers the write: %v; a probe already taken must not do", o)
 	}
 	r.probe(7)
-	tok = r.Begin(k)
-	if o, _ := r.FromL2(&tok, 1, &s); o != fence.Behind {
+	snap = r.Begin(k)
+	if o, _ := r.FromL2(&snap, 1, &s); o != fence.Behind {
 		t.Errorf("L2 at 5, the write is covered by 7: %v", o)
 	}
 	r.heartbeat(mark(7))
@@ -316,10 +316,10 @@ func TestFence_WatermarkMustBeReadBeforeTheGet(t *testing.T) {
 	other.Hash++
 	r.Event(k, 2, at(10))
 	r.Event(other, 1, at(4))
-	tok := r.Begin(k)
+	snap := r.Begin(k)
 	r.heartbeat(mark(10)) // arrives between the GET and its judgement
 	var s fence.Stamp
-	if o, _ := r.FromL2(&tok, 1, &s); o != fence.Behind {
+	if o, _ := r.FromL2(&snap, 1, &s); o != fence.Behind {
 		t.Errorf("judged by a watermark read after the value: %v", o)
 	}
 }
@@ -349,9 +349,9 @@ func TestFence_EventsVouchWhileRedisIsAway(t *testing.T) {
 	r.probe(5)
 	r.heartbeat(mark(5))
 	both := r.admitL2(t, k, 1)
-	tok := r.Begin(k)
+	snap := r.Begin(k)
 	var own fence.Stamp
-	if _, ok := r.FromSource(&tok, 1, &own); !ok {
+	if _, ok := r.FromSource(&snap, 1, &own); !ok {
 		t.Fatal("a load from the source is not admitted")
 	}
 	r.RedisSession()
@@ -370,19 +370,19 @@ func TestFence_EventsVouchWhileRedisIsAway(t *testing.T) {
 	r.check(t, both, fence.Unvouched)
 }
 
-func TestFence_MarkerRevealsLostTail(t *testing.T) {
+func TestFence_BarrierRevealsLostTail(t *testing.T) {
 	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
 	events(r, 1)
-	tok := r.Begin(k)
+	snap := r.Begin(k)
 	var own fence.Stamp
-	r.FromSource(&tok, 1, &own)
+	r.FromSource(&snap, 1, &own)
 	r.EventSeq(0, 1)
-	if r.EventMarker(0, coherence.Barrier{Position: at(3), Seq: 1}) {
-		t.Error("a marker right behind its last event is a gap")
+	if r.EventBarrier(0, coherence.Barrier{Position: at(3), Seq: 1}) {
+		t.Error("a barrier right behind its last event is a gap")
 	}
 	r.check(t, &own, fence.Current)
-	if !r.EventMarker(0, coherence.Barrier{Position: at(4), Seq: 2}) {
-		t.Error("the marker knows of an event that we have not seen")
+	if !r.EventBarrier(0, coherence.Barrier{Position: at(4), Seq: 2}) {
+		t.Error("the barrier knows of an event that we have not seen")
 	}
 	r.check(t, &own, fence.Unvouched)
 }
@@ -392,15 +392,15 @@ func TestFence_NewEventSessionDoesNotVouchForOldL2(t *testing.T) { // the explor
 	r.probe(5)
 	events(r, 1)
 	r.heartbeat(mark(5))
-	tok := r.Begin(k)
+	snap := r.Begin(k)
 	var s fence.Stamp
-	r.FromL2(&tok, 1, &s)
+	r.FromL2(&snap, 1, &s)
 	r.RedisSession()
 	r.check(t, &s, fence.Unvouched) // no probe since the session began: L2 may have missed what the session did
 	r.heartbeat(mark(5))
 	r.probe(6)
-	tok = r.Begin(k)
-	r.FromL2(&tok, 1, &s)
+	snap = r.Begin(k)
+	r.FromL2(&snap, 1, &s)
 	r.RedisSession()
 	r.check(t, &s, fence.Unvouched) // L2 is at 5, the session's base is 6
 	r.heartbeat(mark(6))
@@ -412,9 +412,9 @@ func TestFence_NewEventSessionDoesNotVouchForOldL2(t *testing.T) { // the explor
 func TestFence_IncompleteEventsVouchForNothing(t *testing.T) {
 	r, k := newRig(fence.Config{}), keys.Key("p", "a")
 	events(r, 1)
-	tok := r.Begin(k)
+	snap := r.Begin(k)
 	var s fence.Stamp
-	if _, ok := r.FromSource(&tok, 1, &s); ok {
+	if _, ok := r.FromSource(&snap, 1, &s); ok {
 		t.Error("somebody else's events vouch for an entry")
 	}
 }
@@ -428,7 +428,7 @@ func TestFence_NewTimelineDropsEverything(t *testing.T) { // R21
 	r.EndProbe(r.BeginProbe(), coherence.Position{Timeline: 2, N: 1})
 	r.check(t, entry, fence.Unvouched)
 	if got := r.Floor(k); got != 0 {
-		t.Errorf("floor %d of a history that is gone", got)
+		t.Errorf("floor %d of a timeline that is gone", got)
 	}
 }
 
@@ -489,8 +489,8 @@ func TestFence_ALargeL1IsServed(t *testing.T) {
 					continue
 				}
 				missed++
-				tok := r.Begin(ks[i])
-				if _, admit := r.FromL2(&tok, 7, &held[i]); !admit {
+				snap := r.Begin(ks[i])
+				if _, admit := r.FromL2(&snap, 7, &held[i]); !admit {
 					t.Fatal("a quiet load is not admitted")
 				}
 			}

@@ -53,7 +53,7 @@ func (fs *floors) put(hash uint64, fl floor) (out floor, pushed bool) {
 // The caller holds b.mu.
 func (f *Fence) floor(b *bucket, hash uint64) coherence.Version {
 	fl, ok := b.floors.byHash[hash]
-	if !ok || !f.whole && b.watermark.Position.IsZero() && f.now()-fl.since > int64(f.age) {
+	if !ok || !f.complete && b.watermark.Position.IsZero() && f.now()-fl.since > int64(f.age) {
 		return 0
 	}
 	return fl.version
@@ -97,7 +97,7 @@ func (b *bucket) raiseHorizon(to coherence.Position) {
 // reaches reports whether an L2 with this watermark has applied everything that the bucket's horizon asks for. Without a
 // source there is no relay that would move watermarks, and C3 is best effort. The caller holds b.mu.
 func (f *Fence) reaches(b *bucket, w coherence.Position) bool {
-	if !f.whole {
+	if !f.complete {
 		return true
 	}
 	if b.awaiting != 0 {

@@ -82,11 +82,11 @@ func (f *Fence) BeginProbe() Probe {
 
 // EndProbe records what the source answered, and moves the proofs that it allows to move; a probe that failed is simply
 // never ended. A position of another timeline means that the source lost commits or is another one: whatever was known of the
-// old history is dropped, with all of L1. That comes first:
+// old timeline is dropped, with all of L1. That comes first:
 //
-//	entry: version 7 of the old history, which lost it      the new history has a 7 of its own
+//	entry: version 7 of the old timeline, which lost it      the new timeline has a 7 of its own
 //	probe: is recorded, of the new timeline
-//	event: version 7 is known, so it evicts nothing         marker: covers the probe, and proves the entry
+//	event: version 7 is known, so it evicts nothing         barrier: covers the probe, and proves the entry
 //	probe: ends the session
 func (f *Fence) EndProbe(pr Probe, at coherence.Position) {
 	f.probes.mu.Lock()
@@ -96,7 +96,7 @@ func (f *Fence) EndProbe(pr Probe, at coherence.Position) {
 		f.probes.done = d[:0]
 	}
 	f.probes.mu.Unlock()
-	f.history.Store(at.Timeline)
+	f.timeline.Store(at.Timeline)
 	if changed {
 		f.newTimeline()
 	}
@@ -123,5 +123,5 @@ func (f *Fence) newTimeline() {
 		b.newSession()
 		b.mu.Unlock()
 	}
-	f.kafka.restart(f)
+	f.events.restart(f)
 }

@@ -28,7 +28,7 @@ func (f *Fence) prove(old *proof, session uint64, upto coherence.Position) *proo
 	return &proof{session, since}
 }
 
-// proveRedis does so for a bucket: what its watermark covers was applied to L2, and pushed on T before the watermark was
+// proveRedis does so for a bucket: what its watermark covers was applied to L2, and pushed on the tracking connection before the watermark was
 // read there. The caller holds b.mu.
 func (f *Fence) proveRedis(b *bucket) {
 	if b.known {
@@ -36,13 +36,13 @@ func (f *Fence) proveRedis(b *bucket) {
 	}
 }
 
-// proveEvents does so for the event channel: what the least marker covers has been delivered, in whatever partition. The
+// proveEvents does so for the event channel: what the least barrier covers has been delivered, in whatever partition. The
 // caller holds c.mu.
 func (f *Fence) proveEvents() {
-	c := &f.kafka
+	c := &f.events
 	var upto coherence.Position
 	for i := range c.parts {
-		m := c.parts[i].marker
+		m := c.parts[i].barrier
 		switch {
 		case m.IsZero():
 			return
@@ -65,9 +65,9 @@ func (f *Fence) proveAll() {
 		f.proveRedis(b)
 		b.mu.Unlock()
 	}
-	f.kafka.mu.Lock()
+	f.events.mu.Lock()
 	f.proveEvents()
-	f.kafka.mu.Unlock()
+	f.events.mu.Unlock()
 }
 
 // Proved is a moment, by the fence's clock, such that the entry is no older than the source was then: the best of what
@@ -75,10 +75,10 @@ func (f *Fence) proveAll() {
 // it, does not find the entry Invalidated or Collided.
 func (s *Stamp) Proved(f *Fence) int64 {
 	since := s.Probe()
-	if p := f.buckets[s.bucket].proof.Load(); p != nil && session32(p.session) == s.rs {
+	if p := f.buckets[s.bucket].proof.Load(); p != nil && session32(p.session) == s.redisSession {
 		since = max(since, p.since)
 	}
-	if p := f.kafka.proof.Load(); p != nil && s.ks != 0 && session32(p.session) == s.ks {
+	if p := f.events.proof.Load(); p != nil && s.eventSession != 0 && session32(p.session) == s.eventSession {
 		since = max(since, p.since)
 	}
 	return since
@@ -102,7 +102,7 @@ func (f *Fence) Bound() (b Bound) {
 			b.Redis = p.since
 		}
 	}
-	if p := f.kafka.proof.Load(); p != nil && p.session == f.kafka.live.Load() {
+	if p := f.events.proof.Load(); p != nil && p.session == f.events.live.Load() {
 		b.Events = p.since
 	}
 	return b

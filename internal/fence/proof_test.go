@@ -23,9 +23,9 @@ func (r *rig) proved(t *testing.T, s *fence.Stamp, want int64) {
 // fromSource loads a key from the source whole.
 func (r *rig) fromSource(t *testing.T, key string, v coherence.Version) *fence.Stamp {
 	t.Helper()
-	tok := r.Begin(keys.Key("p", key))
+	snap := r.Begin(keys.Key("p", key))
 	var s fence.Stamp
-	if o, ok := r.FromSource(&tok, v, &s); o != fence.Serve || !ok {
+	if o, ok := r.FromSource(&snap, v, &s); o != fence.Serve || !ok {
 		t.Fatalf("a quiet load from the source: %v, admitted %v", o, ok)
 	}
 	return &s
@@ -57,10 +57,10 @@ func TestProof_WatermarkCoversProbes(t *testing.T) { // C1
 func TestProof_OwnLoad(t *testing.T) {
 	r := newRig(fence.Config{Complete: true})
 	r.now = 7
-	tok := r.Begin(keys.Key("p", "a"))
+	snap := r.Begin(keys.Key("p", "a"))
 	r.now = 9
 	var s fence.Stamp
-	if _, ok := r.FromSource(&tok, 1, &s); !ok {
+	if _, ok := r.FromSource(&snap, 1, &s); !ok {
 		t.Fatal("not admitted")
 	}
 	r.proved(t, &s, 7) // when the load began, not when it ended
@@ -76,36 +76,36 @@ func TestProof_OwnLoad(t *testing.T) {
 	r.proved(t, l2, 10)
 }
 
-func TestProof_MarkersOfEveryPartition(t *testing.T) { // C1, R26
+func TestProof_BarriersOfEveryPartition(t *testing.T) { // C1, R26
 	r := newRig(fence.Config{Complete: true})
 	events(r, 2)
 	r.now = 5
 	entry := r.fromSource(t, "a", 1)
 	r.probeAt(10, 5)
-	r.EventMarker(0, coherence.Barrier{Position: at(9), Partitions: 2})
+	r.EventBarrier(0, coherence.Barrier{Position: at(9), Partitions: 2})
 	r.proved(t, entry, 5) // the other partition may still hold an event from before 5
-	r.EventMarker(1, coherence.Barrier{Position: at(4), Partitions: 2})
+	r.EventBarrier(1, coherence.Barrier{Position: at(4), Partitions: 2})
 	r.proved(t, entry, 5)
-	r.EventMarker(1, coherence.Barrier{Position: at(6), Partitions: 2})
+	r.EventBarrier(1, coherence.Barrier{Position: at(6), Partitions: 2})
 	r.proved(t, entry, 10)
 	r.probeAt(20, 8)
-	r.EventMarker(1, coherence.Barrier{Position: at(9), Partitions: 1}) // a relay that knew of one partition
+	r.EventBarrier(1, coherence.Barrier{Position: at(9), Partitions: 1}) // a relay that knew of one partition
 	r.proved(t, entry, 10)
-	r.EventMarker(1, coherence.Barrier{Position: at(8), Partitions: 2})
+	r.EventBarrier(1, coherence.Barrier{Position: at(8), Partitions: 2})
 	r.proved(t, entry, 20)
 	if b := r.Bound(); b.Events != 20 {
 		t.Errorf("%+v", b)
 	}
-	r.EventPartitions(3) // a partition is added: what its markers say is not known yet
+	r.EventPartitions(3) // a partition is added: what its barriers say is not known yet
 	r.EventSession(2)
 	late := r.fromSource(t, "b", 1)
 	r.probeAt(30, 8)
 	for p := range 2 {
-		r.EventMarker(p, coherence.Barrier{Position: at(9), Partitions: 2})
+		r.EventBarrier(p, coherence.Barrier{Position: at(9), Partitions: 2})
 	}
 	r.proved(t, late, 20)
 	for p := range 3 {
-		r.EventMarker(p, coherence.Barrier{Position: at(9), Partitions: 3})
+		r.EventBarrier(p, coherence.Barrier{Position: at(9), Partitions: 3})
 	}
 	r.proved(t, late, 30)
 	r.proved(t, entry, 5) // of another session
@@ -119,23 +119,23 @@ func TestProof_GapEndsIt(t *testing.T) { // C1, R25
 	r.EventSeq(0, 1)
 	r.EventSeq(0, 3) // 2 was the key's
 	r.probeAt(10, 5)
-	r.EventMarker(0, coherence.Barrier{Position: at(9), Seq: 3, Partitions: 1})
+	r.EventBarrier(0, coherence.Barrier{Position: at(9), Seq: 3, Partitions: 1})
 	r.proved(t, entry, 1)
 }
 
-// TestProof_GapBeforeTheFirstNumber: the explorer's find. A marker that has seen no event yet is a number too.
+// TestProof_GapBeforeTheFirstNumber: the explorer's find. A barrier that has seen no event yet is a number too.
 //
-//	marker 0: the partition is followed from its beginning
-//	event 1, the key's: lost                               load: takes its token, and has read version 0
-//	marker 1, which covers the event
+//	barrier 0: the partition is followed from its beginning
+//	event 1, the key's: lost                               load: takes its snapshot, and has read version 0
+//	barrier 1, which covers the event
 func TestProof_GapBeforeTheFirstNumber(t *testing.T) { // C1, R25
 	r := newRig(fence.Config{Complete: true})
 	events(r, 1)
-	r.EventMarker(0, coherence.Barrier{Position: at(0), Seq: 0, Partitions: 1})
+	r.EventBarrier(0, coherence.Barrier{Position: at(0), Seq: 0, Partitions: 1})
 	r.now = 1
 	entry := r.fromSource(t, "a", 0)
 	r.probeAt(10, 1)
-	if !r.EventMarker(0, coherence.Barrier{Position: at(1), Seq: 1, Partitions: 1}) {
+	if !r.EventBarrier(0, coherence.Barrier{Position: at(1), Seq: 1, Partitions: 1}) {
 		t.Error("the first event was left out, and that is no gap")
 	}
 	r.proved(t, entry, 1)
@@ -147,7 +147,7 @@ func TestProof_NewTimeline(t *testing.T) { // R21
 	r.heartbeat(mark(9))
 	r.now = 20
 	r.EndProbe(r.BeginProbe(), coherence.Position{Timeline: 2, N: 3})
-	r.heartbeat(mark(9)) // the bucket is of the old history still
+	r.heartbeat(mark(9)) // the bucket is of the old timeline still
 	r.proved(t, r.admitL2(t, keys.Key("p", "a"), 1), 0)
 }
 
@@ -164,7 +164,7 @@ func TestProof_NumbersOfALostHistoryHideNoGap(t *testing.T) { // R21, R25
 
 // TestFence_WatermarkOfALostSession: a watermark says nothing about a value that another server has answered.
 //
-//	heartbeat: reads watermark 9         load: takes its token
+//	heartbeat: reads watermark 9         load: takes its snapshot
 //	Redis fails over to a lagging replica; the load's GET dials it and returns version 1, as of 5
 //
 // Kafka's session, which began with base 6, would vouch for it for good.
@@ -173,10 +173,10 @@ func TestFence_WatermarkOfALostSession(t *testing.T) { // C1, C3
 	events(r, 1)
 	r.probeAt(10, 6)
 	r.heartbeat(mark(9))
-	tok := r.Begin(k)
+	snap := r.Begin(k)
 	r.RedisSession()
 	var s fence.Stamp
-	if _, ok := r.FromL2(&tok, 1, &s); ok {
+	if _, ok := r.FromL2(&snap, 1, &s); ok {
 		t.Error("admitted by a watermark of another session")
 	}
 	r.proved(t, &s, 0)
@@ -186,9 +186,9 @@ func TestFence_WatermarkOfALostSession(t *testing.T) { // C1, C3
 	r.heartbeat(mark(9))
 	r.Event(k, 2, at(8))
 	r.Event(other, 1, at(7))
-	tok = r.Begin(k)
+	snap = r.Begin(k)
 	r.RedisSession()
-	if o, _ := r.FromL2(&tok, 1, &s); o != fence.Behind {
+	if o, _ := r.FromL2(&snap, 1, &s); o != fence.Behind {
 		t.Errorf("a value from before the horizon: %v", o)
 	}
 }
@@ -198,8 +198,8 @@ func TestFence_WatermarkThatGoesBackIsASession(t *testing.T) { // R13: demoted a
 	r.probe(5)
 	r.heartbeat(mark(9))
 	entry := r.admitL2(t, k, 1)
-	tok := r.Begin(k)
-	r.Learn(&tok, mark(8)) // a load's answer that is looked at late is not another server
+	snap := r.Begin(k)
+	r.Learn(&snap, mark(8)) // a load's answer that is looked at late is not another server
 	r.heartbeat(mark(9))
 	r.check(t, entry, fence.Current)
 	r.heartbeat(mark(7))

@@ -22,7 +22,7 @@ func (b *bucket) newSession() {
 	b.known, b.read, b.watermark, b.beaten, b.beat = false, false, l2.Watermark{}, false, l2.Watermark{}
 }
 
-// RedisSession says that T dialled or lost a connection: pushes may have been missed, so tracking vouches for nothing
+// RedisSession says that the tracking connection was dialled or lost a connection: pushes may have been missed, so tracking vouches for nothing
 // that was loaded before.
 func (f *Fence) RedisSession() {
 	for i := range f.buckets {
@@ -44,7 +44,7 @@ func (f *Fence) BucketSession(bucket int) {
 // Heartbeat is one reading of all watermarks under way.
 type Heartbeat struct{ sessions [l2.Buckets]uint64 }
 
-// BeginHeartbeat must be called before the watermarks are read on T.
+// BeginHeartbeat must be called before the watermarks are read on the tracking connection.
 func (f *Fence) BeginHeartbeat() (h Heartbeat) {
 	for i := range f.buckets {
 		h.sessions[i] = f.buckets[i].redis.Load()
@@ -87,13 +87,13 @@ func (f *Fence) observe(bucket int, session uint64, w l2.Watermark, beat bool) {
 	f.proveRedis(b)
 }
 
-// Forget makes the next load of the bucket read the watermark anew: Redis answered with an incarnation that the token does not
+// Forget makes the next load of the bucket read the watermark anew: Redis answered with an incarnation that the snapshot does not
 // know.
-func (f *Fence) Forget(bucket int, t *Token) {
+func (f *Fence) Forget(bucket int, t *Snapshot) {
 	b := &f.buckets[bucket]
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.redis.Load() == t.rs && b.watermark == t.watermark {
+	if b.redis.Load() == t.redisSession && b.watermark == t.watermark {
 		b.known = false
 	}
 }
@@ -105,7 +105,7 @@ func (f *Fence) Forget(bucket int, t *Token) {
 // anything.
 type channel struct {
 	live  atomic.Uint64         // the session while every partition is followed, else 0; changes only under mu
-	proof atomic.Pointer[proof] // what the markers prove; changes only under mu
+	proof atomic.Pointer[proof] // what the barriers prove; changes only under mu
 
 	mu      sync.Mutex
 	session uint64
@@ -115,12 +115,12 @@ type channel struct {
 
 type partition struct {
 	followed bool
-	numbered bool   // an event or marker of the relay's has been seen in this session
-	seq      uint64 // of the last one; a marker before any event has 0
-	marker   coherence.Position
+	numbered bool   // an event or barrier of the relay's has been seen in this session
+	seq      uint64 // of the last one; a barrier before any event has 0
+	barrier  coherence.Position
 }
 
-// restart begins a session for another history of the source, whose relay may number events from before where the old one
+// restart begins a session for another timeline of the source, whose relay may number events from before where the old one
 // was: a number that is known would hide a gap.
 func (c *channel) restart(f *Fence) {
 	c.mu.Lock()
@@ -137,7 +137,7 @@ func (c *channel) newSession(f *Fence) {
 	}
 	c.base = f.probes.begun()
 	for i := range c.parts {
-		c.parts[i].marker = coherence.Position{}
+		c.parts[i].barrier = coherence.Position{}
 	}
 	c.settle()
 }
@@ -158,8 +158,8 @@ func (c *channel) settle() {
 
 // vouchesForL2 reports whether the channel may vouch for a value that came from L2: only if L2 had applied, before the
 // value was read, everything that was committed before this session began. For the rest the session has seen the events.
-func (c *channel) vouchesForL2(t *Token, f *Fence) bool {
-	if t.ks == 0 || c.live.Load() != t.ks {
+func (c *channel) vouchesForL2(t *Snapshot, f *Fence) bool {
+	if t.eventSession == 0 || c.live.Load() != t.eventSession {
 		return false
 	}
 	if ablate.Out(ablate.SessionBase) {
@@ -174,7 +174,7 @@ func (c *channel) vouchesForL2(t *Token, f *Fence) bool {
 
 // EventPartitions says how many partitions the event channel has. New ones are not followed yet.
 func (f *Fence) EventPartitions(n int) {
-	c := &f.kafka
+	c := &f.events
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for len(c.parts) < n {
@@ -182,14 +182,14 @@ func (f *Fence) EventPartitions(n int) {
 	}
 	c.parts = c.parts[:n]
 	for i := range c.parts {
-		c.parts[i].marker = coherence.Position{} // of another number of partitions
+		c.parts[i].barrier = coherence.Position{} // of another number of partitions
 	}
 	c.settle()
 }
 
 // EventSession says that a partition is followed from now on and that events before may have been missed.
 func (f *Fence) EventSession(p int) {
-	c := &f.kafka
+	c := &f.events
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if part := c.part(p); part != nil {
@@ -206,7 +206,7 @@ func (f *Fence) EventsLost(p int) { f.follow(p, false) }
 func (f *Fence) EventsResumed(p int) { f.follow(p, true) }
 
 func (f *Fence) follow(p int, followed bool) {
-	c := &f.kafka
+	c := &f.events
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if part := c.part(p); part != nil {
@@ -221,18 +221,18 @@ func (f *Fence) EventSeq(p int, seq uint64) (gap bool) {
 	return f.sequence(p, seq, 1, nil)
 }
 
-// EventMarker takes a marker of a partition: the last event before it must have been seen.
+// EventMarker takes a barrier of a partition: the last event before it must have been seen.
 //
-// A marker of a relay that knew another number of partitions proves nothing. It may follow events of a key in the
+// A barrier of a relay that knew another number of partitions proves nothing. It may follow events of a key in the
 // partition where they were before there were more, and be taken for one that follows them where they are now.
-func (f *Fence) EventMarker(p int, m coherence.Barrier) (gap bool) {
+func (f *Fence) EventBarrier(p int, m coherence.Barrier) (gap bool) {
 	return f.sequence(p, m.Seq, 0, &m)
 }
 
 // sequence checks that seq is at most step past the last number. The first one of a session is taken as it comes; a
-// marker of number 0 is one, which says that there has been no event yet.
+// barrier of number 0 is one, which says that there has been no event yet.
 func (f *Fence) sequence(p int, seq, step uint64, m *coherence.Barrier) (gap bool) {
-	c := &f.kafka
+	c := &f.events
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	part := c.part(p)
@@ -246,11 +246,11 @@ func (f *Fence) sequence(p int, seq, step uint64, m *coherence.Barrier) (gap boo
 			c.newSession(f)
 		}
 	}
-	if m == nil || m.Partitions != len(c.parts) && !ablate.Out(ablate.MarkerPartitions) {
+	if m == nil || m.Partitions != len(c.parts) && !ablate.Out(ablate.BarrierPartitions) {
 		return gap
 	}
-	if !part.marker.Covers(m.Position) {
-		part.marker = m.Position
+	if !part.barrier.Covers(m.Position) {
+		part.barrier = m.Position
 		f.proveEvents()
 	}
 	return gap
@@ -289,7 +289,7 @@ func (f *Fence) Channels() (ch Channels) {
 		}
 		b.mu.Unlock()
 	}
-	c := &f.kafka
+	c := &f.events
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	ch.EventSession, ch.EventSessions, ch.Partitions = c.live.Load(), c.session, len(c.parts)

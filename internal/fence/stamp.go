@@ -12,14 +12,14 @@ import (
 // proves. An entry embeds it: it is 40 bytes, without pointers. The zero Stamp is never current. Only the fence makes
 // stamps, and only that fence can judge them; the methods are safe for concurrent use.
 type Stamp struct {
-	hash    uint64
-	gen     atomic.Uint64 // only ever moves between generations at which the entry was valid
-	began   int64
-	probed  span   // before began
-	rs      uint32 // the bucket's Redis session, 0 if tracking does not vouch for the entry; see session32
-	ks      uint32 // the event channel's session, 0 if it does not vouch for the entry
-	history uint16 // in histories; 0: not known
-	bucket  uint8
+	hash         uint64
+	generation   atomic.Uint64 // only ever moves between generations at which the entry was valid
+	began        int64
+	probed       span   // before began
+	redisSession uint32 // the bucket's Redis session, 0 if tracking does not vouch for the entry; see session32
+	eventSession uint32 // the event channel's session, 0 if it does not vouch for the entry
+	timeline     uint16 // in timelines; 0: not known
+	bucket       uint8
 }
 
 // session32 is what a stamp keeps of a session's number. Two sessions that are alike in it lie four billion connections apart,
@@ -45,7 +45,7 @@ const (
 )
 
 // Vouched reports whether a channel vouched for the entry when it was admitted.
-func (s *Stamp) Vouched() bool { return s.rs|s.ks != 0 }
+func (s *Stamp) Vouched() bool { return s.redisSession|s.eventSession != 0 }
 
 // Began is a moment, by the fence's clock, that lies within the entry's load, and before its value was there.
 func (s *Stamp) Began() int64 { return s.began }
@@ -60,8 +60,8 @@ func (s *Stamp) Probe() int64 {
 }
 
 // loaded sets what the entry's own load tells of it. A probe may have begun after the load did: the value came after both.
-func (s *Stamp) loaded(began, probe int64, history uint16) {
-	s.began, s.history, s.probed = max(began, probe), history, never
+func (s *Stamp) loaded(began, probe int64, timeline uint16) {
+	s.began, s.timeline, s.probed = max(began, probe), timeline, never
 	if probe > 0 {
 		s.probed = spanOf(s.began - probe)
 	}
@@ -95,14 +95,14 @@ func (s span) least() int64 {
 
 // Check says whether the entry may be served now. It must be called after the entry was read.
 func (s *Stamp) Check(f *Fence) Verdict {
-	if f.slots.gen(s.hash) == s.gen.Load() && session32(f.buckets[s.bucket].redis.Load()) == s.rs {
+	if f.slots.gen(s.hash) == s.generation.Load() && session32(f.buckets[s.bucket].redis.Load()) == s.redisSession {
 		return Current
 	}
 	return s.checkSlowly(f)
 }
 
 func (s *Stamp) checkSlowly(f *Fence) Verdict {
-	from := s.gen.Load()
+	from := s.generation.Load()
 	to, ok := f.slots.advance(from, s.hash)
 	if !ok && !ablate.Out(ablate.Generation) {
 		if to-from > f.slots.journal.Load().depth {
@@ -113,9 +113,9 @@ func (s *Stamp) checkSlowly(f *Fence) Verdict {
 	if to != from {
 		// Another reader may have stamped a later generation meanwhile. Going back to ours is safe: no bump of this key
 		// lies at or before either.
-		s.gen.Store(to)
+		s.generation.Store(to)
 	}
-	if s.rs != 0 && session32(f.buckets[s.bucket].redis.Load()) == s.rs || s.ks != 0 && session32(f.kafka.live.Load()) == s.ks {
+	if s.redisSession != 0 && session32(f.buckets[s.bucket].redis.Load()) == s.redisSession || s.eventSession != 0 && session32(f.events.live.Load()) == s.eventSession {
 		return Current
 	}
 	return Unvouched
@@ -123,31 +123,31 @@ func (s *Stamp) checkSlowly(f *Fence) Verdict {
 
 // SameHistory reports whether the source was in this timeline when the entry's value was loaded, and has not changed it during
 // the load. Versions of different timelines tell nothing about each other, even if they are equal.
-func (s *Stamp) SameHistory(f *Fence, timeline uint64) bool {
-	return timeline != 0 && s.history != 0 && f.histories.number(timeline) == s.history
+func (s *Stamp) SameTimeline(f *Fence, timeline uint64) bool {
+	return timeline != 0 && s.timeline != 0 && f.timelines.number(timeline) == s.timeline
 }
 
-// histories numbers the timelines of the source that this process has met, so that a stamp can name one in two bytes.
-type histories struct {
-	mu        sync.Mutex
-	timelines []uint64
+// timelines numbers the timelines of the source that this process has met, so that a stamp can name one in two bytes.
+type timelines struct {
+	mu  sync.Mutex
+	ids []uint64
 }
 
 // number is that of an timeline; 0 if there is none, or no number is left.
-func (h *histories) number(timeline uint64) uint16 {
+func (h *timelines) number(timeline uint64) uint16 {
 	if timeline == 0 {
 		return 0
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for i := len(h.timelines); i > 0; i-- { // the last is almost always meant
-		if h.timelines[i-1] == timeline {
+	for i := len(h.ids); i > 0; i-- { // the last is almost always meant
+		if h.ids[i-1] == timeline {
 			return uint16(i)
 		}
 	}
-	if len(h.timelines) == math.MaxUint16 {
+	if len(h.ids) == math.MaxUint16 {
 		return 0
 	}
-	h.timelines = append(h.timelines, timeline)
-	return uint16(len(h.timelines))
+	h.ids = append(h.ids, timeline)
+	return uint16(len(h.ids))
 }

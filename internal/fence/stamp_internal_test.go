@@ -52,26 +52,26 @@ func TestSession_NumbersPassOverNone(t *testing.T) {
 
 // TestHistories_FailClosed: when no number is left, an timeline has none, and is taken for no other.
 func TestHistories_FailClosed(t *testing.T) {
-	var h histories
+	var h timelines
 	if h.number(0) != 0 {
 		t.Error("no timeline has a number")
 	}
 	for timeline := range uint64(math.MaxUint16 - 1) {
-		h.timelines = append(h.timelines, timeline+1)
+		h.ids = append(h.ids, timeline+1)
 	}
 	last := h.number(1 << 40)
 	if last != math.MaxUint16 || h.number(1<<40) != last || h.number(7) != 7 {
 		t.Errorf("numbers %d, %d and %d", last, h.number(1<<40), h.number(7))
 	}
 	f := &Fence{}
-	f.histories.timelines = h.timelines
+	f.timelines.ids = h.ids
 	var s Stamp
-	s.loaded(1, 1, f.histories.number(1<<41))
-	if s.history != 0 || s.SameHistory(f, 1<<41) || s.SameHistory(f, 0) {
+	s.loaded(1, 1, f.timelines.number(1<<41))
+	if s.timeline != 0 || s.SameTimeline(f, 1<<41) || s.SameTimeline(f, 0) {
 		t.Error("an timeline without a number is taken for one")
 	}
-	s.loaded(1, 1, f.histories.number(7))
-	if !s.SameHistory(f, 7) || s.SameHistory(f, 8) {
+	s.loaded(1, 1, f.timelines.number(7))
+	if !s.SameTimeline(f, 7) || s.SameTimeline(f, 8) {
 		t.Error("an timeline is not told from another")
 	}
 }

@@ -104,10 +104,10 @@ func (l *L2) Watermarks(ctx context.Context) (ws [Buckets]Watermark, err error) 
 	}
 	cmds := make([]rueidis.Completed, Buckets)
 	for b := range cmds {
-		cmds[b] = c.w.B().Get().Key(l.keys.Watermark(b)).Build()
+		cmds[b] = c.commands.B().Get().Key(l.keys.Watermark(b)).Build()
 	}
-	for b, res := range c.w.DoMulti(ctx, cmds...) {
-		if ws[b], err = l.mark(res); err != nil {
+	for b, res := range c.commands.DoMulti(ctx, cmds...) {
+		if ws[b], err = l.watermark(res); err != nil {
 			return ws, err
 		}
 	}
@@ -190,7 +190,7 @@ func (l *L2) run(ctx context.Context, c call) reply {
 	if cl == nil {
 		return reply{err: ErrUnavailable}
 	}
-	return reply{l, run(ctx, cl.w, c), nil}
+	return reply{l, run(ctx, cl.commands, c), nil}
 }
 
 // runAll runs scripts in one pipeline for each node.
@@ -206,7 +206,7 @@ func (l *L2) runAll(ctx context.Context, calls []call) []reply {
 	if len(calls) == 0 {
 		return nil
 	}
-	for i, res := range runAll(ctx, cl.w, calls) {
+	for i, res := range runAll(ctx, cl.commands, calls) {
 		out[i] = reply{l, res, nil}
 	}
 	return out

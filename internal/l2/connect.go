@@ -27,7 +27,7 @@ const (
 type Tracker interface {
 	// KeysChanged says that records were modified, expired or evicted; hashes are those of HashRecord.
 	KeysChanged(hashes []uint64)
-	// SessionChanged says that T dialled, or lost a connection: pushes may have been missed. It is called before the first
+	// SessionChanged says that the tracking connection was dialled or lost a connection: pushes may have been missed. It is called before the first
 	// reply of a new connection can be.
 	SessionChanged()
 }
@@ -35,7 +35,7 @@ type Tracker interface {
 // BucketTracker is a Tracker that can tell the buckets apart.
 type BucketTracker interface {
 	Tracker
-	// BucketMoved says that a bucket's commands go to another connection of T than before: pushes of its keys may be missed,
+	// BucketMoved says that a bucket's commands go to another tracking connection than before: pushes of its keys may be missed,
 	// or come later than the new connection's replies. It is called before the first command does. A plain Tracker hears
 	// of SessionChanged instead.
 	BucketMoved(bucket int)
@@ -67,12 +67,12 @@ func checkOption(o rueidis.ClientOption) error {
 	return errors.Join(errs...)
 }
 
-// options are the rueidis options of T and of W.
+// options are the rueidis options of the tracking and of the commands connection.
 //
-// T has one connection a node, so that a push can never be overtaken by a reply; per-key tracking without OPTIN, and
+// The tracking connection is one for each node, so that a push can never be overtaken by a reply; per-key tracking without OPTIN, and
 // without NOLOOP, under which Redis does not tell of evictions during the connection's own commands. Both fail a command
 // once and at once when Redis is away: the read goes to the source rather than wait.
-func options(o rueidis.ClientOption, prefix string, tracker Tracker) (t, w rueidis.ClientOption) {
+func options(o rueidis.ClientOption, prefix string, tracker Tracker) (tracking, commands rueidis.ClientOption) {
 	if o.Dialer.Timeout == 0 {
 		o.Dialer.Timeout = defaultDialTimeout
 	}
@@ -84,28 +84,28 @@ func options(o rueidis.ClientOption, prefix string, tracker Tracker) (t, w rueid
 	}
 	o.DisableRetry = true
 	o.BlockingPipeline = math.MaxInt32 // a long pipeline must not leave for a pooled connection
-	t, w = o, o
-	w.DisableCache = true
-	t.PipelineMultiplex = -1
+	tracking, commands = o, o
+	commands.DisableCache = true
+	tracking.PipelineMultiplex = -1
 	if tracker == nil {
-		t.DisableCache = true
-		return t, w
+		tracking.DisableCache = true
+		return tracking, commands
 	}
 	routes := newRoutes(prefix, tracker)
-	t.ClientTrackingOptions = []string{}
-	t.CacheSizeEachConn = 1 << 10 // rueidis's own cache stays empty
+	tracking.ClientTrackingOptions = []string{}
+	tracking.CacheSizeEachConn = 1 << 10 // rueidis's own cache stays empty
 	dial := o.DialCtxFn
 	if dial == nil {
 		dial = dialPlain
 	}
-	t.DialCtxFn = func(ctx context.Context, addr string, d *net.Dialer, cfg *tls.Config) (net.Conn, error) {
+	tracking.DialCtxFn = func(ctx context.Context, addr string, d *net.Dialer, cfg *tls.Config) (net.Conn, error) {
 		conn, err := dial(ctx, addr, d, cfg)
 		if ablate.Out(ablate.DialIsSession) {
 			return conn, err
 		}
 		return routes.dialled(conn), err
 	}
-	t.OnInvalidations = func(msgs []rueidis.RedisMessage) {
+	tracking.OnInvalidations = func(msgs []rueidis.RedisMessage) {
 		if msgs == nil {
 			if ablate.Out(ablate.NilIsSession) {
 				return
@@ -121,7 +121,7 @@ func options(o rueidis.ClientOption, prefix string, tracker Tracker) (t, w rueid
 		}
 		tracker.KeysChanged(hashes)
 	}
-	return t, w
+	return tracking, commands
 }
 
 func dialPlain(ctx context.Context, addr string, d *net.Dialer, cfg *tls.Config) (net.Conn, error) {
@@ -136,21 +136,21 @@ func dialPlain(ctx context.Context, addr string, d *net.Dialer, cfg *tls.Config)
 	return d.DialContext(ctx, network, addr)
 }
 
-// clients are T and W.
-type clients struct{ t, w rueidis.Client }
+// clients are the two connections; see the package documentation.
+type clients struct{ tracking, commands rueidis.Client }
 
 // connect makes both, or neither. rueidis.NewClient fails when Redis is down, in whatever topology.
-func connect(t, w rueidis.ClientOption) (*clients, error) {
-	ct, err := rueidis.NewClient(t)
+func connect(tracking, commands rueidis.ClientOption) (*clients, error) {
+	t, err := rueidis.NewClient(tracking)
 	if err != nil {
 		return nil, err
 	}
-	cw, err := rueidis.NewClient(w)
+	c, err := rueidis.NewClient(commands)
 	if err != nil {
-		ct.Close()
+		t.Close()
 		return nil, err
 	}
-	return &clients{ct, cw}, nil
+	return &clients{t, c}, nil
 }
 
 // keepConnecting tries until it succeeds or ctx ends, at growing intervals, and then closes connected.

@@ -1,11 +1,15 @@
-// Package tier holds versioned entries in two tiers and decides nothing: L1 over ristretto, L2 over Redis through rueidis.
+// Package l2 is the Redis tier: versioned records, leases and watermarks, read and changed through rueidis. It decides
+// nothing; package fence does.
 //
-// A record in L2 is a value or an absence with its version, the incarnation of its bucket and its schema. A lease is a key of
-// its own beside the record, so that taking one evicts nobody; only its holder's fill gives birth to a record. Everything
-// that changes L2 is one Lua script, and all that a script touches lies in one bucket, so in one slot of a cluster. The
-// scripts are in lua/, each with what it promises at its top.
+// A record is a value or an absence with its version, the incarnation of its bucket and its schema. A lease is a key of
+// its own beside the record, so that taking one evicts nobody; a record is born only by the fill of a lease's holder.
+// Everything that changes L2 is one Lua script. All that a script touches lies in one bucket, and so in one slot of a
+// Redis Cluster. The scripts are in lua/, each with its promise at its top.
 //
-// L2 uses two clients. T tracks: whatever record was read on it, Redis tells it of the next change. W does the rest. A
-// connection that tracks must not write (with NOLOOP Redis would hide its own evictions from it, without it every own
-// write would come back), and one that is dedicated or blocking would break the order of replies and pushes.
+// # Two connections
+//
+// The tracking connection reads records. Redis remembers what was read on it (CLIENT TRACKING), and pushes the next
+// change of each such key. The commands connection does everything else. A connection that tracks must not write: with
+// NOLOOP Redis would hide its own evictions from it, and without NOLOOP each own write would come back. A dedicated or
+// blocking connection would break the order of replies and pushes.
 package l2

@@ -121,7 +121,7 @@ func (b *bench) store(v coherence.Version) {
 // state is "version", "absent", or why there is no record; and whether there is a lease.
 func (b *bench) state() string {
 	b.t.Helper()
-	raw, _, err := b.Get(ctx(), b.k, false)
+	raw, _, err := b.Get(ctx(), b.k, l2.ReadOptions{})
 	s := "absent"
 	switch {
 	case errors.Is(err, l2.ErrWrongType):

@@ -33,10 +33,10 @@ type Key struct {
 // where bucket is the decimal number of xxHash64("namespace:name") modulo 64. A namespace has no colon; a name may hold
 // any bytes. A Keyspace is immutable and safe for concurrent use.
 type Keyspace struct {
-	prefix  string
-	records [Buckets]string
-	leases  [Buckets]string
-	marks   [Buckets]string
+	prefix     string
+	records    [Buckets]string
+	leases     [Buckets]string
+	watermarks [Buckets]string
 }
 
 // NewKeyspace returns the keyspace of a prefix; "" means DefaultPrefix. A prefix must not hold a brace (see coherence.CheckName).
@@ -47,7 +47,7 @@ func NewKeyspace(prefix string) *Keyspace {
 	s := &Keyspace{prefix: prefix}
 	for b := range Buckets {
 		tag := prefix + ":{" + strconv.Itoa(b) + "}:"
-		s.records[b], s.leases[b], s.marks[b] = tag+"v:", tag+"l:", tag+"w"
+		s.records[b], s.leases[b], s.watermarks[b] = tag+"v:", tag+"l:", tag+"w"
 	}
 	return s
 }
@@ -73,7 +73,7 @@ func (s *Keyspace) Key(namespace, name string) Key {
 }
 
 // Watermark is the Redis key of a bucket's watermark.
-func (s *Keyspace) Watermark(bucket int) string { return s.marks[bucket] }
+func (s *Keyspace) Watermark(bucket int) string { return s.watermarks[bucket] }
 
 // HashRecord is the fence's hash of a record's Redis key, as tracking names it.
 func HashRecord(record string) uint64 { return xxhash.Sum64String(record) }

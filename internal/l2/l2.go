@@ -66,14 +66,14 @@ func Open(cfg Config) (*L2, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	l := &L2{keys: NewKeyspace(cfg.Prefix), scripts: newScripts(), log: cfg.Logger, connected: make(chan struct{})}
-	t, w := options(cfg.Redis, cfg.Prefix, cfg.Tracker)
+	tracking, commands := options(cfg.Redis, cfg.Prefix, cfg.Tracker)
 	ctx, cancel := context.WithCancel(context.Background())
 	l.end = cancel
 	first := make(chan struct{})
 	var once sync.Once
 	l.wg.Go(func() {
 		warned := false
-		keepConnecting(ctx, &l.clients, l.connected, func() (*clients, error) { return connect(t, w) }, func(err error) {
+		keepConnecting(ctx, &l.clients, l.connected, func() (*clients, error) { return connect(tracking, commands) }, func(err error) {
 			if !warned {
 				l.log.Warn("Redis is not reachable; trying on", "error", err)
 				warned = true
@@ -110,8 +110,8 @@ func (l *L2) Close() {
 	l.end()
 	l.wg.Wait()
 	if c := l.clients.Swap(nil); c != nil {
-		c.t.Close()
-		c.w.Close()
+		c.tracking.Close()
+		c.commands.Close()
 	}
 }
 
@@ -135,117 +135,4 @@ func (l *L2) up() {
 	if l.down.Load() && l.down.CompareAndSwap(true, false) {
 		l.log.Info("Redis answers again")
 	}
-}
-
-// Get reads a record on T, so that Redis pushes its next change; nil if there is none. With withWatermark it reads the
-// watermark of the key's bucket before, on the same connection. A key of another type is ErrWrongType.
-func (l *L2) Get(ctx context.Context, k Key, withWatermark bool) (raw []byte, w Watermark, err error) {
-	c := l.clients.Load()
-	if c == nil {
-		return nil, w, ErrUnavailable
-	}
-	get := c.t.B().Get().Key(k.Record).Build()
-	if !withWatermark {
-		raw, err = l.value(c.t.Do(ctx, get))
-		return raw, w, err
-	}
-	res := c.t.DoMulti(ctx, c.t.B().Getex().Key(l.keys.Watermark(k.Bucket)).Build(), get)
-	if w, err = l.mark(res[0]); err != nil {
-		return nil, w, err
-	}
-	raw, err = l.value(res[1])
-	return raw, w, err
-}
-
-func (l *L2) value(res rueidis.RedisResult) ([]byte, error) {
-	b, err := res.AsBytes()
-	if wrongType(err) {
-		return nil, ErrWrongType
-	}
-	if err := l.failed(err); err != nil {
-		return nil, err
-	}
-	return b, nil
-}
-
-func (l *L2) mark(res rueidis.RedisResult) (Watermark, error) {
-	s, err := res.ToString()
-	if wrongType(err) {
-		return Watermark{}, nil
-	}
-	if err := l.failed(err); err != nil {
-		return Watermark{}, err
-	}
-	return decodeWatermark(s), nil
-}
-
-func wrongType(err error) bool {
-	e, ok := rueidis.IsRedisErr(err)
-	return ok && strings.HasPrefix(e.Error(), "WRONGTYPE")
-}
-
-// GetResponse is what a read found under one key.
-type GetResponse struct {
-	Raw       []byte // nil: absent
-	Watermark Watermark
-	Err       error
-}
-
-// GetMany reads records on T, in one pipeline for each node. With withWatermarks it reads the watermark of each key's
-// bucket before, in the same pipeline.
-func (l *L2) GetMany(ctx context.Context, ks []Key, withWatermarks bool) []GetResponse {
-	out := make([]GetResponse, len(ks))
-	c := l.clients.Load()
-	if c == nil {
-		for i := range out {
-			out[i].Err = ErrUnavailable
-		}
-		return out
-	}
-	cmds := make([]rueidis.Completed, 0, len(ks)+Buckets)
-	var at [Buckets]int // where a bucket's answer is, plus 1
-	for _, k := range ks {
-		if withWatermarks && at[k.Bucket] == 0 {
-			cmds = append(cmds, c.t.B().Getex().Key(l.keys.Watermark(k.Bucket)).Build())
-			at[k.Bucket] = len(cmds)
-		}
-	}
-	first := len(cmds)
-	for _, k := range ks {
-		cmds = append(cmds, c.t.B().Get().Key(k.Record).Build())
-	}
-	res := c.t.DoMulti(ctx, cmds...)
-	for i, k := range ks {
-		if withWatermarks {
-			if out[i].Watermark, out[i].Err = l.mark(res[at[k.Bucket]-1]); out[i].Err != nil {
-				continue
-			}
-		}
-		out[i].Raw, out[i].Err = l.value(res[first+i])
-	}
-	return out
-}
-
-// HeartbeatReply is what a heartbeat read of one bucket.
-type HeartbeatReply struct {
-	Watermark Watermark
-	OK        bool // false: the bucket's node did not answer
-}
-
-// Heartbeat reads all watermarks on T, in one pipeline for each node. The error is that of the first that failed.
-func (l *L2) Heartbeat(ctx context.Context) (beats [Buckets]HeartbeatReply, err error) {
-	c := l.clients.Load()
-	if c == nil {
-		return beats, ErrUnavailable
-	}
-	cmds := make([]rueidis.Completed, Buckets)
-	for b := range cmds {
-		cmds[b] = c.t.B().Getex().Key(l.keys.Watermark(b)).Build()
-	}
-	for b, res := range c.t.DoMulti(ctx, cmds...) {
-		w, e := l.mark(res)
-		beats[b] = HeartbeatReply{w, e == nil}
-		err = errors.Join(err, e)
-	}
-	return beats, err
 }

@@ -150,16 +150,16 @@ func (l *L2) Release(ctx context.Context, k Key, id LeaseID) error {
 	return err
 }
 
-// Mark deletes the value of a key and keeps readers from filling it for ttl, or until Unmark with the same id. Up to 64
-// writers can have marked a key at a time; a further one displaces the first.
-func (l *L2) Mark(ctx context.Context, k Key, id LeaseID, ttl time.Duration) error {
-	_, err := l.run(ctx, call{&l.scripts.mark, []string{k.Record, k.Lease}, []string{string(id[:]), millisOf(ttl)}}).int()
+// PlaceIntent leaves a writer's intent on a key before it writes: the value goes, and no reader fills the key for ttl or
+// until ResolveIntent with the same id. Up to 64 writers can have an intent on a key; a further one displaces the first.
+func (l *L2) PlaceIntent(ctx context.Context, k Key, id LeaseID, ttl time.Duration) error {
+	_, err := l.run(ctx, call{&l.scripts.placeIntent, []string{k.Record, k.Lease}, []string{string(id[:]), millisOf(ttl)}}).int()
 	return err
 }
 
-// Unmark ends a writer's mark and applies the version that it wrote.
-func (l *L2) Unmark(ctx context.Context, k Key, id LeaseID, v coherence.Version) error {
-	_, err := l.run(ctx, call{&l.scripts.unmark, l.all(k), []string{string(id[:]), versionBytes(v)}}).int()
+// ResolveIntent takes a writer's intent away and applies the version that it wrote.
+func (l *L2) ResolveIntent(ctx context.Context, k Key, id LeaseID, v coherence.Version) error {
+	_, err := l.run(ctx, call{&l.scripts.resolveIntent, l.all(k), []string{string(id[:]), versionBytes(v)}}).int()
 	return err
 }
 

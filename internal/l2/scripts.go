@@ -25,13 +25,13 @@ func newScript(body string) script {
 
 // scripts are the only writers of L2. Each states at its top what it promises.
 type scripts struct {
-	acquire, fill, renew, release, apply, set, mark, unmark, batch, reset script
+	acquire, fill, renew, release, apply, set, placeIntent, resolveIntent, batch, reset script
 }
 
 func newScripts() *scripts {
 	return &scripts{
 		acquire: newScript(acquireLua), fill: newScript(fillLua), renew: newScript(renewLua), release: newScript(releaseLua),
-		apply: newScript(applyLua), set: newScript(setLua), mark: newScript(markLua), unmark: newScript(unmarkLua),
+		apply: newScript(applyLua), set: newScript(setLua), placeIntent: newScript(placeIntentLua), resolveIntent: newScript(resolveIntentLua),
 		batch: newScript(batchLua), reset: newScript(resetLua),
 	}
 }
@@ -51,10 +51,10 @@ var (
 	applyLua string
 	//go:embed lua/set.lua
 	setLua string
-	//go:embed lua/mark.lua
-	markLua string
-	//go:embed lua/unmark.lua
-	unmarkLua string
+	//go:embed lua/place_intent.lua
+	placeIntentLua string
+	//go:embed lua/resolve_intent.lua
+	resolveIntentLua string
 	//go:embed lua/batch.lua
 	batchLua string
 	//go:embed lua/reset.lua

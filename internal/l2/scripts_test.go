@@ -89,7 +89,7 @@ func TestAcquire_Table(t *testing.T) {
 		if got := status(l2.AcquireOptions{}); got.Status != l2.Present {
 			t.Errorf("with a value: %v", got.Status)
 		}
-		raw, _, _ := b.Get(ctx(), b.k, false)
+		raw, _, _ := b.Get(ctx(), b.k, l2.ReadOptions{})
 		if got := status(l2.AcquireOptions{Unusable: raw[:l2.HeaderSize]}); got.Status != l2.Granted {
 			t.Errorf("with a value that cannot be used: %v", got.Status)
 		}
@@ -168,11 +168,11 @@ func TestMarks_Overlap(t *testing.T) {
 		b.store(1)
 		reader, _ := b.Acquire(ctx(), b.k, l2.NewLeaseID(), time.Minute, l2.AcquireOptions{Schema: 1})
 		for _, w := range []l2.LeaseID{x, y} {
-			if err := b.Mark(ctx(), b.k, w, time.Minute); err != nil {
+			if err := b.PlaceIntent(ctx(), b.k, w, time.Minute); err != nil {
 				t.Fatal(err)
 			}
 		}
-		b.want("marked", "absent+lease")
+		b.want("an intent is placed", "absent+lease")
 		if r := b.fill(reader, 1); r != l2.LeaseLost {
 			t.Errorf("a reader's fill during a write: %v", r)
 		}
@@ -185,17 +185,17 @@ func TestMarks_Overlap(t *testing.T) {
 		}
 		writing(l2.Writing, "two writers")
 		b.Apply(ctx(), b.k, 0) // the relay's, or anybody's
-		writing(l2.Writing, "an invalidation does not lift a writer's mark")
-		if err := b.Unmark(ctx(), b.k, x, 2); err != nil {
+		writing(l2.Writing, "an invalidation does not resolve an intent")
+		if err := b.ResolveIntent(ctx(), b.k, x, 2); err != nil {
 			t.Fatal(err)
 		}
 		writing(l2.Writing, "one of two is done")
-		b.Unmark(ctx(), b.k, x, 2)
+		b.ResolveIntent(ctx(), b.k, x, 2)
 		writing(l2.Writing, "and says so twice")
-		b.Unmark(ctx(), b.k, y, 0)
+		b.ResolveIntent(ctx(), b.k, y, 0)
 		b.want("both are done", "absent")
 		writing(l2.Granted, "both are done")
-		b.Unmark(ctx(), b.k, y, 3) // late: its mark had run out, and a reader holds the lease
+		b.ResolveIntent(ctx(), b.k, y, 3) // late: its intent had run out, and a reader holds the lease
 		b.want("a late end of a write", "absent")
 	})
 }
@@ -221,7 +221,7 @@ func TestMany_EachKeyItsOwn(t *testing.T) {
 				t.Errorf("%d: %+v", i, o)
 			}
 		}
-		for i, g := range b.GetMany(ctx(), ks, true) {
+		for i, g := range b.GetMany(ctx(), ks, l2.ReadOptions{Watermark: true}) {
 			if (g.Raw == nil) != (i == 3) || g.Err != nil {
 				t.Errorf("%d: %d bytes, %v", i, len(g.Raw), g.Err)
 			}

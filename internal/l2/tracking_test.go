@@ -21,7 +21,7 @@ func TestTracking_EveryForeignChangeIsHeard(t *testing.T) {
 			{{"RENAME", key, key + "2"}}, {{"EVAL", "redis.call('SET', KEYS[1], 'y')", "1", key}}} {
 			b.do("DEL", key)
 			b.do("SET", key, "x")
-			if _, _, err := b.Get(ctx(), b.k, false); err != nil {
+			if _, _, err := b.Get(ctx(), b.k, l2.ReadOptions{}); err != nil {
 				t.Fatal(err)
 			}
 			before := b.ear.heard(b.k)
@@ -31,22 +31,22 @@ func TestTracking_EveryForeignChangeIsHeard(t *testing.T) {
 			eventually(t, fmt.Sprint(cmds, " is heard"), func() bool { return b.ear.heard(b.k) > before })
 		}
 		b.do("DEL", key)
-		b.Get(ctx(), b.k, false) // a miss is tracked too
+		b.Get(ctx(), b.k, l2.ReadOptions{}) // a miss is tracked too
 		before := b.ear.heard(b.k)
 		b.do("SET", key, "x")
 		eventually(t, "the birth of a key that was missed", func() bool { return b.ear.heard(b.k) > before })
 		sessions := b.ear.sessionCount()
-		b.Get(ctx(), b.k, false)
+		b.Get(ctx(), b.k, l2.ReadOptions{})
 		b.do("FLUSHALL")
 		eventually(t, "FLUSHALL ends the session", func() bool { return b.ear.sessionCount() > sessions })
-		// An own fill is heard as well: T does not write, so Redis has no reason to keep it back.
+		// An own fill is heard as well: the tracking connection does not write, so Redis has no reason to keep it back.
 		before = b.ear.heard(b.k)
-		b.Get(ctx(), b.k, false)
+		b.Get(ctx(), b.k, l2.ReadOptions{})
 		b.fill(b.lease(), 1)
 		eventually(t, "an own fill", func() bool { return b.ear.heard(b.k) > before })
 		// A load that came to nothing wakes those who wait for its fill.
 		b.Apply(ctx(), b.k, 0)
-		b.Get(ctx(), b.k, false)
+		b.Get(ctx(), b.k, l2.ReadOptions{})
 		before = b.ear.heard(b.k)
 		if err := b.Release(ctx(), b.k, b.lease().ID); err != nil {
 			t.Fatal(err)
@@ -60,7 +60,7 @@ func TestTracking_WatermarksAreNotTracked(t *testing.T) {
 		b.Heartbeat(ctx())
 		watermark := l2.Key{Hash: l2.HashRecord(b.Keyspace().Watermark(b.k.Bucket))}
 		b.ResetWatermark(ctx(), b.k.Bucket, l2.Watermark{}, coherence.Position{Timeline: 1, N: 1})
-		b.Get(ctx(), b.k, false)
+		b.Get(ctx(), b.k, l2.ReadOptions{})
 		b.do("SET", b.k.Record, "x")
 		eventually(t, "the record's change", func() bool { return b.ear.heard(b.k) > 0 })
 		if b.ear.heard(watermark) != 0 {
@@ -86,11 +86,11 @@ func (b *bench) fillMany(n int) (ks []l2.Key) {
 	return ks
 }
 
-// read reads the keys on T, which sends nothing else meanwhile: whatever makes room for them does so in T's own commands.
+// read reads the keys on the tracking connection, which sends nothing else meanwhile: whatever makes room for them does so in its own commands.
 func (b *bench) read(ks []l2.Key) {
 	b.t.Helper()
 	for _, k := range ks {
-		if _, _, err := b.Get(ctx(), k, false); err != nil {
+		if _, _, err := b.Get(ctx(), k, l2.ReadOptions{}); err != nil {
 			b.t.Fatal(err)
 		}
 	}
@@ -109,7 +109,7 @@ func (b *bench) wantHeard(ks []l2.Key) {
 }
 
 // Under NOLOOP Redis keeps back what it evicts in a command of the connection that tracks it, be it from the tracking
-// table or from memory. The two tests that follow evict in T's own GETs.
+// table or from memory. The two tests that follow evict in its own GETs.
 
 func TestTracking_FullTableInOwnCommands(t *testing.T) { // R9, the NOLOOP trap
 	p := servicestest.StartRedis(t, "--tracking-table-max-keys", "10")
@@ -144,7 +144,7 @@ func TestConnection_LostAndFound(t *testing.T) {
 	}
 	defer store.Close()
 	b.k = store.Keyspace().Key("n", "k")
-	if _, _, err := store.Get(ctx(), b.k, true); !errors.Is(err, l2.ErrUnavailable) || store.Up() {
+	if _, _, err := store.Get(ctx(), b.k, l2.ReadOptions{Watermark: true}); !errors.Is(err, l2.ErrUnavailable) || store.Up() {
 		t.Errorf("with Redis down: %v", err)
 	}
 	p.Restart()
@@ -159,7 +159,7 @@ func TestConnection_LostAndFound(t *testing.T) {
 		p.Kill()
 		eventually(t, "the loss is noticed", func() bool { _, err := store.Heartbeat(ctx()); return err != nil && !store.Up() })
 		p.Restart()
-		eventually(t, "it is found again", func() bool { _, _, err := store.Get(ctx(), b.k, true); return err == nil })
+		eventually(t, "it is found again", func() bool { _, _, err := store.Get(ctx(), b.k, l2.ReadOptions{Watermark: true}); return err == nil })
 		if e.sessionCount() <= before {
 			t.Error("a reply came over a new connection before the session changed")
 		}

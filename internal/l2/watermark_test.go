@@ -75,7 +75,7 @@ func TestIncarnationAndWatermark(t *testing.T) {
 			t.Error("set replaced a record of another incarnation")
 		}
 		b.store(1)
-		raw, seen, err := b.Get(ctx(), b.k, true)
+		raw, seen, err := b.Get(ctx(), b.k, l2.ReadOptions{Watermark: true})
 		if rec, e := l2.DecodeRecord(raw); err != nil || e != nil || rec.Incarnation != w.Incarnation || seen != w {
 			t.Errorf("%+v under %+v, %v %v", rec, seen, err, e)
 		}
@@ -132,7 +132,7 @@ func TestIncarnationAndWatermark(t *testing.T) {
 			}
 		}
 		b.do("SET", b.Keyspace().Watermark(b.k.Bucket), "garbage")
-		if _, w, err := b.Get(ctx(), b.k, true); !w.IsZero() || err != nil {
+		if _, w, err := b.Get(ctx(), b.k, l2.ReadOptions{Watermark: true}); !w.IsZero() || err != nil {
 			t.Errorf("garbage for a watermark: %+v, %v", w, err)
 		}
 	})

@@ -28,6 +28,7 @@ var arrows = []arrow{
 	{"coherence/kafka", []string{"coherence", "internal/ablate"}},
 	{"coherence/postgres", []string{"coherence", "internal/ablate"}},
 	{"coherence/sqlite", []string{"coherence", "internal/ablate"}},
+	{"coherence/sourcetest", []string{"coherence"}},
 	{"coherence/relay", []string{"coherence", "tier", "internal/l2", "internal/ablate"}},
 	{"tier", []string{"coherence", "internal/l2"}},
 	{"internal/l1", nil},

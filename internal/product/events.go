@@ -23,7 +23,7 @@ func EventCodec() coherence.EventCodec {
 }
 
 func encodeEvent(m coherence.Message) ([]byte, error) {
-	if m.Marker != nil {
+	if m.Barrier != nil {
 		return coherence.EncodeJSON(m, nil)
 	}
 	if m.Event.Namespace != Namespace { // a tag's
@@ -38,7 +38,7 @@ func encodeEvent(m coherence.Message) ([]byte, error) {
 
 func decodeEvent(b []byte) (coherence.Message, error) {
 	var w struct {
-		Marker    bool       `json:"marker"`
+		Barrier   bool       `json:"barrier"`
 		Type      string     `json:"type"`
 		ProductID string     `json:"product_id"`
 		Namespace string     `json:"namespace"`
@@ -47,7 +47,7 @@ func decodeEvent(b []byte) (coherence.Message, error) {
 	if err := coherence.UnmarshalObject(b, &w); err != nil {
 		return coherence.Message{}, err
 	}
-	if w.Marker || w.Namespace != "" && w.Namespace != Namespace {
+	if w.Barrier || w.Namespace != "" && w.Namespace != Namespace {
 		return coherence.DecodeJSON(b)
 	}
 	var op coherence.Op

@@ -75,7 +75,7 @@ func FuzzDecodeEvent(f *testing.F) {
 	f.Add([]byte(`{"type":"PRODUCT_DELETED","product_id":"p1","namespace":"product","key":"p1","version":7,"seq":3}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := product.EventCodec().Decode(b)
-		if err == nil && m.Marker == nil && (m.Event.Key == "" || m.Event.Namespace != product.Namespace) {
+		if err == nil && m.Barrier == nil && (m.Event.Key == "" || m.Event.Namespace != product.Namespace) {
 			t.Errorf("%s is taken for %+v", b, m)
 		}
 	})
@@ -88,7 +88,10 @@ func open(t *testing.T) *product.SQLStore {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	src := sqlite.New(db)
+	src, err := sqlite.New(db, sqlite.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	s := product.NewSQLiteStore(db, src)
 	if err := errors.Join(src.Install(t.Context()), s.Install(t.Context())); err != nil {
 		t.Fatal(err)

@@ -59,8 +59,8 @@ local function unlease(lease)
 end
 
 -- Makes a key notice that a version exists: an older value goes, and with it any reader's lease, whose load may have
--- begun before. An absent key stays absent. Version 0 is newer than anything. A writer's mark stays: it is that
--- writer's to lift.
+-- begun before. An absent key stays absent. Version 0 is newer than anything. A write intent stays: only
+-- its writer resolves it.
 local function apply(record, lease, version, bucket)
   local v = get(record)
   if v then

@@ -32,7 +32,10 @@ func serve(t *testing.T) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	src := sqlite.New(db)
+	src, err := sqlite.New(db, sqlite.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	store := product.NewSQLiteStore(db, src)
 	if err := errors.Join(src.Install(t.Context()), store.Install(t.Context())); err != nil {
 		t.Fatal(err)

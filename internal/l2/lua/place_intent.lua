@@ -1,5 +1,5 @@
 -- KEYS record, lease; ARGV id, ttl
--- Deletes the value and puts a writer's id in the lease's place. Several writers share the place.
+-- Deletes the value and puts a writer's intent in the place of the lease. Several writers share the place.
 local l = get(KEYS[2])
 local ids, left = '', 0
 if l and string.sub(l, 1, 1) == 'W' then

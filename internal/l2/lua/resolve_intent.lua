@@ -1,5 +1,5 @@
 -- KEYS record, lease, watermark; ARGV id, version
--- The write is over: applies its version and takes its id away. The other writers' ids stay.
+-- The write is over: applies its version and takes its intent away. The intents of other writers stay.
 apply(KEYS[1], KEYS[2], ARGV[2], incarnation(KEYS[3]))
 local l = get(KEYS[2])
 if l and string.sub(l, 1, 1) == 'W' then

@@ -1,0 +1,136 @@
+package l2
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/redis/rueidis"
+)
+
+// ReadOptions says what else is read with a record.
+type ReadOptions struct {
+	// Watermark has the watermark of the key's bucket read before the record, on the same connection.
+	Watermark bool
+}
+
+// GetResponse is what a read found under one key.
+type GetResponse struct {
+	Raw       []byte    // nil: no record
+	Watermark Watermark // if it was asked for
+	Err       error
+}
+
+// Get reads a record on the tracking connection, so that Redis pushes its next change; raw is nil if there is none. A key
+// of another type is ErrWrongType.
+func (l *L2) Get(ctx context.Context, k Key, o ReadOptions) (raw []byte, w Watermark, err error) {
+	c := l.clients.Load()
+	if c == nil {
+		return nil, w, ErrUnavailable
+	}
+	get := c.tracking.B().Get().Key(k.Record).Build()
+	if !o.Watermark {
+		raw, err = l.value(c.tracking.Do(ctx, get))
+		return raw, w, err
+	}
+	res := c.tracking.DoMulti(ctx, l.readWatermark(c, k.Bucket), get)
+	if w, err = l.watermark(res[0]); err != nil {
+		return nil, w, err
+	}
+	raw, err = l.value(res[1])
+	return raw, w, err
+}
+
+// GetMany is Get of several keys, in one pipeline for each node.
+func (l *L2) GetMany(ctx context.Context, ks []Key, o ReadOptions) []GetResponse {
+	out := make([]GetResponse, len(ks))
+	c := l.clients.Load()
+	if c == nil {
+		for i := range out {
+			out[i].Err = ErrUnavailable
+		}
+		return out
+	}
+	cmds := make([]rueidis.Completed, 0, len(ks)+Buckets)
+	var at [Buckets]int // where a bucket's answer is, plus 1
+	for _, k := range ks {
+		if o.Watermark && at[k.Bucket] == 0 {
+			cmds = append(cmds, l.readWatermark(c, k.Bucket))
+			at[k.Bucket] = len(cmds)
+		}
+	}
+	first := len(cmds)
+	for _, k := range ks {
+		cmds = append(cmds, c.tracking.B().Get().Key(k.Record).Build())
+	}
+	res := c.tracking.DoMulti(ctx, cmds...)
+	for i, k := range ks {
+		if o.Watermark {
+			if out[i].Watermark, out[i].Err = l.watermark(res[at[k.Bucket]-1]); out[i].Err != nil {
+				continue
+			}
+		}
+		out[i].Raw, out[i].Err = l.value(res[first+i])
+	}
+	return out
+}
+
+// HeartbeatReply is what a heartbeat read of one bucket.
+type HeartbeatReply struct {
+	Watermark Watermark
+	OK        bool // false: the bucket's node did not answer
+}
+
+// Heartbeat reads all watermarks on the tracking connection, in one pipeline for each node. The error is that of the first
+// that failed.
+func (l *L2) Heartbeat(ctx context.Context) (replies [Buckets]HeartbeatReply, err error) {
+	c := l.clients.Load()
+	if c == nil {
+		return replies, ErrUnavailable
+	}
+	cmds := make([]rueidis.Completed, Buckets)
+	for b := range cmds {
+		cmds[b] = l.readWatermark(c, b)
+	}
+	for b, res := range c.tracking.DoMulti(ctx, cmds...) {
+		w, e := l.watermark(res)
+		replies[b] = HeartbeatReply{w, e == nil}
+		err = errors.Join(err, e)
+	}
+	return replies, err
+}
+
+// readWatermark reads with GETEX, which Redis counts among the commands that write: it tracks no key for it. A GET would
+// have every move of a watermark pushed, several times a second.
+func (l *L2) readWatermark(c *clients, bucket int) rueidis.Completed {
+	return c.tracking.B().Getex().Key(l.keys.Watermark(bucket)).Build()
+}
+
+// value is the record in a reply, nil if there is none.
+func (l *L2) value(res rueidis.RedisResult) ([]byte, error) {
+	b, err := res.AsBytes()
+	if wrongType(err) {
+		return nil, ErrWrongType
+	}
+	if err := l.failed(err); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// watermark is the watermark in a reply. A key of another type counts as none.
+func (l *L2) watermark(res rueidis.RedisResult) (Watermark, error) {
+	s, err := res.ToString()
+	if wrongType(err) {
+		return Watermark{}, nil
+	}
+	if err := l.failed(err); err != nil {
+		return Watermark{}, err
+	}
+	return decodeWatermark(s), nil
+}
+
+func wrongType(err error) bool {
+	e, ok := rueidis.IsRedisErr(err)
+	return ok && strings.HasPrefix(e.Error(), "WRONGTYPE")
+}
