@@ -42,8 +42,8 @@ type flight[K comparable, V any] struct {
 	k   K
 	key l2.Key
 
-	snap fence.Snapshot   // when the flight began: decides who may join
-	done chan struct{} // closed when res is set; made by the first reader that waits
+	snap fence.Snapshot // when the flight began: decides who may join
+	done chan struct{}  // closed when res is set; made by the first reader that waits
 	res  loaded[V]
 	over bool
 	next *flight[K, V]   // begins when this one ends

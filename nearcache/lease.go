@@ -158,9 +158,13 @@ const (
 // maxRounds bounds how often a flight asks L2: another process may keep filling and dropping the key.
 const maxRounds = 100
 
-// fillWait is the wait of a batch's flights for the fills of other processes, which Redis pushes to every client that has
-// read the key. A flight must be armed for the push before the GET that makes Redis track the key, so the first time round
-// it only arms:
+// fillWait is the wait of a batch's flights for the fills of other processes. It ends when the lease in the way ends,
+// whether by a fill or because no fill can come any more: the lease was given back, dropped by an invalidation, replaced by
+// a writer's intent, evicted or flushed. Redis pushes all of that to every client that has read the lease. A lease that
+// expires because its holder is dead ends the wait by the clock, and a lost connection ends all waits.
+//
+// A flight must be armed for the push before the GETs that make Redis track the record and the lease, so the first time
+// round it only arms:
 //
 //	we: GET misses             holder: fills; Redis pushes to nobody who waits
 //	we: acquire answers busy
@@ -188,7 +192,7 @@ func (w *fillWait[K, V]) next(f *flight[K, V]) step {
 		if w.woken == nil {
 			w.woken = make(chan struct{}, 1)
 		}
-		f.waiter = w.c.client.waiters.arm(f.key.Hash, w.woken)
+		f.waiter = w.c.client.waiters.arm(w.woken, f.key.Hash, f.key.LeaseHash())
 		w.armed = append(w.armed, f)
 		return stepAsk
 	}
@@ -238,6 +242,6 @@ func (w *fillWait[K, V]) wait(ctx context.Context) (ask, load []*flight[K, V]) {
 // end disarms all flights.
 func (w *fillWait[K, V]) end() {
 	for _, f := range w.armed {
-		w.c.client.waiters.disarm(f.key.Hash, f.waiter)
+		w.c.client.waiters.disarm(f.waiter)
 	}
 }

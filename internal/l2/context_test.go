@@ -63,9 +63,12 @@ func TestL2_KeepsNoContextOfAnAnsweredRequest(t *testing.T) {
 		ks = append(ks, b.Keyspace().Key("n", fmt.Sprint(i)))
 	}
 	for name, f := range map[string]func(context.Context) error{
-		"Get":            func(ctx context.Context) error { _, _, err := b.Get(ctx, b.k, false); return err },
-		"Get, watermark": func(ctx context.Context) error { _, _, err := b.Get(ctx, b.k, true); return err },
-		"GetMany":        func(ctx context.Context) error { return b.GetMany(ctx, ks, true)[0].Err },
+		"Get": func(ctx context.Context) error { _, _, err := b.Get(ctx, b.k, l2.ReadOptions{}); return err },
+		"Get, watermark": func(ctx context.Context) error {
+			_, _, err := b.Get(ctx, b.k, l2.ReadOptions{Watermark: true, Lease: true})
+			return err
+		},
+		"GetMany": func(ctx context.Context) error { return b.GetMany(ctx, ks, l2.ReadOptions{Watermark: true})[0].Err },
 		"a lease and its fill": func(ctx context.Context) error {
 			id := l2.NewLeaseID()
 			lease, err := b.Acquire(ctx, b.k, id, time.Minute, l2.AcquireOptions{})

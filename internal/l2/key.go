@@ -75,5 +75,8 @@ func (s *Keyspace) Key(namespace, name string) Key {
 // Watermark is the Redis key of a bucket's watermark.
 func (s *Keyspace) Watermark(bucket int) string { return s.watermarks[bucket] }
 
+// LeaseHash is the hash of the lease's Redis key, as tracking names it.
+func (k *Key) LeaseHash() uint64 { return xxhash.Sum64String(k.Lease) }
+
 // HashRecord is the fence's hash of a record's Redis key, as tracking names it.
 func HashRecord(record string) uint64 { return xxhash.Sum64String(record) }
