@@ -2,6 +2,7 @@ package nearcache
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -96,9 +97,29 @@ func (c *Cache[K, V]) release(ctx context.Context, h *heldLease) {
 		return
 	}
 	h.settle()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-	defer cancel()
-	if err := c.client.l2.Release(ctx, h.key, h.lease.ID); err != nil {
+	err := c.client.breaker.ask(context.WithoutCancel(ctx), func(ctx context.Context) error {
+		return c.client.l2.Release(ctx, h.key, h.lease.ID)
+	})
+	if err != nil {
+		c.m.leases("unreleased").Inc() // it expires
+	}
+}
+
+// uncacheableTTL is how long L2 remembers that the value of a key cannot be kept there.
+const uncacheableTTL = 30 * time.Second
+
+// declareUncacheable gives back a lease whose value L2 will never take: it is too large, or has tags that cannot be kept.
+// A write intent takes the lease's place for a while: it sends the key's readers on all instances to the source at once.
+// Otherwise each of them would be granted the lease in turn, while all others waited for a fill that cannot come.
+func (c *Cache[K, V]) declareUncacheable(ctx context.Context, h *heldLease) {
+	if h == nil {
+		return
+	}
+	h.settle()
+	err := c.client.breaker.ask(context.WithoutCancel(ctx), func(ctx context.Context) error {
+		return c.client.l2.PlaceIntent(ctx, h.key, h.lease.ID, uncacheableTTL)
+	})
+	if err != nil {
 		c.m.leases("unreleased").Inc() // it expires
 	}
 }
@@ -110,7 +131,7 @@ type fill[K comparable, V any] struct {
 	ttl time.Duration
 }
 
-// fillL2 offers records to L2, in one pipeline for each node. A fill settles its lease, whatever becomes of it.
+// fillL2 offers records to L2, in one pipeline for each node. Whatever becomes of a fill, its lease is settled.
 func (c *Cache[K, V]) fillL2(ctx context.Context, fills []fill[K, V]) {
 	b := &c.client.breaker
 	var offered []l2.FillResponse
@@ -136,13 +157,22 @@ func (c *Cache[K, V]) fillL2(ctx context.Context, fills []fill[K, V]) {
 		}, func(o *l2.FillResponse) *error { return &o.Err })
 	}
 	for i, o := range offered {
-		fills[i].f.lease.settle()
-		if o.Err != nil {
+		h := fills[i].f.lease
+		switch {
+		case errors.Is(o.Err, l2.ErrInvalid):
+			c.m.fills("invalid").Inc()
+			c.declareUncacheable(ctx, h)
+		case o.Err != nil:
 			c.m.fills("unavailable").Inc()
-			continue
+			c.release(ctx, h)
+		case o.Result == l2.TooLarge:
+			c.m.fills(o.Result.String()).Inc()
+			c.declareUncacheable(ctx, h)
+		default:
+			c.m.fills(o.Result.String()).Inc()
+			h.settle()
+			fills[i].f.res.filled = o.Result == l2.Filled
 		}
-		c.m.fills(o.Result.String()).Inc()
-		fills[i].f.res.filled = o.Result == l2.Filled
 	}
 }
 

@@ -395,6 +395,10 @@ func (c *Cache[K, V]) evaluateLoaded(ctx context.Context, f *flight[K, V], tags 
 		// The Loader read less than this instance had seen before: a replica, or a source that lost commits.
 		f.res.stale, f.res.asOf = true, 0
 		return refuse("loader_behind")
+	case len(tags) < c.tagCount(a.e) && c.tagsUnproved():
+		c.m.rejected("tags").Inc()
+		c.declareUncacheable(ctx, f.lease)
+		return nil, 0
 	case len(tags) < c.tagCount(a.e):
 		return refuse("tags")
 	case f.lease == nil && (!admit || c.opt.L1Bytes < 0 && c.opt.admitted == nil):

@@ -2,11 +2,15 @@ package nearcache_test
 
 import (
 	"context"
+	"math"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/nearcache/nearcache-go/internal/l2"
 	"github.com/nearcache/nearcache-go/nearcache"
@@ -135,4 +139,77 @@ func bucketOf(k l2.Key) string {
 	_, rest, _ := strings.Cut(k.Record, "{")
 	bucket, _, _ := strings.Cut(rest, "}")
 	return bucket
+}
+
+// rawCodec keeps strings as they are.
+type rawCodec struct{}
+
+func (rawCodec) Append(b []byte, v string) ([]byte, error) { return append(b, v...), nil }
+func (rawCodec) Decode(b []byte) (string, error)           { return string(b), nil }
+
+// A value that L2 never takes gives its lease back: its readers go to the source at once, on every instance.
+func TestWait_NobodyWaitsForAValueThatCannotBeKept(t *testing.T) {
+	for name, test := range map[string]struct {
+		entry  nearcache.Entry[string]
+		o      nearcache.Options[string, string]
+		kept   bool
+		reason string
+	}{
+		"over the limit":              {entry: nearcache.Entry[string]{Value: strings.Repeat("x", l2.MaxRecordBytes)}, reason: "too_large"},
+		"a tag over 1 KiB":            {entry: nearcache.Entry[string]{Value: "v", Tags: []string{strings.Repeat("x", 1025)}}, reason: "invalid"},
+		"a TTL that would overflow":   {entry: nearcache.Entry[string]{Value: "v", TTL: math.MaxInt64}, kept: true},
+		"a TTL and a MaxAge for ever": {entry: nearcache.Entry[string]{Value: "v"}, kept: true, o: nearcache.Options[string, string]{TTL: math.MaxInt64, FailSafe: nearcache.FailSafe{MaxAge: math.MaxInt64}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inMeteredBubble(t, func(t *testing.T, r *nearcachetest.Redis, client *nearcache.Client, reg *prometheus.Registry) {
+				load := func(context.Context, string) (nearcache.Entry[string], error) {
+					<-time.After(100 * time.Millisecond)
+					return test.entry, nil
+				}
+				test.o.Load, test.o.Codec = load, rawCodec{}
+				first := newCache(t, client, test.o)
+				others := []*nearcache.Cache[string, string]{first}
+				for range 2 {
+					other, err := nearcache.New(nearcache.Config{Redis: r.PipeOption()})
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer other.Close()
+					if err := other.Ready(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+					others = append(others, newCache(t, other, test.o))
+				}
+				get := func(c *nearcache.Cache[string, string]) (nearcache.Tier, time.Duration) {
+					begun := time.Now()
+					r, err := c.Read(t.Context(), "a", nearcache.ReadOptions{})
+					if err != nil || r.Value != test.entry.Value {
+						t.Errorf("%d bytes, %v", len(r.Value), err)
+					}
+					return r.Tier, time.Since(begun)
+				}
+				var wg sync.WaitGroup
+				for _, c := range others { // all at once: one is granted the lease, the others wait for its load at most, and load
+					wg.Go(func() {
+						if _, took := get(c); took > 400*time.Millisecond {
+							t.Errorf("the first read took %v", took)
+						}
+					})
+					time.Sleep(time.Millisecond)
+				}
+				wg.Wait()
+				for range 3 {
+					for _, c := range others {
+						tier, took := get(c)
+						if took > 100*time.Millisecond || test.kept != (tier != nearcache.TierSource) {
+							t.Errorf("a further read took %v, and came from %v", took, tier)
+						}
+					}
+				}
+				if !test.kept && counted(t, reg, "nearcache_fills_total", test.reason) == 0 {
+					t.Errorf("no fill is counted as %s", test.reason)
+				}
+			})
+		})
+	}
 }
