@@ -132,14 +132,14 @@ func TestCodec_ThatLosesAField(t *testing.T) {
 	load := func(context.Context, string) (nearcache.Entry[lossy], error) {
 		return nearcache.Entry[lossy]{Value: lossy{"n", 7}}, nil
 	}
-	c, err := nearcache.For(client, "lossy", nearcache.Options[string, lossy]{Load: load})
+	c, err := nearcache.NewCache(client, "lossy", nearcache.Options[string, lossy]{Load: load})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := c.Get(t.Context(), "a"); !errors.Is(err, nearcache.ErrCodec) || !strings.Contains(err.Error(), "secret") {
 		t.Errorf("the error does not name the field: %v", err)
 	}
-	ok, err := nearcache.For(client, "meant", nearcache.Options[string, lossy]{Load: load, Lossy: true})
+	ok, err := nearcache.NewCache(client, "meant", nearcache.Options[string, lossy]{Load: load, Lossy: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +150,7 @@ func TestCodec_ThatLosesAField(t *testing.T) {
 
 func TestOptions_AreCheckedTogether(t *testing.T) {
 	client := newClient(t, nearcache.Config{Redis: nearcachetest.NewRedis(t).ClientOption()})
-	_, err := nearcache.For(client, "a:b", nearcache.Options[struct{ X int }, string]{TTL: -1, MaxStaleness: time.Second, L1Bytes: 1})
+	_, err := nearcache.NewCache(client, "a:b", nearcache.Options[struct{ X int }, string]{TTL: -1, MaxStaleness: time.Second, L1Bytes: 1})
 	for _, want := range []string{"a:b", "Load", "TTL", "MaxStaleness", "L1Bytes", "EncodeKey"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not name %s: %v", want, err)
@@ -161,7 +161,7 @@ func TestOptions_AreCheckedTogether(t *testing.T) {
 	}
 	src := newSource()
 	newCache(t, client, nearcache.Options[string, string]{Load: src.load})
-	if _, err := nearcache.For(client, "t", nearcache.Options[string, string]{Load: src.load}); err == nil {
+	if _, err := nearcache.NewCache(client, "t", nearcache.Options[string, string]{Load: src.load}); err == nil {
 		t.Error("two caches of one namespace")
 	}
 }

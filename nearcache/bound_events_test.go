@@ -106,11 +106,11 @@ func TestBound_EitherChannelIsEnough(t *testing.T) { // C1, and the failure tabl
 		}
 		defer client.Close()
 		ctx, stop := context.WithCancel(t.Context())
-		var relaying sync.WaitGroup
-		relaying.Go(func() {
+		var carrying sync.WaitGroup
+		carrying.Go(func() {
 			_ = relay.Relay{Source: src, L2: client.L2(), Publisher: publisher, Interval: 25 * time.Millisecond}.Run(ctx)
 		})
-		defer relaying.Wait()
+		defer carrying.Wait()
 		defer stop()
 		src.write("a", "one")
 		b := &bounded{Cache: newCache(t, client, nearcache.Options[string, string]{Load: src.load, MaxStaleness: delta}), src: src.commits, client: client}
@@ -144,7 +144,7 @@ func TestBound_EitherChannelIsEnough(t *testing.T) { // C1, and the failure tabl
 		}
 
 		// A tag's version comes by the same channel.
-		tagged, err := nearcache.For(client, "u", nearcache.Options[string, string]{MaxStaleness: delta, Load: func(ctx context.Context, k string) (nearcache.Entry[string], error) {
+		tagged, err := nearcache.NewCache(client, "u", nearcache.Options[string, string]{MaxStaleness: delta, Load: func(ctx context.Context, k string) (nearcache.Entry[string], error) {
 			e, err := src.load(ctx, k)
 			e.Tags = []string{"shop"}
 			return e, err

@@ -68,6 +68,8 @@ func (s *commits) Position(context.Context) (coherence.Position, error) {
 	return coherence.Position{Timeline: 1 + s.lost, N: uint64(len(s.events) + 1)}, nil
 }
 
+func (s *commits) Abilities() coherence.Abilities { return coherence.Abilities{} }
+
 func (s *commits) Changes(_ context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -121,11 +123,11 @@ func inBoundedBubble(t *testing.T, test func(t *testing.T, b *bounded)) {
 		}
 		defer b.client.Close()
 		ctx, stop := context.WithCancel(t.Context())
-		var relaying sync.WaitGroup
-		relaying.Go(func() {
+		var carrying sync.WaitGroup
+		carrying.Go(func() {
 			_ = relay.Relay{Source: b.src, L2: b.client.L2(), Interval: 25 * time.Millisecond}.Run(ctx)
 		})
-		defer relaying.Wait()
+		defer carrying.Wait()
 		defer stop()
 		b.Cache = newCache(t, b.client, nearcache.Options[string, string]{Load: b.src.load, MaxStaleness: delta})
 		if err := b.client.Ready(t.Context()); err != nil {
@@ -379,7 +381,7 @@ func TestMode_OffAndOnAgainDoesNotGoBack(t *testing.T) { // C3
 		b.warm(t)
 		b.src.set(func() { b.src.stalled = true })
 		b.src.write("a", "two")
-		for _, mode := range []nearcache.Mode{nearcache.Off, nearcache.On} {
+		for _, mode := range []nearcache.Mode{nearcache.ModeOff, nearcache.ModeOn} {
 			if err := b.client.SetMode(mode); err != nil {
 				t.Fatal(err)
 			}
@@ -394,7 +396,7 @@ func TestFresh_TTLIsNotOutlived(t *testing.T) {
 	inBoundedBubble(t, func(t *testing.T, b *bounded) {
 		b.src.write("a", "one")
 		time.Sleep(time.Second)
-		c, err := nearcache.For(b.client, "short", nearcache.Options[string, string]{Load: b.src.load, TTL: 300 * time.Millisecond})
+		c, err := nearcache.NewCache(b.client, "short", nearcache.Options[string, string]{Load: b.src.load, TTL: 300 * time.Millisecond})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -454,7 +456,7 @@ func TestBound_NeedsItsPremises(t *testing.T) {
 	inBubble(t, func(t *testing.T, _ *nearcachetest.Redis, client *nearcache.Client) {
 		src := newSource()
 		src.put("a", "v")
-		_, err := nearcache.For(client, "u", nearcache.Options[string, string]{Load: src.load, MaxStaleness: time.Second})
+		_, err := nearcache.NewCache(client, "u", nearcache.Options[string, string]{Load: src.load, MaxStaleness: time.Second})
 		if !errors.Is(err, nearcache.ErrUnsupported) || !strings.Contains(err.Error(), "MaxStaleness") || !strings.Contains(err.Error(), "Config.Source") {
 			t.Errorf("%v", err)
 		}
@@ -467,7 +469,7 @@ func TestBound_NeedsItsPremises(t *testing.T) {
 		}
 	})
 	inBoundedBubble(t, func(t *testing.T, b *bounded) {
-		_, err := nearcache.For(b.client, "u", nearcache.Options[string, string]{Load: b.src.load, MaxStaleness: 40 * time.Millisecond})
+		_, err := nearcache.NewCache(b.client, "u", nearcache.Options[string, string]{Load: b.src.load, MaxStaleness: 40 * time.Millisecond})
 		if err == nil || !strings.Contains(err.Error(), "MaxStaleness") || !strings.Contains(err.Error(), "Config.Heartbeat") {
 			t.Errorf("%v", err)
 		}
@@ -483,7 +485,7 @@ func TestBound_ChangedWhileItIsLoaded(t *testing.T) { // C1, C3
 		var overtaken bool
 		var behind nearcache.Entry[string]
 		var err error
-		c, err = nearcache.For(b.client, "u", nearcache.Options[string, string]{MaxStaleness: delta, Load: func(ctx context.Context, k string) (nearcache.Entry[string], error) {
+		c, err = nearcache.NewCache(b.client, "u", nearcache.Options[string, string]{MaxStaleness: delta, Load: func(ctx context.Context, k string) (nearcache.Entry[string], error) {
 			if behind.Version > 0 {
 				return behind, nil
 			}

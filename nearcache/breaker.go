@@ -17,32 +17,33 @@ const breakerLimit = 5
 var errBreakerOpen = fmt.Errorf("%w: the circuit breaker is open", l2.ErrUnavailable)
 
 // breaker keeps a Redis that is slow, or gone, from slowing every read: each waits for it at most for timeout, and after
-// breakerLimit failures in a row none does. The heartbeat goes on, and closes it when Redis answers in time again; so no
-// read is spent on trying.
+// breakerLimit failures in a row none does. The heartbeat goes on, and closes the breaker when Redis answers in time again.
+// So no read is spent on trying.
 //
-// Writes do not go through it: they must reach Redis, and have a retry behind them.
+// The questions of the read pipeline go through it: for records, leases and fills. Writes do not: they must reach Redis,
+// and have a retry behind them.
 type breaker struct {
-	timeout time.Duration
-	failed  atomic.Int32
-	opened  atomic.Bool
-	log     *slog.Logger
-	under   requests
+	timeout  time.Duration
+	failed   atomic.Int32
+	opened   atomic.Bool
+	log      *slog.Logger
+	inFlight requests
 }
 
 // ask runs a read of Redis.
 func (b *breaker) ask(ctx context.Context, f func(context.Context) error) error {
-	return b.askSince(ctx, b.under.now(), b.timeout, f)
+	return b.askSince(ctx, b.inFlight.now(), b.timeout, f)
 }
 
-// askSince is ask for a request that began at a moment of the client's clock and may take so long. That its reader has given
-// up says nothing of Redis, and is not counted.
+// askSince is ask for a request that began at a moment of the client's clock and may take so long. A reader that gives up
+// says nothing about Redis, and is not counted.
 func (b *breaker) askSince(ctx context.Context, began int64, limit time.Duration, f func(context.Context) error) error {
 	if b.opened.Load() {
 		return errBreakerOpen
 	}
-	r := b.under.begin(ctx, began, limit)
+	r := b.inFlight.begin(ctx, began, limit)
 	answered := false
-	defer func() { b.under.end(r, answered) }()
+	defer func() { b.inFlight.end(r, answered) }()
 	err := f(r)
 	if answered = err == nil; answered || r.Err() != context.Canceled {
 		b.heard(err)
@@ -50,10 +51,11 @@ func (b *breaker) askSince(ctx context.Context, began int64, limit time.Duration
 	return err
 }
 
-// askMany is ask for n keys, each with an answer of its own: one that is unavailable counts as a failure. With the breaker
-// open every answer is that error.
-func askMany[T any](ctx context.Context, b *breaker, n int, f func(context.Context) []T, errOf func(*T) *error) (out []T) {
-	err := b.ask(ctx, func(ctx context.Context) error {
+// askMany is askSince for n keys, each with an answer of its own: one that is unavailable counts as a failure. With the
+// breaker open every answer is that error.
+func askMany[T any](ctx context.Context, b *breaker, began int64, limit time.Duration, n int,
+	f func(context.Context) []T, errOf func(*T) *error) (out []T) {
+	err := b.askSince(ctx, began, limit, func(ctx context.Context) error {
 		out = f(ctx)
 		for i := range out {
 			if err := *errOf(&out[i]); errors.Is(err, l2.ErrUnavailable) {
@@ -71,7 +73,7 @@ func askMany[T any](ctx context.Context, b *breaker, n int, f func(context.Conte
 	return out
 }
 
-// heard counts failures in a row.
+// heard takes the result of a request, and counts failures in a row.
 func (b *breaker) heard(err error) {
 	switch {
 	case !errors.Is(err, l2.ErrUnavailable):
@@ -83,7 +85,7 @@ func (b *breaker) heard(err error) {
 	}
 }
 
-// beat takes what the heartbeat has found, which asks Redis whether or not the breaker is open.
+// beat takes the heartbeat's result. The heartbeat asks Redis whether or not the breaker is open.
 func (b *breaker) beat(err error, took time.Duration) {
 	if err == nil && took > b.timeout {
 		err = fmt.Errorf("%w: a heartbeat took %v", l2.ErrUnavailable, took)

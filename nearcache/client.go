@@ -17,7 +17,7 @@ import (
 )
 
 // Client is what the caches of a process share: the connections to Redis, the fence, and the channels that feed it. Make
-// one with New and its caches with For; all its methods are safe for concurrent use.
+// one with New and its caches with NewCache; all its methods are safe for concurrent use.
 type Client struct {
 	// The hot path reads these two; they are written rarely.
 	coarse atomic.Int64 // now, up to a tick old
@@ -46,7 +46,7 @@ type Client struct {
 	wg   sync.WaitGroup
 
 	mu     sync.Mutex
-	caches map[string]member
+	caches map[string]managedCache
 	near   int64 // L1Bytes of all caches
 }
 
@@ -62,18 +62,17 @@ func (c *Client) remember(l1Bytes int64) {
 	c.fence.Remember(c.near / bytesPerBump)
 }
 
-// member is a cache as its client sees it.
-type member interface {
+// managedCache is a cache as its client sees it.
+type managedCache interface {
 	close()
 	l1Stats() l1.Stats
 	maxStaleness() time.Duration
 }
 
 const (
-	tick       = 20 * time.Millisecond // the resolution of L1 deadlines
-	closeGrace = 100 * time.Millisecond
+	tick = 20 * time.Millisecond // the resolution of L1 deadlines
 
-	shut Mode = Off + 1 // after Close: no read looks at L1
+	modeClosed Mode = ModeOff + 1 // after Close: no read looks at L1
 )
 
 // New connects to Redis and starts what feeds the fence: heartbeats, probes of the Source, the stream of Events. It
@@ -97,9 +96,9 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	c := &Client{base: time.Now(), source: cfg.Source, beatEvery: cfg.Heartbeat, log: cfg.Logger, caches: make(map[string]member)}
+	c := &Client{base: time.Now(), source: cfg.Source, beatEvery: cfg.Heartbeat, log: cfg.Logger, caches: make(map[string]managedCache)}
 	c.breaker.timeout, c.breaker.log = cfg.RedisTimeout, cfg.Logger
-	c.versions, _ = cfg.Source.(coherence.Versioner)
+	c.versions = coherence.AbilitiesOf(cfg.Source).Versioner
 	c.fence = fence.New(fence.Config{Now: c.now, Complete: cfg.Source != nil})
 	c.m = newMetrics(c, cfg.Events != nil)
 	store, err := l2.Open(l2.Config{Redis: cfg.Redis, Prefix: cfg.Prefix, Tracker: tracker{c}, Logger: cfg.Logger})
@@ -116,7 +115,7 @@ func New(cfg Config) (*Client, error) {
 		return nil, fmt.Errorf("nearcache: Config.Registerer: %w", err)
 	}
 	c.life, c.end = context.WithCancel(context.Background())
-	c.breaker.under.life, c.breaker.under.now = c.life, c.now
+	c.breaker.inFlight.life, c.breaker.inFlight.now = c.life, c.now
 	c.coarse.Store(c.now())
 	c.every(tick, func() { c.coarse.Store(c.now()) })
 	c.every(cfg.Heartbeat, c.heartbeat)
@@ -152,8 +151,8 @@ func (c *Client) every(d time.Duration, f func()) {
 	})
 }
 
-// adopt gives a cache its metrics and its place among the client's.
-func (c *Client) adopt(namespace string, cache member) (*cacheMetrics, error) {
+// register gives a cache its metrics and its place among the client's.
+func (c *Client) register(namespace string, cache managedCache) (*cacheMetrics, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed.Load() {
@@ -217,14 +216,14 @@ func (c *Client) Apply(ctx context.Context, e coherence.Event) error {
 func (c *Client) L2() *tier.L2 { return tier.Share(c.l2.Handle()) }
 
 // SetMode switches all caches of the client at run time. In every mode writes invalidate and the channels are followed,
-// so that On can be switched back to at any moment. A client starts with On.
+// so that ModeOn can be switched back to at any moment. A client starts with ModeOn.
 func (c *Client) SetMode(m Mode) error {
-	if m < On || m > Off {
+	if m < ModeOn || m > ModeOff {
 		return fmt.Errorf("nearcache: mode %d does not exist", m)
 	}
 	for {
 		now := c.mode.Load()
-		if Mode(now) == shut {
+		if Mode(now) == modeClosed {
 			return ErrClosed
 		}
 		if c.mode.CompareAndSwap(now, int32(m)) {
@@ -242,15 +241,13 @@ func (c *Client) Close() error {
 	if !c.closed.CompareAndSwap(false, true) {
 		return nil
 	}
-	c.mode.Store(int32(shut))
+	c.mode.Store(int32(modeClosed))
 	c.end()
 	c.mu.Lock()
 	caches := c.caches
 	c.caches = nil
 	c.mu.Unlock()
 	c.wg.Wait()
-	// Hits that were under way when the mode changed are over long before this: ristretto must not be closed beside them.
-	time.Sleep(closeGrace)
 	for _, cache := range caches {
 		cache.close()
 	}

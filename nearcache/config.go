@@ -39,19 +39,19 @@ type Mode int32
 
 // The modes.
 const (
-	On     Mode = iota // reads are served by the cache
-	Shadow             // reads are answered by the source, and what the cache would have answered is compared and counted
-	Off                // reads are answered by the source alone
+	ModeOn     Mode = iota // reads are served by the cache
+	ModeShadow             // reads are answered by the source, and what the cache would have answered is compared and counted
+	ModeOff                // reads are answered by the source alone
 )
 
 // String is the mode's name in metrics and logs.
 func (m Mode) String() string {
 	switch m {
-	case On:
+	case ModeOn:
 		return "on"
-	case Shadow:
+	case ModeShadow:
 		return "shadow"
-	case Off:
+	case ModeOff:
 		return "off"
 	}
 	return "unknown"

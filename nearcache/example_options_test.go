@@ -30,12 +30,12 @@ func ExampleOptions_maxStaleness() {
 	}
 	defer client.Close()
 	ctx, stop := context.WithCancel(context.Background())
-	var relaying sync.WaitGroup
-	relaying.Go(func() { _ = relay.Relay{Source: source, L2: client.L2(), Interval: 25 * time.Millisecond}.Run(ctx) })
-	defer relaying.Wait()
+	var carrying sync.WaitGroup
+	carrying.Go(func() { _ = relay.Relay{Source: source, L2: client.L2(), Interval: 25 * time.Millisecond}.Run(ctx) })
+	defer carrying.Wait()
 	defer stop()
 	const bound = 5 * time.Second
-	products, err := nearcache.For(client, "product", nearcache.Options[string, string]{Load: source.load, MaxStaleness: bound})
+	products, err := nearcache.NewCache(client, "product", nearcache.Options[string, string]{Load: source.load, MaxStaleness: bound})
 	if err != nil {
 		panic(err)
 	}
@@ -132,9 +132,9 @@ func ExampleOptions_jitter() {
 	}
 	defer client.Close()
 	load := nearcache.Unversioned(func(context.Context, string) (string, error) { return "v", nil })
-	_, err = nearcache.For(client, "a", nearcache.Options[string, string]{Load: load, TTL: time.Minute, Jitter: 0.2}) // 48 to 60 seconds
+	_, err = nearcache.NewCache(client, "a", nearcache.Options[string, string]{Load: load, TTL: time.Minute, Jitter: 0.2}) // 48 to 60 seconds
 	fmt.Println(err)
-	_, err = nearcache.For(client, "b", nearcache.Options[string, string]{Load: load, Refresh: nearcache.Refresh{After: 0.8, Beta: 1}})
+	_, err = nearcache.NewCache(client, "b", nearcache.Options[string, string]{Load: load, Refresh: nearcache.Refresh{After: 0.8, Beta: 1}})
 	fmt.Println(err)
 	// Output:
 	// <nil>
@@ -151,7 +151,7 @@ func ExampleConfig_redisTimeout() {
 		panic(err)
 	}
 	defer client.Close()
-	products, err := nearcache.For(client, "product", nearcache.Options[string, string]{
+	products, err := nearcache.NewCache(client, "product", nearcache.Options[string, string]{
 		Load: nearcache.Unversioned(func(_ context.Context, id string) (string, error) { return "product " + id, nil })})
 	if err != nil {
 		panic(err)

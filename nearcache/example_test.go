@@ -63,7 +63,7 @@ func start(s *shop, o nearcache.Options[string, product]) (*nearcache.Client, *n
 	if o.Load == nil {
 		o.Load = s.find
 	}
-	products, err := nearcache.For(client, "product", o)
+	products, err := nearcache.NewCache(client, "product", o)
 	if err != nil {
 		panic(err)
 	}
@@ -105,7 +105,7 @@ func ExampleUnversioned() {
 	}
 	client, _, stop := start(newShop(), nearcache.Options[string, product]{})
 	defer stop()
-	names, err := nearcache.For(client, "name", nearcache.Options[int, string]{Load: nearcache.Unversioned(find)})
+	names, err := nearcache.NewCache(client, "name", nearcache.Options[int, string]{Load: nearcache.Unversioned(find)})
 	if err != nil {
 		panic(err)
 	}
@@ -245,11 +245,11 @@ func ExampleResult() {
 }
 
 // A Loader that is shown the entry the cache last held can answer that it still stands, without reading it again.
-func ExampleOld() {
+func ExamplePrevious() {
 	repo := newShop()
 	_, products, stop := start(repo, nearcache.Options[string, product]{
 		Load: func(ctx context.Context, id string) (nearcache.Entry[product], error) {
-			if old, ok := nearcache.Old[product](ctx); ok && old.Version == repo.versions[id] {
+			if old, ok := nearcache.Previous[product](ctx); ok && old.Version == repo.versions[id] {
 				return nearcache.Entry[product]{}, nearcache.ErrNotModified
 			}
 			return repo.find(ctx, id)
@@ -271,7 +271,7 @@ func ExampleOld() {
 func ExampleClient_SetMode() {
 	client, products, stop := start(newShop(), nearcache.Options[string, product]{})
 	defer stop()
-	if err := client.SetMode(nearcache.Shadow); err != nil {
+	if err := client.SetMode(nearcache.ModeShadow); err != nil {
 		panic(err)
 	}
 	for range 3 {

@@ -308,7 +308,7 @@ func TestOptions_PoliciesThatClash(t *testing.T) {
 		"Warm.Rate Warm.Keys":                               {Load: load, Warm: nearcache.Warm{File: "f", Rate: -1}},
 		"CheckShared Clone":                                 {Load: load, CheckShared: true, Clone: strings.Clone},
 	} {
-		_, err := nearcache.For(client, "clash", o)
+		_, err := nearcache.NewCache(client, "clash", o)
 		for _, field := range strings.Fields(want) {
 			if err == nil || !strings.Contains(err.Error(), field) {
 				t.Errorf("%s: %v", want, err)

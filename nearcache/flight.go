@@ -11,178 +11,320 @@ import (
 	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
-// flights collapses the loads of one process: per key at most one runs and at most one is next.
+// flights coalesces the work of one process: of a key at most one flight runs, and at most one is queued behind it. A
+// cache has two groups. The flights of one go through L2 and the lease; the flights of the other are calls of the Loader.
 //
-// A reader joins the running load only while that load's token still stands. After an invalidation the running load may
-// bring the old state back, so later readers wait for the next one, which begins when the running one has ended:
+// A reader joins the running flight only while nothing has invalidated the key since the flight took its snapshot. After
+// an invalidation the running flight may return the old state, so later readers wait for the queued one, which begins
+// when the running one has ended:
 //
-//	reader A: begins load 1          writer: invalidates          reader B: load 1's token is behind; becomes next
-//	load 1 returns the old row to A                               load 2 begins, returns the new row to B and to
-//	                                                              everyone who came meanwhile
+//	reader A: begins flight 1         writer: invalidates         reader B: flight 1's snapshot is void; queues flight 2
+//	flight 1 returns the old row to A                             flight 2 begins, returns the new row to B and to
+//	                                                              every reader that arrived meanwhile
 type flights[K comparable, V any] struct {
 	fence *fence.Fence
-	// lead is what the reader who begins a flight does himself, on his own goroutine and context; nil: nothing. If that is
-	// not all, load does the rest, on a goroutine of its own that outlives him.
-	lead func(ctx context.Context, k K, key l2.Key, f *flight[V]) (landed bool)
-	load func(ctx context.Context, k K, key l2.Key, f *flight[V]) loaded[V]
+	// tryInline is the part of a flight that the reader does itself, on its own goroutine and context. It moves the
+	// flights that are finished with it to the front of the batch and returns their number. nil: there is no such part.
+	tryInline func(ctx context.Context, batch []*flight[K, V]) (finished int)
+	// run does the rest, and calls finish for every flight of the batch before it returns. Its context has the values of
+	// the reader's and is not cancelled with it.
+	run func(ctx context.Context, batch []*flight[K, V])
 
 	mu      sync.Mutex
-	running map[K]*flight[V]
+	running map[string]*flight[K, V] // by the key's name in Redis: a K need not equal itself
 	closed  bool
 	wg      sync.WaitGroup // of flights begun
-	pool    sync.Pool      // of flights that nobody has waited for
+	pool    sync.Pool      // of flights that no second reader knows of
 }
 
-type flight[V any] struct {
-	tok  fence.Snapshot // by which readers may join
-	done chan struct{}  // closed when res is set; made by the first who waits
+// flight is a key on its way down the tiers.
+type flight[K comparable, V any] struct {
+	k   K
+	key l2.Key
+
+	snap fence.Snapshot // when the flight began: decides who may join
+	done chan struct{}  // closed when res is set; made by the first reader that waits
 	res  loaded[V]
-	next *flight[V]       // begins when this one ends
-	run  func(*flight[V]) // set on a flight that has not begun
+	over bool
+	next *flight[K, V]   // begins when this one ends
+	ctx  context.Context // of a queued flight: its first reader's
 
-	// The load's alone.
-	own   fence.Snapshot
-	got   fetched[V] // what L2 had to say, if asked
-	asked bool
+	bypass   bool       // of a call of the Loader: the caches are left alone
+	validate bool       // of a call of the Loader: the source's version may do instead of the value
+	lease    *heldLease // of a call of the Loader: the flight fills L2 with it or gives it back
+	began    int64      // LoadTimeout counts from here
+
+	own    fence.Snapshot // what the flight brings back is judged by; taken again before each question
+	l2     l2Reply
+	got    fetched[V]
+	tried  bool // tryL2 has asked L2
+	rounds int  // how often L2 was asked
+
+	grant    l2.Lease // the answer to acquire
+	grantErr error
+	waiter   *waiter // wakes the flight when another process has filled its key
+	retry    int64   // when the lease in the way has expired
+
+	minVersion Version // known here before the Loader was called
+	answer     answer[V]
+
+	self [1]*flight[K, V] // a batch of one, without an allocation
 }
 
-// wait is the flight's end. The caller holds the flights' mu, and the flight has not ended.
-func (f *flight[V]) wait() <-chan struct{} {
+// loaded is what a flight brings back to every reader that waits for it.
+type loaded[V any] struct {
+	value   V
+	version Version
+	absent  bool
+	stale   bool            // the source answered with less than this instance has seen
+	filled  bool            // L2 has taken the value
+	expired *staleRecord[V] // beside an error: what L2 keeps past its TTL
+	asOf    int64           // the value is no older than the source was then, by the fence's clock; 0: nothing is proved
+	tier    Tier
+	err     error
+}
+
+// want is what a reader asks of a flight.
+type want[K comparable] struct {
+	k     K
+	key   l2.Key
+	since int64 // the flight must have begun then or later; math.MinInt64: whenever
+
+	// The rest is about calls of the Loader.
+	bypass   bool
+	validate bool
+	lease    *heldLease // for the flight to fill with, if it has none and begins after now
+	began    int64      // 0: LoadTimeout counts from the flight's beginning
+}
+
+// seat is a reader's place in a flight.
+type seat[K comparable, V any] struct {
+	f       *flight[K, V]
+	done    <-chan struct{}
+	mine    bool // the flight is the reader's to run
+	carries bool // the flight has taken the reader's lease
+}
+
+// join gives a reader its place: in the running flight of its key, in the one queued behind it, or in a new one, which
+// it must run.
+func (fs *flights[K, V]) join(ctx context.Context, w *want[K]) (seat[K, V], error) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if fs.closed {
+		return seat[K, V]{}, ErrClosed
+	}
+	f := fs.running[w.key.Record]
+	switch {
+	case f == nil:
+		f = fs.begin(w)
+		return seat[K, V]{f: f, mine: true, carries: true}, nil
+	case (f.snap.Began() >= w.since || ablate.Out(ablate.FreshNeverJoins)) && (w.bypass || !f.bypass) && fs.fence.StillValid(&f.snap):
+		return seat[K, V]{f: f, done: f.wait()}, nil
+	}
+	if f.next == nil {
+		f.next = &flight[K, V]{k: w.k, key: w.key, ctx: ctx, bypass: true, validate: true}
+	}
+	f = f.next
+	f.bypass, f.validate = f.bypass && w.bypass, f.validate && w.validate
+	carries := f.lease == nil && w.lease != nil
+	if carries {
+		f.lease = w.lease
+	}
+	return seat[K, V]{f: f, done: f.wait(), carries: carries}, nil
+}
+
+// begin starts a flight. The caller holds fs.mu.
+func (fs *flights[K, V]) begin(w *want[K]) *flight[K, V] {
+	f, ok := fs.pool.Get().(*flight[K, V])
+	if !ok {
+		f = new(flight[K, V])
+	}
+	f.k, f.key, f.snap = w.k, w.key, fs.fence.Begin(w.key)
+	f.bypass, f.validate, f.lease, f.began = w.bypass, w.validate, w.lease, w.began
+	if f.began == 0 {
+		f.began = f.snap.Began()
+	}
+	if fs.running == nil {
+		fs.running = make(map[string]*flight[K, V])
+	}
+	fs.running[w.key.Record] = f
+	fs.wg.Add(1)
+	return f
+}
+
+// wait is the flight's end. The caller holds fs.mu, and the flight has not ended.
+func (f *flight[K, V]) wait() <-chan struct{} {
 	if f.done == nil {
 		f.done = make(chan struct{})
 	}
 	return f.done
 }
 
-// loaded is what a load brings back to everyone who waits for it.
-type loaded[V any] struct {
-	value   V
-	version Version
-	absent  bool
-	stale   bool     // the source answered with less than this instance has seen
-	instead *kept[V] // beside an error: what L2 keeps past its TTL
-	proved  int64    // the value is no older than the source was then, by the fence's clock; 0: nothing is proved
-	tier    Tier
-	err     error
-}
-
-// do returns the result of a load of k, its own or a shared one. ctx only ends the waiting: the load goes on without its
-// reader, on a goroutine of its own. A reader joins the running load if its token still stands and was taken at or after since,
-// by the fence's clock: a Fresh read joins none that began before it.
+// do returns the result of a flight of one key. ctx only ends the waiting: the flight goes on without its reader.
 //
-// Most flights end with the answer of L2, and nobody but the reader who began them waits for it. So he asks himself, and goes
-// on a goroutine only for what is left then. If his context ends first, the others still have their load:
+// Most flights end with the answer of L2, and only the reader that began them waits for it. So that reader asks L2
+// itself, and a goroutine does only what is left then. If the reader's context ends first, the others still have their
+// flight:
 //
 //	A: begins the flight, asks L2        B: joins
 //	A: is cancelled; leaves the flight to a goroutine, which asks again
 //	                                     B: gets its result
-func (fs *flights[K, V]) do(ctx context.Context, k K, key l2.Key, since int64) (loaded[V], error) {
-	fs.mu.Lock()
-	if fs.closed {
-		fs.mu.Unlock()
-		return loaded[V]{}, ErrClosed
+func (fs *flights[K, V]) do(ctx context.Context, w *want[K]) (loaded[V], error) {
+	s, err := fs.join(ctx, w)
+	if err != nil {
+		return loaded[V]{}, err
 	}
-	f := fs.running[k]
-	switch {
-	case f == nil:
-		var ok bool
-		if f, ok = fs.pool.Get().(*flight[V]); !ok {
-			f = new(flight[V])
-		}
-		f.tok = fs.fence.Begin(key)
-		if fs.running == nil {
-			fs.running = make(map[K]*flight[V])
-		}
-		fs.running[k] = f
-		fs.wg.Add(1)
-		if fs.lead != nil && ctx.Err() == nil {
-			fs.mu.Unlock()
-			if res, landed := fs.take(ctx, k, key, f); landed {
-				return res, nil
+	if s.mine {
+		f := s.f
+		f.self[0] = f
+		if fs.runInline(ctx, f.self[:]) == 1 {
+			res := f.res
+			if f.done == nil {
+				*f = flight[K, V]{}
+				fs.pool.Put(f)
 			}
-			fs.mu.Lock()
+			return res, nil
 		}
-		go fs.fly(ctx, k, key, f)
-	case (f.tok.Began() >= since || ablate.Out(ablate.FreshNeverJoins)) && fs.fence.StillValid(&f.tok):
-	default:
-		if f.next == nil {
-			f.next = &flight[V]{run: func(next *flight[V]) { fs.fly(ctx, k, key, next) }}
-		}
-		f = f.next
+		fs.leave(ctx, f.self[:])
 	}
-	done := f.wait()
-	fs.mu.Unlock()
+	return s.await(ctx)
+}
+
+// doMany is do for several keys, which differ. Their flights go down together.
+func (fs *flights[K, V]) doMany(ctx context.Context, ls []*lookup[K, V]) {
+	var mine []*flight[K, V]
+	for _, l := range ls {
+		if l.seat, l.err = fs.join(ctx, &l.want); l.err == nil && l.seat.mine {
+			mine = append(mine, l.seat.f)
+		}
+	}
+	if rest := mine[fs.runInline(ctx, mine):]; len(rest) > 0 {
+		fs.leave(ctx, rest)
+	}
+	for _, l := range ls {
+		if l.err == nil {
+			l.res, l.err = l.seat.await(l.ctx)
+		}
+	}
+}
+
+// await returns the flight's result, or why the reader no longer waits for it.
+func (s *seat[K, V]) await(ctx context.Context) (loaded[V], error) {
+	done := s.done
+	if s.mine {
+		if done = s.f.done; done == nil { // it ended before another reader came
+			return s.f.res, nil
+		}
+	}
 	select {
 	case <-done:
-		return f.res, nil
+		return s.f.res, nil
+	default:
+	}
+	select {
+	case <-done:
+		return s.f.res, nil
 	case <-ctx.Done():
 		return loaded[V]{}, ctx.Err()
 	}
 }
 
-// errGoexit is the result of every load until it has returned, so it is made once.
+// errGoexit is the result of a flight whose callback called runtime.Goexit.
 var errGoexit = fmt.Errorf("%w: it called runtime.Goexit", ErrPanic)
 
-// take does what the reader who began a flight does himself. A callback's Goexit, in a Codec for one, ends the reader, as it
-// would with no cache in between; those who have joined get an error.
-func (fs *flights[K, V]) take(ctx context.Context, k K, key l2.Key, f *flight[V]) (res loaded[V], landed bool) {
-	f.res.err = errGoexit // stands if lead never returns
-	landed = true
+func panicked(p any) error { return fmt.Errorf("%w: %v\n%s", ErrPanic, p, debug.Stack()) }
+
+// runInline does the part of new flights that their reader does itself, and returns how many are finished: the first of
+// the batch. A callback's Goexit, in a Codec for one, ends the reader's goroutine, as it would without a cache; readers
+// that have joined get an error.
+func (fs *flights[K, V]) runInline(ctx context.Context, batch []*flight[K, V]) (finished int) {
+	if fs.tryInline == nil || len(batch) == 0 || ctx.Err() != nil {
+		return 0
+	}
+	err := errGoexit // stands if tryInline never returns
 	defer func() {
 		if p := recover(); p != nil {
-			f.res, landed = panicked[V](p), true
+			err = panicked(p)
 		}
-		if landed {
-			res = fs.land(k, key, f)
+		if err != nil {
+			finished = len(batch)
+			fs.fail(batch, err)
 		}
 	}()
-	landed = fs.lead(ctx, k, key, f)
-	return res, landed
+	finished = fs.tryInline(ctx, batch)
+	err = nil
+	fs.finish(batch[:finished])
+	return finished
 }
 
-// fly runs a flight whose token is set, or what is left of it.
-func (fs *flights[K, V]) fly(ctx context.Context, k K, key l2.Key, f *flight[V]) {
-	f.res.err = errGoexit // stands if load never returns
-	defer func() {
-		if p := recover(); p != nil {
-			f.res = panicked[V](p)
-		}
-		fs.land(k, key, f)
-	}()
-	f.res = fs.load(ctx, k, key, f)
-}
-
-func panicked[V any](p any) loaded[V] {
-	return loaded[V]{err: fmt.Errorf("%w: %v\n%s", ErrPanic, p, debug.Stack())}
-}
-
-// land ends a flight and hands over to the next one.
-func (fs *flights[K, V]) land(k K, key l2.Key, f *flight[V]) loaded[V] {
-	res := f.res
+// leave leaves flights to a goroutine.
+func (fs *flights[K, V]) leave(ctx context.Context, batch []*flight[K, V]) {
 	fs.mu.Lock()
-	next, done := f.next, f.done
-	if next == nil {
-		delete(fs.running, k)
-	} else {
-		fs.wg.Add(1)
-		next.tok = fs.fence.Begin(key) // after everyone who waits for it has arrived
-		fs.running[k] = next
+	for _, f := range batch {
+		f.wait()
 	}
 	fs.mu.Unlock()
-	if done != nil {
-		close(done)
-	} else { // nobody knows of it
-		*f = flight[V]{}
-		fs.pool.Put(f)
-	}
-	if next != nil {
-		go next.run(next)
-	}
-	fs.wg.Done()
-	return res
+	go fs.fly(context.WithoutCancel(ctx), batch)
 }
 
-// close refuses further loads and waits for those that run. Their contexts have ended.
+// fly runs flights, or what is left of them. All have ended when it returns.
+func (fs *flights[K, V]) fly(ctx context.Context, batch []*flight[K, V]) {
+	if len(batch) == 0 {
+		return
+	}
+	err := errGoexit // stands if run never returns
+	defer func() {
+		if p := recover(); p != nil {
+			err = panicked(p)
+		}
+		fs.fail(batch, err)
+	}()
+	fs.run(ctx, batch)
+}
+
+// fail ends those flights of a batch with an error that have no result yet.
+func (fs *flights[K, V]) fail(batch []*flight[K, V], err error) {
+	for _, f := range batch {
+		if !f.over {
+			f.res = loaded[V]{err: err}
+			fs.finish([]*flight[K, V]{f})
+		}
+	}
+}
+
+// finish ends flights whose results are set, and begins those queued behind them, as one batch.
+func (fs *flights[K, V]) finish(batch []*flight[K, V]) {
+	if len(batch) == 0 {
+		return
+	}
+	var queued []*flight[K, V]
+	fs.mu.Lock()
+	for _, f := range batch {
+		f.over = true
+		next := f.next
+		if next == nil {
+			delete(fs.running, f.key.Record)
+			continue
+		}
+		fs.wg.Add(1)
+		next.snap = fs.fence.Begin(f.key) // after every reader that waits for it has arrived
+		next.began = next.snap.Began()
+		fs.running[f.key.Record] = next
+		queued = append(queued, next)
+	}
+	fs.mu.Unlock()
+	for _, f := range batch {
+		if f.done != nil {
+			close(f.done)
+		}
+	}
+	if len(queued) > 0 {
+		go fs.fly(context.WithoutCancel(queued[0].ctx), queued)
+	}
+	fs.wg.Add(-len(batch))
+}
+
+// close refuses further flights and waits for those that run. Their contexts have ended.
 func (fs *flights[K, V]) close() {
 	fs.mu.Lock()
 	fs.closed = true

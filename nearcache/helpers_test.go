@@ -94,7 +94,7 @@ func newClient(t testing.TB, cfg nearcache.Config) *nearcache.Client {
 
 func newCache(t testing.TB, c *nearcache.Client, o nearcache.Options[string, string]) *nearcache.Cache[string, string] {
 	t.Helper()
-	cache, err := nearcache.For(c, "t", o)
+	cache, err := nearcache.NewCache(c, "t", o)
 	if err != nil {
 		t.Fatal(err)
 	}

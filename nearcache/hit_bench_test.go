@@ -55,14 +55,14 @@ func benchmarkHit(b *testing.B, n int) {
 	}
 	defer client.Close()
 	ctx, stop := context.WithCancel(context.Background())
-	var relaying sync.WaitGroup
-	relaying.Go(func() { _ = relay.Relay{Source: src, L2: client.L2()}.Run(ctx) })
-	defer relaying.Wait()
+	var carrying sync.WaitGroup
+	carrying.Go(func() { _ = relay.Relay{Source: src, L2: client.L2()}.Run(ctx) })
+	defer carrying.Wait()
 	defer stop()
 	if err := client.Ready(ctx); err != nil {
 		b.Fatal(err)
 	}
-	cache, err := nearcache.For(client, "t", nearcache.Options[string, string]{Load: src.load})
+	cache, err := nearcache.NewCache(client, "t", nearcache.Options[string, string]{Load: src.load})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func benchmarkHit(b *testing.B, n int) {
 		ro := nearcache.ReadOptions{MaxStaleness: time.Second}
 		measure(b, asked, func(k string) bool { _, err := cache.Read(ctx, k, ro); return err == nil })
 	})
-	within, err := nearcache.For(client, "u", nearcache.Options[string, string]{Load: src.load, MaxStaleness: time.Second})
+	within, err := nearcache.NewCache(client, "u", nearcache.Options[string, string]{Load: src.load, MaxStaleness: time.Second})
 	if err != nil {
 		b.Fatal(err)
 	}

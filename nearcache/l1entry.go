@@ -11,15 +11,15 @@ import (
 // have is in rare, and what a hit looks at comes first, to be in one cache line. Made by newEntry.
 type entry[K comparable, V any] struct {
 	key      K
-	deadline int64 // by the client's clock
-	rare     *rare // nil: the value is there, and nothing else is to be known of it
+	deadline int64   // by the client's clock
+	extras   *extras // nil: the value is there, and nothing else is to be known of it
 	stamp    fence.Stamp
 	version  Version
 	value    V
 }
 
 // rare is what few entries have.
-type rare struct {
+type extras struct {
 	absent  bool
 	refresh atomic.Int64 // when it is due to be loaded anew, by the client's clock; 0: never
 	tags    tagged
@@ -27,20 +27,20 @@ type rare struct {
 }
 
 // with is the entry's rare part, to be set before it is admitted.
-func (e *entry[K, V]) with() *rare {
-	if e.rare == nil {
-		e.rare = &rare{}
+func (e *entry[K, V]) ensureExtras() *extras {
+	if e.extras == nil {
+		e.extras = &extras{}
 	}
-	return e.rare
+	return e.extras
 }
 
-func (e *entry[K, V]) absent() bool { return e.rare != nil && e.rare.absent }
+func (e *entry[K, V]) absent() bool { return e.extras != nil && e.extras.absent }
 
 func (e *entry[K, V]) tags() tagged {
-	if e.rare == nil {
+	if e.extras == nil {
 		return nil
 	}
-	return e.rare.tags
+	return e.extras.tags
 }
 
 // newEntry makes the entry of a key. The bytes of a short string are within the entry's own memory: a hit compares them with
@@ -59,7 +59,7 @@ func newEntry[K comparable, V any](k K, version Version, absent bool) (e *entry[
 	}
 	e.version = version
 	if absent {
-		e.with().absent = true
+		e.ensureExtras().absent = true
 	}
 	return e
 }

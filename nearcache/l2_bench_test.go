@@ -81,15 +81,15 @@ func BenchmarkL2Hit(b *testing.B) {
 	}
 	client := newClient(b, nearcache.Config{Redis: opt, Source: src})
 	relaying, stop := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	wg.Go(func() { _ = relay.Relay{Source: src, L2: client.L2()}.Run(relaying) })
-	defer wg.Wait()
+	var carrying sync.WaitGroup
+	carrying.Go(func() { _ = relay.Relay{Source: src, L2: client.L2()}.Run(relaying) })
+	defer carrying.Wait()
 	defer stop()
 	if err := client.Ready(ctx); err != nil {
 		b.Fatal(err)
 	}
 	for name, bound := range map[string]time.Duration{"nearcache": 0, "nearcache with MaxStaleness": 500 * time.Millisecond} {
-		cache, err := nearcache.For(client, strings.ReplaceAll(name, " ", "-"), nearcache.Options[string, shelved]{Load: load, L1Bytes: -1, MaxStaleness: bound})
+		cache, err := nearcache.NewCache(client, strings.ReplaceAll(name, " ", "-"), nearcache.Options[string, shelved]{Load: load, L1Bytes: -1, MaxStaleness: bound})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -352,9 +352,9 @@ func TestBound_TheWatermarkIsReadOnlyWhenTheLastOneProvesTooLittle(t *testing.T)
 		}
 		defer client.Close()
 		ctx, stop := context.WithCancel(t.Context())
-		var relaying sync.WaitGroup
-		relaying.Go(func() { _ = relay.Relay{Source: src, L2: client.L2(), Interval: 25 * time.Millisecond}.Run(ctx) })
-		defer relaying.Wait()
+		var carrying sync.WaitGroup
+		carrying.Go(func() { _ = relay.Relay{Source: src, L2: client.L2(), Interval: 25 * time.Millisecond}.Run(ctx) })
+		defer carrying.Wait()
 		defer stop()
 		c := newCache(t, client, nearcache.Options[string, string]{Load: src.load, L1Bytes: -1, MaxStaleness: delta})
 		if err := client.Ready(t.Context()); err != nil {

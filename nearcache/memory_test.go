@@ -92,7 +92,7 @@ func TestCheckShared_FindsWhoModifiesAValue(t *testing.T) {
 	if err := client.Ready(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c, err := nearcache.For(client, "t", nearcache.Options[string, map[string]int]{CheckShared: true, Load: nearcache.Unversioned(
+	c, err := nearcache.NewCache(client, "t", nearcache.Options[string, map[string]int]{CheckShared: true, Load: nearcache.Unversioned(
 		func(context.Context, string) (map[string]int, error) { return map[string]int{"x": 1, "y": 2}, nil })})
 	if err != nil {
 		t.Fatal(err)
@@ -130,9 +130,9 @@ func TestCheckShared_FindsWhoModifiesAValue(t *testing.T) {
 func TestCheckShared_NothingIsMadeOfAModifiedValue(t *testing.T) {
 	inBubble(t, func(t *testing.T, _ *nearcachetest.Redis, client *nearcache.Client) {
 		down := false
-		c, err := nearcache.For(client, "t", nearcache.Options[string, map[string]int]{CheckShared: true, FailSafe: nearcache.FailSafe{MaxAge: 1 << 40},
+		c, err := nearcache.NewCache(client, "t", nearcache.Options[string, map[string]int]{CheckShared: true, FailSafe: nearcache.FailSafe{MaxAge: 1 << 40},
 			Load: func(ctx context.Context, _ string) (nearcache.Entry[map[string]int], error) {
-				if old, ok := nearcache.Old[map[string]int](ctx); ok && old.Value["x"] != 1 {
+				if old, ok := nearcache.Previous[map[string]int](ctx); ok && old.Value["x"] != 1 {
 					t.Errorf("the Loader is shown %v", old.Value)
 				}
 				if down {
@@ -172,7 +172,7 @@ func ExampleOptions_checkShared() {
 		panic(err)
 	}
 	defer client.Close()
-	prices, err := nearcache.For(client, "prices", nearcache.Options[string, []int]{CheckShared: true, Load: nearcache.Unversioned(
+	prices, err := nearcache.NewCache(client, "prices", nearcache.Options[string, []int]{CheckShared: true, Load: nearcache.Unversioned(
 		func(context.Context, string) ([]int, error) { return []int{100, 200}, nil })})
 	if err != nil {
 		panic(err)

@@ -51,8 +51,8 @@ func newMetrics(c *Client, events bool) *metrics {
 	m.admit = vec("l1_admissions_total", "Entries offered to L1, by result.", "cache", "result")
 	m.write = vec("writes_total", "Writes announced to Redis, by result.", "cache", "result")
 	m.stale = vec("served_stale_total", "Reads answered with a value labelled stale.", "cache")
-	m.shadow = vec("shadow_total", "Reads compared in Shadow mode, by result.", "cache", "result")
-	m.refresh = vec("refreshes_total", "Keys that were due to be loaded anew, by what became of it.", "cache", "result")
+	m.shadow = vec("shadow_total", "Reads compared in ModeShadow, by result.", "cache", "result")
+	m.refresh = vec("refreshes_total", "Keys that were due to be refreshed, by result.", "cache", "result")
 	m.mutate = vec("mutated_total", "Values in L1 that a caller has modified (Options.CheckShared).", "cache")
 	m.warmKey = vec("warm_keys_total", "Keys saved when the cache was closed, and fetched when it was made, by result (Options.Warm).", "cache", "result")
 	m.warmFile = vec("warm_files_total", "Files of such keys read and written, by result.", "cache", "result")
@@ -168,7 +168,7 @@ type cacheMetrics struct {
 	loadSeconds                                      prometheus.Observer
 }
 
-func (m *metrics) forCache(name string, cache member, c *Client) (*cacheMetrics, error) {
+func (m *metrics) forCache(name string, cache managedCache, c *Client) (*cacheMetrics, error) {
 	cm := &cacheMetrics{name: name, m: m}
 	l1Miss := func(reason string) prometheus.Counter { return m.misses.WithLabelValues(name, "l1", reason) }
 	cm.l1Misses.absent, cm.l1Misses.expired = l1Miss("absent"), l1Miss("expired")

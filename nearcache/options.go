@@ -1,7 +1,6 @@
 package nearcache
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -15,13 +14,13 @@ type Options[K comparable, V any] struct {
 	// It runs at most once at a time per key and process, on a context that outlives the caller's and ends after
 	// LoadTimeout. Its errors are returned to everyone who waits and are not cached; a panic becomes an error.
 	// Required, unless LoadMany is given.
-	Load func(context.Context, K) (Entry[V], error)
+	Load Loader[K, V]
 	// LoadMany reads several keys at once; a key that is missing from the map is absent. GetMany calls it once for all
 	// the keys that no tier has. Defaults to calling Load for each key.
-	LoadMany func(context.Context, []K) (map[K]Entry[V], error)
+	LoadMany BatchLoader[K, V]
 
 	// EncodeKey gives the key's name in Redis and on events. It must be injective. Defaults to the string itself, the
-	// decimal integer, or encoding.TextMarshaler; For refuses any other K.
+	// decimal integer, or encoding.TextMarshaler; NewCache refuses any other K.
 	EncodeKey func(K) string
 	// DecodeKey is the inverse of EncodeKey. Only Warm needs it. Defaults to the inverse of what EncodeKey defaults to:
 	// encoding.TextUnmarshaler for a TextMarshaler.
@@ -120,7 +119,7 @@ type FailSafe struct {
 	// SoftTimeout is how long a read waits for the Loader if L1 has such a value; then it gets that one, and the load goes
 	// on in the background and fills. Defaults to 0: reads wait.
 	SoftTimeout time.Duration
-	// BeyondBound allows MaxAge in a cache with a MaxStaleness, whose bound such values break. Defaults to false: For
+	// BeyondBound allows MaxAge in a cache with a MaxStaleness, whose bound such values break. Defaults to false: NewCache
 	// refuses the two together.
 	BeyondBound bool
 }

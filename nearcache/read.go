@@ -9,9 +9,9 @@ import (
 	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
-// read goes down the tiers: L1, then a flight through L2 and its lease, then the source alone. missed says that L1 has
-// been asked already.
-func (c *Cache[K, V]) read(ctx context.Context, k K, ro ReadOptions, missed bool) (Result[V], error) {
+// Read is Get with requirements, and says how the value was obtained. For an absent key it returns ErrNotFound and a
+// Result with the absence's version.
+func (c *Cache[K, V]) Read(ctx context.Context, k K, ro ReadOptions) (Result[V], error) {
 	if c.client.closed.Load() {
 		return Result[V]{}, ErrClosed
 	}
@@ -19,92 +19,73 @@ func (c *Cache[K, V]) read(ctx context.Context, k K, ro ReadOptions, missed bool
 	if err != nil {
 		return Result[V]{}, err
 	}
-	mode := Mode(c.client.mode.Load())
-	if mode == On && !missed && !ro.Fresh {
-		if e, proved := c.hit(k, d.bound, true); e != nil && e.version >= ro.AtLeast {
-			return c.fromL1(e, proved, false)
+	if Mode(c.client.mode.Load()) == ModeOn && !ro.Fresh {
+		if e, asOf := c.hit(k, d.bound, asOfNeeded); e != nil && e.version >= ro.AtLeast {
+			return c.fromL1(e, asOf)
 		}
+	}
+	return c.readBelow(ctx, k, ro, d)
+}
+
+// readBelow is Read below L1: a flight through L2, and then a call of the Loader.
+func (c *Cache[K, V]) readBelow(ctx context.Context, k K, ro ReadOptions, d demand) (Result[V], error) {
+	if c.client.closed.Load() {
+		return Result[V]{}, ErrClosed
 	}
 	key, err := c.key(k)
 	if err != nil {
 		return Result[V]{}, err
 	}
-	switch mode {
-	case Off:
-		r, err := c.bypass(ctx, k, ro)
-		if r.Version > 0 { // so that after SetMode(On) no tier serves less
-			c.client.fence.Written(key, r.Version)
-		}
-		return r, err
-	case Shadow:
-		return c.shadow(ctx, k, key, ro)
+	if mode := Mode(c.client.mode.Load()); mode != ModeOn {
+		l := &lookup[K, V]{want: want[K]{k: k, key: key}, ctx: ctx}
+		c.readInMode(ctx, mode, []*lookup[K, V]{l}, ro)
+		return l.result, l.err
 	}
-	if d.fresh || d.bound > 0 {
-		d.below(c.client.now())
-	}
-	most := c.putUpWith(ro)
+	d.below(c.client.now())
+	maxStale := c.maxStaleAge(ro)
 	wait := ctx
-	if c.opt.FailSafe.SoftTimeout > 0 && most > 0 && c.peek(k) != nil { // there is something to serve instead
+	if c.opt.FailSafe.SoftTimeout > 0 && maxStale > 0 && c.peek(k) != nil { // there is something to serve instead
 		var stop context.CancelFunc
 		wait, stop = context.WithTimeout(ctx, c.opt.FailSafe.SoftTimeout)
 		defer stop()
 	}
-	r, err := c.descend(wait, k, key, d)
-	if err != nil && most > 0 && ctx.Err() == nil {
-		if r, err, ok := c.instead(k, r, ro.AtLeast, most); ok {
-			return r, err
+	l, err := c.descend(wait, k, key, d)
+	if err != nil && maxStale > 0 && ctx.Err() == nil {
+		if r, ok, staleErr := c.serveStale(k, l.expired, ro.AtLeast, maxStale); ok {
+			return r, staleErr
 		}
 		if wait.Err() != nil { // what L1 has is too old after all
-			r, err = c.descend(ctx, k, key, d)
+			l, err = c.descend(ctx, k, key, d)
 		}
 	}
-	return c.answer(r, err)
+	return c.result(l, err)
 }
 
-// descend asks L2 and the source. A result that falls short of what this reader demands, because L2 cannot prove it, or
-// because the flight was begun by a reader who asked for less, sends it to the source.
+// descend asks L2 and the source for one key. A result that falls short of what this reader demands, because L2 cannot
+// prove it, or because the flight was begun by a reader that asked for less, sends it to the source.
 func (c *Cache[K, V]) descend(ctx context.Context, k K, key l2.Key, d demand) (loaded[V], error) {
-	since := d.since
+	w := want[K]{k: k, key: key, since: math.MinInt64}
 	if !d.fresh {
-		r, err := c.flights.do(ctx, k, key, math.MinInt64)
+		l, err := c.reads.do(ctx, &w)
 		if err != nil {
-			return r, c.wrap("get", key, err)
+			return l, c.wrap("get", key, err)
 		}
-		if r.err != nil || d.meets(r.version, r.proved) {
-			return r, c.wrap("load", key, r.err)
+		if l.err != nil || d.meets(l.version, l.asOf) {
+			return l, c.wrap("load", key, l.err)
 		}
-		if r.version < d.atLeast {
-			since = c.client.now()
-		}
+		w.since = d.sourceSince(l.version, c.client.now())
+	} else {
+		w.since = d.since
 	}
-	r, err := c.fresh.do(ctx, k, key, since)
-	if err == nil {
-		err = r.err
-	}
-	if err == nil {
-		if unmet := d.unmet(r.version, r.stale); unmet != nil {
-			return r, c.wrap("get", key, unmet)
-		}
-	}
-	return r, c.wrap("load", key, err)
+	w.validate = true
+	l, err := c.sources.do(ctx, &w)
+	return l, c.wrap("load", key, verdict(&d, l, err))
 }
 
-// bypass answers from the Loader alone.
-func (c *Cache[K, V]) bypass(ctx context.Context, k K, ro ReadOptions) (Result[V], error) {
-	begun := c.client.now()
-	ctx, done := c.loadContext(ctx, begun)
-	defer done()
-	e, absent, err := c.callLoad(ctx, k, nil)
-	r := loaded[V]{value: e.Value, version: e.Version, absent: absent, tier: TierSource, proved: begun}
-	if err == nil {
-		err = (&demand{atLeast: ro.AtLeast}).unmet(e.Version, false)
-	}
-	return c.answer(r, err)
-}
-
-func (c *Cache[K, V]) fromL1(e *entry[K, V], proved int64, stale bool) (Result[V], error) {
+// fromL1 is an entry of L1 as the caller gets it.
+func (c *Cache[K, V]) fromL1(e *entry[K, V], asOf int64) (Result[V], error) {
 	now := c.client.now()
-	r := Result[V]{Version: e.version, Tier: TierL1, Age: time.Duration(now - e.stamp.Began()), Stale: stale, Staleness: age(proved, now)}
+	r := Result[V]{Version: e.version, Tier: TierL1, Age: time.Duration(now - e.stamp.Began()), Staleness: age(asOf, now)}
 	if e.absent() {
 		return r, ErrNotFound
 	}
@@ -112,19 +93,28 @@ func (c *Cache[K, V]) fromL1(e *entry[K, V], proved int64, stale bool) (Result[V
 	return r, nil
 }
 
-func (c *Cache[K, V]) answer(l loaded[V], err error) (Result[V], error) {
+// result is what a flight has brought back as the caller gets it.
+func (c *Cache[K, V]) result(l loaded[V], err error) (Result[V], error) {
 	if err != nil {
 		return Result[V]{}, err
 	}
 	r := Result[V]{Version: l.version, Tier: l.tier, Stale: l.stale}
-	if l.proved != 0 {
-		r.Staleness = age(l.proved, c.client.now())
+	if l.asOf != 0 {
+		r.Staleness = age(l.asOf, c.client.now())
 	}
 	if l.absent {
 		return r, ErrNotFound
 	}
 	r.Value = c.out(l.value)
 	return r, nil
+}
+
+// out is a value as the caller gets it.
+func (c *Cache[K, V]) out(v V) V {
+	if c.opt.Clone != nil {
+		return c.opt.Clone(v)
+	}
+	return v
 }
 
 // age is how long ago a moment was, 0 if there is none.

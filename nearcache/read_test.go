@@ -232,7 +232,7 @@ func TestShadow_AnswersFromTheSourceAndCounts(t *testing.T) {
 	client := newClient(t, nearcache.Config{Redis: nearcachetest.NewRedis(t).ClientOption(), Registerer: reg})
 	c := newCache(t, client, nearcache.Options[string, string]{Load: src.load})
 	resident(t, c, "a")
-	if err := client.SetMode(nearcache.Shadow); err != nil {
+	if err := client.SetMode(nearcache.ModeShadow); err != nil {
 		t.Fatal(err)
 	}
 	src.put("a", "two") // the cache is not told

@@ -2,8 +2,6 @@ package nearcache
 
 import (
 	"context"
-	"errors"
-	"math"
 	"math/rand/v2"
 	"time"
 
@@ -14,32 +12,40 @@ import (
 const (
 	refreshQueue = 1 << 12     // keys that wait to be refreshed
 	refreshBatch = 100         // keys of one round
-	refreshAgain = time.Second // until a read tries again what was not refreshed
+	refreshAgain = time.Second // until a read asks again for what was not refreshed
 )
 
-// refresher loads keys anew whose entries are due. It is one goroutine a cache: a round that takes long makes the next one
-// larger.
+// refresher loads keys again whose entries are due. It is one goroutine for each cache: a round that takes long makes the
+// next one larger.
 type refresher[K comparable] struct {
 	queue chan K
 	done  chan struct{}
 }
 
-// due asks for a refresh of an entry that is read when it is due. Of the readers that find it so one asks, and of the
-// processes that ask one is granted the lease.
+// due asks for a refresh of an entry that is due when it is read. One of its readers asks, and one of the processes that
+// ask is granted the lease. Until the refresh has ended no other reader asks.
 func (c *Cache[K, V]) due(e *entry[K, V], now int64) {
-	was := e.rare.refresh.Load()
-	if was == 0 || was > now || !e.rare.refresh.CompareAndSwap(was, now+int64(refreshAgain)) {
+	was := e.extras.refresh.Load()
+	if was == 0 || was > now || !e.extras.refresh.CompareAndSwap(was, now+int64(c.opt.LoadTimeout)) {
 		return
 	}
 	select {
 	case c.refresher.queue <- e.key:
 	default:
 		c.m.refreshes("dropped").Inc()
+		e.extras.refresh.Store(now + int64(refreshAgain))
 	}
 }
 
-// dueAt is when an entry of L1 is to be refreshed, by the client's clock; 0: never. The record's soft expiry is by the options
-// of whoever filled it; with Beta it says how far before the expiry the mean of the distribution lies.
+// refreshLater makes an entry due again that was not refreshed.
+func (c *Cache[K, V]) refreshLater(k K) {
+	if e := c.peek(k); e != nil && e.extras != nil && e.extras.refresh.Load() != 0 {
+		e.extras.refresh.Store(c.client.now() + int64(refreshAgain))
+	}
+}
+
+// dueAt is when an entry of L1 is to be refreshed, by the client's clock; 0: never. The record's soft expiry is by the
+// options of the process that filled it. With Beta it says how far before the expiry the mean of the distribution lies.
 func (c *Cache[K, V]) dueAt(rec *l2.Record, deadline int64) int64 {
 	if !c.opt.Refresh.on() || rec.SoftExpiry.IsZero() || rec.ExpiresAt.IsZero() {
 		return 0
@@ -54,19 +60,8 @@ func (c *Cache[K, V]) dueAt(rec *l2.Record, deadline int64) int64 {
 // setDue sets when an entry of L1 is to be refreshed.
 func (c *Cache[K, V]) setDue(e *entry[K, V], rec *l2.Record) {
 	if due := c.dueAt(rec, e.deadline); due != 0 {
-		e.with().refresh.Store(due)
+		e.ensureExtras().refresh.Store(due)
 	}
-}
-
-// softExpiry is what a record says of when it is due, after a load that took so long.
-func (c *Cache[K, V]) softExpiry(now time.Time, ttl, took time.Duration) (t time.Time) {
-	switch r := c.opt.Refresh; {
-	case r.After > 0:
-		t = now.Add(time.Duration(r.After * float64(ttl)))
-	case r.Beta > 0:
-		t = now.Add(ttl - min(ttl, max(time.Millisecond, time.Duration(r.Beta*float64(took)))))
-	}
-	return t
 }
 
 // refreshing runs until the client is closed.
@@ -92,51 +87,77 @@ func (c *Cache[K, V]) refreshing() {
 	}
 }
 
-// refreshMany is a round: the records are read, since somebody may have been quicker; those that are due still are leased,
-// loaded and filled, and the fill's push makes every instance read them anew. What is leased to somebody else is being
-// loaded there.
+// refreshMany is a round. The records are read first, since another process may have been quicker. Those that are due
+// still are leased, loaded and filled, and the fill's push makes every instance read them again. A key that is leased to
+// another process is being loaded there.
 func (c *Cache[K, V]) refreshMany(ks []K) {
-	if Mode(c.client.mode.Load()) != On {
+	if Mode(c.client.mode.Load()) != ModeOn {
 		return
 	}
 	ctx, stop := context.WithTimeout(c.client.life, c.opt.LoadTimeout)
 	defer stop()
-	failed := func(K, Result[V], error) { c.m.refreshes("failed").Inc() }
-	items, keys, withWatermarks := c.begin(ks, failed)
-	var asks []l2.AcquireRequest
-	var asking []*batched[K, V]
-	for i, got := range c.getMany(ctx, keys, withWatermarks) {
-		it := items[i]
-		if got.Err != nil {
+	batch, unnamed := c.newBatch(ks)
+	c.m.refreshes("failed").Add(float64(unnamed))
+	if len(batch) == 0 {
+		return
+	}
+	c.readL2(ctx, batch)
+	var due, load []*flight[K, V]
+	for _, f := range batch {
+		// A fill by another process would have invalidated the entry, and its push came before this reply.
+		e := c.peek(f.k)
+		switch current := e != nil && e.stamp.Check(c.client.fence) == fence.Current; {
+		case f.l2.err != nil:
 			c.m.refreshes("failed").Inc()
-			continue
-		}
-		if withWatermarks {
-			c.client.fence.Learn(&it.tok, got.Watermark)
-		}
-		// A fill by somebody else would have invalidated the entry, and that is known before this reply was.
-		if e := c.peek(it.k); e == nil || e.stamp.Check(c.client.fence) != fence.Current {
+			c.refreshLater(f.k)
+		case !current:
 			c.m.refreshes("elsewhere").Inc()
-			c.judge(ctx, it.k, it.key, &it.tok, got.Raw) // admits what is there
-			continue
+			c.evaluateL2(ctx, f, withIO) // admits what is there
+		default:
+			f.got = fetched[V]{unusable: header(f.l2.raw)}
+			due = append(due, f)
 		}
-		asks = append(asks, l2.AcquireRequest{Key: it.key, Options: l2.AcquireOptions{Schema: c.opt.Schema, Unusable: header(got.Raw)}})
-		asking = append(asking, it)
 	}
-	var leased []*batched[K, V]
-	for i, got := range c.acquireMany(ctx, asks) {
-		if got.Err != nil || got.Lease.Status != l2.Granted {
+	c.acquire(ctx, due)
+	for _, f := range due {
+		if f.lease != nil {
+			load = append(load, f)
+		} else {
 			c.m.refreshes("elsewhere").Inc()
-			continue
+			c.refreshLater(f.k)
 		}
-		asking[i].lease = &got.Lease
-		leased = append(leased, asking[i])
 	}
-	c.loadBatch(ctx, leased, demand{since: math.MinInt64}, func(k K, r Result[V], err error) {
-		if err != nil && !errors.Is(err, ErrNotFound) {
-			failed(k, r, err)
-			return
+	c.loadSource(ctx, load, func(ended []*flight[K, V]) {
+		for _, f := range ended {
+			c.m.refreshes(refreshResult(f.res)).Inc()
+			if !f.res.filled {
+				c.refreshLater(f.k)
+			}
 		}
-		c.m.refreshes("loaded").Inc()
 	})
+}
+
+// refreshResult is what became of a key that was loaded.
+func refreshResult[V any](res loaded[V]) string {
+	switch {
+	case res.err != nil:
+		return "failed"
+	case !res.filled:
+		return "unfilled"
+	}
+	return "loaded"
+}
+
+// newBatch makes flights that nobody joins, for a policy of the cache's own. Keys without a name are left out.
+func (c *Cache[K, V]) newBatch(ks []K) (batch []*flight[K, V], unnamed int) {
+	for _, k := range ks {
+		key, err := c.key(k)
+		if err != nil {
+			unnamed++
+			continue
+		}
+		batch = append(batch, &flight[K, V]{k: k, key: key, began: c.client.now()})
+	}
+	c.snapshot(batch)
+	return batch, unnamed
 }

@@ -29,7 +29,7 @@ type retry struct {
 
 	mu      sync.Mutex
 	pending map[string]l2.Change // by record
-	telling int                  // changes that are being told now; they are pending too, and have a place to come back to
+	sending int                  // changes that are on their way now; they are pending too, and have a place to come back to
 	lost    uint64               // buckets, a bit each
 	losses  [l2.Buckets]uint64   // changes forgotten
 	wake    chan struct{}
@@ -50,7 +50,7 @@ func (r *retry) put(ch l2.Change) {
 	switch {
 	case ok && (old.Version == 0 || ch.Version != 0 && ch.Version <= old.Version):
 		return
-	case r.lost&(1<<ch.Key.Bucket) != 0 || !ok && len(r.pending)+r.telling >= r.limit:
+	case r.lost&(1<<ch.Key.Bucket) != 0 || !ok && len(r.pending)+r.sending >= r.limit:
 		r.lose(ch.Key.Bucket)
 		return
 	}
@@ -79,7 +79,7 @@ func (r *retry) lose(bucket int) {
 func (r *retry) len() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.pending) + r.telling
+	return len(r.pending) + r.sending
 }
 
 // buckets is how many are lost.
@@ -95,7 +95,7 @@ func (r *retry) idle() bool {
 	return len(r.pending) == 0 && r.lost == 0
 }
 
-// batch takes up to n changes, until told.
+// batch takes up to n changes, until finishBatch.
 func (r *retry) batch(n int) (out []l2.Change) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -106,19 +106,19 @@ func (r *retry) batch(n int) (out []l2.Change) {
 		out = append(out, ch)
 		delete(r.pending, k)
 	}
-	r.telling = len(out)
+	r.sending = len(out)
 	return out
 }
 
-// told ends a batch; changes that failed are pending again.
-func (r *retry) told(failed []l2.Change) {
+// finishBatch ends a batch; changes that failed are pending again.
+func (r *retry) finishBatch(failed []l2.Change) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, ch := range failed {
-		r.telling--
+		r.sending--
 		r.put(ch)
 	}
-	r.telling = 0
+	r.sending = 0
 }
 
 // run repeats until ctx ends, more and more slowly while it fails.
@@ -132,7 +132,7 @@ func (r *retry) run(ctx context.Context) {
 		case <-r.wake:
 		}
 		for !r.idle() {
-			if r.tell(ctx) && r.restore(ctx) {
+			if r.flush(ctx) && r.restore(ctx) {
 				wait = least
 				continue
 			}
@@ -146,20 +146,20 @@ func (r *retry) run(ctx context.Context) {
 	}
 }
 
-// tell repeats some of the changes.
-func (r *retry) tell(ctx context.Context) (ok bool) {
+// flush repeats some of the changes.
+func (r *retry) flush(ctx context.Context) (ok bool) {
 	batch := r.batch(256)
 	if len(batch) == 0 {
 		return true
 	}
 	if err := r.apply(ctx, batch); err != nil {
-		r.told(batch)
+		r.finishBatch(batch)
 		return false
 	}
 	for _, ch := range batch {
 		r.done(ch)
 	}
-	r.told(nil)
+	r.finishBatch(nil)
 	return true
 }
 

@@ -112,11 +112,11 @@ func TestRetry_WhatIsBeingToldIsPending(t *testing.T) {
 		}
 		b.add(ofBucket(2, 0)) // takes no place of theirs
 	}
-	if b.tell(t.Context()) || b.len() != 2 || b.buckets() != 1 || b.dropped != 1 {
+	if b.flush(t.Context()) || b.len() != 2 || b.buckets() != 1 || b.dropped != 1 {
 		t.Errorf("%d pending, %d lost", b.len(), b.buckets())
 	}
 	b.fail = false
-	if !b.tell(t.Context()) || b.len() != 0 {
+	if !b.flush(t.Context()) || b.len() != 0 {
 		t.Errorf("%d pending", b.len())
 	}
 }

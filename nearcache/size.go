@@ -15,8 +15,8 @@ func (c *Cache[K, V]) cost(e *entry[K, V], encoded int) (int64, error) {
 	if s, ok := any(e.key).(string); ok {
 		size += int64(len(s))
 	}
-	if e.rare != nil {
-		size += int64(unsafe.Sizeof(*e.rare)) + int64(len(e.rare.tags))*int64(unsafe.Sizeof(tagRef{}))
+	if e.extras != nil {
+		size += int64(unsafe.Sizeof(*e.extras)) + int64(len(e.extras.tags))*int64(unsafe.Sizeof(tagRef{}))
 	}
 	return max(0, size) + int64(unsafe.Sizeof(*e)), nil
 }

@@ -52,7 +52,7 @@ const tagTTL = 24 * time.Hour
 func (c *Client) openTags() (*tags, error) {
 	c.tagsOnce.Do(func() {
 		t := &tags{by: make(map[string]keptTag)}
-		t.Cache, c.tagsErr = For(c, TagNamespace, Options[string, uint64]{Load: c.loadTag, Codec: tagCodec{}, TTL: tagTTL, L1Bytes: -1, admitted: t.keep})
+		t.Cache, c.tagsErr = NewCache(c, TagNamespace, Options[string, uint64]{Load: c.loadTag, Codec: tagCodec{}, TTL: tagTTL, L1Bytes: -1, admitted: t.remember})
 		c.tags.Store(t)
 	})
 	return c.tags.Load(), c.tagsErr
@@ -79,8 +79,8 @@ func (c *Client) loadTag(ctx context.Context, name string) (Entry[uint64], error
 	return Entry[uint64]{Value: binary.BigEndian.Uint64(b[:])}, nil
 }
 
-// keep remembers an entry that may be served.
-func (t *tags) keep(e *entry[string, uint64]) {
+// remember keeps an entry that may be served.
+func (t *tags) remember(e *entry[string, uint64]) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.by) >= maxTags {
@@ -120,7 +120,7 @@ func (t *tags) look(ctx context.Context, name string, bound time.Duration) (*ent
 		if tries == 4 {
 			return nil, 0, errTagUnsettled
 		}
-		if _, err := t.read(ctx, name, ReadOptions{MaxStaleness: bound}, true); err != nil {
+		if _, err := t.Read(ctx, name, ReadOptions{MaxStaleness: bound}); err != nil {
 			return nil, 0, err
 		}
 	}
@@ -293,11 +293,11 @@ func (c *Cache[K, V]) bumpTag(ctx context.Context, tag string) error {
 	}
 	name := TagKey(c.namespace, tag)
 	_, err = t.Write(ctx, name, func(ctx context.Context) (Version, error) {
-		b, ok := c.client.source.(coherence.Bumper)
+		b := coherence.AbilitiesOf(c.client.source).Bumper
 		switch {
 		case c.client.versions == nil:
 			return 0, nil
-		case !ok:
+		case b == nil:
 			return 0, fmt.Errorf("%w: %w: %T tells versions and is no coherence.Bumper: count one of %s %q in a transaction of your own",
 				ErrNotCommitted, ErrUnsupported, c.client.source, TagNamespace, name)
 		}

@@ -177,7 +177,7 @@ func TestTags_KeepTheBound(t *testing.T) { // C1
 			e.Tags = []string{"shop"}
 			return e, err
 		}
-		c, err := nearcache.For(b.client, "u", nearcache.Options[string, string]{Load: load, MaxStaleness: delta})
+		c, err := nearcache.NewCache(b.client, "u", nearcache.Options[string, string]{Load: load, MaxStaleness: delta})
 		if err != nil {
 			t.Fatal(err)
 		}

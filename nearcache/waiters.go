@@ -5,57 +5,74 @@ import (
 	"sync/atomic"
 )
 
-// waiters wakes the loads that wait for another process's fill of their key: by the tracking push of that fill. It is
+// waiters wakes the flights that wait for another process's fill of their key: by the tracking push of that fill. It is
 // called on rueidis's reader goroutine, so while nobody waits a push costs one atomic load.
 type waiters struct {
 	n  atomic.Int64
 	mu sync.Mutex
-	by map[uint64]map[chan struct{}]struct{} // by the key's hash
+	by map[uint64]map[*waiter]struct{} // by the key's hash
 }
 
-// arm returns a channel that receives when the key is pushed from now on; disarm must be called. It is armed before the
-// GET that makes Redis track the key, so that no push is missed.
-func (w *waiters) arm(hash uint64) (woken <-chan struct{}, disarm func()) {
-	ch := make(chan struct{}, 1)
-	w.n.Add(1)
-	w.mu.Lock()
-	if w.by == nil {
-		w.by = make(map[uint64]map[chan struct{}]struct{})
-	}
-	if w.by[hash] == nil {
-		w.by[hash] = make(map[chan struct{}]struct{})
-	}
-	w.by[hash][ch] = struct{}{}
-	w.mu.Unlock()
-	return ch, func() {
-		w.mu.Lock()
-		delete(w.by[hash], ch)
-		if len(w.by[hash]) == 0 {
-			delete(w.by, hash)
-		}
-		w.mu.Unlock()
-		w.n.Add(-1)
-	}
+// waiter is one flight's. Several flights may share the channel.
+type waiter struct {
+	pushed atomic.Bool
+	woken  chan struct{} // of one place
 }
 
-func (w *waiters) wake(hash uint64) {
-	if w.n.Load() == 0 {
+// take reports whether the key was pushed since the last call.
+func (w *waiter) take() bool { return w.pushed.Swap(false) }
+
+func (w *waiter) wake() {
+	w.pushed.Store(true)
+	signal(w.woken)
+}
+
+// arm makes woken receive when the key is pushed from now on; disarm must be called. It is armed before the GET that makes
+// Redis track the key, so that no push is missed.
+func (ws *waiters) arm(hash uint64, woken chan struct{}) *waiter {
+	w := &waiter{woken: woken}
+	ws.n.Add(1)
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if ws.by == nil {
+		ws.by = make(map[uint64]map[*waiter]struct{})
+	}
+	if ws.by[hash] == nil {
+		ws.by[hash] = make(map[*waiter]struct{})
+	}
+	ws.by[hash][w] = struct{}{}
+	return w
+}
+
+func (ws *waiters) disarm(hash uint64, w *waiter) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	delete(ws.by[hash], w)
+	if len(ws.by[hash]) == 0 {
+		delete(ws.by, hash)
+	}
+	ws.n.Add(-1)
+}
+
+// wake wakes the flights of a key.
+func (ws *waiters) wake(hash uint64) {
+	if ws.n.Load() == 0 {
 		return
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for ch := range w.by[hash] {
-		signal(ch)
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for w := range ws.by[hash] {
+		w.wake()
 	}
 }
 
-// wakeAll wakes everyone: pushes may have been lost.
-func (w *waiters) wakeAll() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, chs := range w.by {
-		for ch := range chs {
-			signal(ch)
+// wakeAll wakes every flight: pushes may have been lost.
+func (ws *waiters) wakeAll() {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for _, of := range ws.by {
+		for w := range of {
+			w.wake()
 		}
 	}
 }

@@ -2,11 +2,8 @@ package nearcache
 
 import (
 	"context"
-	"encoding"
 	"errors"
 	"io/fs"
-	"reflect"
-	"strconv"
 	"time"
 )
 
@@ -37,8 +34,8 @@ type warmer[K comparable] struct {
 	done    chan struct{}
 }
 
-// warmUp reads the file and begins to fetch what it names.
-func (c *Cache[K, V]) warmUp() {
+// startWarmUp reads the file and begins to fetch the keys that it names.
+func (c *Cache[K, V]) startWarmUp() {
 	w := &c.warmer
 	w.hot, w.decode, w.done = newHot[K](2*c.opt.Warm.Keys), decodeKey(c.opt.EncodeKey, c.opt.DecodeKey), make(chan struct{})
 	names, err := readWarm(c.opt.Warm.File, c.client.keyspace.Prefix(), c.namespace)
@@ -109,29 +106,29 @@ func (c *Cache[K, V]) fetch(ctx context.Context, ks []K) {
 		}
 		missing = append(missing, k)
 	}
-	if len(missing) == 0 || Mode(c.client.mode.Load()) != On {
+	if len(missing) == 0 || Mode(c.client.mode.Load()) != ModeOn {
 		return
 	}
-	items, keys, ask := c.begin(missing, func(K, Result[V], error) { c.m.warmKeys("unnamed").Inc() })
-	for i, got := range c.getMany(ctx, keys, ask) {
-		it := items[i]
-		if got.Err != nil {
+	batch, unnamed := c.newBatch(missing)
+	c.m.warmKeys("unnamed").Add(float64(unnamed))
+	if len(batch) == 0 {
+		return
+	}
+	c.readL2(ctx, batch)
+	for _, f := range batch {
+		switch {
+		case f.l2.err != nil:
 			c.m.warmKeys("failed").Inc()
-			continue
-		}
-		if ask {
-			c.client.fence.Learn(&it.tok, got.Watermark)
-		}
-		if c.judge(ctx, it.k, it.key, &it.tok, got.Raw).served {
+		case c.evaluateL2(ctx, f, withIO).served:
 			c.m.warmKeys("refilled").Inc()
-		} else {
+		default:
 			c.m.warmKeys("missed").Inc()
 		}
 	}
 }
 
-// cool waits for the refilling to end and saves the hottest keys. A list without any replaces none.
-func (c *Cache[K, V]) cool() {
+// saveHotKeys waits for the warm start to end and saves the hottest keys. An empty list does not replace a file.
+func (c *Cache[K, V]) saveHotKeys() {
 	if c.warmer.hot == nil {
 		return
 	}
@@ -152,44 +149,4 @@ func (c *Cache[K, V]) cool() {
 	}
 	c.m.warmFiles("saved").Inc()
 	c.m.warmKeys("saved").Add(float64(len(names)))
-}
-
-// decodeKey is the inverse of encodeKey: the caller's, or that of what K suits. It is nil if there is none.
-func decodeKey[K comparable](encode func(K) string, own func(string) (K, error)) func(string) (K, error) {
-	switch {
-	case own != nil:
-		return own
-	case encode != nil:
-		return nil
-	}
-	t := reflect.TypeFor[K]()
-	if t.Implements(reflect.TypeFor[encoding.TextMarshaler]()) {
-		if !reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) {
-			return nil
-		}
-		return func(name string) (k K, err error) {
-			err = any(&k).(encoding.TextUnmarshaler).UnmarshalText([]byte(name))
-			return k, err
-		}
-	}
-	switch t.Kind() {
-	case reflect.String:
-		return func(name string) (k K, err error) {
-			reflect.ValueOf(&k).Elem().SetString(name)
-			return k, nil
-		}
-	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
-		return func(name string) (k K, err error) {
-			n, err := strconv.ParseInt(name, 10, t.Bits())
-			reflect.ValueOf(&k).Elem().SetInt(n)
-			return k, err
-		}
-	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
-		return func(name string) (k K, err error) {
-			n, err := strconv.ParseUint(name, 10, t.Bits())
-			reflect.ValueOf(&k).Elem().SetUint(n)
-			return k, err
-		}
-	}
-	return nil
 }

@@ -248,7 +248,7 @@ func ExampleWarm() {
 			panic(err)
 		}
 		defer client.Close()
-		products, err := nearcache.For(client, "product", nearcache.Options[string, product]{Load: newShop().find,
+		products, err := nearcache.NewCache(client, "product", nearcache.Options[string, product]{Load: newShop().find,
 			Warm: nearcache.Warm{File: filepath.Join(dir, "product.warm")}})
 		if err != nil {
 			panic(err)

@@ -123,15 +123,15 @@ func (c *Cache[K, V]) announce(ctx context.Context, ch change[V]) error {
 	fence.Written(ch.key, ch.version)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), applyTimeout)
 	defer cancel()
-	err := c.tell(ctx, ch)
+	err := c.sendToL2(ctx, ch)
 	if ch.version == 0 && !ablate.Out(ablate.WriteBumpsAfter) {
 		fence.Written(ch.key, 0)
 	}
-	return c.told(ch, err)
+	return c.writeResult(ch, err)
 }
 
-// told is what a write returns whose change has, or has not, reached L2. One that has not is repeated.
-func (c *Cache[K, V]) told(ch change[V], err error) error {
+// writeResult maps L2's answer to the error of a write, and queues a retry if L2 could not be reached.
+func (c *Cache[K, V]) writeResult(ch change[V], err error) error {
 	if err == nil {
 		c.m.writes("applied").Inc()
 		return nil
@@ -147,8 +147,8 @@ func (c *Cache[K, V]) told(ch change[V], err error) error {
 	return c.wrap("write", ch.key, fmt.Errorf("%w: %w", ErrNotInvalidated, err))
 }
 
-// tell brings the change to L2. A value that cannot be encoded still invalidates.
-func (c *Cache[K, V]) tell(ctx context.Context, ch change[V]) error {
+// sendToL2 brings the change to L2. A value that cannot be encoded still invalidates.
+func (c *Cache[K, V]) sendToL2(ctx context.Context, ch change[V]) error {
 	if ch.marked {
 		return c.client.l2.ResolveIntent(ctx, ch.key, ch.token, ch.version)
 	}
@@ -168,7 +168,9 @@ func (c *Cache[K, V]) setting(ch change[V]) (l2.SetRequest, error) {
 	ttl := c.ttl(ch.entry.TTL, false)
 	rec, err := c.record(ch.entry.Value, false, ch.version, ttl, 0)
 	if err == nil {
-		s.Record, s.TTL = &rec, c.keepFor(ttl)
+		s.Record, s.TTL = &rec, c.l2TTL(ttl)
+	} else {
+		c.m.rejected("codec").Inc()
 	}
 	return s, err
 }

@@ -61,7 +61,7 @@ func announceMany[K comparable, V, T any](ctx context.Context, c *Cache[K, V], b
 		if err == nil {
 			err = unencoded[i]
 		}
-		errs = append(errs, c.told(chs[i], err))
+		errs = append(errs, c.writeResult(chs[i], err))
 	}
 	return errors.Join(errs...)
 }

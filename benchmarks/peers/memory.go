@@ -79,6 +79,9 @@ func (m *Memory[V]) Position(context.Context) (coherence.Position, error) {
 	return coherence.Position{Timeline: 1, N: m.base + uint64(len(m.events))}, nil
 }
 
+// Abilities implements coherence.Source.
+func (m *Memory[V]) Abilities() coherence.Abilities { return coherence.Abilities{Trimmer: m} }
+
 // Changes implements coherence.Source.
 func (m *Memory[V]) Changes(_ context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
 	m.mu.RLock()

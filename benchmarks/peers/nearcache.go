@@ -92,7 +92,7 @@ func OpenNearcache[V any](ctx context.Context, w World[V], variant Variant, chan
 	for _, f := range change {
 		f(&o)
 	}
-	if n.Cache, err = nearcache.For(client, namespace, o); err != nil {
+	if n.Cache, err = nearcache.NewCache(client, namespace, o); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
 	return n, nil

@@ -115,7 +115,7 @@ func (e *Env) openShop(ctx context.Context, c shopping) (o *openedShop, err erro
 			pool.Close()
 		}
 	}()
-	src, err := postgres.New(pool, "")
+	src, err := postgres.New(pool, postgres.Config{})
 	if err != nil {
 		return nil, err
 	}

@@ -155,7 +155,7 @@ func newShop(ctx context.Context, c shopping) (s *shop, err error) {
 		return nil, err
 	}
 	s.table.pool = s.pool
-	src, err := postgres.New(s.pool, "")
+	src, err := postgres.New(s.pool, postgres.Config{})
 	if err != nil {
 		return nil, err
 	}

@@ -99,6 +99,9 @@ func (f *flaky) Position(ctx context.Context) (coherence.Position, error) {
 	return f.Memory.Position(ctx)
 }
 
+// Abilities implements coherence.Source.
+func (f *flaky) Abilities() coherence.Abilities { return coherence.Abilities{} }
+
 // Changes implements coherence.Source.
 func (f *flaky) Changes(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
 	if err := f.reached(ctx); err != nil {

@@ -181,7 +181,7 @@ func integers(ctx context.Context, e *Env) (c measure.Comparison, err error) {
 	if err := client.Ready(ctx); err != nil {
 		return c, err
 	}
-	cache, err := nearcache.For(client, "i", nearcache.Options[int64, product]{Load: nearcache.Unversioned(func(_ context.Context, k int64) (product, error) {
+	cache, err := nearcache.NewCache(client, "i", nearcache.Options[int64, product]{Load: nearcache.Unversioned(func(_ context.Context, k int64) (product, error) {
 		return peers.NewProduct(int(k), smallValue), nil
 	})})
 	if err != nil {

@@ -62,7 +62,7 @@ func (w *watcher) openStreaming(ctx context.Context) error {
 		return err
 	}
 	w.ends = append(w.ends, pool.Close)
-	src, err := postgres.New(pool, k.Schema)
+	src, err := postgres.New(pool, postgres.Config{Schema: k.Schema})
 	if err != nil {
 		return err
 	}
@@ -73,7 +73,7 @@ func (w *watcher) openStreaming(ctx context.Context) error {
 		return err
 	}
 	w.ends = append(w.ends, func() { _ = client.Close() })
-	cache, err := nearcache.For(client, notesNamespace, nearcache.Options[string, string]{Load: notes{pool}.load, TTL: time.Hour})
+	cache, err := nearcache.NewCache(client, notesNamespace, nearcache.Options[string, string]{Load: notes{pool}.load, TTL: time.Hour})
 	if err != nil {
 		return err
 	}
@@ -209,7 +209,7 @@ func (e *Env) throughKafka(ctx context.Context, n int) (r streamed, err error) {
 		return r, err
 	}
 	defer pool.Close()
-	pg, err := postgres.New(pool, "propagation")
+	pg, err := postgres.New(pool, postgres.Config{Schema: "propagation"})
 	if err != nil {
 		return r, err
 	}

@@ -167,11 +167,11 @@ func (e *Env) scaleCell(ctx context.Context, cell scaleCell, broadcast, follow b
 
 // relay runs one as a user has it: woken by commits, to Redis, and to Kafka too if there is a publisher.
 func (s *scaleRun) relay(ctx context.Context, publisher coherence.Publisher) (stop func()) {
-	relaying := relay.Relay{Source: s.outbox, L2: s.own.Client.L2(), Publisher: publisher, Keep: 5 * time.Second}
+	carrying := relay.Relay{Source: s.outbox, L2: s.own.Client.L2(), Publisher: publisher, Keep: 5 * time.Second}
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := relaying.Run(ctx); err != nil {
+		if err := carrying.Run(ctx); err != nil {
 			fmt.Fprintln(s.e.Log, err)
 		}
 	})

@@ -135,6 +135,9 @@ func (t *truth) Position(context.Context) (coherence.Position, error) {
 	return coherence.Position{Timeline: 1, N: atomic.LoadUint64(&t.words[0])}, nil
 }
 
+// Abilities implements coherence.Source.
+func (t *truth) Abilities() coherence.Abilities { return coherence.Abilities{} }
+
 // Changes implements coherence.Source; the relay asks the driver's own source.
 func (t *truth) Changes(context.Context, coherence.Position, int) ([]coherence.Event, coherence.Position, error) {
 	return nil, coherence.Position{}, errReadOnly

@@ -17,6 +17,7 @@ create schema if not exists @@;
 create table if not exists @@.meta (
 	only_row boolean primary key default true check (only_row),
 	epoch bigint not null default (random() * 9e18)::bigint,
+	identity text not null default gen_random_uuid()::text,
 	trimmed numeric not null default 0);
 insert into @@.meta default values on conflict do nothing;
 create table if not exists @@.versions (

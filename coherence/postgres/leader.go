@@ -16,14 +16,14 @@ const (
 
 // Lead holds an advisory lock on a connection of its own. When that connection is lost the server lets go of the lock,
 // and leading ends as soon as we notice; until then two may work, which the cursor and the sequence numbers make harmless.
-func (s *Source) Lead(ctx context.Context) (leading context.Context, release func(), err error) {
+func (s *Source) Lead(ctx context.Context, name string) (leading context.Context, release func(), err error) {
 	conn, err := pgx.ConnectConfig(ctx, s.pool.Config().ConnConfig.Copy())
 	if err != nil {
 		return nil, nil, fmt.Errorf("postgres: lead: %w", err)
 	}
 	for {
 		var got bool
-		err := conn.QueryRow(ctx, `select pg_try_advisory_lock(hashtextextended($1, 0))`, "nearcache relay "+s.schema).Scan(&got)
+		err := conn.QueryRow(ctx, `select pg_try_advisory_lock(hashtextextended($1, 0))`, "nearcache relay "+s.schema+" "+name).Scan(&got)
 		if err != nil {
 			closeConn(conn)
 			return nil, nil, fmt.Errorf("postgres: lead: %w", err)

@@ -29,9 +29,21 @@ type Source struct {
 	listen *pgx.Conn // of Wait
 }
 
-// New returns a Source over a pool, which stays the caller's. schema is where Install puts its tables; "" means
-// "nearcache".
-func New(pool *pgxpool.Pool, schema string) (*Source, error) {
+// Config is how a Source works. The zero value is ready to use.
+type Config struct {
+	// Schema is where Install puts the source's tables: lower-case letters, digits and underscores. Defaults to
+	// "nearcache".
+	Schema string
+}
+
+// Abilities implements coherence.Source.
+func (s *Source) Abilities() coherence.Abilities {
+	return coherence.Abilities{Leader: s, Cursors: s, Waker: s, Trimmer: s, Bumper: s, Versioner: s, Identifier: s}
+}
+
+// New returns a Source over a pool, which stays the caller's.
+func New(pool *pgxpool.Pool, cfg Config) (*Source, error) {
+	schema := cfg.Schema
 	if schema == "" {
 		schema = "nearcache"
 	}
@@ -232,6 +244,12 @@ type Querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
+// VersionSQL is an SQL expression for a key's version, for a Loader that reads value and version in one statement. namespace
+// and key are SQL expressions themselves, such as "'product'" and "$1".
+func (s *Source) VersionSQL(namespace, key string) string {
+	return s.q("coalesce((select version from @@.versions where namespace = " + namespace + " and key = " + key + "), 0)")
+}
+
 // VersionOf is a key's version as a transaction sees it: after a write that the trigger has counted, the write's own.
 func (s *Source) VersionOf(ctx context.Context, q Querier, namespace, key string) (coherence.Version, error) {
 	var v int64
@@ -254,6 +272,14 @@ func (s *Source) Bump(ctx context.Context, tx Querier, namespace, key string, op
 		return 0, fmt.Errorf("postgres: bump %s %q: %w", namespace, key, err)
 	}
 	return coherence.Version(v), nil
+}
+
+// Identity is a random name that Install gave the database. A copy of it has the same.
+func (s *Source) Identity(ctx context.Context) (id string, err error) {
+	if err := s.pool.QueryRow(ctx, s.q(`select identity from @@.meta`)).Scan(&id); err != nil {
+		return "", fmt.Errorf("postgres: identity: %w", err)
+	}
+	return id, nil
 }
 
 // BumpKey is Bump in a transaction of its own, for keys that are no rows: tags.

@@ -60,7 +60,7 @@ func (c *child) instance(ctx context.Context) error {
 	} else if c.Instance == 1 { // and one whose entries are refreshed, or expire, now and then
 		opt.TTL, opt.AbsentTTL, opt.Refresh = 3*time.Second, 500*time.Millisecond, nearcache.Refresh{After: 0.7}
 	}
-	cache, err := nearcache.For(client, namespace, opt)
+	cache, err := nearcache.NewCache(client, namespace, opt)
 	if err != nil {
 		return err
 	}

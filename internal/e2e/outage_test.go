@@ -168,7 +168,7 @@ func TestRedisAndForeignEvents(t *testing.T) {
 		if err := client.Ready(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		c, err := nearcache.For(client, "price", nearcache.Options[string, string]{Load: nearcache.Unversioned(load)})
+		c, err := nearcache.NewCache(client, "price", nearcache.Options[string, string]{Load: nearcache.Unversioned(load)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -34,7 +34,7 @@ func instances(t *testing.T, n int, redis string, o nearcache.Options[string, st
 		if err := client.Ready(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		c, err := nearcache.For(client, "t", o)
+		c, err := nearcache.NewCache(client, "t", o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -89,7 +89,7 @@ func holder(redis string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	c, err := nearcache.For(client, "t", nearcache.Options[string, string]{LoadTimeout: time.Hour, Load: func(context.Context, string) (nearcache.Entry[string], error) {
+	c, err := nearcache.NewCache(client, "t", nearcache.Options[string, string]{LoadTimeout: time.Hour, Load: func(context.Context, string) (nearcache.Entry[string], error) {
 		fmt.Println("loading")
 		select {}
 	}})

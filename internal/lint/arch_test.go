@@ -28,6 +28,7 @@ var arrows = []arrow{
 	{"coherence/kafka", []string{"coherence", "internal/ablate"}},
 	{"coherence/postgres", []string{"coherence", "internal/ablate"}},
 	{"coherence/sqlite", []string{"coherence", "internal/ablate"}},
+	{"coherence/sourcetest", []string{"coherence"}},
 	{"coherence/relay", []string{"coherence", "tier", "internal/l2", "internal/ablate"}},
 	{"tier", []string{"coherence", "internal/l2"}},
 	{"internal/l1", nil},
@@ -130,6 +131,7 @@ var optional = []string{
 	"github.com/segmentio", "github.com/jackc", "modernc.org", "github.com/alicebob", "github.com/twmb",
 	"github.com/stretchr", "github.com/anishathalye", "github.com/Shopify", "go.opentelemetry.io", "testing",
 	"github.com/vmihailenco", "github.com/klauspost",
+	"github.com/google/go-cmp", // for tests, as it says itself
 	module + "/nearcache/codec",
 }
 
@@ -156,6 +158,21 @@ func TestArch_PackagesLinkOnlyTheirOwn(t *testing.T) {
 					if within(dep, o+"/...") && !slices.Contains(wanted, o) {
 						t.Errorf("%s links %s", rel, dep)
 					}
+				}
+			}
+		}
+	}
+}
+
+// testOnly are libraries of tests: no package links one, and no command.
+var testOnly = []string{"github.com/google/go-cmp"}
+
+func TestArch_NothingLinksTestLibraries(t *testing.T) {
+	for _, p := range golist(t, "./...") {
+		for _, dep := range p.Deps {
+			for _, o := range testOnly {
+				if within(dep, o+"/...") {
+					t.Errorf("%s links %s, which is for tests", p.rel(), dep)
 				}
 			}
 		}

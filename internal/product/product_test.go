@@ -88,7 +88,10 @@ func open(t *testing.T) *product.SQLStore {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	src := sqlite.New(db)
+	src, err := sqlite.New(db, sqlite.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	s := product.NewSQLiteStore(db, src)
 	if err := errors.Join(src.Install(t.Context()), s.Install(t.Context())); err != nil {
 		t.Fatal(err)

@@ -18,15 +18,15 @@ import (
 // SQLStore is a Store in Postgres or SQLite. Every write counts the version first, so that the version's row is locked
 // before the product's is looked at, and versions are in the order of commits.
 type SQLStore struct {
-	db       *sql.DB
-	bump     func(ctx context.Context, tx *sql.Tx, key string, op coherence.Op) (Version, error)
-	versions string // the table of versions
-	dollar   bool   // placeholders are $1, $2, ...
+	db      *sql.DB
+	bump    func(ctx context.Context, tx *sql.Tx, key string, op coherence.Op) (Version, error)
+	version string // the SQL expression of the version of product k
+	dollar  bool   // placeholders are $1, $2, ...
 }
 
 // NewPostgresStore returns a store over a database whose Source is installed.
 func NewPostgresStore(db *sql.DB, src *postgres.Source) *SQLStore {
-	return &SQLStore{db: db, versions: "nearcache.versions", dollar: true,
+	return &SQLStore{db: db, version: src.VersionSQL("'product'", "k.id"), dollar: true,
 		bump: func(ctx context.Context, tx *sql.Tx, key string, op coherence.Op) (Version, error) {
 			return src.Bump(ctx, pgxTx{tx}, Namespace, key, op)
 		}}
@@ -42,7 +42,7 @@ func (t pgxTx) QueryRow(ctx context.Context, query string, args ...any) pgx.Row 
 
 // NewSQLiteStore returns a store over a database whose Source is installed.
 func NewSQLiteStore(db *sql.DB, src *sqlite.Source) *SQLStore {
-	return &SQLStore{db: db, versions: "nearcache_versions",
+	return &SQLStore{db: db, version: src.VersionSQL("'product'", "k.id"),
 		bump: func(ctx context.Context, tx *sql.Tx, key string, op coherence.Op) (Version, error) {
 			return src.Bump(ctx, tx, Namespace, key, op)
 		}}
@@ -60,7 +60,7 @@ func (s *SQLStore) Install(ctx context.Context) error {
 
 // q numbers the placeholders for Postgres.
 func (s *SQLStore) q(query string) string {
-	query = strings.ReplaceAll(query, "@versions", s.versions)
+	query = strings.ReplaceAll(query, "@version", s.version)
 	if !s.dollar {
 		return query
 	}
@@ -82,8 +82,8 @@ func (s *SQLStore) Find(ctx context.Context, id string) (p Product, v Version, e
 	var found sql.NullString
 	var name sql.NullString
 	var price sql.NullInt64
-	err = s.db.QueryRowContext(ctx, s.q(`select coalesce(v.version, 0), p.id, p.name, p.description, p.price
-		from (select cast(? as text) as id) k left join @versions v on v.namespace = 'product' and v.key = k.id left join products p on p.id = k.id`),
+	err = s.db.QueryRowContext(ctx, s.q(`select @version, p.id, p.name, p.description, p.price
+		from (select cast(? as text) as id) k left join products p on p.id = k.id`),
 		id).Scan(&v, &found, &name, &p.Description, &price)
 	if err != nil {
 		return Product{}, 0, fmt.Errorf("product: find: %w", err)

@@ -69,7 +69,7 @@ func (b *backend) database(ctx context.Context, c *Config) error {
 			return fmt.Errorf("%w: DATABASE_URL: %w", ErrUsage, err)
 		}
 		db := stdlib.OpenDBFromPool(pool)
-		src, err := postgres.New(pool, "")
+		src, err := postgres.New(pool, postgres.Config{})
 		if err != nil {
 			return err
 		}
@@ -90,12 +90,14 @@ func (b *backend) database(ctx context.Context, c *Config) error {
 		return err
 	}
 	b.closers = append(b.closers, func() { _ = db.Close() })
-	b.sqlite(db)
-	return nil
+	return b.sqlite(db)
 }
 
-func (b *backend) sqlite(db *sql.DB) {
-	src := sqlite.New(db)
+func (b *backend) sqlite(db *sql.DB) error {
+	src, err := sqlite.New(db, sqlite.Config{})
+	if err != nil {
+		return err
+	}
 	b.source, b.store = src, product.NewSQLiteStore(db, src)
 	b.install = func(ctx context.Context) error {
 		if err := src.Install(ctx); err != nil {
@@ -103,6 +105,7 @@ func (b *backend) sqlite(db *sql.DB) {
 		}
 		return b.store.Install(ctx)
 	}
+	return nil
 }
 
 // prepare creates tables and seeds them, and tries until the database lets it.

@@ -49,6 +49,8 @@ func (source) Position(context.Context) (coherence.Position, error) {
 	return coherence.Position{Timeline: 1, N: 1}, nil
 }
 
+func (source) Abilities() coherence.Abilities { return coherence.Abilities{} }
+
 func (source) Changes(context.Context, coherence.Position, int) ([]coherence.Event, coherence.Position, error) {
 	return nil, coherence.Position{Timeline: 1, N: 1}, nil
 }
@@ -60,7 +62,7 @@ func TestMetrics_AreThoseOfTheirDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	if _, err := nearcache.For(client, "n", nearcache.Options[string, string]{MaxStaleness: time.Second, Load: nearcache.Unversioned(
+	if _, err := nearcache.NewCache(client, "n", nearcache.Options[string, string]{MaxStaleness: time.Second, Load: nearcache.Unversioned(
 		func(context.Context, string) (string, error) { return "", nil })}); err != nil {
 		t.Fatal(err)
 	}

@@ -87,14 +87,14 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		all = append(all, in)
 	}
 	if s.Config.Relay {
-		publisher, relaying, err := b.relay(&s.Config, all[0].client.L2(), s.Logger)
+		publisher, carrying, err := b.relay(&s.Config, all[0].client.L2(), s.Logger)
 		if err != nil {
 			return err
 		}
-		relaying.Registerer = all[0].reg
+		carrying.Registerer = all[0].reg
 		background.Go(func() {
 			<-prepared
-			s.ended("relay", b.runRelay(work, publisher, relaying, s.Logger))
+			s.ended("relay", b.runRelay(work, publisher, carrying, s.Logger))
 		})
 	}
 	if s.Config.Worker || s.Config.embedded() {
@@ -143,7 +143,7 @@ func (s *Server) start(ctx context.Context, b *backend, i int) (*instance, error
 	if err != nil {
 		return nil, err
 	}
-	cache, err := nearcache.For(client, product.Namespace, nearcache.Options[string, product.Product]{
+	cache, err := nearcache.NewCache(client, product.Namespace, nearcache.Options[string, product.Product]{
 		TTL:          s.Config.ttl(),
 		MaxStaleness: time.Duration(s.Config.MaxStaleMS) * time.Millisecond,
 		Load: func(ctx context.Context, id string) (nearcache.Entry[product.Product], error) {

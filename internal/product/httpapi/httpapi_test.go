@@ -32,7 +32,10 @@ func serve(t *testing.T) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	src := sqlite.New(db)
+	src, err := sqlite.New(db, sqlite.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	store := product.NewSQLiteStore(db, src)
 	if err := errors.Join(src.Install(t.Context()), store.Install(t.Context())); err != nil {
 		t.Fatal(err)
@@ -45,7 +48,7 @@ func serve(t *testing.T) string {
 	if err := client.Ready(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	cache, err := nearcache.For(client, product.Namespace, nearcache.Options[string, product.Product]{
+	cache, err := nearcache.NewCache(client, product.Namespace, nearcache.Options[string, product.Product]{
 		Load: func(ctx context.Context, id string) (nearcache.Entry[product.Product], error) {
 			p, v, err := store.Find(ctx, id)
 			if errors.Is(err, product.ErrNotFound) {

@@ -1,8 +1,6 @@
 package nearcache
 
 import (
-	"context"
-	"errors"
 	"time"
 
 	"github.com/nearcache/nearcache-go/coherence"
@@ -82,49 +80,4 @@ type ReadOptions struct {
 	// time: by Result.Staleness, or by Result.Age where nothing is proved. Such a value may be older than MaxStaleness and
 	// than what this instance has served before. Defaults to Options.FailSafe.MaxAge; negative: never.
 	ServeStale time.Duration
-}
-
-// The errors of reads and writes. They come wrapped; compare with errors.Is.
-var (
-	// ErrNotFound says that the key is absent. A Loader returns it, with the absence's version in the Entry if it has
-	// one, and the absence is cached for Options.AbsentTTL.
-	ErrNotFound = errors.New("nearcache: not found")
-	// ErrNotModified is how a Loader says that the entry it was shown by Old is still the state of its key.
-	ErrNotModified = errors.New("nearcache: not modified")
-	// ErrNotReady says that no tier has the version that ReadOptions.AtLeast asks for.
-	ErrNotReady = errors.New("nearcache: the version asked for is not there yet")
-	// ErrClosed says that the client has been closed.
-	ErrClosed = errors.New("nearcache: closed")
-	// ErrPanic wraps a panic of a Loader.
-	ErrPanic = errors.New("nearcache: a callback panicked")
-	// ErrCodec says that a value could not be encoded, or that what was decoded again differs from it.
-	ErrCodec = errors.New("nearcache: the codec does not keep the value")
-	// ErrUnsupported says that something was asked for that is not built yet, or whose premise is missing.
-	ErrUnsupported = errors.New("nearcache: unsupported")
-	// ErrNotCommitted is what a transaction given to Write returns (wrapped) when it certainly changed nothing: a conflict,
-	// a validation. Then nothing needs to be invalidated. Any other error may hide a commit.
-	ErrNotCommitted = errors.New("nearcache: not committed")
-	// ErrNotInvalidated says that a write went through but L2 could not be told. The invalidation is retried in the
-	// background; until it succeeds other instances may serve the old value (see the package's guarantees).
-	ErrNotInvalidated = errors.New("nearcache: written, but not yet invalidated")
-)
-
-type oldKey struct{}
-
-// Old returns the entry that the cache last held of the key being loaded, if it still has it: a Loader can ask the
-// source whether its version still stands and answer ErrNotModified instead of reading the value again.
-func Old[V any](ctx context.Context) (Entry[V], bool) {
-	e, ok := ctx.Value(oldKey{}).(*Entry[V])
-	if !ok {
-		return Entry[V]{}, false
-	}
-	return *e, true
-}
-
-// Unversioned makes a Loader from a repository method of a source without versions.
-func Unversioned[K comparable, V any](find func(context.Context, K) (V, error)) func(context.Context, K) (Entry[V], error) {
-	return func(ctx context.Context, k K) (Entry[V], error) {
-		v, err := find(ctx, k)
-		return Entry[V]{Value: v}, err
-	}
 }

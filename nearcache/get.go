@@ -1,0 +1,134 @@
+package nearcache
+
+import (
+	"context"
+	"hash/maphash"
+	"time"
+
+	"github.com/nearcache/nearcache-go/internal/ablate"
+	"github.com/nearcache/nearcache-go/internal/fence"
+)
+
+// This file is the hot path: a read that L1 serves. It allocates nothing and takes no lock of this module.
+
+// Get returns the value of k from the nearest tier that may serve it, and loads it if none may. An absent key is
+// ErrNotFound. It is Read without options, and the fastest way to a value: a hit in L1 allocates nothing.
+func (c *Cache[K, V]) Get(ctx context.Context, k K) (V, error) {
+	if c.client.mode.Load() != int32(ModeOn) {
+		r, err := c.Read(ctx, k, ReadOptions{})
+		return r.Value, err
+	}
+	if e, _ := c.hit(k, c.opt.MaxStaleness, asOfUnneeded); e != nil {
+		if e.absent() {
+			var none V
+			return none, ErrNotFound
+		}
+		if c.opt.Clone != nil {
+			return c.opt.Clone(e.value), nil
+		}
+		return e.value, nil // c.out would copy it once more
+	}
+	d, _ := c.demanded(ReadOptions{}) // an error is about options
+	r, err := c.readBelow(ctx, k, ReadOptions{}, d)
+	return r.Value, err
+}
+
+// asOfNeed says whether a hit must tell the moment that its entry is proved to be no older than.
+type asOfNeed uint8
+
+const (
+	asOfUnneeded asOfNeed = iota
+	asOfNeeded
+)
+
+// hit is the entry of k if L1 may serve it. With a bound, or if need asks for it, it also returns the moment that the
+// entry is proved to be no older than, 0 if none is.
+//
+// The entry is read first and judged after: its key (the table is addressed by a hash), its deadline by the coarse clock,
+// and last its stamp, so that an invalidation which came before this read is seen. With a bound the proof is taken before
+// the stamp is checked (see coherence.Stamp.Proved) and the real clock is read after: a process that was stopped in
+// between finds the proof too old.
+func (c *Cache[K, V]) hit(k K, bound time.Duration, need asOfNeed) (e *entry[K, V], asOf int64) {
+	if c.opt.L1Bytes < 0 {
+		return nil, 0
+	}
+	e, ok := c.l1.Get(maphash.Comparable(c.seed, k))
+	now := c.client.coarse.Load()
+	switch {
+	case !ok || e.key != k:
+		c.m.l1Misses.absent.Inc()
+		return nil, 0
+	case e.deadline <= now:
+		c.m.l1Misses.expired.Inc()
+		return nil, 0
+	}
+	if bound > 0 || need == asOfNeeded {
+		return c.hitAsOf(e, bound, now)
+	}
+	if v := e.stamp.Check(c.client.fence); v != fence.Current {
+		c.m.l1Miss(v)
+		return nil, 0
+	}
+	if e.extras != nil {
+		c.due(e, now)
+		if v, _ := e.extras.tags.check(c.client.fence, now, 0); v != fence.Current {
+			c.m.l1Misses.tag.Inc()
+			return nil, 0
+		}
+	}
+	if c.watched && !c.recordHit(e) {
+		return nil, 0
+	}
+	c.m.l1Hits.inc()
+	return e, 0
+}
+
+// hitAsOf is hit with a proof. With a bound, an entry that is proved to be within it is served whether or not a channel
+// vouches for it now: what was proved stays true when the channel is lost.
+func (c *Cache[K, V]) hitAsOf(e *entry[K, V], bound time.Duration, coarse int64) (*entry[K, V], int64) {
+	f := c.client.fence
+	asOf := e.stamp.AsOf(f)
+	if v := e.stamp.Check(f); v != fence.Current && (bound == 0 || v != fence.Unvouched) {
+		c.m.l1Miss(v)
+		return nil, 0
+	}
+	if e.extras != nil {
+		c.due(e, coarse)
+		v, tagsAsOf := e.extras.tags.check(f, coarse, asOf)
+		if v != fence.Current && (bound == 0 || v != fence.Unvouched) {
+			c.m.l1Misses.tag.Inc()
+			return nil, 0
+		}
+		asOf = tagsAsOf
+	}
+	if ablate.Out(ablate.AsOfBeforeCheck) {
+		asOf = e.stamp.AsOf(f)
+	}
+	if bound > 0 {
+		now := c.client.now()
+		if ablate.Out(ablate.ClockOnRead) {
+			now = c.client.coarse.Load()
+		}
+		if asOf == 0 || now-asOf > int64(bound) {
+			c.m.l1Misses.unproved.Inc()
+			return nil, 0
+		}
+	}
+	if c.watched && !c.recordHit(e) {
+		return nil, 0
+	}
+	c.m.l1Hits.inc()
+	return e, asOf
+}
+
+// recordHit looks at a hit before it is served, where an option asks for that, and says whether it may be.
+func (c *Cache[K, V]) recordHit(e *entry[K, V]) bool {
+	if !c.intact(e) {
+		c.m.l1Misses.mutated.Inc()
+		return false
+	}
+	if c.warmer.hot != nil {
+		c.warmer.hot.hit(e.key)
+	}
+	return true
+}

@@ -1,0 +1,243 @@
+package nearcache
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/nearcache/nearcache-go/internal/l2"
+)
+
+// heldLease is a lease that this process holds while it loads the key. It is renewed until it is settled: by a fill, or
+// given back. So LeaseTTL can be short and a load long. A process that was stopped renews nothing: its lease expires, and
+// its late fill is refused.
+type heldLease struct {
+	key   l2.Key
+	lease l2.Lease
+
+	mu      sync.Mutex
+	timer   *time.Timer
+	settled bool
+}
+
+// hold begins to renew a lease that was granted, until ctx ends at the latest.
+func (c *Cache[K, V]) hold(ctx context.Context, key l2.Key, lease l2.Lease) *heldLease {
+	h := &heldLease{key: key, lease: lease}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.timer = time.AfterFunc(c.opt.LeaseTTL/2, func() { c.renewLease(ctx, h) })
+	return h
+}
+
+func (c *Cache[K, V]) renewLease(ctx context.Context, h *heldLease) {
+	held, err := c.client.l2.Renew(ctx, h.key, h.lease.ID, c.opt.LeaseTTL)
+	if err == nil && !held {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.settled && ctx.Err() == nil {
+		h.timer.Reset(c.opt.LeaseTTL / 2)
+	}
+}
+
+// settle ends the renewing.
+func (h *heldLease) settle() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.settled = true
+	h.timer.Stop()
+}
+
+// acquire asks for the leases of flights that are missing in L2, in one pipeline for each node. What was answered is in
+// each flight's grant.
+func (c *Cache[K, V]) acquire(ctx context.Context, batch []*flight[K, V]) {
+	b := &c.client.breaker
+	switch len(batch) {
+	case 0:
+		return
+	case 1:
+		f := batch[0]
+		f.grantErr = b.ask(ctx, func(ctx context.Context) (err error) {
+			f.grant, err = c.client.l2.Acquire(ctx, f.key, l2.NewLeaseID(), c.opt.LeaseTTL, c.acquisition(f))
+			return err
+		})
+	default:
+		asks := make([]l2.AcquireRequest, len(batch))
+		for i, f := range batch {
+			asks[i] = l2.AcquireRequest{Key: f.key, Options: c.acquisition(f)}
+		}
+		answers := askMany(ctx, b, c.client.now(), b.timeout, len(asks), func(ctx context.Context) []l2.AcquireResponse {
+			return c.client.l2.AcquireMany(ctx, asks, c.opt.LeaseTTL)
+		}, func(got *l2.AcquireResponse) *error { return &got.Err })
+		for i, f := range batch {
+			f.grant, f.grantErr = answers[i].Lease, answers[i].Err
+		}
+	}
+	for _, f := range batch {
+		if f.grantErr != nil {
+			c.m.leases("unavailable").Inc()
+			continue
+		}
+		c.m.leases(f.grant.Status.String()).Inc()
+		if f.grant.Status == l2.Granted {
+			f.lease = c.hold(ctx, f.key, f.grant)
+		}
+	}
+}
+
+func (c *Cache[K, V]) acquisition(f *flight[K, V]) l2.AcquireOptions {
+	return l2.AcquireOptions{Schema: c.opt.Schema, Unusable: f.got.unusable}
+}
+
+// release gives back a lease whose load came to nothing, so that nobody waits for its fill. A nil lease is none.
+func (c *Cache[K, V]) release(ctx context.Context, h *heldLease) {
+	if h == nil {
+		return
+	}
+	h.settle()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if err := c.client.l2.Release(ctx, h.key, h.lease.ID); err != nil {
+		c.m.leases("unreleased").Inc() // it expires
+	}
+}
+
+// fill is a loaded record on its way to L2.
+type fill[K comparable, V any] struct {
+	f   *flight[K, V]
+	rec *l2.Record
+	ttl time.Duration
+}
+
+// fillL2 offers records to L2, in one pipeline for each node. A fill settles its lease, whatever becomes of it.
+func (c *Cache[K, V]) fillL2(ctx context.Context, fills []fill[K, V]) {
+	b := &c.client.breaker
+	var offered []l2.FillResponse
+	switch len(fills) {
+	case 0:
+		return
+	case 1:
+		x := fills[0]
+		offered = make([]l2.FillResponse, 1)
+		offered[0].Err = b.ask(ctx, func(ctx context.Context) (err error) {
+			l := x.f.lease.lease
+			offered[0].Result, err = c.client.l2.Fill(ctx, x.f.key, l.ID, l.Incarnation, *x.rec, x.ttl)
+			return err
+		})
+	default:
+		all := make([]l2.FillRequest, len(fills))
+		for i, x := range fills {
+			l := x.f.lease.lease
+			all[i] = l2.FillRequest{Key: x.f.key, ID: l.ID, Incarnation: l.Incarnation, Record: *x.rec, TTL: x.ttl}
+		}
+		offered = askMany(ctx, b, c.client.now(), b.timeout, len(all), func(ctx context.Context) []l2.FillResponse {
+			return c.client.l2.FillMany(ctx, all)
+		}, func(o *l2.FillResponse) *error { return &o.Err })
+	}
+	for i, o := range offered {
+		fills[i].f.lease.settle()
+		if o.Err != nil {
+			c.m.fills("unavailable").Inc()
+			continue
+		}
+		c.m.fills(o.Result.String()).Inc()
+		fills[i].f.res.filled = o.Result == l2.Filled
+	}
+}
+
+// step is what a flight does next, after it has asked for its lease.
+type step uint8
+
+const (
+	stepLoad step = iota
+	stepAsk       // L2 again
+	stepWait      // for the holder's fill
+)
+
+// maxRounds bounds how often a flight asks L2: another process may keep filling and dropping the key.
+const maxRounds = 100
+
+// fillWait is the wait of a batch's flights for the fills of other processes, which Redis pushes to every client that has
+// read the key. A flight must be armed for the push before the GET that makes Redis track the key, so the first time round
+// it only arms:
+//
+//	we: GET misses             holder: fills; Redis pushes to nobody who waits
+//	we: acquire answers busy
+//	we: arm; GET again         finds the value; had the fill come later still, its push would wake us
+type fillWait[K comparable, V any] struct {
+	c       *Cache[K, V]
+	until   int64         // LeaseWait is over
+	woken   chan struct{} // receives when one of the waiting flights is pushed; set while one is armed
+	armed   []*flight[K, V]
+	waiting []*flight[K, V]
+}
+
+// next decides what a flight does after its question for a lease.
+func (w *fillWait[K, V]) next(f *flight[K, V]) step {
+	switch status := f.grant.Status; {
+	case f.grantErr != nil || status == l2.Writing || status == l2.Newer || status == l2.Granted:
+		return stepLoad
+	case f.rounds > maxRounds:
+		return stepLoad
+	case status == l2.Present:
+		// It was filled since our GET, or under an incarnation of the bucket that we have not heard of: look at both again.
+		w.c.client.fence.Forget(f.key.Bucket, &f.own)
+		return stepAsk
+	case f.waiter == nil:
+		if w.woken == nil {
+			w.woken = make(chan struct{}, 1)
+		}
+		f.waiter = w.c.client.waiters.arm(f.key.Hash, w.woken)
+		w.armed = append(w.armed, f)
+		return stepAsk
+	}
+	f.retry = w.c.client.now() + int64(max(f.grant.Left, time.Millisecond))
+	w.waiting = append(w.waiting, f)
+	return stepWait
+}
+
+// wait waits until some of the flights can be asked for again: their keys were pushed, or the leases in the way have
+// expired. When LeaseWait is over it hands out all of them, to be loaded; when ctx has ended, none.
+func (w *fillWait[K, V]) wait(ctx context.Context) (ask, load []*flight[K, V]) {
+	for {
+		first := w.until
+		for _, f := range w.waiting {
+			first = min(first, f.retry)
+		}
+		t := time.NewTimer(time.Duration(first - w.c.client.now()))
+		select {
+		case <-w.woken:
+		case <-t.C:
+		case <-ctx.Done():
+		}
+		t.Stop()
+		now := w.c.client.now()
+		rest := w.waiting[:0]
+		for _, f := range w.waiting {
+			switch {
+			case ctx.Err() != nil:
+				f.res = loaded[V]{err: context.Cause(ctx)}
+				w.c.reads.finish([]*flight[K, V]{f})
+			case f.waiter.take() || f.retry <= now:
+				ask = append(ask, f)
+			case w.until <= now:
+				w.c.m.leases("waited_out").Inc()
+				load = append(load, f)
+			default:
+				rest = append(rest, f)
+			}
+		}
+		w.waiting = rest
+		if len(ask)+len(load) > 0 || len(rest) == 0 {
+			return ask, load
+		}
+	}
+}
+
+// end disarms all flights.
+func (w *fillWait[K, V]) end() {
+	for _, f := range w.armed {
+		w.c.client.waiters.disarm(f.key.Hash, f.waiter)
+	}
+}

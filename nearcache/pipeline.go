@@ -1,0 +1,418 @@
+package nearcache
+
+import (
+	"context"
+	"errors"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/nearcache/nearcache-go/internal/fence"
+	"github.com/nearcache/nearcache-go/internal/l2"
+)
+
+// The read pipeline, for one key or several at once. Its steps, downhill:
+//
+//	snapshot   the fence's state: by it everything that comes back is judged
+//	readL2     the records, in one round trip
+//	evaluateL2 what may be served and admitted to L1
+//	acquire    the leases of what is missing, in one round trip
+//	loadSource the Loader, at most once at a time for each key, and the fill, in one round trip
+//
+// Get, Read and ReadMany go all the way (walk). Refresh skips what another process has refreshed or is refreshing; a warm
+// start ends after evaluateL2. A policy says when the pipeline runs and how far, and nothing of how.
+
+// effort says what evaluateL2 may do to come to a verdict.
+type effort uint8
+
+const (
+	withoutIO effort = iota // nothing: the verdict may be later
+	withIO                  // read tags, repair L2
+)
+
+// l2Reply is what L2 answered.
+type l2Reply struct {
+	raw       []byte // nil: no record
+	watermark l2.Watermark
+	err       error
+	learn     bool // the watermark was asked for
+}
+
+// fetched is what can be made of an answer of L2.
+type fetched[V any] struct {
+	loaded   loaded[V]
+	served   bool
+	direct   bool            // to the source without a lease: L2 cannot be asked, or is not believed
+	later    bool            // no verdict without I/O
+	unusable []byte          // the header of a record that may be overwritten although it looks usable
+	expired  *staleRecord[V] // a record past its TTL
+}
+
+// miss reports whether a lease may be asked for.
+func (f *fetched[V]) miss() bool { return !f.served && !f.direct && !f.later }
+
+// snapshot begins to ask for a key: what comes back is judged by the fence's state as of now.
+func (c *Cache[K, V]) snapshot(batch []*flight[K, V]) {
+	for _, f := range batch {
+		f.own = c.client.fence.Begin(f.key)
+	}
+}
+
+// readL2 asks L2 for the records of a batch, in one pipeline for each node.
+func (c *Cache[K, V]) readL2(ctx context.Context, batch []*flight[K, V]) {
+	b := &c.client.breaker
+	limit := min(b.timeout, c.opt.LoadTimeout)
+	if len(batch) == 1 {
+		f := batch[0]
+		r := l2Reply{learn: c.mustLearn(&f.own)}
+		r.err = b.askSince(ctx, f.own.Began(), limit, func(ctx context.Context) (err error) {
+			r.raw, r.watermark, err = c.client.l2.Get(ctx, f.key, l2.ReadOptions{Watermark: r.learn})
+			return err
+		})
+		f.l2 = r
+		return
+	}
+	keys, learn := make([]l2.Key, len(batch)), false
+	for i, f := range batch {
+		keys[i], learn = f.key, learn || c.mustLearn(&f.own)
+	}
+	replies := askMany(ctx, b, batch[0].own.Began(), limit, len(keys), func(ctx context.Context) []l2.GetResponse {
+		return c.client.l2.GetMany(ctx, keys, l2.ReadOptions{Watermark: learn})
+	}, func(got *l2.GetResponse) *error { return &got.Err })
+	for i, f := range batch {
+		f.l2 = l2Reply{replies[i].Raw, replies[i].Watermark, replies[i].Err, learn}
+	}
+}
+
+// mustLearn says whether a flight must read the watermark with the record: because its snapshot has none, or one that
+// proves too little for the cache's bound.
+//
+// The snapshot's watermark was read earlier on this connection. If the Redis session has not changed, it covers the
+// record that is about to be read just as a fresh read would, only for a slightly earlier moment: one heartbeat at most.
+// So it is read again when three quarters of the bound are over. The last quarter is for readers that join the flight:
+// their bounds end later, and without it they would have to ask the source. All other flights of the bucket then use what
+// this one has learnt.
+func (c *Cache[K, V]) mustLearn(tok *fence.Snapshot) bool {
+	bound := int64(c.opt.MaxStaleness)
+	return !tok.WatermarkKnown || bound > 0 && tok.Began()-c.client.fence.SnapshotAsOf(tok) > bound-bound/4
+}
+
+// evaluateL2 decides what may be done with the answer of L2. It admits a value to L1 if the fence allows that.
+func (c *Cache[K, V]) evaluateL2(ctx context.Context, f *flight[K, V], io effort) fetched[V] {
+	switch err := f.l2.err; {
+	case errors.Is(err, l2.ErrWrongType):
+		c.m.l2Misses("corrupt").Inc()
+		return fetched[V]{}
+	case err != nil && io == withoutIO && ctx.Err() != nil: // the reader did not wait for the answer
+		return fetched[V]{later: true}
+	case err != nil:
+		c.m.l2Misses("unavailable").Inc()
+		return fetched[V]{direct: true}
+	}
+	if f.l2.learn {
+		c.client.fence.Learn(&f.own, f.l2.watermark)
+		f.l2.learn = false
+	}
+	rec, e, miss := c.decode(f.k, f.own.Incarnation(), f.l2.raw)
+	if miss != "" {
+		c.m.l2Misses(string(miss)).Inc()
+	}
+	switch miss {
+	case "":
+		return c.evaluateRecord(ctx, f, &rec, e, io)
+	case missNewer:
+		return fetched[V]{direct: true}
+	case missCorrupt:
+		return fetched[V]{unusable: header(f.l2.raw)}
+	case missExpired:
+		old := &staleRecord[V]{e.value, e.version, rec.Absent, rec.WrittenAt}
+		return fetched[V]{unusable: header(f.l2.raw), expired: old}
+	}
+	return fetched[V]{}
+}
+
+// evaluateRecord is evaluateL2 for a record that can be decoded: its tags, and then the fence, decide.
+func (c *Cache[K, V]) evaluateRecord(ctx context.Context, f *flight[K, V], rec *l2.Record, e *entry[K, V],
+	io effort) fetched[V] {
+	asOf := int64(math.MaxInt64)
+	if len(rec.Tags) > 0 || c.opt.Clearable {
+		if io == withoutIO && !c.tagsKnown(rec) {
+			return fetched[V]{later: true}
+		}
+		// The record was read before: a version that is the record's now was so all the time.
+		tags, tagsAsOf, ok := c.tagsOf(ctx, rec, asOf)
+		if !ok {
+			c.m.l2Misses("tag").Inc()
+			return fetched[V]{unusable: header(f.l2.raw)}
+		}
+		e.ensureExtras().tags, asOf = tags, tagsAsOf
+	}
+	outcome, admit := c.client.fence.FromL2(&f.own, rec.Version, &e.stamp)
+	switch {
+	case outcome == fence.BelowMinVersion && io == withoutIO:
+		return fetched[V]{later: true}
+	case outcome == fence.BelowMinVersion:
+		c.m.l2Misses(outcome.String()).Inc()
+		return fetched[V]{direct: c.repairL2(ctx, f.key) != nil}
+	case outcome == fence.Behind:
+		c.m.l2Misses(outcome.String()).Inc()
+		return fetched[V]{direct: true}
+	}
+	c.m.l2Hits.Inc()
+	if admit {
+		c.admit(e, len(f.l2.raw))
+	}
+	return fetched[V]{served: true, loaded: loaded[V]{value: e.value, version: e.version, absent: rec.Absent,
+		tier: TierL2, asOf: min(asOf, e.stamp.LoadedAsOf())}}
+}
+
+// repairL2 repeats an invalidation that L2 has missed although it is certain to have happened, so that the key can be
+// filled again.
+func (c *Cache[K, V]) repairL2(ctx context.Context, key l2.Key) error {
+	return c.client.breaker.ask(ctx, func(ctx context.Context) error {
+		return c.client.l2.Apply(ctx, key, c.client.fence.MinVersion(key))
+	})
+}
+
+func header(raw []byte) []byte { return raw[:min(len(raw), l2.HeaderSize)] }
+
+// tryL2 is the part of new flights that their reader does itself: L2 is asked once, and what can be answered without any
+// further I/O is. It returns how many flights are finished with that, and moves them to the front.
+func (c *Cache[K, V]) tryL2(ctx context.Context, batch []*flight[K, V]) (finished int) {
+	for _, f := range batch {
+		f.own = f.snap
+	}
+	c.readL2(ctx, batch)
+	for i, f := range batch {
+		f.got, f.tried = c.evaluateL2(ctx, f, withoutIO), true
+		if f.got.served {
+			f.res = f.got.loaded
+			batch[i], batch[finished] = batch[finished], f
+			finished++
+		}
+	}
+	return finished
+}
+
+// walk is the pipeline for readers: it takes flights from L2, or from where tryL2 has left them, to a result. Those that
+// find their lease taken wait for its holder's fill; see fillWait.
+func (c *Cache[K, V]) walk(ctx context.Context, batch []*flight[K, V]) {
+	ctx, done := c.loadContext(ctx, batch[0].began)
+	defer done()
+	var loading sync.WaitGroup
+	defer loading.Wait()
+	w := fillWait[K, V]{c: c, until: batch[0].began + int64(c.opt.LeaseWait)}
+	defer w.end()
+	for ask := batch; ; {
+		missing, load := c.askAgain(ctx, ask)
+		c.acquire(ctx, missing)
+		ask = nil
+		for _, f := range missing {
+			switch w.next(f) {
+			case stepLoad:
+				load = append(load, f)
+			case stepAsk:
+				ask = append(ask, f)
+			}
+		}
+		for len(ask) == 0 && len(w.waiting) > 0 {
+			c.startLoad(ctx, &loading, load)
+			ask, load = w.wait(ctx)
+		}
+		if len(ask) == 0 {
+			c.loadSource(ctx, load, c.reads.finish)
+			return
+		}
+		c.startLoad(ctx, &loading, load)
+	}
+}
+
+// startLoad loads flights beside those that go on.
+func (c *Cache[K, V]) startLoad(ctx context.Context, loading *sync.WaitGroup, batch []*flight[K, V]) {
+	if len(batch) > 0 {
+		loading.Go(func() { c.loadSource(ctx, batch, c.reads.finish) })
+	}
+}
+
+// askAgain asks L2 for flights that have no answer yet, and finishes those that are served. The others are missing in L2,
+// or must be loaded without a lease.
+func (c *Cache[K, V]) askAgain(ctx context.Context, batch []*flight[K, V]) (missing, load []*flight[K, V]) {
+	var ask, served []*flight[K, V]
+	for _, f := range batch {
+		switch {
+		case !f.tried || f.got.later && f.l2.err != nil:
+			ask = append(ask, f)
+		case f.got.later:
+			f.got = c.evaluateL2(ctx, f, withIO)
+		}
+	}
+	if len(ask) > 0 {
+		c.snapshot(ask)
+		c.readL2(ctx, ask)
+	}
+	for _, f := range ask {
+		f.got = c.evaluateL2(ctx, f, withIO)
+	}
+	for _, f := range batch {
+		f.tried = false
+		f.rounds++
+		switch {
+		case f.got.served:
+			f.res = f.got.loaded
+			served = append(served, f)
+		case f.got.direct:
+			load = append(load, f)
+		default:
+			missing = append(missing, f)
+		}
+	}
+	c.reads.finish(served)
+	return missing, load
+}
+
+// loadSource loads flights from the source, and hands those that have a result to done. A call of the Loader that runs
+// already is shared: of a key it may not run twice at a time. What it returns is not filled under our lease then, which
+// was granted after the call began.
+func (c *Cache[K, V]) loadSource(ctx context.Context, batch []*flight[K, V], done func([]*flight[K, V])) {
+	seats := make([]seat[K, V], len(batch))
+	var calls, ended []*flight[K, V]
+	for i, f := range batch {
+		var err error
+		w := want[K]{k: f.k, key: f.key, since: math.MinInt64, lease: f.lease, began: f.began}
+		seats[i], err = c.sources.join(ctx, &w)
+		if !seats[i].carries {
+			c.release(ctx, f.lease)
+		}
+		f.lease = nil
+		switch {
+		case err != nil:
+			f.res = loaded[V]{err: err}
+			ended = append(ended, f)
+		case seats[i].mine:
+			calls = append(calls, seats[i].f)
+		}
+	}
+	c.sources.fly(context.WithoutCancel(ctx), calls)
+	for i, f := range batch {
+		if seats[i].mine {
+			f.setResult(seats[i].f.res)
+			ended = append(ended, f)
+		}
+	}
+	done(ended)
+	for i, f := range batch {
+		if s := &seats[i]; s.f != nil && !s.mine {
+			res, err := s.await(ctx)
+			if err != nil {
+				res = loaded[V]{err: context.Cause(ctx)}
+			}
+			f.setResult(res)
+			done([]*flight[K, V]{f})
+		}
+	}
+}
+
+// setResult sets what a call of the Loader has brought.
+func (f *flight[K, V]) setResult(res loaded[V]) {
+	f.res = res
+	if res.err != nil {
+		f.res.expired = f.got.expired
+	}
+}
+
+// callSource is the end of the pipeline: calls of the Loader, of which each key has one at most.
+//
+// A value whose tags were not known here before its load is loaded once more; see tagsBefore.
+func (c *Cache[K, V]) callSource(ctx context.Context, batch []*flight[K, V]) {
+	ctx, done := c.loadContext(ctx, batch[0].began)
+	defer done()
+	if len(batch) == 1 && c.revalidate(ctx, batch[0]) {
+		c.sources.finish(batch)
+		return
+	}
+	for tries := 0; len(batch) > 0; tries++ {
+		learnt := c.client.tagsLearnt()
+		c.snapshot(batch) // time has passed with L2: a later snapshot proves more, and has seen more
+		for _, f := range batch {
+			f.minVersion = c.client.fence.MinVersion(f.key)
+		}
+		c.callLoaders(ctx, batch)
+		var ended, again []*flight[K, V]
+		var fills []fill[K, V]
+		for _, f := range batch {
+			var tags tagged
+			if f.answer.err == nil && !f.bypass {
+				var unknown bool
+				if tags, unknown = c.loadedTags(ctx, f.answer.e, learnt); unknown && tries == 0 {
+					again = append(again, f)
+					continue
+				}
+			}
+			if rec, ttl := c.evaluateLoaded(ctx, f, tags); rec != nil && f.lease != nil {
+				fills = append(fills, fill[K, V]{f, rec, c.l2TTL(ttl)})
+			}
+			ended = append(ended, f)
+		}
+		c.fillL2(ctx, fills)
+		c.sources.finish(ended)
+		batch = again
+	}
+}
+
+// evaluateLoaded decides whether a loaded value may be served, and sets the flight's result. It returns what may be
+// offered to L2.
+//
+// A value without a lease is admitted to L1 if the fence allows it: L2 was not asked, or could not be. One with a lease is
+// not: the fill would evict it again, and the next Get, which makes Redis track the key, admits it.
+func (c *Cache[K, V]) evaluateLoaded(ctx context.Context, f *flight[K, V], tags tagged) (*l2.Record, time.Duration) {
+	a := &f.answer
+	refuse := func(reason string) (*l2.Record, time.Duration) {
+		if reason != "" {
+			c.m.rejected(reason).Inc()
+		}
+		c.release(ctx, f.lease)
+		return nil, 0
+	}
+	switch {
+	case a.err != nil:
+		f.res = loaded[V]{err: a.err}
+		return refuse("")
+	case f.bypass:
+		f.res = loaded[V]{value: a.e.Value, version: a.e.Version, absent: a.absent, tier: TierSource, asOf: f.own.Began()}
+		return refuse("")
+	}
+	e := newEntry[K, V](f.k, a.e.Version, a.absent)
+	e.value = a.e.Value
+	outcome, admit := c.client.fence.FromSource(&f.own, e.version, &e.stamp)
+	f.res = loaded[V]{value: e.value, version: e.version, absent: a.absent, tier: TierSource, asOf: e.stamp.LoadedAsOf()}
+	switch {
+	case outcome != fence.Serve && e.version >= f.minVersion:
+		// A write was heard of while the Loader read the state before it. The readers of this flight began to wait before
+		// that. So the value is as new as its load proves: it is served, and not kept.
+		return refuse("overtaken")
+	case outcome != fence.Serve:
+		// The Loader read less than this instance had seen before: a replica, or a source that lost commits.
+		f.res.stale, f.res.asOf = true, 0
+		return refuse("loader_behind")
+	case len(tags) < c.tagCount(a.e):
+		return refuse("tags")
+	case f.lease == nil && (!admit || c.opt.L1Bytes < 0 && c.opt.admitted == nil):
+		return nil, 0
+	}
+	ttl := c.ttl(a.e.TTL, a.absent)
+	rec, err := c.record(a.e.Value, a.absent, e.version, ttl, time.Duration(c.client.now()-f.own.Began()))
+	if err != nil {
+		f.res = loaded[V]{err: err}
+		return refuse("codec")
+	}
+	rec.Tags = tags.records()
+	if f.lease == nil {
+		if len(tags) > 0 {
+			e.ensureExtras().tags = tags
+		}
+		e.deadline = f.own.Began() + int64(ttl)
+		c.setDue(e, &rec)
+		c.admit(e, len(rec.Payload)+l2.HeaderSize)
+	}
+	return &rec, ttl
+}

@@ -1,0 +1,200 @@
+package nearcache
+
+import (
+	"encoding"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"strconv"
+	"time"
+
+	"github.com/nearcache/nearcache-go/internal/ablate"
+	"github.com/nearcache/nearcache-go/internal/l2"
+)
+
+// This file translates between what the caller has and what Redis has: a value and a record, a key and its name.
+
+// l2Miss is why a record cannot be served; "" if it can. The values are reasons in metrics.
+type l2Miss string
+
+const (
+	missAbsent      l2Miss = "absent"
+	missNewer       l2Miss = "newer"       // of a newer build: it must not be overwritten
+	missSchema      l2Miss = "schema"      // of an older build
+	missIncarnation l2Miss = "incarnation" // from before the bucket was started again
+	missCorrupt     l2Miss = "corrupt"     // no record, or none that the Codec decodes
+	missExpired     l2Miss = "expired"     // past its TTL, and kept for FailSafe alone
+)
+
+// decode parses a record of a bucket's incarnation into an entry. The entry's deadline never passes the record's own: Redis
+// does not push an expiry when it falls due. That deadline is by the writer's wall clock, a backstop and no part of any
+// bound.
+func (c *Cache[K, V]) decode(k K, incarnation l2.Incarnation, raw []byte) (rec l2.Record, e *entry[K, V], miss l2Miss) {
+	if raw == nil {
+		return rec, nil, missAbsent
+	}
+	rec, err := l2.DecodeRecord(raw)
+	switch {
+	case errors.Is(err, l2.ErrNewerFormat) || err == nil && rec.Schema > c.opt.Schema:
+		return rec, nil, missNewer
+	case err != nil:
+		return rec, nil, missCorrupt
+	case rec.Schema < c.opt.Schema:
+		return rec, nil, missSchema
+	case rec.Incarnation != incarnation && !ablate.Out(ablate.ReadSameIncarnation):
+		return rec, nil, missIncarnation
+	}
+	wall := time.Now()
+	e = newEntry[K, V](k, rec.Version, rec.Absent)
+	left := c.ttl(0, rec.Absent)
+	if !rec.ExpiresAt.IsZero() {
+		// A clock that is behind the writer's must not make it longer than the writer meant.
+		left = min(rec.ExpiresAt.Sub(wall), max(0, rec.ExpiresAt.Sub(rec.WrittenAt)))
+	}
+	e.deadline = c.client.at(wall) + int64(left)
+	c.setDue(e, &rec)
+	if !rec.Absent {
+		if e.value, err = safely(func() (V, error) { return c.opt.Codec.Decode(rec.Payload) }); err != nil {
+			return rec, nil, missCorrupt
+		}
+	}
+	if c.opt.FailSafe.MaxAge > 0 && !rec.ExpiresAt.IsZero() && !rec.ExpiresAt.After(wall) {
+		return rec, e, missExpired
+	}
+	return rec, e, ""
+}
+
+// record encodes what L2 will hold, after a load that took so long.
+func (c *Cache[K, V]) record(v V, absent bool, version Version, ttl, took time.Duration) (l2.Record, error) {
+	now := time.Now()
+	rec := l2.Record{Absent: absent, Schema: c.opt.Schema, Version: version, WrittenAt: now, ExpiresAt: now.Add(ttl),
+		SoftExpiry: c.softExpiry(now, ttl, took)}
+	if absent {
+		return rec, nil
+	}
+	payload, err := c.encoded(v)
+	if err != nil {
+		return rec, fmt.Errorf("%w: %w", ErrCodec, err)
+	}
+	rec.Payload = payload
+	if !c.verified.Load() {
+		if err := c.verify(v, payload); err != nil {
+			return rec, err
+		}
+		c.verified.Store(true)
+	}
+	return rec, nil
+}
+
+// encoded is a value as L2 keeps it.
+func (c *Cache[K, V]) encoded(v V) ([]byte, error) {
+	return safely(func() ([]byte, error) { return c.opt.Codec.Append(nil, v) })
+}
+
+// ttl is how long an entry may be served.
+func (c *Cache[K, V]) ttl(asked time.Duration, absent bool) time.Duration {
+	ttl := c.opt.TTL
+	switch {
+	case asked > 0:
+		ttl = asked
+	case absent:
+		ttl = c.opt.AbsentTTL
+	}
+	if c.opt.Jitter > 0 {
+		ttl -= time.Duration(c.opt.Jitter * rand.Float64() * float64(ttl))
+	}
+	return max(ttl, time.Millisecond)
+}
+
+// l2TTL is how long L2 keeps what may be served for a TTL.
+func (c *Cache[K, V]) l2TTL(ttl time.Duration) time.Duration { return ttl + c.opt.FailSafe.MaxAge }
+
+// softExpiry is when a record is due to be refreshed, after a load that took so long; zero: never.
+func (c *Cache[K, V]) softExpiry(now time.Time, ttl, took time.Duration) (t time.Time) {
+	switch r := c.opt.Refresh; {
+	case r.After > 0:
+		t = now.Add(time.Duration(r.After * float64(ttl)))
+	case r.Beta > 0:
+		t = now.Add(ttl - min(ttl, max(time.Millisecond, time.Duration(r.Beta*float64(took)))))
+	}
+	return t
+}
+
+// key places k in L2.
+func (c *Cache[K, V]) key(k K) (l2.Key, error) {
+	name, err := c.encode(k)
+	if err != nil {
+		return l2.Key{}, fmt.Errorf("nearcache: cache %q: the key has no name: %w", c.namespace, err)
+	}
+	return c.client.keyspace.Key(c.namespace, name), nil
+}
+
+// encodeKey is how a cache names its keys: the caller's function, or what suits K. It is nil for a K that has no obvious,
+// injective name. Only a TextMarshaler's error is an error: two keys without a name must not share one.
+func encodeKey[K comparable](own func(K) string) func(K) (string, error) {
+	if own != nil {
+		return func(k K) (string, error) { return own(k), nil }
+	}
+	t := reflect.TypeFor[K]()
+	if t.Implements(reflect.TypeFor[encoding.TextMarshaler]()) {
+		return func(k K) (string, error) {
+			b, err := any(k).(encoding.TextMarshaler).MarshalText()
+			return string(b), err
+		}
+	}
+	switch t.Kind() {
+	case reflect.String:
+		return func(k K) (string, error) {
+			if s, ok := any(k).(string); ok {
+				return s, nil
+			}
+			return reflect.ValueOf(k).String(), nil
+		}
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		return func(k K) (string, error) { return strconv.FormatInt(reflect.ValueOf(k).Int(), 10), nil }
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
+		return func(k K) (string, error) { return strconv.FormatUint(reflect.ValueOf(k).Uint(), 10), nil }
+	}
+	return nil
+}
+
+// decodeKey is the inverse of encodeKey: the caller's function, or what suits K. It is nil if there is none.
+func decodeKey[K comparable](encode func(K) string, own func(string) (K, error)) func(string) (K, error) {
+	switch {
+	case own != nil:
+		return own
+	case encode != nil:
+		return nil
+	}
+	t := reflect.TypeFor[K]()
+	if t.Implements(reflect.TypeFor[encoding.TextMarshaler]()) {
+		if !reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) {
+			return nil
+		}
+		return func(name string) (k K, err error) {
+			err = any(&k).(encoding.TextUnmarshaler).UnmarshalText([]byte(name))
+			return k, err
+		}
+	}
+	switch t.Kind() {
+	case reflect.String:
+		return func(name string) (k K, err error) {
+			reflect.ValueOf(&k).Elem().SetString(name)
+			return k, nil
+		}
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		return func(name string) (k K, err error) {
+			n, err := strconv.ParseInt(name, 10, t.Bits())
+			reflect.ValueOf(&k).Elem().SetInt(n)
+			return k, err
+		}
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
+		return func(name string) (k K, err error) {
+			n, err := strconv.ParseUint(name, 10, t.Bits())
+			reflect.ValueOf(&k).Elem().SetUint(n)
+			return k, err
+		}
+	}
+	return nil
+}
