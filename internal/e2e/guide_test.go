@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// TestGuide_MultiProcess runs the commands of docs/guides/multi-process.md, in their order, in one shell. The services are
-// this test's, the ports are free ones, and the topic is fresh; the rest is as it is written.
+// TestGuide_MultiProcess runs the commands of docs/guides/multi-process.md, in their order, in one shell. The
+// services are this test's, the ports are free ones, and the topic is fresh; the rest is as it is written.
 func TestGuide_MultiProcess(t *testing.T) {
 	for _, tool := range []string{"bash", "curl", "psql"} {
 		if _, err := exec.LookPath(tool); err != nil {
@@ -53,7 +53,8 @@ func TestGuide_MultiProcess(t *testing.T) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.Env = os.Environ()
-	for _, v := range []string{"DATABASE_URL", "REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS", "KAFKA_PRODUCT_TOPIC", "KAFKA_GROUP_ID"} {
+	for _, v := range []string{"DATABASE_URL", "REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS", "KAFKA_PRODUCT_TOPIC",
+		"KAFKA_GROUP_ID"} {
 		cmd.Env = append(cmd.Env, v+"="+w.env[v])
 	}
 	var out, log bytes.Buffer
@@ -62,7 +63,8 @@ func TestGuide_MultiProcess(t *testing.T) {
 		t.Fatalf("%v\n%s\n%s", err, tail(out.String(), 4000), tail(log.String(), 4000))
 	}
 	for _, want := range []string{`"program":"outbox-relay"`, `"program":"invalidation-worker"`, `"ready":true`,
-		`{"id":"lamp","name":"Desk Lamp","price":49.90}`, `"price":39.90`, "value  version", "incarnation", "kafka     the relay has published",
+		`{"id":"lamp","name":"Desk Lamp","price":49.90}`, `"price":39.90`, "value  version", "incarnation",
+		"kafka     the relay has published",
 		"the end of the guide"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the guide does not show %s:\n%s", want, tail(out.String(), 4000))

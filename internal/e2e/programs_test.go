@@ -53,7 +53,8 @@ func (p *program) ready() bool {
 	return err == nil && r.status == 200
 }
 
-// TestChangeByHand_IsWithinTheBound: an UPDATE by psql counts, so that no read with a bound, and no fresh one, misses it.
+// TestChangeByHand_IsWithinTheBound: an UPDATE by psql counts, so that no read with a bound, and no fresh one, misses
+// it.
 func TestChangeByHand_IsWithinTheBound(t *testing.T) {
 	w := newWorld(t)
 	s := w.start("product-server", "RELAY=true")
@@ -61,7 +62,8 @@ func TestChangeByHand_IsWithinTheBound(t *testing.T) {
 	const bound = 250 * time.Millisecond
 	for _, name := range []string{"two", "three", "four"} {
 		s.fromL1("p")
-		out, err := exec.Command("psql", "-q", w.env["DATABASE_URL"], "-c", "update products set name = '"+name+"' where id = 'p'").CombinedOutput()
+		out, err := exec.Command("psql", "-q", w.env["DATABASE_URL"], "-c",
+			"update products set name = '"+name+"' where id = 'p'").CombinedOutput()
 		if err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
@@ -75,7 +77,8 @@ func TestChangeByHand_IsWithinTheBound(t *testing.T) {
 	}
 }
 
-// TestReadiness_TurnsBeforeTheListenerCloses: after SIGTERM the server answers for a while, and says that it is not ready.
+// TestReadiness_TurnsBeforeTheListenerCloses: after SIGTERM the server answers for a while, and says that it is not
+// ready.
 func TestReadiness_TurnsBeforeTheListenerCloses(t *testing.T) {
 	w := newWorld(t)
 	s := w.start("product-server", "SHUTDOWN_DELAY_MS=3000")
@@ -171,8 +174,8 @@ func (c *cable) set(cut bool) {
 	}
 }
 
-// TestReadiness_OfOneInstance: the one that alone cannot reach the database answers more errors than its neighbours, and
-// is not ready; when the database is closed to all, all stay ready and serve what they have.
+// TestReadiness_OfOneInstance: the one that alone cannot reach the database answers more errors than its neighbours,
+// and is not ready; when the database is closed to all, all stay ready and serve what they have.
 func TestReadiness_OfOneInstance(t *testing.T) {
 	w := newWorld(t)
 	pg := servicestest.StartPostgres(t)
@@ -226,7 +229,8 @@ func TestHealth_OfRelayAndWorker(t *testing.T) {
 		if r, err := do(t.Context(), "GET", p.url+"/healthz", ""); err != nil || r.status != 200 {
 			t.Errorf("/healthz: %d %v", r.status, err)
 		}
-		if r, err := do(t.Context(), "GET", p.url+"/nowhere", ""); err != nil || r.status != 404 || r.header.Get("Content-Type") != "application/problem+json" {
+		if r, err := do(t.Context(), "GET", p.url+"/nowhere", ""); err != nil || r.status != 404 ||
+			r.header.Get("Content-Type") != "application/problem+json" {
 			t.Errorf("/nowhere: %d %v", r.status, err)
 		}
 	}
@@ -235,7 +239,10 @@ func TestHealth_OfRelayAndWorker(t *testing.T) {
 		return err == nil && strings.Contains(r.body, `"leads":true`)
 	})
 	pg.Kill()
-	eventually(t, "the relay is not ready without its database", func() bool { return !relay.ready() && relay.reasons()["database_unreachable"] })
+	eventually(t, "the relay is not ready without its database", func() bool {
+		return !relay.ready() &&
+			relay.reasons()["database_unreachable"]
+	})
 	if !worker.ready() {
 		t.Errorf("the worker needs no database: %v", worker.reasons())
 	}
@@ -250,11 +257,14 @@ func TestHealth_OfRelayAndWorker(t *testing.T) {
 		p.interrupt()
 	}
 	lost := w.start("invalidation-worker", "KAFKA_BOOTSTRAP_SERVERS=127.0.0.1:1")
-	eventually(t, "a worker without Kafka is not ready", func() bool { return !lost.ready() && lost.reasons()["topic_unreachable"] })
+	eventually(t, "a worker without Kafka is not ready", func() bool {
+		return !lost.ready() &&
+			lost.reasons()["topic_unreachable"]
+	})
 }
 
-// TestDeadline_OfRequests: with the row locked, and with Postgres frozen, every request is answered within its time, and a
-// write that was refused happens at no later time.
+// TestDeadline_OfRequests: with the row locked, and with Postgres frozen, every request is answered within its time,
+// and a write that was refused happens at no later time.
 func TestDeadline_OfRequests(t *testing.T) {
 	w := newWorld(t)
 	pg := servicestest.StartPostgres(t)
@@ -287,7 +297,8 @@ func TestDeadline_OfRequests(t *testing.T) {
 	if err := lock.Rollback(); err != nil {
 		t.Fatal(err)
 	}
-	if got := s.get("p", "Nearcache-Fresh", "?1"); got.status != 200 || !strings.Contains(got.body, "one") || got.version != 1 {
+	if got := s.get("p", "Nearcache-Fresh", "?1"); got.status != 200 || !strings.Contains(got.body, "one") ||
+		got.version != 1 {
 		t.Errorf("a write that timed out was done: %d %s", got.status, got.body)
 	}
 	lock, err = w.database().Begin()
@@ -319,7 +330,8 @@ func TestDeadline_OfRequests(t *testing.T) {
 	}
 	thaw()
 	eventually(t, "the server answers again", func() bool { return s.get("another").status == 404 })
-	if got := s.get("p", "Nearcache-Fresh", "?1"); got.status != 200 || got.version != v || !strings.Contains(got.body, "three") {
+	if got := s.get("p", "Nearcache-Fresh", "?1"); got.status != 200 || got.version != v || !strings.Contains(got.body,
+		"three") {
 		t.Errorf("a write that timed out was done: %d %s", got.status, got.body)
 	}
 }
@@ -328,7 +340,8 @@ func TestDeadline_OfRequests(t *testing.T) {
 func TestPrefix_SeparatesTwoSystems(t *testing.T) {
 	w := newWorld(t)
 	a := w.start("product-server", "RELAY=true", "REDIS_PREFIX=shop-a", "KAFKA_BOOTSTRAP_SERVERS=")
-	b := w.start("product-server", "RELAY=true", "REDIS_PREFIX=shop-b", "KAFKA_BOOTSTRAP_SERVERS=", "DATABASE_URL="+servicestest.Postgres(t))
+	b := w.start("product-server", "RELAY=true", "REDIS_PREFIX=shop-b", "KAFKA_BOOTSTRAP_SERVERS=",
+		"DATABASE_URL="+servicestest.Postgres(t))
 	for i, s := range []*program{a, b} {
 		name := []string{"of a", "of b"}[i]
 		s.mustPut("p", name)
@@ -374,20 +387,25 @@ func once(t *testing.T, env []string, name string, args ...string) (code int, ou
 // TestPrograms_SayWhatIsWrong: help is no failure, settings that cannot work end with 2, and nothing shows a password.
 func TestPrograms_SayWhatIsWrong(t *testing.T) {
 	const secret = "hunter2"
-	env := []string{"DATABASE_URL=postgres://u:" + secret + "@127.0.0.1:1/d", "REDIS_URL=redis://:" + secret + "@127.0.0.1:1", "KAFKA_BOOTSTRAP_SERVERS=127.0.0.1:1"}
+	env := []string{"DATABASE_URL=postgres://u:" + secret + "@127.0.0.1:1/d", "REDIS_URL=redis://:" + secret +
+		"@127.0.0.1:1", "KAFKA_BOOTSTRAP_SERVERS=127.0.0.1:1"}
 	for _, name := range []string{"product-server", "outbox-relay", "invalidation-worker"} {
 		for _, help := range []string{"-h", "--help"} {
-			if code, out, errOut := once(t, env, name, help); code != 0 || errOut != "" || !strings.Contains(out, "REDIS_URL") || strings.Contains(out, secret) {
+			if code, out, errOut := once(t, env, name, help); code != 0 || errOut != "" || !strings.Contains(out, "REDIS_URL") ||
+				strings.Contains(out, secret) {
 				t.Errorf("%s %s: %d\n%s%s", name, help, code, out, errOut)
 			}
 		}
-		for _, bad := range [][]string{{"-redis", "redis://u:" + secret + "@h:port"}, {"-redis=redis://u:" + secret + "@"}, {"stray"}, {"-nonsense"}} {
-			if code, out, errOut := once(t, env, name, bad...); code != 2 || out != "" || !strings.Contains(errOut, "bad configuration") || strings.Contains(errOut, secret) {
+		for _, bad := range [][]string{{"-redis", "redis://u:" + secret + "@h:port"}, {"-redis=redis://u:" + secret + "@"},
+			{"stray"}, {"-nonsense"}} {
+			if code, out, errOut := once(t, env, name, bad...); code != 2 || out != "" || !strings.Contains(errOut,
+				"bad configuration") || strings.Contains(errOut, secret) {
 				t.Errorf("%s %q: %d\n%s%s", name, bad, code, out, errOut)
 			}
 		}
 	}
-	if code, _, errOut := once(t, []string{"DATABASE_URL=sqlite:" + filepath.Join(t.TempDir(), "x.db")}, "product-server"); code != 2 || !strings.Contains(errOut, "REDIS_URL") {
+	if code, _, errOut := once(t, []string{"DATABASE_URL=sqlite:" + filepath.Join(t.TempDir(), "x.db")},
+		"product-server"); code != 2 || !strings.Contains(errOut, "REDIS_URL") {
 		t.Errorf("a database and no Redis: %d %s", code, errOut)
 	}
 }
@@ -396,7 +414,8 @@ func TestPrograms_SayWhatIsWrong(t *testing.T) {
 func TestLogs_ShowNoPassword(t *testing.T) {
 	const secret = "hunter2"
 	w := newWorld(t)
-	s := w.start("product-server", "RELAY=true", "DATABASE_URL=postgres://u:"+secret+"@127.0.0.1:1/d", "REDIS_URL=redis://u:"+secret+"@127.0.0.1:1",
+	s := w.start("product-server", "RELAY=true", "DATABASE_URL=postgres://u:"+secret+"@127.0.0.1:1/d",
+		"REDIS_URL=redis://u:"+secret+"@127.0.0.1:1",
 		"KAFKA_BOOTSTRAP_SERVERS=127.0.0.1:1")
 	for range 300 {
 		if got := s.get("p"); got.status != 503 {
@@ -423,13 +442,15 @@ func TestLogs_ShowNoPassword(t *testing.T) {
 
 // TestEmbedded_SaysSo: with no setting at all nobody must take it for a real one.
 func TestEmbedded_SaysSo(t *testing.T) {
-	w := &world{t: t, env: map[string]string{"DATABASE_URL": "", "REDIS_URL": "", "REDIS_HOST": "", "KAFKA_BOOTSTRAP_SERVERS": "", "SHUTDOWN_DELAY_MS": "0"}}
+	w := &world{t: t, env: map[string]string{"DATABASE_URL": "", "REDIS_URL": "", "REDIS_HOST": "",
+		"KAFKA_BOOTSTRAP_SERVERS": "", "SHUTDOWN_DELAY_MS": "0"}}
 	s := w.start("product-server")
 	eventually(t, "it is ready", s.ready)
 	if _, is := s.reasons()["embedded_services"]; !is {
 		t.Errorf("%v", s.reasons())
 	}
-	if r, err := do(t.Context(), "GET", s.url+"/status", ""); err != nil || !strings.Contains(r.body, `"services":"embedded"`) {
+	if r, err := do(t.Context(), "GET", s.url+"/status", ""); err != nil || !strings.Contains(r.body,
+		`"services":"embedded"`) {
 		t.Errorf("%s %v", r.body, err)
 	}
 	s.mu.Lock()

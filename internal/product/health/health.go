@@ -1,8 +1,8 @@
-// Package health says whether a program is alive, whether it should get work, and why it is not at its best. All programs
-// of the demo serve it at /healthz, /readyz and /status.
+// Package health says whether a program is alive, whether it should get work, and why it is not at its best. All
+// programs of the demo serve it at /healthz, /readyz and /status.
 //
-// A program is ready while it sends no more errors than its neighbours would. What fails for all instances at once, such
-// as the database, is a reason and leaves them ready: a balancer that takes all of them out helps nobody.
+// A program is ready while it sends no more errors than its neighbours would. What fails for all instances at once,
+// such as the database, is a reason and leaves them ready: a balancer that takes all of them out helps nobody.
 package health
 
 import (
@@ -26,8 +26,8 @@ type Reason struct {
 // Check looks for one thing that can be wrong.
 type Check struct {
 	Code string
-	// Run returns what is wrong now, nil if nothing is. The error's text becomes the reason's detail, so it must not show a
-	// password. One that wraps ErrUnready makes the program unready.
+	// Run returns what is wrong now, nil if nothing is. The error's text becomes the reason's detail, so it must not
+	// show a password. One that wraps ErrUnready makes the program unready.
 	Run func(context.Context) error
 }
 

@@ -109,8 +109,8 @@ func StartPostgres(t testing.TB, settings ...string) *PostgresProcess {
 	return &PostgresProcess{process: p, URL: local.PostgresURL(s.Addr, "postgres")}
 }
 
-// Freeze stops the server and every process of it, sessions included, as a machine that hangs does: connections stay open
-// and nothing answers, also on those that are open already. Thaw lets them run on; the end of the test does too.
+// Freeze stops the server and every process of it, sessions included, as a machine that hangs does: connections stay
+// open and nothing answers, also on those that are open already. Thaw lets them run on; the end of the test does too.
 func (p *PostgresProcess) Freeze() (thaw func()) {
 	p.t.Helper()
 	p.Pause() // first, so that no further session begins
