@@ -114,7 +114,7 @@ func (c *Cache[K, V]) evaluateL2(ctx context.Context, f *flight[K, V], io effort
 		c.client.fence.Learn(&f.own, f.l2.watermark)
 		f.l2.learn = false
 	}
-	rec, e, miss := c.decode(f.k, f.own.Incarnation(), f.l2.raw)
+	rec, e, miss := c.decode(f.k, f.key.Hash, f.own.Incarnation(), f.l2.raw)
 	if miss != "" {
 		c.m.l2Misses(string(miss)).Inc()
 	}
@@ -123,7 +123,7 @@ func (c *Cache[K, V]) evaluateL2(ctx context.Context, f *flight[K, V], io effort
 		return c.evaluateRecord(ctx, f, &rec, e, io)
 	case missNewer:
 		return fetched[V]{direct: true}
-	case missCorrupt:
+	case missCorrupt, missKey, missShape:
 		return fetched[V]{unusable: header(f.l2.raw)}
 	case missExpired:
 		old := &staleRecord[V]{e.value, e.version, rec.Absent, rec.WrittenAt}
@@ -338,6 +338,7 @@ func (c *Cache[K, V]) callSource(ctx context.Context, batch []*flight[K, V]) {
 			f.minVersion = c.client.fence.MinVersion(f.key)
 		}
 		c.callLoaders(ctx, batch)
+		c.decodeLossy(batch)
 		var ended, again []*flight[K, V]
 		var fills []fill[K, V]
 		for _, f := range batch {
@@ -406,6 +407,11 @@ func (c *Cache[K, V]) evaluateLoaded(ctx context.Context, f *flight[K, V], tags 
 	}
 	ttl := c.ttl(a.e.TTL, a.absent)
 	rec, err := c.record(a.e.Value, a.absent, e.version, ttl, time.Duration(c.client.now()-f.own.Began()))
+	if errors.Is(err, errLossy) && c.opt.Lossy == LossyUncached {
+		c.m.rejected("lossy").Inc()
+		c.declareUncacheable(ctx, f.lease)
+		return nil, 0
+	}
 	if err != nil {
 		f.res = loaded[V]{err: err}
 		return refuse("codec")

@@ -20,7 +20,8 @@ func versionBytes(v coherence.Version) string {
 }
 
 // encode is "" for a record that is too large, or cannot be kept: then with an error.
-func encode(rec Record, ttl time.Duration) (string, error) {
+func encode(k Key, rec Record, ttl time.Duration) (string, error) {
+	rec.KeyHash = k.Hash
 	if ttl <= 0 {
 		return "", fmt.Errorf("%w: a TTL of %v", ErrInvalid, ttl)
 	}
@@ -60,7 +61,7 @@ func (l *L2) ApplyMany(ctx context.Context, changes []Change) error {
 // set replaces an older value of the key, or acts as Apply of the record's version if there is none. A record that is too
 // large is applied.
 func (l *L2) set(k Key, rec Record, ttl time.Duration) (call, error) {
-	b, err := encode(rec, ttl)
+	b, err := encode(k, rec, ttl)
 	if b == "" {
 		return l.apply(k, rec.Version), err
 	}

@@ -131,7 +131,7 @@ func fillOf(r reply) (FillResult, error) {
 
 // fill is nil for a record that is too large.
 func (l *L2) fill(k Key, id LeaseID, incarnation Incarnation, rec Record, ttl time.Duration) (*call, error) {
-	b, err := encode(rec, ttl)
+	b, err := encode(k, rec, ttl)
 	if b == "" {
 		return nil, err
 	}
