@@ -38,6 +38,7 @@ type Client struct {
 	tagsErr   error
 	breaker   breaker
 	waiters   waiters
+	nesting   nesting
 	m         *metrics
 	log       *slog.Logger
 
@@ -97,6 +98,7 @@ func New(cfg Config) (*Client, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	c := &Client{base: time.Now(), source: cfg.Source, beatEvery: cfg.Heartbeat, log: cfg.Logger, caches: make(map[string]managedCache)}
+	c.nesting.wake = c.waiters.wake
 	c.breaker.timeout, c.breaker.log, c.breaker.onOpen = cfg.RedisTimeout, cfg.Logger, c.waiters.wakeAll
 	c.versions = coherence.AbilitiesOf(cfg.Source).Versioner
 	c.fence = fence.New(fence.Config{Now: c.now, Complete: cfg.Source != nil})
