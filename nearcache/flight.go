@@ -116,16 +116,14 @@ func (fs *flights[K, V]) join(ctx context.Context, w *want[K]) (seat[K, V], erro
 		return seat[K, V]{}, ErrClosed
 	}
 	f := fs.running[w.key.Record]
-	switch {
-	case f == nil:
-		f = fs.begin(w)
-		return seat[K, V]{f: f, mine: true, carries: true}, nil
+	if f == nil {
+		return seat[K, V]{f: fs.begin(w), mine: true, carries: true}, nil
 	}
 	within := fs.nesting.within(ctx)
 	if err := fs.nesting.wait(within, w.key); err != nil {
 		return seat[K, V]{}, err
 	}
-	if (f.snap.Began() >= w.since || ablate.Out(ablate.FreshNeverJoins)) && (w.bypass || !f.bypass) && fs.fence.Still(&f.snap) {
+	if (f.snap.Began() >= w.since || ablate.Out(ablate.FreshNeverJoins)) && (w.bypass || !f.bypass) && fs.fence.StillValid(&f.snap) {
 		return seat[K, V]{f: f, done: f.wait(), within: within}, nil
 	}
 	if f.next == nil {

@@ -100,7 +100,7 @@ func (t *tags) current(name string, bound time.Duration, learnt uint64) (e *entr
 	if e == nil || k.number > learnt || e.deadline <= t.client.coarse.Load() {
 		return nil, 0
 	}
-	proved = e.stamp.Proved(t.client.fence)
+	proved = e.stamp.AsOf(t.client.fence)
 	switch v := e.stamp.Check(t.client.fence); {
 	case v == fence.Current:
 	case bound > 0 && v == fence.Unvouched && proved > 0 && t.client.now()-proved <= int64(bound):
@@ -142,7 +142,7 @@ func (ts tagged) check(f *fence.Fence, now, proved int64) (fence.Verdict, int64)
 	worst := fence.Current
 	for i := range ts {
 		e := ts[i].entry
-		proved = min(proved, e.stamp.Proved(f))
+		proved = min(proved, e.stamp.AsOf(f))
 		v := e.stamp.Check(f)
 		if e.deadline <= now {
 			v = fence.Invalidated
