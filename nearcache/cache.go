@@ -37,8 +37,8 @@ func NewCache[K comparable, V any](client *Client, namespace string, o Options[K
 	}
 	c := &Cache[K, V]{client: client, namespace: namespace, opt: o, encode: encodeKey(o.EncodeKey), seed: maphash.MakeSeed(),
 		loads: newBulkhead(o.MaxLoads)}
-	c.reads.fence, c.reads.tryInline, c.reads.run = client.fence, c.tryL2, c.walk
-	c.sources.fence, c.sources.run = client.fence, c.callSource
+	c.reads.fence, c.reads.nesting, c.reads.tryInline, c.reads.run = client.fence, &client.nesting, c.tryL2, c.walk
+	c.sources.fence, c.sources.nesting, c.sources.run = client.fence, &client.nesting, c.callSource
 	c.shape, c.lossless.risk = shapeOf(c.opt.Codec, o.Shape), riskOf(c.opt.Codec)
 	c.watched = o.CheckShared || o.Warm.File != ""
 	if o.L1Bytes > 0 {
