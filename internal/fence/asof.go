@@ -2,8 +2,8 @@ package fence
 
 import "github.com/nearcache/nearcache-go/coherence"
 
-// asOf is what a channel shows in one of its sessions: an entry for which it vouches, and whose generation is found standing
-// after the asOf was taken, is no older than the source was at that moment, by the fence's clock.
+// asOf is what a channel shows in one of its sessions: an entry for which it vouches, and whose generation is found
+// standing after the asOf was taken, is no older than the source was at that moment, by the fence's clock.
 //
 // It is replaced as a whole, so that a reader sees a session and a moment that belong together. The order matters:
 //
@@ -34,8 +34,8 @@ func (f *Fence) advanceRedis(b *bucket) {
 	}
 }
 
-// advanceEvents does so for the event channel: what the least barrier covers has been delivered, in every partition. The
-// caller holds c.mu.
+// advanceEvents does so for the event channel: what the least barrier covers has been delivered, in every partition.
+// The caller holds c.mu.
 func (f *Fence) advanceEvents() {
 	c := &f.events
 	var upto coherence.Position
@@ -68,9 +68,9 @@ func (f *Fence) advanceAll() {
 	f.events.mu.Unlock()
 }
 
-// AsOf is a moment, by the fence's clock, at which the source held nothing newer than the entry: the best of what its own
-// load shows and of what the channels show that vouch for it; 0 if there is none. It holds if Check, called after it, does
-// not find the entry Invalidated or Collided.
+// AsOf is a moment, by the fence's clock, at which the source held nothing newer than the entry: the best of what its
+// own load shows and of what the channels show that vouch for it; 0 if there is none. It holds if Check, called after
+// it, does not find the entry Invalidated or Collided.
 func (s *Stamp) AsOf(f *Fence) int64 {
 	moment := s.LoadedAsOf()
 	if a := f.buckets[s.bucket].asOf.Load(); a != nil && session32(a.session) == s.redisSession {

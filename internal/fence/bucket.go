@@ -33,8 +33,8 @@ func (b *bucket) init(minVersions int) {
 	b.minVersions.init(minVersions)
 }
 
-// newSession ends the bucket's Redis session. Each session starts without a watermark: what the last one read says nothing
-// about the server that answers now. The caller holds b.mu.
+// newSession ends the bucket's Redis session. Each session starts without a watermark: what the last one read says
+// nothing about the server that answers now. The caller holds b.mu.
 func (b *bucket) newSession() {
 	if ablate.Out(ablate.RedisSession) {
 		return
@@ -47,8 +47,8 @@ func (b *bucket) newSession() {
 	b.lastHeartbeat, b.heartbeatRead = l2.Watermark{}, false
 }
 
-// RedisSession says that the tracking connection was dialled or lost. Pushes may have been missed, so tracking vouches for
-// nothing that was loaded before.
+// RedisSession says that the tracking connection was dialled or lost. Pushes may have been missed, so tracking vouches
+// for nothing that was loaded before.
 func (f *Fence) RedisSession() {
 	for bucket := range f.buckets {
 		f.BucketSession(bucket)
@@ -87,13 +87,13 @@ const (
 	byHeartbeat
 )
 
-// observe takes a watermark that was asked for in a session. A reply that comes after the session has ended may be the old
-// connection's, and is ignored.
+// observe takes a watermark that was asked for in a session. A reply that comes after the session has ended may be the
+// old connection's, and is ignored.
 //
 // A watermark of another incarnation begins a session before it counts: what was loaded under the old incarnation was
-// dropped in Redis without a push. So does a watermark that goes back from one heartbeat to the next: another server answers
-// behind the same connection. Loads read watermarks too, and their replies are looked at in any order, so of two watermarks
-// of one session and incarnation the further one counts.
+// dropped in Redis without a push. So does a watermark that goes back from one heartbeat to the next: another server
+// answers behind the same connection. Loads read watermarks too, and their replies are looked at in any order, so of
+// two watermarks of one session and incarnation the further one counts.
 func (f *Fence) observe(bucket int, session uint64, w l2.Watermark, by reader) {
 	b := &f.buckets[bucket]
 	b.mu.Lock()

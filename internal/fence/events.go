@@ -8,9 +8,9 @@ import (
 	"github.com/nearcache/nearcache-go/internal/ablate"
 )
 
-// eventChannel is the stream of version events, with one session over all its partitions: an entry is vouched for while no
-// partition has missed anything. A session for each partition would be finer, but every reader and every producer, ours or
-// not, would have to agree about which partition a key belongs to.
+// eventChannel is the stream of version events, with one session over all its partitions: an entry is vouched for while
+// no partition has missed anything. A session for each partition would be finer, but every reader and every producer,
+// ours or not, would have to agree about which partition a key belongs to.
 type eventChannel struct {
 	live atomic.Uint64        // the session while every partition is followed, else 0; changes only under mu
 	asOf atomic.Pointer[asOf] // what the barriers show; changes only under mu
@@ -28,8 +28,8 @@ type partition struct {
 	barrier  coherence.Position
 }
 
-// restart begins a session for another timeline of the source. Its relay may number events from before where the old one
-// was, and a number that is known would hide a gap.
+// restart begins a session for another timeline of the source. Its relay may number events from before where the old
+// one was, and a number that is known would hide a gap.
 func (c *eventChannel) restart(f *Fence) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -64,8 +64,9 @@ func (c *eventChannel) publishLive() {
 	c.live.Store(live)
 }
 
-// vouchesForL2 reports whether the channel may vouch for a value that came from L2. L2 must have applied, before the value
-// was read, everything that was committed before this session began; for the rest the session has seen the events.
+// vouchesForL2 reports whether the channel may vouch for a value that came from L2. L2 must have applied, before the
+// value was read, everything that was committed before this session began; for the rest the session has seen the
+// events.
 func (c *eventChannel) vouchesForL2(snap *Snapshot, f *Fence) bool {
 	if snap.eventSession == 0 || c.live.Load() != snap.eventSession {
 		return false
@@ -123,22 +124,22 @@ func (f *Fence) follow(p int, followed bool) {
 	c.publishLive()
 }
 
-// EventSeq checks the sequence number of a relay's event. A number that skips ahead begins a session; a known number was
-// published again. It reports whether there was a gap. 0 is no number and is ignored.
+// EventSeq checks the sequence number of a relay's event. A number that skips ahead begins a session; a known number
+// was published again. It reports whether there was a gap. 0 is no number and is ignored.
 func (f *Fence) EventSeq(p int, seq uint64) (gap bool) {
 	return f.sequence(p, seq, 1, nil)
 }
 
 // EventBarrier takes a barrier of a partition: the last event before it must have been seen.
 //
-// A barrier of a relay that knew another number of partitions shows nothing. It may follow events of a key in the partition
-// where they were before there were more, and be taken for one that follows them where they are now.
+// A barrier of a relay that knew another number of partitions shows nothing. It may follow events of a key in the
+// partition where they were before there were more, and be taken for one that follows them where they are now.
 func (f *Fence) EventBarrier(p int, m coherence.Barrier) (gap bool) {
 	return f.sequence(p, m.Seq, 0, &m)
 }
 
-// sequence checks that seq is at most step past the last number. The first number of a session is taken as it comes; the 0
-// of a barrier is a number too, and says that there has been no event yet.
+// sequence checks that seq is at most step past the last number. The first number of a session is taken as it comes;
+// the 0 of a barrier is a number too, and says that there has been no event yet.
 func (f *Fence) sequence(p int, seq, step uint64, m *coherence.Barrier) (gap bool) {
 	c := &f.events
 	c.mu.Lock()

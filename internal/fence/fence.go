@@ -9,8 +9,8 @@ import (
 	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
-// Fence decides what L1 may serve and admit. It does no I/O, and has no goroutine and no clock of its own. It is safe for
-// concurrent use. The package documentation has its rules.
+// Fence decides what L1 may serve and admit. It does no I/O, and has no goroutine and no clock of its own. It is safe
+// for concurrent use. The package documentation has its rules.
 type Fence struct {
 	generations   generations
 	buckets       []bucket
@@ -58,8 +58,8 @@ func newFence(cfg Config, slots, depth, buckets int) *Fence {
 	return f
 }
 
-// Remember grows the recent bumps to at least n in total, at 8 bytes each; a fence begins with 524,288. An entry that goes
-// unread for longer than that is dropped on its next read (Collided).
+// Remember grows the recent bumps to at least n in total, at 8 bytes each; a fence begins with 524,288. An entry that
+// goes unread for longer than that is dropped on its next read (Collided).
 //
 // The first version of a key that is served is a bump, and so is each one after its min version was forgotten. So an L1
 // with more entries than the fence remembers bumps would evict itself by being read.
@@ -75,9 +75,9 @@ func (f *Fence) Changed(hash uint64) { f.generations.bump(hash) }
 // Written is a committed write of this process. From now on nothing older is served here.
 func (f *Fence) Written(k l2.Key, v coherence.Version) { f.invalidate(k, v, coherence.Position{}) }
 
-// Event applies a version event. An event without a version invalidates whatever is there. So does an event from another
-// timeline of the source than that of the last sample: its version orders nothing here, and as a min version it would
-// stand for good.
+// Event applies a version event. An event without a version invalidates whatever is there. So does an event from
+// another timeline of the source than that of the last sample: its version orders nothing here, and as a min version it
+// would stand for good.
 //
 //	version 9: is committed; its event is held up in Kafka      the source fails over and loses it
 //	sample: another timeline, all min versions go               the event comes
@@ -90,8 +90,9 @@ func (f *Fence) Event(k l2.Key, v coherence.Version, at coherence.Position) {
 }
 
 // invalidate bumps the key's generation, unless the version was known here already. In that case the bump was made when
-// the version became known, and everything admitted since is at least that new. So an event that comes after the push of
-// its own write, or twice, evicts nothing. The bump is made under the lock: who finds the version known may rely on it.
+// the version became known, and everything admitted since is at least that new. So an event that comes after the push
+// of its own write, or twice, evicts nothing. The bump is made under the lock: who finds the version known may rely on
+// it.
 func (f *Fence) invalidate(k l2.Key, v coherence.Version, at coherence.Position) {
 	b := &f.buckets[k.Bucket]
 	b.mu.Lock()

@@ -6,22 +6,25 @@ import (
 	"github.com/nearcache/nearcache-go/internal/ablate"
 )
 
-// Slots is the number of generations in a fence. All of them together are 32 KiB, which stay in the processor's caches: every
-// hit reads one of them, whichever its key. Fewer slots mean more keys that share each; more recent bumps compensate.
+// Slots is the number of generations in a fence. All of them together are 32 KiB, which stay in the processor's caches:
+// every hit reads one of them, whichever its key. Fewer slots mean more keys that share each; more recent bumps
+// compensate.
 const Slots = 1 << 12
 
 // recentDepth is how many bumps of a slot are remembered at least, a power of two. See Fence.Remember.
 const recentDepth = 1 << 7
 
-// tagBits is how much of an entry in recentBumps names the bump it belongs to. The rest is hash bits of the key that bumped.
+// tagBits is how much of an entry in recentBumps names the bump it belongs to. The rest is hash bits of the key that
+// bumped.
 const tagBits = 24
 
-// generations are counters, one for each slot. All keys whose hash falls on a slot share its generation. Of each slot the
-// fence remembers the last keys that bumped it.
+// generations are counters, one for each slot. All keys whose hash falls on a slot share its generation. Of each slot
+// the fence remembers the last keys that bumped it.
 //
-// A bump first takes the next generation, and then writes its entry in recent, tagged with that generation. A reader that is
-// behind looks up every bump between its own generation and the present one. An entry that is missing, because it has been
-// overwritten or is not written yet, has another tag, and then the reader must assume that its own key was meant:
+// A bump first takes the next generation, and then writes its entry in recent, tagged with that generation. A reader
+// that is behind looks up every bump between its own generation and the present one. An entry that is missing, because
+// it has been overwritten or is not written yet, has another tag, and then the reader must assume that its own key was
+// meant:
 //
 //	bump A: generation 6          reader at 5: generation is 7
 //	bump B: generation 7                       recent[6] has tag 6, another key: goes on
@@ -45,8 +48,8 @@ func (g *generations) init(n, depth int) {
 	g.recent.Store(newRecentBumps(n, depth))
 }
 
-// newRecentBumps has entries that all bear the tag of another bump. The tag 0 can be right only for the first entry of a
-// slot, so that one bears 1.
+// newRecentBumps has entries that all bear the tag of another bump. The tag 0 can be right only for the first entry of
+// a slot, so that one bears 1.
 func newRecentBumps(n, depth int) *recentBumps {
 	r := &recentBumps{make([]atomic.Uint64, n*depth), uint64(depth)}
 	for slot := range uint64(n) {
@@ -55,8 +58,8 @@ func newRecentBumps(n, depth int) *recentBumps {
 	return r
 }
 
-// deepen has at least depth bumps of each slot remembered. The old ones are forgotten, and so is every bump that is written
-// to the old place meanwhile: a reader that finds no entry drops what is behind.
+// deepen has at least depth bumps of each slot remembered. The old ones are forgotten, and so is every bump that is
+// written to the old place meanwhile: a reader that finds no entry drops what is behind.
 func (g *generations) deepen(depth int) {
 	for old := g.recent.Load(); uint64(depth) > old.depth; old = g.recent.Load() {
 		g.recent.CompareAndSwap(old, newRecentBumps(len(g.current), depth))
@@ -82,8 +85,8 @@ func (g *generations) bump(hash uint64) (generation uint64) {
 	return generation
 }
 
-// catchUp returns the generation of the key's slot, and whether none of the bumps since the generation from was the key's. If
-// one may have been, the key may have been invalidated.
+// catchUp returns the generation of the key's slot, and whether none of the bumps since the generation from was the
+// key's. If one may have been, the key may have been invalidated.
 func (g *generations) catchUp(from, hash uint64) (to uint64, ok bool) {
 	to = g.of(hash)
 	return to, g.onlyOthersBumped(from, to, hash)

@@ -29,11 +29,11 @@ func (o Outcome) String() string {
 	return "unknown"
 }
 
-// FromL2 judges a value of version v that a GET on the tracking connection returned. If it may be served, stamp.LoadedAsOf
-// is set. If it may be admitted to L1 too, admit is true and the stamp is complete.
+// FromL2 judges a value of version v that a GET on the tracking connection returned. If it may be served,
+// stamp.LoadedAsOf is set. If it may be admitted to L1 too, admit is true and the stamp is complete.
 //
-// The watermark in the snapshot counts only while the Redis session is the one it was read in. Otherwise another server may
-// have answered the GET, one that went back in time:
+// The watermark in the snapshot counts only while the Redis session is the one it was read in. Otherwise another server
+// may have answered the GET, one that went back in time:
 //
 //	heartbeat: reads watermark 7          load: takes its snapshot, and with it the 7
 //	Redis fails over to a replica at 5    load: its GET dials the replica, and returns a value as of 5
@@ -70,9 +70,9 @@ func (f *Fence) FromL2(snap *Snapshot, v coherence.Version, stamp *Stamp) (o Out
 	return Serve, stamp.Vouched() || stamp.asOf != never
 }
 
-// FromSource judges a value of version v that the Loader returned. BelowMinVersion means that the Loader went back in time:
-// it asked a replica, or the source lost commits. admit is about L1; the lease decides about L2. A value for which no
-// channel vouches still has the moment at which its own load began, which serves reads with a bound.
+// FromSource judges a value of version v that the Loader returned. BelowMinVersion means that the Loader went back in
+// time: it asked a replica, or the source lost commits. admit is about L1; the lease decides about L2. A value for
+// which no channel vouches still has the moment at which its own load began, which serves reads with a bound.
 func (f *Fence) FromSource(snap *Snapshot, v coherence.Version, stamp *Stamp) (o Outcome, admit bool) {
 	b := &f.buckets[snap.key.Bucket]
 	b.mu.Lock()
@@ -99,10 +99,10 @@ func (f *Fence) FromSource(snap *Snapshot, v coherence.Version, stamp *Stamp) (o
 	return Serve, f.complete || stamp.Vouched()
 }
 
-// serve raises the min version to a version that is about to be served. That evicts an older entry, which would otherwise
-// be served again after this one (C3), and voids the loads under way that may still bring it back. The load that raised the
-// min version goes on with the new generation, if its own was still current. known is the min version. The caller holds
-// b.mu.
+// serve raises the min version to a version that is about to be served. That evicts an older entry, which would
+// otherwise be served again after this one (C3), and voids the loads under way that may still bring it back. The load
+// that raised the min version goes on with the new generation, if its own was still current. known is the min version.
+// The caller holds b.mu.
 func (f *Fence) serve(b *bucket, snap *Snapshot, v, known coherence.Version) {
 	if v == 0 || v <= known {
 		return
@@ -118,8 +118,8 @@ func (f *Fence) serve(b *bucket, snap *Snapshot, v, known coherence.Version) {
 	}
 }
 
-// stamp gives the stamp the present generation, and no session. It reports whether nothing has invalidated the key since the
-// load began: if something has, the value must not be admitted.
+// stamp gives the stamp the present generation, and no session. It reports whether nothing has invalidated the key
+// since the load began: if something has, the value must not be admitted.
 func (f *Fence) stamp(stamp *Stamp, snap *Snapshot) bool {
 	generation, ok := snap.generations.catchUp(snap.generation, snap.key.Hash)
 	if !ok && !ablate.Out(ablate.Generation) {

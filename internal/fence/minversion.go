@@ -14,8 +14,8 @@ type minVersion struct {
 	since   int64              // by the fence's clock
 }
 
-// minVersions is a bounded map from a key's hash to its min version. The key that came first is pushed out first. Two keys
-// of one hash share the higher min version. That is safe: a min version only ever sends a read one tier down.
+// minVersions is a bounded map from a key's hash to its min version. The key that came first is pushed out first. Two
+// keys of one hash share the higher min version. That is safe: a min version only ever sends a read one tier down.
 type minVersions struct {
 	byHash map[uint64]minVersion
 	ring   []uint64 // hashes, in order of arrival; next is the oldest
@@ -53,9 +53,9 @@ func (f *Fence) MinVersion(k l2.Key) coherence.Version {
 
 // minVersion is the key's min version, 0 if there is none. The caller holds b.mu.
 //
-// Without a relay nothing ever shows that L2 has caught up with a min version, and a source that lost commits would never be
-// believed again. So there min versions age. With a relay they do not, for a bucket also has no watermark from the beginning
-// of a session to its first heartbeat:
+// Without a relay nothing ever shows that L2 has caught up with a min version, and a source that lost commits would
+// never be believed again. So there min versions age. With a relay they do not, for a bucket also has no watermark from
+// the beginning of a session to its first heartbeat:
 //
 //	reader: is served version 5                     the relay's way to Redis is blocked; L2 has 4
 //	30 seconds later Redis restarts: a session, and no watermark
@@ -68,12 +68,12 @@ func (f *Fence) minVersion(b *bucket, hash uint64) coherence.Version {
 	return v.version
 }
 
-// raiseMinVersion remembers that version v exists; at covers its commit, if that is known. It reports whether the version is
-// news: then the caller, who holds b.mu, bumps the key's generation.
+// raiseMinVersion remembers that version v exists; at covers its commit, if that is known. It reports whether the
+// version is news: then the caller, who holds b.mu, bumps the key's generation.
 //
-// A min version that is pushed out raises the bucket's required watermark: from then on an L2 that may not have applied the
-// forgotten version is not believed. A version whose commit position is not known was committed before it was seen here, so
-// the first sample begun after that covers it. Usually that sample lies in the past already.
+// A min version that is pushed out raises the bucket's required watermark: from then on an L2 that may not have applied
+// the forgotten version is not believed. A version whose commit position is not known was committed before it was seen
+// here, so the first sample begun after that covers it. Usually that sample lies in the past already.
 func (f *Fence) raiseMinVersion(b *bucket, hash uint64, v coherence.Version, at coherence.Position) (raised bool) {
 	if v <= f.minVersion(b, hash) {
 		return false
@@ -103,8 +103,8 @@ func (b *bucket) raiseRequiredWatermark(to coherence.Position) {
 	}
 }
 
-// reached reports whether an L2 that has applied everything up to a position has reached the bucket's required watermark.
-// Without a source no relay moves watermarks, and C3 is best effort. The caller holds b.mu.
+// reached reports whether an L2 that has applied everything up to a position has reached the bucket's required
+// watermark. Without a source no relay moves watermarks, and C3 is best effort. The caller holds b.mu.
 func (f *Fence) reached(b *bucket, applied coherence.Position) bool {
 	if !f.complete {
 		return true

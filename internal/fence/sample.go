@@ -10,8 +10,8 @@ import (
 
 // samples remembers recent readings of the source's position, in the order in which they began.
 //
-// A sample covers every commit that was acknowledged before it began. So to cover something that was seen at some moment,
-// any sample begun later will do, and the first of them asks the least of L2.
+// A sample covers every commit that was acknowledged before it began. So to cover something that was seen at some
+// moment, any sample begun later will do, and the first of them asks the least of L2.
 type samples struct {
 	mu        sync.Mutex
 	lastBegun uint64 // the number of the last sample begun; 0: the source is not sampled
@@ -95,7 +95,8 @@ func (s *samples) dropOtherTimelines(at coherence.Position) bool {
 // Sample is a reading of the source's position under way.
 type Sample struct{ sample sample }
 
-// BeginSample must be called before the source is asked for its position: the clock is read first. Samples do not overlap.
+// BeginSample must be called before the source is asked for its position: the clock is read first. Samples do not
+// overlap.
 func (f *Fence) BeginSample() Sample {
 	f.samples.mu.Lock()
 	defer f.samples.mu.Unlock()
@@ -103,11 +104,11 @@ func (f *Fence) BeginSample() Sample {
 	return Sample{sample{seq: f.samples.lastBegun, begun: f.now()}}
 }
 
-// EndSample records what the source answered, and moves the as-of moments that it allows to move. A sample that failed is
-// never ended.
+// EndSample records what the source answered, and moves the as-of moments that it allows to move. A sample that failed
+// is never ended.
 //
-// A position of another timeline means that the source lost commits, or is another one: everything known of the old timeline
-// is dropped, with all of L1. That comes first:
+// A position of another timeline means that the source lost commits, or is another one: everything known of the old
+// timeline is dropped, with all of L1. That comes first:
 //
 //	entry: version 7 of the old timeline, which lost it      the new timeline has a 7 of its own
 //	sample: is recorded, of the new timeline

@@ -7,9 +7,9 @@ import (
 	"github.com/nearcache/nearcache-go/internal/ablate"
 )
 
-// Stamp is an L1 entry's licence to be served: the generation and the sessions it was admitted under, and what its own load
-// shows. An entry embeds it: 40 bytes, without pointers. The zero Stamp is never current. Only a fence makes stamps, and only
-// that fence can judge them. The methods are safe for concurrent use.
+// Stamp is an L1 entry's licence to be served: the generation and the sessions it was admitted under, and what its own
+// load shows. An entry embeds it: 40 bytes, without pointers. The zero Stamp is never current. Only a fence makes
+// stamps, and only that fence can judge them. The methods are safe for concurrent use.
 type Stamp struct {
 	hash         uint64
 	generation   atomic.Uint64 // only ever moves between generations at which the entry was valid
@@ -21,8 +21,8 @@ type Stamp struct {
 	bucket       uint8
 }
 
-// session32 is the part of a session's number that a stamp keeps. Two sessions that share it lie four billion connections
-// apart. 0 says that there is no session; nextSession passes it over.
+// session32 is the part of a session's number that a stamp keeps. Two sessions that share it lie four billion
+// connections apart. 0 says that there is no session; nextSession passes it over.
 func session32(session uint64) uint32 { return uint32(session) }
 
 func nextSession(session uint64) uint64 {
@@ -49,8 +49,8 @@ func (s *Stamp) Vouched() bool { return s.redisSession|s.eventSession != 0 }
 // Began is a moment, by the fence's clock, within the entry's load and before its value was there.
 func (s *Stamp) Began() int64 { return s.began }
 
-// LoadedAsOf is a moment, by the fence's clock, at which the source held nothing newer than the loaded value: when the load
-// from the source began or, of a value from L2, when the newest sample began that its watermark covers; 0: none.
+// LoadedAsOf is a moment, by the fence's clock, at which the source held nothing newer than the loaded value: when the
+// load from the source began or, of a value from L2, when the newest sample began that its watermark covers; 0: none.
 func (s *Stamp) LoadedAsOf() int64 {
 	if s.asOf == never {
 		return 0
@@ -66,8 +66,8 @@ func (s *Stamp) loaded(began, asOf int64, timeline uint16) {
 	}
 }
 
-// span is a duration in nanoseconds, rounded up: exact under two seconds, by an eighth of a millisecond above, up to three
-// days.
+// span is a duration in nanoseconds, rounded up: exact under two seconds, by an eighth of a millisecond above, up to
+// three days.
 type span uint32
 
 const (
