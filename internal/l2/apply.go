@@ -58,8 +58,8 @@ func (l *L2) ApplyMany(ctx context.Context, changes []Change) error {
 	return first
 }
 
-// set replaces an older value of the key, or acts as Apply of the record's version if there is none. A record that is too
-// large is applied.
+// set replaces an older value of the key, or acts as Apply of the record's version if there is none. A record that is
+// too large is applied.
 func (l *L2) set(k Key, rec Record, ttl time.Duration) (call, error) {
 	b, err := encode(k, rec, ttl)
 	if b == "" {
@@ -76,8 +76,8 @@ type SetRequest struct {
 	TTL     time.Duration     // of the Record
 }
 
-// SetMany replaces older values of keys, in one pipeline for each node. Where there is no older value, or no Record, it acts
-// as Apply of the version. It returns the error of each key, in order.
+// SetMany replaces older values of keys, in one pipeline for each node. Where there is no older value, or no Record, it
+// acts as Apply of the version. It returns the error of each key, in order.
 func (l *L2) SetMany(ctx context.Context, settings []SetRequest) []error {
 	errs := make([]error, len(settings))
 	var calls []call
@@ -161,8 +161,8 @@ func (l *L2) applyBatch(ctx context.Context, bucket int, changes []Change, from 
 	return decodeWatermark(now), applied == 1, nil
 }
 
-// ResetWatermark starts a bucket anew at a position, with a new random incarnation, which makes every record in it a miss, if
-// the watermark still is seen. now is what stands afterwards.
+// ResetWatermark starts a bucket anew at a position, with a new random incarnation, which makes every record in it a
+// miss, if the watermark still is seen. now is what stands afterwards.
 func (l *L2) ResetWatermark(ctx context.Context, bucket int, seen Watermark, to coherence.Position) (now Watermark, err error) {
 	fresh := Watermark{Position: to}
 	for fresh.Incarnation == (Incarnation{}) {

@@ -52,8 +52,8 @@ var (
 	ErrInvalid     = errors.New("tier: a record that cannot be kept") // too many tags, a TTL that is not positive
 )
 
-// Incarnation is drawn at random whenever a bucket's watermark starts anew; a record of another incarnation is a miss. The zero Incarnation
-// belongs to a bucket without a watermark.
+// Incarnation is drawn at random whenever a bucket's watermark starts anew; a record of another incarnation is a miss.
+// The zero Incarnation belongs to a bucket without a watermark.
 type Incarnation [8]byte
 
 // String is the incarnation in hexadecimal.
