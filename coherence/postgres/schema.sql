@@ -168,7 +168,7 @@ begin
 	select relkind, relpersistence, relispartition, relnamespace::regnamespace::text as schema into c from pg_class where oid = rel;
 	if c.relkind not in ('r', 'p') then
 		raise exception 'nearcache: % is a %, and no table', rel, case c.relkind when 'v' then 'view' when 'm' then 'materialized view'
-			when 'f' then 'foreign table' else 'relation of kind ' || c.relkind end using hint = 'Install the trigger on the tables that it reads.';
+			when 'f' then 'foreign table' else 'relation of kind ' || c.relkind::text end using hint = 'Install the trigger on the tables that it reads.';
 	elsif c.relispartition then
 		raise exception 'nearcache: % is a partition', rel using hint = 'Install the trigger on its parent.';
 	elsif c.relpersistence <> 'p' then
@@ -225,7 +225,7 @@ begin
 		settings := ' set datestyle = ''ISO, MDY'' set timezone = ''UTC''';
 	end if;
 	if cardinality(columns) > 0 then
-		compare := format('if tg_op = ''UPDATE'' and old_key is not distinct from new_key and not (row(%s) *<> row(%s)) then return null; end if;',
+		compare := format('if tg_op = ''UPDATE'' and old_key is not distinct from new_key and not (row(%s)::record *<> row(%s)::record) then return null; end if;',
 			(select string_agg('old.' || quote_ident(x), ', ' order by i) from unnest(columns) with ordinality u(x, i)),
 			(select string_agg('new.' || quote_ident(x), ', ' order by i) from unnest(columns) with ordinality u(x, i)));
 	end if;
