@@ -283,6 +283,12 @@ end $body$ $f$, truncate_function, settings, ns, rel::oid, keys, numbers);
 			key_numbers = excluded.key_numbers, columns = excluded.columns, shared = excluded.shared, row_function = excluded.row_function,
 			truncate_function = excluded.truncate_function, trigger_name = excluded.trigger_name, definition = excluded.definition,
 			partitions = excluded.partitions;
+	-- A table of that name that is gone, and came back with another number.
+	for known in delete from @@.triggers t where t.table_name = rel::text and t.namespace = ns and t.relation <> rel
+			and not exists (select from pg_class where oid = t.relation) returning t.* loop
+		execute format('drop function if exists %s() cascade', known.row_function);
+		execute format('drop function if exists %s() cascade', known.truncate_function);
+	end loop;
 end $$;
 
 -- A domain's base type.
@@ -342,8 +348,9 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 		union all
 		select p.*, p.trigger_name || '_truncate', p.truncate_function from parts p where p.part_kind = 'r'
 	)
-	select 'table_missing', k.relation, k.table_name, k.namespace,
-			'the table does not exist any more: create it and install the trigger again, or remove it'
+	select case when to_regclass(k.table_name) is null then 'table_missing' else 'trigger_missing' end, k.relation, k.table_name, k.namespace,
+			case when to_regclass(k.table_name) is null then 'the table does not exist any more: create it and install the trigger again, or remove it'
+			else 'the table was created again, as by a restore: install the trigger again' end
 		from known k where k.present is null
 	union all
 	select 'trigger_missing', w.relation, w.part::regclass::text, w.namespace, 'trigger ' || w.tg || ' is missing: install the trigger again'
