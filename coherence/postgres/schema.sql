@@ -320,14 +320,20 @@ begin
 	end if;
 end $$;
 
--- Removes what install_trigger made. Versions stay.
-create function @@.remove_trigger(rel regclass, ns text) returns void language plpgsql set search_path = pg_catalog, pg_temp as $$
+-- Removes what install_trigger made, also for a table that is gone. Versions stay.
+create function @@.remove_trigger(tbl text, ns text) returns void language plpgsql as $$
 declare
+	rel oid := pg_catalog.to_regclass(tbl);
+	wanted text[] := pg_catalog.parse_ident(tbl);
+	known text[];
 	t record;
 begin
-	for t in delete from @@.triggers where relation = rel and namespace = ns returning * loop
-		execute format('drop function if exists %s() cascade', t.row_function);
-		execute format('drop function if exists %s() cascade', t.truncate_function);
+	for t in select * from @@.triggers x where x.namespace = ns loop
+		known := pg_catalog.parse_ident(t.table_name);
+		continue when t.relation <> rel or rel is null and known[cardinality(known) - cardinality(wanted) + 1:] <> wanted;
+		delete from @@.triggers x where x.relation = t.relation and x.namespace = ns;
+		execute pg_catalog.format('drop function if exists %s() cascade', t.row_function);
+		execute pg_catalog.format('drop function if exists %s() cascade', t.truncate_function);
 	end loop;
 end $$;
 

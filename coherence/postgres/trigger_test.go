@@ -344,6 +344,10 @@ func TestCheck_FindsWhatTriggersMiss(t *testing.T) {
 	}
 	exec1(t, pool, `drop table plain`)
 	wantFindings(t, src, coherence.FindingTableMissing)
+	if err := src.RemoveTrigger(t.Context(), plain); err != nil {
+		t.Fatal(err)
+	}
+	wantFindings(t, src)
 }
 
 func TestInstallTrigger_RefusesWhatItCannotCount(t *testing.T) {
