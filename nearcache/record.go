@@ -46,6 +46,7 @@ func (c *Cache[K, V]) decode(k K, incarnation l2.Incarnation, raw []byte) (rec l
 		return rec, nil, missIncarnation
 	}
 	wall := time.Now()
+	c.client.health.clocks(rec.WrittenAt, rec.ExpiresAt, wall, c.opt.FailSafe.MaxAge)
 	e = newEntry[K, V](k, rec.Version, rec.Absent)
 	left := c.ttl(0, rec.Absent)
 	if !rec.ExpiresAt.IsZero() {

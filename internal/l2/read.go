@@ -112,6 +112,7 @@ func (l *L2) value(res rueidis.RedisResult) ([]byte, error) {
 	if wrongType(err) {
 		return nil, ErrWrongType
 	}
+	l.reads.note(err)
 	if err := l.failed(err); err != nil {
 		return nil, err
 	}
@@ -124,6 +125,7 @@ func (l *L2) watermark(res rueidis.RedisResult) (Watermark, error) {
 	if wrongType(err) {
 		return Watermark{}, nil
 	}
+	l.reads.note(err)
 	if err := l.failed(err); err != nil {
 		return Watermark{}, err
 	}

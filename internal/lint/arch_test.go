@@ -44,6 +44,7 @@ var arrows = []arrow{
 	{"internal/services/conformance", []string{"internal/services/servicestest", "nearcache/nearcachetest"}},
 	{"internal/services/servicestest", []string{"internal/services/local"}},
 	{"internal/product", []string{"internal/product/...", "internal/services", "nearcache", "coherence/...", "tier"}},
+	{"internal/testkit", []string{"coherence", "internal/services/servicestest", "nearcache/nearcachetest"}},
 	{"internal/tools", []string{"internal/services/local"}},
 	{"internal/explore", []string{"internal/ablate"}},
 	{"internal/lint", nil},
@@ -95,6 +96,7 @@ var vendors = []struct {
 	// Config.Redis is rueidis's own struct, so whoever fills one in has to import it; commands are sent from internal/l2 alone.
 	{"github.com/redis/rueidis", []string{
 		"internal/l2/...", "tier/tier.go", "nearcache/config.go", "nearcache/nearcachetest/...", "internal/product/app/...", "internal/chaos/...", "cmd/...", "docs/examples/...",
+		"internal/testkit/...",
 	}},
 	{"github.com/segmentio/kafka-go", []string{"coherence/kafka/...", "internal/services/servicestest/...", "internal/chaos/..."}},
 	{"github.com/jackc/pgx", []string{
