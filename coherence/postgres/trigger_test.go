@@ -301,6 +301,54 @@ func TestTrigger_SeesEveryPartition(t *testing.T) {
 	wantChanges(t, src, "n", "1 1 created", "11 1 created", "21 1 created", "11 2 updated", "11 3 deleted", "1 2 deleted", "21 2 deleted", "22 1 created")
 }
 
+func TestTrigger_SeesPartitionsComeAndGo(t *testing.T) {
+	src, pool, _ := open(t)
+	exec1(t, pool, `create table products (id int, day date, primary key (id, day)) partition by range (id)`)
+	exec1(t, pool, `create table products_1 partition of products for values from (0) to (10)`)
+	install(t, src, on("products", "id", "day"))
+	exec1(t, pool, `insert into products values (1, '2026-01-31')`)
+	exec1(t, pool, `create table products_2 partition of products for values from (10) to (20)`)
+	wantFindings(t, src)
+	exec1(t, pool, `insert into products_2 values (11, '2026-01-31')`)
+	exec1(t, pool, `truncate products_2`)
+	exec1(t, pool, `create table filled (id int not null, day date not null)`)
+	exec1(t, pool, `insert into filled values (21, '2026-02-01')`)
+	exec1(t, pool, `alter table products attach partition filled for values from (20) to (30)`)
+	wantFindings(t, src)
+	if _, err := pool.Exec(t.Context(), `drop table products_1`); err == nil || !strings.Contains(err.Error(), "would vanish without a trace") {
+		t.Errorf("a partition is dropped: %v, want an error that says to detach it", err)
+	}
+	exec1(t, pool, `set datestyle = 'German'; alter table products detach partition products_1; reset datestyle`)
+	exec1(t, pool, `drop table products_1`)
+	wantFindings(t, src)
+	exec1(t, pool, `create table unrelated (id int)`)
+	exec1(t, pool, `drop table unrelated`)
+	wantChanges(t, src, "n", "1:2026-01-31 1 created", "11:2026-01-31 1 created", "11:2026-01-31 2 deleted", "21:2026-02-01 1 created", "1:2026-01-31 2 deleted")
+	exec1(t, pool, `drop table products`) // all of it: nothing is left to be shown
+	wantFindings(t, src, coherence.FindingTableMissing)
+}
+
+// TestTrigger_OfAnOwnerWhoMayNotWatchTables: partitions can be installed without event triggers.
+func TestTrigger_OfAnOwnerWhoMayNotWatchTables(t *testing.T) {
+	_, pool, _ := open(t)
+	name, owner := role(t, pool, "owner")
+	exec1(t, pool, fmt.Sprintf(`create schema own authorization %s; grant create on database %s to %s`, name, pool.Config().ConnConfig.Database, name))
+	exec1(t, owner, `create table own.products (id int primary key) partition by range (id)`)
+	exec1(t, owner, `create table own.products_1 partition of own.products for values from (0) to (10)`)
+	src, err := postgres.New(owner, postgres.Config{Schema: "mine"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	if err := src.Install(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	install(t, src, on("own.products", "id"))
+	exec1(t, owner, `insert into own.products values (1)`)
+	wantChanges(t, src, "n", "1 1 created")
+	wantFindings(t, src)
+}
+
 func TestCheck_FindsWhatTriggersMiss(t *testing.T) {
 	src, pool, _ := open(t)
 	exec1(t, pool, `create table products (id int, name text, primary key (id)) partition by range (id)`)
@@ -322,8 +370,11 @@ func TestCheck_FindsWhatTriggersMiss(t *testing.T) {
 		{[]string{`alter table plain alter column id type bigint`, `alter table plain alter column id type text`,
 			`alter table plain drop constraint plain_pkey, alter column id type char(9), add primary key (id)`}, "", plain},
 		{[]string{`alter table plain alter column id type bytea using ''`}, coherence.FindingKeyColumnChanged, plain},
-		{[]string{`create table products_2 partition of products for values from (10) to (20)`}, "", on("products", "id")},
-		{[]string{`alter table products detach partition products_1`}, coherence.FindingPartitionGone, on("products", "id")},
+		// Where event triggers are not allowed, partitions that come and go are noticed here alone.
+		{[]string{`drop event trigger if exists nearcache_ddl; drop event trigger if exists nearcache_drop`,
+			`create table products_2 partition of products for values from (10) to (20)`}, coherence.FindingTriggerMissing, on("products", "id")},
+		{[]string{`drop event trigger if exists nearcache_ddl; drop event trigger if exists nearcache_drop`,
+			`alter table products detach partition products_1`}, coherence.FindingPartitionGone, on("products", "id")},
 	} {
 		for _, q := range c.breaks {
 			exec1(t, pool, q)
