@@ -18,6 +18,9 @@ type Commit struct {
 	Hash    uint64 // of the value; 0 for a deletion
 	Deleted bool
 	Write   uint64 // the number of the write that made it, 0 for one from before the run
+	// Uncounted says that the commit counted no version, because nothing of nearcache ran in its transaction. Version
+	// is the one that stood at the time.
+	Uncounted bool
 }
 
 // Forever is the time of what did not happen.
@@ -58,6 +61,10 @@ type History struct {
 	Windows []Window          // in order of time, without overlap
 	// Instances tells which instance each process was.
 	Instances map[uint16]uint16
+	// Answers are, by process, its questions to Redis and to the source that serve to know whether they answer.
+	Answers map[uint16][]Answer
+	// Waiting says how long reads may take.
+	Waiting Waiting
 	// Skew is how far apart two processes' clocks may be.
 	Skew time.Duration
 	// Bound is the Δ of the run.
@@ -70,7 +77,7 @@ func ReadDir(dir string) (*History, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &History{Looks: map[uint16][]Look{}, Instances: map[uint16]uint16{}}
+	h := &History{Looks: map[uint16][]Look{}, Answers: map[uint16][]Answer{}, Instances: map[uint16]uint16{}}
 	size := int64(0)
 	for _, p := range paths {
 		info, err := os.Stat(p)
@@ -117,6 +124,8 @@ func (h *History) addFile(path string) (Header, error) {
 			}
 		case Gate:
 			h.Looks[r.Process] = append(h.Looks[r.Process], Look{At: r.Invoke, Staleness: r.Staleness})
+		case Ask:
+			h.Answers[r.Process] = append(h.Answers[r.Process], Answer{Invoke: r.Invoke, Return: r.Return, Failed: r.Flags&Failed != 0})
 		default:
 			h.Reads = append(h.Reads, r)
 		}
@@ -125,6 +134,8 @@ func (h *History) addFile(path string) (Header, error) {
 		return head, err
 	}
 	looks := h.Looks[head.Process]
+	answers := h.Answers[head.Process]
+	sort.SliceStable(answers, func(i, j int) bool { return answers[i].Invoke < answers[j].Invoke })
 	sort.SliceStable(looks, func(i, j int) bool { return looks[i].At < looks[j].At })
 	return head, nil
 }
