@@ -44,6 +44,8 @@ type Window struct {
 	From      int64 // the fault was injected
 	Healed    int64
 	Recovered int64 // every instance proved the bound again
+	// Patience is how long recovery may take where the fault left much to do. Zero: as long as after any other.
+	Patience time.Duration
 }
 
 // Look is one look at what a process can prove: everything known before At-Staleness is in what it serves.
