@@ -39,7 +39,7 @@ const bulkStart = 1_000_000
 // are counted and promised like any other write, and their changes are behind the others in the outbox.
 func largeTransaction(ctx context.Context, in *injection) error {
 	in.patience = bulkPatience
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	tx, err := in.store.pool.Begin(ctx)
 	if err != nil {
