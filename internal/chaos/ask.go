@@ -19,11 +19,12 @@ const (
 	askTimeout = 2 * time.Second
 	waitSlack  = 700 * time.Millisecond
 	waitSlow   = 100 * time.Millisecond
+	waitLost   = 500 * time.Millisecond
 	waitSettle = leaseTTL + 500*time.Millisecond
 )
 
 // waiting is the rule for a run.
-var waiting = history.Waiting{Slack: waitSlack, Deadline: readTimeout, Slow: waitSlow, Settle: waitSettle}
+var waiting = history.Waiting{Slack: waitSlack, Deadline: readTimeout, Slow: waitSlow, Lost: waitLost, Settle: waitSettle}
 
 // askAll records until ctx ends whether Redis and the source answer. It asks by the same links as the cache does: the
 // source with the Loader's own query, Redis on a connection of its own.

@@ -250,8 +250,9 @@ func TestJudge_SumsUpByFault(t *testing.T) {
 	}
 }
 
-// waiting is the rule of the small histories: 100 ms of slack, a deadline of 3 s, and what explains waiting goes on for 50 ms.
-var waiting = history.Waiting{Slack: ms(100), Deadline: ms(3000), Slow: ms(50), Settle: ms(50)}
+// waiting is the rule of the small histories: 100 ms of slack, a deadline of 3 s, and what lasts for 200 ms
+// goes on to explain waiting for 50 ms.
+var waiting = history.Waiting{Slack: ms(100), Deadline: ms(3000), Slow: ms(50), Lost: ms(200), Settle: ms(50)}
 
 // asks has a process ask Redis or the source every 20 ms from one time to another, with quick answers.
 func (s *script) asks(process uint16, from, to int64) *script {
@@ -265,7 +266,7 @@ func (s *script) asked(process uint16, invoke, returned int64, failed bool) *scr
 	if s.h.Answers == nil {
 		s.h.Answers, s.h.Waiting = map[uint16][]history.Answer{}, waiting
 	}
-	s.h.Answers[process] = append(s.h.Answers[process], history.Answer{Invoke: at(invoke), Return: at(returned), Failed: failed})
+	s.h.Answers[process] = append(s.h.Answers[process], history.Answer{Process: process, Invoke: at(invoke), Return: at(returned), Failed: failed})
 	return s
 }
 
@@ -287,6 +288,8 @@ func TestCheck_NoReadWaitsWithoutAReason(t *testing.T) {
 		"so does another instance's":     {both().asked(2, 2010, 3900, false).reads(1, 2000, 4000, 1), []string{""}},
 		"one that failed explains a bit": {both().asked(1, 2010, 2011, true).reads(1, 2000, 2151, 1), []string{""}},
 		"and no more than that":          {both().asked(1, 2010, 2011, true).reads(1, 2000, 2152, 1), []string{"wait"}},
+		"a slow answer explains itself":  {both().asked(1, 2010, 2060, false).reads(1, 2000, 2150, 1), []string{""}},
+		"and nothing beyond":             {both().asked(1, 2010, 2060, false).reads(1, 2000, 2151, 1), []string{"wait"}},
 		"a slow answer that was over":    {both().asked(1, 1010, 1900, false).reads(1, 2000, 2101, 1), []string{"wait"}},
 		"another instance was stopped":   {newScript().asks(1, 1000, 9000).asks(2, 1000, 2000).asks(2, 3900, 9000).reads(1, 2000, 4000, 1), []string{""}},
 		"and went on long before":        {newScript().asks(1, 1000, 9000).asks(2, 1000, 2000).asks(2, 2900, 9000).reads(1, 3000, 4000, 1), []string{"wait"}},

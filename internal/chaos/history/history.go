@@ -127,7 +127,7 @@ func (h *History) addFile(path string) (Header, error) {
 		case Gate:
 			h.Looks[r.Process] = append(h.Looks[r.Process], Look{At: r.Invoke, Staleness: r.Staleness})
 		case Ask:
-			h.Answers[r.Process] = append(h.Answers[r.Process], Answer{Invoke: r.Invoke, Return: r.Return, Failed: r.Flags&Failed != 0})
+			h.Answers[r.Process] = append(h.Answers[r.Process], Answer{Process: r.Process, Invoke: r.Invoke, Return: r.Return, Failed: r.Flags&Failed != 0})
 		default:
 			h.Reads = append(h.Reads, r)
 		}

@@ -85,52 +85,69 @@ func (t twin) waited(r history.Record) bool {
 	for at := r.Invoke; at < r.Return; at++ {
 		explained := false
 		for p := range t.h.Answers {
-			for since := at - int64(w.Settle); since <= at; since++ {
-				explained = explained || !t.answered(t.h.Instances[p], since)
-			}
+			explained = explained || t.explained(t.h.Instances[p], at)
 		}
 		if !explained {
 			unexplained++
 		}
-		if t.runs(at, func(p uint16) bool { return p == r.Process }) {
+		stopped := false
+		for since := at; since >= at-int64(w.Settle); since-- {
+			gap, lost := t.gap(since, func(p uint16) bool { return p == r.Process })
+			stopped = stopped || lost || gap && since == at
+		}
+		if !stopped {
 			ran++
 		}
 	}
 	return unexplained > w.Slack || ran > w.Slack+w.Deadline
 }
 
-// answered reports whether an instance was running at a moment, and nothing that it had asked was slow to be answered.
-func (t twin) answered(instance uint16, at int64) bool {
+// explained reports whether an instance explains waiting at a moment.
+func (t twin) explained(instance uint16, at int64) bool {
+	w := t.h.Waiting
 	of := func(p uint16) bool { return t.h.Instances[p] == instance }
 	for p, answers := range t.h.Answers {
 		for _, a := range answers {
-			if of(p) && a.Invoke <= at && at < a.Return && (a.Failed || time.Duration(a.Return-a.Invoke) >= t.h.Waiting.Slow) {
-				return false
+			took, end := time.Duration(a.Return-a.Invoke), a.Return
+			if a.Failed || took >= w.Lost {
+				end += int64(w.Settle)
 			}
-		}
-	}
-	return t.runs(at, of)
-}
-
-// runs reports whether the processes that count asked, or awaited an answer, in less than Slow around a moment.
-func (t twin) runs(at int64, of func(uint16) bool) bool {
-	before, after := int64(-history.Forever), int64(history.Forever)
-	for p, answers := range t.h.Answers {
-		for _, a := range answers {
-			if !of(p) {
-				continue
-			}
-			if a.Invoke <= at && at < a.Return {
+			if of(p) && (a.Failed || took >= w.Slow) && a.Invoke <= at && at < end {
 				return true
 			}
-			if a.Return <= at {
-				before = max(before, a.Return)
-			} else {
-				after = min(after, a.Invoke)
+		}
+	}
+	for since := at; since >= at-int64(w.Settle); since-- {
+		if gap, lost := t.gap(since, of); lost || gap && since == at {
+			return true
+		}
+	}
+	return false
+}
+
+// gap reports whether the processes that count asked nothing and awaited nothing for Slow around a moment, or for so long
+// that more is lost.
+func (t twin) gap(at int64, of func(uint16) bool) (gap, lost bool) {
+	before, after := int64(-history.Forever), int64(history.Forever)
+	var last, next uint16
+	for p, answers := range t.h.Answers {
+		for _, a := range answers {
+			switch {
+			case !of(p):
+			case a.Invoke <= at && at < a.Return:
+				return false, false
+			case a.Return <= at && a.Return >= before:
+				before, last = a.Return, p
+			case a.Invoke > at && a.Invoke < after:
+				after, next = a.Invoke, p
 			}
 		}
 	}
-	return before != -history.Forever && after != history.Forever && time.Duration(after-before) < t.h.Waiting.Slow
+	if before == -history.Forever || after == history.Forever {
+		return true, true
+	}
+	took := time.Duration(after - before)
+	return took >= t.h.Waiting.Slow || last != next, took >= t.h.Waiting.Lost || last != next
 }
 
 func (t twin) judge(r history.Record) (broken []history.Guarantee) {
@@ -250,11 +267,12 @@ func chance(rnd *rand.Rand) *history.History {
 	}
 	h.Waiting = history.Waiting{Slack: 1 + time.Duration(rnd.IntN(4)), Deadline: time.Duration(rnd.IntN(4)), Slow: 2 + time.Duration(rnd.IntN(3)),
 		Settle: time.Duration(rnd.IntN(3))}
+	h.Waiting.Lost = h.Waiting.Slow + time.Duration(rnd.IntN(3))
 	h.Answers = map[uint16][]history.Answer{}
 	for p := range uint16(2) {
 		for at := int64(rnd.IntN(3)); at < 50; at += 1 + int64(rnd.IntN(1+rnd.IntN(4))) {
 			took := int64(rnd.IntN(1 + rnd.IntN(4)))
-			h.Answers[p] = append(h.Answers[p], history.Answer{Invoke: at, Return: at + took, Failed: took > 0 && rnd.IntN(20) == 0})
+			h.Answers[p] = append(h.Answers[p], history.Answer{Process: p, Invoke: at, Return: at + took, Failed: took > 0 && rnd.IntN(20) == 0})
 		}
 	}
 	if rnd.IntN(3) == 0 && len(h.Writes) > 0 { // a commit that counted nothing

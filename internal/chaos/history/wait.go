@@ -16,14 +16,18 @@ type Waiting struct {
 	Slack time.Duration
 	// Deadline is the caller's: a read returns by then, whatever fails.
 	Deadline time.Duration
-	// Slow is the duration from which an answer, or a gap between two questions, explains waiting.
+	// Slow is the duration from which an answer, or a gap between two questions, explains waiting while it lasts.
 	Slow time.Duration
-	// Settle is for how long such an answer or gap goes on to explain it.
+	// Lost is the duration from which either goes on to explain it: connections and leases may have been lost. So does
+	// an answer that failed, and the death of a process.
+	Lost time.Duration
+	// Settle is for how long it does.
 	Settle time.Duration
 }
 
 // Answer is one question of a process to Redis or to the source.
 type Answer struct {
+	Process        uint16
 	Invoke, Return int64
 	Failed         bool
 }
@@ -42,7 +46,7 @@ func (h *History) outages() outages {
 	o := outages{stopped: map[uint16][]span{}}
 	byInstance := map[uint16][]Answer{}
 	for p, answers := range h.Answers {
-		o.stopped[p] = h.gaps(answers)
+		o.stopped[p] = union(h.gaps(answers))
 		byInstance[h.Instances[p]] = append(byInstance[h.Instances[p]], answers...)
 	}
 	for _, answers := range byInstance {
@@ -50,28 +54,34 @@ func (h *History) outages() outages {
 		o.all = append(o.all, h.gaps(answers)...)
 		for _, a := range answers {
 			if a.Failed || time.Duration(a.Return-a.Invoke) >= h.Waiting.Slow {
-				o.all = append(o.all, span{a.Invoke, a.Return})
+				o.all = append(o.all, h.explains(a.Invoke, a.Return, a.Failed))
 			}
 		}
 	}
-	for i := range o.all {
-		o.all[i].to += int64(h.Waiting.Settle)
-	}
 	o.all = union(o.all)
 	return o
+}
+
+// explains is the time in which something explains waiting that lasted for a stretch.
+func (h *History) explains(from, to int64, lost bool) span {
+	if lost || to-from >= int64(h.Waiting.Lost) {
+		to = min(to, Forever-int64(h.Waiting.Settle)) + int64(h.Waiting.Settle)
+	}
+	return span{from, to}
 }
 
 // gaps are the stretches in which a process, or one after the other of an instance, asked nothing and awaited nothing.
 // The time before the first and after the last question is one too.
 func (h *History) gaps(answers []Answer) (out []span) {
 	end := int64(-Forever)
-	for _, a := range answers {
-		if end == -Forever || time.Duration(a.Invoke-end) >= h.Waiting.Slow {
-			out = append(out, span{end, a.Invoke})
+	for i, a := range answers {
+		died := i == 0 || answers[i-1].Process != a.Process
+		if died || time.Duration(a.Invoke-end) >= h.Waiting.Slow {
+			out = append(out, h.explains(end, a.Invoke, died))
 		}
 		end = max(end, a.Return)
 	}
-	return append(out, span{end, Forever - int64(h.Waiting.Settle)})
+	return append(out, h.explains(end, Forever, true))
 }
 
 // union sorts spans and joins those that touch.
