@@ -8,7 +8,7 @@ MODULES  = $(wildcard benchmarks/go.mod)
 GOTEST   = $(BUILD)/gotest -p 2 -timeout 8m -count $(COUNT) -run '$(RUN)' $(ARGS) $(PKG)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install tools test test-quick lint explore api fuzz bench bench-quick bench-go cover services-up services-down services-env clean chaos \
+.PHONY: help demo install tools test test-quick lint explore api fuzz bench bench-quick bench-compare bench-go cover services-up services-down services-env clean chaos \
 	lint-golangci lint-actions vuln docs release
 
 help: ## list the targets
@@ -114,14 +114,20 @@ fuzz: ## every fuzz target for FUZZTIME (20s) each
 		done; \
 	done
 
-BENCH = cd benchmarks && $(GO) run ./cmd/bench
+BENCHMARKS := cd benchmarks && $(GO) run ./cmd/bench
 bench: ## every benchmark, beside the peers, on real servers, into benchmarks/REPORT.md; ONLY=hit-peers,writes runs some
-	@$(BENCH) run $(if $(ONLY),-only $(ONLY))
-	@$(BENCH) report
+	@$(BENCHMARKS) run $(if $(ONLY),-only $(ONLY))
+	@$(BENCHMARKS) report
 
 bench-quick: ## the same in under two minutes, with fewer and shorter rounds, into .build/bench: it shows that it works
-	@$(BENCH) run -quick $(if $(ONLY),-only $(ONLY)) -into ../$(BUILD)/bench/results
-	@$(BENCH) report -from ../$(BUILD)/bench/results -to ../$(BUILD)/bench
+	@$(BENCHMARKS) run -quick $(if $(ONLY),-only $(ONLY)) -into ../$(BUILD)/bench/results
+	@$(BENCHMARKS) report -from ../$(BUILD)/bench/results -to ../$(BUILD)/bench
+
+OLD    ?= HEAD
+BENCH  ?= Hit|L2Hit|Miss
+ROUNDS ?= 7
+bench-compare: ## Go benchmarks of OLD (a git ref) and of this tree in turns: OLD=main BENCH='Hit|L2Hit|Miss' ROUNDS=7
+	@$(BENCHMARKS) compare -old '$(OLD)' -bench '$(BENCH)' -rounds $(ROUNDS)
 
 bench-go: ## the benchmarks beside the code, with allocations, for benchstat
 	$(GO) test -run '^$$' -bench . -benchmem -count $(COUNT) $(PKG)

@@ -44,6 +44,7 @@ var arrows = []arrow{
 	{"internal/services/conformance", []string{"internal/services/servicestest", "nearcache/nearcachetest"}},
 	{"internal/services/servicestest", []string{"internal/services/local"}},
 	{"internal/product", []string{"internal/product/...", "internal/services", "nearcache", "coherence/...", "tier"}},
+	{"internal/testkit", []string{"coherence", "internal/services/servicestest", "nearcache/nearcachetest"}},
 	{"internal/tools", []string{"internal/services/local"}},
 	{"internal/explore", []string{"internal/ablate"}},
 	{"internal/lint", nil},
@@ -95,10 +96,11 @@ var vendors = []struct {
 	by      []string // files, or directories as "x/..."
 }{
 	{"github.com/dgraph-io/ristretto", []string{"internal/l1/..."}},
-	// Config.Redis is rueidis's own struct, so a program that fills it in imports rueidis; only internal/l2 sends commands.
+	// Config.Redis is rueidis's own struct, so a program that fills it in imports rueidis. Only internal/l2 sends
+	// commands.
 	{"github.com/redis/rueidis", []string{
 		"internal/l2/...", "tier/tier.go", "nearcache/config.go", "nearcache/nearcachetest/...",
-		"internal/product/app/...", "internal/chaos/...", "cmd/...", "docs/examples/...",
+		"internal/product/app/...", "internal/chaos/...", "internal/testkit/...", "cmd/...", "docs/examples/...",
 	}},
 	{"github.com/segmentio/kafka-go", []string{
 		"coherence/kafka/...", "internal/services/servicestest/...", "internal/chaos/...",
