@@ -111,4 +111,15 @@ type Sink interface {
 	Deliver(ctx context.Context, partition int, batch []Message) error
 	// Malformed counts a message that could not be decoded. The message is skipped.
 	Malformed(partition int, err error)
+	// Failed says why a partition is not followed, or why the stream as a whole is not (partition -1). It may be called
+	// again while that lasts. Session and Resumed end it for their partition, the first of either for the whole stream.
+	// An error that wraps ErrMisconfigured does not pass by waiting.
+	Failed(partition int, err error)
+}
+
+// Pinger is an EventSource that can find out, when a client starts, whether it can work at all.
+type Pinger interface {
+	// Ping returns an error that wraps ErrMisconfigured if the configuration can never work, and nil otherwise, also
+	// where it could not find out in time. nearcache.New calls it with a deadline of one second.
+	Ping(ctx context.Context) error
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/nearcache/nearcache-go/internal/fence"
 )
 
-// metrics are the client's collectors. docs/METRICS.md lists them.
+// metrics are the client's collectors. docs/reference/metrics.md lists them.
 type metrics struct {
 	reg    prometheus.Registerer
 	all    []prometheus.Collector
@@ -64,7 +64,7 @@ func newMetrics(c *Client, events bool) *metrics {
 	m.watermarkLag = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "nearcache_watermark_lag_seconds",
 		Help:    "From a commit to the proof that it has been applied here, by this instance's clock: the longest for each proof.",
 		Buckets: prometheus.ExponentialBuckets(0.001, 1.5, 26)}, []string{"channel"})
-	m.all = append(m.all, m.loadSeconds, m.propagation, m.watermarkLag, provedAges{c})
+	m.all = append(m.all, m.loadSeconds, m.propagation, m.watermarkLag, provedAges{c}, degraded{c})
 	m.pushes = counter("tracking_pushes_total", "Keys that Redis pushed as changed, expired or evicted.")
 	m.redisSessions = counter("tracking_sessions_total", "Connections of tracking dialled or lost.")
 	m.malformed = counter("events_malformed_total", "Events that could not be decoded.")

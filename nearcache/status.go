@@ -19,6 +19,8 @@ type Status struct {
 	Bound       Bound
 	Caches      map[string]CacheStatus // by namespace
 	Channels    Channels
+	// Reasons says in which ways the client serves less than it is configured to, sorted by code. Empty: all is well.
+	Reasons []Reason
 }
 
 // Bound is what the channels prove now of every entry that they vouch for. Either one is enough for a read.
@@ -61,6 +63,7 @@ func (c *Client) Status() Status {
 	ch := c.fence.Channels()
 	s := Status{Redis: c.l2.Up(), Events: ch.EventSession != 0, Mode: c.Mode(), Pending: c.retry.len(), Quarantined: c.retry.buckets(), Bound: c.bound(), Channels: Channels(ch)}
 	s.Ready = s.Redis && ch.Watermarks == l2.Buckets && (s.Events || !c.m.events)
+	s.Reasons = c.refreshReasons()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.Caches = make(map[string]CacheStatus, len(c.caches))

@@ -47,6 +47,7 @@ func (r *recorder) Session(p int)            { r.note(p, "session") }
 func (r *recorder) Lost(p int)               { r.note(p, "lost") }
 func (r *recorder) Resumed(p int)            { r.note(p, "resumed") }
 func (r *recorder) Malformed(p int, _ error) { r.note(p, "malformed") }
+func (r *recorder) Failed(p int, _ error)    { r.note(p, "failed") }
 func (r *recorder) Partitions(n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

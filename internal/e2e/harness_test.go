@@ -66,6 +66,8 @@ func newWorld(t *testing.T) *world {
 	w.env["KAFKA_PRODUCT_TOPIC"] = w.topic
 	w.env["KAFKA_GROUP_ID"] = w.topic + "-workers"
 	w.env["RELAY"] = "false"
+	w.env["SHUTDOWN_DELAY_MS"] = "0"
+	w.env["FORCED_READS_PER_SECOND"] = "0"
 	return w
 }
 
@@ -184,7 +186,7 @@ func do(ctx context.Context, method, url, body string, header ...string) (reply,
 	defer res.Body.Close()
 	b, err := io.ReadAll(res.Body)
 	r := reply{status: res.StatusCode, header: res.Header, body: string(b)}
-	r.version, _ = strconv.Atoi(strings.Trim(res.Header.Get("ETag"), `"`))
+	r.version, _ = strconv.Atoi(res.Header.Get("Nearcache-Version"))
 	return r, err
 }
 
@@ -199,7 +201,8 @@ func (p *program) get(id string, header ...string) reply {
 
 func (p *program) put(id, name string, header ...string) reply {
 	p.t.Helper()
-	r, err := do(p.t.Context(), "PUT", p.url+"/products/"+id, fmt.Sprintf(`{"id":%q,"name":%q,"price":9.90}`, id, name), header...)
+	r, err := do(p.t.Context(), "PUT", p.url+"/products/"+id, fmt.Sprintf(`{"id":%q,"name":%q,"price":9.90}`, id, name),
+		header...)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -219,7 +222,10 @@ func (p *program) mustPut(id, name string) reply {
 // fromL1 reads until L1 answers.
 func (p *program) fromL1(id string) {
 	p.t.Helper()
-	eventually(p.t, id+" comes from L1", func() bool { return strings.Contains(p.get(id).header.Get("Cache-Status"), "detail=L1") })
+	eventually(p.t, id+" comes from L1", func() bool {
+		return strings.Contains(p.get(id).header.Get("Cache-Status"),
+			"detail=L1")
+	})
 }
 
 func eventually(t testing.TB, what string, ok func() bool) {

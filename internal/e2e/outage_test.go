@@ -49,7 +49,8 @@ func TestKafkaDown(t *testing.T) {
 	})
 	for p := range parts {
 		wg.Go(func() {
-			r := kafkago.NewReader(kafkago.ReaderConfig{Brokers: k.Brokers, Topic: w.topic, Partition: p, MaxWait: 100 * time.Millisecond})
+			r := kafkago.NewReader(kafkago.ReaderConfig{Brokers: k.Brokers, Topic: w.topic, Partition: p,
+				MaxWait: 100 * time.Millisecond})
 			defer r.Close()
 			for {
 				m, err := r.ReadMessage(ctx)
@@ -121,25 +122,34 @@ func TestPostgresDown(t *testing.T) {
 	pg.Kill()
 	// The postmaster is gone; its children notice when they next wait for something, and may answer until then.
 	eventually(t, "the server notices", func() bool {
-		got, err := do(t.Context(), "GET", s.url+"/readyz", "")
-		return err == nil && got.status == 503
+		got, err := do(t.Context(), "GET", s.url+"/status", "")
+		return err == nil && strings.Contains(got.body, "database_unreachable")
 	})
+	if got, err := do(t.Context(), "GET", s.url+"/readyz", ""); err != nil || got.status != 200 ||
+		!strings.Contains(got.body, "degraded") {
+		t.Errorf("no instance has the database, and this one serves what is cached: %d %s %v", got.status, got.body, err)
+	}
 	if got := s.get("p"); got.status != 200 {
 		t.Errorf("what L1 holds: %d %s", got.status, got.body)
 	}
 	if got := s.get("other"); got.status != 503 || got.header.Get("Retry-After") == "" {
 		t.Errorf("what it does not hold: %d %s", got.status, got.body)
 	}
-	if got := s.put("p", "two"); got.status != 503 {
-		t.Errorf("a write: %d %s", got.status, got.body)
+	for range 20 {
+		if got := s.put("p", "two"); got.status != 503 || !strings.Contains(got.body, "not-committed") {
+			t.Errorf("a write: %d %s", got.status, got.body)
+		}
+		if got := s.get("p"); got.status != 200 || !strings.Contains(got.body, "one") {
+			t.Errorf("a write that was refused has dropped the product: %d %s", got.status, got.body)
+		}
 	}
 	pg.Restart()
 	eventually(t, "writes are taken again", func() bool { return s.put("p", "three").status == 200 })
 	eventually(t, "and read", func() bool { return strings.Contains(s.get("p").body, "three") })
 }
 
-// TestRedisAndForeignEvents is the third of the four configurations: a library user with Redis, and a topic that carries
-// somebody else's events in a format that only the user's decoder knows. The source has no versions.
+// TestRedisAndForeignEvents is the third of the four configurations: a library user with Redis, and a topic that
+// carries somebody else's events in a format that only the user's decoder knows. The source has no versions.
 func TestRedisAndForeignEvents(t *testing.T) {
 	redis, brokers := servicestest.StartRedis(t), servicestest.Kafka(t)
 	topic := servicestest.Topic(t, brokers, "legacy", 2)
@@ -160,7 +170,8 @@ func TestRedisAndForeignEvents(t *testing.T) {
 	var caches []*nearcache.Cache[string, string]
 	for range 2 {
 		client, err := nearcache.New(nearcache.Config{Redis: rueidis.ClientOption{InitAddress: []string{redis.Addr}},
-			Events: kafka.Tail{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, Codec: coherence.EventCodec{Decode: decode}}})
+			Events: kafka.Tail{Broker: kafka.Broker{Brokers: brokers}, Topic: topic,
+				Codec: coherence.EventCodec{Decode: decode}}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -174,7 +185,8 @@ func TestRedisAndForeignEvents(t *testing.T) {
 		}
 		caches = append(caches, c)
 	}
-	writer := &kafkago.Writer{Addr: kafkago.TCP(brokers...), Topic: topic, RequiredAcks: kafkago.RequireAll, BatchTimeout: time.Millisecond}
+	writer := &kafkago.Writer{Addr: kafkago.TCP(brokers...), Topic: topic, RequiredAcks: kafkago.RequireAll,
+		BatchTimeout: time.Millisecond}
 	defer writer.Close()
 	for _, next := range []string{"two", "three"} {
 		for _, c := range caches {
@@ -188,7 +200,11 @@ func TestRedisAndForeignEvents(t *testing.T) {
 		mu.Unlock()
 		write(t, writer, "nonsense", "price-changed/42")
 		for _, c := range caches {
-			eventually(t, "every instance reads "+next, func() bool { v, err := c.Get(t.Context(), "42"); return err == nil && v == next })
+			eventually(t, "every instance reads "+next, func() bool {
+				v, err := c.Get(t.Context(), "42")
+				return err == nil &&
+					v == next
+			})
 		}
 	}
 }

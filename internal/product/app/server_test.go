@@ -14,7 +14,7 @@ import (
 
 // TestServer_DemoOnEmbeddedServices is make demo: three instances, a relay and a worker, with nothing configured.
 func TestServer_DemoOnEmbeddedServices(t *testing.T) {
-	c, err := app.Parse("demo", []string{"-instances", "3"}, func(string) string { return "" })
+	c, err := app.Parse(app.ProductServer, []string{"-instances", "3"}, func(string) string { return "" })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,8 @@ func TestServer_DemoOnEmbeddedServices(t *testing.T) {
 		b, _ := io.ReadAll(res.Body)
 		return res.StatusCode, string(b)
 	}
-	if status, body := do("GET", u[2]+"/products?limit=500&after=p00500", ""); status != 200 || strings.Count(body, `"id"`) != 500 {
+	if status, body := do("GET", u[2]+"/products?limit=500&after=p00500", ""); status != 200 || strings.Count(body,
+		`"id"`) != 500 {
 		t.Errorf("%d, %d products after p00500; 1,000 are promised", status, strings.Count(body, `"id"`))
 	}
 	for _, url := range u {
