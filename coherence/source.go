@@ -21,15 +21,18 @@ type Source interface {
 	// Position is at most upto. Seq is 0: the relay numbers events. The zero Position asks from the earliest change that is
 	// kept; a limit of 0 asks for no events, but for everything settled as upto.
 	Changes(ctx context.Context, after Position, limit int) (events []Event, upto Position, err error)
+	// Abilities returns what else the source can do. A source without any returns the zero Abilities. It is part of the
+	// interface so that a type that embeds a Source, to trace its calls for example, passes the abilities on.
+	Abilities() Abilities
 }
 
-// The optional abilities of a Source. The relay looks for them by type assertion.
+// The optional abilities of a Source, which AbilitiesOf finds.
 type (
 	// Leader elects one relay among many.
 	Leader interface {
-		// Lead blocks until the caller leads or ctx ends. The returned context ends when leadership is lost; release
-		// gives it up and is called once.
-		Lead(ctx context.Context) (leading context.Context, release func(), err error)
+		// Lead blocks until the caller leads the relays of this name or ctx ends. Relays of different names lead side by
+		// side. The returned context ends when leadership is lost; release gives it up and is called once.
+		Lead(ctx context.Context, name string) (leading context.Context, release func(), err error)
 	}
 	// Cursors keeps where a relay was, together with the sequence numbers it had given out: a second relay that
 	// republishes from the same cursor gives the same numbers.
@@ -45,14 +48,16 @@ type (
 	// Trimmer drops changes that everybody has passed.
 	Trimmer interface {
 		// Trim drops changes at or before upto that are older than keep. Changes then returns ErrTrimmed for positions
-		// before what was dropped.
+		// before what was dropped. It works in bounded steps: when ctx ends after some of them, it returns how much was
+		// dropped and no error, and the next call goes on.
 		Trim(ctx context.Context, upto Position, keep time.Duration) (dropped int64, err error)
 	}
-	// Bumper counts a key's next version in a transaction of its own, for keys that are no rows: tags.
+	// Bumper counts a key's next version in a transaction of its own, for keys that are no rows, such as tags.
 	Bumper interface {
 		BumpKey(ctx context.Context, namespace, key string) (Version, error)
 	}
-	// Versioner looks up a key's present version, 0 if it has none.
+	// Versioner looks up a key's present version. A key that was never counted has version 0, or the source's floor: the
+	// version that the source gives to all keys it has no version of. A key's next version is larger in either case.
 	Versioner interface {
 		Version(ctx context.Context, namespace, key string) (Version, error)
 	}
@@ -105,4 +110,15 @@ type Sink interface {
 	Deliver(ctx context.Context, partition int, batch []Message) error
 	// Malformed counts a message that could not be decoded. The message is skipped.
 	Malformed(partition int, err error)
+	// Failed says why a partition is not followed, or why the stream as a whole is not (partition -1). It may be called
+	// again while that lasts. Session and Resumed end it for their partition, the first of either for the whole stream.
+	// An error that wraps ErrMisconfigured does not pass by waiting.
+	Failed(partition int, err error)
+}
+
+// Pinger is an EventSource that can find out, when a client starts, whether it can work at all.
+type Pinger interface {
+	// Ping returns an error that wraps ErrMisconfigured if the configuration can never work, and nil otherwise, also
+	// where it could not find out in time. nearcache.New calls it with a deadline of one second.
+	Ping(ctx context.Context) error
 }

@@ -101,7 +101,7 @@ func (c *Cache[K, V]) revalidate(ctx context.Context, f *flight[K, V]) bool {
 	}
 	f.own = f.snap
 	v, err := within(ctx, func() (Version, error) { return c.client.versions.Version(ctx, f.key.Namespace, f.key.Name) })
-	if err != nil || v != old.version || !c.sameHistory(ctx, old) {
+	if err != nil || v != old.version || !c.sameTimeline(ctx, old) {
 		return false
 	}
 	var payload []byte
@@ -120,6 +120,6 @@ func (c *Cache[K, V]) revalidate(ctx context.Context, f *flight[K, V]) bool {
 	if admit {
 		c.admit(e, len(payload)+l2.HeaderSize)
 	}
-	f.res = loaded[V]{value: e.value, version: v, absent: e.absent(), tier: TierL1, asOf: e.stamp.Probe()}
+	f.res = loaded[V]{value: e.value, version: v, absent: e.absent(), tier: TierL1, asOf: e.stamp.LoadedAsOf()}
 	return true
 }

@@ -68,6 +68,8 @@ func (s *commits) Position(context.Context) (coherence.Position, error) {
 	return coherence.Position{Timeline: 1 + s.lost, N: uint64(len(s.events) + 1)}, nil
 }
 
+func (s *commits) Abilities() coherence.Abilities { return coherence.Abilities{} }
+
 func (s *commits) Changes(_ context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -16,9 +16,9 @@ type Cache[K comparable, V any] struct {
 	opt        Options[K, V]
 	encode     func(K) (string, error)
 	seed       maphash.Seed
-	l1         *l1.Cache[entry[K, V]] // nil: switched off
-	reads      flights[K, V]          // of readers, through L2
-	sources    flights[K, V]          // calls of the Loader
+	l1         l1.Cache[entry[K, V]] // switched off by a negative Options.L1Bytes
+	reads      flights[K, V]         // of readers, through L2
+	sources    flights[K, V]         // calls of the Loader
 	loads      bulkhead
 	loadErrors errorMemory
 	watched    bool         // hits are looked at; see recordHit
@@ -42,17 +42,13 @@ func NewCache[K comparable, V any](client *Client, namespace string, o Options[K
 	c.verified.Store(o.Lossy)
 	c.watched = o.CheckShared || o.Warm.File != ""
 	if o.L1Bytes > 0 {
-		near, err := l1.New[entry[K, V]](l1.Config{MaxBytes: o.L1Bytes})
-		if err != nil {
+		if err := c.l1.Open(l1.Config{MaxBytes: o.L1Bytes}); err != nil {
 			return nil, fmt.Errorf("nearcache: cache %q: %w", namespace, err)
 		}
-		c.l1 = near
 	}
 	m, err := client.register(namespace, c)
 	if err != nil {
-		if c.l1 != nil {
-			c.l1.Close()
-		}
+		c.l1.Close()
 		return nil, err
 	}
 	c.m = m
@@ -69,7 +65,7 @@ func NewCache[K comparable, V any](client *Client, namespace string, o Options[K
 
 // peek is the entry that L1 holds of k, whether or not it may be served.
 func (c *Cache[K, V]) peek(k K) *entry[K, V] {
-	if c.l1 == nil {
+	if c.opt.L1Bytes < 0 {
 		return nil
 	}
 	e, ok := c.l1.Get(maphash.Comparable(c.seed, k))
@@ -87,7 +83,7 @@ func (c *Cache[K, V]) admit(e *entry[K, V], encoded int) {
 	if c.opt.admitted != nil {
 		c.opt.admitted(e)
 	}
-	if c.l1 == nil {
+	if c.opt.L1Bytes < 0 {
 		return
 	}
 	cost, err := c.cost(e, encoded)
@@ -106,9 +102,6 @@ func (c *Cache[K, V]) admit(e *entry[K, V], encoded int) {
 }
 
 func (c *Cache[K, V]) l1Stats() l1.Stats {
-	if c.l1 == nil {
-		return l1.Stats{}
-	}
 	return c.l1.Stats()
 }
 
@@ -122,7 +115,5 @@ func (c *Cache[K, V]) close() {
 	c.saveHotKeys()
 	c.reads.close()
 	c.sources.close()
-	if c.l1 != nil {
-		c.l1.Close()
-	}
+	c.l1.Close()
 }

@@ -56,17 +56,21 @@ func (c *Client) heartbeat() {
 }
 
 // probe reads the source's position.
-func (c *Client) probe(timeout time.Duration) {
+func (c *Client) probe(timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(c.life, timeout)
 	defer cancel()
-	p := c.fence.BeginProbe()
-	at, err := c.source.Position(ctx)
-	if err != nil {
-		c.m.errors("probe").Inc()
-		return
+	p := c.fence.BeginSample()
+	at, err := safely(func() (coherence.Position, error) { return c.source.Position(ctx) })
+	if c.life.Err() == nil {
+		c.health.sampled(err)
 	}
-	c.fence.EndProbe(p, at)
+	if err != nil {
+		c.m.errors("sample").Inc()
+		return err
+	}
+	c.fence.EndSample(p, at)
 	c.measure()
+	return nil
 }
 
 // sink hands the stream of events to the fence.
@@ -78,6 +82,7 @@ func (s sink) Partitions(n int) { s.c.fence.EventPartitions(n) }
 // Session begins a session.
 func (s sink) Session(p int) {
 	s.c.fence.EventSession(p)
+	s.c.health.eventsFailed(p, nil)
 	s.c.m.eventSessions("start").Inc()
 }
 
@@ -85,7 +90,13 @@ func (s sink) Session(p int) {
 func (s sink) Lost(p int) { s.c.fence.EventsLost(p) }
 
 // Resumed ends a suspension.
-func (s sink) Resumed(p int) { s.c.fence.EventsResumed(p) }
+func (s sink) Resumed(p int) {
+	s.c.fence.EventsResumed(p)
+	s.c.health.eventsFailed(p, nil)
+}
+
+// Failed keeps why a partition is not followed, for Status.
+func (s sink) Failed(p int, err error) { s.c.health.eventsFailed(p, err) }
 
 // Malformed counts.
 func (s sink) Malformed(int, error) { s.c.m.malformed.Inc() }

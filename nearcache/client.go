@@ -37,6 +37,8 @@ type Client struct {
 	tags      atomic.Pointer[tags]
 	tagsErr   error
 	breaker   breaker
+	health    health
+	system    atomic.Pointer[string] // whose data the prefix holds; nil: not known
 	waiters   waiters
 	m         *metrics
 	log       *slog.Logger
@@ -70,8 +72,9 @@ type managedCache interface {
 }
 
 const (
-	tick       = 20 * time.Millisecond // the resolution of L1 deadlines
-	closeGrace = 100 * time.Millisecond
+	tick = 20 * time.Millisecond // the resolution of L1 deadlines
+
+	pingTimeout = time.Second // of what New asks the source and the event channel
 
 	modeClosed Mode = ModeOff + 1 // after Close: no read looks at L1
 )
@@ -95,14 +98,17 @@ func New(cfg Config) (*Client, error) {
 		}
 	}
 	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
+		cfg.Logger = slog.Default()
 	}
 	c := &Client{base: time.Now(), source: cfg.Source, beatEvery: cfg.Heartbeat, log: cfg.Logger, caches: make(map[string]managedCache)}
-	c.breaker.timeout, c.breaker.log = cfg.RedisTimeout, cfg.Logger
-	c.versions, _ = cfg.Source.(coherence.Versioner)
+	if cfg.System != "" {
+		c.system.Store(&cfg.System)
+	}
+	c.breaker.timeout, c.breaker.log, c.breaker.onOpen = cfg.RedisTimeout, cfg.Logger, c.waiters.wakeAll
+	c.versions = coherence.AbilitiesOf(cfg.Source).Versioner
 	c.fence = fence.New(fence.Config{Now: c.now, Complete: cfg.Source != nil})
 	c.m = newMetrics(c, cfg.Events != nil)
-	store, err := l2.Open(l2.Config{Redis: cfg.Redis, Prefix: cfg.Prefix, Tracker: tracker{c}, Logger: cfg.Logger})
+	store, err := l2.Open(l2.Config{Redis: cfg.Redis, Prefix: cfg.Prefix, Tracker: tracker{c}})
 	if err != nil {
 		return nil, fmt.Errorf("nearcache: Config.Redis: %w", err)
 	}
@@ -118,16 +124,44 @@ func New(cfg Config) (*Client, error) {
 	c.life, c.end = context.WithCancel(context.Background())
 	c.breaker.inFlight.life, c.breaker.inFlight.now = c.life, c.now
 	c.coarse.Store(c.now())
+	if err := c.canWork(cfg.Events); err != nil {
+		c.end()
+		c.m.unregister()
+		store.Close()
+		return nil, err
+	}
 	c.every(tick, func() { c.coarse.Store(c.now()) })
 	c.every(cfg.Heartbeat, c.heartbeat)
 	if c.source != nil {
-		c.every(cfg.Heartbeat, func() { c.probe(10 * cfg.Heartbeat) })
+		c.every(cfg.Heartbeat, func() { _ = c.probe(10 * cfg.Heartbeat) }) // the outcome is in Status
 	}
 	c.wg.Go(func() { c.retry.run(c.life) })
 	if cfg.Events != nil {
 		c.wg.Go(func() { c.follow(cfg.Events) })
 	}
+	c.watchHealth()
 	return c, nil
+}
+
+// canWork asks the source and the event channel for what waiting does not mend. Neither has to answer: a client starts
+// with its parts down.
+func (c *Client) canWork(events coherence.EventSource) error {
+	ctx, stop := context.WithTimeout(c.life, pingTimeout)
+	defer stop()
+	if c.source != nil {
+		if err := c.probe(pingTimeout); errors.Is(err, coherence.ErrMisconfigured) {
+			return fmt.Errorf("nearcache: Config.Source: %w", err)
+		}
+	}
+	if err := c.claim(); err != nil {
+		return fmt.Errorf("nearcache: Config.Prefix: %w: %w", coherence.ErrMisconfigured, err)
+	}
+	if p, ok := events.(coherence.Pinger); ok {
+		if _, err := safely(func() (struct{}, error) { return struct{}{}, p.Ping(ctx) }); errors.Is(err, coherence.ErrMisconfigured) {
+			return fmt.Errorf("nearcache: Config.Events: %w", err)
+		}
+	}
+	return nil
 }
 
 // now is monotonic and never 0.
@@ -174,7 +208,7 @@ func (c *Client) register(namespace string, cache managedCache) (*cacheMetrics, 
 // it: until then they go to the source.
 func (c *Client) Ready(ctx context.Context) error {
 	if err := c.l2.Ready(ctx); err != nil {
-		return fmt.Errorf("nearcache: waiting for Redis: %w", err)
+		return fmt.Errorf("nearcache: waiting for Redis: %w (%s)", err, describe(c.refreshReasons()))
 	}
 	t := time.NewTicker(5 * time.Millisecond)
 	defer t.Stop()
@@ -184,7 +218,7 @@ func (c *Client) Ready(ctx context.Context) error {
 		case <-c.life.Done():
 			return ErrClosed
 		case <-ctx.Done():
-			return fmt.Errorf("nearcache: waiting for the channels: %w", ctx.Err())
+			return fmt.Errorf("nearcache: waiting for the channels: %w (%s)", ctx.Err(), describe(c.refreshReasons()))
 		}
 	}
 	return nil
@@ -222,6 +256,11 @@ func (c *Client) SetMode(m Mode) error {
 	if m < ModeOn || m > ModeOff {
 		return fmt.Errorf("nearcache: mode %d does not exist", m)
 	}
+	if m != ModeOff {
+		if err := c.mayServe(); err != nil {
+			return err
+		}
+	}
 	for {
 		now := c.mode.Load()
 		if Mode(now) == modeClosed {
@@ -249,8 +288,6 @@ func (c *Client) Close() error {
 	c.caches = nil
 	c.mu.Unlock()
 	c.wg.Wait()
-	// Hits that were under way when the mode changed are over long before this: ristretto must not be closed beside them.
-	time.Sleep(closeGrace)
 	for _, cache := range caches {
 		cache.close()
 	}
@@ -263,7 +300,10 @@ func (c *Client) Close() error {
 func (c *Client) follow(events coherence.EventSource) {
 	err := events.Run(c.life, sink{c})
 	c.fence.EventPartitions(0)
-	if err != nil && !errors.Is(err, context.Canceled) {
-		c.log.Error("the stream of events ended; tracking alone evicts L1 from now on", "error", err)
+	if c.life.Err() == nil {
+		if err == nil {
+			err = errors.New("the stream ended")
+		}
+		c.health.eventsFailed(-1, fmt.Errorf("%w: %w", coherence.ErrMisconfigured, err))
 	}
 }

@@ -21,8 +21,12 @@ type Config struct {
 	// Source is the source of truth's commit order: a postgres.Source, or one of your own. With it, versions never go
 	// back on an instance even when Redis does (C3). Defaults to none.
 	Source coherence.Source
-	// Prefix begins every Redis key. Defaults to "nc".
+	// Prefix begins every Redis key. Systems that share a Redis need one each. Defaults to "nc".
 	Prefix string
+	// System names the system whose data the prefix holds. A client of another system is refused: by New, or with the
+	// reason "prefix_taken" if Redis was away then. Defaults to the Source's identity, if it has one; without either
+	// nothing is checked.
+	System string
 	// RedisTimeout is how long a read waits for Redis; then it goes to the source. After 5 such failures in a row reads
 	// pass Redis over, until a heartbeat finds that it answers in time. Defaults to 500ms.
 	RedisTimeout time.Duration
@@ -30,7 +34,8 @@ type Config struct {
 	Heartbeat time.Duration
 	// Registerer takes the metrics. Defaults to none.
 	Registerer prometheus.Registerer
-	// Logger takes what cannot be returned. Defaults to discarding it.
+	// Logger takes what cannot be returned: a line at Warn for each reason in Status, when it begins. Defaults to
+	// slog.Default().
 	Logger *slog.Logger
 }
 

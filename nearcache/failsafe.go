@@ -47,9 +47,9 @@ func (c *Cache[K, V]) staleFromL1(k K, atLeast Version, most time.Duration) (Res
 	if e == nil || e.version < atLeast {
 		return Result[V]{}, false, nil
 	}
-	asOf := e.stamp.Proved(c.client.fence)
+	asOf := e.stamp.AsOf(c.client.fence)
 	if v := e.stamp.Check(c.client.fence); v == fence.Invalidated || v == fence.Collided {
-		asOf = e.stamp.Probe() // what the channels prove holds only of what they have not invalidated
+		asOf = e.stamp.LoadedAsOf() // what the channels prove holds only of what they have not invalidated
 	}
 	since := e.stamp.Began()
 	if asOf > 0 {

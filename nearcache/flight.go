@@ -42,8 +42,8 @@ type flight[K comparable, V any] struct {
 	k   K
 	key l2.Key
 
-	snap fence.Snapshot   // when the flight began: decides who may join
-	done chan struct{} // closed when res is set; made by the first reader that waits
+	snap fence.Snapshot // when the flight began: decides who may join
+	done chan struct{}  // closed when res is set; made by the first reader that waits
 	res  loaded[V]
 	over bool
 	next *flight[K, V]   // begins when this one ends
@@ -118,7 +118,7 @@ func (fs *flights[K, V]) join(ctx context.Context, w *want[K]) (seat[K, V], erro
 	case f == nil:
 		f = fs.begin(w)
 		return seat[K, V]{f: f, mine: true, carries: true}, nil
-	case (f.snap.Began() >= w.since || ablate.Out(ablate.FreshNeverJoins)) && (w.bypass || !f.bypass) && fs.fence.Still(&f.snap):
+	case (f.snap.Began() >= w.since || ablate.Out(ablate.FreshNeverJoins)) && (w.bypass || !f.bypass) && fs.fence.StillValid(&f.snap):
 		return seat[K, V]{f: f, done: f.wait()}, nil
 	}
 	if f.next == nil {

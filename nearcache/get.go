@@ -49,7 +49,7 @@ const (
 // the stamp is checked (see coherence.Stamp.Proved) and the real clock is read after: a process that was stopped in
 // between finds the proof too old.
 func (c *Cache[K, V]) hit(k K, bound time.Duration, need asOfNeed) (e *entry[K, V], asOf int64) {
-	if c.l1 == nil {
+	if c.opt.L1Bytes < 0 {
 		return nil, 0
 	}
 	e, ok := c.l1.Get(maphash.Comparable(c.seed, k))
@@ -87,7 +87,7 @@ func (c *Cache[K, V]) hit(k K, bound time.Duration, need asOfNeed) (e *entry[K, 
 // vouches for it now: what was proved stays true when the channel is lost.
 func (c *Cache[K, V]) hitAsOf(e *entry[K, V], bound time.Duration, coarse int64) (*entry[K, V], int64) {
 	f := c.client.fence
-	asOf := e.stamp.Proved(f)
+	asOf := e.stamp.AsOf(f)
 	if v := e.stamp.Check(f); v != fence.Current && (bound == 0 || v != fence.Unvouched) {
 		c.m.l1Miss(v)
 		return nil, 0
@@ -101,8 +101,8 @@ func (c *Cache[K, V]) hitAsOf(e *entry[K, V], bound time.Duration, coarse int64)
 		}
 		asOf = tagsAsOf
 	}
-	if ablate.Out(ablate.ProofBeforeCheck) {
-		asOf = e.stamp.Proved(f)
+	if ablate.Out(ablate.AsOfBeforeCheck) {
+		asOf = e.stamp.AsOf(f)
 	}
 	if bound > 0 {
 		now := c.client.now()

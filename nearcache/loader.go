@@ -74,7 +74,7 @@ func (c *Cache[K, V]) callOne(ctx context.Context, f *flight[K, V]) {
 			c.m.loads("absent").Inc()
 			f.answer = answer[V]{e: e, absent: true}
 		case errors.Is(err, ErrNotModified) && old != nil:
-			if !c.sameHistory(ctx, old) {
+			if !c.sameTimeline(ctx, old) {
 				old = nil
 				continue
 			}
@@ -125,9 +125,9 @@ func (c *Cache[K, V]) loadOne(ctx context.Context, k K) (Entry[V], error) {
 	return e, nil
 }
 
-// sameHistory asks whether the source still has the history that an entry was loaded from. After a fail-over the same
+// sameTimeline asks whether the source still has the history that an entry was loaded from. After a fail-over the same
 // version number can name a different state, so equal versions prove nothing across histories.
-func (c *Cache[K, V]) sameHistory(ctx context.Context, e *entry[K, V]) bool {
+func (c *Cache[K, V]) sameTimeline(ctx context.Context, e *entry[K, V]) bool {
 	if c.client.source == nil {
 		return true
 	}

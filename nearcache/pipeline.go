@@ -66,21 +66,22 @@ func (c *Cache[K, V]) readL2(ctx context.Context, batch []*flight[K, V]) {
 		f := batch[0]
 		r := l2Reply{learn: c.mustLearn(&f.own)}
 		r.err = b.askSince(ctx, f.own.Began(), limit, func(ctx context.Context) (err error) {
-			r.raw, r.watermark, err = c.client.l2.Get(ctx, f.key, l2.ReadOptions{Watermark: r.learn})
+			r.raw, r.watermark, err = c.client.l2.Get(ctx, f.key, l2.ReadOptions{Watermark: r.learn, Lease: f.waiter != nil})
 			return err
 		})
 		f.l2 = r
 		return
 	}
-	keys, learn := make([]l2.Key, len(batch)), false
+	keys, o := make([]l2.Key, len(batch)), l2.ReadOptions{}
 	for i, f := range batch {
-		keys[i], learn = f.key, learn || c.mustLearn(&f.own)
+		keys[i] = f.key
+		o.Watermark, o.Lease = o.Watermark || c.mustLearn(&f.own), o.Lease || f.waiter != nil
 	}
 	replies := askMany(ctx, b, batch[0].own.Began(), limit, len(keys), func(ctx context.Context) []l2.GetResponse {
-		return c.client.l2.GetMany(ctx, keys, l2.ReadOptions{Watermark: learn})
+		return c.client.l2.GetMany(ctx, keys, o)
 	}, func(got *l2.GetResponse) *error { return &got.Err })
 	for i, f := range batch {
-		f.l2 = l2Reply{replies[i].Raw, replies[i].Watermark, replies[i].Err, learn}
+		f.l2 = l2Reply{replies[i].Raw, replies[i].Watermark, replies[i].Err, o.Watermark}
 	}
 }
 
@@ -94,7 +95,7 @@ func (c *Cache[K, V]) readL2(ctx context.Context, batch []*flight[K, V]) {
 // this one has learnt.
 func (c *Cache[K, V]) mustLearn(tok *fence.Snapshot) bool {
 	bound := int64(c.opt.MaxStaleness)
-	return !tok.Known || bound > 0 && tok.Began()-c.client.fence.Proven(tok) > bound-bound/4
+	return !tok.WatermarkKnown || bound > 0 && tok.Began()-c.client.fence.SnapshotAsOf(tok) > bound-bound/4
 }
 
 // evaluateL2 decides what may be done with the answer of L2. It admits a value to L1 if the fence allows that.
@@ -149,9 +150,9 @@ func (c *Cache[K, V]) evaluateRecord(ctx context.Context, f *flight[K, V], rec *
 	}
 	outcome, admit := c.client.fence.FromL2(&f.own, rec.Version, &e.stamp)
 	switch {
-	case outcome == fence.BelowFloor && io == withoutIO:
+	case outcome == fence.BelowMinVersion && io == withoutIO:
 		return fetched[V]{later: true}
-	case outcome == fence.BelowFloor:
+	case outcome == fence.BelowMinVersion:
 		c.m.l2Misses(outcome.String()).Inc()
 		return fetched[V]{direct: c.repairL2(ctx, f.key) != nil}
 	case outcome == fence.Behind:
@@ -163,14 +164,14 @@ func (c *Cache[K, V]) evaluateRecord(ctx context.Context, f *flight[K, V], rec *
 		c.admit(e, len(f.l2.raw))
 	}
 	return fetched[V]{served: true, loaded: loaded[V]{value: e.value, version: e.version, absent: rec.Absent,
-		tier: TierL2, asOf: min(asOf, e.stamp.Probe())}}
+		tier: TierL2, asOf: min(asOf, e.stamp.LoadedAsOf())}}
 }
 
 // repairL2 repeats an invalidation that L2 has missed although it is certain to have happened, so that the key can be
 // filled again.
 func (c *Cache[K, V]) repairL2(ctx context.Context, key l2.Key) error {
 	return c.client.breaker.ask(ctx, func(ctx context.Context) error {
-		return c.client.l2.Apply(ctx, key, c.client.fence.Floor(key))
+		return c.client.l2.Apply(ctx, key, c.client.fence.MinVersion(key))
 	})
 }
 
@@ -334,7 +335,7 @@ func (c *Cache[K, V]) callSource(ctx context.Context, batch []*flight[K, V]) {
 		learnt := c.client.tagsLearnt()
 		c.snapshot(batch) // time has passed with L2: a later snapshot proves more, and has seen more
 		for _, f := range batch {
-			f.minVersion = c.client.fence.Floor(f.key)
+			f.minVersion = c.client.fence.MinVersion(f.key)
 		}
 		c.callLoaders(ctx, batch)
 		var ended, again []*flight[K, V]
@@ -384,7 +385,7 @@ func (c *Cache[K, V]) evaluateLoaded(ctx context.Context, f *flight[K, V], tags 
 	e := newEntry[K, V](f.k, a.e.Version, a.absent)
 	e.value = a.e.Value
 	outcome, admit := c.client.fence.FromSource(&f.own, e.version, &e.stamp)
-	f.res = loaded[V]{value: e.value, version: e.version, absent: a.absent, tier: TierSource, asOf: e.stamp.Probe()}
+	f.res = loaded[V]{value: e.value, version: e.version, absent: a.absent, tier: TierSource, asOf: e.stamp.LoadedAsOf()}
 	switch {
 	case outcome != fence.Serve && e.version >= f.minVersion:
 		// A write was heard of while the Loader read the state before it. The readers of this flight began to wait before
@@ -394,9 +395,13 @@ func (c *Cache[K, V]) evaluateLoaded(ctx context.Context, f *flight[K, V], tags 
 		// The Loader read less than this instance had seen before: a replica, or a source that lost commits.
 		f.res.stale, f.res.asOf = true, 0
 		return refuse("loader_behind")
+	case len(tags) < c.tagCount(a.e) && c.tagsUnproved():
+		c.m.rejected("tags").Inc()
+		c.declareUncacheable(ctx, f.lease)
+		return nil, 0
 	case len(tags) < c.tagCount(a.e):
 		return refuse("tags")
-	case f.lease == nil && (!admit || c.l1 == nil && c.opt.admitted == nil):
+	case f.lease == nil && (!admit || c.opt.L1Bytes < 0 && c.opt.admitted == nil):
 		return nil, 0
 	}
 	ttl := c.ttl(a.e.TTL, a.absent)

@@ -10,15 +10,17 @@ import (
 
 // Status is a snapshot of what the client can rely on.
 type Status struct {
-	Ready    bool // Redis is connected and every channel has been heard from
-	Redis    bool // Redis is connected
-	Events   bool // every partition of Config.Events is followed; false without one
-	Mode     Mode
-	Pending  int // invalidations that L2 could not be told yet
-	Doubted  int // of the 64 buckets, those read at the source because too many invalidations failed, until L2 has started them anew
-	Bound    Bound
-	Caches   map[string]CacheStatus // by namespace
-	Channels Channels
+	Ready       bool // Redis is connected and every channel has been heard from
+	Redis       bool // Redis is connected
+	Events      bool // every partition of Config.Events is followed; false without one
+	Mode        Mode
+	Pending     int // invalidations that L2 could not be told yet
+	Quarantined int // of the 64 buckets, those read at the source because too many invalidations failed, until L2 has started them anew
+	Bound       Bound
+	Caches      map[string]CacheStatus // by namespace
+	Channels    Channels
+	// Reasons says in which ways the client serves less than it is configured to, sorted by code. Empty: all is well.
+	Reasons []Reason
 }
 
 // Bound is what the channels prove now of every entry that they vouch for. Either one is enough for a read.
@@ -43,7 +45,7 @@ type Channels struct {
 	EventSessions  uint64 // sessions of the events so far
 	Partitions     int    // of the events
 	Followed       int    // partitions that are followed now
-	AwaitingProbes int    // buckets whose L2 is not believed until the source's position has been read again
+	AwaitingSample int    // buckets whose L2 is not believed until the source's position has been read again
 }
 
 // CacheStatus is what a cache's own bound comes to.
@@ -59,8 +61,9 @@ type CacheStatus struct {
 // Status reports the state of the channels now.
 func (c *Client) Status() Status {
 	ch := c.fence.Channels()
-	s := Status{Redis: c.l2.Up(), Events: ch.EventSession != 0, Mode: c.Mode(), Pending: c.retry.len(), Doubted: c.retry.buckets(), Bound: c.bound(), Channels: Channels(ch)}
+	s := Status{Redis: c.l2.Up(), Events: ch.EventSession != 0, Mode: c.Mode(), Pending: c.retry.len(), Quarantined: c.retry.buckets(), Bound: c.bound(), Channels: Channels(ch)}
 	s.Ready = s.Redis && ch.Watermarks == l2.Buckets && (s.Events || !c.m.events)
+	s.Reasons = c.refreshReasons()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.Caches = make(map[string]CacheStatus, len(c.caches))
@@ -72,7 +75,7 @@ func (c *Client) Status() Status {
 
 // bound reads the proofs.
 func (c *Client) bound() Bound {
-	proved, now := c.fence.Bound(), c.now()
+	proved, now := c.fence.ChannelsAsOf(), c.now()
 	b := Bound{Redis: age(proved.Redis, now), Events: age(proved.Events, now), Channel: "none"}
 	if b.Redis > 0 {
 		b.Staleness, b.Channel = b.Redis, "redis"
@@ -98,12 +101,12 @@ func (b Bound) of(most time.Duration) CacheStatus {
 // by the next: so what a proof's age has grown to when the next one comes is the longest that any commit took.
 type lag struct {
 	mu   sync.Mutex
-	last fence.Bound
+	last fence.ChannelsAsOf
 }
 
 // measure is called whenever a proof may have moved.
 func (c *Client) measure() {
-	proved, now := c.fence.Bound(), c.now()
+	proved, now := c.fence.ChannelsAsOf(), c.now()
 	c.lag.mu.Lock()
 	defer c.lag.mu.Unlock()
 	for _, ch := range []struct {

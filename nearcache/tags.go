@@ -100,7 +100,7 @@ func (t *tags) current(name string, bound time.Duration, learnt uint64) (e *entr
 	if e == nil || k.number > learnt || e.deadline <= t.client.coarse.Load() {
 		return nil, 0
 	}
-	proved = e.stamp.Proved(t.client.fence)
+	proved = e.stamp.AsOf(t.client.fence)
 	switch v := e.stamp.Check(t.client.fence); {
 	case v == fence.Current:
 	case bound > 0 && v == fence.Unvouched && proved > 0 && t.client.now()-proved <= int64(bound):
@@ -142,7 +142,7 @@ func (ts tagged) check(f *fence.Fence, now, proved int64) (fence.Verdict, int64)
 	worst := fence.Current
 	for i := range ts {
 		e := ts[i].entry
-		proved = min(proved, e.stamp.Proved(f))
+		proved = min(proved, e.stamp.AsOf(f))
 		v := e.stamp.Check(f)
 		if e.deadline <= now {
 			v = fence.Invalidated
@@ -213,10 +213,13 @@ func (c *Cache[K, V]) tagsOfEntry(e *entry[K, V]) (of []string) {
 	return of
 }
 
-// loadedTags are the tags of what a Loader has returned, by what had been learnt when its load began; again says that they are not all there, and that a second load would
-// find them.
+// tagsUnproved reports whether values with tags are not cached at all: they have a bound, and no source proves their tags.
+func (c *Cache[K, V]) tagsUnproved() bool { return c.opt.MaxStaleness > 0 && c.client.versions == nil }
+
+// loadedTags resolves a loaded value's tags to the versions that were known before the load began. again is true if some
+// were unknown; a second load will find them.
 func (c *Cache[K, V]) loadedTags(ctx context.Context, got Entry[V], learnt uint64) (ts tagged, again bool) {
-	if c.tagCount(got) == 0 || c.opt.MaxStaleness > 0 && c.client.versions == nil {
+	if c.tagCount(got) == 0 || c.tagsUnproved() {
 		return nil, false
 	}
 	return c.tagsBefore(ctx, c.tagNames(got.Tags), learnt)
@@ -293,11 +296,11 @@ func (c *Cache[K, V]) bumpTag(ctx context.Context, tag string) error {
 	}
 	name := TagKey(c.namespace, tag)
 	_, err = t.Write(ctx, name, func(ctx context.Context) (Version, error) {
-		b, ok := c.client.source.(coherence.Bumper)
+		b := coherence.AbilitiesOf(c.client.source).Bumper
 		switch {
 		case c.client.versions == nil:
 			return 0, nil
-		case !ok:
+		case b == nil:
 			return 0, fmt.Errorf("%w: %w: %T tells versions and is no coherence.Bumper: count one of %s %q in a transaction of your own",
 				ErrNotCommitted, ErrUnsupported, c.client.source, TagNamespace, name)
 		}

@@ -90,7 +90,7 @@ func (e events) Run(ctx context.Context, sink coherence.Sink) error {
 	return ctx.Err()
 }
 
-// TestUnversioned_BumpsAfterL2 is the race of a change without a version, for which no floor is a net:
+// TestUnversioned_BumpsAfterL2 is the race of a change without a version, for which no min version is a net:
 //
 //	change: bumps the slot                                  x reads: takes its token, GETs the old value, admits it
 //	change: deletes record and lease in L2; the push is slow

@@ -108,7 +108,7 @@ type change[V any] struct {
 	token   l2.LeaseID
 }
 
-// announce raises this instance's floor, tells L2, and then ends whatever an unversioned change may have let in
+// announce raises this instance's min version, tells L2, and then ends whatever an unversioned change may have let in
 // meanwhile:
 //
 //	write: bumps the slot
@@ -117,7 +117,7 @@ type change[V any] struct {
 //	load:  admits the old value, since nothing has bumped the slot since its token
 //	write: bumps the slot again, before the caller hears that the write is over
 //
-// A versioned change needs no second bump: the floor refuses the old value.
+// A versioned change needs no second bump: the min version refuses the old value.
 func (c *Cache[K, V]) announce(ctx context.Context, ch change[V]) error {
 	fence := c.client.fence
 	fence.Written(ch.key, ch.version)

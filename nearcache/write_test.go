@@ -91,6 +91,8 @@ func (still) Position(context.Context) (coherence.Position, error) {
 	return coherence.Position{Timeline: 1, N: 1}, nil
 }
 
+func (still) Abilities() coherence.Abilities { return coherence.Abilities{} }
+
 func (still) Changes(context.Context, coherence.Position, int) ([]coherence.Event, coherence.Position, error) {
 	return nil, coherence.Position{Timeline: 1, N: 1}, nil
 }

@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// MachineFile is where the facts stand among the sections.
+// MachineFile is the file of the Machine in the directory of the sections.
 const MachineFile = "machine.json"
 
-// Machine is what a figure depends on and does not say. It names no host.
+// Machine describes the machine that figures depend on. It names no host.
 type Machine struct {
 	CPU     string            `json:"cpu"`
 	Cores   int               `json:"cores"`
@@ -22,14 +22,15 @@ type Machine struct {
 	OS      string            `json:"os"`
 	Go      string            `json:"go"`
 	GOGC    string            `json:"gogc"`
-	ClockNs float64           `json:"clock_ns"` // one reading of the monotonic clock
+	ClockNs float64           `json:"clock_ns"` // the cost of reading the monotonic clock
 	Servers map[string]string `json:"servers,omitempty"`
 }
 
-// ThisMachine looks the facts up.
+// ThisMachine describes the machine of this process.
 func ThisMachine() Machine {
-	m := Machine{CPU: field("/proc/cpuinfo", "model name"), Cores: runtime.GOMAXPROCS(0), Memory: field("/proc/meminfo", "MemTotal"),
-		OS: runtime.GOOS + "/" + runtime.GOARCH, Go: runtime.Version(), GOGC: os.Getenv("GOGC")}
+	m := Machine{CPU: field("/proc/cpuinfo", "model name"), Cores: runtime.GOMAXPROCS(0),
+		Memory: field("/proc/meminfo", "MemTotal"),
+		OS:     runtime.GOOS + "/" + runtime.GOARCH, Go: runtime.Version(), GOGC: os.Getenv("GOGC")}
 	if kb, err := strconv.ParseFloat(strings.TrimSuffix(m.Memory, " kB"), 64); err == nil {
 		m.Memory = strconv.FormatFloat(kb/(1<<20), 'f', 1, 64) + " GiB"
 	}
@@ -39,17 +40,17 @@ func ThisMachine() Machine {
 	best := time.Hour
 	base := time.Now()
 	for range 20 {
-		begun := time.Now()
+		start := time.Now()
 		for range 10_000 {
 			_ = time.Since(base)
 		}
-		best = min(best, time.Since(begun))
+		best = min(best, time.Since(start))
 	}
 	m.ClockNs = float64(best.Nanoseconds()) / 10_000
 	return m
 }
 
-// Save writes the facts beside the sections.
+// Save writes m to the directory of the sections.
 func (m Machine) Save(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -61,7 +62,7 @@ func (m Machine) Save(dir string) error {
 	return os.WriteFile(filepath.Join(dir, MachineFile), append(b, '\n'), 0o644)
 }
 
-// LoadMachine reads them.
+// LoadMachine reads the Machine in a directory.
 func LoadMachine(dir string) (m Machine, err error) {
 	b, err := os.ReadFile(filepath.Join(dir, MachineFile))
 	if err != nil {
@@ -70,7 +71,7 @@ func LoadMachine(dir string) (m Machine, err error) {
 	return m, json.Unmarshal(b, &m)
 }
 
-// field is the first value of a name in one of /proc's files, "unknown" elsewhere.
+// field returns the first value of a name in a file of /proc, or "unknown".
 func field(file, name string) string {
 	f, err := os.Open(file)
 	if err != nil {

@@ -1,5 +1,4 @@
-// Package measure times subjects side by side: in one run, interleaved, so that whatever else the machine does falls on
-// all of them.
+// Package measure times subjects in turns within one run, so that other activity of the machine affects all of them.
 package measure
 
 import (
@@ -16,39 +15,40 @@ import (
 // Subject is one thing that is timed.
 type Subject struct {
 	Name string
-	// Loop does n operations beginning at a place of the worker's and counts those that found what they should. It is called
-	// by several workers at once.
+	// Loop does n operations, beginning at index from, and returns how many had the expected result. Several workers
+	// call it at once.
 	Loop func(worker, from, n int) (hits int)
-	// MinHit is the least part of operations that must be hits: below it the run measures something else, and fails.
+	// MinHit is the least part of operations that must be hits. A run with fewer measures something else, and fails.
 	MinHit float64
-	// Before runs before each turn, unmeasured. Defaults to nothing.
+	// Before runs before each turn and is not measured. Defaults to nothing.
 	Before func()
-	// Near counts the hits so far where Loop cannot tell them from misses that were served too. Defaults to Loop's count.
-	Near func() int64
+	// L1Hits returns the hits so far, for peers whose Loop cannot distinguish a hit from a miss that was loaded.
+	// Defaults to the count of Loop.
+	L1Hits func() int64
 }
 
-// Plan says how subjects are timed.
+// Plan says how long subjects are timed.
 type Plan struct {
-	Rounds  int           // how often each subject has its turn
-	Cell    time.Duration // how long a turn takes
-	Workers int           // goroutines at a time
+	Rounds  int           // the turns of each subject
+	Turn    time.Duration // the length of a turn
+	Workers int           // the goroutines of a turn
 }
 
-// Series is what the rounds gave for one subject.
+// Series is the result of all rounds for one subject.
 type Series struct {
 	Name     string    `json:"name"`
-	NsPerOp  []float64 `json:"ns_per_op"`  // wall time over the operations of all workers, by round
-	CPUPerOp []float64 `json:"cpu_per_op"` // processor time of the whole process over them: what others on the machine do not add to
+	NsPerOp  []float64 `json:"ns_per_op"`  // by round: wall time divided by the operations of all workers
+	CPUPerOp []float64 `json:"cpu_per_op"` // by round: processor time of this process divided by them
 	Allocs   float64   `json:"allocs_per_op"`
 	Bytes    float64   `json:"bytes_per_op"`
 	HitRatio float64   `json:"hit_ratio"`
 	Ops      int64     `json:"ops"`
 }
 
-// Stat is what is reported of several rounds.
+// Stat sums up several rounds.
 type Stat struct{ Min, Median, Max float64 }
 
-// Of is the Stat of xs.
+// Of returns the Stat of xs.
 func Of(xs []float64) Stat {
 	if len(xs) == 0 {
 		return Stat{}
@@ -61,7 +61,7 @@ func Of(xs []float64) Stat {
 	return Stat{s[0], mid, s[len(s)-1]}
 }
 
-// Ratios are those of two series, round by round: each is of two turns that were next to each other.
+// Ratios divides two series round by round. Each ratio is of two turns of the same round.
 func Ratios(s, base []float64) []float64 {
 	out := make([]float64, min(len(s), len(base)))
 	for i := range out {
@@ -70,23 +70,23 @@ func Ratios(s, base []float64) []float64 {
 	return out
 }
 
-// Interleave gives each subject its turn, round after round; each round begins with the next subject, so that none has
-// always the same neighbour. A first round is not counted.
+// Interleave gives each subject a turn in every round. Each round begins with the next subject, so that no subject
+// always comes first. An additional first round is not counted.
 func Interleave(ctx context.Context, p Plan, subjects []Subject) ([]Series, error) {
 	out := make([]Series, len(subjects))
 	hits := make([]int64, len(subjects))
-	var mallocs, bytes []float64 = make([]float64, len(subjects)), make([]float64, len(subjects))
+	mallocs, bytes := make([]float64, len(subjects)), make([]float64, len(subjects))
 	for r := -1; r < p.Rounds; r++ {
 		for j := range subjects {
 			i := (j + max(r, 0)) % len(subjects)
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			cell := p.Cell
+			length := p.Turn
 			if r < 0 {
-				cell /= 4
+				length /= 4
 			}
-			c := run(subjects[i], p.Workers, cell)
+			c := runTurn(subjects[i], p.Workers, length)
 			if r < 0 {
 				continue
 			}
@@ -105,75 +105,82 @@ func Interleave(ctx context.Context, p Plan, subjects []Subject) ([]Series, erro
 		ops := float64(s.Ops)
 		s.HitRatio, s.Allocs, s.Bytes = float64(hits[i])/ops, mallocs[i]/ops, bytes[i]/ops
 		if s.HitRatio < subjects[i].MinHit {
-			return nil, fmt.Errorf("measure: %s hit %.4f of the time, and must %.4f: the run is void", s.Name, s.HitRatio, subjects[i].MinHit)
+			return nil, fmt.Errorf("measure: %s has a hit ratio of %.4f, want at least %.4f: the run is void", s.Name,
+				s.HitRatio, subjects[i].MinHit)
 		}
 	}
 	return out, nil
 }
 
-type cell struct {
+// turn is the result of one turn.
+type turn struct {
 	ops, hits      int64
 	took, cpu      time.Duration
 	mallocs, bytes uint64
 }
 
-// run is one turn. Workers look at the clock between chunks of operations that take some tens of microseconds, so that
-// neither it nor anything else of this package is a part of an operation that takes nanoseconds.
-func run(s Subject, workers int, d time.Duration) cell {
+// runTurn runs one turn.
+func runTurn(s Subject, workers int, d time.Duration) turn {
 	if s.Before != nil {
 		s.Before()
 	}
 	var before, after runtime.MemStats
-	type done struct {
-		ops, hits int64
-		_         [48]byte // of the next worker's cache line
-	}
-	results := make([]done, workers)
+	counts := make([]count, workers)
 	var wg sync.WaitGroup
-	gate := make(chan struct{})
+	ready := make(chan struct{})
 	for w := range workers {
 		from := rand.IntN(1 << 30)
 		wg.Go(func() {
-			<-gate
-			chunk, end := 1, time.Now().Add(d)
-			var ops, hits int
-			for last := time.Now(); ; {
-				hits += s.Loop(w, from+ops, chunk)
-				ops += chunk
-				now := time.Now()
-				if now.After(end) {
-					break
-				}
-				if now.Sub(last) < 20*time.Microsecond && chunk < 4096 {
-					chunk *= 2
-				}
-				last = now
-			}
-			results[w].ops, results[w].hits = int64(ops), int64(hits)
+			<-ready
+			counts[w].ops, counts[w].hits = work(s, w, from, d)
 		})
 	}
-	var near int64
-	if s.Near != nil {
-		near = s.Near()
+	var hitsBefore int64
+	if s.L1Hits != nil {
+		hitsBefore = s.L1Hits()
 	}
 	runtime.ReadMemStats(&before)
-	begun, cpu := time.Now(), ProcessorTime()
-	close(gate)
+	start, cpu := time.Now(), ProcessorTime()
+	close(ready)
 	wg.Wait()
-	c := cell{took: time.Since(begun), cpu: ProcessorTime() - cpu}
+	t := turn{took: time.Since(start), cpu: ProcessorTime() - cpu}
 	runtime.ReadMemStats(&after)
-	c.mallocs, c.bytes = after.Mallocs-before.Mallocs, after.TotalAlloc-before.TotalAlloc
-	for _, r := range results {
-		c.ops += r.ops
-		c.hits += r.hits
+	t.mallocs, t.bytes = after.Mallocs-before.Mallocs, after.TotalAlloc-before.TotalAlloc
+	for _, c := range counts {
+		t.ops += c.ops
+		t.hits += c.hits
 	}
-	if s.Near != nil {
-		c.hits = min(c.hits, s.Near()-near)
+	if s.L1Hits != nil {
+		t.hits = min(t.hits, s.L1Hits()-hitsBefore)
 	}
-	return c
+	return t
 }
 
-// ProcessorTime is what this process has used so far, user and system.
+// count is the result of one worker.
+type count struct {
+	ops, hits int64
+	_         [48]byte // keeps the next worker on another cache line
+}
+
+// work is one worker. It reads the clock between chunks of operations that take some tens of microseconds, so that the
+// cost of this package is no part of an operation that takes nanoseconds.
+func work(s Subject, worker, from int, d time.Duration) (ops, hits int64) {
+	chunk, end := 1, time.Now().Add(d)
+	for last := time.Now(); ; {
+		hits += int64(s.Loop(worker, from+int(ops), chunk))
+		ops += int64(chunk)
+		now := time.Now()
+		if now.After(end) {
+			return ops, hits
+		}
+		if now.Sub(last) < 20*time.Microsecond && chunk < 4096 {
+			chunk *= 2
+		}
+		last = now
+	}
+}
+
+// ProcessorTime returns the user and system time of this process so far.
 func ProcessorTime() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

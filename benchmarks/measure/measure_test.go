@@ -37,12 +37,13 @@ func TestInterleave_FailsWhenTheCacheDoesNotHit(t *testing.T) {
 		}
 		return hits
 	}
-	p := measure.Plan{Rounds: 2, Cell: 5 * time.Millisecond, Workers: 2}
+	p := measure.Plan{Rounds: 2, Turn: 5 * time.Millisecond, Workers: 2}
 	got, err := measure.Interleave(t.Context(), p, []measure.Subject{{Name: "half", Loop: half, MinHit: 0.3}})
 	if err != nil || len(got) != 1 || len(got[0].NsPerOp) != 2 || got[0].Ops == 0 {
-		t.Errorf("got %+v, error %v", got, err)
+		t.Errorf("got %+v and error %v, want one series of two rounds", got, err)
 	}
-	if _, err := measure.Interleave(t.Context(), p, []measure.Subject{{Name: "half", Loop: half, MinHit: 0.9}}); err == nil {
-		t.Error("a cache that hits half the time passed as one that hits nine times of ten")
+	if _, err := measure.Interleave(t.Context(), p, []measure.Subject{{Name: "half", Loop: half,
+		MinHit: 0.9}}); err == nil {
+		t.Error("a hit ratio of 0.5 with MinHit 0.9: got no error")
 	}
 }

@@ -7,12 +7,12 @@ import (
 	"path/filepath"
 )
 
-// Section is what one run of one configuration gave: a claim and its cost stand in the same one.
+// Section is the result of one benchmark: a claim and its cost are in the same section.
 type Section struct {
 	ID     string `json:"id"`
 	Order  int    `json:"order"`
 	Title  string `json:"title"`
-	Config string `json:"config"` // what was run, so that it can be repeated
+	Config string `json:"config"` // the parameters of the run, so that it can be repeated
 	Note   string `json:"note,omitempty"`
 	Quick  bool   `json:"quick"`
 	Date   string `json:"date"`
@@ -20,19 +20,19 @@ type Section struct {
 	Comparisons []Comparison       `json:"comparisons,omitempty"`
 	Tables      []Table            `json:"tables,omitempty"`
 	Plots       []Plot             `json:"plots,omitempty"`
-	Figures     map[string]float64 `json:"figures,omitempty"` // what the goals ask for
+	Figures     map[string]float64 `json:"figures,omitempty"` // the figures that the goals use
 	Seconds     float64            `json:"seconds"`
 }
 
 // Comparison is a set of interleaved series.
 type Comparison struct {
 	Title  string   `json:"title"`
-	Base   string   `json:"base"` // the series that the others are divided by
-	CPU    bool     `json:"cpu"`  // processor time counts: nothing outside this process has a part in it
+	Base   string   `json:"base"` // the series by which the others are divided
+	CPU    bool     `json:"cpu"`  // the ratio is of processor time: nothing outside this process takes part
 	Series []Series `json:"series"`
 }
 
-// Table is anything else.
+// Table is any other result.
 type Table struct {
 	Title   string     `json:"title"`
 	Columns []string   `json:"columns"`
@@ -41,19 +41,19 @@ type Table struct {
 
 // Plot becomes an SVG file.
 type Plot struct {
-	File   string `json:"file"` // without its ending
+	File   string `json:"file"` // without its extension
 	Title  string `json:"title"`
 	X      string `json:"x"`
 	Y      string `json:"y"`
 	LogX   bool   `json:"log_x,omitempty"`
 	LogY   bool   `json:"log_y,omitempty"`
-	Bars   []Bar  `json:"bars,omitempty"` // either bars
+	Bars   []Bar  `json:"bars,omitempty"` // a plot has bars, or lines, or a grid
 	Lines  []Line `json:"lines,omitempty"`
-	Marker *Mark  `json:"marker,omitempty"`
+	Marker *Level `json:"marker,omitempty"`
 	Grid   *Grid  `json:"grid,omitempty"`
 }
 
-// Grid has a figure for each row and column, shaded by how near it is to Hi.
+// Grid has a figure for each row and column. The shade of a cell is the figure relative to Hi.
 type Grid struct {
 	Columns []string  `json:"columns"`
 	Rows    []GridRow `json:"rows"`
@@ -61,13 +61,13 @@ type Grid struct {
 	Log     bool      `json:"log,omitempty"`
 }
 
-// GridRow has a figure of each column, none where there is nothing to measure.
+// GridRow has figures by column, and none for a column that was not measured.
 type GridRow struct {
 	Name string          `json:"name"`
 	At   map[int]float64 `json:"at"`
 }
 
-// Set puts a figure into the row of a name, which is made when it is first named.
+// Set sets a figure of the row with a name. It adds the row if there is none.
 func (g *Grid) Set(row string, column int, v float64) {
 	for i := range g.Rows {
 		if g.Rows[i].Name == row {
@@ -78,25 +78,25 @@ func (g *Grid) Set(row string, column int, v float64) {
 	g.Rows = append(g.Rows, GridRow{row, map[int]float64{column: v}})
 }
 
-// Bar has its spread.
+// Bar is a bar with its spread.
 type Bar struct {
 	Name string `json:"name"`
 	Stat Stat   `json:"stat"`
 }
 
-// Line is drawn through measured points only.
+// Line connects measured points.
 type Line struct {
 	Name string       `json:"name"`
 	At   [][2]float64 `json:"at"`
 }
 
-// Mark is a level drawn across: a goal.
-type Mark struct {
+// Level is a horizontal line: a goal.
+type Level struct {
 	Name string  `json:"name"`
 	At   float64 `json:"at"`
 }
 
-// Find is the comparison of a title.
+// Find returns the comparison with a title, or nil.
 func (s *Section) Find(title string) *Comparison {
 	for i := range s.Comparisons {
 		if s.Comparisons[i].Title == title {
@@ -106,8 +106,8 @@ func (s *Section) Find(title string) *Comparison {
 	return nil
 }
 
-// Ratio is the spread of one series over the base, in wall time, or in processor time where the comparison is of what runs
-// in this process alone.
+// Ratio is the spread of a series divided by the base, round by round. It is of processor time if c.CPU is set, and
+// else of wall time.
 func (c *Comparison) Ratio(name string) Stat {
 	s, base := c.series(name), c.series(c.Base)
 	if c.CPU {
@@ -116,7 +116,7 @@ func (c *Comparison) Ratio(name string) Stat {
 	return Of(Ratios(s.NsPerOp, base.NsPerOp))
 }
 
-// Wall is the spread in wall time.
+// Wall is the spread of the ratio in wall time.
 func (c *Comparison) Wall(name string) Stat {
 	return Of(Ratios(c.series(name).NsPerOp, c.series(c.Base).NsPerOp))
 }
@@ -130,7 +130,7 @@ func (c *Comparison) series(name string) Series {
 	return Series{}
 }
 
-// Save writes the section into a directory, over what an earlier run left of it.
+// Save writes the section to a directory, over the result of an earlier run.
 func (s *Section) Save(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("measure: %w", err)
@@ -142,7 +142,7 @@ func (s *Section) Save(dir string) error {
 	return os.WriteFile(filepath.Join(dir, s.ID+".json"), append(b, '\n'), 0o644)
 }
 
-// Load reads the sections that were saved.
+// Load reads the saved sections.
 func Load(dir string) ([]Section, error) {
 	files, err := filepath.Glob(filepath.Join(dir, "*.json"))
 	if err != nil {

@@ -9,88 +9,105 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// Facts are what Conform finds out and does not demand.
-type Facts struct {
-	// Foreign says that a write which another program makes to Redis is noticed in the near tier; false also where there is
-	// nothing of the cache in Redis.
-	Foreign bool
-	// Noticed is how long that took, looked at every 100 microseconds.
-	Noticed time.Duration
-	// Instance says that a write through another instance of the same cache is noticed.
-	Instance bool
+// Capabilities are what Conform finds out but does not require.
+type Capabilities struct {
+	// SeesForeignWrites says that L1 notices another program's write to Redis. It is false if the cache keeps nothing
+	// in Redis.
+	SeesForeignWrites bool
+	// ForeignDelay is the time until then, with a resolution of 100 microseconds.
+	ForeignDelay time.Duration
+	// SeesOtherInstances says that a write through another instance of the same cache is noticed.
+	SeesOtherInstances bool
 }
 
 const (
-	patience = time.Second // how long a change may take to show
-	asks     = 100 * time.Microsecond
+	patience     = time.Second // how long a change may take to become visible
+	pollInterval = 100 * time.Microsecond
 )
 
-// Conform demands of two instances of a cache over one source what everybody takes for granted, and finds out the Facts. A
-// peer that fails it is not timed.
-func Conform[V comparable](ctx context.Context, a, b Peer[V], src Source[V], foreign rueidis.Client, prefix string, value func(i int) V) (f Facts, err error) {
+// Conform checks what every application expects of two instances of a cache over one source, and finds out the
+// Capabilities. A peer that fails it is not timed. value returns distinct values.
+func Conform[V comparable](ctx context.Context, a, b Peer[V], src Source[V], foreign rueidis.Client, prefix string,
+	value func(i int) V) (c Capabilities, err error) {
 	key := prefix + "conform"
+	if err := conformOwnWrites(ctx, a, key, value); err != nil {
+		return c, err
+	}
+	if c.SeesOtherInstances, err = seesOtherInstance(ctx, a, b, key, value); err != nil {
+		return c, err
+	}
+	version, err := src.Store(ctx, key, value(5))
+	if err != nil {
+		return c, err
+	}
+	start := time.Now()
+	if at, bytes := a.Stored(key, value(5), version); at != "" {
+		if err := foreign.Do(ctx, foreign.B().Set().Key(at).Value(bytes).Px(time.Minute).Build()).Error(); err != nil {
+			return c, err
+		}
+	}
+	if awaitValue(ctx, a, key, value(5)) == nil {
+		c.SeesForeignWrites, c.ForeignDelay = true, time.Since(start)
+	}
+	return c, conformDelete(ctx, a, key)
+}
+
+// conformOwnWrites requires that an absent key is absent, and that an own write is visible.
+func conformOwnWrites[V comparable](ctx context.Context, a Peer[V], key string, value func(i int) V) error {
 	if _, err := a.Get(ctx, key); !errors.Is(err, ErrMiss) {
-		return f, fmt.Errorf("an absent key: error %v, want ErrMiss", err)
+		return fmt.Errorf("an absent key: got error %v, want ErrMiss", err)
 	}
 	for i := range 3 {
 		if err := a.Write(ctx, key, value(i)); err != nil {
-			return f, fmt.Errorf("write: %w", err)
+			return fmt.Errorf("write: %w", err)
 		}
-		if err := comes(ctx, a, key, value(i)); err != nil {
-			return f, fmt.Errorf("own write: %w", err)
-		}
-	}
-	if err := warm(ctx, a, key, value(2)); err != nil {
-		return f, err
-	}
-	if err := warm(ctx, b, key, value(2)); err != nil {
-		return f, fmt.Errorf("another instance: %w", err)
-	}
-	if err := b.Write(ctx, key, value(3)); err != nil {
-		return f, fmt.Errorf("write: %w", err)
-	}
-	f.Instance = comes(ctx, a, key, value(3)) == nil
-	if err := a.Write(ctx, key, value(4)); err != nil {
-		return f, fmt.Errorf("write: %w", err)
-	}
-	if err := warm(ctx, a, key, value(4)); err != nil {
-		return f, err
-	}
-
-	version, err := src.Store(ctx, key, value(5))
-	if err != nil {
-		return f, err
-	}
-	begun := time.Now()
-	if at, bytes := a.Stored(key, value(5), version); at != "" {
-		if err := foreign.Do(ctx, foreign.B().Set().Key(at).Value(bytes).Px(time.Minute).Build()).Error(); err != nil {
-			return f, err
+		if err := awaitValue(ctx, a, key, value(i)); err != nil {
+			return fmt.Errorf("own write: %w", err)
 		}
 	}
-	if comes(ctx, a, key, value(5)) == nil {
-		f.Foreign, f.Noticed = true, time.Since(begun)
-	}
-
-	if err := a.Delete(ctx, key); err != nil {
-		return f, fmt.Errorf("delete: %w", err)
-	}
-	deadline := time.Now().Add(patience)
-	for _, err = a.Get(ctx, key); !errors.Is(err, ErrMiss); _, err = a.Get(ctx, key) {
-		if time.Now().After(deadline) {
-			return f, fmt.Errorf("after a delete: error %v, want ErrMiss", err)
-		}
-		time.Sleep(asks)
-	}
-	return f, nil
+	return awaitL1(ctx, a, key, value(2))
 }
 
-// warm reads often enough for any cache to have the key near.
-func warm[V comparable](ctx context.Context, p Peer[V], key string, want V) error {
-	if err := comes(ctx, p, key, want); err != nil {
+// seesOtherInstance reports whether a notices a write through b. Afterwards a holds value 4.
+func seesOtherInstance[V comparable](ctx context.Context, a, b Peer[V], key string, value func(i int) V) (bool, error) {
+	if err := awaitL1(ctx, b, key, value(2)); err != nil {
+		return false, fmt.Errorf("another instance: %w", err)
+	}
+	if err := b.Write(ctx, key, value(3)); err != nil {
+		return false, fmt.Errorf("write: %w", err)
+	}
+	sees := awaitValue(ctx, a, key, value(3)) == nil
+	if err := a.Write(ctx, key, value(4)); err != nil {
+		return false, fmt.Errorf("write: %w", err)
+	}
+	return sees, awaitL1(ctx, a, key, value(4))
+}
+
+// conformDelete requires that an own delete is visible.
+func conformDelete[V any](ctx context.Context, a Peer[V], key string) error {
+	if err := a.Delete(ctx, key); err != nil {
+		return fmt.Errorf("delete: %w", err)
+	}
+	deadline := time.Now().Add(patience)
+	for {
+		_, err := a.Get(ctx, key)
+		if errors.Is(err, ErrMiss) {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("after a delete: got error %v, want ErrMiss", err)
+		}
+		time.Sleep(pollInterval)
+	}
+}
+
+// awaitL1 reads often enough for any cache to hold the key in L1.
+func awaitL1[V comparable](ctx context.Context, p Peer[V], key string, want V) error {
+	if err := awaitValue(ctx, p, key, want); err != nil {
 		return err
 	}
 	for range 20 {
-		time.Sleep(asks)
+		time.Sleep(pollInterval)
 		if _, err := p.Get(ctx, key); err != nil {
 			return fmt.Errorf("read: %w", err)
 		}
@@ -98,8 +115,8 @@ func warm[V comparable](ctx context.Context, p Peer[V], key string, want V) erro
 	return nil
 }
 
-// comes waits until the cache has the value.
-func comes[V comparable](ctx context.Context, p Peer[V], key string, want V) error {
+// awaitValue waits until the cache returns the value.
+func awaitValue[V comparable](ctx context.Context, p Peer[V], key string, want V) error {
 	deadline := time.Now().Add(patience)
 	for {
 		got, err := p.Get(ctx, key)
@@ -107,8 +124,8 @@ func comes[V comparable](ctx context.Context, p Peer[V], key string, want V) err
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("read %v (error %v), want %v", got, err, want)
+			return fmt.Errorf("got %v (error %v), want %v", got, err, want)
 		}
-		time.Sleep(asks)
+		time.Sleep(pollInterval)
 	}
 }

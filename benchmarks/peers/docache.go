@@ -8,14 +8,14 @@ import (
 
 const rueidisPage = "https://github.com/redis/rueidis#server-assisted-client-side-caching"
 
-// DoCache is rueidis's client-side caching: replies are kept as they came, and decoded on every read.
+// DoCache is rueidis's client-side caching. It keeps encoded replies and decodes on every read.
 type DoCache[V any] struct {
 	Client rueidis.Client
-	world  World[V]
+	world  Config[V]
 }
 
-func openDoCache[V any](_ context.Context, w World[V]) (Peer[V], error) {
-	// The default of 128 MiB a connection is for any use; the cache must hold what the others hold.
+func openDoCache[V any](_ context.Context, w Config[V]) (Peer[V], error) {
+	// The default is 128 MiB per connection. The cache must hold as much as the others.
 	c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{w.Redis}, PipelineMultiplex: -1,
 		CacheSizeEachConn: max(rueidis.DefaultCacheBytes, int(w.Bytes)+1024*w.Entries)})
 	if err != nil {
@@ -40,7 +40,8 @@ func (d *DoCache[V]) Get(ctx context.Context, key string) (v V, err error) {
 }
 
 func (d *DoCache[V]) set(ctx context.Context, key string, v V) error {
-	return d.Client.Do(ctx, d.Client.B().Set().Key(key).Value(encoded(d.world.Codec, v)).Px(d.world.TTL).Build()).Error()
+	return d.Client.Do(ctx, d.Client.B().Set().Key(key).Value(encoded(d.world.Codec,
+		v)).Px(d.world.TTL).Build()).Error()
 }
 
 // Write implements Peer.
@@ -59,7 +60,7 @@ func (d *DoCache[V]) Delete(ctx context.Context, key string) error {
 	return d.Client.Do(ctx, d.Client.B().Del().Key(key).Build()).Error()
 }
 
-// Loop implements Peer. A value that was read as it came is not decoded: that is DoCache raw.
+// Loop implements Peer. With Raw a value is not decoded.
 func (d *DoCache[V]) Loop(ctx context.Context, keys []string, from, n int) (hits int) {
 	_, raw := any(d.world.Codec).(Raw)
 	i := from % len(keys)

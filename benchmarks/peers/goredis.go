@@ -9,13 +9,13 @@ import (
 
 const goRedisPage = "https://github.com/redis/go-redis#client-side-caching"
 
-// GoRedis is go-redis's own client-side caching, which it calls experimental: replies are kept as they came.
+// GoRedis is go-redis's own client-side caching, which it calls experimental. It keeps encoded replies.
 type GoRedis[V any] struct {
 	Client *redis.Client
-	world  World[V]
+	world  Config[V]
 }
 
-func openGoRedis[V any](_ context.Context, w World[V]) (Peer[V], error) {
+func openGoRedis[V any](_ context.Context, w Config[V]) (Peer[V], error) {
 	c := redis.NewClient(&redis.Options{Addr: w.Redis, Protocol: 3, DB: 0,
 		ClientSideCacheConfig: &redis.ClientSideCacheConfig{MaxEntries: 2 * w.Entries}})
 	return &GoRedis[V]{Client: c, world: w}, nil
@@ -72,7 +72,7 @@ func (g *GoRedis[V]) Loop(ctx context.Context, keys []string, from, n int) (hits
 }
 
 // NearHits implements Counter.
-func (g *GoRedis[V]) NearHits() int64 { return int64(g.Client.CSCStats().Hits) }
+func (g *GoRedis[V]) L1Hits() int64 { return int64(g.Client.CSCStats().Hits) }
 
 // Stored implements Peer.
 func (g *GoRedis[V]) Stored(key string, v V, _ uint64) (string, string) {

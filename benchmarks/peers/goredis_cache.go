@@ -10,24 +10,24 @@ import (
 
 const goRedisCachePage = "https://github.com/go-redis/cache#quickstart"
 
-// GoRedisCache is go-redis/cache with its TinyLFU: encoded values in this process and in Redis, no invalidation of the
-// former by anybody else. Its page shows a minute in the local tier; here it is the others' TTL, since a minute passes between two
-// turns of a comparison.
+// GoRedisCache is go-redis/cache with its TinyLFU: encoded values in this process and in Redis. Nothing invalidates the
+// local ones when another process writes. The documentation shows a TTL of a minute for the local tier. Here it is that
+// of the other peers, since a minute passes between two turns of a comparison.
 type GoRedisCache[V any] struct {
 	Client *redis.Client
 	Cache  *cache.Cache
-	near   *cache.Cache // the same local tier without Redis: what Loop reads
-	world  World[V]
+	near   *cache.Cache // the same local tier without Redis, for Loop
+	world  Config[V]
 }
 
-func openGoRedisCache[V any](_ context.Context, w World[V]) (Peer[V], error) {
+func openGoRedisCache[V any](_ context.Context, w Config[V]) (Peer[V], error) {
 	c := redis.NewClient(&redis.Options{Addr: w.Redis})
 	local := cache.NewTinyLFU(2*w.Entries, w.TTL)
 	return &GoRedisCache[V]{Client: c, world: w, Cache: cache.New(&cache.Options{Redis: c, LocalCache: local}),
 		near: cache.New(&cache.Options{LocalCache: local})}, nil
 }
 
-// Get implements Peer. Once is the page's "advanced usage": it loads, and collapses concurrent loads.
+// Get implements Peer. Once is the "advanced usage" of the documentation: it loads, and coalesces concurrent loads.
 func (g *GoRedisCache[V]) Get(ctx context.Context, key string) (v V, err error) {
 	if err = g.Cache.Get(ctx, key, &v); !errors.Is(err, cache.ErrCacheMiss) {
 		return v, err
@@ -55,7 +55,7 @@ func (g *GoRedisCache[V]) Delete(ctx context.Context, key string) error {
 	return g.Cache.Delete(ctx, key)
 }
 
-// Loop implements Peer. The value escapes into the library, as it does for every user of it.
+// Loop implements Peer. The value escapes into the library, as for every user of it.
 func (g *GoRedisCache[V]) Loop(ctx context.Context, keys []string, from, n int) (hits int) {
 	i := from % len(keys)
 	for range n {

@@ -9,16 +9,16 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 )
 
-// Memory is a source of truth in this process. It keeps its commits in order, as coherence.Source wants them, under the
-// namespace of the near cache's adapter.
+// Memory is a source of truth in this process. It implements coherence.Source for the namespace of the near cache's
+// adapter.
 type Memory[V any] struct {
-	Loads atomic.Int64
-	Delay time.Duration // how long a load takes
+	Loads     atomic.Int64
+	LoadDelay time.Duration // the time that a load takes
 
 	mu     sync.RWMutex
 	rows   map[string]row[V]
 	events []coherence.Event
-	base   uint64 // commits before events[0]
+	base   uint64 // the number of commits before events[0]
 }
 
 type row[V any] struct {
@@ -27,10 +27,10 @@ type row[V any] struct {
 	gone    bool
 }
 
-// NewMemory is an empty source.
+// NewMemory returns an empty source.
 func NewMemory[V any]() *Memory[V] { return &Memory[V]{rows: map[string]row[V]{}, base: 1} }
 
-// Seed stores a value that was there before everything else: version 1, and no event.
+// Seed stores a value with version 1 and without an event.
 func (m *Memory[V]) Seed(key string, v V) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -40,8 +40,8 @@ func (m *Memory[V]) Seed(key string, v V) {
 // Load implements Source.
 func (m *Memory[V]) Load(_ context.Context, key string) (V, uint64, error) {
 	m.Loads.Add(1)
-	if m.Delay > 0 {
-		time.Sleep(m.Delay)
+	if m.LoadDelay > 0 {
+		time.Sleep(m.LoadDelay)
 	}
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -79,8 +79,12 @@ func (m *Memory[V]) Position(context.Context) (coherence.Position, error) {
 	return coherence.Position{Timeline: 1, N: m.base + uint64(len(m.events))}, nil
 }
 
+// Abilities implements coherence.Source.
+func (m *Memory[V]) Abilities() coherence.Abilities { return coherence.Abilities{Trimmer: m} }
+
 // Changes implements coherence.Source.
-func (m *Memory[V]) Changes(_ context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
+func (m *Memory[V]) Changes(_ context.Context, after coherence.Position, limit int) ([]coherence.Event,
+	coherence.Position, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	upto := coherence.Position{Timeline: 1, N: m.base + uint64(len(m.events))}
@@ -98,7 +102,7 @@ func (m *Memory[V]) Changes(_ context.Context, after coherence.Position, limit i
 	return m.events[from:end:end], upto, nil
 }
 
-// Trim implements coherence.Trimmer: a run of half a minute writes tens of thousands of commits.
+// Trim implements coherence.Trimmer. A run of half a minute makes tens of thousands of commits.
 func (m *Memory[V]) Trim(_ context.Context, upto coherence.Position, keep time.Duration) (int64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -18,23 +18,23 @@ import (
 	"github.com/nearcache/nearcache-go/nearcache"
 )
 
-// namespace is that of the near cache's keys and of Memory's events.
+// namespace is the namespace of the near cache's keys and of Memory's events.
 const namespace = "b"
 
-// Bound is the staleness that bounded reads ask for.
+// Bound is the bound on staleness of bounded reads.
 const Bound = 250 * time.Millisecond
 
-// Variant is how the near cache is read.
+// Variant is a way to read the near cache.
 type Variant int
 
 // The variants.
 const (
 	Plain   Variant = iota // Get
 	Bounded                // Get of a cache with Options.MaxStaleness
-	ByRead                 // Read, which says how the value was obtained
+	ByRead                 // Read, which also returns the tier and the age
 )
 
-// String is the variant's name as a peer.
+// String returns the name of the variant as a peer.
 func (v Variant) String() string {
 	switch v {
 	case Bounded:
@@ -45,11 +45,11 @@ func (v Variant) String() string {
 	return "nearcache"
 }
 
-// Nearcache is the library that this repository is about, on Redis alone or, where there is a commit order, with a Source.
+// Nearcache is this repository's library: on Redis only or, if Config has Commits, with a Source.
 type Nearcache[V any] struct {
 	Client       *nearcache.Client
 	Cache        *nearcache.Cache[string, V]
-	world        World[V]
+	world        Config[V]
 	variant      Variant
 	metrics      *prometheus.Registry
 	stop         context.CancelFunc
@@ -57,18 +57,20 @@ type Nearcache[V any] struct {
 	incarnations atomic.Pointer[[l2.Buckets]l2.Watermark]
 }
 
-// NearcacheKind is the near cache read in one way, with what the caller changes of its options.
+// NearcacheKind returns a variant of the near cache. change may modify its options.
 func NearcacheKind[V any](variant Variant, change ...func(*nearcache.Options[string, V])) Kind[V] {
 	return Kind[V]{variant.String(), "README.md, \"Use\"", "github.com/nearcache/nearcache-go", false, false,
-		func(ctx context.Context, w World[V]) (Peer[V], error) {
+		func(ctx context.Context, w Config[V]) (Peer[V], error) {
 			return OpenNearcache(ctx, w, variant, change...)
 		}}
 }
 
-// OpenNearcache waits until the client is ready.
-func OpenNearcache[V any](ctx context.Context, w World[V], variant Variant, change ...func(*nearcache.Options[string, V])) (*Nearcache[V], error) {
+// OpenNearcache opens a near cache and waits until its client is ready.
+func OpenNearcache[V any](ctx context.Context, w Config[V], variant Variant,
+	change ...func(*nearcache.Options[string, V])) (*Nearcache[V], error) {
 	n := &Nearcache[V]{world: w, variant: variant, metrics: prometheus.NewRegistry()}
-	cfg := nearcache.Config{Redis: rueidis.ClientOption{InitAddress: []string{w.Redis}, DialCtxFn: w.Dial}, Prefix: w.Prefix, Source: w.Commits, Events: w.Events,
+	cfg := nearcache.Config{Redis: rueidis.ClientOption{InitAddress: []string{w.Redis}, DialCtxFn: w.Dial},
+		Prefix: w.Prefix, Source: w.Commits, Events: w.Events,
 		Registerer: n.metrics}
 	client, err := nearcache.New(cfg)
 	if err != nil {
@@ -79,7 +81,8 @@ func OpenNearcache[V any](ctx context.Context, w World[V], variant Variant, chan
 	relaying, n.stop = context.WithCancel(context.WithoutCancel(ctx))
 	if w.Relay && w.Commits != nil {
 		n.relay.Go(func() {
-			_ = relay.Relay{Source: w.Commits, L2: client.L2(), Publisher: w.Publisher, Keep: 5 * time.Second}.Run(relaying)
+			_ = relay.Relay{Source: w.Commits, L2: client.L2(), Publisher: w.Publisher,
+				Keep: 5 * time.Second}.Run(relaying)
 		})
 	}
 	if err := client.Ready(ctx); err != nil {
@@ -161,7 +164,7 @@ func (n *Nearcache[V]) Loop(ctx context.Context, keys []string, from, count int)
 }
 
 // NearHits implements Counter.
-func (n *Nearcache[V]) NearHits() int64 { return int64(n.Metric("nearcache_l1_hits_total")) }
+func (n *Nearcache[V]) L1Hits() int64 { return int64(n.Metric("nearcache_l1_hits_total")) }
 
 // Fetch implements Fetcher.
 func (n *Nearcache[V]) Fetch(ctx context.Context, keys []string) error {
@@ -172,7 +175,7 @@ func (n *Nearcache[V]) Fetch(ctx context.Context, keys []string) error {
 	return err
 }
 
-// Metric is the sum of a metric over its labels.
+// Metric returns the sum of a metric over its labels.
 func (n *Nearcache[V]) Metric(name string) (sum float64) {
 	families, err := n.metrics.Gather()
 	if err != nil {
@@ -189,12 +192,13 @@ func (n *Nearcache[V]) Metric(name string) (sum float64) {
 	return sum
 }
 
-// Stored implements Peer: a record, as another program that knows the format writes it.
+// Stored implements Peer. It returns a record, as another program writes it that knows the format.
 func (n *Nearcache[V]) Stored(key string, v V, version uint64) (string, string) {
-	marks := n.marks()
+	marks := n.watermarks()
 	k := l2.FromHandle(n.Client.L2().Handle()).Keyspace().Key(namespace, key)
 	now := time.Now()
-	b, err := l2.AppendRecord(nil, l2.Record{Incarnation: marks[k.Bucket].Incarnation, Version: coherence.Version(version), WrittenAt: now,
+	b, err := l2.AppendRecord(nil, l2.Record{Incarnation: marks[k.Bucket].Incarnation, Version: coherence.Version(version),
+		WrittenAt: now,
 		ExpiresAt: now.Add(n.world.TTL), Payload: []byte(encoded(n.world.Codec, v))})
 	if err != nil {
 		panic(err)
@@ -202,9 +206,9 @@ func (n *Nearcache[V]) Stored(key string, v V, version uint64) (string, string) 
 	return k.Record, string(b)
 }
 
-// marks are the watermarks, whose incarnations are part of a record. With a relay there is none before its first round, and a
-// record of before would be a miss for ever.
-func (n *Nearcache[V]) marks() *[l2.Buckets]l2.Watermark {
+// watermarks returns the watermarks of all buckets. A record contains the incarnation of its bucket. If there is a
+// relay, incarnations begin with its first round, and an older record would be a miss for ever.
+func (n *Nearcache[V]) watermarks() *[l2.Buckets]l2.Watermark {
 	if known := n.incarnations.Load(); known != nil {
 		return known
 	}

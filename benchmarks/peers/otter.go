@@ -9,19 +9,20 @@ import (
 
 const otterPage = "https://maypok86.github.io/otter/user-guide/v2/features/loading"
 
-// Otter is a cache of one process, with its own loading, which collapses concurrent loads of a key.
+// Otter is a cache of one process, with its own loading, which coalesces concurrent loads of a key.
 type Otter[V any] struct {
 	Cache *otter.Cache[string, V]
-	world World[V]
+	world Config[V]
 	load  otter.Loader[string, V]
 }
 
-func openOtter[V any](_ context.Context, w World[V]) (Peer[V], error) {
+func openOtter[V any](_ context.Context, w Config[V]) (Peer[V], error) {
 	c, err := otter.New(&otter.Options[string, V]{MaximumSize: 2 * w.Entries})
 	if err != nil {
 		return nil, err
 	}
-	return &Otter[V]{Cache: c, world: w, load: otter.LoaderFunc[string, V](func(ctx context.Context, key string) (V, error) {
+	return &Otter[V]{Cache: c, world: w, load: otter.LoaderFunc[string,
+		V](func(ctx context.Context, key string) (V, error) {
 		v, _, err := w.Source.Load(ctx, key)
 		if errors.Is(err, ErrMiss) {
 			err = otter.ErrNotFound

@@ -8,13 +8,13 @@ import (
 
 const plainPage = "https://github.com/redis/rueidis#getting-started"
 
-// PlainRedis is no near tier at all: a GET and a decode for every read.
+// PlainRedis has no L1: every read is a GET and a decode.
 type PlainRedis[V any] struct {
 	Client rueidis.Client
-	world  World[V]
+	world  Config[V]
 }
 
-func openPlain[V any](_ context.Context, w World[V]) (Peer[V], error) {
+func openPlain[V any](_ context.Context, w Config[V]) (Peer[V], error) {
 	c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{w.Redis}, DisableCache: true})
 	if err != nil {
 		return nil, err
@@ -38,7 +38,8 @@ func (p *PlainRedis[V]) Get(ctx context.Context, key string) (v V, err error) {
 }
 
 func (p *PlainRedis[V]) set(ctx context.Context, key string, v V) error {
-	return p.Client.Do(ctx, p.Client.B().Set().Key(key).Value(encoded(p.world.Codec, v)).Px(p.world.TTL).Build()).Error()
+	return p.Client.Do(ctx, p.Client.B().Set().Key(key).Value(encoded(p.world.Codec,
+		v)).Px(p.world.TTL).Build()).Error()
 }
 
 // Write implements Peer.

@@ -6,17 +6,17 @@ import (
 	"github.com/dgraph-io/ristretto/v2"
 )
 
-// The counters and buffer are those that the page recommends; values are held by pointer, which is the fastest way to read
-// them. There is no TTL: it would double the cost of a read.
+// The documentation recommends these counters and this buffer. Values are held by pointer, the fastest way to read
+// them. There is no TTL, which would double the cost of a read.
 const ristrettoPage = "https://pkg.go.dev/github.com/dgraph-io/ristretto/v2#Config"
 
 // Ristretto is the bare cache of one process, filled on a miss.
 type Ristretto[V any] struct {
 	Cache *ristretto.Cache[string, *V]
-	world World[V]
+	world Config[V]
 }
 
-func openRistretto[V any](_ context.Context, w World[V]) (Peer[V], error) {
+func openRistretto[V any](_ context.Context, w Config[V]) (Peer[V], error) {
 	c, err := newRistretto[string, V](w.Entries)
 	if err != nil {
 		return nil, err
@@ -24,9 +24,10 @@ func openRistretto[V any](_ context.Context, w World[V]) (Peer[V], error) {
 	return &Ristretto[V]{Cache: c, world: w}, nil
 }
 
-// newRistretto holds n values.
+// newRistretto returns a cache for n values.
 func newRistretto[K ristretto.Key, V any](n int) (*ristretto.Cache[K, *V], error) {
-	return ristretto.NewCache(&ristretto.Config[K, *V]{NumCounters: int64(10 * n), MaxCost: int64(2 * n), BufferItems: 64, IgnoreInternalCost: true})
+	return ristretto.NewCache(&ristretto.Config[K, *V]{NumCounters: int64(10 * n), MaxCost: int64(2 * n),
+		BufferItems: 64, IgnoreInternalCost: true})
 }
 
 // Get implements Peer.
@@ -57,7 +58,7 @@ func (r *Ristretto[V]) Delete(ctx context.Context, key string) error {
 	return err
 }
 
-// Loop implements Peer. What it reads is the value, as every peer's Loop does: see value.
+// Loop implements Peer. Like every peer's Loop it reads the value.
 func (r *Ristretto[V]) Loop(_ context.Context, keys []string, from, n int) (hits int) {
 	i := from % len(keys)
 	for range n {
@@ -69,8 +70,8 @@ func (r *Ristretto[V]) Loop(_ context.Context, keys []string, from, n int) (hits
 	return hits
 }
 
-// value is the accessor that an application has around its cache: it returns the value itself, as Get of the other peers
-// does, and so reads it.
+// value is the accessor that an application has around its cache. It returns the value, as Get of the other peers does,
+// and so reads it.
 //
 //go:noinline
 func (r *Ristretto[V]) value(key string) (v V, ok bool) {
@@ -81,7 +82,7 @@ func (r *Ristretto[V]) value(key string) (v V, ok bool) {
 	return v, ok
 }
 
-// Pointers is Loop by somebody who does not look at the values.
+// Pointers is Loop for a caller that never reads the values.
 func (r *Ristretto[V]) Pointers(keys []string, from, n int) (hits int) {
 	i := from % len(keys)
 	for range n {

@@ -12,26 +12,27 @@ import (
 
 const sturdycPage = "https://github.com/viccon/sturdyc#distributed-storage"
 
-// Sturdyc is sturdyc with Redis as its distributed storage. Its page advises short TTLs, because nothing tells one process
-// of another's writes; the TTL here is the others', so that speed is compared at the same hit ratio, and what it costs shows
-// in the freshness.
+// Sturdyc is sturdyc with Redis as its distributed storage. Its documentation advises short TTLs, because no process
+// learns of the writes of another. The TTL here is that of the other peers, so that speed is compared at the same hit
+// ratio. The freshness section shows the price.
 type Sturdyc[V any] struct {
 	Client rueidis.Client
 	Cache  *sturdyc.Client[V]
-	world  World[V]
+	world  Config[V]
 }
 
-func openSturdyc[V any](_ context.Context, w World[V]) (Peer[V], error) {
+func openSturdyc[V any](_ context.Context, w Config[V]) (Peer[V], error) {
 	c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{w.Redis}, DisableCache: true})
 	if err != nil {
 		return nil, err
 	}
 	s := &Sturdyc[V]{Client: c, world: w}
-	s.Cache = sturdyc.New[V](2*w.Entries, 10, w.TTL, 10, sturdyc.WithDistributedStorage(storage{c, w.TTL}), sturdyc.WithNoContinuousEvictions())
+	s.Cache = sturdyc.New[V](2*w.Entries, 10, w.TTL, 10, sturdyc.WithDistributedStorage(storage{c, w.TTL}),
+		sturdyc.WithNoContinuousEvictions())
 	return s, nil
 }
 
-// storage is what the page asks the user to write.
+// storage is the adapter that the documentation asks the user to write.
 type storage struct {
 	client rueidis.Client
 	ttl    time.Duration
@@ -85,7 +86,7 @@ func (s *Sturdyc[V]) Get(ctx context.Context, key string) (V, error) {
 	return v, err
 }
 
-// Write implements Peer: the cache writes to its storage only what it has fetched, so the writer does it.
+// Write implements Peer. The cache writes only fetched values to its storage, so the writer writes the others.
 func (s *Sturdyc[V]) Write(ctx context.Context, key string, v V) error {
 	if _, err := s.world.Source.Store(ctx, key, v); err != nil {
 		return err
@@ -118,7 +119,7 @@ func (s *Sturdyc[V]) Loop(_ context.Context, keys []string, from, n int) (hits i
 	return hits
 }
 
-// Stored implements Peer: the shape of its records.
+// Stored implements Peer, in the format of sturdyc's records.
 func (s *Sturdyc[V]) Stored(key string, v V, _ uint64) (string, string) {
 	b, err := json.Marshal(struct {
 		CreatedAt time.Time `json:"created_at"`

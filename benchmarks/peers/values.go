@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Product is a value that has to be decoded: what most users of a near cache keep in it.
+// Product is a value that has to be decoded, like most values in a near cache.
 type Product struct {
 	ID    string `json:"id"`
 	Name  string `json:"name"`
@@ -15,9 +15,10 @@ type Product struct {
 	About string `json:"about"`
 }
 
-// NewProduct is the i-th product, about size bytes of JSON.
+// NewProduct returns the i-th product, in about size bytes of JSON.
 func NewProduct(i, size int) Product {
-	p := Product{ID: fmt.Sprintf("p%07d", i), Name: fmt.Sprintf("Espresso machine no. %d", i), Price: int64(1000 + i%9000), Stock: int64(i % 50)}
+	p := Product{ID: fmt.Sprintf("p%07d", i), Name: fmt.Sprintf("Espresso machine no. %d", i),
+		Price: int64(1000 + i%9000), Stock: int64(i % 50)}
 	bare, _ := json.Marshal(p)
 	if n := size - len(bare); n > 0 {
 		p.About = strings.Repeat("Fifteen bars, a steel boiler, a wand. ", n/38+1)[:n]
@@ -25,7 +26,7 @@ func NewProduct(i, size int) Product {
 	return p
 }
 
-// JSON is the codec of values that have to be decoded.
+// JSON encodes values as JSON.
 type JSON[V any] struct{}
 
 // Append appends v as JSON.
@@ -40,7 +41,7 @@ func (JSON[V]) Decode(b []byte) (v V, err error) {
 	return v, err
 }
 
-// Raw is the codec of values that are kept as they are.
+// Raw keeps strings unchanged.
 type Raw struct{}
 
 // Append appends the bytes of v.
@@ -49,16 +50,16 @@ func (Raw) Append(b []byte, v string) ([]byte, error) { return append(b, v...), 
 // Decode copies b.
 func (Raw) Decode(b []byte) (string, error) { return string(b), nil }
 
-// encoded is v as Redis holds it for peers that add nothing of their own.
+// encoded returns v as Redis holds it for peers that add nothing.
 func encoded[V any](c Codec[V], v V) string {
 	b, err := c.Append(nil, v)
 	if err != nil {
-		panic(err) // values of the benchmarks always encode
+		panic(err) // the values of the benchmarks can always be encoded
 	}
 	return string(b)
 }
 
-// next goes round.
+// next returns the next index in a circle.
 func next(i, n int) int {
 	if i++; i >= n {
 		return 0

@@ -6,70 +6,96 @@ import (
 	"github.com/nearcache/nearcache-go/benchmarks/measure"
 )
 
-// goal is what the suite wants to see.
+// goal is a level that a figure of a section should reach.
 type goal struct {
-	what    string
-	section string
-	figure  string
-	level   float64
-	atLeast bool // the figure must reach the level; else it must not pass it
-	unit    string
-	floor   string // what stands in the way, where it is missed
+	name            string
+	section, figure string
+	level           float64
+	bound           bound
+	unit            string
+	obstacle        string // what prevents it, for a goal that is missed
 }
 
-const clockFloor = "a bound needs one reading of the clock; the machine's table has what that costs here"
+// bound says on which side of the level a figure should be.
+type bound string
+
+const (
+	atMost  bound = "at most "
+	atLeast bound = "at least "
+)
+
+const (
+	clockObstacle = "a bound needs one reading of the clock; the table of the machine has its cost"
+	ratioObstacle = "a bare ristretto would not reach it either: see its ratio in the same table"
+)
 
 var goals = []goal{
-	{"L1 hit over bare ristretto", "hit-goroutines", "plain", 1.25, false, "x", "ristretto's own Get is inside it; the rest is the comparison of the key, the check of deadline and stamp, and a counter"},
-	{"L1 hit over bare ristretto, at the worst number of goroutines", "hit-goroutines", "plain_worst", 1.25, false, "x", "as above"},
-	{"L1 hit with MaxStaleness, over bare ristretto", "hit-goroutines", "bounded", 1.8, false, "x", clockFloor},
-	{"allocations of a hit", "hit-goroutines", "allocs", 0.01, false, "", ""},
-	{"rueidis DoCache raw, over us", "hit-peers", "docache_raw", 5, true, "x", "what a bare ristretto would reach stands in the same table: its ratio over ours"},
-	{"rueidis DoCache and JSON, over us", "hit-peers", "docache_json", 25, true, "x", "as above: the decoding is of 150 bytes"},
-	{"go-redis/cache, over us", "hit-peers", "goredis_cache", 15, true, "x", "as above"},
-	{"L2 hit over a bare GET and decode", "l2-hit", "l2", 1.15, false, "x", "a place among the flights and the requests under way, 56 bytes of header with a checksum, the fence's lock, and an entry for L1"},
-	{"Invalidate, largest L1 over smallest", "writes", "invalidate_growth", 1.2, false, "x", "nothing of L1 is touched"},
-	{"bytes an entry over bare ristretto", "memory", "bytes_over", 100, false, " B", "80 bytes of key, version, deadline and stamp; 16 of the key's own bytes; what is left is the rounding of the allocator"},
-	{"direct propagation, p99 over Redis's own push", "propagation", "direct", 3, false, "x", ""},
-	{"propagation through Kafka, p99 over produce-to-consume", "propagation", "kafka", 1.5, false, "x", "one query of the outbox (0.5 ms), and the last of four instances against one consumer: over the last of four consumers the table has it too"},
-	{"freshness profile: reads/s", "freshness", "reads", 2.2e6, true, "/s", "two cores carry the readers, the writers, Redis and the relay: each write makes 20 instances ask Redis again, 40,000 times a second, which takes cores and caches from the hits"},
-	{"freshness profile: stale reads", "freshness", "stale_percent", 0.05, false, " %", "the time between a write's answer and the push, on two full cores; rueidis DoCache has the same in the same run"},
-	{"freshness profile: stalest", "freshness", "stalest_ms", 20, false, " ms", "a reader that is not scheduled between looking and being served"},
-	{"freshness profile: bounded reads older than the bound", "freshness", "over_bound", 0, false, "", ""},
-	{"article: database reads saved", "article", "reads_saved_percent", 99, true, " %", ""},
-	{"article: mean latency saved", "article", "mean_saved_percent", 95, true, " %", ""},
+	{name: "L1 hit, relative to bare ristretto", section: "hit-goroutines", figure: "plain", level: 1.25, bound: atMost,
+		unit: "x", obstacle: "ristretto's own Get is a part of it; the rest is the comparison of the key, the check " +
+			"of deadline and stamp, and a counter"},
+	{name: "L1 hit, relative to bare ristretto, at the worst number of goroutines", section: "hit-goroutines",
+		figure: "plain_worst", level: 1.25, bound: atMost, unit: "x", obstacle: "as above"},
+	{name: "L1 hit with MaxStaleness, relative to bare ristretto", section: "hit-goroutines", figure: "bounded",
+		level: 1.8, bound: atMost, unit: "x", obstacle: clockObstacle},
+	{name: "allocations of a hit", section: "hit-goroutines", figure: "allocs", level: 0.01, bound: atMost},
+	{name: "rueidis DoCache raw, relative to the near cache", section: "hit-peers", figure: "docache_raw", level: 5,
+		bound: atLeast, unit: "x", obstacle: ratioObstacle},
+	{name: "rueidis DoCache and JSON, relative to the near cache", section: "hit-peers", figure: "docache_json",
+		level: 25, bound: atLeast, unit: "x", obstacle: ratioObstacle + "; only 150 bytes are decoded"},
+	{name: "go-redis/cache, relative to the near cache", section: "hit-peers", figure: "goredis_cache", level: 15,
+		bound: atLeast, unit: "x", obstacle: ratioObstacle},
+	{name: "L2 hit, relative to a bare GET and decode", section: "l2-hit", figure: "l2", level: 1.15, bound: atMost,
+		unit: "x", obstacle: "the tables of flights and of requests under way, a header of 56 bytes with a checksum, " +
+			"the fence's lock, and an entry for L1"},
+	{name: "Invalidate, largest L1 relative to the smallest", section: "writes", figure: "invalidate_growth",
+		level: 1.2,
+		bound: atMost, unit: "x", obstacle: "it does not touch L1"},
+	{name: "bytes per entry, more than bare ristretto", section: "memory", figure: "bytes_over", level: 100,
+		bound: atMost, unit: " B", obstacle: "80 bytes of key, version, deadline and stamp; 16 of the key's own " +
+			"bytes; the rest is the allocator's rounding"},
+	{name: "direct propagation, p99 relative to Redis's own push", section: "propagation", figure: "direct", level: 3,
+		bound: atMost, unit: "x"},
+	{name: "propagation through Kafka, p99 relative to produce-to-consume", section: "propagation", figure: "kafka",
+		level: 1.5, bound: atMost, unit: "x", obstacle: "one query of the outbox (0.5 ms), and the last of four " +
+			"instances against one consumer; the table also has the ratio to the last of four consumers"},
+	{name: "freshness: reads/s", section: "freshness", figure: "reads", level: 2.2e6, bound: atLeast, unit: "/s",
+		obstacle: "two cores serve the readers, the writers, Redis and the relay: each write makes 20 instances read " +
+			"Redis again, 40,000 times per second, which takes cores and caches from the hits"},
+	{name: "freshness: stale reads", section: "freshness", figure: "stale_percent", level: 0.05, bound: atMost,
+		unit: " %", obstacle: "the time between the answer to a write and its push, on two busy cores; rueidis " +
+			"DoCache has the same in the same run"},
+	{name: "freshness: stalest read", section: "freshness", figure: "stalest_ms", level: 20, bound: atMost, unit: " ms",
+		obstacle: "a reader that is descheduled between its look at the clock and its read"},
+	{name: "freshness: bounded reads older than the bound", section: "freshness", figure: "over_bound", bound: atMost},
+	{name: "article: database reads saved", section: "article", figure: "reads_saved_percent", level: 99,
+		bound: atLeast, unit: " %"},
+	{name: "article: mean latency saved", section: "article", figure: "mean_saved_percent", level: 95, bound: atLeast,
+		unit: " %"},
 }
 
-// judge is a goal's line in the report; measured is false where the section was not run.
-func (g goal) judge(sections map[string]measure.Section) (line []string, measured bool) {
-	s, ok := sections[g.section]
-	v, have := s.Figures[g.figure]
-	if !ok || !have {
-		return []string{g.what, g.want(), "not measured", "", ""}, false
+// row is the goal as a line of the report.
+func (g goal) row(sections map[string]measure.Section) []string {
+	v, measured := sections[g.section].Figures[g.figure]
+	if !measured {
+		return []string{g.name, g.want(), "not measured", "", ""}
 	}
 	reached := v <= g.level
-	if g.atLeast {
+	if g.bound == atLeast {
 		reached = v >= g.level
 	}
-	line = []string{g.what, g.want(), number(v) + g.unit, "yes", ""}
-	if !reached {
-		line[3] = "no"
-		if g.level != 0 {
-			line[3] = fmt.Sprintf("no, by %.0f%%", 100*max(v/g.level-1, 1-v/g.level))
-		}
-		line[4] = g.floor
+	if reached {
+		return []string{g.name, g.want(), number(v) + g.unit, "yes", ""}
 	}
-	return line, true
+	verdict := "no"
+	if g.level != 0 {
+		verdict = fmt.Sprintf("no, by %.0f%%", 100*max(v/g.level-1, 1-v/g.level))
+	}
+	return []string{g.name, g.want(), number(v) + g.unit, verdict, g.obstacle}
 }
 
-func (g goal) want() string {
-	sign := "at most "
-	if g.atLeast {
-		sign = "at least "
-	}
-	return sign + number(g.level) + g.unit
-}
+func (g goal) want() string { return string(g.bound) + number(g.level) + g.unit }
 
+// number formats a figure.
 func number(v float64) string {
 	switch {
 	case v >= 1e6:

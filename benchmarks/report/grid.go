@@ -8,7 +8,7 @@ import (
 	"github.com/nearcache/nearcache-go/benchmarks/measure"
 )
 
-// svgGrid is a table whose cells are the darker the larger their figure is.
+// svgGrid draws a table. The larger the figure, the darker its cell.
 func svgGrid(p measure.Plot) string {
 	const row, names, head = 26, 300, 56
 	g := p.Grid
@@ -34,7 +34,8 @@ func svgGrid(p measure.Plot) string {
 			if g.Log {
 				part = min(1, max(0, math.Log10(max(v, 1))/math.Log10(g.Hi)))
 			}
-			fmt.Fprintf(&d, `<rect x="%.1f" y="%.1f" width="%.1f" height="%d" fill="%s" fill-opacity="%.2f"/>`+"\n", x+1, y+1, cell-2, row-2, inks[1], 0.85*part)
+			fmt.Fprintf(&d, `<rect x="%.1f" y="%.1f" width="%.1f" height="%d" fill="%s" fill-opacity="%.2f"/>`+"\n",
+				x+1, y+1, cell-2, row-2, colors[1], 0.85*part)
 			d.text(x+cell/2, y+row/2+4, "middle", "", short(v))
 		}
 	}

@@ -15,7 +15,8 @@ func TestGrid_ShowsEachFigureOnceAndWhatIsMissing(t *testing.T) {
 	g.Set("otter", 1, 25)
 	g.Set("nearcache", 1, 75)
 	drawn := svg(measure.Plot{Title: "a < b", Grid: g})
-	for want, n := range map[string]int{">12.5<": 1, ">25<": 1, ">75<": 1, ">-<": 1, ">nearcache<": 1, ">otter<": 1, ">killed<": 1} {
+	for want, n := range map[string]int{">12.5<": 1, ">25<": 1, ">75<": 1, ">-<": 1, ">nearcache<": 1, ">otter<": 1,
+		">killed<": 1} {
 		if got := strings.Count(drawn, want); got != n {
 			t.Errorf("%q is there %d times, want %d", want, got, n)
 		}

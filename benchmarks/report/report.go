@@ -1,4 +1,4 @@
-// Package report writes what the benchmarks found.
+// Package report writes the report of the benchmarks.
 package report
 
 import (
@@ -13,8 +13,8 @@ import (
 	"github.com/nearcache/nearcache-go/benchmarks/suite"
 )
 
-// Write makes REPORT.md and plots/*.svg in the directory `to` of the results in `from`. NOTES.md there, where it is, goes in
-// as it stands: what was learnt from profiles.
+// Write reads the results in the directory from, and writes REPORT.md and plots/*.svg to the directory to. If there is
+// a NOTES.md in to, the report contains it.
 func Write(from, to string) error {
 	sections, err := measure.Load(from)
 	if err != nil {
@@ -47,35 +47,35 @@ func markdown(m measure.Machine, sections []measure.Section, notes string) strin
 	var b strings.Builder
 	fmt.Fprint(&b, `# Benchmarks
 
-Written by `+"`make bench`"+` of results/*.json; do not edit. Every ratio is of two turns next to each other in one run, over
-several interleaved rounds: min / median / max over the rounds, with the absolute figure beside it. A run in which the
-cache under test did not hit is void. Wall time is over the operations of all goroutines together: with two cores at
-work, half of what one of them takes. What runs in this process alone is compared by processor time (user and system, of
-the whole process), which other programs on the machine do not add to; wall time stands beside it.
+`+"`make bench`"+` writes this file from results/*.json; do not edit it. Every ratio is of two turns in the same round
+of one run. The report shows min, median and max over the interleaved rounds, and the absolute figures. A run in which
+the cache under test did not hit is void. Wall time is divided by the operations of all goroutines together: with two
+busy cores, it is half the time that an operation takes. Code that runs in this process only is compared by processor
+time (user and system, of the whole process), to which other programs on the machine do not add.
 
     make bench          # everything, then this report
-    make bench-quick    # under two minutes: few and short rounds
+    make bench-quick    # under two minutes: fewer and shorter rounds
     make bench ONLY=hit-peers,l2-hit
 
 `)
 	quick := slices.ContainsFunc(sections, func(s measure.Section) bool { return s.Quick })
 	if quick {
-		fmt.Fprint(&b, "**Some of these results are of a quick run: they show that it works, and are no figures.**\n\n")
+		fmt.Fprint(&b, "**Some of these results come from a quick run, which only shows that the benchmarks work.**\n\n")
 	}
 	fmt.Fprint(&b, "## Machine\n\n")
-	table(&b, []string{"", ""}, [][]string{{"processor", m.CPU}, {"cores", fmt.Sprint(m.Cores)}, {"memory", m.Memory}, {"system", m.OS},
-		{"Go", m.Go}, {"GOGC", m.GOGC}, {"one reading of the clock", fmt.Sprintf("%.0f ns", m.ClockNs)}})
-	fmt.Fprint(&b, "\nServers run on the same cores as what is measured.\n\n## Goals\n\n")
+	table(&b, []string{"", ""}, [][]string{{"processor", m.CPU}, {"cores", fmt.Sprint(m.Cores)},
+		{"memory", m.Memory}, {"system", m.OS},
+		{"Go", m.Go}, {"GOGC", m.GOGC}, {"reading the clock", fmt.Sprintf("%.0f ns", m.ClockNs)}})
+	fmt.Fprint(&b, "\nThe servers run on the same cores as the measured code.\n\n## Goals\n\n")
 	byID := map[string]measure.Section{}
 	for _, s := range sections {
 		byID[s.ID] = s
 	}
 	var rows [][]string
 	for _, g := range goals {
-		row, _ := g.judge(byID)
-		rows = append(rows, row)
+		rows = append(rows, g.row(byID))
 	}
-	table(&b, []string{"figure", "goal", "measured", "reached", "floor, where missed"}, rows)
+	table(&b, []string{"figure", "goal", "measured", "reached", "what prevents it"}, rows)
 	if notes != "" {
 		b.WriteString("\n" + strings.TrimSpace(notes) + "\n")
 	}
@@ -86,13 +86,15 @@ the whole process), which other programs on the machine do not add to; wall time
 }
 
 func section(b *strings.Builder, s measure.Section) {
-	fmt.Fprintf(b, "\n## %s\n\n`%s`", s.Title, s.ID)
+	quick := ""
 	if s.Quick {
-		fmt.Fprint(b, " (quick)")
+		quick = " (quick)"
 	}
-	fmt.Fprintf(b, ": %s. %.0f s on %s.\n", s.Config, s.Seconds, s.Date)
+	fmt.Fprintf(b, "\n## %s\n\n", s.Title)
+	paragraphs(b, fmt.Sprintf("`%s`%s: %s. It took %.0f s on %s.", s.ID, quick, s.Config, s.Seconds, s.Date))
 	if s.Note != "" {
-		fmt.Fprintf(b, "\n%s\n", s.Note)
+		b.WriteString("\n")
+		paragraphs(b, s.Note)
 	}
 	for _, c := range s.Comparisons {
 		by := "wall time"
@@ -103,11 +105,14 @@ func section(b *strings.Builder, s measure.Section) {
 		var rows [][]string
 		for _, x := range c.Series {
 			wall, cpu, r := measure.Of(x.NsPerOp), measure.Of(x.CPUPerOp), c.Ratio(x.Name)
-			rows = append(rows, []string{x.Name, fmt.Sprintf("**%.2f**", r.Median), fmt.Sprintf("%.2f .. %.2f", r.Min, r.Max),
-				suite.Nanos(wall.Median), suite.Nanos(wall.Min) + " .. " + suite.Nanos(wall.Max), suite.Nanos(cpu.Median),
+			rows = append(rows, []string{x.Name, fmt.Sprintf("**%.2f**", r.Median),
+				fmt.Sprintf("%.2f .. %.2f", r.Min, r.Max),
+				suite.Nanos(wall.Median), suite.Nanos(wall.Min) + " .. " + suite.Nanos(wall.Max),
+				suite.Nanos(cpu.Median),
 				fmt.Sprintf("%.2f", x.Allocs), fmt.Sprintf("%.2f%%", 100*x.HitRatio)})
 		}
-		table(b, []string{"", "ratio", "min .. max", "wall time/op", "min .. max", "processor/op", "allocs/op", "hits"}, rows)
+		table(b, []string{"", "ratio", "min .. max", "wall time/op", "min .. max", "processor/op", "allocs/op",
+			"hits"}, rows)
 	}
 	for _, t := range s.Tables {
 		fmt.Fprintf(b, "\n**%s**\n\n", t.Title)
@@ -115,6 +120,30 @@ func section(b *strings.Builder, s measure.Section) {
 	}
 	for _, p := range s.Plots {
 		fmt.Fprintf(b, "\n![%s](plots/%s.svg)\n", p.Title, p.File)
+	}
+}
+
+// paragraphs writes text in lines of at most 120 columns.
+func paragraphs(b *strings.Builder, text string) {
+	for i, p := range strings.Split(text, "\n\n") {
+		if i > 0 {
+			b.WriteString("\n")
+		}
+		column := 0
+		for word := range strings.FieldsSeq(p) {
+			switch {
+			case column == 0:
+			case column+1+len(word) > 120:
+				b.WriteString("\n")
+				column = 0
+			default:
+				b.WriteString(" ")
+				column++
+			}
+			b.WriteString(word)
+			column += len(word)
+		}
+		b.WriteString("\n")
 	}
 }
 

@@ -9,14 +9,14 @@ import (
 	"github.com/nearcache/nearcache-go/benchmarks/measure"
 )
 
-// The plots are written by hand: bars with their spread, and lines through measured points. That is all they need, and no
-// library has to be kept.
+// The plots need only bars with their spread, lines through measured points, and grids, so no library is used.
 const (
 	width, left, right = 760, 70, 150
 	top, bottom        = 40, 50
 )
 
-var inks = []string{"#1f5fa8", "#c0392b", "#2e8b57", "#8e44ad", "#d68910", "#148f8f", "#7f8c8d", "#5d4037", "#e377c2", "#111111"}
+var colors = []string{"#1f5fa8", "#c0392b", "#2e8b57", "#8e44ad", "#d68910", "#148f8f", "#7f8c8d", "#5d4037",
+	"#e377c2", "#111111"}
 
 // svg draws a plot.
 func svg(p measure.Plot) string {
@@ -32,13 +32,15 @@ func svg(p measure.Plot) string {
 type drawing struct{ strings.Builder }
 
 func (d *drawing) open(height int, title string) {
-	fmt.Fprintf(d, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12">`+"\n", width, height, width, height)
+	fmt.Fprintf(d, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" `+
+		`font-family="sans-serif" font-size="12">`+"\n", width, height, width, height)
 	fmt.Fprintf(d, `<rect width="100%%" height="100%%" fill="#ffffff"/>`+"\n")
 	d.text(float64(width)/2, 20, "middle", `font-size="15" font-weight="bold"`, title)
 }
 
 func (d *drawing) text(x, y float64, anchor, more, s string) {
-	fmt.Fprintf(d, `<text x="%.1f" y="%.1f" text-anchor="%s" %s>%s</text>`+"\n", x, y, anchor, more, html.EscapeString(s))
+	fmt.Fprintf(d, `<text x="%.1f" y="%.1f" text-anchor="%s" %s>%s</text>`+"\n", x, y, anchor, more,
+		html.EscapeString(s))
 }
 
 func (d *drawing) line(x1, y1, x2, y2 float64, ink, more string) {
@@ -50,7 +52,7 @@ func (d *drawing) close() string {
 	return d.String()
 }
 
-// scale maps values to places.
+// scale maps values to coordinates.
 type scale struct {
 	lo, hi, from, to float64
 	log              bool
@@ -99,7 +101,7 @@ func (s scale) ticks() (out []float64) {
 	return out
 }
 
-// short is a number as an axis shows it.
+// short formats a number for an axis.
 func short(v float64) string {
 	switch a := math.Abs(v); {
 	case a >= 1e6:
@@ -127,12 +129,13 @@ func svgBars(p measure.Plot) string {
 	d.text((names+width-60)/2, float64(height-12), "middle", "", p.Y)
 	for i, b := range p.Bars {
 		y := float64(top + row*i)
-		ink := inks[0]
+		ink := colors[0]
 		if !strings.HasPrefix(b.Name, "nearcache") {
-			ink = inks[6]
+			ink = colors[6]
 		}
 		d.text(names-8, y+row/2+4, "end", "", b.Name)
-		fmt.Fprintf(&d, `<rect x="%.1f" y="%.1f" width="%.1f" height="%d" fill="%s" fill-opacity="0.8"/>`+"\n", s.from, y+4, max(1, s.at(b.Stat.Median)-s.from), row-8, ink)
+		fmt.Fprintf(&d, `<rect x="%.1f" y="%.1f" width="%.1f" height="%d" fill="%s" fill-opacity="0.8"/>`+"\n",
+			s.from, y+4, max(1, s.at(b.Stat.Median)-s.from), row-8, ink)
 		d.line(s.at(b.Stat.Min), y+row/2, s.at(b.Stat.Max), y+row/2, "#000000", `stroke-width="1.5"`)
 		d.text(s.at(b.Stat.Max)+6, y+row/2+4, "start", "", short(b.Stat.Median))
 	}
@@ -158,7 +161,7 @@ func svgLines(p measure.Plot) string {
 	}
 	xs, ys := newScale(x0, x1, p.LogX, left, width-right), newScale(y0, y1, p.LogY, height-bottom, top)
 	var d drawing
-	d.open(height+18*len(p.Lines), p.Title) // the names are below, where no line goes
+	d.open(height+18*len(p.Lines), p.Title) // the names are below the plot, where no line is
 	for _, t := range ys.ticks() {
 		d.line(left, ys.at(t), width-right, ys.at(t), "#dddddd", "")
 		d.text(left-6, ys.at(t)+4, "end", "", short(t))
@@ -168,19 +171,21 @@ func svgLines(p measure.Plot) string {
 		d.text(xs.at(t), height-bottom+16, "middle", "", short(t))
 	}
 	d.text((left+width-right)/2, height-12, "middle", "", p.X)
-	d.text(16, (top+height-bottom)/2, "middle", fmt.Sprintf(`transform="rotate(-90 16 %d)"`, (top+height-bottom)/2), p.Y)
+	d.text(16, (top+height-bottom)/2, "middle", fmt.Sprintf(`transform="rotate(-90 16 %d)"`, (top+height-bottom)/2),
+		p.Y)
 	if p.Marker != nil {
 		d.line(left, ys.at(p.Marker.At), width-right, ys.at(p.Marker.At), "#c0392b", `stroke-dasharray="5 4"`)
 		d.text(width-right+6, ys.at(p.Marker.At)+4, "start", `fill="#c0392b"`, p.Marker.Name)
 	}
 	for i, l := range p.Lines {
-		ink := inks[i%len(inks)]
+		ink := colors[i%len(colors)]
 		var points []string
 		for _, at := range l.At {
 			points = append(points, fmt.Sprintf("%.1f,%.1f", xs.at(at[0]), ys.at(at[1])))
 			fmt.Fprintf(&d, `<circle cx="%.1f" cy="%.1f" r="3.5" fill="%s"/>`+"\n", xs.at(at[0]), ys.at(at[1]), ink)
 		}
-		fmt.Fprintf(&d, `<polyline points="%s" fill="none" stroke="%s" stroke-width="2"/>`+"\n", strings.Join(points, " "), ink)
+		fmt.Fprintf(&d, `<polyline points="%s" fill="none" stroke="%s" stroke-width="2"/>`+"\n",
+			strings.Join(points, " "), ink)
 		fmt.Fprintf(&d, `<rect x="%d" y="%d" width="10" height="10" fill="%s"/>`+"\n", left+10, height+18*i-2, ink)
 		d.text(left+26, float64(height+18*i+7), "start", "", l.Name)
 	}

@@ -16,7 +16,7 @@ type Bench struct {
 
 // All are the benchmarks in the report's order.
 var All = []Bench{
-	{"peers", false, facts},
+	{"peers", false, peerFacts},
 	{"hit-peers", false, hitPeers},
 	{"hit-goroutines", false, hitGoroutines},
 	{"hit-keys", false, hitKeys},

@@ -1,34 +1,26 @@
-// Package suite has the benchmarks themselves: each function of All measures one thing and returns a section of the report.
+// Package suite holds the benchmarks. Each function of All measures one thing and returns a section of the report.
 package suite
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"slices"
-	"strconv"
-	"strings"
-	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/redis/rueidis"
 
-	"github.com/nearcache/nearcache-go/benchmarks/measure"
-	"github.com/nearcache/nearcache-go/benchmarks/peers"
 	"github.com/nearcache/nearcache-go/internal/services/local"
 )
 
-// Env is what the benchmarks run on. Servers are started when they are first asked for.
+// Env is the environment of the benchmarks. A server starts when a benchmark first asks for it.
 type Env struct {
 	Quick bool
-	Peers []string // freshness is of these alone; none: of all
-	Base  string   // where servers keep their data
+	Peers []string // the peers whose freshness is measured; empty: all
+	Base  string   // the directory for the data of the servers
 	Log   io.Writer
 
-	run      *local.Run
+	servers  *local.Run
 	redis    *local.Server
 	postgres *local.Server
 	kafka    *local.Server
@@ -36,7 +28,7 @@ type Env struct {
 	names    atomic.Int64
 }
 
-// NewEnv makes the directory of this run's servers.
+// NewEnv makes the directory for the servers of this run.
 func NewEnv(base string, quick bool, log io.Writer) (*Env, error) {
 	if _, err := local.Sweep(base); err != nil {
 		return nil, err
@@ -45,10 +37,10 @@ func NewEnv(base string, quick bool, log io.Writer) (*Env, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Env{Quick: quick, Base: base, Log: log, run: r}, nil
+	return &Env{Quick: quick, Base: base, Log: log, servers: r}, nil
 }
 
-// Among are the kinds that were asked for.
+// Among returns the kinds that e.Peers selects.
 func (e *Env) Among(kinds []string) []string {
 	if len(e.Peers) == 0 {
 		return kinds
@@ -66,53 +58,54 @@ func (e *Env) Close() error {
 			s.Discard()
 		}
 	}
-	return e.run.Remove()
+	return e.servers.Remove()
 }
 
-func (e *Env) data(name string) (string, error) { return e.run.Data(name) }
+func (e *Env) dataDir(name string) (string, error) { return e.servers.Data(name) }
 
-func (e *Env) note(r local.Record) {
-	if err := e.run.Note(r); err != nil {
+func (e *Env) record(r local.Record) {
+	if err := e.servers.Note(r); err != nil {
 		fmt.Fprintln(e.Log, err)
 	}
 }
 
-// Redis is the address of a redis-server of this run.
+// Redis returns the address of the Redis of this run.
 func (e *Env) Redis(ctx context.Context) (string, error) {
 	if e.redis != nil {
 		return e.redis.Addr, nil
 	}
-	dir, err := e.data("redis")
+	dir, err := e.dataDir("redis")
 	if err != nil {
 		return "", err
 	}
-	// By default Redis tracks a million keys, and has clients drop what is beyond: peers that hold as many each would never
-	// have them all near.
-	if e.redis, err = local.StartRedis(ctx, dir, local.Launch{Started: e.note}, "--tracking-table-max-keys", "0"); err != nil {
+	// By default Redis tracks a million keys and invalidates the rest. Peers that hold a million keys each could then
+	// never hold them all.
+	if e.redis, err = local.StartRedis(ctx, dir, local.Launch{Started: e.record}, "--tracking-table-max-keys",
+		"0"); err != nil {
 		return "", err
 	}
 	e.foreign, err = rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{e.redis.Addr}, DisableCache: true})
 	return e.redis.Addr, err
 }
 
-// Postgres is the URL of a database of this run.
+// Postgres returns the URL of the database of this run.
 func (e *Env) Postgres(ctx context.Context) (string, error) {
 	if e.postgres == nil {
-		dir, err := e.data("postgres")
+		dir, err := e.dataDir("postgres")
 		if err != nil {
 			return "", err
 		}
-		if e.postgres, err = local.StartPostgres(ctx, dir, local.Launch{Started: e.note}); err != nil {
+		if e.postgres, err = local.StartPostgres(ctx, dir, local.Launch{Started: e.record}); err != nil {
 			return "", err
 		}
 	}
 	return local.PostgresURL(e.postgres.Addr, "postgres"), nil
 }
 
-// Kafka is the address of a broker of this run.
+// Kafka returns the address of the broker of this run.
 func (e *Env) Kafka(ctx context.Context) (string, error) {
 	if e.kafka == nil {
-		dir, err := e.data("kafka")
+		dir, err := e.dataDir("kafka")
 		if err != nil {
 			return "", err
 		}
@@ -120,7 +113,7 @@ func (e *Env) Kafka(ctx context.Context) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if e.kafka, err = local.StartKafka(ctx, dir, jars, local.Launch{Started: e.note}); err != nil {
+		if e.kafka, err = local.StartKafka(ctx, dir, jars, local.Launch{Started: e.record}); err != nil {
 			return "", err
 		}
 	}
@@ -130,254 +123,4 @@ func (e *Env) Kafka(ctx context.Context) (string, error) {
 // Flush empties Redis.
 func (e *Env) Flush(ctx context.Context) error {
 	return e.foreign.Do(ctx, e.foreign.B().Flushall().Build()).Error()
-}
-
-// plan is the rounds and cells of a comparison: with -quick enough to see that it works, and no more.
-func (e *Env) plan(workers int) measure.Plan {
-	if e.Quick {
-		return measure.Plan{Rounds: 5, Cell: 60 * time.Millisecond, Workers: workers}
-	}
-	return measure.Plan{Rounds: 15, Cell: 200 * time.Millisecond, Workers: workers}
-}
-
-// stand is a peer that holds its keys near.
-type stand[V any] struct {
-	name string
-	peer peers.Peer[V]
-	keys []string
-	src  *peers.Memory[V]
-	far  bool
-}
-
-// subject is how it is timed.
-func (s *stand[V]) subject(ctx context.Context) measure.Subject {
-	sub := measure.Subject{Name: s.name, MinHit: 0.995, Loop: func(_, from, n int) int { return s.peer.Loop(ctx, s.keys, from, n) }}
-	if c, ok := s.peer.(peers.Counter); ok {
-		sub.Near = c.NearHits
-	}
-	return sub
-}
-
-// data is what a set of stands holds: n values of a size.
-type data[V any] struct {
-	n     int
-	value func(i int) V
-	codec peers.Codec[V]
-	bytes int64 // of one encoded value
-}
-
-func products(n, size int) data[peers.Product] {
-	return data[peers.Product]{n, func(i int) peers.Product { return peers.NewProduct(i, size) }, peers.JSON[peers.Product]{}, int64(size)}
-}
-
-// smallValue and largeValue are what is called small and 4 kB in the report, in bytes of JSON.
-const (
-	smallValue = 150
-	largeValue = 4096
-)
-
-// open opens a peer with all of the data in Redis, as the peer itself keeps it there, and in its near tier.
-func open[V any](ctx context.Context, e *Env, kind peers.Kind[V], name string, d data[V]) (*stand[V], error) {
-	s, err := openCold(ctx, e, kind, name, d)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.warm(ctx, 0.999); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), s.peer.Close())
-	}
-	s.keys = asked(s.keys)
-	return s, nil
-}
-
-// openCold is open with nothing near.
-func openCold[V any](ctx context.Context, e *Env, kind peers.Kind[V], name string, d data[V]) (*stand[V], error) {
-	addr, err := e.Redis(ctx)
-	if err != nil {
-		return nil, err
-	}
-	prefix := "s" + strconv.FormatInt(e.names.Add(1), 10)
-	s := &stand[V]{name: name, far: kind.Far, src: peers.NewMemory[V](), keys: make([]string, d.n)}
-	for i := range s.keys {
-		s.keys[i] = fmt.Sprintf("%s-%07d", prefix, i)
-		s.src.Seed(s.keys[i], d.value(i))
-	}
-	s.peer, err = kind.Open(ctx, peers.World[V]{Redis: addr, Source: s.src, Codec: d.codec, Prefix: prefix, Entries: d.n, Bytes: d.bytes * int64(d.n),
-		TTL: time.Hour, Commits: s.src, Relay: true})
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	if err := s.fill(ctx, e, d); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), s.peer.Close())
-	}
-	return s, nil
-}
-
-// asked are keys as requests bring them: in no order that the cache was filled in, which the processor would otherwise
-// recognize and fetch ahead by, and as strings of their own, just read and so at hand.
-func asked(keys []string) []string {
-	out := make([]string, len(keys))
-	var all strings.Builder
-	for _, i := range rand.Perm(len(keys)) {
-		all.WriteString(keys[i])
-	}
-	at := 0
-	for i := range out { // all of one length
-		n := len(keys[i])
-		out[i] = all.String()[at : at+n]
-		at += n
-	}
-	return out
-}
-
-// fill puts the data into Redis.
-func (s *stand[V]) fill(ctx context.Context, e *Env, d data[V]) error {
-	if at, _ := s.peer.Stored(s.keys[0], d.value(0), 1); at == "" {
-		return nil
-	}
-	return e.store(ctx, len(s.keys), func(i int) (at, value string) { return s.peer.Stored(s.keys[i], d.value(i), 1) })
-}
-
-// pipeline is how many commands the suite sends at once.
-const pipeline = 500
-
-// store has Redis hold n values for an hour.
-func (e *Env) store(ctx context.Context, n int, one func(i int) (at, value string)) error {
-	return each(ctx, 4, n/pipeline+1, func(b int) error {
-		cmds := make([]rueidis.Completed, 0, pipeline)
-		for i := b * pipeline; i < min(n, (b+1)*pipeline); i++ {
-			at, v := one(i)
-			cmds = append(cmds, e.foreign.B().Set().Key(at).Value(v).Px(time.Hour).Build())
-		}
-		return e.send(ctx, cmds)
-	})
-}
-
-// send is one pipeline; the error is the first.
-func (e *Env) send(ctx context.Context, cmds []rueidis.Completed) error {
-	for _, res := range e.foreign.DoMulti(ctx, cmds...) {
-		if err := res.Error(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// read reads every key once.
-func (s *stand[V]) read(ctx context.Context) error {
-	return each(ctx, 32, len(s.keys)/100+1, func(b int) error {
-		keys := s.keys[b*100 : min(len(s.keys), (b+1)*100)]
-		if f, ok := s.peer.(peers.Fetcher); ok { // a million keys one by one take minutes
-			return f.Fetch(ctx, keys)
-		}
-		for _, k := range keys {
-			if _, err := s.peer.Get(ctx, k); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-// warm reads until a part of the keys is near.
-func (s *stand[V]) warm(ctx context.Context, part float64) error {
-	for pass := range 40 {
-		if err := s.read(ctx); err != nil {
-			return err
-		}
-		if s.far {
-			return nil
-		}
-		time.Sleep(time.Duration(pass+1) * time.Millisecond) // ristretto admits in the background
-		sub := s.subject(ctx)
-		near := int64(0)
-		if sub.Near != nil {
-			near = sub.Near()
-		}
-		hits := int64(sub.Loop(0, 0, len(s.keys)))
-		if sub.Near != nil {
-			hits = sub.Near() - near
-		}
-		if float64(hits) >= part*float64(len(s.keys)) {
-			return nil
-		}
-	}
-	return fmt.Errorf("suite: not all of %d keys come near", len(s.keys))
-}
-
-// each calls f with 0 to n-1 from several goroutines and returns the first error.
-func each(ctx context.Context, workers, n int, f func(i int) error) error {
-	var at atomic.Int64
-	var first error
-	var once sync.Once
-	var wg sync.WaitGroup
-	for range workers {
-		wg.Go(func() {
-			for i := int(at.Add(1) - 1); i < n && ctx.Err() == nil; i = int(at.Add(1) - 1) {
-				if err := f(i); err != nil {
-					once.Do(func() { first = err })
-					at.Store(int64(n))
-				}
-			}
-		})
-	}
-	wg.Wait()
-	return errors.Join(first, ctx.Err())
-}
-
-// stands opens several peers on the same data.
-func stands[V any](ctx context.Context, e *Env, d data[V], kinds ...peers.Kind[V]) (all []*stand[V], closeAll func(), err error) {
-	closeAll = func() {
-		for _, s := range all {
-			if err := s.peer.Close(); err != nil {
-				fmt.Fprintf(e.Log, "close %s: %v\n", s.name, err)
-			}
-		}
-		if err := e.Flush(ctx); err != nil {
-			fmt.Fprintln(e.Log, err)
-		}
-	}
-	for _, k := range kinds {
-		s, err := open(ctx, e, k, k.Name, d)
-		if err != nil {
-			closeAll()
-			return nil, nil, err
-		}
-		all = append(all, s)
-	}
-	return all, closeAll, nil
-}
-
-// compare times stands against the first one.
-func compare[V any](ctx context.Context, p measure.Plan, title string, all []*stand[V]) (measure.Comparison, error) {
-	subjects := make([]measure.Subject, len(all))
-	for i, s := range all {
-		subjects[i] = s.subject(ctx)
-	}
-	return inProcess(ctx, p, title, subjects)
-}
-
-func timed(ctx context.Context, p measure.Plan, title string, subjects []measure.Subject) (measure.Comparison, error) {
-	series, err := measure.Interleave(ctx, p, subjects)
-	return measure.Comparison{Title: title, Base: subjects[0].Name, Series: series}, err
-}
-
-// inProcess is timed for what runs in this process alone.
-func inProcess(ctx context.Context, p measure.Plan, title string, subjects []measure.Subject) (measure.Comparison, error) {
-	c, err := timed(ctx, p, title, subjects)
-	c.CPU = true
-	return c, err
-}
-
-// named is a kind under another name.
-func named[V any](name string, k peers.Kind[V]) peers.Kind[V] {
-	k.Name = name
-	return k
-}
-
-func must[V any](name string) peers.Kind[V] {
-	k, ok := peers.Named[V](name)
-	if !ok {
-		panic("suite: no peer " + name)
-	}
-	return k
 }

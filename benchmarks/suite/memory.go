@@ -6,25 +6,33 @@ import (
 	"fmt"
 	"runtime"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nearcache/nearcache-go/benchmarks/measure"
 	"github.com/nearcache/nearcache-go/benchmarks/peers"
 )
 
-// memory is what an entry weighs and what the collector does with a million.
+const memoryNote = "ristretto keeps only a hash of the key. The near cache keeps the key, to distinguish two keys " +
+	"with the same hash; the key's bytes are counted here. \"When empty\" is the size of a cache before its first " +
+	"entry: the fence's slots, and the counters of the eviction policy. \"Bytes per entry\" is the slope from half " +
+	"full to full, without that, and is the goal's figure; \"with all\" divides everything by the entries. \"Held\" " +
+	"is the part of the entries that the cache has after filling (a run with less than 99.9% is void). \"Served\" is " +
+	"the part of an even sample that it returns when it is read again: the near cache may hold an entry whose " +
+	"validity it can no longer show. A collection is a forced one."
+
+// memory measures the size of an entry, and a garbage collection with a million of them.
 func memory(ctx context.Context, e *Env) (*measure.Section, error) {
 	n := e.pick([]int{1_000_000}, []int{20_000})[0]
 	s := &measure.Section{Title: "Memory and garbage collection",
-		Config: fmt.Sprintf("a cache made for %d entries, filled with half of them and then with all, products of 150 bytes of JSON, each decoded on its own; heap in use after a collection", n),
-		Note: "Ristretto keeps only a hash of the key. The near cache keeps the key, to tell apart two that share one; its bytes are counted here. \"When empty\" is what a cache takes before its first entry: the fence's slots, the counters by which it chooses what to keep. " +
-			"\"Bytes an entry\" is the slope from half full to full, which has nothing of that and is the goal's figure; \"with all\" divides everything by the entries. \"Held\" are the entries that the cache has after filling, of all (a run with fewer than 99.9% is void), " +
-			"and \"served\" those of an even sample of them that it answers with when they are read once more: the near cache may hold what it can no longer vouch for. A collection is a forced one.", Figures: map[string]float64{}}
-	table := measure.Table{Title: "By cache", Columns: []string{"", "held", "served", "when empty", "bytes an entry", "over ristretto", "with all", "over ristretto", "one collection, median of 7", "over ristretto", "its processor time", "its pauses"}}
-	var base weight
+		Config: fmt.Sprintf("a cache made for %d entries, filled with half of them and then with all; products of 150 bytes "+
+			"of JSON, each decoded separately; heap in use after a collection", n),
+		Note: memoryNote, Figures: map[string]float64{}}
+	table := measure.Table{Title: "By cache", Columns: []string{"", "held", "served", "when empty",
+		"bytes per entry", "over ristretto", "with all", "over ristretto", "one collection, median of 7",
+		"over ristretto", "its processor time", "its pauses"}}
+	var base footprint
 	for _, name := range []string{"ristretto", "nearcache", "otter", "sturdyc", "hand-rolled"} {
-		w, err := weigh(ctx, e, must[product](name), n)
+		w, err := measureFootprint(ctx, e, mustKind[product](name), n)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
@@ -32,25 +40,31 @@ func memory(ctx context.Context, e *Env) (*measure.Section, error) {
 			base = w
 		}
 		if name == "nearcache" {
-			s.Figures["bytes_over"], s.Figures["bytes_over_with_all"], s.Figures["gc_over"] = w.slope-base.slope, w.whole-base.whole, w.wall/base.wall
+			s.Figures["bytes_over"], s.Figures["bytes_over_with_all"] = w.slope-base.slope, w.whole-base.whole
+			s.Figures["gc_over"] = w.wall / base.wall
 			s.Figures["served_percent"] = 100 * w.served
 		}
-		table.Rows = append(table.Rows, []string{name, fmt.Sprintf("%.2f%%", 100*w.held), fmt.Sprintf("%.2f%%", 100*w.served), fmt.Sprintf("%.1f MB", w.empty/1e6), fmt.Sprintf("%.0f", w.slope), fmt.Sprintf("%+.0f", w.slope-base.slope),
-			fmt.Sprintf("%.0f", w.whole), fmt.Sprintf("%+.0f", w.whole-base.whole), Nanos(w.wall), fmt.Sprintf("%.2f", w.wall/base.wall), Nanos(w.cpu), Nanos(w.pause)})
-		fmt.Fprintf(e.Log, "memory, %s: %.2f%% held, %.2f%% served, %.0f bytes an entry\n", name, 100*w.held, 100*w.served, w.slope)
+		table.Rows = append(table.Rows, []string{name, fmt.Sprintf("%.2f%%", 100*w.held),
+			fmt.Sprintf("%.2f%%", 100*w.served), fmt.Sprintf("%.1f MB", w.empty/1e6), fmt.Sprintf("%.0f", w.slope),
+			fmt.Sprintf("%+.0f", w.slope-base.slope),
+			fmt.Sprintf("%.0f", w.whole), fmt.Sprintf("%+.0f", w.whole-base.whole), Nanos(w.wall),
+			fmt.Sprintf("%.2f", w.wall/base.wall), Nanos(w.cpu), Nanos(w.pause)})
+		fmt.Fprintf(e.Log, "memory, %s: %.2f%% held, %.2f%% served, %.0f bytes per entry\n", name, 100*w.held,
+			100*w.served, w.slope)
 	}
 	s.Tables = append(s.Tables, table)
 	return s, nil
 }
 
-// weight is what a full cache is to the heap and the collector.
-type weight struct {
+// footprint is the cost of a full cache for the heap and the collector.
+type footprint struct {
 	held, served     float64 // parts of all entries
 	empty            float64 // bytes before the first entry
-	slope, whole     float64 // bytes an entry: of the second half, and of all that the cache takes
+	slope, whole     float64 // bytes per entry: of the second half, and of the whole cache
 	wall, cpu, pause float64 // of one forced collection, in nanoseconds
 }
 
+// heap is the heap in use after a collection.
 func heap() float64 {
 	var m runtime.MemStats
 	runtime.GC()
@@ -59,33 +73,35 @@ func heap() float64 {
 	return float64(m.HeapAlloc)
 }
 
-// nowhere has no key: what a cache does not have near is in Redis.
-type nowhere struct{}
+// emptySource has no key. Everything that is not in L1 is in Redis.
+type emptySource struct{}
 
 // Load implements peers.Source.
-func (nowhere) Load(context.Context, string) (v product, version uint64, err error) {
+func (emptySource) Load(context.Context, string) (v product, version uint64, err error) {
 	return v, 0, peers.ErrMiss
 }
 
 // Store implements peers.Source.
-func (nowhere) Store(context.Context, string, product) (uint64, error) { return 0, errReadOnly }
+func (emptySource) Store(context.Context, string, product) (uint64, error) { return 0, errReadOnly }
 
 // Remove implements peers.Source.
-func (nowhere) Remove(context.Context, string) (uint64, error) { return 0, errReadOnly }
+func (emptySource) Remove(context.Context, string) (uint64, error) { return 0, errReadOnly }
 
-// weigh fills a cache, half and then whole.
-func weigh(ctx context.Context, e *Env, k peers.Kind[product], n int) (w weight, err error) {
+// measureFootprint fills a cache, half and then fully.
+func measureFootprint(ctx context.Context, e *Env, k peers.Kind[product], n int) (w footprint, err error) {
 	addr, err := e.Redis(ctx)
 	if err != nil {
 		return w, err
 	}
-	// A Redis that tracks fewer keys than there are has near entries evicted.
-	if err := e.foreign.Do(ctx, e.foreign.B().Arbitrary("CONFIG", "SET", "tracking-table-max-keys", "0").Build()).Error(); err != nil {
+	// A Redis that tracks fewer keys than there are invalidates entries of L1.
+	if err := e.foreign.Do(ctx, e.foreign.B().Arbitrary("CONFIG", "SET", "tracking-table-max-keys",
+		"0").Build()).Error(); err != nil {
 		return w, err
 	}
 	prefix := "s" + strconv.FormatInt(e.names.Add(1), 10)
 	before := heap()
-	p, err := k.Open(ctx, peers.World[product]{Redis: addr, Source: nowhere{}, Codec: peers.JSON[product]{}, Prefix: prefix, Entries: n, Bytes: int64(smallValue * n), TTL: time.Hour})
+	p, err := k.Open(ctx, peers.Config[product]{Redis: addr, Source: emptySource{}, Codec: peers.JSON[product]{},
+		Prefix: prefix, Entries: n, Bytes: int64(smallValue * n), TTL: time.Hour})
 	if err != nil {
 		return w, err
 	}
@@ -94,12 +110,12 @@ func weigh(ctx context.Context, e *Env, k peers.Kind[product], n int) (w weight,
 	if err := storeAll(ctx, e, p, prefix, n); err != nil {
 		return w, err
 	}
-	f := filling{peer: p, prefix: prefix}
-	if _, _, err := f.bring(ctx, 0, n/2); err != nil {
+	f := filler{peer: p, prefix: prefix}
+	if _, _, err := f.fill(ctx, 0, n/2); err != nil {
 		return w, err
 	}
 	half := heap()
-	if w.held, w.served, err = f.bring(ctx, n/2, n); err != nil {
+	if w.held, w.served, err = f.fill(ctx, n/2, n); err != nil {
 		return w, err
 	}
 	all := heap()
@@ -110,7 +126,8 @@ func weigh(ctx context.Context, e *Env, k peers.Kind[product], n int) (w weight,
 		runtime.ReadMemStats(&was)
 		used, begun := measure.ProcessorTime(), time.Now()
 		runtime.GC()
-		walls, cpus = append(walls, float64(time.Since(begun).Nanoseconds())), append(cpus, float64(measure.ProcessorTime()-used))
+		walls, cpus = append(walls, float64(time.Since(begun).Nanoseconds())),
+			append(cpus, float64(measure.ProcessorTime()-used))
 		runtime.ReadMemStats(&is)
 		pauses = append(pauses, float64(is.PauseTotalNs-was.PauseTotalNs))
 	}
@@ -118,126 +135,12 @@ func weigh(ctx context.Context, e *Env, k peers.Kind[product], n int) (w weight,
 	return w, nil
 }
 
-// storeAll has Redis hold n products, as the peer keeps them there.
+// storeAll writes n products to Redis, in the format of the peer.
 func storeAll(ctx context.Context, e *Env, p peers.Peer[product], prefix string, n int) error {
 	if at, _ := p.Stored("x", product{}, 1); at == "" {
 		return nil
 	}
 	return e.store(ctx, n, func(i int) (at, value string) {
-		return p.Stored(weighed(prefix, i), peers.NewProduct(i, smallValue), 1)
+		return p.Stored(memoryKey(prefix, i), peers.NewProduct(i, smallValue), 1)
 	})
-}
-
-// filling is a cache on its way to being full.
-type filling struct {
-	peer   peers.Peer[product]
-	prefix string
-	cost   float64 // of an entry, as the near cache counts
-}
-
-const (
-	held    = 0.999
-	sampled = 20_000 // entries that are read to see whether they are served
-)
-
-// bring has the first n products held, of which those before from are already. Each pass brings what was declined in the
-// one before.
-func (f *filling) bring(ctx context.Context, from, n int) (hold, served float64, err error) {
-	near, weighs := f.peer.(*peers.Nearcache[product])
-	if weighs && f.cost == 0 {
-		if err := f.weighOne(ctx); err != nil {
-			return 0, 0, err
-		}
-	}
-	for range 10 {
-		if err := each(ctx, 16, n-from, func(i int) error { return f.one(ctx, from+i) }); err != nil {
-			return 0, 0, err
-		}
-		time.Sleep(20 * time.Millisecond) // ristretto admits in the background
-		if weighs {
-			hold = near.Metric("nearcache_l1_bytes") / f.cost / float64(n)
-		} else {
-			hold = f.near(ctx, n, 1)
-		}
-		if hold >= held {
-			return hold, f.near(ctx, n, max(1, n/sampled)), nil
-		}
-		from = 0
-	}
-	return hold, 0, fmt.Errorf("suite: %.2f%% of %d entries are held: the run is void", 100*hold, n)
-}
-
-// weighOne has the near cache say what it counts for an entry, while there are so few that all are surely held. It holds
-// more than it can serve where many keys were read for the first time, so that its hits do not tell what is in the heap.
-func (f *filling) weighOne(ctx context.Context) error {
-	const few = 1000
-	near := f.peer.(*peers.Nearcache[product])
-	for range 100 {
-		if err := each(ctx, 1, few, func(i int) error { return f.one(ctx, i) }); err != nil {
-			return err
-		}
-		time.Sleep(20 * time.Millisecond)
-		if f.near(ctx, few, 1) == 1 {
-			f.cost = near.Metric("nearcache_l1_bytes") / few
-			return nil
-		}
-	}
-	return fmt.Errorf("suite: not all of %d entries come near", few)
-}
-
-// one has a product near.
-func (f *filling) one(ctx context.Context, i int) error {
-	key := weighed(f.prefix, i)
-	switch local := f.peer.(type) {
-	case *peers.Ristretto[product]:
-		if _, ok := local.Cache.Get(key); ok {
-			return nil
-		}
-		v, err := decoded(i)
-		if err == nil && !local.Cache.Set(key, &v, 1) {
-			local.Cache.Wait() // the next pass sets it
-		}
-		return err
-	case *peers.Otter[product]:
-		if _, ok := local.Cache.GetIfPresent(key); ok {
-			return nil
-		}
-		v, err := decoded(i)
-		local.Cache.Set(key, v)
-		return err
-	}
-	_, err := f.peer.Get(ctx, key)
-	return err
-}
-
-// near is the part of the first n products that this process serves, each step-th looked at.
-func (f *filling) near(ctx context.Context, n, step int) float64 {
-	c, counts := f.peer.(peers.Counter)
-	var before int64
-	if counts {
-		before = c.NearHits()
-	}
-	hits, asked := 0, 0
-	keys := make([]string, 0, 1000)
-	for i := 0; i < n; {
-		for keys = keys[:0]; i < n && len(keys) < cap(keys); i += step {
-			keys = append(keys, weighed(f.prefix, i))
-		}
-		hits += f.peer.Loop(ctx, keys, 0, len(keys))
-		asked += len(keys)
-	}
-	if counts {
-		hits = int(c.NearHits() - before)
-	}
-	return float64(hits) / float64(asked)
-}
-
-// weighed is a key of its own, as each request brings one.
-func weighed(prefix string, i int) string {
-	return strings.Clone(fmt.Sprintf("%s-%07d", prefix, i))
-}
-
-// decoded is a value whose strings are its own.
-func decoded(i int) (product, error) {
-	return peers.JSON[product]{}.Decode(encode(peers.NewProduct(i, smallValue)))
 }

@@ -11,11 +11,11 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 )
 
-// outbox is a source of truth in the driver as coherence/postgres is one: it wakes its relay, keeps the relay's cursor,
-// and lets the other processes load what was committed, through the truth that they share.
-type outbox struct {
+// memoryOutbox is a source of truth in the driver with the abilities of coherence/postgres: it wakes its relay and
+// keeps the relay's cursor. The other processes load what was committed through the shared source.
+type memoryOutbox struct {
 	*peers.Memory[string]
-	t      *truth
+	t      *sharedSource
 	prefix string
 	keys   int
 
@@ -24,8 +24,9 @@ type outbox struct {
 	saved coherence.Cursor
 }
 
-func newOutbox(t *truth, prefix string, keys int) *outbox {
-	o := &outbox{Memory: peers.NewMemory[string](), t: t, prefix: prefix, keys: keys, woken: make(chan struct{}, 1)}
+func newMemoryOutbox(t *sharedSource, prefix string, keys int) *memoryOutbox {
+	o := &memoryOutbox{Memory: peers.NewMemory[string](), t: t, prefix: prefix, keys: keys,
+		woken: make(chan struct{}, 1)}
 	for k := range keys {
 		o.Seed(keyName(prefix, k), "")
 	}
@@ -35,9 +36,9 @@ func newOutbox(t *truth, prefix string, keys int) *outbox {
 }
 
 // write commits the next value of a key.
-func (o *outbox) write(ctx context.Context, k int) {
+func (o *memoryOutbox) write(ctx context.Context, k int) {
 	o.order.Lock()
-	_, _ = o.Store(ctx, keyName(o.prefix, k), "") // Memory never fails
+	_, _ = o.Store(ctx, keyName(o.prefix, k), "") // a Memory never fails
 	at, _ := o.Position(ctx)
 	atomic.AddUint64(o.t.stored(k), 1)
 	atomic.StoreUint64(&o.t.words[0], at.N)
@@ -48,12 +49,13 @@ func (o *outbox) write(ctx context.Context, k int) {
 	}
 }
 
-// run writes so many times a second until ctx ends. Who is late writes at once, until it has caught up.
-func (o *outbox) run(ctx context.Context, perSecond float64, pick func() int) {
-	begun := time.Now()
+// run writes at a rate until ctx ends. If it is late, it writes without a pause until it has caught up.
+func (o *memoryOutbox) run(ctx context.Context, perSecond float64, pick func() int) {
+	start := time.Now()
 	for n := 0; ctx.Err() == nil; n++ {
-		// A sleep for each of ten thousand writes would cost more than the writes.
-		if wait := time.Until(begun.Add(time.Duration(float64(n) / perSecond * float64(time.Second)))); wait > time.Millisecond {
+		// A sleep for each of ten thousand writes per second would cost more than the writes.
+		due := start.Add(time.Duration(float64(n) / perSecond * float64(time.Second)))
+		if wait := time.Until(due); wait > time.Millisecond {
 			time.Sleep(wait)
 		}
 		o.write(ctx, pick())
@@ -61,7 +63,7 @@ func (o *outbox) run(ctx context.Context, perSecond float64, pick func() int) {
 }
 
 // Wait implements coherence.Waker.
-func (o *outbox) Wait(ctx context.Context, d time.Duration) error {
+func (o *memoryOutbox) Wait(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
@@ -72,8 +74,8 @@ func (o *outbox) Wait(ctx context.Context, d time.Duration) error {
 	return ctx.Err()
 }
 
-// LoadCursor implements coherence.Cursors. A relay without one begins at the present.
-func (o *outbox) LoadCursor(ctx context.Context, _ string) (c coherence.Cursor, err error) {
+// LoadCursor implements coherence.Cursors. A relay without a cursor begins at the current position.
+func (o *memoryOutbox) LoadCursor(ctx context.Context, _ string) (c coherence.Cursor, err error) {
 	o.order.Lock()
 	defer o.order.Unlock()
 	if o.saved.Position.IsZero() {
@@ -83,7 +85,7 @@ func (o *outbox) LoadCursor(ctx context.Context, _ string) (c coherence.Cursor, 
 }
 
 // SaveCursor implements coherence.Cursors.
-func (o *outbox) SaveCursor(_ context.Context, _ string, c coherence.Cursor) error {
+func (o *memoryOutbox) SaveCursor(_ context.Context, _ string, c coherence.Cursor) error {
 	o.order.Lock()
 	defer o.order.Unlock()
 	o.saved = c
@@ -91,23 +93,23 @@ func (o *outbox) SaveCursor(_ context.Context, _ string, c coherence.Cursor) err
 }
 
 // published is the position that the relay has saved.
-func (o *outbox) published() float64 {
+func (o *memoryOutbox) published() float64 {
 	o.order.Lock()
 	defer o.order.Unlock()
 	return float64(o.saved.Position.N)
 }
 
-// seeded is the truth of an outbox whose keys have been there from the beginning: what stands of a key is how often it
-// was written since.
-type seeded struct{ *truth }
+// preloadedSource is the shared source of an outbox whose keys exist from the beginning, with version 1. The shared
+// number counts the writes since then.
+type preloadedSource struct{ *sharedSource }
 
 // Load implements peers.Source.
-func (s seeded) Load(ctx context.Context, key string) (string, uint64, error) {
-	v, seq, err := s.truth.Load(ctx, key)
+func (s preloadedSource) Load(ctx context.Context, key string) (string, uint64, error) {
+	v, seq, err := s.sharedSource.Load(ctx, key)
 	return v, seq + 1, err
 }
 
-// picker picks keys by Zipf (1.1), the first most often, or all alike.
+// picker returns a function that picks keys: by Zipf (1.1), the first key most often, or uniformly.
 func picker(keys int, uniform bool) func() int {
 	random := rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
 	if uniform {
@@ -120,6 +122,6 @@ func picker(keys int, uniform bool) func() int {
 const zipfS = 1.1
 
 var (
-	_ coherence.Waker   = (*outbox)(nil)
-	_ coherence.Cursors = (*outbox)(nil)
+	_ coherence.Waker   = (*memoryOutbox)(nil)
+	_ coherence.Cursors = (*memoryOutbox)(nil)
 )

@@ -4,94 +4,131 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"slices"
-	"strings"
-	"sync/atomic"
 	"time"
 
-	"github.com/redis/rueidis"
-
 	"github.com/nearcache/nearcache-go/benchmarks/measure"
-	"github.com/nearcache/nearcache-go/benchmarks/peers"
 )
 
 const (
-	truthBytes = 64
-	directPace = 100 * time.Microsecond
+	sharedValueBytes = 64
+	directPace       = 100 * time.Microsecond
+	kafkaPace        = 200 * time.Microsecond
+	topicPartitions  = 4
+	warmups          = 20 // writes that are not counted
 )
 
-// propagation is the time from a write to the moment from which no instance served the old value: straight through Redis,
-// with the instances' connections killed at the write, and through Kafka alone; beside what Redis and Kafka themselves
-// take.
-func propagation(ctx context.Context, e *Env) (*measure.Section, error) {
-	n := e.pick([]int{5000, 3000, 1000, 400, 1500}, []int{300, 150, 100, 20, 100})
-	s := &measure.Section{Title: "Propagation", Figures: map[string]float64{},
-		Config: fmt.Sprintf("%d instances, each in a process of its own, which reads one key every %v (Kafka: %v) from shortly before a write until the instance holds the new value near; one write at a time. "+
-			"Direct: foreign writes straight to Redis (%d for the near cache, %d for each peer), and %d own writes of another instance, from their commit. "+
-			"Lost connection: CLIENT KILL of every instance's tracking connection in one pipeline with the write, %d times. "+
-			"Kafka: %d commits in Postgres with the library's trigger, relay in the driver's process (to Kafka and to Redis), topic of %d partitions, instances whose Redis does not answer",
-			processes, directPace, kafkaPace, n[0], n[1], n[2], n[3], n[4], topicPartitions),
-		Note: "The goals' figures take the moment when the last instance's first read of the new value began: an upper bound, whose resolution is the pace. The last read of an old value is a lower one. " +
-			"Redis's own push is that of the very same write, on a plain rueidis connection that tracks the key; Kafka's own time is of a message of its own after each commit, with the same acks and the same settings of the fetch. " +
-			"Goals' ratios are over one listener, although the instances are several; the last column is over the last of as many listeners. All clocks are the machine's one."}
-	t := measure.Table{Title: "Directly, from the write to the last old value", Columns: propagationColumns("push")}
-	for _, d := range []struct {
-		kind string
-		n    int
-	}{{"nearcache", n[0]}, {"rueidis DoCache", n[1]}, {"go-redis CSC", n[1]}} {
-		all, err := e.direct(ctx, d.kind, d.n, foreignWrite)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", d.kind, err)
-		}
-		base := [2][]float64{pluck(all, func(s seen) float64 { return s.push }), pluck(all, func(s seen) float64 { return s.pushLast })}
-		upper := pluck(all, seen.upper)
-		t.Rows = append(t.Rows, propagationRow(d.kind+": first read of the new value", upper, true, base),
-			propagationRow("  last read of the old value", pluck(all, func(s seen) float64 { return s.old }), true, base),
-			propagationRow("  Redis's push, one listener", base[0], false, base), propagationRow("  Redis's push, the last of as many", base[1], false, base))
-		if d.kind == "nearcache" {
-			s.Figures["direct"] = quantile(upper, 0.99) / quantile(base[0], 0.99)
-			s.Figures["direct_p99_ms"] = quantile(upper, 0.99) / 1e6
-		}
-	}
-	own, err := e.direct(ctx, "nearcache", n[2], ownWrite)
-	if err != nil {
-		return nil, fmt.Errorf("own writes: %w", err)
-	}
-	t.Rows = append(t.Rows, propagationRow("nearcache, own write of another instance", pluck(own, seen.upper), false, [2][]float64{}))
-	s.Tables = append(s.Tables, t)
+const propagationNote = "The goals use the moment at which the last instance began its first read of the new value: " +
+	"an upper bound, whose resolution is the interval between reads. The beginning of the last read of an old value " +
+	"is a lower bound. Redis's own push is that of the same write, on a plain rueidis connection that tracks the " +
+	"key. Kafka's own time is that of a separate message after each commit, with the same acks and fetch settings. " +
+	"The goals' ratios divide by one listener, although there are several instances; the last column divides by the " +
+	"last of as many listeners as instances. All times come from the one clock of the machine."
 
-	lost := measure.Table{Title: "After a lost connection, from the write to the last old value", Columns: propagationColumns("")[:5]}
-	for _, kind := range []string{"nearcache", "rueidis DoCache", "go-redis CSC"} {
-		all, err := e.direct(ctx, kind, n[3], lostConnection)
-		switch {
-		case errors.Is(err, errUnseen) && kind != "nearcache":
-			lost.Rows = append(lost.Rows, []string{kind, fmt.Sprintf("write %d was not seen within %v", len(all)+1, patience), "", "", ""})
-		case err != nil:
-			return nil, fmt.Errorf("%s, connections killed: %w", kind, err)
-		default:
-			lost.Rows = append(lost.Rows, propagationRow(kind+": first read of the new value", pluck(all, seen.upper), false, [2][]float64{})[:5],
-				propagationRow("  last read of the old value", pluck(all, func(s seen) float64 { return s.old }), false, [2][]float64{})[:5])
-			if kind == "nearcache" {
-				s.Figures["lost_p99_ms"] = quantile(pluck(all, seen.upper), 0.99) / 1e6
-			}
-		}
+// propagationCounts says how many writes of each kind are measured.
+type propagationCounts struct{ ours, peers, own, lost, kafka int }
+
+func (n propagationCounts) config() string {
+	return fmt.Sprintf("%d instances, each in its own process. An instance reads one key every %v (Kafka: %v), from "+
+		"shortly before a write until it holds the new value in L1. One write at a time. "+
+		"Direct: another program writes straight to Redis (%d writes for the near cache, %d for each peer); then %d "+
+		"writes of another instance, timed from their commit. "+
+		"Lost connection: CLIENT KILL of every instance's tracking connection, in one pipeline with the write, %d times. "+
+		"Kafka: %d commits in Postgres with the library's trigger; the relay, to Kafka and to Redis, is in the driver's "+
+		"process; a topic of %d partitions; instances whose Redis does not answer",
+		processes, directPace, kafkaPace, n.ours, n.peers, n.own, n.lost, n.kafka, topicPartitions)
+}
+
+// propagation measures the time from a write until no instance serves the old value: through Redis, through Redis when
+// the write comes with a lost connection, and through Kafka only. Beside it stands the time that Redis and Kafka need.
+func propagation(ctx context.Context, e *Env) (*measure.Section, error) {
+	n := propagationCounts{ours: 5000, peers: 3000, own: 1000, lost: 400, kafka: 1500}
+	if e.Quick {
+		n = propagationCounts{ours: 300, peers: 150, own: 100, lost: 20, kafka: 100}
 	}
-	s.Tables = append(s.Tables, lost)
-	if err := e.kafkaTables(ctx, n[4], s); err != nil {
+	s := &measure.Section{Title: "Propagation", Figures: map[string]float64{}, Config: n.config(),
+		Note: propagationNote}
+	if err := e.directTable(ctx, n, s); err != nil {
+		return nil, err
+	}
+	if err := e.lostConnectionTable(ctx, n.lost, s); err != nil {
+		return nil, err
+	}
+	if err := e.kafkaTables(ctx, n.kafka, s); err != nil {
 		return nil, err
 	}
 	return s, e.Flush(ctx)
 }
 
-func propagationColumns(of string) []string {
-	return []string{"", "p50", "p99", "p99.9", "max", "p50 over the " + of, "p99 over the " + of, "p99 over the last of as many"}
+func (e *Env) directTable(ctx context.Context, n propagationCounts, s *measure.Section) error {
+	t := measure.Table{Title: "Directly: from the write until no instance serves the old value",
+		Columns: propagationColumns("push")}
+	for _, d := range []struct {
+		kind string
+		n    int
+	}{{"nearcache", n.ours}, {"rueidis DoCache", n.peers}, {"go-redis CSC", n.peers}} {
+		all, err := e.measureDirect(ctx, d.kind, d.n, foreignWrite)
+		if err != nil {
+			return fmt.Errorf("%s: %w", d.kind, err)
+		}
+		base := [2][]float64{column(all, func(s observation) float64 { return s.push }),
+			column(all, func(s observation) float64 { return s.pushLast })}
+		upper := column(all, observation.upper)
+		t.Rows = append(t.Rows, propagationRow(d.kind+": first read of the new value", upper, base),
+			propagationRow("  last read of the old value", column(all, observation.lower), base),
+			propagationRow("  Redis's push, one listener", base[0], noBase),
+			propagationRow("  Redis's push, the last listener (one for each instance)", base[1], noBase))
+		if d.kind == "nearcache" {
+			s.Figures["direct"] = quantile(upper, 0.99) / quantile(base[0], 0.99)
+			s.Figures["direct_p99_ms"] = quantile(upper, 0.99) / 1e6
+		}
+	}
+	own, err := e.measureDirect(ctx, "nearcache", n.own, ownWrite)
+	if err != nil {
+		return fmt.Errorf("own writes: %w", err)
+	}
+	t.Rows = append(t.Rows, propagationRow("nearcache, a write of another instance", column(own, observation.upper),
+		noBase))
+	s.Tables = append(s.Tables, t)
+	return nil
 }
 
-func propagationRow(name string, xs []float64, over bool, base [2][]float64) []string {
-	row := []string{name, Nanos(quantile(xs, 0.5)), Nanos(quantile(xs, 0.99)), Nanos(quantile(xs, 0.999)), Nanos(quantile(xs, 1)), "", "", ""}
-	if over {
+func (e *Env) lostConnectionTable(ctx context.Context, n int, s *measure.Section) error {
+	t := measure.Table{Title: "After a lost connection: from the write until no instance serves the old value",
+		Columns: propagationColumns("")[:5]}
+	for _, kind := range []string{"nearcache", "rueidis DoCache", "go-redis CSC"} {
+		all, err := e.measureDirect(ctx, kind, n, lostConnection)
+		switch {
+		case errors.Is(err, errNotObserved) && kind != "nearcache":
+			unseen := fmt.Sprintf("write %d was not seen within %v", len(all)+1, observeTimeout)
+			t.Rows = append(t.Rows, []string{kind, unseen, "", "", ""})
+		case err != nil:
+			return fmt.Errorf("%s, connections killed: %w", kind, err)
+		default:
+			upper := column(all, observation.upper)
+			t.Rows = append(t.Rows, propagationRow(kind+": first read of the new value", upper, noBase)[:5],
+				propagationRow("  last read of the old value", column(all, observation.lower), noBase)[:5])
+			if kind == "nearcache" {
+				s.Figures["lost_p99_ms"] = quantile(upper, 0.99) / 1e6
+			}
+		}
+	}
+	s.Tables = append(s.Tables, t)
+	return nil
+}
+
+func propagationColumns(of string) []string {
+	return []string{"", "p50", "p99", "p99.9", "max", "p50 over the " + of, "p99 over the " + of,
+		"p99 over the last listener"}
+}
+
+// noBase is the base of a row without ratios.
+var noBase [2][]float64
+
+// propagationRow has quantiles of xs and, if there is a base, their ratios to one listener and to the last one.
+func propagationRow(name string, xs []float64, base [2][]float64) []string {
+	row := []string{name, Nanos(quantile(xs, 0.5)), Nanos(quantile(xs, 0.99)), Nanos(quantile(xs, 0.999)),
+		Nanos(quantile(xs, 1)), "", "", ""}
+	if base[0] != nil {
 		row[5] = fmt.Sprintf("%.2f", quantile(xs, 0.5)/quantile(base[0], 0.5))
 		row[6] = fmt.Sprintf("%.2f", quantile(xs, 0.99)/quantile(base[0], 0.99))
 		row[7] = fmt.Sprintf("%.2f", quantile(xs, 0.99)/quantile(base[1], 0.99))
@@ -99,148 +136,8 @@ func propagationRow(name string, xs []float64, over bool, base [2][]float64) []s
 	return row
 }
 
-// upper is when no instance served the old value any more, at the latest.
-func (s seen) upper() float64 { return max(s.old, s.new) }
+// upper is an upper bound of the time until no instance serves the old value.
+func (s observation) upper() float64 { return max(s.oldRead, s.newRead) }
 
-func pluck(all []seen, f func(seen) float64) []float64 {
-	out := make([]float64, len(all))
-	for i := range all {
-		out[i] = f(all[i])
-	}
-	return out
-}
-
-func quantile(xs []float64, q float64) float64 {
-	sorted := slices.Sorted(slices.Values(xs))
-	return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]
-}
-
-// way is how the key is changed.
-type way int
-
-const (
-	foreignWrite way = iota
-	ownWrite
-	lostConnection
-)
-
-// direct has n writes come to instances by Redis.
-func (e *Env) direct(ctx context.Context, kindName string, n int, by way) (all []seen, err error) {
-	addr, err := e.Redis(ctx)
-	if err != nil {
-		return nil, err
-	}
-	dir, err := e.data("truth")
-	if err != nil {
-		return nil, err
-	}
-	prefix := fmt.Sprintf("s%d", e.names.Add(1))
-	key, file := keyName(prefix, 0), filepath.Join(dir, prefix)
-	tr, err := openTruth(file, 1, truthBytes)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { tr.close(); os.Remove(file) }()
-	kind, ok := peers.Named[string](kindName)
-	if !ok {
-		return nil, fmt.Errorf("suite: no peer %q", kindName)
-	}
-	src := &committing{truth: tr}
-	own, err := kind.Open(ctx, peers.World[string]{Redis: addr, Source: src, Codec: peers.Raw{}, Prefix: prefix, Entries: 100, Bytes: 1 << 20, TTL: time.Hour})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, own.Close()) }()
-	set := func(seq uint64) rueidis.Completed {
-		atomic.StoreUint64(tr.stored(0), seq)
-		name, bytes := own.Stored(key, tr.value(seq), seq)
-		return e.foreign.B().Set().Key(name).Value(bytes).Px(time.Hour).Build()
-	}
-	if err := e.foreign.Do(ctx, set(1)).Error(); err != nil {
-		return nil, err
-	}
-	b, board, err := e.newBoard(processes)
-	if err != nil {
-		return nil, err
-	}
-	defer b.close(board)
-	push, _ := own.Stored(key, "", 1)
-	if by != foreignWrite {
-		push = ""
-	}
-	crew, err := e.hire(ctx, processes, "propagation", func(i int) any {
-		return watching{Board: board, Processes: processes, Process: i, Pace: directPace, Prefix: prefix, Redis: addr, Truth: file, Kind: kindName, Push: push}
-	})
-	if err != nil {
-		return nil, err
-	}
-	defer crew.dismiss()
-	if _, err := b.watch(1, func() (int64, error) { return time.Now().UnixNano(), nil }); err != nil {
-		return nil, err
-	}
-	for seq := uint64(2); len(all) < n; seq++ {
-		var kills []rueidis.Completed
-		if by == lostConnection {
-			if kills, err = e.trackingKills(ctx); err != nil {
-				return all, err
-			}
-		}
-		s, err := b.watch(seq, func() (int64, error) {
-			if by == ownWrite {
-				err := own.Write(ctx, key, tr.value(seq))
-				return src.at, err
-			}
-			cmds := append(kills, set(seq))
-			begun := time.Now().UnixNano()
-			res := e.foreign.DoMulti(ctx, cmds...)
-			return begun, res[len(res)-1].Error()
-		})
-		if err != nil {
-			return all, err
-		}
-		if seq > warmups || by == lostConnection {
-			all = append(all, s)
-		}
-	}
-	return all, crew.tell("end")
-}
-
-// committing is the truth with one writer, and remembers when it last committed.
-type committing struct {
-	*truth
-	at int64
-}
-
-// Store implements peers.Source.
-func (c *committing) Store(_ context.Context, _ string, v string) (uint64, error) {
-	seq := number(v)
-	c.at = time.Now().UnixNano()
-	atomic.StoreUint64(c.stored(0), seq)
-	return seq, nil
-}
-
-// trackingKills end every connection that Redis tracks keys for.
-func (e *Env) trackingKills(ctx context.Context) (kills []rueidis.Completed, err error) {
-	list, err := e.foreign.Do(ctx, e.foreign.B().Arbitrary("CLIENT", "LIST").Build()).ToString()
-	if err != nil {
-		return nil, err
-	}
-	for line := range strings.Lines(list) {
-		var id, flags string
-		for field := range strings.FieldsSeq(line) {
-			switch name, v, _ := strings.Cut(field, "="); name {
-			case "id":
-				id = v
-			case "flags":
-				flags = v
-			}
-		}
-		if strings.Contains(flags, "t") {
-			kills = append(kills, e.foreign.B().Arbitrary("CLIENT", "KILL", "ID", id).Build())
-		}
-	}
-	if len(kills) < processes {
-		return nil, fmt.Errorf("suite: Redis tracks keys for %d connections, and there are %d instances", len(kills), processes)
-	}
-	return kills, nil
-}
+// lower is a lower bound of it.
+func (s observation) lower() float64 { return s.oldRead }

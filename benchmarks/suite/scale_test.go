@@ -7,24 +7,26 @@ import (
 
 func TestHolding_IsReadsOverReadsAndWrites(t *testing.T) {
 	for _, test := range []struct {
-		what string
-		cell scaleCell
-		want float64
+		name  string
+		point scalePoint
+		want  float64
 	}{
-		{"as many reads of an instance as writes", scaleCell{Instances: 4, Keys: 10, Writes: scaleReads / 4}, 0.5},
-		{"three times as many", scaleCell{Instances: 4, Keys: 10, Writes: scaleReads / 12}, 0.75},
-		// Of two keys 0.682 of the reads are of the first, and half of the writes: 0.682 * 0.682/(0.682+0.5) + 0.318 * 0.318/(0.318+0.5).
-		{"writes to all keys alike", scaleCell{Instances: 4, Keys: 2, Writes: scaleReads / 4, Uniform: true}, 0.517},
+		{"an instance reads as often as all write", scalePoint{Instances: 4, Keys: 10, Writes: scaleReads / 4}, 0.5},
+		{"an instance reads three times as often", scalePoint{Instances: 4, Keys: 10, Writes: scaleReads / 12}, 0.75},
+		// The first of two keys has 0.682 of the reads and half of the writes:
+		// 0.682 * 0.682/(0.682+0.5) + 0.318 * 0.318/(0.318+0.5).
+		{"uniform writes", scalePoint{Instances: 4, Keys: 2, Writes: scaleReads / 4, Uniform: true}, 0.517},
 	} {
-		hold, got := test.cell.holding()
-		if math.Abs(got-test.want) > 0.002 || len(hold) != test.cell.Keys {
-			t.Errorf("%s: %.3f of reads hit, want %.3f", test.what, got, test.want)
+		hold, got := test.point.holding()
+		if math.Abs(got-test.want) > 0.002 || len(hold) != test.point.Keys {
+			t.Errorf("%s: got a hit ratio of %.3f, want %.3f", test.name, got, test.want)
 		}
 	}
-	// A key that is read once in many hours has mostly expired since.
-	hold, _ := scaleCell{Instances: 64, Keys: 1_000_000, Writes: 0.001}.holding()
+	// A key that is read once in many hours has usually expired.
+	hold, _ := scalePoint{Instances: 64, Keys: 1_000_000, Writes: 0.001}.holding()
 	if hold[0] < 0.99 || hold[999_999] > 0.02 {
-		t.Errorf("the first key is held with %.3f, the last with %.3f", hold[0], hold[999_999])
+		t.Errorf("got %.3f for the first key and %.3f for the last, want over 0.99 and under 0.02", hold[0],
+			hold[999_999])
 	}
 }
 
@@ -34,25 +36,28 @@ func TestScaleSweep_DrawsNothingFromWhereItEnds(t *testing.T) {
 		w.Redis.Messages = messages
 		return w
 	}
-	sw := &scaleSweep{name: "instances", short: "by instances", x: func(c scaleCell) float64 { return float64(c.Instances) }}
+	sw := &scaleSweep{name: "instances", short: "by instances",
+		x: func(c scalePoint) float64 { return float64(c.Instances) }}
 	for _, r := range []scaleResult{
-		{cell: scaleCell{Instances: 1}, tracking: window(10, "")},
-		{cell: scaleCell{Instances: 2}, tracking: window(0, "")},
-		{cell: scaleCell{Instances: 4}, tracking: window(80, "")},
-		{cell: scaleCell{Instances: 8}, tracking: window(90, "the cores are saturated")},
+		{point: scalePoint{Instances: 1}, tracking: window(10, "")},
+		{point: scalePoint{Instances: 2}, tracking: window(0, "")},
+		{point: scalePoint{Instances: 4}, tracking: window(80, "")},
+		{point: scalePoint{Instances: 8}, tracking: window(90, "the cores are saturated")},
 	} {
-		sw.done = append(sw.done, r)
+		sw.results = append(sw.results, r)
 		sw.ended("tracking", r, r.tracking)
 	}
 	tracking := func(r scaleResult) *scaleWindow { return r.tracking }
-	l := sw.line("tracking", func(r *scaleResult) (*scaleWindow, float64) { return r.tracking, r.each(r.tracking.Redis.Messages) })
+	l := sw.line("tracking", func(r *scaleResult) (*scaleWindow, float64) {
+		return r.tracking, r.perInstance(r.tracking.Redis.Messages)
+	})
 	if len(l.At) != 2 || l.At[0] != [2]float64{1, 10} || l.At[1] != [2]float64{4, 20} {
-		t.Errorf("drawn: %v", l.At)
+		t.Errorf("got the points %v, want (1, 10) and (4, 20)", l.At)
 	}
-	if last := sw.last(tracking); last == nil || last.cell.Instances != 4 {
-		t.Errorf("the last good cell is %+v", last)
+	if last := sw.last(tracking); last == nil || last.point.Instances != 4 {
+		t.Errorf("got %+v as the last good point, want 4 instances", last)
 	}
-	if len(sw.end) != 1 || sw.end[0] != "tracking at 8 instances: the cores are saturated" {
-		t.Errorf("it ends: %q", sw.end)
+	if len(sw.ends) != 1 || sw.ends[0] != "tracking at 8 instances: the cores are saturated" {
+		t.Errorf("got the reasons %q, want one for 8 instances", sw.ends)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -18,96 +17,28 @@ import (
 	"github.com/nearcache/nearcache-go/coherence/kafka"
 )
 
-// scalePlan is what a worker of a cell is told.
-type scalePlan struct {
-	Redis, Kafka, Topic string
-	Truth, Prefix       string
-	Records             []string // what the Redis keys of records begin with
-	Instances           int      // in each process
-	Cell                scaleCell
-}
-
-// scaleCell is a point of the sweeps. Rates are of all instances together.
-type scaleCell struct {
-	Instances, Keys int
-	Writes          float64
-	Uniform         bool // of writes: all keys alike; else those are written often that are read often
-}
-
-// reads are slow on purpose: what is measured is what coherence costs, and not the readers.
-const scaleReads = 2000.0
-
-// scaleTTL is that of every value, and so the longest time for which Redis remembers who has read it.
-const scaleTTL = time.Hour
-
-// holding is the probability that an instance holds a key after a long time: that it has read it since the key was last
-// written, and within the TTL. hits is the part of reads that find it so.
-func (c scaleCell) holding() (hold []float64, hits float64) {
-	hold = make([]float64, c.Keys)
-	sum := 0.0
-	for k := range hold {
-		hold[k] = math.Pow(float64(k+1), -zipfS)
-		sum += hold[k]
-	}
-	for k, x := range hold {
-		share := x / sum
-		r, w := scaleReads/float64(c.Instances)*share, c.Writes*share
-		if c.Uniform {
-			w = c.Writes / float64(c.Keys)
-		}
-		hold[k] = r / (r + w) * (1 - math.Exp(-(r+w)*scaleTTL.Seconds()))
-		hits += share * hold[k]
-	}
-	return hold, hits
-}
-
-// scaleCounts are what the instances of a process have done and got so far.
-type scaleCounts struct {
-	Reads, Errors, NearHits float64
-	Redis, Broadcast        scaleTraffic // of the near cache; of the listener beside it
-	Kafka                   scaleTraffic // of the follower: Messages are events and barriers, Keys events
-}
-
-type scaleTraffic struct {
-	In, Out                float64 // bytes
-	Messages, Keys, Pushed float64 // pushes, keys in them, their bytes
-}
-
-// plus is c and f times d.
-func (c scaleCounts) plus(f float64, d scaleCounts) scaleCounts {
-	return scaleCounts{c.Reads + f*d.Reads, c.Errors + f*d.Errors, c.NearHits + f*d.NearHits,
-		c.Redis.plus(f, d.Redis), c.Broadcast.plus(f, d.Broadcast), c.Kafka.plus(f, d.Kafka)}
-}
-
-func (t scaleTraffic) plus(f float64, d scaleTraffic) scaleTraffic {
-	return scaleTraffic{t.In + f*d.In, t.Out + f*d.Out, t.Messages + f*d.Messages, t.Keys + f*d.Keys, t.Pushed + f*d.Pushed}
-}
-
-func (m *meter) traffic() scaleTraffic {
-	return scaleTraffic{float64(m.in.Load()), float64(m.out.Load()), float64(m.messages.Load()), float64(m.keys.Load()), float64(m.pushed.Load())}
-}
-
-// scaleWorker is one process of a cell.
+// scaleWorker is one worker process.
 type scaleWorker struct {
-	p         scalePlan
-	t         *truth
+	p         scaleConfig
+	t         *sharedSource
 	instances []*peers.Nearcache[string]
 
-	near, broadcast, kafka meter
+	near, broadcast, kafka trafficMeter
 	reads, errors          atomic.Int64
 
-	reading, listening, following func() // end it
+	reading, listening, following func() // stop what is going on; nil if it is not
 }
 
-func newScaleWorker(ctx context.Context, p scalePlan) (*scaleWorker, error) {
-	t, err := openTruth(p.Truth, p.Cell.Keys, smallValue)
+func newScaleWorker(ctx context.Context, p scaleConfig) (*scaleWorker, error) {
+	t, err := openSharedSource(p.Shared, p.Point.Keys, smallValue)
 	if err != nil {
 		return nil, err
 	}
 	w := &scaleWorker{p: p, t: t}
 	for range p.Instances {
-		i, err := peers.OpenNearcache(ctx, peers.World[string]{Redis: p.Redis, Source: seeded{t}, Codec: peers.Raw{}, Prefix: p.Prefix, Entries: p.Cell.Keys,
-			Bytes: int64(p.Cell.Keys * smallValue), TTL: scaleTTL, Commits: t, Dial: w.near.redis}, peers.Plain)
+		i, err := peers.OpenNearcache(ctx, peers.Config[string]{Redis: p.Redis, Source: preloadedSource{t},
+			Codec: peers.Raw{}, Prefix: p.Prefix, Entries: p.Point.Keys,
+			Bytes: int64(p.Point.Keys * smallValue), TTL: scaleTTL, Commits: t, Dial: w.near.dialRedis}, peers.Plain)
 		if err != nil {
 			w.close()
 			return nil, err
@@ -117,9 +48,9 @@ func newScaleWorker(ctx context.Context, p scalePlan) (*scaleWorker, error) {
 	return w, nil
 }
 
-func (w *scaleWorker) do(ctx context.Context, order string) (any, error) {
+func (w *scaleWorker) do(ctx context.Context, command string) (any, error) {
 	var err error
-	switch order {
+	switch command {
 	case "warm":
 		err = w.warm(ctx)
 	case "read":
@@ -133,22 +64,23 @@ func (w *scaleWorker) do(ctx context.Context, order string) (any, error) {
 		w.following, err = w.follow(ctx)
 	case "count":
 	default:
-		err = fmt.Errorf("suite: there is no order %q", order)
+		err = fmt.Errorf("suite: unknown command %q", command)
 	}
 	return w.count(), err
 }
 
 func (w *scaleWorker) count() scaleCounts {
-	c := scaleCounts{Reads: float64(w.reads.Load()), Errors: float64(w.errors.Load()), Redis: w.near.traffic(), Broadcast: w.broadcast.traffic(), Kafka: w.kafka.traffic()}
+	c := scaleCounts{Reads: float64(w.reads.Load()), Errors: float64(w.errors.Load()), Redis: w.near.traffic(),
+		Broadcast: w.broadcast.traffic(), Kafka: w.kafka.traffic()}
 	for _, i := range w.instances {
-		c.NearHits += float64(i.NearHits())
+		c.L1Hits += float64(i.L1Hits())
 	}
 	return c
 }
 
-// warm has every instance read what it would hold after a long time.
+// warm makes every instance read what it would hold after a long time.
 func (w *scaleWorker) warm(ctx context.Context) error {
-	hold, _ := w.p.Cell.holding()
+	hold, _ := w.p.Point.holding()
 	return each(ctx, 2, len(w.instances), func(i int) error {
 		batch := make([]string, 0, 200)
 		for k := range hold {
@@ -166,16 +98,16 @@ func (w *scaleWorker) warm(ctx context.Context) error {
 	})
 }
 
-// read begins the readers. Each reads at its pace, so that a slow read delays few others.
+// read starts the readers. There are several for each instance, so that a slow read delays few others.
 func (w *scaleWorker) read(ctx context.Context) (end func()) {
 	const readers = 4 // of each instance
 	reading, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	every := time.Duration(float64(time.Second) * readers * float64(w.p.Cell.Instances) / scaleReads)
+	every := time.Duration(float64(time.Second) * readers * float64(w.p.Point.Instances) / scaleReads)
 	for _, i := range w.instances {
 		for range readers {
 			wg.Go(func() {
-				pick := picker(w.p.Cell.Keys, false)
+				pick := picker(w.p.Point.Keys, false)
 				next := time.Now().Add(rand.N(every))
 				for ; reading.Err() == nil; next = next.Add(every) {
 					time.Sleep(time.Until(next))
@@ -191,7 +123,7 @@ func (w *scaleWorker) read(ctx context.Context) (end func()) {
 	return func() { stop(); wg.Wait() }
 }
 
-// listen opens a connection beside each instance, that Redis tells of every change of a record.
+// listen opens a connection beside each instance to which Redis sends every change of a record.
 func (w *scaleWorker) listen(ctx context.Context) (end func(), err error) {
 	options := []string{"BCAST"}
 	for _, r := range w.p.Records {
@@ -204,8 +136,10 @@ func (w *scaleWorker) listen(ctx context.Context) (end func(), err error) {
 		}
 	}
 	for range w.instances {
-		c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{w.p.Redis}, PipelineMultiplex: -1, ClientTrackingOptions: options,
-			OnInvalidations: func([]rueidis.RedisMessage) {}, DialCtxFn: w.broadcast.redis, CacheSizeEachConn: 1 << 10})
+		c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{w.p.Redis}, PipelineMultiplex: -1,
+			ClientTrackingOptions: options,
+			OnInvalidations:       func([]rueidis.RedisMessage) {}, DialCtxFn: w.broadcast.dialRedis,
+			CacheSizeEachConn: 1 << 10})
 		if err == nil {
 			all = append(all, c)
 			err = c.Do(ctx, c.B().Ping().Build()).Error()
@@ -218,8 +152,8 @@ func (w *scaleWorker) listen(ctx context.Context) (end func(), err error) {
 	return end, nil
 }
 
-// follow begins a follower of the topic beside each instance, as one with an event channel has it, and returns when all
-// follow every partition.
+// follow starts a follower of the topic beside each instance, like that of an instance with an event channel. It
+// returns when every follower follows all partitions.
 func (w *scaleWorker) follow(ctx context.Context) (end func(), err error) {
 	following, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -228,10 +162,12 @@ func (w *scaleWorker) follow(ctx context.Context) (end func(), err error) {
 	for i := range sinks {
 		s := &countingSink{m: &w.kafka}
 		sinks[i] = s
-		transport := &kafkago.Transport{Dial: w.kafka.kafka, DialTimeout: time.Second, MetadataTTL: 2 * time.Second, ClientID: "nearcache"}
+		transport := &kafkago.Transport{Dial: w.kafka.dialKafka, DialTimeout: time.Second,
+			MetadataTTL: 2 * time.Second, ClientID: "nearcache"}
 		wg.Go(func() {
 			defer transport.CloseIdleConnections()
-			_ = kafka.Tail{Broker: kafka.Broker{Brokers: []string{w.p.Kafka}, Transport: transport}, Topic: w.p.Topic}.Run(following, s)
+			_ = kafka.Tail{Broker: kafka.Broker{Brokers: []string{w.p.Kafka}, Transport: transport},
+				Topic: w.p.Topic}.Run(following, s)
 		})
 	}
 	deadline := time.Now().Add(20 * time.Second)
@@ -247,9 +183,9 @@ func (w *scaleWorker) follow(ctx context.Context) (end func(), err error) {
 	return end, nil
 }
 
-// countingSink counts what a follower is told.
+// countingSink counts the messages of a follower.
 type countingSink struct {
-	m                    *meter
+	m                    *trafficMeter
 	partitions, sessions atomic.Int64
 }
 
@@ -283,6 +219,7 @@ func (s *countingSink) Resumed(int) {}
 
 // Malformed implements coherence.Sink.
 func (s *countingSink) Malformed(int, error) {}
+func (s *countingSink) Failed(int, error)    {}
 
 func (w *scaleWorker) close() {
 	for _, end := range []func(){w.reading, w.listening, w.following} {

@@ -13,8 +13,9 @@ import (
 	"github.com/nearcache/nearcache-go/benchmarks/peers"
 )
 
-// crowd is the configuration of a process whose instances' goroutines all ask for the same cold key at once.
-type crowd struct {
+// stampedeConfig is the configuration of a worker process. Every goroutine of its instances reads the same cold key at
+// the same moment.
+type stampedeConfig struct {
 	Kind       string
 	Redis      string
 	Prefix     string
@@ -23,26 +24,27 @@ type crowd struct {
 	Rounds     int
 }
 
-// rush is what one process saw of one key.
-type rush struct {
+// stampedeResult is the result of one process for one key.
+type stampedeResult struct {
 	Loads int64
 	Worst time.Duration
 }
 
 const (
 	slowLoad = 50 * time.Millisecond
-	// muster is how long before the moment the order is given.
-	muster = 20 * time.Millisecond
+	// stampedeLead is the time from the command to the moment of the reads.
+	stampedeLead = 20 * time.Millisecond
 )
 
-// stampede has every goroutine of every instance of every process ask for the same cold key at once.
+// stampede counts the loads of a cold key that every goroutine of every instance reads at the same moment.
 func stampede(ctx context.Context, e *Env) (*measure.Section, error) {
-	sizes := []crowd{{Instances: 1, Goroutines: 32, Rounds: 20}, {Instances: 2, Goroutines: 128, Rounds: 10}}
+	sizes := []stampedeConfig{{Instances: 1, Goroutines: 32, Rounds: 20}, {Instances: 2, Goroutines: 128, Rounds: 10}}
 	if e.Quick {
 		sizes[0].Rounds, sizes[1].Rounds = 3, 2
 	}
 	s := &measure.Section{Title: "Stampede", Figures: map[string]float64{},
-		Config: fmt.Sprintf("instances in %d processes, each goroutine of each asks for one cold key at the same moment, one key after the other (%d of them, and %d); a source that takes %v, and counts",
+		Config: fmt.Sprintf("instances in %d processes; every goroutine of every instance reads one cold key at the same "+
+			"moment, one key after the other (%d and %d keys); a source that takes %v and counts its loads",
 			processes, sizes[0].Rounds, sizes[1].Rounds, slowLoad)}
 	addr, err := e.Redis(ctx)
 	if err != nil {
@@ -50,8 +52,9 @@ func stampede(ctx context.Context, e *Env) (*measure.Section, error) {
 	}
 	for _, c := range sizes {
 		c.Redis = addr
-		t := measure.Table{Title: fmt.Sprintf("Loads of a cold key: %d instances x %d goroutines", processes*c.Instances, c.Goroutines),
-			Columns: []string{"", "loads per key, median", "at most", "slowest answer, median", "max"}}
+		t := measure.Table{Title: fmt.Sprintf("Loads of a cold key: %d instances x %d goroutines",
+			processes*c.Instances, c.Goroutines),
+			Columns: []string{"", "loads per key, median", "max", "slowest answer, median", "max"}}
 		for _, k := range peers.Kinds[product]() {
 			c.Kind, c.Prefix = k.Name, fmt.Sprintf("s%d", e.names.Add(1))
 			loads, slowest, err := e.stampedeOf(ctx, k, c)
@@ -59,7 +62,8 @@ func stampede(ctx context.Context, e *Env) (*measure.Section, error) {
 				return nil, fmt.Errorf("%s: %w", k.Name, err)
 			}
 			l, w := measure.Of(loads), measure.Of(slowest)
-			t.Rows = append(t.Rows, []string{k.Name, fmt.Sprintf("%.1f", l.Median), fmt.Sprintf("%.0f", l.Max), Nanos(w.Median), Nanos(w.Max)})
+			t.Rows = append(t.Rows, []string{k.Name, fmt.Sprintf("%.1f", l.Median), fmt.Sprintf("%.0f", l.Max),
+				Nanos(w.Median), Nanos(w.Max)})
 			if k.Name == "nearcache" {
 				s.Figures["loads"] = max(s.Figures["loads"], l.Max)
 			}
@@ -69,21 +73,22 @@ func stampede(ctx context.Context, e *Env) (*measure.Section, error) {
 	return s, e.Flush(ctx)
 }
 
-func (e *Env) stampedeOf(ctx context.Context, k peers.Kind[product], c crowd) (loads, slowest []float64, err error) {
-	own, err := k.Open(ctx, crowdWorld(c, peers.NewMemory[product](), true))
+func (e *Env) stampedeOf(ctx context.Context, k peers.Kind[product], c stampedeConfig) (loads, slowest []float64,
+	err error) {
+	own, err := k.Open(ctx, stampedeConfigOf(c, peers.NewMemory[product](), true))
 	if err != nil {
 		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, own.Close()) }()
-	own.Stored("x", product{}, 1) // waits for the relay's first round
-	crew, err := e.hire(ctx, processes, "stampede", func(int) any { return c })
+	own.Stored("x", product{}, 1) // waits for the first round of the relay
+	workers, err := e.startWorkers(ctx, processes, "stampede", func(int) any { return c })
 	if err != nil {
 		return nil, nil, err
 	}
-	defer crew.dismiss()
+	defer workers.stop()
 	for r := range c.Rounds {
-		var all []rush
-		if err := crew.ask(fmt.Sprintf("%d %d", r, time.Now().Add(muster).UnixNano()), &all); err != nil {
+		var all []stampedeResult
+		if err := workers.collect(fmt.Sprintf("%d %d", r, time.Now().Add(stampedeLead).UnixNano()), &all); err != nil {
 			return nil, nil, err
 		}
 		var n int64
@@ -100,26 +105,28 @@ func (e *Env) stampedeOf(ctx context.Context, k peers.Kind[product], c crowd) (l
 	return loads, slowest, nil
 }
 
-// crowdWorld has a commit order for the kinds that need one: nothing is ever committed, so every process's says the same.
-func crowdWorld(c crowd, src *peers.Memory[product], relay bool) peers.World[product] {
-	return peers.World[product]{Redis: c.Redis, Source: src, Codec: peers.JSON[product]{}, Prefix: c.Prefix, Entries: 1000, Bytes: 1 << 20, TTL: time.Minute,
+// stampedeConfigOf is the configuration of an instance. Nothing is ever committed, so the commit order of every process
+// is the same.
+func stampedeConfigOf(c stampedeConfig, src *peers.Memory[product], relay bool) peers.Config[product] {
+	return peers.Config[product]{Redis: c.Redis, Source: src, Codec: peers.JSON[product]{}, Prefix: c.Prefix,
+		Entries: 1000, Bytes: 1 << 20, TTL: time.Minute,
 		Commits: src, Relay: relay}
 }
 
-type crowdWorker struct {
-	c   crowd
+type stampedeWorker struct {
+	c   stampedeConfig
 	src *peers.Memory[product]
 	all []peers.Peer[product]
 }
 
-func newCrowdWorker(ctx context.Context, c crowd) (_ *crowdWorker, err error) {
-	w := &crowdWorker{c: c, src: peers.NewMemory[product]()}
+func newStampedeWorker(ctx context.Context, c stampedeConfig) (_ *stampedeWorker, err error) {
+	w := &stampedeWorker{c: c, src: peers.NewMemory[product]()}
 	defer func() {
 		if err != nil {
 			w.close()
 		}
 	}()
-	w.src.Delay = slowLoad
+	w.src.LoadDelay = slowLoad
 	for r := range c.Rounds {
 		w.src.Seed(keyName(c.Prefix, r), peers.NewProduct(r, smallValue))
 	}
@@ -128,7 +135,7 @@ func newCrowdWorker(ctx context.Context, c crowd) (_ *crowdWorker, err error) {
 		return nil, fmt.Errorf("suite: no peer %q", c.Kind)
 	}
 	for range c.Instances {
-		p, err := kind.Open(ctx, crowdWorld(c, w.src, false))
+		p, err := kind.Open(ctx, stampedeConfigOf(c, w.src, false))
 		if err != nil {
 			return nil, err
 		}
@@ -137,9 +144,9 @@ func newCrowdWorker(ctx context.Context, c crowd) (_ *crowdWorker, err error) {
 	return w, nil
 }
 
-// do is one round: its number, and the moment.
-func (w *crowdWorker) do(ctx context.Context, order string) (any, error) {
-	round, at, _ := strings.Cut(order, " ")
+// do runs one round. The command has its number and its moment.
+func (w *stampedeWorker) do(ctx context.Context, command string) (any, error) {
+	round, at, _ := strings.Cut(command, " ")
 	r, err := strconv.Atoi(round)
 	if err != nil {
 		return nil, err
@@ -158,9 +165,9 @@ func (w *crowdWorker) do(ctx context.Context, order string) (any, error) {
 		for range w.c.Goroutines {
 			wg.Go(func() {
 				<-gate
-				begun := time.Now()
+				start := time.Now()
 				_, err := p.Get(ctx, key)
-				took := time.Since(begun)
+				took := time.Since(start)
 				mu.Lock()
 				defer mu.Unlock()
 				worst, failed = max(worst, took), errors.Join(failed, err)
@@ -170,10 +177,10 @@ func (w *crowdWorker) do(ctx context.Context, order string) (any, error) {
 	time.Sleep(time.Until(time.Unix(0, moment)))
 	close(gate)
 	wg.Wait()
-	return rush{w.src.Loads.Load() - before, worst}, failed
+	return stampedeResult{w.src.Loads.Load() - before, worst}, failed
 }
 
-func (w *crowdWorker) close() {
+func (w *stampedeWorker) close() {
 	for _, p := range w.all {
 		_ = p.Close()
 	}

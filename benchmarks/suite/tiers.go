@@ -2,68 +2,71 @@ package suite
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/nearcache/nearcache-go/benchmarks/measure"
 	"github.com/nearcache/nearcache-go/benchmarks/peers"
 )
 
-const straight = "straight to Postgres"
+const directPostgres = "Postgres, no cache"
 
-// rows are products in Postgres, each read by its primary key.
-type rows struct{ pool *pgxpool.Pool }
-
-// newRows makes the table and fills it.
-func newRows(ctx context.Context, pool *pgxpool.Pool, n int) (rows, error) {
-	if _, err := pool.Exec(ctx, `drop table if exists catalogue; create table catalogue (id text primary key, name text not null, price bigint not null,
-		stock bigint not null, about text not null, version bigint not null default 1, gone boolean not null default false)`); err != nil {
-		return rows{}, err
-	}
-	if _, err := pool.CopyFrom(ctx, pgx.Identifier{"catalogue"}, []string{"id", "name", "price", "stock", "about"}, pgx.CopyFromSlice(n, func(i int) ([]any, error) {
-		p := peers.NewProduct(i, smallValue)
-		return []any{p.ID, p.Name, p.Price, p.Stock, p.About}, nil
-	})); err != nil {
-		return rows{}, err
-	}
-	_, err := pool.Exec(ctx, `vacuum analyze catalogue`)
-	return rows{pool}, err
-}
-
-// Load implements peers.Source. The product's ID is in its row, where the key is that.
-func (r rows) Load(ctx context.Context, key string) (v product, version uint64, err error) {
-	var gone bool
-	err = r.pool.QueryRow(ctx, `select id, name, price, stock, about, version, gone from catalogue where id = $1`, key).
-		Scan(&v.ID, &v.Name, &v.Price, &v.Stock, &v.About, &version, &gone)
-	if errors.Is(err, pgx.ErrNoRows) || err == nil && gone {
-		return product{}, version, peers.ErrMiss
-	}
-	return v, version, err
-}
-
-// Store implements peers.Source.
-func (r rows) Store(ctx context.Context, key string, v product) (version uint64, err error) {
-	err = r.pool.QueryRow(ctx, `insert into catalogue as c (id, name, price, stock, about) values ($1, $2, $3, $4, $5)
-		on conflict (id) do update set name = $2, price = $3, stock = $4, about = $5, version = c.version + 1, gone = false returning version`,
-		key, v.Name, v.Price, v.Stock, v.About).Scan(&version)
-	return version, err
-}
-
-// Remove implements peers.Source.
-func (r rows) Remove(ctx context.Context, key string) (version uint64, err error) {
-	err = r.pool.QueryRow(ctx, `update catalogue set version = version + 1, gone = true where id = $1 returning version`, key).Scan(&version)
-	return version, err
-}
-
-// tiers are what a read costs that ends in L1, in Redis, and in the database.
+// tiers compares a read that ends in L1, in Redis, and in the database.
 func tiers(ctx context.Context, e *Env) (*measure.Section, error) {
 	const n, conns = 10_000, 16
 	s := &measure.Section{Title: "What each tier costs", Figures: map[string]float64{},
-		Config: fmt.Sprintf("%d products of %d bytes of JSON; the row in Postgres by its primary key through pgxpool, %d connections, all of it in the server's memory", n, smallValue, conns),
-		Note:   "Redis and Postgres run on the same cores: what they use is in the wall time, and not in the processor time of this process."}
+		Config: fmt.Sprintf("%d products of %d bytes of JSON; the row in Postgres by its primary key through pgxpool, %d "+
+			"connections, all rows in the server's memory", n, smallValue, conns),
+		Note: "Redis and Postgres run on the same cores. What they use is in the wall time, and not in the processor " +
+			"time of this process."}
+	pool, err := e.postgresPool(ctx, conns)
+	if err != nil {
+		return nil, err
+	}
+	defer pool.Close()
+	table, err := newProductTable(ctx, pool, n)
+	if err != nil {
+		return nil, err
+	}
+	all, closeAll, err := openFixtures(ctx, e, products(n, smallValue),
+		renamed("nearcache, L1 hit", peers.NearcacheKind[product](peers.Plain)),
+		renamed("nearcache, L2 hit", nearcacheWithoutL1()),
+		renamed("Redis GET and decode", mustKind[product]("Redis GET")))
+	if err != nil {
+		return nil, err
+	}
+	defer closeAll()
+	db, err := e.openDirectPostgres(ctx, table, n)
+	if err != nil {
+		return nil, err
+	}
+	subjects := make([]measure.Subject, 0, len(all)+1)
+	for _, f := range append(all, db) {
+		sub := f.subject(ctx)
+		if f.noL1 {
+			sub.L1Hits = nil
+		}
+		subjects = append(subjects, sub)
+	}
+	for _, workers := range e.pick([]int{1, 8, 64}, []int{8}) {
+		loads := all[1].src.Loads.Load()
+		c, err := compareWall(ctx, e.plan(workers), fmt.Sprintf("%d goroutines", workers), subjects)
+		if err != nil {
+			return nil, err
+		}
+		if err := requireL2Hits(all[1], loads, c.Series[1].Ops); err != nil {
+			return nil, err
+		}
+		s.Comparisons = append(s.Comparisons, c)
+		s.Figures[fmt.Sprintf("postgres_over_l1_%d", workers)] = c.Ratio(directPostgres).Median
+		s.Figures[fmt.Sprintf("l2_over_l1_%d", workers)] = c.Ratio(all[1].name).Median
+	}
+	return s, nil
+}
+
+// postgresPool connects to the database of this run.
+func (e *Env) postgresPool(ctx context.Context, conns int32) (*pgxpool.Pool, error) {
 	url, err := e.Postgres(ctx)
 	if err != nil {
 		return nil, err
@@ -73,58 +76,15 @@ func tiers(ctx context.Context, e *Env) (*measure.Section, error) {
 		return nil, err
 	}
 	cfg.MaxConns = conns
-	pool, err := pgxpool.NewWithConfig(ctx, cfg)
-	if err != nil {
-		return nil, err
-	}
-	defer pool.Close()
-	table, err := newRows(ctx, pool, n)
-	if err != nil {
-		return nil, err
-	}
-	d := products(n, smallValue)
-	far := peers.NearcacheKind(peers.Plain, noL1)
-	far.Far = true
-	all, closeAll, err := stands(ctx, e, d, named("nearcache, L1 hit", peers.NearcacheKind[product](peers.Plain)), named("nearcache, L2 hit", far),
-		named("Redis GET and decode", must[product]("Redis GET")))
-	if err != nil {
-		return nil, err
-	}
-	defer closeAll()
-	db, err := e.straight(ctx, table, n)
-	if err != nil {
-		return nil, err
-	}
-	subjects := make([]measure.Subject, 0, len(all)+1)
-	for _, st := range append(all, db) {
-		sub := st.subject(ctx)
-		if st.far {
-			sub.Near = nil
-		}
-		subjects = append(subjects, sub)
-	}
-	for _, workers := range e.pick([]int{1, 8, 64}, []int{8}) {
-		loads := all[1].src.Loads.Load()
-		c, err := timed(ctx, e.plan(workers), fmt.Sprintf("%d goroutines", workers), subjects)
-		if err != nil {
-			return nil, err
-		}
-		if more := all[1].src.Loads.Load() - loads; more > c.Series[1].Ops/1000 {
-			return nil, fmt.Errorf("suite: %d of %d reads of L2 went to the source", more, c.Series[1].Ops)
-		}
-		s.Comparisons = append(s.Comparisons, c)
-		s.Figures[fmt.Sprintf("postgres_over_l1_%d", workers)] = c.Ratio(straight).Median
-		s.Figures[fmt.Sprintf("l2_over_l1_%d", workers)] = c.Ratio(all[1].name).Median
-	}
-	return s, nil
+	return pgxpool.NewWithConfig(ctx, cfg)
 }
 
-// straight is no cache before the table. It conforms like any peer.
-func (e *Env) straight(ctx context.Context, table rows, n int) (*stand[product], error) {
-	kind := named(straight, must[product]("source"))
+// openDirectPostgres reads the table without a cache. Like every peer, it has to pass the conformance test.
+func (e *Env) openDirectPostgres(ctx context.Context, table productTable, n int) (*fixture[product], error) {
+	kind := renamed(directPostgres, mustKind[product]("source"))
 	var both []peers.Peer[product]
 	for range 2 {
-		p, err := kind.Open(ctx, peers.World[product]{Source: table})
+		p, err := kind.Open(ctx, peers.Config[product]{Source: table})
 		if err != nil {
 			return nil, err
 		}
@@ -133,9 +93,9 @@ func (e *Env) straight(ctx context.Context, table rows, n int) (*stand[product],
 	prefix := fmt.Sprintf("s%d", e.names.Add(1))
 	value := func(i int) product { p := peers.NewProduct(i, smallValue); p.ID = prefix + "conform"; return p }
 	if _, err := peers.Conform(ctx, both[0], both[1], table, e.foreign, prefix, value); err != nil {
-		return nil, fmt.Errorf("%s does not conform: %w", straight, err)
+		return nil, fmt.Errorf("%s does not conform: %w", directPostgres, err)
 	}
-	st := &stand[product]{name: straight, peer: both[0], far: true}
+	st := &fixture[product]{name: directPostgres, peer: both[0], noL1: true}
 	for i := range n {
 		st.keys = append(st.keys, peers.NewProduct(i, smallValue).ID)
 	}

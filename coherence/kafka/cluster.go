@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,8 @@ import (
 
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
+
+	"github.com/nearcache/nearcache-go/coherence"
 )
 
 // cluster is a Kafka cluster as Publisher, Tail and Worker ask it.
@@ -60,6 +63,46 @@ func (c *cluster) topic(ctx context.Context, name string) (t topic, err error) {
 	}
 	t.id = res.id
 	return t, nil
+}
+
+// count is the number of a topic's partitions. kafka-go does not tell a topic that is not there from one that we may not
+// see; the broker does, if it is asked by name.
+func (c *cluster) count(ctx context.Context, name string) (int, error) {
+	n, err := partitions(ctx, c.client, name)
+	if errors.Is(err, kafkago.UnknownTopicOrPartition) {
+		if known, _ := c.knowIDs(ctx); known {
+			m, why := c.transport.RoundTrip(ctx, c.addr, &metadataRequest{topic: name})
+			if why == nil && m.(*metadataAnswer).err != nil {
+				err = fmt.Errorf("kafka: metadata of %s: %w", name, m.(*metadataAnswer).err)
+			}
+		}
+	}
+	return n, explain(err)
+}
+
+// explain wraps coherence.ErrMisconfigured around an error that does not pass by waiting.
+func explain(err error) error {
+	if err == nil || errors.Is(err, coherence.ErrMisconfigured) {
+		return err
+	}
+	var certificate *tls.CertificateVerificationError
+	if errors.As(err, &certificate) {
+		return fmt.Errorf("%w: %w; see Broker.Transport's TLS", coherence.ErrMisconfigured, err)
+	}
+	for code, todo := range map[kafkago.Error]string{
+		kafkago.SASLAuthenticationFailed:           "check the user and the password in Broker.Transport's SASL",
+		kafkago.UnsupportedSASLMechanism:           "the broker offers another SASL mechanism",
+		kafkago.IllegalSASLState:                   "the broker wants SASL; set Broker.Transport's",
+		kafkago.TopicAuthorizationFailed:           "the user needs the rights Describe and Read (or Write) on the topic",
+		kafkago.GroupAuthorizationFailed:           "the user needs the right Read on the group",
+		kafkago.ClusterAuthorizationFailed:         "the user lacks a right on the cluster",
+		kafkago.TransactionalIDAuthorizationFailed: "the user lacks a right on the transaction",
+	} {
+		if errors.Is(err, code) {
+			return fmt.Errorf("%w: %w: %s", coherence.ErrMisconfigured, err, todo)
+		}
+	}
+	return err
 }
 
 // knowIDs reports whether the brokers know topic ids. One of them is asked, once: the versions of a cluster differ only

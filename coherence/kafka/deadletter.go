@@ -86,7 +86,7 @@ func (w *workerRun) setAside(ctx context.Context, bad []out) bool {
 		}
 		w.m.errors.WithLabelValues("dead_letter").Inc()
 		w.reason("dead_letter", err)
-		if refused(err) || errors.Is(err, kafkago.InvalidTopic) || time.Since(begun) > deadLetterPatience {
+		if errors.Is(explain(err), coherence.ErrMisconfigured) || errors.Is(err, kafkago.InvalidTopic) || time.Since(begun) > deadLetterPatience {
 			w.giveUp(bad, err)
 			return true
 		}

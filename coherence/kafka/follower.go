@@ -48,7 +48,7 @@ func (f *follower) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if refused(err) || time.Since(f.heard) > f.Silence {
+		if err = explain(err); errors.Is(err, coherence.ErrMisconfigured) || time.Since(f.heard) > f.Silence {
 			if !f.lost {
 				f.lost = true
 				f.sink.Lost(f.part)
@@ -57,12 +57,6 @@ func (f *follower) run(ctx context.Context) {
 		}
 		pause(ctx, 100*time.Millisecond)
 	}
-}
-
-// refused reports whether a broker has said that it will not answer such a request.
-func refused(err error) bool {
-	return errors.Is(err, kafkago.TopicAuthorizationFailed) || errors.Is(err, kafkago.ClusterAuthorizationFailed) ||
-		errors.Is(err, kafkago.SASLAuthenticationFailed)
 }
 
 // step resolves the offset, or fetches once.
@@ -277,11 +271,4 @@ func decodeEvent(c coherence.EventCodec, value []byte) (m coherence.Message, err
 		return m, errBarrier
 	}
 	return m, m.Event.Validate()
-}
-
-// tell hands a reason to the sink.
-func (r *tailRun) tell(part int, err error) {
-	if s, ok := r.sink.(interface{ Failed(int, error) }); ok {
-		s.Failed(part, err)
-	}
 }

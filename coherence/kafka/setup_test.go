@@ -40,6 +40,7 @@ func (r *recorder) note(p int, format string, args ...any) {
 func (r *recorder) Session(p int)            { r.note(p, "session") }
 func (r *recorder) Lost(p int)               { r.note(p, "lost") }
 func (r *recorder) Resumed(p int)            { r.note(p, "resumed") }
+func (r *recorder) Failed(p int, err error)  { r.note(-2, "failed %d: %v", p, err) }
 func (r *recorder) Malformed(p int, _ error) { r.note(p, "malformed") }
 func (r *recorder) Partitions(n int) {
 	r.mu.Lock()

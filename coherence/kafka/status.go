@@ -104,6 +104,7 @@ func (w *workerRun) progress(part int, lag int64, oldest time.Time) {
 
 // reason notes why something does not work, and logs it when the reason is another one.
 func (w *workerRun) reason(code string, err error) {
+	err = explain(err)
 	w.mu.Lock()
 	r, ok := w.reasons[code]
 	known := ok && r.kind == reasonOf(err)

@@ -70,6 +70,20 @@ func (t Tail) Run(ctx context.Context, sink coherence.Sink) error {
 	return ctx.Err()
 }
 
+// Ping implements coherence.Pinger: it finds out whether a broker lets us in, and lets us see the topic. A topic that is
+// not there may be made later, and a broker that does not answer may do so yet.
+func (t Tail) Ping(ctx context.Context) error {
+	if len(t.Brokers) == 0 || t.Topic == "" {
+		return fmt.Errorf("kafka: tail: Brokers and Topic are required: %w", coherence.ErrMisconfigured)
+	}
+	c := t.connect()
+	defer c.close()
+	if _, err := c.count(ctx, t.Topic); errors.Is(err, coherence.ErrMisconfigured) {
+		return err
+	}
+	return nil
+}
+
 // tailRun is one Run of a Tail.
 type tailRun struct {
 	Tail
@@ -127,7 +141,7 @@ func (r *tailRun) follow(ctx context.Context) {
 func (r *tailRun) count(ctx context.Context) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.Silence)
 	defer cancel()
-	return partitions(ctx, r.c.client, r.Topic)
+	return r.c.count(ctx, r.Topic)
 }
 
 // failed reports why a partition, or with -1 the topic, is not followed: once for each reason.
@@ -140,7 +154,7 @@ func (r *tailRun) failed(ctx context.Context, part int, err error) {
 	known := r.reason == reason
 	r.reason = reason
 	r.mu.Unlock()
-	r.tell(part, err)
+	r.sink.Failed(part, err)
 	if !known {
 		r.Logger.Warn("the topic of events is not followed", "topic", r.Topic, "partition", part, "error", err)
 	}

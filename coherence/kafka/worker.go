@@ -123,7 +123,7 @@ type workerRun struct {
 
 // topicIsThere must be so before the group is joined: a group joined for a topic that is not there has no partitions.
 func (w *workerRun) topicIsThere(ctx context.Context) error {
-	_, err := partitions(ctx, w.c.client, w.topic)
+	_, err := w.c.count(ctx, w.topic)
 	return err
 }
 

@@ -40,7 +40,7 @@ func open(t *testing.T) (*postgres.Source, *pgxpool.Pool, string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
-	src, err := postgres.New(pool, "")
+	src, err := postgres.New(pool, postgres.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -319,7 +319,7 @@ func TestChanges_SettlesNothingThatACrashTakesBack(t *testing.T) { // C1
 		if err != nil {
 			t.Fatal(err)
 		}
-		src, err := postgres.New(pool, "")
+		src, err := postgres.New(pool, postgres.Config{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -411,14 +411,14 @@ func TestCursor_DoesNotGoBack(t *testing.T) {
 
 func TestLead_OneAtATimeAndPassedOn(t *testing.T) {
 	src, pool, _ := open(t)
-	leading, release, err := src.Lead(t.Context())
+	leading, release, err := src.Lead(t.Context(), "relay")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer release()
 	second := make(chan func(), 1)
 	go func() {
-		_, release, err := src.Lead(context.Background())
+		_, release, err := src.Lead(context.Background(), "relay")
 		if err != nil {
 			t.Error(err)
 			release = func() {}

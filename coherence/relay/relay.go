@@ -24,7 +24,8 @@ type Relay struct {
 	Publisher coherence.Publisher
 	// L2 takes the changes of each bucket and its watermark. Defaults to none. One of the two is required.
 	L2 *tier.L2
-	// Name is that of the cursor. Defaults to "relay".
+	// Name is that of the cursor and of the leadership. Two relays of one source that do different work, for two Redis for
+	// example, need different names. Defaults to "relay".
 	Name string
 	// Interval is how often changes are looked for and barriers and watermarks are moved; a Source that is a Waker tells
 	// of changes before. Defaults to 100ms.
@@ -53,14 +54,14 @@ func (r Relay) Run(ctx context.Context) error {
 }
 
 func (r Relay) run(ctx context.Context, l2 engine) error {
-	cursors, _ := r.Source.(coherence.Cursors)
+	cursors := coherence.AbilitiesOf(r.Source).Cursors
 	switch {
 	case r.Source == nil:
 		return errors.New("coherence: relay: Source is required")
 	case r.Publisher == nil && l2 == nil:
 		return errors.New("coherence: relay: Publisher and L2 are both nil: one of them is required")
 	case r.Publisher != nil && cursors == nil:
-		return fmt.Errorf("coherence: relay: with a Publisher the Source must be Cursors, and %T is not", r.Source)
+		return fmt.Errorf("coherence: relay: with a Publisher the Source must have Cursors among its Abilities, and %T has not", r.Source)
 	}
 	if r.Name == "" {
 		r.Name = "relay"
@@ -104,8 +105,8 @@ type relayRun struct {
 
 // lead waits to be the leader and works until that ends.
 func (r *relayRun) lead(ctx context.Context) error {
-	if l, ok := r.Source.(coherence.Leader); ok {
-		leading, release, err := l.Lead(ctx)
+	if l := coherence.AbilitiesOf(r.Source).Leader; l != nil {
+		leading, release, err := l.Lead(ctx, r.Name)
 		if err != nil {
 			return err
 		}
@@ -127,10 +128,10 @@ func (r *relayRun) lead(ctx context.Context) error {
 		wg.Go(func() { r.loop(ctx, channel, ch, round) })
 	}
 	if r.Publisher != nil {
-		start("kafka", (&publishing{relayRun: r}).round)
+		start("kafka", (&publisher{relayRun: r}).round)
 	}
 	if r.l2 != nil {
-		start("redis", (&applying{relayRun: r}).round)
+		start("redis", (&applier{relayRun: r}).round)
 	}
 	wg.Go(func() { r.listen(ctx, wake) })
 	wg.Go(func() { r.trim(ctx) })
@@ -177,8 +178,8 @@ func (r *relayRun) loop(ctx context.Context, channel string, wake <-chan struct{
 
 // listen wakes the loops when the Source says that there may be changes.
 func (r *relayRun) listen(ctx context.Context, wake []chan struct{}) {
-	w, ok := r.Source.(coherence.Waker)
-	if !ok {
+	w := coherence.AbilitiesOf(r.Source).Waker
+	if w == nil {
 		return
 	}
 	for ctx.Err() == nil {
@@ -204,8 +205,8 @@ func (r *relayRun) pass(channel string, p coherence.Position) {
 
 // trim drops what every channel has passed and nobody will replay.
 func (r *relayRun) trim(ctx context.Context) {
-	t, ok := r.Source.(coherence.Trimmer)
-	if !ok {
+	t := coherence.AbilitiesOf(r.Source).Trimmer
+	if t == nil {
 		return
 	}
 	for {

@@ -41,6 +41,8 @@ func (l *log) add(key string, v coherence.Version) {
 	l.events = append(l.events, coherence.Event{Namespace: "n", Key: key, Version: v, Op: coherence.OpUpdated, Position: at(uint64(len(l.events) + 1))})
 }
 
+func (l *log) Abilities() coherence.Abilities { return coherence.Abilities{} }
+
 func (l *log) Position(context.Context) (coherence.Position, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

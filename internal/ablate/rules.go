@@ -29,13 +29,13 @@ const (
 	SnapshotGuard       Rule = "snapshot-guard"        // a change is settled only when no older transaction is open
 
 	// The fence.
-	Generation     Rule = "generation"      // an invalidation ends entries and loads of its key
-	Journal        Rule = "journal"         // a reader that is behind looks for its own key among the bumps it missed
-	Floor          Rule = "floor"           // nothing older than what this instance has seen is served or admitted
-	ServeBumps     Rule = "serve-bumps"     // serving a newer version evicts an older entry
-	Horizon        Rule = "horizon"         // a floor that was forgotten asks L2 to be past it
-	HorizonProbe   Rule = "horizon-probe"   // ... by a probe that began after the floor's version was seen
-	WatermarkFirst Rule = "watermark-first" // the watermark that vouches for an L2 value was read before it, on the same session
+	Generation              Rule = "generation"                // an invalidation ends entries and loads of its key
+	RecentBumps             Rule = "recent-bumps"              // a reader that is behind looks for its own key among the bumps it missed
+	MinVersion              Rule = "min-version"               // nothing older than what this instance has seen is served or admitted
+	ServeBumps              Rule = "serve-bumps"               // serving a newer version evicts an older entry
+	RequiredWatermark       Rule = "required-watermark"        // a min version that was forgotten asks L2 to be past it
+	RequiredWatermarkSample Rule = "required-watermark-sample" // ... by a sample that began after the min version's version was seen
+	WatermarkFirst          Rule = "watermark-first"           // the watermark that vouches for an L2 value was read before it, on the same session
 
 	// Sessions.
 	RedisSession          Rule = "redis-session"           // tracking vouches only for entries of the present session
@@ -43,14 +43,14 @@ const (
 	DialIsSession         Rule = "dial-is-session"         // dialling begins a session, not only the late nil
 	NilIsSession          Rule = "nil-is-session"          // FLUSHALL's nil begins one
 	EventSession          Rule = "event-session"           // events vouch only for entries of the present session
-	SessionBase           Rule = "session-base"            // ... and for L2 values only past the session's first probe
+	SessionBase           Rule = "session-base"            // ... and for L2 values only past the session's first sample
 	GapIsSession          Rule = "gap-is-session"          // a sequence number left out begins a session
 	AdmitFromTracking     Rule = "admit-from-tracking"     // tracking vouches only for what a GET on T returned
 
 	// The bound.
-	ClockBeforeProbe  Rule = "clock-before-probe"  // a probe reads the clock before the position
-	ClockBeforeLoad   Rule = "clock-before-load"   // an entry's own probe is read before its load
-	ProofBeforeCheck  Rule = "proof-before-check"  // a bounded read takes the proof before it checks the generation
+	ClockBeforeSample Rule = "clock-before-sample" // a sample reads the clock before the position
+	ClockBeforeLoad   Rule = "clock-before-load"   // an entry's own sample is read before its load
+	AsOfBeforeCheck   Rule = "as-of-before-check"  // a bounded read takes the proof before it checks the generation
 	ClockOnRead       Rule = "clock-on-read"       // a bounded read reads the real clock
 	BarrierPartitions Rule = "barrier-partitions"  // barriers of a relay that knew fewer partitions prove nothing
 	FlightStillStands Rule = "flight-still-stands" // a reader joins only a flight that nothing has invalidated

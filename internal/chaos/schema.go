@@ -64,7 +64,7 @@ func openStore(ctx context.Context, url string, conns int32) (*store, error) {
 	if err != nil {
 		return nil, err
 	}
-	src, err := postgres.New(pool, "")
+	src, err := postgres.New(pool, postgres.Config{})
 	if err != nil {
 		pool.Close()
 		return nil, err

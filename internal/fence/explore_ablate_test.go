@@ -34,11 +34,11 @@ var ablations = []struct {
 	{ablate.BatchInOneStep, "C1", scope{n: 1, loads: 1, sourced: true}},
 	{ablate.SnapshotGuard, "C1", scope{n: 1, loads: 1, sourced: true, early: true}},
 	{ablate.Generation, "C2", scope{n: 1, loads: 1, sourced: true, kafka: true, prune: true}},
-	{ablate.Journal, "C2", scope{n: 1, loads: 1, sourced: true, kafka: true, prune: true}},
-	{ablate.Floor, "C3", scope{n: 1, loads: 1, sourced: true, cn: 1}},
+	{ablate.RecentBumps, "C2", scope{n: 1, loads: 1, sourced: true, kafka: true, prune: true}},
+	{ablate.MinVersion, "C3", scope{n: 1, loads: 1, sourced: true, cn: 1}},
 	{ablate.ServeBumps, "C3", scope{n: 1, loads: 2, sourced: true}},
-	{ablate.Horizon, "C3", scope{n: 1, loads: 1, sourced: true, prune: true, cn: 1}},
-	{ablate.HorizonProbe, "C3", scope{n: 1, loads: 1, sourced: true, prune: true, cn: 1}},
+	{ablate.RequiredWatermark, "C3", scope{n: 1, loads: 1, sourced: true, prune: true, cn: 1}},
+	{ablate.RequiredWatermarkSample, "C3", scope{n: 1, loads: 1, sourced: true, prune: true, cn: 1}},
 	{ablate.WatermarkFirst, "C1", scope{n: 1, loads: 1, sourced: true, fo: 1}},
 	{ablate.RedisSession, "C1", scope{n: 1, loads: 1, sourced: true, cn: 1}},
 	{ablate.RedisSessionWatermark, "C1", scope{n: 1, loads: 1, sourced: true, fo: 1}},
@@ -48,9 +48,9 @@ var ablations = []struct {
 	{ablate.SessionBase, "C1", scope{n: 1, loads: 1, sourced: true, kafka: true, gp: 1}},
 	{ablate.GapIsSession, "C1", scope{n: 1, loads: 1, sourced: true, kafka: true, gp: 1}},
 	{ablate.AdmitFromTracking, "C6", scope{n: 1, loads: 1, sourced: true}},
-	{ablate.ClockBeforeProbe, "C1", scope{n: 1, loads: 1, sourced: true, slowProbe: true}},
+	{ablate.ClockBeforeSample, "C1", scope{n: 1, loads: 1, sourced: true, slowSample: true}},
 	{ablate.ClockBeforeLoad, "C1", scope{n: 1, loads: 1, sourced: true}},
-	{ablate.ProofBeforeCheck, "C1", scope{n: 1, loads: 2, sourced: true, bounded: true, slowHit: true}},
+	{ablate.AsOfBeforeCheck, "C1", scope{n: 1, loads: 2, sourced: true, bounded: true, slowHit: true}},
 	{ablate.BarrierPartitions, "C1", scope{n: 1, loads: 1, sourced: true, kafka: true, parts: 2}},
 	{ablate.FlightStillStands, "C3", scope{n: 1, loads: 2, sourced: true, joins: true}},
 	{ablate.FreshNeverJoins, "C1", scope{n: 1, loads: 1, sourced: true, joins: true}},
@@ -90,7 +90,7 @@ func TestAblations_NameEveryRule(t *testing.T) {
 		}
 		named[rule] = true
 	}
-	f, err := parser.ParseFile(token.NewFileSet(), "../internal/ablate/rules.go", nil, 0)
+	f, err := parser.ParseFile(token.NewFileSet(), "../ablate/rules.go", nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

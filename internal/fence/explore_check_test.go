@@ -7,13 +7,13 @@ func (s *stepper) checkEntry(n *instance) {
 		return
 	}
 	val := n.entry - 1
-	proved := s.f.entry.Proved(s.f.Fence) // before Check, as readers do
+	proved := s.f.entry.AsOf(s.f.Fence) // before Check, as readers do
 	v := s.f.entry.Check(s.f.Fence)
 	if v == Invalidated || v == Collided {
 		return
 	}
 	if s.sourced && int64(val)+1 < proved {
-		if p := s.f.events.proof.Load(); p != nil && session32(p.session) == s.f.entry.eventSession && p.since == proved {
+		if p := s.f.events.asOf.Load(); p != nil && session32(p.session) == s.f.entry.eventSession && p.moment == proved {
 			s.violates("C1: the event channel proves more of an entry of L1 than is so")
 		} else {
 			s.violates("C1: tracking proves more of an entry of L1 than is so")

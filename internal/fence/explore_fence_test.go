@@ -21,25 +21,25 @@ type fencer struct {
 	flightSnaps [2]Snapshot // of their flights
 	stamp       [2]Stamp    // of the entries that loads at pcHit have read
 	beats       Heartbeat
-	run         Probe // the probe under way
+	run         Sample // the sample under way
 
-	proof, kproof proof
+	proof, kproof asOf
 }
 
 // The numbers that stand for "of now" and "older" in a fence that has been set to a state.
 const (
 	genNow, genOthers, genLost        = 1000, 999, 500
 	sessionNow, sessionProved, noMore = 100, 99, 50
-	probeLast                         = 40 // position p was found by probe 2(p+1)
+	sampleLast                        = 40 // position p was found by sample 2(p+1)
 	exploreDepth                      = 8  // of the journal
 )
 
 func newFencer(sc *scope) *fencer {
 	f := &fencer{sc: sc, key: l2.Key{Hash: 7 << 40}, other: l2.Key{Hash: 9 << 40}}
-	f.Fence = newFence(Config{Now: func() int64 { return f.clock }, Floors: 1, Complete: sc.sourced, FloorAge: time.Hour}, 1, exploreDepth, 1)
+	f.Fence = newFence(Config{Now: func() int64 { return f.clock }, MinVersions: 1, Complete: sc.sourced, MinVersionAge: time.Hour}, 1, exploreDepth, 1)
 	f.b = &f.buckets[0]
 	f.events.parts = make([]partition, 0, 2)
-	f.probes.done = make([]probe, 0, 16)
+	f.samples.completed = make([]sample, 0, 16)
 	return f
 }
 
@@ -74,19 +74,19 @@ func sessionOf(x uint8) uint64 { return [...]uint64{0, sessionNow, sessionProved
 func seqOf(ref uint8) uint64 {
 	switch ref {
 	case refNext:
-		return probeLast
+		return sampleLast
 	case refRunning:
-		return probeLast - 1
+		return sampleLast - 1
 	}
 	return 2*uint64(ref-refAt) + 1
 }
 
 func (f *fencer) refOf(seq uint64, running bool) uint8 {
-	p, ok := f.probes.after(seq)
+	p, ok := f.samples.firstAfter(seq)
 	switch {
 	case ok:
 		return refAt + uint8(p.N)
-	case running && seq < probeLast:
+	case running && seq < sampleLast:
 		return refRunning
 	}
 	return refNext
@@ -95,41 +95,41 @@ func (f *fencer) refOf(seq uint64, running bool) uint8 {
 // set makes the fence that of an instance.
 func (f *fencer) set(w *world, n *instance) {
 	f.clock = int64(w.acked) + 1
-	f.slots.gens[0].Store(genNow)
-	f.slots.journal.Load().entry(0, genNow).Store(journalEntry(genNow, f.other.Hash))
+	f.generations.current[0].Store(genNow)
+	f.generations.recent.Load().entry(0, genNow).Store(bumpEntry(genNow, f.other.Hash))
 
 	b := f.b
-	b.redis.Store(sessionNow)
-	b.proof.Store(nil)
+	b.session.Store(sessionNow)
+	b.asOf.Store(nil)
 	if n.proof > 0 {
-		f.proof = proof{sessionNow - uint64(n.proofOld), int64(n.proof)}
-		b.proof.Store(&f.proof)
+		f.proof = asOf{sessionNow - uint64(n.proofOld), int64(n.proof)}
+		b.asOf.Store(&f.proof)
 	}
-	b.known, b.read, b.watermark = n.known == 1, n.read == 1, watermark(n.mark, n.incarnation)
-	b.beaten = false // no server of the model's goes back without T's losing its connection
-	clear(b.floors.byHash)
-	b.floors.ring, b.floors.next = b.floors.ring[:0], 0
-	if n.floor > 0 {
-		fl := floor{version: coherence.Version(n.floor), since: f.clock}
-		if n.floorRef == refNone {
-			fl.at = position(n.floor)
+	b.watermarkKnown, b.watermarkRead, b.watermark = n.known == 1, n.read == 1, watermark(n.mark, n.incarnation)
+	b.heartbeatRead = false // no server of the model's goes back without T's losing its connection
+	clear(b.minVersions.byHash)
+	b.minVersions.ring, b.minVersions.next = b.minVersions.ring[:0], 0
+	if n.minVersion > 0 {
+		fl := minVersion{version: coherence.Version(n.minVersion), since: f.clock}
+		if n.minVersionRef == refNone {
+			fl.at = position(n.minVersion)
 		} else {
-			fl.probe = seqOf(n.floorRef)
+			fl.sample = seqOf(n.minVersionRef)
 		}
-		b.floors.put(f.key.Hash, fl)
+		b.minVersions.put(f.key.Hash, fl)
 	}
-	b.horizon, b.awaiting = place(n.horizon), 0
+	b.requiredWatermark, b.awaitingSample = place(n.horizon), 0
 	if n.await != refNone {
-		b.awaiting = seqOf(n.await) + 1
+		b.awaitingSample = seqOf(n.await) + 1
 	}
 
-	f.probes.last, f.probes.done = probeLast, f.probes.done[:0]
+	f.samples.lastBegun, f.samples.completed = sampleLast, f.samples.completed[:0]
 	for p := range f.sc.n + 1 {
-		if n.probed[p] > 0 {
-			f.probes.done = append(f.probes.done, probe{2*uint64(p) + 2, int64(n.probed[p]), position(p)})
+		if n.sampled[p] > 0 {
+			f.samples.completed = append(f.samples.completed, sample{2*uint64(p) + 2, int64(n.sampled[p]), position(p)})
 		}
 	}
-	f.run = Probe{probe{seq: probeLast, s: int64(n.probingAt)}}
+	f.run = Sample{sample{seq: sampleLast, begun: int64(n.samplingAt)}}
 	f.setEvents(n)
 	f.beats.sessions[0] = sessionOf(n.beating)
 
@@ -141,17 +141,17 @@ func (f *fencer) set(w *world, n *instance) {
 
 func (f *fencer) setEvents(n *instance) {
 	c := &f.events
-	c.session, c.base = sessionNow, seqOf(max(n.base, refNext))
-	c.proof.Store(nil)
+	c.session, c.baseSample = sessionNow, seqOf(max(n.base, refNext))
+	c.asOf.Store(nil)
 	if n.kproof > 0 {
-		f.kproof = proof{sessionNow - uint64(n.kproofOld), int64(n.kproof)}
-		c.proof.Store(&f.kproof)
+		f.kproof = asOf{sessionNow - uint64(n.kproofOld), int64(n.kproof)}
+		c.asOf.Store(&f.kproof)
 	}
 	c.parts = c.parts[:n.partitions]
 	for i := range c.parts {
 		c.parts[i] = partition{followed: n.followed>>i&1 == 1, numbered: n.numbered>>i&1 == 1, seq: uint64(n.seq[i]), barrier: place(n.barrier[i])}
 	}
-	c.settle()
+	c.publishLive()
 }
 
 func (f *fencer) setStamp(s *Stamp, gen, rs, ks uint8) {
@@ -167,7 +167,7 @@ func (f *fencer) setLoad(i uint8, l *load) {
 		f.setStamp(&f.stamp[i], l.gen, l.hrs, l.hks)
 	default:
 		f.snaps[i] = f.snapshot(l.gen, l.rs, l.ks, 1)
-		f.snaps[i].Known, f.snaps[i].watermark = l.known == 1, watermark(l.mark, l.incarnation)
+		f.snaps[i].WatermarkKnown, f.snaps[i].watermark = l.known == 1, watermark(l.mark, l.incarnation)
 		if f.sc.joins {
 			f.flightSnaps[i] = f.snapshot(l.fgen, l.frs, l.fks, l.fbegan)
 		}
@@ -175,7 +175,7 @@ func (f *fencer) setLoad(i uint8, l *load) {
 }
 
 func (f *fencer) snapshot(gen, rs, ks, began uint8) Snapshot {
-	t := Snapshot{key: f.key, slots: &f.slots, generation: genOf(gen), redisSession: noMore, eventSession: sessionOf(ks), began: int64(began)}
+	t := Snapshot{key: f.key, generations: &f.generations, generation: genOf(gen), redisSession: noMore, eventSession: sessionOf(ks), began: int64(began)}
 	if rs == 1 {
 		t.redisSession = sessionNow
 	}
@@ -185,33 +185,33 @@ func (f *fencer) snapshot(gen, rs, ks, began uint8) Snapshot {
 // get reads the fence back into the instance.
 func (f *fencer) get(n *instance) {
 	b := f.b
-	pr := b.proof.Load()
+	pr := b.asOf.Load()
 	n.proof, n.proofOld = 0, 0
 	if pr != nil {
-		n.proof = uint8(pr.since)
-		if pr.session != b.redis.Load() {
+		n.proof = uint8(pr.moment)
+		if pr.session != b.session.Load() {
 			n.proofOld = 1
 		}
 	}
-	n.known, n.read = bit(b.known), bit(b.read)
+	n.known, n.read = bit(b.watermarkKnown), bit(b.watermarkRead)
 	n.mark, n.incarnation = number(b.watermark.Position), b.watermark.Incarnation[0]
-	running := n.probing > 0
-	n.floor, n.floorRef = 0, refNone
-	if fl, ok := b.floors.byHash[f.key.Hash]; ok {
-		n.floor = uint8(fl.version)
+	running := n.sampling > 0
+	n.minVersion, n.minVersionRef = 0, refNone
+	if fl, ok := b.minVersions.byHash[f.key.Hash]; ok {
+		n.minVersion = uint8(fl.version)
 		if fl.at.IsZero() && f.sc.prune {
-			n.floorRef = f.refOf(fl.probe, running)
+			n.minVersionRef = f.refOf(fl.sample, running)
 		}
 	}
-	n.horizon, n.await = number(b.horizon), refNone
-	if b.awaiting != 0 {
-		n.await = f.refOf(b.awaiting-1, running)
+	n.horizon, n.await = number(b.requiredWatermark), refNone
+	if b.awaitingSample != 0 {
+		n.await = f.refOf(b.awaitingSample-1, running)
 	}
-	for _, p := range f.probes.done {
-		n.probed[p.at.N] = uint8(p.s)
+	for _, p := range f.samples.completed {
+		n.sampled[p.at.N] = uint8(p.begun)
 	}
 	f.getEvents(n, running)
-	if n.beating == 1 && b.redis.Load() != sessionNow {
+	if n.beating == 1 && b.session.Load() != sessionNow {
 		n.beating = 2
 	}
 	n.gen, n.rs, n.ks = f.gen(f.entry.generation.Load()), f.redisSessionOf(uint64(f.entry.redisSession)), f.eventSessionOf(uint64(f.entry.eventSession))
@@ -225,10 +225,10 @@ func (f *fencer) getEvents(n *instance, running bool) {
 	if !f.sc.kafka {
 		return
 	}
-	n.base = f.refOf(c.base, running)
+	n.base = f.refOf(c.baseSample, running)
 	n.kproof, n.kproofOld = 0, 0
-	if p := c.proof.Load(); p != nil {
-		n.kproof, n.kproofOld = uint8(p.since), bit(p.session != c.session)
+	if p := c.asOf.Load(); p != nil {
+		n.kproof, n.kproofOld = uint8(p.moment), bit(p.session != c.session)
 	}
 	n.partitions, n.followed, n.numbered = uint8(len(c.parts)), 0, 0
 	for i := range c.parts {
@@ -245,10 +245,10 @@ func (f *fencer) getLoad(i uint8, l *load) {
 		l.gen, l.hrs, l.hks = f.gen(f.stamp[i].generation.Load()), f.redisSessionOf(uint64(f.stamp[i].redisSession)), f.eventSessionOf(uint64(f.stamp[i].eventSession))
 	default:
 		t := &f.snaps[i]
-		l.gen, l.rs, l.ks = f.gen(t.generation), bit(t.redisSession == f.b.redis.Load()), f.eventsOf(t)
+		l.gen, l.rs, l.ks = f.gen(t.generation), bit(t.redisSession == f.b.session.Load()), f.eventsOf(t)
 		if f.sc.joins {
 			t = &f.flightSnaps[i]
-			l.fgen, l.frs, l.fks = f.gen(t.generation), bit(t.redisSession == f.b.redis.Load()), f.eventsOf(t)
+			l.fgen, l.frs, l.fks = f.gen(t.generation), bit(t.redisSession == f.b.session.Load()), f.eventsOf(t)
 		}
 	}
 }
@@ -261,7 +261,7 @@ func bit(b bool) uint8 {
 }
 
 func (f *fencer) gen(g uint64) uint8 {
-	to, ok := f.slots.advance(g, f.key.Hash)
+	to, ok := f.generations.catchUp(g, f.key.Hash)
 	switch {
 	case g == to:
 		return genCurrent
@@ -272,14 +272,14 @@ func (f *fencer) gen(g uint64) uint8 {
 }
 
 func (f *fencer) redisSessionOf(session uint64) uint8 {
-	return standing(session, f.b.redis.Load(), f.b.proof.Load())
+	return standing(session, f.b.session.Load(), f.b.asOf.Load())
 }
 
 func (f *fencer) eventSessionOf(session uint64) uint8 {
-	return standing(session, f.events.session, f.events.proof.Load())
+	return standing(session, f.events.session, f.events.asOf.Load())
 }
 
-func standing(session, now uint64, p *proof) uint8 {
+func standing(session, now uint64, p *asOf) uint8 {
 	switch {
 	case session == 0:
 		return sessionNone
@@ -304,5 +304,5 @@ func (f *fencer) eventsOf(t *Snapshot) uint8 {
 // keep makes a snapshot that was just taken, or changed, the load's.
 func (f *fencer) keep(i uint8, t Snapshot, l *load) {
 	f.snaps[i] = t
-	l.known, l.mark, l.incarnation = bit(t.Known), number(t.watermark.Position), t.watermark.Incarnation[0]
+	l.known, l.mark, l.incarnation = bit(t.WatermarkKnown), number(t.watermark.Position), t.watermark.Incarnation[0]
 }

@@ -105,42 +105,42 @@ func (s *stepper) heartbeat(i int) {
 	}
 }
 
-// probes read the source's position.
-func (s *stepper) probes(i int) {
+// samples read the source's position.
+func (s *stepper) samples(i int) {
 	before, acked := &s.from.ins[i], s.from.acked
 	switch {
 	case !s.sourced:
-	case before.probing == 2:
+	case before.sampling == 2:
 		_, n := s.at(i)
-		s.f.EndProbe(s.f.run, place(before.probeP))
-		n.probing, n.probingAt, n.probeP = 0, 0, 0
-		s.fenced("a probe ends", i, int(before.probeP)-1)
-	case before.probing == 1:
+		s.f.EndSample(s.f.run, place(before.samplePosition))
+		n.sampling, n.samplingAt, n.samplePosition = 0, 0, 0
+		s.fenced("a sample ends", i, int(before.samplePosition)-1)
+	case before.sampling == 1:
 		n := &s.to.ins[i]
-		n.probing, n.probeP = 2, acked+1
-		s.do("the source answers a probe", i, int(acked))
-	case before.probed[acked] == acked+1 && !before.waits():
-	case s.slowProbe:
+		n.sampling, n.samplePosition = 2, acked+1
+		s.do("the source answers a sample", i, int(acked))
+	case before.sampled[acked] == acked+1 && !before.waits():
+	case s.slowSample:
 		_, n := s.at(i)
-		s.f.BeginProbe()
-		n.probing, n.probingAt = 1, acked+1
+		s.f.BeginSample()
+		n.sampling, n.samplingAt = 1, acked+1
 		n.begun()
-		s.do("a probe begins", i, int(acked))
+		s.do("a sample begins", i, int(acked))
 	default:
 		s.at(i)
-		s.f.EndProbe(s.f.BeginProbe(), position(acked))
-		s.fenced("a probe", i, int(acked))
+		s.f.EndSample(s.f.BeginSample(), position(acked))
+		s.fenced("a sample", i, int(acked))
 	}
 }
 
-// waits reports whether anything waits for the next probe that begins.
+// waits reports whether anything waits for the next sample that begins.
 func (n *instance) waits() bool {
-	return n.await == refNext || n.base == refNext || n.floorRef == refNext
+	return n.await == refNext || n.base == refNext || n.minVersionRef == refNext
 }
 
-// begun turns what waits for the next probe into what waits for this one.
+// begun turns what waits for the next sample into what waits for this one.
 func (n *instance) begun() {
-	for _, ref := range []*uint8{&n.await, &n.base, &n.floorRef} {
+	for _, ref := range []*uint8{&n.await, &n.base, &n.minVersionRef} {
 		if *ref == refNext {
 			*ref = refRunning
 		}
@@ -257,11 +257,11 @@ func (s *stepper) life(i int) {
 		}
 		s.fenced("the tail begins a session at the end", i, -1)
 	}
-	for v := before.floor + 1; v <= s.from.acked && !s.unversioned; v++ {
+	for v := before.minVersion + 1; v <= s.from.acked && !s.unversioned; v++ {
 		_, n := s.at(i)
 		s.f.Written(s.f.key, coherence.Version(v))
 		n.invalidated(v)
-		s.fenced("a write of its own raises the floor", i, int(v))
+		s.fenced("a write of its own raises the min version", i, int(v))
 	}
 	if v := s.from.acked; s.unversioned && v > 0 && before.wrote == 0 {
 		n, on := &s.to.ins[i], s.server(i)
@@ -281,10 +281,10 @@ func (s *stepper) life(i int) {
 		}
 		s.fenced("a write of its own is over", i, int(before.wrote))
 	}
-	if before.floor > 0 && s.prune {
+	if before.minVersion > 0 && s.prune {
 		s.at(i)
 		s.f.Event(s.f.other, 1, position(0))
-		s.fenced("the floor is pushed out", i, int(before.floor))
+		s.fenced("the min version is pushed out", i, int(before.minVersion))
 	}
 	if before.entry > 0 {
 		n := &s.to.ins[i]

@@ -76,13 +76,13 @@ func (s *stepper) begin(i int, j uint8) {
 		_, n := s.at(i)
 		l := &n.loads[j]
 		*l = load{pc: pcHit, val: n.entry, seen: n.served, gen: n.gen, hrs: n.rs, hks: n.ks}
-		if ablate.Out(ablate.ProofBeforeCheck) {
+		if ablate.Out(ablate.AsOfBeforeCheck) {
 			if v := s.f.entry.Check(s.f.Fence); v == Invalidated || v == Collided {
 				s.to = s.from
 				return
 			}
 		} else {
-			l.claim = uint8(s.f.entry.Proved(s.f.Fence))
+			l.claim = uint8(s.f.entry.AsOf(s.f.Fence))
 		}
 		s.f.setStamp(&s.f.stamp[j], n.gen, n.rs, n.ks)
 		s.fenced("a bounded read finds the entry, and takes the proof", i, int(n.entry)-1)
@@ -144,20 +144,20 @@ func (s *stepper) judge(i int, j uint8) {
 	var stamp Stamp
 	outcome, admit := s.f.FromL2(t, s.ver(val), &stamp)
 	switch outcome {
-	case BelowFloor:
+	case BelowMinVersion:
 		on := s.server(i)
-		floor := s.from.ins[i].floor
+		floor := s.from.ins[i].minVersion
 		s.applied(on, floor, on.Apply(floor, false))
 		s.f.keep(j, *t, l)
 		l.pc, l.val = pcLease, 0
-		s.fenced("load: L2's value is below the floor, which is applied again", i, int(val))
+		s.fenced("load: L2's value is below the min version, which is applied again", i, int(val))
 		return
 	case Behind:
 		l.pc, l.val = pcToLoad, 0
-		s.fenced("load: L2 may be behind the horizon", i, int(val))
+		s.fenced("load: L2 may be behind the required watermark", i, int(val))
 		return
 	}
-	if s.sourced && int64(val)+1 < stamp.Probe() {
+	if s.sourced && int64(val)+1 < stamp.LoadedAsOf() {
 		s.violates("C1: a value from L2 is older than its watermark proves")
 	}
 	s.end(i, j, "load: serves L2's value", &stamp, admit)
@@ -203,11 +203,11 @@ func (s *stepper) judgeSource(i int, j uint8) {
 	outcome, admit := s.f.FromSource(&s.f.snaps[j], s.ver(val), &stamp)
 	if outcome != Serve {
 		on := s.server(i)
-		s.touched(on, on.Release(l.mine(on, &s.to)))
-		s.end(i, j, "load: the source's value is below the floor; serves it as stale", nil, false)
+		on.Release(l.mine(on, &s.to))
+		s.end(i, j, "load: the source's value is below the min version; serves it as stale", nil, false)
 		return
 	}
-	if int64(val)+1 < stamp.Probe() {
+	if int64(val)+1 < stamp.LoadedAsOf() {
 		s.violates("C1: a value from the source is older than its load proves")
 	}
 	if l.lease == 1 {

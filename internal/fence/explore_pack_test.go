@@ -50,8 +50,8 @@ func (p *packer) instance(n *instance) {
 	p.Bits(v1, &n.mark)
 	p.Bits(p.e, &n.incarnation)
 	p.Bits(now, &n.proof)
-	p.Bits(v, &n.floor)
-	p.Bits(3, &n.floorRef)
+	p.Bits(v, &n.minVersion)
+	p.Bits(3, &n.minVersionRef)
 	p.Bits(if1(p.prune, v1), &n.horizon)
 	p.Bits(if1(p.prune, 3), &n.await)
 	if p.kafka {
@@ -67,10 +67,10 @@ func (p *packer) instance(n *instance) {
 		p.Bits(uint(p.parts), &n.followed, &n.numbered)
 	}
 	for i := range p.n + 1 {
-		p.Bits(if1(p.sourced, now), &n.probed[i])
+		p.Bits(if1(p.sourced, now), &n.sampled[i])
 	}
-	p.Bits(if1(p.slowProbe, 2), &n.probing)
-	p.Bits(if1(p.slowProbe, now), &n.probingAt, &n.probeP)
+	p.Bits(if1(p.slowSample, 2), &n.sampling)
+	p.Bits(if1(p.slowSample, now), &n.samplingAt, &n.samplePosition)
 	p.Bits(1, &n.conn, &n.tracked)
 	p.Bits(if1(p.fo > 0, 1), &n.isolated)
 	p.Bits(if1(ablate.Out(ablate.DialIsSession), 1), &n.lateNil)
@@ -213,7 +213,7 @@ func (sc *scope) settleProofs(n *instance) {
 	if n.kproofOld == 1 && !ks {
 		n.kproof, n.kproofOld = 0, 0
 	}
-	if n.await >= refAt { // the probe it waits for has ended
+	if n.await >= refAt { // the sample it waits for has ended
 		n.horizon, n.await = max(n.horizon, n.await-refAt+1), refNone
 	}
 }

@@ -9,12 +9,12 @@ type scope struct {
 	insts, loads   uint8
 	fo, ev, cn, gp uint8 // fail-overs, evictions and flushes, lost connections, gaps and restarts
 	deleted        uint8 // a bit for each version that is a delete
-	sourced        bool  // there is a Source: a relay, probes, bounds
+	sourced        bool  // there is a Source: a relay, samples, bounds
 	kafka          bool
 	parts          int    // partitions, 2: the topic grows
 	unversioned    bool   // the source has no versions
 	intents        bool   // writers mark the key (there is no Source)
-	prune          bool   // floors are pushed out of their ring
+	prune          bool   // min versions are pushed out of their ring
 	slots          bool   // other keys of the slot are invalidated
 	joins          bool   // readers join loads, and there are Fresh ones
 	schema         bool   // records may be of an older schema
@@ -22,7 +22,7 @@ type scope struct {
 	bounded        bool   // loads read the watermark anew
 	slowHit        bool   // bounded hits take two steps
 	slowBeat       bool   // a heartbeat's reply comes late
-	slowProbe      bool   // a probe takes three steps
+	slowSample     bool   // a sample takes three steps
 	lost           bool   // brokers are lost and found again
 	isolate        bool   // at a fail-over an instance may stay with the old primary
 	early          bool   // commits are durable before they are visible

@@ -29,7 +29,7 @@ func (s *stepper) end(i int, j uint8, name string, stamp *Stamp, admit bool) {
 	f.setStamp(&f.entry, 0, 0, 0)
 	f.entry.generation.Store(stamp.generation.Load())
 	f.entry.redisSession, f.entry.eventSession = stamp.redisSession, stamp.eventSession
-	n.entry, n.own = l.val, bit(stamp.Probe() != 0 && s.sourced)
+	n.entry, n.own = l.val, bit(stamp.LoadedAsOf() != 0 && s.sourced)
 	s.fenced(name+", and L1 admits it", i, int(val))
 	s.to, s.bad = declined, bad // the fence is as it was; only L1 differs
 	if s.from.ins[i].entry > 0 {
@@ -64,7 +64,7 @@ func (s *stepper) join(i int, j uint8) {
 	now := s.from.acked + 1
 	if before.served > l.seen {
 		_, n := s.at(i)
-		if s.f.Still(&s.f.flightSnaps[j]) {
+		if s.f.StillValid(&s.f.flightSnaps[j]) {
 			n.loads[j].seen = before.served
 			s.fenced("load: a reader joins", i, int(before.served))
 		}
@@ -73,7 +73,7 @@ func (s *stepper) join(i int, j uint8) {
 	if l.fresh == 1 && l.want < now {
 		_, n := s.at(i)
 		t := &s.f.flightSnaps[j]
-		if (t.Began() >= int64(now) || ablate.Out(ablate.FreshNeverJoins)) && s.f.Still(t) {
+		if (t.Began() >= int64(now) || ablate.Out(ablate.FreshNeverJoins)) && s.f.StillValid(t) {
 			n.loads[j].want, n.loads[j].seen = now, before.served
 			s.fenced("load: a Fresh reader joins", i, -1)
 		}
@@ -87,8 +87,8 @@ func (s *stepper) hitAgain(i int, j uint8) {
 	l, stamp := &n.loads[j], &s.f.stamp[j]
 	claim := int64(l.claim)
 	served := true
-	if ablate.Out(ablate.ProofBeforeCheck) {
-		claim = stamp.Proved(s.f.Fence)
+	if ablate.Out(ablate.AsOfBeforeCheck) {
+		claim = stamp.AsOf(s.f.Fence)
 	} else if v := stamp.Check(s.f.Fence); v == Invalidated || v == Collided {
 		served = false
 	}

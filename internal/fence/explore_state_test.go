@@ -22,7 +22,7 @@ const (
 	sessionProof          // an older one, of which the channel still knows what it proves; of a snapshot's: an older one, not none
 )
 
-// How far the wait for a probe is: "the first probe begun after this" is a number of a probe in the fence.
+// How far the wait for a sample is: "the first sample begun after this" is a number of a sample in the fence.
 const (
 	refNone    = iota // nothing to wait for
 	refNext           // the next one that begins
@@ -71,17 +71,17 @@ type instance struct {
 	// L1's entry.
 	entry, gen, rs, ks, own uint8 // version+1; own: its load proves it, so that bounded reads take it without a channel; kept only where there are any
 	// The bucket.
-	known, read, mark, incarnation uint8 // the furthest watermark: position+1, incarnation
-	proof, proofOld                uint8 // a moment; of an older session
-	floor, floorRef                uint8 // version; refNone: its position is known
-	horizon, await                 uint8 // position+1; a ref
-	partitions                     uint8
-	followed                       uint8 // a bit for each partition
-	seq, barrier                   [2]uint8
-	numbered                       uint8 // a bit for each partition
-	base, kproof, kproofOld        uint8
-	probed                         [4]uint8 // by position: the moment the newest probe that found it began
-	probing, probingAt, probeP     uint8    // a probe under way: 1 begun, 2 the source has answered; its moment, its position+1
+	known, read, mark, incarnation       uint8 // the furthest watermark: position+1, incarnation
+	proof, proofOld                      uint8 // a moment; of an older session
+	minVersion, minVersionRef            uint8 // version; refNone: its position is known
+	horizon, await                       uint8 // position+1; a ref
+	partitions                           uint8
+	followed                             uint8 // a bit for each partition
+	seq, barrier                         [2]uint8
+	numbered                             uint8 // a bit for each partition
+	base, kproof, kproofOld              uint8
+	sampled                              [4]uint8 // by position: the moment the newest sample that found it began
+	sampling, samplingAt, samplePosition uint8    // a sample under way: 1 begun, 2 the source has answered; its moment, its position+1
 	// T.
 	conn, tracked, pushes, isolated, lateNil uint8
 	beating, beatMark, beatIncarnation       uint8 // a heartbeat under way: 1 of this session, 2 of an older one

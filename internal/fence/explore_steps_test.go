@@ -55,7 +55,7 @@ func (s *stepper) Next(from *explore.State, emit explore.Emit) {
 	s.redis()
 	for i := range int(s.insts) {
 		s.tracking(i)
-		s.probes(i)
+		s.samples(i)
 		s.tail(i)
 		s.life(i)
 		for j := range s.loads {

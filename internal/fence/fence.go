@@ -11,91 +11,91 @@ import (
 	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
-// Fence decides what L1 may serve and admit. Events go in (pushes, version events, sessions, watermarks, probes), loads
+// Fence decides what L1 may serve and admit. Events go in (pushes, version events, sessions, watermarks, samples), loads
 // take a Snapshot before they ask anybody and are told at their end what may be done with their value. It does no I/O, has
 // no goroutine and no clock of its own, and is safe for concurrent use. See the package documentation for the rules.
 type Fence struct {
-	slots     slots
-	buckets   []bucket
-	events    channel
-	probes    probes
-	timeline  atomic.Uint64 // the source's timeline as the last probe found it, 0 before the first
-	now       func() int64
-	age       time.Duration // of floors, where no relay is known to move watermarks
-	complete  bool          // FenceConfig.Complete
-	timelines timelines
+	generations   generations
+	buckets       []bucket
+	events        eventChannel
+	samples       samples
+	timeline      atomic.Uint64 // the source's timeline as the last sample found it, 0 before the first
+	now           func() int64
+	minVersionAge time.Duration // of min versions, where no relay is known to move watermarks
+	complete      bool          // FenceConfig.Complete
+	timelines     timelines
 }
 
 // FenceConfig configures a Fence.
 type Config struct {
 	// Now is a monotonic clock in nanoseconds, never 0. Required.
 	Now func() int64
-	// Floors bounds the floors that each of the 64 buckets remembers. Defaults to 1024.
-	Floors int
+	// MinVersions bounds the min versions that each of the 64 buckets remembers. Defaults to 1024.
+	MinVersions int
 	// Complete says that every change of the source has an event, as a relay publishes them. Only then can the event
 	// channel vouch for entries; events that come from elsewhere do no more than invalidate.
 	Complete bool
-	// FloorAge is how long a floor holds in a bucket that has no watermark, if not Complete. Defaults to 30 seconds.
-	FloorAge time.Duration
+	// MinVersionAge is how long a min version holds in a bucket that has no watermark, if not Complete. Defaults to 30 seconds.
+	MinVersionAge time.Duration
 }
 
 // NewFence returns a fence with no channel alive.
 func New(cfg Config) *Fence {
-	return newFence(cfg, Slots, journalDepth, l2.Buckets)
+	return newFence(cfg, Slots, recentDepth, l2.Buckets)
 }
 
 // newFence lets the explorer make small ones.
 func newFence(cfg Config, slots, depth, buckets int) *Fence {
-	if cfg.Floors <= 0 {
-		cfg.Floors = 1024
+	if cfg.MinVersions <= 0 {
+		cfg.MinVersions = 1024
 	}
-	if cfg.FloorAge <= 0 {
-		cfg.FloorAge = 30 * time.Second
+	if cfg.MinVersionAge <= 0 {
+		cfg.MinVersionAge = 30 * time.Second
 	}
-	f := &Fence{buckets: make([]bucket, buckets), now: cfg.Now, age: cfg.FloorAge, complete: cfg.Complete}
-	f.slots.init(slots, depth)
+	f := &Fence{buckets: make([]bucket, buckets), now: cfg.Now, minVersionAge: cfg.MinVersionAge, complete: cfg.Complete}
+	f.generations.init(slots, depth)
 	for i := range f.buckets {
-		f.buckets[i].init(cfg.Floors)
+		f.buckets[i].init(cfg.MinVersions)
 	}
 	return f
 }
 
 // Remember makes the journals of all slots together remember so many bumps at least, at 8 bytes each; 524,288 to begin with. An
 // entry that is not read while more than that are made, of whatever keys, is dropped when it is (Collided). The first version of a
-// key that is served, and each one after its floor was forgotten, is a bump: an L1 whose entries are more than its journals
+// key that is served, and each one after its min version was forgotten, is a bump: an L1 whose entries are more than its journals
 // remember would evict itself by being read.
 func (f *Fence) Remember(bumps int64) {
-	each := (bumps + int64(len(f.slots.gens)) - 1) / int64(len(f.slots.gens))
-	f.slots.deepen(1 << bits.Len64(uint64(min(max(each, 1), 1<<tagBits)-1)))
+	each := (bumps + int64(len(f.generations.current)) - 1) / int64(len(f.generations.current))
+	f.generations.deepen(1 << bits.Len64(uint64(min(max(each, 1), 1<<tagBits)-1)))
 }
 
 // bucket is what the fence knows of one bucket of L2.
 type bucket struct {
-	redis atomic.Uint64         // the Redis session; changes only under mu
-	proof atomic.Pointer[proof] // what the watermark proves; changes only under mu
-	_     [48]byte              // hits read the two above; loads write what is below
+	session atomic.Uint64        // the Redis session; changes only under mu
+	asOf    atomic.Pointer[asOf] // what the watermark proves; changes only under mu
+	_       [48]byte             // hits read the two above; loads write what is below
 
-	mu        sync.Mutex
-	known     bool         // the watermark is believed to be what Redis has
-	read      bool         // the watermark has been read in this session
-	watermark l2.Watermark // the furthest read on the tracking connection in this session
-	beat      l2.Watermark // the last that a heartbeat has read in this session, if beaten
-	beaten    bool
-	floors    floors
-	horizon   coherence.Position // L2 must have applied this much
-	doubted   bool               // L2 lacks changes; see Doubt
-	awaiting  uint64             // the horizon rises to the first probe begun after this one; 0: nothing awaited
+	mu                sync.Mutex
+	watermarkKnown    bool         // the watermark is believed to be what Redis has
+	watermarkRead     bool         // the watermark has been read in this session
+	watermark         l2.Watermark // the furthest read on the tracking connection in this session
+	lastHeartbeat     l2.Watermark // the last that a heartbeat has read in this session, if beaten
+	heartbeatRead     bool
+	minVersions       minVersions
+	requiredWatermark coherence.Position // L2 must have applied this much
+	quarantined       bool               // L2 lacks changes; see Quarantine
+	awaitingSample    uint64             // the required watermark rises to the first sample begun after this one; 0: nothing awaited
 }
 
 func (b *bucket) init(n int) {
-	b.redis.Store(1)
-	b.floors.init(n)
+	b.session.Store(1)
+	b.minVersions.init(n)
 }
 
 // Snapshot is what a load takes before it asks L2 or the Loader: the state of the fence that its value will be judged by.
 type Snapshot struct {
 	key          l2.Key
-	slots        *slots
+	generations  *generations
 	generation   uint64
 	redisSession uint64
 	eventSession uint64
@@ -104,9 +104,9 @@ type Snapshot struct {
 	timeline uint64
 	// Known tells whether the bucket's watermark, and so its incarnation, is known. If not, the load must read the watermark
 	// before the record, on the same connection, and hand it to Learn.
-	Known     bool
-	watermark l2.Watermark
-	doubted   bool
+	WatermarkKnown bool
+	watermark      l2.Watermark
+	quarantined    bool
 }
 
 // Begin starts a load of a key.
@@ -115,12 +115,12 @@ type Snapshot struct {
 // call is seen as a change.
 func (f *Fence) Begin(k l2.Key) Snapshot {
 	b := &f.buckets[k.Bucket]
-	t := Snapshot{key: k, slots: &f.slots, generation: f.slots.gen(k.Hash), began: f.now(), timeline: f.timeline.Load()}
+	t := Snapshot{key: k, generations: &f.generations, generation: f.generations.of(k.Hash), began: f.now(), timeline: f.timeline.Load()}
 	if f.complete {
 		t.eventSession = f.events.live.Load()
 	}
 	b.mu.Lock()
-	t.redisSession, t.Known, t.watermark, t.doubted = b.redis.Load(), b.known, b.watermark, b.doubted
+	t.redisSession, t.WatermarkKnown, t.watermark, t.quarantined = b.session.Load(), b.watermarkKnown, b.watermark, b.quarantined
 	b.mu.Unlock()
 	return t
 }
@@ -134,33 +134,33 @@ func (t *Snapshot) Incarnation() l2.Incarnation { return t.watermark.Incarnation
 // Learn gives the snapshot the watermark that its load read on the tracking connection before the record, in the same pipeline.
 func (f *Fence) Learn(t *Snapshot, w l2.Watermark) {
 	f.observe(t.key.Bucket, t.redisSession, w, false)
-	t.Known, t.watermark = true, w
+	t.WatermarkKnown, t.watermark = true, w
 }
 
 // Proven is what the watermark that the snapshot knows proves of a value that is read from L2 now and judged by it, as a moment by
 // the fence's clock; 0: nothing.
-func (f *Fence) Proven(t *Snapshot) int64 { return f.probes.covered(t.watermark.Position) }
+func (f *Fence) SnapshotAsOf(t *Snapshot) int64 { return f.samples.asOf(t.watermark.Position) }
 
 // Still reports whether a reader that arrives now may share the load: nothing has invalidated its key, and no session
 // has ended, since the load began.
-func (f *Fence) Still(t *Snapshot) bool {
-	_, ok := t.slots.advance(t.generation, t.key.Hash)
-	return ok && t.redisSession == f.buckets[t.key.Bucket].redis.Load() && (!f.complete || t.eventSession == f.events.live.Load()) ||
+func (f *Fence) StillValid(t *Snapshot) bool {
+	_, ok := t.generations.catchUp(t.generation, t.key.Hash)
+	return ok && t.redisSession == f.buckets[t.key.Bucket].session.Load() && (!f.complete || t.eventSession == f.events.live.Load()) ||
 		ablate.Out(ablate.FlightStillStands)
 }
 
 // Changed is a tracking push: the record whose Redis key has this hash was modified, expired or evicted.
-func (f *Fence) Changed(hash uint64) { f.slots.bump(hash) }
+func (f *Fence) Changed(hash uint64) { f.generations.bump(hash) }
 
 // Written is a write of this instance's own that has committed: from now on it serves nothing older.
 func (f *Fence) Written(k l2.Key, v coherence.Version) { f.raise(k, v, coherence.Position{}) }
 
 // Event applies a version event. An unversioned one invalidates whatever is there, and so does one from another timeline of
-// the source than the last probe's: its version orders nothing here, and as a floor it would stand for good.
+// the source than the last sample's: its version orders nothing here, and as a min version it would stand for good.
 //
 //	version 9: is committed; its event is held up in Kafka      the source fails over and loses it
-//	probe: another timeline, all floors go                         the event comes
-//	reader: the Loader returns 8, which for ever is below the floor
+//	sample: another timeline, all min versions go                         the event comes
+//	reader: the Loader returns 8, which for ever is below the min version
 func (f *Fence) Event(k l2.Key, v coherence.Version, at coherence.Position) {
 	if h := f.timeline.Load(); h != 0 && !at.IsZero() && at.Timeline != h {
 		v = 0
@@ -175,8 +175,8 @@ func (f *Fence) raise(k l2.Key, v coherence.Version, at coherence.Position) {
 	b := &f.buckets[k.Bucket]
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if v == 0 || f.raiseFloor(b, k.Hash, v, at) {
-		f.slots.bump(k.Hash)
+	if v == 0 || f.raiseMinVersion(b, k.Hash, v, at) {
+		f.generations.bump(k.Hash)
 	}
 }
 
@@ -185,9 +185,9 @@ type Outcome uint8
 
 // The outcomes. The reasons in metrics are their names.
 const (
-	Serve      Outcome = iota // serve it; admit it if the stamp was given
-	BelowFloor                // a newer version is known here: not to be served, the next tier down must be asked
-	Behind                    // L2 may be behind what this instance has seen: the next tier down must be asked
+	Serve           Outcome = iota // serve it; admit it if the stamp was given
+	BelowMinVersion                // a newer version is known here: not to be served, the next tier down must be asked
+	Behind                         // L2 may be behind what this instance has seen: the next tier down must be asked
 )
 
 // String is the outcome's name in metrics.
@@ -195,23 +195,23 @@ func (o Outcome) String() string {
 	switch o {
 	case Serve:
 		return "serve"
-	case BelowFloor:
-		return "below_floor"
+	case BelowMinVersion:
+		return "below_min_version"
 	case Behind:
-		return "behind_horizon"
+		return "behind"
 	}
 	return "unknown"
 }
 
-// Floor is the newest version of the key that this instance knows to exist, 0 if it knows none.
-func (f *Fence) Floor(k l2.Key) coherence.Version {
+// MinVersion is the newest version of the key that this instance knows to exist, 0 if it knows none.
+func (f *Fence) MinVersion(k l2.Key) coherence.Version {
 	b := &f.buckets[k.Bucket]
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return f.floor(b, k.Hash)
+	return f.minVersion(b, k.Hash)
 }
 
-// FromL2 judges a value of version v that a GET on the tracking connection returned. If it may be served, stamp.Probe() is set; if it may be
+// FromL2 judges a value of version v that a GET on the tracking connection returned. If it may be served, stamp.Sample() is set; if it may be
 // admitted too, the whole stamp is, and admit is true.
 //
 // What the snapshot knows of L2's watermark counts only while the Redis session is the one it was read in: the GET may
@@ -223,23 +223,23 @@ func (f *Fence) FromL2(t *Snapshot, v coherence.Version, stamp *Stamp) (o Outcom
 	b := &f.buckets[t.key.Bucket]
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if t.doubted || b.doubted {
+	if t.quarantined || b.quarantined {
 		return Behind, false
 	}
-	seen := f.floor(b, t.key.Hash)
-	if v < seen && !ablate.Out(ablate.Floor) {
-		return BelowFloor, false
+	seen := f.minVersion(b, t.key.Hash)
+	if v < seen && !ablate.Out(ablate.MinVersion) {
+		return BelowMinVersion, false
 	}
-	stands := t.redisSession == b.redis.Load()
+	stands := t.redisSession == b.session.Load()
 	if !stands && !ablate.Out(ablate.WatermarkFirst) {
 		t.watermark = l2.Watermark{}
 	}
 	if !f.reaches(b, t.watermark.Position) {
 		return Behind, false
 	}
-	stamp.loaded(t.began, f.probes.covered(t.watermark.Position), f.timelines.number(t.watermark.Position.Timeline))
+	stamp.loaded(t.began, f.samples.asOf(t.watermark.Position), f.timelines.number(t.watermark.Position.Timeline))
 	f.serve(b, t, v, seen)
-	gen, ok := t.slots.advance(t.generation, t.key.Hash)
+	gen, ok := t.generations.catchUp(t.generation, t.key.Hash)
 	if !ok && !ablate.Out(ablate.Generation) {
 		return Serve, false
 	}
@@ -250,10 +250,10 @@ func (f *Fence) FromL2(t *Snapshot, v coherence.Version, stamp *Stamp) (o Outcom
 	if f.events.vouchesForL2(t, f) {
 		stamp.eventSession = session32(t.eventSession)
 	}
-	return Serve, stamp.Vouched() || stamp.probed != never
+	return Serve, stamp.Vouched() || stamp.asOf != never
 }
 
-// FromSource judges a value of version v that the Loader returned. BelowFloor means that the Loader went back in time (a
+// FromSource judges a value of version v that the Loader returned. BelowMinVersion means that the Loader went back in time (a
 // replica, or a source that lost commits). admit is about L1; L2's lease decides about L2. A value that no channel
 // vouches for is still proved by its own load, which began after its snapshot: that serves reads with a bound.
 func (f *Fence) FromSource(t *Snapshot, v coherence.Version, stamp *Stamp) (o Outcome, admit bool) {
@@ -265,17 +265,17 @@ func (f *Fence) FromSource(t *Snapshot, v coherence.Version, stamp *Stamp) (o Ou
 		began = f.now()
 	}
 	stamp.loaded(began, began, f.timelines.number(t.timeline))
-	seen := f.floor(b, t.key.Hash)
-	if v < seen && !ablate.Out(ablate.Floor) {
-		return BelowFloor, false
+	seen := f.minVersion(b, t.key.Hash)
+	if v < seen && !ablate.Out(ablate.MinVersion) {
+		return BelowMinVersion, false
 	}
 	f.serve(b, t, v, seen)
-	gen, ok := t.slots.advance(t.generation, t.key.Hash)
+	gen, ok := t.generations.catchUp(t.generation, t.key.Hash)
 	if !ok && !ablate.Out(ablate.Generation) {
 		return Serve, false
 	}
 	f.stamp(stamp, t, gen)
-	if ablate.Out(ablate.AdmitFromTracking) && t.redisSession == b.redis.Load() {
+	if ablate.Out(ablate.AdmitFromTracking) && t.redisSession == b.session.Load() {
 		stamp.redisSession = session32(t.redisSession)
 	}
 	if t.eventSession != 0 && t.eventSession == f.events.live.Load() {
@@ -290,20 +290,20 @@ func (f *Fence) stamp(s *Stamp, t *Snapshot, gen uint64) {
 	s.generation.Store(gen)
 }
 
-// serve raises the floor to a version about to be served. That evicts an older entry, which would otherwise be served
-// again after this one (C3), and the running loads that may still bring it back; the load that raised the floor goes on
-// with the new generation if its own was still current. seen is the floor.
+// serve raises the min version to a version about to be served. That evicts an older entry, which would otherwise be served
+// again after this one (C3), and the running loads that may still bring it back; the load that raised the min version goes on
+// with the new generation if its own was still current. seen is the min version.
 func (f *Fence) serve(b *bucket, t *Snapshot, v, seen coherence.Version) {
 	if v == 0 || v <= seen {
 		return
 	}
-	f.raiseFloor(b, t.key.Hash, v, coherence.Position{})
+	f.raiseMinVersion(b, t.key.Hash, v, coherence.Position{})
 	if ablate.Out(ablate.ServeBumps) {
 		return
 	}
-	before, current := t.slots.advance(t.generation, t.key.Hash)
-	after := t.slots.bump(t.key.Hash)
-	if current && t.slots.others(before, after-1, t.key.Hash) {
+	before, current := t.generations.catchUp(t.generation, t.key.Hash)
+	after := t.generations.bump(t.key.Hash)
+	if current && t.generations.onlyOthersBumped(before, after-1, t.key.Hash) {
 		t.generation = after
 	}
 }

@@ -32,7 +32,7 @@ func mark(n uint64) l2.Watermark {
 	return l2.Watermark{Incarnation: l2.Incarnation{1}, Position: at(n)}
 }
 
-func (r *rig) probe(n uint64) { r.EndProbe(r.BeginProbe(), at(n)) }
+func (r *rig) sample(n uint64) { r.EndSample(r.BeginSample(), at(n)) }
 
 // heartbeat reads the same watermark for all buckets.
 func (r *rig) heartbeat(w l2.Watermark) {
@@ -70,14 +70,14 @@ func TestFence_PushEvictsEntryAndLoad(t *testing.T) { // C2, R3
 	if o, ok := r.FromL2(&running, 1, &s); o != fence.Serve || ok {
 		t.Errorf("a load that began before the push: %v, admitted %v; want served and not admitted", o, ok)
 	}
-	if r.Still(&running) {
+	if r.StillValid(&running) {
 		t.Error("a reader may join a load that an invalidation has overtaken")
 	}
 	r.check(t, r.admitL2(t, k, 1), fence.Current) // the same version again is welcome
 }
 
 // TestFence_LateLoadOfTheSource is the late fill of an L1 that events vouch for: the row was read before the change,
-// which carries no version, so that no floor knows better.
+// which carries no version, so that no min version knows better.
 func TestFence_LateLoadOfTheSource(t *testing.T) { // C2, R1
 	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
 	events(r, 1)
@@ -139,17 +139,17 @@ func TestFence_BumpsRaceWithReaders(t *testing.T) {
 	}
 }
 
-func TestFence_EventRaisesFloor(t *testing.T) { // R27
+func TestFence_EventRaisesMinVersion(t *testing.T) { // R27
 	r, k := newRig(fence.Config{}), keys.Key("p", "a")
 	entry := r.admitL2(t, k, 1)
 	r.Event(k, 2, at(10))
 	r.check(t, entry, fence.Invalidated)
 	snap := r.Begin(k)
 	var s fence.Stamp
-	if o, ok := r.FromL2(&snap, 1, &s); o != fence.BelowFloor || ok {
+	if o, ok := r.FromL2(&snap, 1, &s); o != fence.BelowMinVersion || ok {
 		t.Errorf("L2 behind the event: %v, %v", o, ok)
 	}
-	if o, _ := r.FromSource(&snap, 1, &s); o != fence.BelowFloor {
+	if o, _ := r.FromSource(&snap, 1, &s); o != fence.BelowMinVersion {
 		t.Errorf("a Loader behind the event: %v", o)
 	}
 	fresh := r.admitL2(t, k, 2)
@@ -170,39 +170,39 @@ func TestFence_SessionOfOneBucket(t *testing.T) { // C6: another server answers 
 	r.BucketSession(k.Bucket)
 	r.check(t, moved, fence.Unvouched)
 	r.check(t, stayed, fence.Current)
-	if snap := r.Begin(k); snap.Known || r.Still(&running) {
+	if snap := r.Begin(k); snap.WatermarkKnown || r.StillValid(&running) {
 		t.Error("the watermark, or a load, of the other server is still believed")
 	}
 }
 
-// TestFence_FloorOutlivesTheWatermark: a bucket has no watermark from the beginning of a session to its first heartbeat.
+// TestFence_MinVersionOutlivesTheWatermark: a bucket has no watermark from the beginning of a session to its first heartbeat.
 //
 //	reader: is served version 5                     L2 has 4, for the relay cannot reach it
 //	a minute later Redis restarts: a session, and no watermark
 //	reader: L2 returns 4
-func TestFence_FloorOutlivesTheWatermark(t *testing.T) { // C3
+func TestFence_MinVersionOutlivesTheWatermark(t *testing.T) { // C3
 	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
-	r.probe(3)
+	r.sample(3)
 	r.heartbeat(mark(3))
 	r.Event(k, 5, at(9))
 	r.now += int64(time.Minute)
 	snap := r.Begin(k)
 	r.RedisSession()
 	var s fence.Stamp
-	if o, _ := r.FromL2(&snap, 4, &s); o != fence.BelowFloor {
+	if o, _ := r.FromL2(&snap, 4, &s); o != fence.BelowMinVersion {
 		t.Errorf("version 4 after 5: %v", o)
 	}
-	if v := r.Floor(k); v != 5 {
-		t.Errorf("the floor is %d", v)
+	if v := r.MinVersion(k); v != 5 {
+		t.Errorf("the min version is %d", v)
 	}
 }
 
-// TestFence_EventOfALostTimeline: its version is no floor in the timeline that is left, which may never get there.
+// TestFence_EventOfALostTimeline: its version is no min version in the timeline that is left, which may never get there.
 func TestFence_EventOfALostTimeline(t *testing.T) { // C7, R21
 	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
 	events(r, 1)
-	r.probe(20)
-	r.EndProbe(r.BeginProbe(), coherence.Position{Timeline: 2, N: 10})
+	r.sample(20)
+	r.EndSample(r.BeginSample(), coherence.Position{Timeline: 2, N: 10})
 	entry := r.fromSource(t, "a", 8)
 	r.Event(k, 9, at(19))
 	r.check(t, entry, fence.Invalidated)
@@ -210,7 +210,7 @@ func TestFence_EventOfALostTimeline(t *testing.T) { // C7, R21
 	r.Event(k, 9, coherence.Position{Timeline: 2, N: 12})
 	snap := r.Begin(k)
 	var s fence.Stamp
-	if o, _ := r.FromSource(&snap, 8, &s); o != fence.BelowFloor {
+	if o, _ := r.FromSource(&snap, 8, &s); o != fence.BelowMinVersion {
 		t.Errorf("behind an event of this timeline: %v", o)
 	}
 }
@@ -222,11 +222,11 @@ func TestFence_ServingNewerEvictsOlder(t *testing.T) { // C3
 	slow, snap := r.Begin(k), r.Begin(k)
 	var s fence.Stamp
 	if o, ok := r.FromL2(&snap, 2, &s); o != fence.Serve || !ok {
-		t.Fatalf("the load that raised the floor: %v, admitted %v", o, ok)
+		t.Fatalf("the load that raised the min version: %v, admitted %v", o, ok)
 	}
 	r.check(t, &s, fence.Current)
 	r.check(t, older, fence.Invalidated)
-	if o, ok := r.FromL2(&slow, 1, &s); o != fence.BelowFloor || ok {
+	if o, ok := r.FromL2(&slow, 1, &s); o != fence.BelowMinVersion || ok {
 		t.Errorf("a slower load of the older version: %v, %v", o, ok)
 	}
 }
@@ -245,7 +245,7 @@ func TestFence_RedisSessionEndsItsEntries(t *testing.T) { // R6
 
 func TestFence_NewIncarnationEndsSession(t *testing.T) {
 	r, k := newRig(fence.Config{}), keys.Key("p", "a")
-	if snap := r.Begin(k); snap.Known {
+	if snap := r.Begin(k); snap.WatermarkKnown {
 		t.Fatal("a watermark is known before any was read")
 	}
 	r.heartbeat(mark(1))
@@ -261,20 +261,20 @@ func TestFence_LateHeartbeatOfAnOldConnection(t *testing.T) {
 	h := r.BeginHeartbeat()
 	r.RedisSession()
 	r.Watermark(&h, k.Bucket, mark(9))
-	if snap := r.Begin(k); snap.Known {
+	if snap := r.Begin(k); snap.WatermarkKnown {
 		t.Error("a watermark of the old connection counts in the new session")
 	}
 }
 
-func TestFence_PushedOutFloorRaisesHorizon(t *testing.T) { // R27 after the ring is full
-	r := newRig(fence.Config{Floors: 1, Complete: true})
-	r.probe(3)
+func TestFence_PushedOutMinVersionRaisesRequiredWatermark(t *testing.T) { // R27 after the ring is full
+	r := newRig(fence.Config{MinVersions: 1, Complete: true})
+	r.sample(3)
 	r.heartbeat(mark(3))
 	k := keys.Key("p", "a")
 	r.Event(k, 2, at(10))
 	other := k
 	other.Hash++
-	r.Event(other, 1, at(4)) // pushes k's floor out
+	r.Event(other, 1, at(4)) // pushes k's min version out
 	snap := r.Begin(k)
 	var s fence.Stamp
 	if o, ok := r.FromL2(&snap, 1, &s); o != fence.Behind || ok {
@@ -284,9 +284,9 @@ func TestFence_PushedOutFloorRaisesHorizon(t *testing.T) { // R27 after the ring
 	r.admitL2(t, k, 2)
 }
 
-func TestFence_UnplacedFloorWaitsForTheNextProbe(t *testing.T) {
-	r := newRig(fence.Config{Floors: 1, Complete: true})
-	r.probe(3)
+func TestFence_UnplacedMinVersionWaitsForTheNextSample(t *testing.T) {
+	r := newRig(fence.Config{MinVersions: 1, Complete: true})
+	r.sample(3)
 	r.heartbeat(mark(5))
 	k := keys.Key("p", "a")
 	other := k
@@ -296,9 +296,9 @@ func TestFence_UnplacedFloorWaitsForTheNextProbe(t *testing.T) {
 	snap := r.Begin(k)
 	var s fence.Stamp
 	if o, _ := r.FromL2(&snap, 1, &s); o != fence.Behind {
-		t.Errorf("before any probe that covers the write: %v; a probe already taken must not do", o)
+		t.Errorf("before any sample that covers the write: %v; a sample already taken must not do", o)
 	}
-	r.probe(7)
+	r.sample(7)
 	snap = r.Begin(k)
 	if o, _ := r.FromL2(&snap, 1, &s); o != fence.Behind {
 		t.Errorf("L2 at 5, the write is covered by 7: %v", o)
@@ -308,8 +308,8 @@ func TestFence_UnplacedFloorWaitsForTheNextProbe(t *testing.T) {
 }
 
 func TestFence_WatermarkMustBeReadBeforeTheGet(t *testing.T) {
-	r := newRig(fence.Config{Floors: 1, Complete: true})
-	r.probe(3)
+	r := newRig(fence.Config{MinVersions: 1, Complete: true})
+	r.sample(3)
 	r.heartbeat(mark(3))
 	k := keys.Key("p", "a")
 	other := k
@@ -324,15 +324,15 @@ func TestFence_WatermarkMustBeReadBeforeTheGet(t *testing.T) {
 	}
 }
 
-func TestFence_FloorsAgeWithoutWatermark(t *testing.T) {
-	r, k := newRig(fence.Config{FloorAge: time.Second}), keys.Key("p", "a")
+func TestFence_MinVersionsAgeWithoutWatermark(t *testing.T) {
+	r, k := newRig(fence.Config{MinVersionAge: time.Second}), keys.Key("p", "a")
 	r.Written(k, 5)
-	if got := r.Floor(k); got != 5 {
-		t.Errorf("floor %d", got)
+	if got := r.MinVersion(k); got != 5 {
+		t.Errorf("min version %d", got)
 	}
 	r.now += int64(time.Second) + 1
-	if got := r.Floor(k); got != 0 {
-		t.Errorf("floor %d after its age", got)
+	if got := r.MinVersion(k); got != 0 {
+		t.Errorf("min version %d after its age", got)
 	}
 }
 
@@ -346,7 +346,7 @@ func events(r *rig, n int) {
 func TestFence_EventsVouchWhileRedisIsAway(t *testing.T) {
 	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
 	events(r, 2)
-	r.probe(5)
+	r.sample(5)
 	r.heartbeat(mark(5))
 	both := r.admitL2(t, k, 1)
 	snap := r.Begin(k)
@@ -389,16 +389,16 @@ func TestFence_BarrierRevealsLostTail(t *testing.T) {
 
 func TestFence_NewEventSessionDoesNotVouchForOldL2(t *testing.T) { // the explorer's second hole
 	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
-	r.probe(5)
+	r.sample(5)
 	events(r, 1)
 	r.heartbeat(mark(5))
 	snap := r.Begin(k)
 	var s fence.Stamp
 	r.FromL2(&snap, 1, &s)
 	r.RedisSession()
-	r.check(t, &s, fence.Unvouched) // no probe since the session began: L2 may have missed what the session did
+	r.check(t, &s, fence.Unvouched) // no sample since the session began: L2 may have missed what the session did
 	r.heartbeat(mark(5))
-	r.probe(6)
+	r.sample(6)
 	snap = r.Begin(k)
 	r.FromL2(&snap, 1, &s)
 	r.RedisSession()
@@ -422,13 +422,13 @@ func TestFence_IncompleteEventsVouchForNothing(t *testing.T) {
 func TestFence_NewTimelineDropsEverything(t *testing.T) { // R21
 	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
 	events(r, 1)
-	r.probe(5)
+	r.sample(5)
 	r.heartbeat(mark(5))
 	entry := r.admitL2(t, k, 7)
-	r.EndProbe(r.BeginProbe(), coherence.Position{Timeline: 2, N: 1})
+	r.EndSample(r.BeginSample(), coherence.Position{Timeline: 2, N: 1})
 	r.check(t, entry, fence.Unvouched)
-	if got := r.Floor(k); got != 0 {
-		t.Errorf("floor %d of a timeline that is gone", got)
+	if got := r.MinVersion(k); got != 0 {
+		t.Errorf("min version %d of a timeline that is gone", got)
 	}
 }
 
@@ -436,7 +436,7 @@ func TestFence_NewTimelineDropsEverything(t *testing.T) { // R21
 // hits of resident ones. Time is simulated: 1,000 keys read every 10 seconds each, for a minute.
 func TestFence_HitRatioUnderOthersWrites(t *testing.T) {
 	r := newRig(fence.Config{Complete: true})
-	r.probe(1)
+	r.sample(1)
 	const resident, writes, seconds = 1000, 10_000, 60
 	stamps := make([]*fence.Stamp, resident)
 	ks := make([]l2.Key, resident)
@@ -451,7 +451,7 @@ func TestFence_HitRatioUnderOthersWrites(t *testing.T) {
 			n++
 			r.Event(keys.Key("p", fmt.Sprint("other", n%1_000_000)), coherence.Version(n), at(uint64(n)))
 		}
-		r.probe(uint64(n))
+		r.sample(uint64(n))
 		r.heartbeat(mark(uint64(n)))
 		for i := sec % 10; i < resident; i += 10 {
 			reads++
@@ -467,7 +467,7 @@ func TestFence_HitRatioUnderOthersWrites(t *testing.T) {
 	}
 }
 
-// TestFence_ALargeL1IsServed: the first version of each key is a bump, and floors are forgotten, so reading what L1 has lost
+// TestFence_ALargeL1IsServed: the first version of each key is a bump, and min versions are forgotten, so reading what L1 has lost
 // must not lose the rest again.
 func TestFence_ALargeL1IsServed(t *testing.T) {
 	const n = 600_000

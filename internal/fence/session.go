@@ -15,11 +15,11 @@ func (b *bucket) newSession() {
 	if ablate.Out(ablate.RedisSession) {
 		return
 	}
-	b.redis.Store(nextSession(b.redis.Load()))
+	b.session.Store(nextSession(b.session.Load()))
 	if ablate.Out(ablate.RedisSessionWatermark) {
 		return
 	}
-	b.known, b.read, b.watermark, b.beaten, b.beat = false, false, l2.Watermark{}, false, l2.Watermark{}
+	b.watermarkKnown, b.watermarkRead, b.watermark, b.heartbeatRead, b.lastHeartbeat = false, false, l2.Watermark{}, false, l2.Watermark{}
 }
 
 // RedisSession says that the tracking connection was dialled or lost a connection: pushes may have been missed, so tracking vouches for nothing
@@ -47,7 +47,7 @@ type Heartbeat struct{ sessions [l2.Buckets]uint64 }
 // BeginHeartbeat must be called before the watermarks are read on the tracking connection.
 func (f *Fence) BeginHeartbeat() (h Heartbeat) {
 	for i := range f.buckets {
-		h.sessions[i] = f.buckets[i].redis.Load()
+		h.sessions[i] = f.buckets[i].session.Load()
 	}
 	return h
 }
@@ -68,23 +68,23 @@ func (f *Fence) observe(bucket int, session uint64, w l2.Watermark, beat bool) {
 	b := &f.buckets[bucket]
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.redis.Load() != session {
+	if b.session.Load() != session {
 		return
 	}
 	switch {
-	case b.read && b.watermark.Incarnation != w.Incarnation, beat && b.beaten && b.beat.Position.Covers(w.Position) && b.beat != w:
+	case b.watermarkRead && b.watermark.Incarnation != w.Incarnation, beat && b.heartbeatRead && b.lastHeartbeat.Position.Covers(w.Position) && b.lastHeartbeat != w:
 		if !ablate.Out(ablate.IncarnationSession) {
 			b.newSession()
 		}
 		b.watermark = w
-	case !b.read || w.Position.Covers(b.watermark.Position):
+	case !b.watermarkRead || w.Position.Covers(b.watermark.Position):
 		b.watermark = w
 	}
-	b.known, b.read = true, true
+	b.watermarkKnown, b.watermarkRead = true, true
 	if beat {
-		b.beat, b.beaten = w, true
+		b.lastHeartbeat, b.heartbeatRead = w, true
 	}
-	f.proveRedis(b)
+	f.advanceRedis(b)
 }
 
 // Forget makes the next load of the bucket read the watermark anew: Redis answered with an incarnation that the snapshot does not
@@ -93,8 +93,8 @@ func (f *Fence) Forget(bucket int, t *Snapshot) {
 	b := &f.buckets[bucket]
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.redis.Load() == t.redisSession && b.watermark == t.watermark {
-		b.known = false
+	if b.session.Load() == t.redisSession && b.watermark == t.watermark {
+		b.watermarkKnown = false
 	}
 }
 
@@ -103,14 +103,14 @@ func (f *Fence) Forget(bucket int, t *Snapshot) {
 // The design has a session per partition. One for all is coarser, and needs no agreement between the readers and every
 // producer, ours or not, about which partition a key belongs to: an entry is vouched for while no partition has missed
 // anything.
-type channel struct {
-	live  atomic.Uint64         // the session while every partition is followed, else 0; changes only under mu
-	proof atomic.Pointer[proof] // what the barriers prove; changes only under mu
+type eventChannel struct {
+	live atomic.Uint64        // the session while every partition is followed, else 0; changes only under mu
+	asOf atomic.Pointer[asOf] // what the barriers prove; changes only under mu
 
-	mu      sync.Mutex
-	session uint64
-	base    uint64 // the last probe begun before the session: L2 must have applied what the next one covers
-	parts   []partition
+	mu         sync.Mutex
+	session    uint64
+	baseSample uint64 // the last sample begun before the session: L2 must have applied what the next one covers
+	parts      []partition
 }
 
 type partition struct {
@@ -122,7 +122,7 @@ type partition struct {
 
 // restart begins a session for another timeline of the source, whose relay may number events from before where the old one
 // was: a number that is known would hide a gap.
-func (c *channel) restart(f *Fence) {
+func (c *eventChannel) restart(f *Fence) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := range c.parts {
@@ -131,19 +131,19 @@ func (c *channel) restart(f *Fence) {
 	c.newSession(f)
 }
 
-func (c *channel) newSession(f *Fence) {
+func (c *eventChannel) newSession(f *Fence) {
 	if c.session == 0 || !ablate.Out(ablate.EventSession) {
 		c.session = nextSession(c.session)
 	}
-	c.base = f.probes.begun()
+	c.baseSample = f.samples.latest()
 	for i := range c.parts {
 		c.parts[i].barrier = coherence.Position{}
 	}
-	c.settle()
+	c.publishLive()
 }
 
 // settle publishes whether the channel vouches for anything.
-func (c *channel) settle() {
+func (c *eventChannel) publishLive() {
 	live := c.session
 	for i := range c.parts {
 		if !c.parts[i].followed {
@@ -158,7 +158,7 @@ func (c *channel) settle() {
 
 // vouchesForL2 reports whether the channel may vouch for a value that came from L2: only if L2 had applied, before the
 // value was read, everything that was committed before this session began. For the rest the session has seen the events.
-func (c *channel) vouchesForL2(t *Snapshot, f *Fence) bool {
+func (c *eventChannel) vouchesForL2(t *Snapshot, f *Fence) bool {
 	if t.eventSession == 0 || c.live.Load() != t.eventSession {
 		return false
 	}
@@ -166,9 +166,9 @@ func (c *channel) vouchesForL2(t *Snapshot, f *Fence) bool {
 		return true
 	}
 	c.mu.Lock()
-	base := c.base
+	base := c.baseSample
 	c.mu.Unlock()
-	p, ok := f.probes.after(base)
+	p, ok := f.samples.firstAfter(base)
 	return ok && t.watermark.Position.Covers(p)
 }
 
@@ -184,7 +184,7 @@ func (f *Fence) EventPartitions(n int) {
 	for i := range c.parts {
 		c.parts[i].barrier = coherence.Position{} // of another number of partitions
 	}
-	c.settle()
+	c.publishLive()
 }
 
 // EventSession says that a partition is followed from now on and that events before may have been missed.
@@ -212,7 +212,7 @@ func (f *Fence) follow(p int, followed bool) {
 	if part := c.part(p); part != nil {
 		part.followed = followed
 	}
-	c.settle()
+	c.publishLive()
 }
 
 // EventSeq checks the sequence number of a relay's event: one that skips ahead begins a session, one that is known was
@@ -251,13 +251,13 @@ func (f *Fence) sequence(p int, seq, step uint64, m *coherence.Barrier) (gap boo
 	}
 	if !part.barrier.Covers(m.Position) {
 		part.barrier = m.Position
-		f.proveEvents()
+		f.advanceEvents()
 	}
 	return gap
 }
 
 // part is nil for a partition that was not announced.
-func (c *channel) part(p int) *partition {
+func (c *eventChannel) part(p int) *partition {
 	if p < 0 || p >= len(c.parts) {
 		return nil
 	}
@@ -272,7 +272,7 @@ type Channels struct {
 	EventSessions  uint64 // sessions of the event channel so far
 	Partitions     int    // of the event channel
 	Followed       int    // partitions that are followed now
-	AwaitingProbes int    // buckets whose L2 is not believed until the next probe
+	AwaitingSample int    // buckets whose L2 is not believed until the next sample
 }
 
 // Channels reports the state of the channels.
@@ -280,12 +280,12 @@ func (f *Fence) Channels() (ch Channels) {
 	for i := range f.buckets {
 		b := &f.buckets[i]
 		b.mu.Lock()
-		ch.RedisSessions += b.redis.Load() - 1
-		if b.known {
+		ch.RedisSessions += b.session.Load() - 1
+		if b.watermarkKnown {
 			ch.Watermarks++
 		}
-		if b.awaiting != 0 {
-			ch.AwaitingProbes++
+		if b.awaitingSample != 0 {
+			ch.AwaitingSample++
 		}
 		b.mu.Unlock()
 	}

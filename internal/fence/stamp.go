@@ -15,7 +15,7 @@ type Stamp struct {
 	hash         uint64
 	generation   atomic.Uint64 // only ever moves between generations at which the entry was valid
 	began        int64
-	probed       span   // before began
+	asOf         span   // before began
 	redisSession uint32 // the bucket's Redis session, 0 if tracking does not vouch for the entry; see session32
 	eventSession uint32 // the event channel's session, 0 if it does not vouch for the entry
 	timeline     uint16 // in timelines; 0: not known
@@ -50,20 +50,20 @@ func (s *Stamp) Vouched() bool { return s.redisSession|s.eventSession != 0 }
 // Began is a moment, by the fence's clock, that lies within the entry's load, and before its value was there.
 func (s *Stamp) Began() int64 { return s.began }
 
-// Probe is a moment, by the fence's clock, such that the entry's own load found it no older than the source was then:
-// when its load from the source began, or, of one from L2, the newest probe that its watermark covers; 0: none.
-func (s *Stamp) Probe() int64 {
-	if s.probed == never {
+// Sample is a moment, by the fence's clock, such that the entry's own load found it no older than the source was then:
+// when its load from the source began, or, of one from L2, the newest sample that its watermark covers; 0: none.
+func (s *Stamp) LoadedAsOf() int64 {
+	if s.asOf == never {
 		return 0
 	}
-	return s.began - s.probed.least()
+	return s.began - s.asOf.least()
 }
 
-// loaded sets what the entry's own load tells of it. A probe may have begun after the load did: the value came after both.
-func (s *Stamp) loaded(began, probe int64, timeline uint16) {
-	s.began, s.timeline, s.probed = max(began, probe), timeline, never
-	if probe > 0 {
-		s.probed = spanOf(s.began - probe)
+// loaded sets what the entry's own load tells of it. A sample may have begun after the load did: the value came after both.
+func (s *Stamp) loaded(began, asOf int64, timeline uint16) {
+	s.began, s.timeline, s.asOf = max(began, asOf), timeline, never
+	if asOf > 0 {
+		s.asOf = spanOf(s.began - asOf)
 	}
 }
 
@@ -95,7 +95,7 @@ func (s span) least() int64 {
 
 // Check says whether the entry may be served now. It must be called after the entry was read.
 func (s *Stamp) Check(f *Fence) Verdict {
-	if f.slots.gen(s.hash) == s.generation.Load() && session32(f.buckets[s.bucket].redis.Load()) == s.redisSession {
+	if f.generations.of(s.hash) == s.generation.Load() && session32(f.buckets[s.bucket].session.Load()) == s.redisSession {
 		return Current
 	}
 	return s.checkSlowly(f)
@@ -103,9 +103,9 @@ func (s *Stamp) Check(f *Fence) Verdict {
 
 func (s *Stamp) checkSlowly(f *Fence) Verdict {
 	from := s.generation.Load()
-	to, ok := f.slots.advance(from, s.hash)
+	to, ok := f.generations.catchUp(from, s.hash)
 	if !ok && !ablate.Out(ablate.Generation) {
-		if to-from > f.slots.journal.Load().depth {
+		if to-from > f.generations.recent.Load().depth {
 			return Collided
 		}
 		return Invalidated
@@ -115,7 +115,7 @@ func (s *Stamp) checkSlowly(f *Fence) Verdict {
 		// lies at or before either.
 		s.generation.Store(to)
 	}
-	if s.redisSession != 0 && session32(f.buckets[s.bucket].redis.Load()) == s.redisSession || s.eventSession != 0 && session32(f.events.live.Load()) == s.eventSession {
+	if s.redisSession != 0 && session32(f.buckets[s.bucket].session.Load()) == s.redisSession || s.eventSession != 0 && session32(f.events.live.Load()) == s.eventSession {
 		return Current
 	}
 	return Unvouched

@@ -12,29 +12,29 @@ import (
 // little, and never newer.
 func TestStamp_ProvesNoMoreThanItsLoad(t *testing.T) {
 	for range 100_000 {
-		probe := 1 + rand.Int64N(1<<(1+rand.IntN(62)))
-		began := probe + rand.Int64N(1<<(1+rand.IntN(50)))
+		sample := 1 + rand.Int64N(1<<(1+rand.IntN(62)))
+		began := sample + rand.Int64N(1<<(1+rand.IntN(50)))
 		if rand.IntN(4) == 0 {
-			began = probe - rand.Int64N(min(probe, int64(time.Second))) // the probe began after the load did
+			began = sample - rand.Int64N(min(sample, int64(time.Second))) // the sample began after the load did
 		}
 		var s Stamp
-		s.loaded(began, probe, 0)
-		got, ago := s.Probe(), max(0, began-probe)
+		s.loaded(began, sample, 0)
+		got, ago := s.LoadedAsOf(), max(0, began-sample)
 		switch {
-		case got > probe, got > s.Began():
-			t.Fatalf("began %d, probe %d: proved as of %d", began, probe, got)
-		case ago < int64(2*time.Second) && got != probe:
-			t.Fatalf("began %d, probe %d: proved as of %d, and could be exact", began, probe, got)
-		case ago < int64(72*time.Hour) && probe-got > 1<<spanShift:
-			t.Fatalf("began %d, probe %d: proved as of %d, rounded too far", began, probe, got)
+		case got > sample, got > s.Began():
+			t.Fatalf("began %d, sample %d: proved as of %d", began, sample, got)
+		case ago < int64(2*time.Second) && got != sample:
+			t.Fatalf("began %d, sample %d: proved as of %d, and could be exact", began, sample, got)
+		case ago < int64(72*time.Hour) && sample-got > 1<<spanShift:
+			t.Fatalf("began %d, sample %d: proved as of %d, rounded too far", began, sample, got)
 		case ago > int64(79*time.Hour) && got != 0:
-			t.Fatalf("began %d, probe %d: proved as of %d, out of range", began, probe, got)
+			t.Fatalf("began %d, sample %d: proved as of %d, out of range", began, sample, got)
 		}
 	}
 	var s Stamp
 	s.loaded(5, 0, 0)
-	if s.Probe() != 0 {
-		t.Errorf("without a probe: proved as of %d", s.Probe())
+	if s.LoadedAsOf() != 0 {
+		t.Errorf("without a sample: proved as of %d", s.LoadedAsOf())
 	}
 	if size := unsafe.Sizeof(s); size != 40 {
 		t.Errorf("a stamp takes %d bytes", size)

@@ -39,7 +39,7 @@ func (l *L2) Apply(ctx context.Context, k Key, v coherence.Version) error {
 }
 
 func (l *L2) apply(k Key, v coherence.Version) call {
-	return call{&l.scripts.apply, l.all(k), []string{versionBytes(v)}}
+	return call{l.scripts.apply, l.all(k), []string{versionBytes(v)}}
 }
 
 // ApplyMany is Apply for several keys, pipelined. The error is that of the first that failed; the others took effect.
@@ -64,7 +64,7 @@ func (l *L2) set(k Key, rec Record, ttl time.Duration) (call, error) {
 	if b == "" {
 		return l.apply(k, rec.Version), err
 	}
-	return call{&l.scripts.set, l.all(k), []string{versionBytes(rec.Version), b, millisOf(ttl)}}, nil
+	return call{l.scripts.set, l.all(k), []string{versionBytes(rec.Version), b, millisOf(ttl)}}, nil
 }
 
 // SetRequest is a change of a key that this process has written: with the new record, or with its version alone.
@@ -151,7 +151,7 @@ func (l *L2) applyBatch(ctx context.Context, bucket int, changes []Change, from 
 		versions = binary.BigEndian.AppendUint64(versions, uint64(ch.Version))
 	}
 	position := Watermark{Position: to}.encode()[8:]
-	arr, err := l.run(ctx, call{&l.scripts.batch, keys, []string{from.encode(), position, string(versions)}}).array(2)
+	arr, err := l.run(ctx, call{l.scripts.batch, keys, []string{from.encode(), position, string(versions)}}).array(2)
 	if err != nil {
 		return Watermark{}, false, err
 	}
@@ -174,7 +174,7 @@ func (l *L2) ResetWatermark(ctx context.Context, bucket int, seen Watermark, to 
 	if !seen.IsZero() {
 		before = seen.encode()
 	}
-	s, err := l.run(ctx, call{&l.scripts.reset, []string{l.keys.Watermark(bucket)}, []string{before, fresh.encode()}}).string()
+	s, err := l.run(ctx, call{l.scripts.reset, []string{l.keys.Watermark(bucket)}, []string{before, fresh.encode()}}).string()
 	return decodeWatermark(s), err
 }
 

@@ -12,5 +12,5 @@ func (l *L2) Set(ctx context.Context, k Key, rec Record, ttl time.Duration) (rep
 		return false, err
 	}
 	n, err := l.run(ctx, c).int()
-	return c.s == &l.scripts.set && n == 1, err
+	return c.s == l.scripts.set && n == 1, err
 }

@@ -29,6 +29,7 @@ type Key struct {
 //	record     prefix:{bucket}:v:namespace:name
 //	lease      prefix:{bucket}:l:namespace:name
 //	watermark  prefix:{bucket}:w
+//	owner      prefix:{0}:o
 //
 // where bucket is the decimal number of xxHash64("namespace:name") modulo 64. A namespace has no colon; a name may hold
 // any bytes. A Keyspace is immutable and safe for concurrent use.
@@ -74,6 +75,12 @@ func (s *Keyspace) Key(namespace, name string) Key {
 
 // Watermark is the Redis key of a bucket's watermark.
 func (s *Keyspace) Watermark(bucket int) string { return s.watermarks[bucket] }
+
+// Owner is the Redis key that names the system which the prefix belongs to.
+func (s *Keyspace) Owner() string { return s.prefix + ":{0}:o" }
+
+// LeaseHash is the hash of the lease's Redis key, as tracking names it.
+func (k *Key) LeaseHash() uint64 { return xxhash.Sum64String(k.Lease) }
 
 // HashRecord is the fence's hash of a record's Redis key, as tracking names it.
 func HashRecord(record string) uint64 { return xxhash.Sum64String(record) }

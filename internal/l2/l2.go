@@ -27,6 +27,9 @@ type L2 struct {
 	clients   atomic.Pointer[clients]
 	connected chan struct{}
 	down      atomic.Bool // the last command failed
+	rotates   bool        // credentials are asked for anew at each dial
+
+	connecting, reads health // of dialling, and of the reads on the tracking connection; each script has its own
 
 	end context.CancelFunc
 	wg  sync.WaitGroup
@@ -65,7 +68,8 @@ func Open(cfg Config) (*L2, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	l := &L2{keys: NewKeyspace(cfg.Prefix), scripts: newScripts(), log: cfg.Logger, connected: make(chan struct{})}
+	l := &L2{keys: NewKeyspace(cfg.Prefix), scripts: newScripts(), log: cfg.Logger, connected: make(chan struct{}),
+		rotates: cfg.Redis.AuthCredentialsFn != nil}
 	tracking, commands := options(cfg.Redis, cfg.Prefix, cfg.Tracker)
 	ctx, cancel := context.WithCancel(context.Background())
 	l.end = cancel
@@ -73,7 +77,11 @@ func Open(cfg Config) (*L2, error) {
 	var once sync.Once
 	l.wg.Go(func() {
 		warned := false
-		keepConnecting(ctx, &l.clients, l.connected, func() (*clients, error) { return connect(tracking, commands) }, func(err error) {
+		keepConnecting(ctx, &l.clients, l.connected, func() (*clients, error) {
+			c, err := connect(tracking, commands)
+			l.connecting.note(err)
+			return c, err
+		}, func(err error) {
 			if !warned {
 				l.log.Warn("Redis is not reachable; trying on", "error", err)
 				warned = true
@@ -81,19 +89,48 @@ func Open(cfg Config) (*L2, error) {
 			once.Do(func() { close(first) })
 		})
 	})
+	wait := time.NewTimer(firstConnect)
+	defer wait.Stop()
 	select {
 	case <-l.connected:
 	case <-first:
-	case <-time.After(firstConnect):
+	case <-wait.C:
+	}
+	if err := l.refused(ctx); err != nil {
+		l.Close()
+		return nil, err
 	}
 	return l, nil
+}
+
+// refused tries what the engine needs of Redis, if it is connected: a read with GETEX, and scripts that write. It returns
+// an error for a fault that waiting does not mend. Every other one shows in Faults, and passes or does not.
+func (l *L2) refused(ctx context.Context) error {
+	ctx, stop := context.WithTimeout(ctx, firstConnect)
+	defer stop()
+	if c := l.clients.Load(); c != nil {
+		k := l.keys.Key("nearcache.check", "1")
+		_, _, _ = l.Get(ctx, k, ReadOptions{Watermark: true})
+		check := call{l.scripts.check, []string{k.Lease}, []string{millisOf(firstConnect)}}
+		// EVAL first: a server that has the script already would not show that EVAL is forbidden.
+		l.scripts.check.health.note(c.commands.Do(ctx, check.eval(c.commands)).Error())
+		if l.scripts.check.health.fault() == nil {
+			run(ctx, c.commands, check)
+		}
+	}
+	for _, f := range l.Faults() {
+		if f.Forever && !(l.rotates && f.Code == "redis_auth") {
+			return fmt.Errorf("tier: %w: %s (%w)", coherence.ErrMisconfigured, f.Advice, f.Err)
+		}
+	}
+	return nil
 }
 
 // Keyspace maps keys to Redis keys.
 func (l *L2) Keyspace() *Keyspace { return l.keys }
 
-// Up reports whether Redis is connected, as far as the last command tells.
-func (l *L2) Up() bool { return l.clients.Load() != nil && !l.down.Load() }
+// Up reports whether Redis is connected and takes writes, as far as the last commands tell.
+func (l *L2) Up() bool { return l.clients.Load() != nil && !l.down.Load() && !l.refusesWrites() }
 
 // Ready waits until Redis has been connected to.
 func (l *L2) Ready(ctx context.Context) error {

@@ -62,7 +62,7 @@ func (l *L2) acquire(k Key, id LeaseID, ttl time.Duration, a AcquireOptions) cal
 	var schema [4]byte
 	binary.BigEndian.PutUint32(schema[:], a.Schema)
 	unusable := a.Unusable[:min(len(a.Unusable), HeaderSize)]
-	return call{&l.scripts.acquire, l.all(k), []string{string(id[:]), millisOf(ttl), string(schema[:]), string(unusable)}}
+	return call{l.scripts.acquire, l.all(k), []string{string(id[:]), millisOf(ttl), string(schema[:]), string(unusable)}}
 }
 
 func (l *L2) leaseOf(r reply, id LeaseID) (Lease, error) {
@@ -135,31 +135,31 @@ func (l *L2) fill(k Key, id LeaseID, incarnation Incarnation, rec Record, ttl ti
 	if b == "" {
 		return nil, err
 	}
-	return &call{&l.scripts.fill, l.all(k), []string{string(id[:]), string(incarnation[:]), b, millisOf(ttl)}}, nil
+	return &call{l.scripts.fill, l.all(k), []string{string(id[:]), string(incarnation[:]), b, millisOf(ttl)}}, nil
 }
 
 // Renew makes a lease run for ttl from now; held is false if it is not this id's any more.
 func (l *L2) Renew(ctx context.Context, k Key, id LeaseID, ttl time.Duration) (held bool, err error) {
-	n, err := l.run(ctx, call{&l.scripts.renew, []string{k.Lease}, []string{string(id[:]), millisOf(ttl)}}).int()
+	n, err := l.run(ctx, call{l.scripts.renew, []string{k.Lease}, []string{string(id[:]), millisOf(ttl)}}).int()
 	return n == 1, err
 }
 
 // Release gives a lease back unfilled and wakes those who wait for the fill.
 func (l *L2) Release(ctx context.Context, k Key, id LeaseID) error {
-	_, err := l.run(ctx, call{&l.scripts.release, []string{k.Record, k.Lease}, []string{string(id[:])}}).int()
+	_, err := l.run(ctx, call{l.scripts.release, []string{k.Record, k.Lease}, []string{string(id[:])}}).int()
 	return err
 }
 
 // PlaceIntent leaves a writer's intent on a key before it writes: the value goes, and no reader fills the key for ttl or
 // until ResolveIntent with the same id. Up to 64 writers can have an intent on a key; a further one displaces the first.
 func (l *L2) PlaceIntent(ctx context.Context, k Key, id LeaseID, ttl time.Duration) error {
-	_, err := l.run(ctx, call{&l.scripts.placeIntent, []string{k.Record, k.Lease}, []string{string(id[:]), millisOf(ttl)}}).int()
+	_, err := l.run(ctx, call{l.scripts.placeIntent, []string{k.Record, k.Lease}, []string{string(id[:]), millisOf(ttl)}}).int()
 	return err
 }
 
 // ResolveIntent takes a writer's intent away and applies the version that it wrote.
 func (l *L2) ResolveIntent(ctx context.Context, k Key, id LeaseID, v coherence.Version) error {
-	_, err := l.run(ctx, call{&l.scripts.resolveIntent, l.all(k), []string{string(id[:]), versionBytes(v)}}).int()
+	_, err := l.run(ctx, call{l.scripts.resolveIntent, l.all(k), []string{string(id[:]), versionBytes(v)}}).int()
 	return err
 }
 

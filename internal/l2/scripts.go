@@ -11,28 +11,35 @@ import (
 	"github.com/nearcache/nearcache-go/internal/ablate"
 )
 
-// script is a Lua script with its prelude.
-type script struct{ src, sha string }
+// script is a Lua script with its prelude, and how its last run ended.
+type script struct {
+	src, sha string
+	health   health
+}
 
-func newScript(body string) script {
+func newScript(body string) *script {
 	src := prelude + body
 	if ablate.Enabled {
 		src = ablated(src)
 	}
 	sum := sha1.Sum([]byte(src))
-	return script{src: src, sha: hex.EncodeToString(sum[:])}
+	return &script{src: src, sha: hex.EncodeToString(sum[:])}
 }
 
 // scripts are the only writers of L2. Each states at its top what it promises.
 type scripts struct {
-	acquire, fill, renew, release, apply, set, placeIntent, resolveIntent, batch, reset script
+	acquire, fill, renew, release, apply, set, placeIntent, resolveIntent, batch, reset, check, claim *script
+}
+
+func (s *scripts) all() []*script {
+	return []*script{s.acquire, s.fill, s.renew, s.release, s.apply, s.set, s.placeIntent, s.resolveIntent, s.batch, s.reset, s.check, s.claim}
 }
 
 func newScripts() *scripts {
 	return &scripts{
 		acquire: newScript(acquireLua), fill: newScript(fillLua), renew: newScript(renewLua), release: newScript(releaseLua),
 		apply: newScript(applyLua), set: newScript(setLua), placeIntent: newScript(placeIntentLua), resolveIntent: newScript(resolveIntentLua),
-		batch: newScript(batchLua), reset: newScript(resetLua),
+		batch: newScript(batchLua), reset: newScript(resetLua), check: newScript(checkLua), claim: newScript(claimLua),
 	}
 }
 
@@ -59,6 +66,10 @@ var (
 	batchLua string
 	//go:embed lua/reset.lua
 	resetLua string
+	//go:embed lua/check.lua
+	checkLua string
+	//go:embed lua/claim.lua
+	claimLua string
 )
 
 // call is one run of a script.
@@ -82,6 +93,7 @@ func run(ctx context.Context, w rueidis.Client, c call) rueidis.RedisResult {
 	if unknown(res.Error()) {
 		res = w.Do(ctx, c.eval(w))
 	}
+	c.s.health.note(res.Error())
 	return res
 }
 
@@ -103,6 +115,9 @@ func runAll(ctx context.Context, w rueidis.Client, calls []call) []rueidis.Redis
 		for i, r := range w.DoMulti(ctx, again...) {
 			res[at[i]] = r
 		}
+	}
+	for i := range res {
+		calls[i].s.health.note(res[i].Error())
 	}
 	return res
 }

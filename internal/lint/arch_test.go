@@ -28,6 +28,7 @@ var arrows = []arrow{
 	{"coherence/kafka", []string{"coherence", "internal/ablate"}},
 	{"coherence/postgres", []string{"coherence", "internal/ablate"}},
 	{"coherence/sqlite", []string{"coherence", "internal/ablate"}},
+	{"coherence/sourcetest", []string{"coherence"}},
 	{"coherence/relay", []string{"coherence", "tier", "internal/l2", "internal/ablate"}},
 	{"tier", []string{"coherence", "internal/l2"}},
 	{"internal/l1", nil},
@@ -43,6 +44,7 @@ var arrows = []arrow{
 	{"internal/services/conformance", []string{"internal/services/servicestest", "nearcache/nearcachetest"}},
 	{"internal/services/servicestest", []string{"internal/services/local"}},
 	{"internal/product", []string{"internal/product/...", "internal/services", "nearcache", "coherence/...", "tier"}},
+	{"internal/testkit", []string{"coherence", "internal/services/servicestest", "nearcache/nearcachetest"}},
 	{"internal/tools", []string{"internal/services/local"}},
 	{"internal/explore", []string{"internal/ablate"}},
 	{"internal/lint", nil},
@@ -94,6 +96,7 @@ var vendors = []struct {
 	// Config.Redis is rueidis's own struct, so whoever fills one in has to import it; commands are sent from internal/l2 alone.
 	{"github.com/redis/rueidis", []string{
 		"internal/l2/...", "tier/tier.go", "nearcache/config.go", "nearcache/nearcachetest/...", "internal/product/app/...", "internal/chaos/...", "cmd/...", "docs/examples/...",
+		"internal/testkit/...",
 	}},
 	{"github.com/segmentio/kafka-go", []string{"coherence/kafka/...", "internal/services/servicestest/...", "internal/chaos/..."}},
 	{"github.com/jackc/pgx", []string{
@@ -130,6 +133,7 @@ var optional = []string{
 	"github.com/segmentio", "github.com/jackc", "modernc.org", "github.com/alicebob", "github.com/twmb",
 	"github.com/stretchr", "github.com/anishathalye", "github.com/Shopify", "go.opentelemetry.io", "testing",
 	"github.com/vmihailenco", "github.com/klauspost",
+	"github.com/google/go-cmp", // for tests, as it says itself
 	module + "/nearcache/codec",
 }
 
@@ -156,6 +160,21 @@ func TestArch_PackagesLinkOnlyTheirOwn(t *testing.T) {
 					if within(dep, o+"/...") && !slices.Contains(wanted, o) {
 						t.Errorf("%s links %s", rel, dep)
 					}
+				}
+			}
+		}
+	}
+}
+
+// testOnly are libraries of tests: no package links one, and no command.
+var testOnly = []string{"github.com/google/go-cmp"}
+
+func TestArch_NothingLinksTestLibraries(t *testing.T) {
+	for _, p := range golist(t, "./...") {
+		for _, dep := range p.Deps {
+			for _, o := range testOnly {
+				if within(dep, o+"/...") {
+					t.Errorf("%s links %s, which is for tests", p.rel(), dep)
 				}
 			}
 		}

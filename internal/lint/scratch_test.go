@@ -18,7 +18,7 @@ import (
 var unlinked = []string{
 	"github.com/segmentio/kafka-go", "github.com/jackc/pgx", "github.com/jackc/puddle", "modernc.org/", "github.com/alicebob/miniredis",
 	"github.com/twmb/franz-go", "github.com/stretchr/testify", "github.com/anishathalye", "github.com/Shopify", "go.opentelemetry.io/", "honnef.co/", "github.com/yuin/gopher-lua",
-	"github.com/vmihailenco/", "github.com/klauspost/compress", module + "/nearcache/codec",
+	"github.com/vmihailenco/", "github.com/klauspost/compress", "github.com/google/go-cmp", module + "/nearcache/codec",
 }
 
 // A user's program is a module of its own, which gets this one from a module proxy. That is other than a package in

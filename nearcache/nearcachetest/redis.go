@@ -130,6 +130,10 @@ func (r *Redis) Evict(key string) bool { return r.Do("DEL", key) == ":1\r\n" }
 // Fail makes every command answer with an error, as in "LOADING Redis is loading the dataset in memory"; "" ends that.
 func (r *Redis) Fail(message string) { r.t.setError(message) }
 
+// FailCommand makes one command answer with an error, also where a script calls it: "SET" with "OOM command not allowed
+// when used memory > 'maxmemory'." is a full Redis. "" ends that.
+func (r *Redis) FailCommand(command, message string) { r.t.setCommandError(command, message) }
+
 // KillClients cuts all connections, as CLIENT KILL does: what was on its way to them, pushes too, is lost. New ones are
 // taken.
 func (r *Redis) KillClients() { r.n.kill() }

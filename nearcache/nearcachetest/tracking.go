@@ -28,7 +28,8 @@ type tracking struct {
 	clients map[*server.Peer]*client
 	lastID  int
 	max     int
-	err     string // what every command answers; "" for its own reply
+	err     string            // what every command answers; "" for its own reply
+	errs    map[string]string // what one command answers, also when a script calls it
 
 	now  time.Time     // up to when TTLs have run
 	cost time.Duration // what moving them cost last
@@ -75,6 +76,10 @@ func (t *tracking) hook(p *server.Peer, cmd string, args ...string) bool {
 		return false
 	}
 	if nested(p) { // called by a script, whose caller holds the lock
+		if message := t.errs[cmd]; message != "" {
+			p.WriteError(message)
+			return true
+		}
 		t.run(p, cmd, args)
 		return true
 	}
@@ -100,6 +105,8 @@ func (t *tracking) command(p *server.Peer, cmd string, args []string) {
 	switch {
 	case t.err != "":
 		p.WriteError(t.err)
+	case t.errs[cmd] != "":
+		p.WriteError(t.errs[cmd])
 	case cmd == "CLIENT" && len(args) > 0:
 		t.client(p, c, cmd, args)
 	case cmd == "CLUSTER":
@@ -346,6 +353,15 @@ func (t *tracking) forget(p *server.Peer) {
 func (t *tracking) setMax(n int) { t.locked(func() { t.max = n; t.bound() }) }
 
 func (t *tracking) setError(message string) { t.locked(func() { t.err = message }) }
+
+func (t *tracking) setCommandError(cmd, message string) {
+	t.locked(func() {
+		if t.errs == nil {
+			t.errs = make(map[string]string)
+		}
+		t.errs[strings.ToUpper(cmd)] = message
+	})
+}
 
 func (t *tracking) len() int {
 	t.mu.Lock()

@@ -49,6 +49,8 @@ func (source) Position(context.Context) (coherence.Position, error) {
 	return coherence.Position{Timeline: 1, N: 1}, nil
 }
 
+func (source) Abilities() coherence.Abilities { return coherence.Abilities{} }
+
 func (source) Changes(context.Context, coherence.Position, int) ([]coherence.Event, coherence.Position, error) {
 	return nil, coherence.Position{Timeline: 1, N: 1}, nil
 }
@@ -75,7 +77,7 @@ func TestMetrics_AreThoseOfTheirDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	doc, err := os.ReadFile("../../../docs/METRICS.md")
+	doc, err := os.ReadFile("../../../docs/reference/metrics.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,191 @@
+package l2
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+)
+
+// Fault is why Redis does not do what it was asked to.
+type Fault struct {
+	Code    string // stable; see the table of faults
+	Advice  string // what to do about it, one sentence
+	Err     error  // what Redis or the network said
+	Forever bool   // waiting does not help
+	Writes  bool   // Redis takes no writes
+}
+
+// faults sorts the errors that Redis answers by the word that they begin with. Scripts hand on what a command within them
+// was answered, with text around it: the word then comes after a space or a hyphen.
+var faults = []struct {
+	word string
+	Fault
+}{
+	{"WRONGPASS", Fault{Code: "redis_auth", Forever: true, Advice: "Redis refuses the user name or the password; correct rueidis.ClientOption."}},
+	{"NOAUTH", Fault{Code: "redis_auth", Forever: true, Advice: "Redis wants a password; set it in rueidis.ClientOption (and in Sentinel.Password)."}},
+	{"NOPERM", Fault{Code: "redis_permission", Forever: true, Writes: true,
+		Advice: "The Redis user lacks a right; grant +get +getex +set +del +exists +pttl +pexpire +eval +evalsha +client|tracking on the prefix's keys."}},
+	{"NOPROTO", Fault{Code: "redis_protocol", Forever: true, Advice: "The server speaks no RESP3, which tracking needs; use Redis 6.2 or newer, without a RESP2 proxy."}},
+	{"READONLY", Fault{Code: "redis_read_only", Writes: true, Advice: "The server is a replica; the client needs the primary's address."}},
+	{"OOM", Fault{Code: "redis_out_of_memory", Writes: true, Advice: "Redis is full and evicts nothing; raise maxmemory or set an eviction policy."}},
+	{"MISCONF", Fault{Code: "redis_misconf", Writes: true, Advice: "Redis stopped taking writes because it cannot save; look at its log."}},
+	{"NOREPLICAS", Fault{Code: "redis_no_replicas", Writes: true, Advice: "Redis has fewer replicas than min-replicas-to-write asks for."}},
+	{"MASTERDOWN", Fault{Code: "redis_master_down", Writes: true, Advice: "The server is a replica that lost its primary."}},
+	{"LOADING", Fault{Code: "redis_loading", Writes: true, Advice: "Redis is loading its data; it answers when that is done."}},
+	{"CLUSTERDOWN", Fault{Code: "redis_cluster_down", Writes: true, Advice: "The cluster does not cover every slot; look at CLUSTER INFO."}},
+	{"TRYAGAIN", Fault{Code: "redis_slot_migrating", Writes: true, Advice: "A slot is being moved; its keys are served again when that is done."}},
+	{"MOVED", Fault{Code: "redis_cluster_hidden", Forever: true, Writes: true,
+		Advice: "The server is part of a cluster that the client took for a single server; grant +cluster|slots."}},
+}
+
+// unknownCommands are the commands without which nothing works, and what it means if the server does not know one.
+var unknownCommands = []struct {
+	command string
+	Fault
+}{
+	{"getex", Fault{Code: "redis_version", Forever: true, Advice: "The server does not know GETEX; use Redis 6.2 or newer."}},
+	{"eval", Fault{Code: "redis_scripts", Forever: true, Writes: true, Advice: "The server runs no scripts; EVAL and EVALSHA must not be renamed or disabled."}},
+	{"client", Fault{Code: "redis_tracking", Forever: true, Advice: "The server does not know CLIENT TRACKING; use Redis 6.2 or newer, without a proxy that hides it."}},
+	{"hello", Fault{Code: "redis_protocol", Forever: true, Advice: "The server speaks no RESP3, which tracking needs; use Redis 6.2 or newer, without a RESP2 proxy."}},
+}
+
+// FaultOf sorts an error of a command or of a connection. Whatever is not known otherwise is redis_unreachable, or
+// redis_error if Redis answered it. The fault of nil, and of an error that says nothing of Redis, is nil.
+func FaultOf(err error) *Fault {
+	if err == nil || rueidis.IsRedisNil(err) || errors.Is(err, context.Canceled) {
+		return nil
+	}
+	said := err.Error()
+	_, answered := rueidis.IsRedisErr(err)
+	if answered && deniedInScript(said) {
+		said = "NOPERM " + said
+	}
+	if answered || errors.Is(err, rueidis.ErrNoCache) {
+		for _, f := range faults {
+			if saysWord(said, f.word) {
+				return f.with(err)
+			}
+		}
+		lower := strings.ToLower(said)
+		if strings.Contains(lower, "unknown command") || strings.Contains(lower, "unknown subcommand") ||
+			strings.Contains(lower, "unknown redis command") {
+			for _, f := range unknownCommands {
+				if strings.Contains(lower, f.command) {
+					return f.with(err)
+				}
+			}
+		}
+		if answered {
+			return Fault{Code: "redis_error", Advice: "Redis answers with an error."}.with(err)
+		}
+		// The library's own word for a server that answered HELLO 3 with an older protocol.
+		return Fault{Code: "redis_protocol", Forever: true,
+			Advice: "The server offers no tracking by RESP3; use Redis 6.2 or newer, without a RESP2 proxy."}.with(err)
+	}
+	if badCertificate(err) {
+		return Fault{Code: "redis_tls", Forever: true, Advice: "The TLS handshake cannot succeed; correct rueidis.ClientOption.TLSConfig."}.with(err)
+	}
+	return Fault{Code: "redis_unreachable", Writes: true, Advice: "Redis does not answer."}.with(err)
+}
+
+func (f Fault) with(err error) *Fault {
+	f.Err = err
+	return &f
+}
+
+// saysWord reports whether an error has the word at its beginning, or after a space or a hyphen.
+func saysWord(said, word string) bool {
+	for rest, from := said, 0; ; {
+		i := strings.Index(rest, word)
+		if i < 0 {
+			return false
+		}
+		at := from + i
+		end := at + len(word)
+		begins := at == 0 || said[at-1] == ' ' || said[at-1] == '-'
+		if begins && (end == len(said) || said[end] == ' ' || said[end] == ':') {
+			return true
+		}
+		from, rest = end, said[end:]
+	}
+}
+
+// deniedInScript reports whether Redis refused a command within a script for want of a right. It says so without NOPERM.
+func deniedInScript(said string) bool {
+	return strings.Contains(said, "ACL failure in script") || strings.Contains(said, "The user executing the script can't")
+}
+
+func badCertificate(err error) bool {
+	var authority x509.UnknownAuthorityError
+	var host x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	var verification *tls.CertificateVerificationError
+	var record tls.RecordHeaderError
+	return errors.As(err, &authority) || errors.As(err, &host) || errors.As(err, &invalid) ||
+		errors.As(err, &verification) || errors.As(err, &record)
+}
+
+// faultAge is how long a fault counts after it was last seen, unless the operation that had it succeeds before. An
+// operation that nobody asks for any more would otherwise be at fault for ever.
+const faultAge = time.Minute
+
+// health is how an operation ended last: each script, the reads, and connecting have their own, since a full Redis goes
+// on reading, and deletes, while it refuses a fill.
+type health struct{ last atomic.Pointer[seenFault] }
+
+type seenFault struct {
+	*Fault
+	at time.Time
+}
+
+// note records how the operation ended. An error that says nothing of Redis changes nothing.
+func (h *health) note(err error) {
+	if err == nil || rueidis.IsRedisNil(err) {
+		if h.last.Load() != nil {
+			h.last.Store(nil)
+		}
+		return
+	}
+	if f := FaultOf(err); f != nil {
+		h.last.Store(&seenFault{f, time.Now()})
+	}
+}
+
+// fault is the operation's fault if it is in force.
+func (h *health) fault() *Fault {
+	s := h.last.Load()
+	if s == nil || time.Since(s.at) > faultAge {
+		return nil
+	}
+	return s.Fault
+}
+
+// Faults returns what is wrong with Redis now, one fault of each code. The result is empty while all is well.
+func (l *L2) Faults() []*Fault {
+	var out []*Fault
+	add := func(h *health) {
+		f := h.fault()
+		if f == nil || slices.ContainsFunc(out, func(o *Fault) bool { return o.Code == f.Code }) {
+			return
+		}
+		out = append(out, f)
+	}
+	add(&l.connecting)
+	add(&l.reads)
+	for _, s := range l.scripts.all() {
+		add(&s.health)
+	}
+	return out
+}
+
+// refusesWrites reports whether Redis answers, and takes no writes.
+func (l *L2) refusesWrites() bool {
+	return slices.ContainsFunc(l.Faults(), func(f *Fault) bool { return f.Writes })
+}

@@ -1,0 +1,175 @@
+package nearcache
+
+import (
+	"fmt"
+	"math"
+	"reflect"
+	"strconv"
+	"unsafe"
+)
+
+// difference names the first part of two values that differs, as a path from the value: ".Address.zip", "[3]", `["a"]`.
+// It is "" if they are equal. Unexported fields are compared too. Empty and nil slices and maps are equal, and so are two
+// NaNs, and values whose method Equal says so.
+func difference[V any](a, b V) string {
+	d := differ{seen: make(map[visit]bool)}
+	return d.values(reflect.ValueOf(&a).Elem(), reflect.ValueOf(&b).Elem(), "")
+}
+
+// differ compares values that are addressable, so that it can read unexported fields.
+type differ struct {
+	seen map[visit]bool // pairs under comparison: values may contain themselves
+}
+
+type visit struct {
+	a, b unsafe.Pointer
+	n    int
+	t    reflect.Type
+}
+
+// here is the path of a difference; the value itself has none.
+func here(path string) string {
+	if path == "" {
+		return " (the value itself)"
+	}
+	return path
+}
+
+func (d *differ) values(a, b reflect.Value, path string) string {
+	if a.Type() != b.Type() {
+		return here(path)
+	}
+	if equal, ok := equalMethod(a, b); ok {
+		if !equal {
+			return here(path)
+		}
+		return ""
+	}
+	switch a.Kind() {
+	case reflect.Struct:
+		for i := range a.NumField() {
+			field := path + "." + a.Type().Field(i).Name
+			if at := d.values(readable(a.Field(i)), readable(b.Field(i)), field); at != "" {
+				return at
+			}
+		}
+		return ""
+	case reflect.Array:
+		return d.elements(a, b, path)
+	case reflect.Slice:
+		if a.Len() != b.Len() {
+			return here(path)
+		}
+		if d.enter(a.Type(), a.Len(), a.UnsafePointer(), b.UnsafePointer()) {
+			return ""
+		}
+		return d.elements(a, b, path)
+	case reflect.Map:
+		return d.maps(a, b, path)
+	case reflect.Pointer:
+		if a.IsNil() || b.IsNil() {
+			if a.IsNil() != b.IsNil() {
+				return here(path)
+			}
+			return ""
+		}
+		if d.enter(a.Type(), 0, a.UnsafePointer(), b.UnsafePointer()) {
+			return ""
+		}
+		return d.values(a.Elem(), b.Elem(), path)
+	case reflect.Interface:
+		if a.IsNil() || b.IsNil() {
+			if a.IsNil() != b.IsNil() {
+				return here(path)
+			}
+			return ""
+		}
+		return d.values(addressable(a.Elem()), addressable(b.Elem()), path)
+	case reflect.Func:
+		if a.IsNil() && b.IsNil() {
+			return ""
+		}
+		return here(path)
+	}
+	if !sameScalar(a, b) {
+		return here(path)
+	}
+	return ""
+}
+
+func (d *differ) elements(a, b reflect.Value, path string) string {
+	for i := range a.Len() {
+		if at := d.values(a.Index(i), b.Index(i), path+"["+strconv.Itoa(i)+"]"); at != "" {
+			return at
+		}
+	}
+	return ""
+}
+
+func (d *differ) maps(a, b reflect.Value, path string) string {
+	if a.Len() != b.Len() {
+		return here(path)
+	}
+	if d.enter(a.Type(), 0, a.UnsafePointer(), b.UnsafePointer()) {
+		return ""
+	}
+	for _, k := range a.MapKeys() {
+		at := fmt.Sprintf("%s[%#v]", path, k)
+		other := b.MapIndex(k)
+		if !other.IsValid() {
+			return at
+		}
+		if at := d.values(addressable(a.MapIndex(k)), addressable(other), at); at != "" {
+			return at
+		}
+	}
+	return ""
+}
+
+// enter reports whether a pair is being compared already, or is one and the same.
+func (d *differ) enter(t reflect.Type, n int, a, b unsafe.Pointer) bool {
+	v := visit{a, b, n, t}
+	if a == b || d.seen[v] {
+		return true
+	}
+	d.seen[v] = true
+	return false
+}
+
+func sameScalar(a, b reflect.Value) bool {
+	switch a.Kind() {
+	case reflect.Float32, reflect.Float64:
+		return sameFloat(a.Float(), b.Float())
+	case reflect.Complex64, reflect.Complex128:
+		x, y := a.Complex(), b.Complex()
+		return sameFloat(real(x), real(y)) && sameFloat(imag(x), imag(y))
+	}
+	return a.Equal(b) // booleans, integers, strings, channels, unsafe pointers
+}
+
+func sameFloat(x, y float64) bool { return x == y || math.IsNaN(x) && math.IsNaN(y) }
+
+// equalMethod calls a's method Equal, if it takes a value of the same type and returns a bool.
+func equalMethod(a, b reflect.Value) (equal, ok bool) {
+	if k := a.Kind(); (k == reflect.Pointer || k == reflect.Interface || k == reflect.Map || k == reflect.Slice) &&
+		(a.IsNil() || b.IsNil()) {
+		return false, false
+	}
+	m, found := a.Type().MethodByName("Equal")
+	if !found || m.Type.NumIn() != 2 || m.Type.In(1) != a.Type() || m.Type.NumOut() != 1 || m.Type.Out(0).Kind() != reflect.Bool {
+		return false, false
+	}
+	return m.Func.Call([]reflect.Value{a, b})[0].Bool(), true
+}
+
+// readable is an addressable field without the mark that reflect puts on an unexported one.
+func readable(v reflect.Value) reflect.Value {
+	return reflect.NewAt(v.Type(), v.Addr().UnsafePointer()).Elem()
+}
+
+// addressable is a copy of a value that can be addressed.
+func addressable(v reflect.Value) reflect.Value {
+	p := reflect.New(v.Type()).Elem()
+	p.Set(v)
+	return p
+}
