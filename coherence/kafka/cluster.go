@@ -69,7 +69,7 @@ func (c *cluster) topic(ctx context.Context, name string) (t topic, err error) {
 // see; the broker does, if it is asked by name.
 func (c *cluster) count(ctx context.Context, name string) (int, error) {
 	n, err := partitions(ctx, c.client, name)
-	if errors.Is(err, kafkago.UnknownTopicOrPartition) {
+	if missing(err) {
 		if known, _ := c.knowIDs(ctx); known {
 			m, why := c.transport.RoundTrip(ctx, c.addr, &metadataRequest{topic: name})
 			if why == nil && m.(*metadataAnswer).err != nil {
@@ -201,5 +201,10 @@ func (c *cluster) offset(ctx context.Context, name string, partition int, which 
 // gone reports whether an error says that records may be missing: retention has passed the offset, or the topic is
 // another one.
 func gone(err error) bool {
-	return errors.Is(err, kafkago.OffsetOutOfRange) || errors.Is(err, kafkago.UnknownTopicOrPartition) || errors.Is(err, errUnknownID)
+	return errors.Is(err, kafkago.OffsetOutOfRange) || errors.Is(err, errUnknownID) || missing(err)
+}
+
+// missing reports whether an error says that there is no such topic, by the broker or by what kafka-go knows of it.
+func missing(err error) bool {
+	return errors.Is(err, kafkago.UnknownTopicOrPartition) || errors.Is(err, protocol.ErrNoTopic) || errors.Is(err, protocol.ErrNoPartition)
 }

@@ -212,7 +212,7 @@ func (p *Publisher) publishBarriers(ctx context.Context, batch []coherence.Parti
 		return err
 	}
 	_, err = p.barriers.send(ctx, 0, []out{{value: value}})
-	if errors.Is(err, kafkago.UnknownTopicOrPartition) {
+	if missing(err) {
 		return errors.Join(err, p.createBarriers(ctx, -1))
 	}
 	return err

@@ -177,7 +177,7 @@ func (w *workerRun) watch(ctx context.Context, n *int) error {
 		now, err := partitions(ask, w.c.client, w.topic)
 		cancel()
 		switch {
-		case errors.Is(err, kafkago.UnknownTopicOrPartition):
+		case missing(err):
 			return err
 		case err == nil && now != *n:
 			*n = now
