@@ -25,11 +25,12 @@ const (
 	maxField    = coherence.MaxMessageBytes // a key or a value beyond it is cut
 	keptOfField = 64 << 10                  // to this
 	maxInflated = 256 << 20                 // of one batch; the rest is given up
+	maxInBatch  = 1 << 20                   // records of one batch; the rest is given up
 	maxHeaders  = 64 << 10                  // all headers of a record; beyond it they are dropped
 )
 
-// errBomb is a batch that inflates beyond maxInflated.
-var errBomb = fmt.Errorf("kafka: a batch of more than %d MiB once it is decompressed", maxInflated>>20)
+// errBomb is a batch that inflates beyond maxInflated or maxInBatch.
+var errBomb = fmt.Errorf("kafka: a batch of more than %d MiB, or %d records, once it is decompressed", maxInflated>>20, maxInBatch)
 
 // field is a key or a value. One that is too long is cut, and says so.
 type field struct {
@@ -143,7 +144,10 @@ func (r *reading) records(b []byte, base int64, compression int) error {
 	}
 	defer closeIn()
 	src := &limited{r: bufio.NewReaderSize(in, 32<<10), left: maxInflated}
-	for ; count > 0; count-- {
+	for n := range count {
+		if n == maxInBatch {
+			return r.giveUp(last+1, errBomb)
+		}
 		rec, err := src.record(base, first, r.next)
 		if err != nil {
 			if src.left <= 0 {

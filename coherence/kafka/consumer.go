@@ -24,6 +24,8 @@ type consumer struct {
 	id   topicID
 	next int64 // FirstOffset: not resolved
 	done int64 // committed
+
+	quiet throttle
 }
 
 // run works until the generation ends; its function must not return before that.
@@ -160,8 +162,10 @@ func (p *consumer) decode(batch []*record) (changes []coherence.Event, bad []out
 		switch {
 		case errs[i] != nil:
 			p.m.malformed.Inc()
-			p.log.Warn("a malformed message goes to the dead-letter topic", "topic", p.topic, "partition", p.part,
-				"offset", rec.offset, "error", errs[i])
+			if p.quiet.pass() {
+				p.log.Warn("a malformed message goes to the dead-letter topic; the metrics count all of them", "topic", p.topic,
+					"partition", p.part, "offset", rec.offset, "error", errs[i])
+			}
 			bad = append(bad, p.deadLetter(rec, errs[i]))
 		case all[i] != nil:
 			changes = append(changes, *all[i])

@@ -29,6 +29,7 @@ type follower struct {
 	lost    bool
 	heard   time.Time // the last answer
 	warned  bool      // of barriers among the events
+	quiet   throttle
 
 	mu      sync.Mutex
 	live    bool // a session has been announced, and stands
@@ -257,7 +258,10 @@ func (f *follower) decode(values [][]byte, offsets []int64) []coherence.Message 
 
 func (f *follower) malformed(offset int64, err error) {
 	f.sink.Malformed(f.part, err)
-	f.Logger.Warn("a malformed message is skipped", "topic", f.Topic, "partition", f.part, "offset", offset, "error", err)
+	if !f.quiet.pass() {
+		return
+	}
+	f.Logger.Warn("a malformed message is skipped; the metrics count all of them", "topic", f.Topic, "partition", f.part, "offset", offset, "error", err)
 }
 
 var errBarrier = fmt.Errorf("%w: a barrier among the events", coherence.ErrMalformed)
