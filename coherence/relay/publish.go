@@ -12,9 +12,9 @@ import (
 // publisher is the relay's way to an event channel, in one term of leadership.
 //
 // Events are published first and the cursor saved after, so a relay that dies in between is followed by one that
-// publishes the same events again. Since the cursor holds the sequence numbers, and changes come in one order, they have
-// the same numbers, and whoever follows the channel sees repetition and no gap. The same goes for a relay that has lost
-// its leadership without knowing: what it publishes is what its successor does.
+// publishes the same events again. Since the cursor holds the sequence numbers, and changes come in one order, they
+// have the same numbers, and whoever follows the channel sees repetition and no gap. The same goes for a relay that has
+// lost its leadership without knowing: what it publishes is what its successor does.
 type publisher struct {
 	*relayRun
 	loaded      bool
