@@ -13,12 +13,13 @@ import (
 // MaxMessageBytes bounds a message on the wire. A longer one is malformed, so a Publisher does not send any.
 const MaxMessageBytes = 1 << 20
 
-// ErrMalformed is what a decoder returns (wrapped) for bytes that do not say what changed. Such a message is counted, set
-// aside and skipped; it never stops a partition.
+// ErrMalformed is what a decoder returns (wrapped) for bytes that do not say what changed. Such a message is counted,
+// set aside and skipped; it never stops a partition.
 var ErrMalformed = errors.New("coherence: malformed message")
 
-// EventCodec is how messages look on the wire. A nil function is the default: EncodeJSON without extra fields, DecodeJSON.
-// Both are called concurrently. A function that panics, or that ends its goroutine, has failed for that message alone.
+// EventCodec is how messages look on the wire. A nil function is the default: EncodeJSON without extra fields,
+// DecodeJSON. Both are called concurrently. A function that panics, or that ends its goroutine, has failed for that
+// message alone.
 type EventCodec struct {
 	Encode func(Message) ([]byte, error)
 	Decode func([]byte) (Message, error)
@@ -44,8 +45,8 @@ func (c EventCodec) WithDefaults() EventCodec {
 //
 //	{"barrier":true,"seq":981,"partitions":4,"position":{"timeline":"5f3a","n":7741}}
 //
-// A namespace or key that is not UTF-8 has no form as a JSON string. It goes as "namespace_base64" or "key_base64" instead,
-// so that a reader that does not know these fields finds no key, and does not take another key for it.
+// A namespace or key that is not UTF-8 has no form as a JSON string. It goes as "namespace_base64" or "key_base64"
+// instead, so that a reader that does not know these fields finds no key, and does not take another key for it.
 type wireMessage struct {
 	Barrier   bool              `json:"barrier,omitempty"`
 	Namespace string            `json:"namespace,omitempty"`
@@ -110,8 +111,8 @@ func wireOf(m Message) (w wireMessage) {
 //
 // An event needs a namespace and a key, and is never refused for what it says besides: a field that is not known is
 // ignored, and one that is known and makes no sense counts as absent. So an event whose version cannot be read is one
-// without a version, which invalidates unconditionally. The key, the namespace and the version may each be a JSON string
-// or a number. What cannot be understood is ErrMalformed with the reason.
+// without a version, which invalidates unconditionally. The key, the namespace and the version may each be a JSON
+// string or a number. What cannot be understood is ErrMalformed with the reason.
 func DecodeJSON(b []byte) (m Message, err error) {
 	o, err := ParseObject(b)
 	if err != nil {

@@ -17,15 +17,15 @@ import (
 // regard to case. Of two fields of one name the last one counts.
 type Object map[string]json.RawMessage
 
-// ParseObject parses one JSON object and nothing after it; a byte order mark and white space around it are ignored. The
-// error is ErrMalformed.
+// ParseObject parses one JSON object and nothing after it; a byte order mark and white space around it are ignored.
+// The error is ErrMalformed.
 func ParseObject(b []byte) (o Object, err error) {
 	return o, UnmarshalObject(b, (*map[string]json.RawMessage)(&o))
 }
 
-// UnmarshalObject parses one JSON object and nothing after it into v. The error is ErrMalformed. A field of v whose type
-// does not fit what is there makes an error of the whole message; Object is for messages whose other fields may hold
-// anything.
+// UnmarshalObject parses one JSON object and nothing after it into v. The error is ErrMalformed. A field of v whose
+// type does not fit what is there makes an error of the whole message; Object is for messages whose other fields may
+// hold anything.
 func UnmarshalObject[T any](b []byte, v *T) error {
 	if len(b) > MaxMessageBytes {
 		return fmt.Errorf("%w: %d bytes", ErrMalformed, len(b))
@@ -59,8 +59,8 @@ func (o Object) raw(name string) json.RawMessage {
 // Has reports whether the object has the field, whatever it holds.
 func (o Object) Has(name string) bool { return o.raw(name) != nil }
 
-// Text is a field's string, or the plain decimal text of its number: 42, 42.0 and 4.2e1 are all "42", exactly, however
-// large. Bytes of a string that are not UTF-8 are kept as they are. ok is false for anything else.
+// Text is a field's string, or the plain decimal text of its number: 42, 42.0 and 4.2e1 are all "42", exactly,
+// however large. Bytes of a string that are not UTF-8 are kept as they are. ok is false for anything else.
 func (o Object) Text(name string) (s string, ok bool) {
 	raw := o.raw(name)
 	switch {
@@ -90,15 +90,16 @@ func (o Object) Uint(name string) uint64 {
 	return n
 }
 
-// Time is a field's moment: RFC 3339, the same without a zone (then it is UTC), or seconds since 1970. It is for metrics,
-// so anything else is the zero time and no error.
+// Time is a field's moment: RFC 3339, the same without a zone (then it is UTC), or seconds since 1970. It is for
+// metrics, so anything else is the zero time and no error.
 func (o Object) Time(name string) time.Time {
 	s, ok := o.Text(name)
 	if !ok {
 		return time.Time{}
 	}
 	s = strings.TrimSpace(s)
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05.999999999"} {
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999",
+		"2006-01-02 15:04:05.999999999"} {
 		if t, err := time.Parse(layout, s); err == nil && t.UTC().Year() > 0 && t.UTC().Year() < 10000 {
 			return t.UTC()
 		}
@@ -111,8 +112,8 @@ func (o Object) Time(name string) time.Time {
 	return time.Time{}
 }
 
-// decimal writes a JSON number without an exponent and without zeros that say nothing. ok is false for what is no number,
-// and for one that would be longer than any key.
+// decimal writes a JSON number without an exponent and without zeros that say nothing. ok is false for what is no
+// number, and for one that would be longer than any key.
 func decimal(s string) (plain string, ok bool) {
 	if !json.Valid([]byte(s)) || s == "" || s[0] != '-' && (s[0] < '0' || s[0] > '9') {
 		return "", false
@@ -151,8 +152,8 @@ func decimal(s string) (plain string, ok bool) {
 	return plain, true
 }
 
-// unquoteBytes is the string that a JSON literal stands for whose bytes are not UTF-8: those are kept. Each run between
-// them is UTF-8, and json knows its escapes.
+// unquoteBytes is the string that a JSON literal stands for whose bytes are not UTF-8: those are kept. Each run
+// between them is UTF-8, and json knows its escapes.
 func unquoteBytes(raw []byte) (string, bool) {
 	var out []byte
 	in := raw[1 : len(raw)-1]

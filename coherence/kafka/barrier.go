@@ -11,17 +11,19 @@ import (
 
 // BarrierTopic is the default name of the topic that a relay writes its barriers to, beside the topic of the events.
 //
-// Whoever may write the events' topic may say that something changed, and no more. What proves that nothing was missed
-// comes by a topic that the relay alone need be allowed to write. Its one partition holds records like this one:
+// Whoever may write the events' topic may say that something changed, and no more. What proves that nothing was
+// missed comes by a topic that the relay alone need be allowed to write. Its one partition holds records like this
+// one:
 //
 //	{"topic":"product_events","topic_id":"6f1c...","position":{"timeline":"5f3a","n":7741},"ends":[12,9],"seqs":[981,977]}
 //
-// Every change at or before the position has been published to the topic of events before this record was, at an offset
-// below its partition's end; seqs are the numbers of the last events there. A Tail takes the barrier for a partition once
-// it has delivered everything below that end. A barrier from before the Tail began proves as much: what it covers had
-// been committed before anything was loaded that the Tail vouches for.
+// Every change at or before the position has been published to the topic of events before this record was, at an
+// offset below its partition's end; seqs are the numbers of the last events there. A Tail takes the barrier for a
+// partition once it has delivered everything below that end. A barrier from before the Tail began proves as much:
+// what it covers had been committed before anything was loaded that the Tail vouches for.
 //
-// Barriers among the events would disturb those who share the topic, have no key on a compacted one, and could be forged.
+// Barriers among the events would disturb those who share the topic, have no key on a compacted one, and could be
+// forged.
 func BarrierTopic(topic string) string { return topic + ".barriers" }
 
 // barrier is a record of that topic.
@@ -62,7 +64,8 @@ func decodeBarrier(value []byte) (*barrier, error) {
 	if err != nil || timeline == 0 || len(w.Ends) == 0 || len(w.Ends) != len(w.Seqs) {
 		return nil, fmt.Errorf("%w: no barrier", coherence.ErrMalformed)
 	}
-	b := &barrier{topic: w.Topic, at: coherence.Position{Timeline: timeline, N: w.Position.N}, ends: w.Ends, seqs: w.Seqs}
+	b := &barrier{topic: w.Topic, at: coherence.Position{Timeline: timeline, N: w.Position.N}, ends: w.Ends,
+		seqs: w.Seqs}
 	if id, err := hex.DecodeString(w.TopicID); err == nil {
 		copy(b.id[:], id)
 	}

@@ -30,7 +30,8 @@ const (
 )
 
 // errBomb is a batch that inflates beyond maxInflated or maxInBatch.
-var errBomb = fmt.Errorf("kafka: a batch of more than %d MiB, or %d records, once it is decompressed", maxInflated>>20, maxInBatch)
+var errBomb = fmt.Errorf("kafka: a batch of more than %d MiB, or %d records, once it is decompressed",
+	maxInflated>>20, maxInBatch)
 
 // field is a key or a value. One that is too long is cut, and says so.
 type field struct {
@@ -166,7 +167,8 @@ func (r *reading) records(b []byte, base int64, compression int) error {
 	return nil
 }
 
-// inflate decompresses as it is read: neither the output nor what a header claims of it decides how much memory that takes.
+// inflate decompresses as it is read: neither the output nor what a header claims of it decides how much memory that
+// takes.
 func inflate(b []byte, compression int) (io.Reader, func(), error) {
 	none := func() {}
 	switch compression {
@@ -181,7 +183,8 @@ func inflate(b []byte, compression int) (io.Reader, func(), error) {
 		r := compress.Lz4.Codec().NewReader(bytes.NewReader(b))
 		return r, func() { _ = r.Close() }, nil
 	case 4:
-		r, err := zstd.NewReader(bytes.NewReader(b), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(32<<20))
+		r, err := zstd.NewReader(bytes.NewReader(b), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+			zstd.WithDecoderMaxWindow(32<<20))
 		if err != nil {
 			return nil, none, err
 		}

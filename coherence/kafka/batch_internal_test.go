@@ -57,8 +57,8 @@ func readAll(t testing.TB, from int64, aborted []abortedTxn, data []byte) (s see
 	return s
 }
 
-// TestReading_NextIsBehindControlRecords: a reader that went on at the last record it saw asked for a control record again
-// and again.
+// TestReading_NextIsBehindControlRecords: a reader that went on at the last record it saw asked for a control record
+// again and again.
 func TestReading_NextIsBehindControlRecords(t *testing.T) {
 	const txn, control = protocol.Transactional, protocol.Control
 	data := slices.Concat(
@@ -117,11 +117,13 @@ func TestReading_ABombTakesBoundedMemory(t *testing.T) {
 // TestReading_ABatchThatInflatesForEver is given up, and what follows is read.
 func TestReading_ABatchThatInflatesForEver(t *testing.T) {
 	many := recordBatch(t, 0, protocol.Gzip, -1, make([][]byte, maxInBatch+1)...)
-	if s := readAll(t, 0, nil, many); len(s.lost) != 1 || !errors.Is(s.lost[0], errBomb) || len(s.values) != maxInBatch || s.next != maxInBatch+1 {
+	if s := readAll(t, 0, nil, many); len(s.lost) != 1 || !errors.Is(s.lost[0], errBomb) ||
+		len(s.values) != maxInBatch || s.next != maxInBatch+1 {
 		t.Errorf("%v, %d values, next %d", s.lost, len(s.values), s.next)
 	}
 	zeros := make([]byte, 90<<20)
-	data := slices.Concat(recordBatch(t, 0, protocol.Gzip, -1, zeros, zeros, zeros), recordBatch(t, 3, 0, -1, []byte("after")))
+	data := slices.Concat(recordBatch(t, 0, protocol.Gzip, -1, zeros, zeros, zeros), recordBatch(t, 3, 0, -1,
+		[]byte("after")))
 	s := readAll(t, 0, nil, data)
 	if len(s.lost) != 1 || !errors.Is(s.lost[0], errBomb) || s.values[len(s.values)-1] != "after" || s.next != 4 {
 		t.Errorf("%v, %d values, next %d", s.lost, len(s.values), s.next)
@@ -176,11 +178,12 @@ func TestEach_SurvivesWhatACodecDoes(t *testing.T) {
 		case 4:
 			return kafkago.InvalidTopic
 		case 5:
-			panic(nil) //nolint:govet // it is a codec's to do
+			panic(nil)
 		}
 		return nil
 	})
-	if !slices.Equal(ran, []int{0, 1, 2, 3, 4, 5}) || len(errs) != 4 || errs[0] != nil || errs[3] != nil || errs[1] == nil || errs[2] == nil || errs[5] == nil {
+	if !slices.Equal(ran, []int{0, 1, 2, 3, 4, 5}) || len(errs) != 4 || errs[0] != nil || errs[3] != nil ||
+		errs[1] == nil || errs[2] == nil || errs[5] == nil {
 		t.Errorf("%v, %v", ran, errs)
 	}
 }

@@ -14,7 +14,8 @@ import (
 type Broker struct {
 	// Brokers are the bootstrap servers, host:port. Required.
 	Brokers []string
-	// Transport carries TLS and SASL, and pools connections. Defaults to kafka-go's own with a dial timeout of a second.
+	// Transport carries TLS and SASL, and pools connections. Defaults to kafka-go's own with a dial timeout of a
+	// second.
 	Transport *kafkago.Transport
 	// Timeout bounds each request. Defaults to 5 seconds.
 	Timeout time.Duration
@@ -38,7 +39,8 @@ func (b Broker) client(t *kafkago.Transport) *kafkago.Client {
 
 func addr(brokers []string) net.Addr { return kafkago.TCP(brokers...) }
 
-func createTopic(ctx context.Context, c *kafkago.Client, topic string, partitions, replication int, settings ...kafkago.ConfigEntry) error {
+func createTopic(ctx context.Context, c *kafkago.Client, topic string, partitions, replication int,
+	settings ...kafkago.ConfigEntry) error {
 	res, err := c.CreateTopics(ctx, &kafkago.CreateTopicsRequest{Topics: []kafkago.TopicConfig{
 		{Topic: topic, NumPartitions: partitions, ReplicationFactor: replication, ConfigEntries: settings}}})
 	if err == nil {

@@ -65,8 +65,8 @@ func (c *cluster) topic(ctx context.Context, name string) (t topic, err error) {
 	return t, nil
 }
 
-// count is the number of a topic's partitions. kafka-go does not tell a topic that is not there from one that we may not
-// see; the broker does, if it is asked by name.
+// count is the number of a topic's partitions. kafka-go does not tell a topic that is not there from one that we may
+// not see; the broker does, if it is asked by name.
 func (c *cluster) count(ctx context.Context, name string) (int, error) {
 	n, err := partitions(ctx, c.client, name)
 	if missing(err) {
@@ -105,8 +105,8 @@ func explain(err error) error {
 	return err
 }
 
-// knowIDs reports whether the brokers know topic ids. One of them is asked, once: the versions of a cluster differ only
-// while it is upgraded.
+// knowIDs reports whether the brokers know topic ids. One of them is asked, once: the versions of a cluster differ
+// only while it is upgraded.
 func (c *cluster) knowIDs(ctx context.Context) (bool, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -122,7 +122,8 @@ func (c *cluster) knowIDs(ctx context.Context) (bool, error) {
 	}
 	found := 0
 	for _, k := range res.ApiKeys {
-		if k.ApiKey == int(protocol.Metadata) && k.MaxVersion >= metadataWithID || k.ApiKey == int(protocol.Fetch) && k.MaxVersion >= fetchWithID {
+		if k.ApiKey == int(protocol.Metadata) && k.MaxVersion >= metadataWithID || k.ApiKey == int(protocol.Fetch) &&
+			k.MaxVersion >= fetchWithID {
 			found++
 		}
 	}
@@ -206,5 +207,6 @@ func gone(err error) bool {
 
 // missing reports whether an error says that there is no such topic, by the broker or by what kafka-go knows of it.
 func missing(err error) bool {
-	return errors.Is(err, kafkago.UnknownTopicOrPartition) || errors.Is(err, protocol.ErrNoTopic) || errors.Is(err, protocol.ErrNoPartition)
+	return errors.Is(err, kafkago.UnknownTopicOrPartition) || errors.Is(err, protocol.ErrNoTopic) || errors.Is(err,
+		protocol.ErrNoPartition)
 }

@@ -49,10 +49,12 @@ func (p *consumer) step(ctx context.Context) error {
 	if err := p.resolve(ask); err != nil {
 		return err
 	}
-	res, err := p.c.fetch(ask, &fetchRequest{topic: p.topic, id: p.id, partition: p.part, offset: p.next, wait: wait, maxBytes: fetchBytes})
+	res, err := p.c.fetch(ask, &fetchRequest{topic: p.topic, id: p.id, partition: p.part, offset: p.next, wait: wait,
+		maxBytes: fetchBytes})
 	switch {
 	case errors.Is(err, kafkago.OffsetOutOfRange), errors.Is(err, errUnknownID):
-		// Retention has passed us, or this is another topic of the name: what is left of it is applied from its beginning.
+		// Retention has passed us, or this is another topic of the name: what is left of it is applied from its
+		// beginning.
 		p.log.Warn("events were removed before they were applied; going on at the first that is left", "topic", p.topic,
 			"partition", p.part, "offset", p.next, "error", err)
 		p.m.resets.Inc()
@@ -111,7 +113,8 @@ func (p *consumer) work(ctx context.Context, res *fetched) error {
 		return nil
 	}
 	rd.lost = func(from, next int64, err error) error {
-		p.log.Error("records cannot be read, and are skipped", "topic", p.topic, "partition", p.part, "from", from, "to", next, "error", err)
+		p.log.Error("records cannot be read, and are skipped", "topic", p.topic, "partition", p.part, "from", from,
+			"to", next, "error", err)
 		p.m.skipped.Add(float64(next - from))
 		batch = append(batch, &record{offset: from, time: time.Now(), unread: err})
 		return flush(next)
@@ -122,8 +125,8 @@ func (p *consumer) work(ctx context.Context, res *fetched) error {
 	return flush(rd.next)
 }
 
-// finish applies a batch, and sets aside what is malformed. It tries until it succeeds; when ctx has ended it tries for a
-// few seconds more and then leaves the batch uncommitted to its successor.
+// finish applies a batch, and sets aside what is malformed. It tries until it succeeds; when ctx has ended it tries
+// for a few seconds more and then leaves the batch uncommitted to its successor.
 func (p *consumer) finish(ctx context.Context, batch []*record) bool {
 	if len(batch) == 0 {
 		return true
@@ -163,7 +166,8 @@ func (p *consumer) decode(batch []*record) (changes []coherence.Event, bad []out
 		case errs[i] != nil:
 			p.m.malformed.Inc()
 			if p.quiet.pass() {
-				p.log.Warn("a malformed message goes to the dead-letter topic; the metrics count all of them", "topic", p.topic,
+				p.log.Warn("a malformed message goes to the dead-letter topic; the metrics count all of them",
+					"topic", p.topic,
 					"partition", p.part, "offset", rec.offset, "error", errs[i])
 			}
 			bad = append(bad, p.deadLetter(rec, errs[i]))
@@ -174,8 +178,8 @@ func (p *consumer) decode(batch []*record) (changes []coherence.Event, bad []out
 	return changes, bad
 }
 
-// commit commits how far the partition has been worked through. One that fails, because the group is rebalancing, is made
-// up for by a later one, or the messages come again.
+// commit commits how far the partition has been worked through. One that fails, because the group is rebalancing, is
+// made up for by a later one, or the messages come again.
 func (p *consumer) commit() {
 	if p.next == p.done {
 		return

@@ -13,8 +13,8 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 )
 
-// deadLetterPatience is how long a copy for the dead-letter topic is tried to be sent. After that the messages behind it
-// count for more: what it is a copy of says nothing that could be applied.
+// deadLetterPatience is how long a copy for the dead-letter topic is tried to be sent. After that the messages behind
+// it count for more: what it is a copy of says nothing that could be applied.
 const deadLetterPatience = 10 * time.Second
 
 func tooLong(n int64) error { return fmt.Errorf("%w: %d bytes", coherence.ErrMalformed, n) }
@@ -54,7 +54,8 @@ func (o out) fitted(most int) out {
 		}
 	}
 	if !cut {
-		ours = append(ours, kafkago.Header{Key: "nearcache-bytes", Value: strconv.AppendInt(nil, int64(len(o.value)), 10)},
+		ours = append(ours, kafkago.Header{Key: "nearcache-bytes", Value: strconv.AppendInt(nil, int64(len(o.value)),
+			10)},
 			kafkago.Header{Key: "nearcache-sha256", Value: fmt.Appendf(nil, "%x", sha256.Sum256(o.value))})
 	}
 	o.headers = ours
@@ -86,7 +87,8 @@ func (w *workerRun) setAside(ctx context.Context, bad []out) bool {
 		}
 		w.m.errors.WithLabelValues("dead_letter").Inc()
 		w.reason("dead_letter", err)
-		if errors.Is(explain(err), coherence.ErrMisconfigured) || errors.Is(err, kafkago.InvalidTopic) || time.Since(begun) > deadLetterPatience {
+		if errors.Is(explain(err), coherence.ErrMisconfigured) || errors.Is(err, kafkago.InvalidTopic) ||
+			time.Since(begun) > deadLetterPatience {
 			w.giveUp(bad, err)
 			return true
 		}
@@ -97,7 +99,8 @@ func (w *workerRun) setAside(ctx context.Context, bad []out) bool {
 func (w *workerRun) giveUp(bad []out, err error) {
 	for _, o := range bad {
 		w.m.deadLettersLost.Inc()
-		w.log.Error("a malformed message could not be copied to the dead-letter topic", "topic", w.topic, "offset", o.index,
+		w.log.Error("a malformed message could not be copied to the dead-letter topic", "topic", w.topic, "offset",
+			o.index,
 			"value", fmt.Sprintf("%.256q", o.value), "error", err)
 	}
 }

@@ -11,12 +11,13 @@ import (
 	"github.com/segmentio/kafka-go/protocol"
 )
 
-// The near cache's own Fetch and Metadata. kafka-go's Client takes answers apart before anybody sees them: it inflates
-// batches without a bound, passes on the records of aborted transactions, and does not say where a batch ends, so a
-// reader behind a control record asks for it again and again. Its Transport lets a request do its own exchange on a
-// connection; so connections, TLS, SASL and routing are kafka-go's.
+// The near cache's own Fetch and Metadata. kafka-go's Client takes answers apart before anybody sees them: it
+// inflates batches without a bound, passes on the records of aborted transactions, and does not say where a batch
+// ends, so a reader behind a control record asks for it again and again. Its Transport lets a request do its own
+// exchange on a connection; so connections, TLS, SASL and routing are kafka-go's.
 
-// topicID tells a topic from another of the same name, made after the first one was deleted. Zero: the broker knows none.
+// topicID tells a topic from another of the same name, made after the first one was deleted. Zero: the broker knows
+// none.
 type topicID [16]byte
 
 // versions of the protocol with topic ids: Kafka 3.1 has both.

@@ -73,10 +73,12 @@ func (f *follower) step(ctx context.Context) error {
 	if f.fresh {
 		wait = 0
 	}
-	res, err := f.c.fetch(ask, &fetchRequest{topic: f.Topic, id: f.id, partition: f.part, offset: f.next, wait: wait, maxBytes: fetchBytes})
+	res, err := f.c.fetch(ask, &fetchRequest{topic: f.Topic, id: f.id, partition: f.part, offset: f.next, wait: wait,
+		maxBytes: fetchBytes})
 	switch {
 	case gone(err):
-		// Retention has passed us, or the topic was deleted and perhaps made anew: either way something may be missing.
+		// Retention has passed us, or the topic was deleted and perhaps made anew: either way something may be
+		// missing.
 		f.over()
 		return err
 	case err != nil:
@@ -86,7 +88,8 @@ func (f *follower) step(ctx context.Context) error {
 	}
 	if res.logStart > f.next {
 		f.over()
-		return fmt.Errorf("kafka: records of %s/%d up to %d were removed before they were read", f.Topic, f.part, res.logStart)
+		return fmt.Errorf("kafka: records of %s/%d up to %d were removed before they were read", f.Topic, f.part,
+			res.logStart)
 	}
 	if err := f.deliver(ctx, res); err != nil {
 		return err
@@ -100,8 +103,8 @@ func (f *follower) step(ctx context.Context) error {
 	return nil
 }
 
-// resolve finds where the session starts. The fetches of a session name the topic by its id, so what they return is of
-// the topic that the offset is of.
+// resolve finds where the session starts. The fetches of a session name the topic by its id, so what they return is
+// of the topic that the offset is of.
 func (f *follower) resolve(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, f.Silence)
 	defer cancel()
@@ -152,8 +155,8 @@ func (f *follower) over() {
 }
 
 // offer takes a barrier, at once or when the partition has been read up to its end. Of several that wait the last one
-// counts, and the first one is kept until it is reached: otherwise a reader that is always a little behind would prove
-// nothing.
+// counts, and the first one is kept until it is reached: otherwise a reader that is always a little behind would
+// prove nothing.
 func (f *follower) offer(ctx context.Context, b *barrier) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -230,8 +233,8 @@ func (f *follower) deliver(ctx context.Context, res *fetched) error {
 	return flush(rd.next)
 }
 
-// decode decodes messages. Whatever a codec does with one of them, it is one malformed message. A barrier among the events
-// may be anybody's: it proves nothing.
+// decode decodes messages. Whatever a codec does with one of them, it is one malformed message. A barrier among the
+// events may be anybody's: it proves nothing.
 func (f *follower) decode(values [][]byte, offsets []int64) []coherence.Message {
 	all := make([]coherence.Message, len(values))
 	errs := each(len(values), func(i int) (err error) {
@@ -246,7 +249,8 @@ func (f *follower) decode(values [][]byte, offsets []int64) []coherence.Message 
 		case errors.Is(err, errBarrier):
 			if !f.warned {
 				f.warned = true
-				f.Logger.Warn("barriers among the events prove nothing", "topic", f.Topic, "partition", f.part, "offset", offsets[i])
+				f.Logger.Warn("barriers among the events prove nothing", "topic", f.Topic, "partition", f.part,
+					"offset", offsets[i])
 			}
 			f.sink.Malformed(f.part, err)
 		default:
@@ -261,7 +265,8 @@ func (f *follower) malformed(offset int64, err error) {
 	if !f.quiet.pass() {
 		return
 	}
-	f.Logger.Warn("a malformed message is skipped; the metrics count all of them", "topic", f.Topic, "partition", f.part, "offset", offset, "error", err)
+	f.Logger.Warn("a malformed message is skipped; the metrics count all of them", "topic", f.Topic, "partition",
+		f.part, "offset", offset, "error", err)
 }
 
 var errBarrier = fmt.Errorf("%w: a barrier among the events", coherence.ErrMalformed)

@@ -17,8 +17,9 @@ func (t *throttle) pass() bool {
 	return false
 }
 
-// each calls f for 0 to n-1, and collects what went wrong by index. f may be a codec of the user's: a panic, and a call of
-// runtime.Goexit, count as an error of that one call. So f runs on a goroutine of its own, one for all calls that go well.
+// each calls f for 0 to n-1, and collects what went wrong by index. f may be a codec of the user's: a panic, and a
+// call of runtime.Goexit, count as an error of that one call. So f runs on a goroutine of its own, one for all calls
+// that go well.
 func each(n int, f func(i int) error) map[int]error {
 	errs := make(map[int]error)
 	for i := 0; i < n; {

@@ -42,8 +42,8 @@ type producer struct {
 	known int // bytes of a batch, as the topic's settings say, or as the broker has refused more
 }
 
-// maxBytes is what a batch may have. It is asked for once; without the right to ask, Kafka's default counts, and a broker
-// that takes less says so.
+// maxBytes is what a batch may have. It is asked for once; without the right to ask, Kafka's default counts, and a
+// broker that takes less says so.
 func (p *producer) maxBytes(ctx context.Context) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -54,8 +54,9 @@ func (p *producer) maxBytes(ctx context.Context) int {
 		return p.known
 	}
 	p.known = defaultMaxBytes
-	res, err := p.c.client.DescribeConfigs(ctx, &kafkago.DescribeConfigsRequest{Resources: []kafkago.DescribeConfigRequestResource{
-		{ResourceType: kafkago.ResourceTypeTopic, ResourceName: p.topic, ConfigNames: []string{"max.message.bytes"}}}})
+	res, err := p.c.client.DescribeConfigs(ctx,
+		&kafkago.DescribeConfigsRequest{Resources: []kafkago.DescribeConfigRequestResource{
+			{ResourceType: kafkago.ResourceTypeTopic, ResourceName: p.topic, ConfigNames: []string{"max.message.bytes"}}}})
 	if err != nil {
 		return p.known
 	}
@@ -85,8 +86,8 @@ func (p *producer) refused(size int) {
 // maxRecords is how many records a batch has at most.
 const maxRecords = 1000
 
-// send sends records to a partition, in order. tooLarge are the indexes of those that the broker takes in no batch; err is
-// nil if all others are durable.
+// send sends records to a partition, in order. tooLarge are the indexes of those that the broker takes in no batch;
+// err is nil if all others are durable.
 func (p *producer) send(ctx context.Context, part int, records []out) (tooLarge []int, err error) {
 	for len(records) > 0 {
 		n, size, limit := 0, batchHeader, p.maxBytes(ctx)
@@ -117,7 +118,8 @@ func (p *producer) send(ctx context.Context, part int, records []out) (tooLarge 
 func (p *producer) produce(ctx context.Context, part int, records []out) error {
 	rs := make([]kafkago.Record, len(records))
 	for i, o := range records {
-		rs[i] = kafkago.Record{Key: kafkago.NewBytes(o.key), Value: kafkago.NewBytes(o.value), Headers: o.headers, Time: time.Now()}
+		rs[i] = kafkago.Record{Key: kafkago.NewBytes(o.key), Value: kafkago.NewBytes(o.value), Headers: o.headers,
+			Time: time.Now()}
 	}
 	res, err := p.c.client.Produce(ctx, &kafkago.ProduceRequest{Topic: p.topic, Partition: part,
 		RequiredAcks: kafkago.RequireAll, Records: kafkago.NewRecordReader(rs...)})

@@ -15,8 +15,8 @@ import (
 )
 
 // Publisher sends the relay's events to a topic, each to the partition it is bound for, in order, acknowledged by all
-// replicas in sync; and its barriers to a topic of their own (see BarrierTopic). It is a coherence.Publisher and safe for
-// concurrent use, though order is only that of one caller. Close it.
+// replicas in sync; and its barriers to a topic of their own (see BarrierTopic). It is a coherence.Publisher and safe
+// for concurrent use, though order is only that of one caller. Close it.
 type Publisher struct {
 	cfg      PublisherConfig
 	c        *cluster
@@ -38,12 +38,12 @@ type PublisherConfig struct {
 	BarrierTopic string
 	// Codec encodes events. Defaults to JSON.
 	Codec coherence.EventCodec
-	// Also encodes a second message to follow an event's own, for others who read the topic; nil: none. It must not have
-	// a sequence number. Defaults to none at all.
+	// Also encodes a second message to follow an event's own, for others who read the topic; nil: none. It must not
+	// have a sequence number. Defaults to none at all.
 	Also func(coherence.Event) ([]byte, error)
 	// MaxBytes bounds a batch. Defaults to the topic's max.message.bytes, where that may be asked for, and else to
-	// 1,048,588, Kafka's own default. An event larger than that, or than coherence.MaxMessageBytes, is sent without its
-	// Time and Fields, and is a coherence.UnpublishedError if it still is.
+	// 1,048,588, Kafka's own default. An event larger than that, or than coherence.MaxMessageBytes, is sent without
+	// its Time and Fields, and is a coherence.UnpublishedError if it still is.
 	MaxBytes int
 }
 
@@ -92,9 +92,10 @@ func (p *Publisher) Partitions(ctx context.Context) (int, error) {
 	return partitions(ctx, p.c.client, p.cfg.Topic)
 }
 
-// Publish sends a batch: the events first, a request for each partition side by side, and then what its barriers say, in
-// one record. After an error any message may have been delivered, or may still be: their sequence numbers make a second
-// time harmless. A coherence.UnpublishedError names events that were left out; barriers of such a batch are not sent.
+// Publish sends a batch: the events first, a request for each partition side by side, and then what its barriers say,
+// in one record. After an error any message may have been delivered, or may still be: their sequence numbers make a
+// second time harmless. A coherence.UnpublishedError names events that were left out; barriers of such a batch are
+// not sent.
 func (p *Publisher) Publish(ctx context.Context, batch []coherence.PartitionMessage) error {
 	byPart, bad := p.encode(ctx, batch)
 	var wg sync.WaitGroup
@@ -126,7 +127,8 @@ func (p *Publisher) Publish(ctx context.Context, batch []coherence.PartitionMess
 }
 
 // encode makes the events' records, by partition.
-func (p *Publisher) encode(ctx context.Context, batch []coherence.PartitionMessage) (byPart map[int][]out, bad map[int]error) {
+func (p *Publisher) encode(ctx context.Context, batch []coherence.PartitionMessage) (byPart map[int][]out,
+	bad map[int]error) {
 	encoded, also := make([][]byte, len(batch)), make([][]byte, len(batch))
 	most := 0
 	bad = each(len(batch), func(i int) (err error) {
@@ -250,7 +252,8 @@ func (p *Publisher) highWatermarks(ctx context.Context, ends []int64) error {
 	for i := range ask {
 		ask[i] = kafkago.LastOffsetOf(i)
 	}
-	res, err := p.c.client.ListOffsets(ctx, &kafkago.ListOffsetsRequest{Topics: map[string][]kafkago.OffsetRequest{p.cfg.Topic: ask}})
+	res, err := p.c.client.ListOffsets(ctx,
+		&kafkago.ListOffsetsRequest{Topics: map[string][]kafkago.OffsetRequest{p.cfg.Topic: ask}})
 	if err != nil {
 		return fmt.Errorf("kafka: offsets of %s: %w", p.cfg.Topic, err)
 	}

@@ -39,11 +39,12 @@ func toPartition0(ms ...coherence.Message) (batch []coherence.PartitionMessage) 
 }
 
 func barrierAt(n, seq uint64) coherence.Message {
-	return coherence.Message{Barrier: &coherence.Barrier{Position: coherence.Position{Timeline: 1, N: n}, Seq: seq, Partitions: 1}}
+	return coherence.Message{Barrier: &coherence.Barrier{Position: coherence.Position{Timeline: 1, N: n}, Seq: seq,
+		Partitions: 1}}
 }
 
-// TestPublisher_BatchesFitTheBroker: 500 changes with keys of 1.2 KB, a topic with a small limit, or one key of 600 KB
-// stopped the relay for good.
+// TestPublisher_BatchesFitTheBroker: 500 changes with keys of 1.2 KB, a topic with a small limit, or one key of 600
+// KB stopped the relay for good.
 func TestPublisher_BatchesFitTheBroker(t *testing.T) {
 	onBoth(t, func(t *testing.T, brokers []string) {
 		for name, c := range map[string]struct {
@@ -52,21 +53,25 @@ func TestPublisher_BatchesFitTheBroker(t *testing.T) {
 			events   int
 			key      int
 		}{
-			"many long keys":           {events: 900, key: 1200},
-			"one huge key":             {events: 1, key: 600 << 10},
-			"a small limit":            {settings: []kafkago.ConfigEntry{{ConfigName: "max.message.bytes", ConfigValue: "20000"}}, events: 500, key: 100},
-			"a limit that is not said": {settings: []kafkago.ConfigEntry{{ConfigName: "max.message.bytes", ConfigValue: "20000"}}, max: 1 << 20, events: 500, key: 100},
+			"many long keys": {events: 900, key: 1200},
+			"one huge key":   {events: 1, key: 600 << 10},
+			"a small limit": {settings: []kafkago.ConfigEntry{{ConfigName: "max.message.bytes",
+				ConfigValue: "20000"}}, events: 500, key: 100},
+			"a limit that is not said": {settings: []kafkago.ConfigEntry{{ConfigName: "max.message.bytes",
+				ConfigValue: "20000"}}, max: 1 << 20, events: 500, key: 100},
 		} {
 			topic := topicWith(t, brokers, c.settings...)
 			p := publisher(t, brokers, topic, 1)
 			if c.max > 0 {
 				var err error
-				if p, err = kafka.NewPublisher(kafka.PublisherConfig{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, MaxBytes: c.max}); err != nil {
+				if p, err = kafka.NewPublisher(kafka.PublisherConfig{Broker: kafka.Broker{Brokers: brokers},
+					Topic: topic, MaxBytes: c.max}); err != nil {
 					t.Fatal(err)
 				}
 				defer p.Close()
 			}
-			r := follow(t, kafka.Tail{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, MaxWait: 50 * time.Millisecond})
+			r := follow(t, kafka.Tail{Broker: kafka.Broker{Brokers: brokers}, Topic: topic,
+				MaxWait: 50 * time.Millisecond})
 			eventually(t, "a session", func() bool { return len(r.of(0)) == 1 })
 			var batch []coherence.Message
 			for i := range c.events {
@@ -87,31 +92,36 @@ func TestPublisher_WhatCannotBePublished(t *testing.T) {
 	onBoth(t, func(t *testing.T, brokers []string) {
 		topic := servicestest.Unique("huge")
 		publisher(t, brokers, topic, 1)
-		p, err := kafka.NewPublisher(kafka.PublisherConfig{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, Codec: coherence.EventCodec{
-			Encode: func(m coherence.Message) ([]byte, error) {
-				switch m.Event.Key {
-				case "panics":
-					panic("codec")
-				case "exits":
-					runtime.Goexit()
-				case "fails":
-					return nil, errors.New("no")
-				}
-				return coherence.EncodeJSON(m, nil)
-			}}})
+		p, err := kafka.NewPublisher(kafka.PublisherConfig{Broker: kafka.Broker{Brokers: brokers}, Topic: topic,
+			Codec: coherence.EventCodec{
+				Encode: func(m coherence.Message) ([]byte, error) {
+					switch m.Event.Key {
+					case "panics":
+						panic("codec")
+					case "exits":
+						runtime.Goexit()
+					case "fails":
+						return nil, errors.New("no")
+					}
+					return coherence.EncodeJSON(m, nil)
+				}}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer p.Close()
 		r := follow(t, kafka.Tail{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, MaxWait: 50 * time.Millisecond})
 		eventually(t, "a session", func() bool { return len(r.of(0)) == 1 })
-		err = p.Publish(t.Context(), toPartition0(event("a", 1, 1), event(strings.Repeat("h", 2<<20), 1, 2), event("panics", 1, 3),
+		err = p.Publish(t.Context(), toPartition0(event("a", 1, 1), event(strings.Repeat("h", 2<<20), 1, 2),
+			event("panics", 1, 3),
 			event("exits", 1, 4), event("fails", 1, 5), event("b", 1, 6)))
 		var left *coherence.UnpublishedError
 		if !errors.As(err, &left) || len(left.Messages) != 4 || left.Messages[0] != nil || left.Messages[5] != nil {
 			t.Fatalf("%v", err)
 		}
-		eventually(t, "the rest is there", func() bool { return slices.Equal(r.of(0)[1:], []string{"a v1 #1", "b v1 #6"}) })
+		eventually(t, "the rest is there", func() bool {
+			return slices.Equal(r.of(0)[1:], []string{"a v1 #1",
+				"b v1 #6"})
+		})
 	})
 }
 
@@ -128,7 +138,10 @@ func TestPublisher_CompactedTopic(t *testing.T) {
 		if err := p.Publish(t.Context(), toPartition0(barrierAt(1, 1))); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "both come, in order", func() bool { return slices.Equal(r.of(0), []string{"session", "a v1 #1", "barrier 1"}) })
+		eventually(t, "both come, in order", func() bool {
+			return slices.Equal(r.of(0), []string{"session", "a v1 #1",
+				"barrier 1"})
+		})
 	})
 }
 
@@ -153,7 +166,10 @@ func TestPublisher_Also(t *testing.T) {
 		if err := p.Publish(t.Context(), toPartition0(event("a", 1, 1), event("panics", 1, 2))); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "both come", func() bool { return slices.Equal(r.of(0)[1:], []string{"a v1 #1", "also a v1 #0", "panics v1 #2"}) })
+		eventually(t, "both come", func() bool {
+			return slices.Equal(r.of(0)[1:], []string{"a v1 #1", "also a v1 #0",
+				"panics v1 #2"})
+		})
 	})
 }
 

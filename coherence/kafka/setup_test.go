@@ -90,10 +90,15 @@ func publisher(t *testing.T, brokers []string, topic string, partitions int) *ka
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "the topic is there", func() bool { n, err := p.Partitions(t.Context()); return err == nil && n == partitions })
+	eventually(t, "the topic is there", func() bool {
+		n, err := p.Partitions(t.Context())
+		return err == nil &&
+			n == partitions
+	})
 	eventually(t, "the topic takes messages", func() bool {
 		for part := range partitions {
-			if p.Publish(t.Context(), []coherence.PartitionMessage{{Partition: part, Message: event("warm up", 1, 0)}}) != nil {
+			if p.Publish(t.Context(), []coherence.PartitionMessage{{Partition: part, Message: event("warm up", 1,
+				0)}}) != nil {
 				return false
 			}
 		}

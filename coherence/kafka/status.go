@@ -24,8 +24,8 @@ type WorkerStatus struct {
 // WorkerReason is a reason why a Worker does not do its work, or does it late.
 type WorkerReason struct {
 	// Code is one of: "not_running", "topic" (it cannot be looked up, or is missing), "group" (it cannot be joined),
-	// "fetch" (a partition cannot be read), "apply" (Redis cannot be told), "dead_letter" (malformed messages cannot be
-	// copied), "behind" (older than MaxBehind).
+	// "fetch" (a partition cannot be read), "apply" (Redis cannot be told), "dead_letter" (malformed messages cannot
+	// be copied), "behind" (older than MaxBehind).
 	Code  string
 	Text  string
 	Since time.Time
@@ -37,7 +37,8 @@ func (w *Worker) Status() WorkerStatus {
 	run := w.run
 	w.mu.Unlock()
 	if run == nil {
-		return WorkerStatus{Reasons: []WorkerReason{{Code: "not_running", Text: "Run has not been called, or has returned"}}}
+		return WorkerStatus{Reasons: []WorkerReason{{Code: "not_running",
+			Text: "Run has not been called, or has returned"}}}
 	}
 	return run.status()
 }
@@ -67,7 +68,8 @@ func (w *workerRun) status() (s WorkerStatus) {
 		s.Behind = max(time.Since(oldest), 0)
 	}
 	if s.Behind > w.behind {
-		s.Reasons = append(s.Reasons, WorkerReason{Code: "behind", Text: "events of " + s.Behind.Round(time.Second).String() + " ago are not applied", Since: oldest})
+		s.Reasons = append(s.Reasons, WorkerReason{Code: "behind",
+			Text: "events of " + s.Behind.Round(time.Second).String() + " ago are not applied", Since: oldest})
 	}
 	return s
 }
@@ -82,8 +84,8 @@ func (w *workerRun) assigned(as []kafkago.PartitionAssignment) {
 	}
 }
 
-// progress notes how many records are left in a partition. Without the time of the oldest one it is the one that was known,
-// or now: it was not there when the partition was last looked at.
+// progress notes how many records are left in a partition. Without the time of the oldest one it is the one that was
+// known, or now: it was not there when the partition was last looked at.
 func (w *workerRun) progress(part int, lag int64, oldest time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -149,24 +151,30 @@ func newWorkerMetrics(run *workerRun) *workerMetrics {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: "nearcache_worker_" + name, Help: help})
 	}
 	g := func(name, help string, f func(WorkerStatus) float64) prometheus.GaugeFunc {
-		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "nearcache_worker_" + name, Help: help}, func() float64 { return f(run.status()) })
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "nearcache_worker_" + name, Help: help},
+			func() float64 { return f(run.status()) })
 	}
 	return &workerMetrics{
-		applied:         c("applied_total", "Events applied to Redis."),
-		malformed:       c("malformed_total", "Messages that could not be decoded."),
-		deadLettered:    c("dead_lettered_total", "Messages copied to the dead-letter topic."),
-		deadLettersLost: c("dead_letters_lost_total", "Malformed messages that the dead-letter topic did not take; they are in the log."),
-		skipped:         c("skipped_total", "Offsets of batches that could not be read, and were skipped."),
-		resets:          c("resets_total", "Times that a partition was begun anew: its records were removed, or its topic is another one."),
+		applied:      c("applied_total", "Events applied to Redis."),
+		malformed:    c("malformed_total", "Messages that could not be decoded."),
+		deadLettered: c("dead_lettered_total", "Messages copied to the dead-letter topic."),
+		deadLettersLost: c("dead_letters_lost_total",
+			"Malformed messages that the dead-letter topic did not take; they are in the log."),
+		skipped: c("skipped_total", "Offsets of batches that could not be read, and were skipped."),
+		resets: c("resets_total",
+			"Times that a partition was begun anew: its records were removed, or its topic is another one."),
 		errors: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nearcache_worker_errors_total",
 			Help: "Attempts that failed and were repeated, by operation."}, []string{"operation"}),
-		lag:    g("lag_records", "Records of the assigned partitions that are not applied yet.", func(s WorkerStatus) float64 { return float64(s.Lag) }),
-		behind: g("lag_seconds", "Age of the oldest record that is not applied yet.", func(s WorkerStatus) float64 { return s.Behind.Seconds() }),
+		lag: g("lag_records", "Records of the assigned partitions that are not applied yet.",
+			func(s WorkerStatus) float64 { return float64(s.Lag) }),
+		behind: g("lag_seconds", "Age of the oldest record that is not applied yet.",
+			func(s WorkerStatus) float64 { return s.Behind.Seconds() }),
 	}
 }
 
 func (m *workerMetrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.applied, m.malformed, m.deadLettered, m.deadLettersLost, m.skipped, m.resets, m.errors, m.lag, m.behind}
+	return []prometheus.Collector{m.applied, m.malformed, m.deadLettered, m.deadLettersLost, m.skipped, m.resets,
+		m.errors, m.lag, m.behind}
 }
 
 func (m *workerMetrics) register(reg prometheus.Registerer) error {

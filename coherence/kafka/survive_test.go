@@ -41,13 +41,15 @@ func wild() coherence.EventCodec {
 	}}
 }
 
-var wildMessages = []string{"panic", "exit", "nothing", "colons", "barrier", `{"namespace":"n","key":"after","version":1}`}
+var wildMessages = []string{"panic", "exit", "nothing", "colons", "barrier",
+	`{"namespace":"n","key":"after","version":1}`}
 
 func TestTail_SurvivesItsCodec(t *testing.T) {
 	onBoth(t, func(t *testing.T, brokers []string) {
 		topic := servicestest.Unique("wild")
 		publisher(t, brokers, topic, 1)
-		r := follow(t, kafka.Tail{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, Codec: wild(), MaxWait: 50 * time.Millisecond})
+		r := follow(t, kafka.Tail{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, Codec: wild(),
+			MaxWait: 50 * time.Millisecond})
 		eventually(t, "a session", func() bool { return len(r.of(0)) == 1 })
 		produce(t, brokers, topic, wildMessages...)
 		want := []string{"session", "malformed", "malformed", "malformed", "malformed", "malformed", "after v1 #0"}
@@ -87,7 +89,8 @@ func TestWorker_SurvivesItsCodec(t *testing.T) {
 		publisher(t, brokers, topic, 1)
 		produce(t, brokers, topic, wildMessages...)
 		store := &applier{}
-		work(t, &kafka.Worker{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, GroupID: topic + "-g", Codec: wild(), L2: store})
+		work(t, &kafka.Worker{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, GroupID: topic + "-g",
+			Codec: wild(), L2: store})
 		eventually(t, "the last one is applied", func() bool { return store.count("after v1") == 1 })
 		for i, m := range letters(t, brokers, topic+".dlq", 4) {
 			if string(m.Value) != wildMessages[i] || header(m, "nearcache-reason") == "" {
@@ -97,8 +100,8 @@ func TestWorker_SurvivesItsCodec(t *testing.T) {
 	})
 }
 
-// TestWorker_NeverStopsBehindAMessage: a message whose copy the dead-letter topic did not take, and many that were too
-// much for one batch, stopped it for good.
+// TestWorker_NeverStopsBehindAMessage: a message whose copy the dead-letter topic did not take, and many that were
+// too much for one batch, stopped it for good.
 func TestWorker_NeverStopsBehindAMessage(t *testing.T) {
 	onBoth(t, func(t *testing.T, brokers []string) {
 		topic := servicestest.Unique("large")
@@ -110,7 +113,8 @@ func TestWorker_NeverStopsBehindAMessage(t *testing.T) {
 		}
 		bomb := make([]byte, 150<<20)
 		client := &kafkago.Client{Addr: kafkago.TCP(brokers...), Timeout: 30 * time.Second}
-		res, err := client.Produce(t.Context(), &kafkago.ProduceRequest{Topic: topic, RequiredAcks: kafkago.RequireAll, Compression: kafkago.Gzip,
+		res, err := client.Produce(t.Context(), &kafkago.ProduceRequest{Topic: topic,
+			RequiredAcks: kafkago.RequireAll, Compression: kafkago.Gzip,
 			Records: kafkago.NewRecordReader(kafkago.Record{Value: kafkago.NewBytes(bomb)})})
 		if err == nil {
 			err = res.Error
@@ -120,7 +124,8 @@ func TestWorker_NeverStopsBehindAMessage(t *testing.T) {
 		}
 		produce(t, brokers, topic, `{"namespace":"n","key":"after","version":1}`)
 		store, reg := &applier{}, prometheus.NewRegistry()
-		work(t, &kafka.Worker{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, GroupID: topic + "-g", L2: store, Registerer: reg})
+		work(t, &kafka.Worker{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, GroupID: topic + "-g", L2: store,
+			Registerer: reg})
 		eventually(t, "what follows is applied", func() bool { return store.count("after v1") == 1 })
 		all := letters(t, brokers, topic+".dlq", 302)
 		if n := metric(t, reg, "nearcache_worker_dead_letters_lost_total"); n != 0 {
@@ -128,8 +133,10 @@ func TestWorker_NeverStopsBehindAMessage(t *testing.T) {
 		}
 		for i, whole := range map[int][]byte{0: []byte(large), 301: bomb} {
 			m := all[i]
-			if header(m, "nearcache-bytes") != strconv.Itoa(len(whole)) || header(m, "nearcache-sha256") != fmt.Sprintf("%x", sha256.Sum256(whole)) ||
-				len(m.Value) == 0 || len(m.Value) >= len(whole) || !bytes.HasPrefix(whole, m.Value) || header(m, "nearcache-offset") == "" {
+			if header(m, "nearcache-bytes") != strconv.Itoa(len(whole)) || header(m,
+				"nearcache-sha256") != fmt.Sprintf("%x", sha256.Sum256(whole)) ||
+				len(m.Value) == 0 || len(m.Value) >= len(whole) || !bytes.HasPrefix(whole, m.Value) || header(m,
+				"nearcache-offset") == "" {
 				t.Errorf("letter %d: %d bytes of %d, %v", i, len(m.Value), len(whole), m.Headers)
 			}
 		}
@@ -145,7 +152,8 @@ func TestWorker_SaysThatItIsBehind(t *testing.T) {
 		topic := servicestest.Unique("behind")
 		publisher(t, brokers, topic, 1)
 		store, reg := &applier{down: true}, prometheus.NewRegistry()
-		w := &kafka.Worker{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, GroupID: topic + "-g", L2: store, Registerer: reg, MaxBehind: time.Nanosecond}
+		w := &kafka.Worker{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, GroupID: topic + "-g", L2: store,
+			Registerer: reg, MaxBehind: time.Nanosecond}
 		codes := func() (codes []string) {
 			for _, r := range w.Status().Reasons {
 				codes = append(codes, r.Code)
@@ -157,13 +165,17 @@ func TestWorker_SaysThatItIsBehind(t *testing.T) {
 		}
 		stop := work(t, w)
 		eventually(t, "it says why", func() bool { return slices.Equal(codes(), []string{"apply", "behind"}) })
-		if s := w.Status(); s.Lag == 0 || s.Behind == 0 || metric(t, reg, "nearcache_worker_lag_records") != float64(s.Lag) || metric(t, reg, "nearcache_worker_lag_seconds") <= 0 {
+		if s := w.Status(); s.Lag == 0 || s.Behind == 0 || metric(t, reg,
+			"nearcache_worker_lag_records") != float64(s.Lag) || metric(t, reg, "nearcache_worker_lag_seconds") <= 0 {
 			t.Errorf("%+v", s)
 		}
 		store.mu.Lock()
 		store.down = false
 		store.mu.Unlock()
-		eventually(t, "it is well again", func() bool { s := w.Status(); return len(s.Reasons) == 0 && s.Lag == 0 && s.Behind == 0 && s.Partitions == 1 })
+		eventually(t, "it is well again", func() bool {
+			s := w.Status()
+			return len(s.Reasons) == 0 && s.Lag == 0 && s.Behind == 0 && s.Partitions == 1
+		})
 		stop()
 	})
 }
@@ -179,19 +191,25 @@ func TestWorker_TopicMadeAnew(t *testing.T) {
 			}
 		}
 		store, log := &applier{}, &lines{}
-		w := &kafka.Worker{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, GroupID: topic + "-g", L2: store, Logger: slog.New(slog.NewTextHandler(log, nil))}
+		w := &kafka.Worker{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, GroupID: topic + "-g", L2: store,
+			Logger: slog.New(slog.NewTextHandler(log, nil))}
 		work(t, w)
 		eventually(t, "it works", func() bool { return store.count("old19 v1") == 1 && w.Status().Lag == 0 })
 		client := &kafkago.Client{Addr: kafkago.TCP(brokers...)}
-		if _, err := client.DeleteTopics(t.Context(), &kafkago.DeleteTopicsRequest{Topics: []string{topic}}); err != nil {
+		if _, err := client.DeleteTopics(t.Context(),
+			&kafkago.DeleteTopicsRequest{Topics: []string{topic}}); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, "the topic is there again", func() bool { return p.CreateTopic(t.Context(), 2, 1) == nil })
 		eventually(t, "it takes messages", func() bool {
-			err := p.Publish(t.Context(), []coherence.PartitionMessage{{Partition: 0, Message: event("fresh", 1, 1)}, {Partition: 1, Message: event("second", 1, 1)}})
+			err := p.Publish(t.Context(), []coherence.PartitionMessage{{Partition: 0, Message: event("fresh", 1, 1)},
+				{Partition: 1, Message: event("second", 1, 1)}})
 			return err == nil
 		})
-		eventually(t, "it applies what comes, of every partition", func() bool { return store.count("fresh v1") > 0 && store.count("second v1") > 0 })
+		eventually(t, "it applies what comes, of every partition", func() bool {
+			return store.count("fresh v1") > 0 &&
+				store.count("second v1") > 0
+		})
 		if log.count("WARN") == 0 {
 			t.Error("nothing is logged")
 		}

@@ -22,8 +22,8 @@ type Tail struct {
 	Broker
 	// Topic is what is followed. Required. While it does not exist Run waits for it.
 	Topic string
-	// BarrierTopic is where the relay says how far it has come. Defaults to BarrierTopic(Topic). Without the topic, or
-	// the right to read it, events invalidate and nothing is proved by them.
+	// BarrierTopic is where the relay says how far it has come. Defaults to BarrierTopic(Topic). Without the topic,
+	// or the right to read it, events invalidate and nothing is proved by them.
 	BarrierTopic string
 	// Codec decodes messages. Defaults to JSON.
 	Codec coherence.EventCodec
@@ -70,8 +70,8 @@ func (t Tail) Run(ctx context.Context, sink coherence.Sink) error {
 	return ctx.Err()
 }
 
-// Ping implements coherence.Pinger: it finds out whether a broker lets us in, and lets us see the topic. A topic that is
-// not there may be made later, and a broker that does not answer may do so yet.
+// Ping implements coherence.Pinger: it finds out whether a broker lets us in, and lets us see the topic. A topic that
+// is not there may be made later, and a broker that does not answer may do so yet.
 func (t Tail) Ping(ctx context.Context) error {
 	if len(t.Brokers) == 0 || t.Topic == "" {
 		return fmt.Errorf("kafka: tail: Brokers and Topic are required: %w", coherence.ErrMisconfigured)
@@ -198,7 +198,8 @@ func (r *tailRun) followBarriers(ctx context.Context) {
 		}
 		if !missing && ctx.Err() == nil {
 			missing = true
-			r.Logger.Warn("barriers are not followed: events invalidate, and prove nothing", "topic", r.BarrierTopic, "error", err)
+			r.Logger.Warn("barriers are not followed: events invalidate, and prove nothing", "topic", r.BarrierTopic,
+				"error", err)
 		}
 		pause(ctx, 200*time.Millisecond)
 	}
@@ -227,7 +228,8 @@ func (r *tailRun) readBarriers(ctx context.Context, from int64) (next int64, err
 		record: func(rec *record) error {
 			b, err := decodeBarrier(rec.value.data)
 			if err != nil {
-				r.Logger.Warn("a record of the barriers' topic is none", "topic", r.BarrierTopic, "offset", rec.offset, "error", err)
+				r.Logger.Warn("a record of the barriers' topic is none", "topic", r.BarrierTopic, "offset",
+					rec.offset, "error", err)
 			} else if b.topic == r.Topic {
 				newest = b // it covers what those before it do
 			}

@@ -25,7 +25,8 @@ func produce(t *testing.T, brokers []string, topic string, values ...string) {
 		for i, v := range values {
 			rs[i] = kafkago.Record{Key: kafkago.NewBytes([]byte("k")), Value: kafkago.NewBytes([]byte(v))}
 		}
-		res, err := client.Produce(t.Context(), &kafkago.ProduceRequest{Topic: topic, RequiredAcks: kafkago.RequireAll, Records: kafkago.NewRecordReader(rs...)})
+		res, err := client.Produce(t.Context(), &kafkago.ProduceRequest{Topic: topic,
+			RequiredAcks: kafkago.RequireAll, Records: kafkago.NewRecordReader(rs...)})
 		if errors.Is(err, protocol.ErrNoTopic) {
 			return false
 		}
@@ -56,7 +57,8 @@ func TestTail_ForgedBarriersProveNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		eventually(t, "what follows comes", func() bool { return slices.Contains(r.of(0), "real v1 #1") })
-		if got, want := r.of(0), []string{"session", "malformed", "malformed", "malformed", "real v1 #1"}; !slices.Equal(got, want) {
+		if got, want := r.of(0), []string{"session", "malformed", "malformed", "malformed",
+			"real v1 #1"}; !slices.Equal(got, want) {
 			// The two forged barriers and the event may be one batch: what matters is that no barrier is among them.
 			if slices.ContainsFunc(got, func(s string) bool { return strings.HasPrefix(s, "barrier") }) {
 				t.Errorf("%v", got)
@@ -65,22 +67,28 @@ func TestTail_ForgedBarriersProveNothing(t *testing.T) {
 	})
 }
 
-// TestTail_ABarrierWaitsForItsEvents: it comes by another topic, and may be read before the events that it covers. It is
-// taken once they have been delivered.
+// TestTail_ABarrierWaitsForItsEvents: it comes by another topic, and may be read before the events that it covers. It
+// is taken once they have been delivered.
 func TestTail_ABarrierWaitsForItsEvents(t *testing.T) {
 	onBoth(t, func(t *testing.T, brokers []string) {
 		topic := servicestest.Unique("waits")
 		p := publisher(t, brokers, topic, 1)
 		r := follow(t, kafka.Tail{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, MaxWait: 50 * time.Millisecond})
 		eventually(t, "a session", func() bool { return len(r.of(0)) == 1 })
-		// The relay's barriers would be read from its topic after those of the test, whose ends are beyond the topic's.
+		// The relay's barriers would be read from its topic after those of the test, whose ends are beyond the
+		// topic's.
 		send := func(n, end int) {
-			produce(t, brokers, kafka.BarrierTopic(topic), fmt.Sprintf(`{"topic":%q,"position":{"timeline":"1","n":%d},"ends":[%d],"seqs":[0]}`, topic, n, end))
+			produce(t, brokers, kafka.BarrierTopic(topic),
+				fmt.Sprintf(`{"topic":%q,"position":{"timeline":"1","n":%d},"ends":[%d],"seqs":[0]}`, topic, n, end))
 		}
 		send(1, 1) // "warm up" is below it
-		eventually(t, "one that is covered is taken at once", func() bool { return slices.Contains(r.of(0), "barrier 0") })
+		eventually(t, "one that is covered is taken at once", func() bool {
+			return slices.Contains(r.of(0),
+				"barrier 0")
+		})
 		send(2, 3)
-		produce(t, brokers, kafka.BarrierTopic(topic), "garbage", `{"topic":"another","position":{"timeline":"1","n":9},"ends":[0],"seqs":[0]}`,
+		produce(t, brokers, kafka.BarrierTopic(topic), "garbage",
+			`{"topic":"another","position":{"timeline":"1","n":9},"ends":[0],"seqs":[0]}`,
 			fmt.Sprintf(`{"topic":%q,"topic_id":"00000000000000000000000000000001","position":{"timeline":"1","n":9},"ends":[0],"seqs":[7]}`, topic))
 		for i := range 3 {
 			if err := p.Publish(t.Context(), toPartition0(event(fmt.Sprint("e", i), 1, 0))); err != nil {
@@ -90,7 +98,8 @@ func TestTail_ABarrierWaitsForItsEvents(t *testing.T) {
 		eventually(t, "all is there", func() bool { return len(r.of(0)) >= 6 })
 		got := r.of(0)
 		at := slices.Index(got[2:], "barrier 0") + 2
-		if first, second := slices.Index(got, "e0 v1 #0"), slices.Index(got, "e1 v1 #0"); at < first || at < second || first < 0 || slices.Contains(got, "barrier 7") {
+		if first, second := slices.Index(got, "e0 v1 #0"), slices.Index(got, "e1 v1 #0"); at < first || at < second ||
+			first < 0 || slices.Contains(got, "barrier 7") {
 			t.Errorf("the second barrier covers e0 and e1: %v", got)
 		}
 	})

@@ -35,11 +35,12 @@ func transactions(t *testing.T, brokers []string, topic string, groups ...[]stri
 	}
 }
 
-var someTransactions = [][]string{{`{"namespace":"n","key":"a"}`, `{"namespace":"n","key":"b"}`}, {`{"namespace":"n","key":"aborted","version":99}`},
+var someTransactions = [][]string{{`{"namespace":"n","key":"a"}`, `{"namespace":"n","key":"b"}`},
+	{`{"namespace":"n","key":"aborted","version":99}`},
 	{`{"namespace":"n","key":"c"}`}, {`{"namespace":"n","key":"aborted","version":99}`}}
 
-// TestTail_Transactions: each control record ended a session, one at the end was asked for without a pause, and aborted
-// events were delivered.
+// TestTail_Transactions: each control record ended a session, one at the end was asked for without a pause, and
+// aborted events were delivered.
 func TestTail_Transactions(t *testing.T) {
 	onBoth(t, func(t *testing.T, brokers []string) {
 		topic := servicestest.Unique("txn")
@@ -51,7 +52,8 @@ func TestTail_Transactions(t *testing.T) {
 			t.Fatal(err)
 		}
 		eventually(t, "all of it comes", func() bool { return slices.Contains(r.of(0), "barrier 1") })
-		if got, want := r.of(0), []string{"session", "a v0 #0", "b v0 #0", "c v0 #0", "plain v1 #1", "barrier 1"}; !slices.Equal(got, want) {
+		if got, want := r.of(0), []string{"session", "a v0 #0", "b v0 #0", "c v0 #0", "plain v1 #1",
+			"barrier 1"}; !slices.Equal(got, want) {
 			t.Errorf("%v\nwant %v", got, want)
 		}
 	})
@@ -64,9 +66,13 @@ func TestWorker_Transactions(t *testing.T) {
 		publisher(t, brokers, topic, 1)
 		transactions(t, brokers, topic, someTransactions...)
 		store, reg := &applier{}, prometheus.NewRegistry()
-		w := &kafka.Worker{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, GroupID: topic + "-g", L2: store, Registerer: reg}
+		w := &kafka.Worker{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, GroupID: topic + "-g", L2: store,
+			Registerer: reg}
 		stop := work(t, w)
-		eventually(t, "it applies what was committed", func() bool { return store.count("a v0") == 1 && store.count("b v0") == 1 && store.count("c v0") == 1 })
+		eventually(t, "it applies what was committed", func() bool {
+			return store.count("a v0") == 1 &&
+				store.count("b v0") == 1 && store.count("c v0") == 1
+		})
 		eventually(t, "it has nothing left to do, behind the control records too", func() bool {
 			s := w.Status()
 			return s.Lag == 0 && s.Partitions == 1 && len(s.Reasons) == 0

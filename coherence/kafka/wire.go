@@ -9,8 +9,8 @@ import (
 // errShort is an answer of a broker that ends too early.
 var errShort = errors.New("kafka: the answer is cut short")
 
-// maxAnswer bounds an answer of a broker. A fetch asks for much less, but a broker sends the first batch whole, and its
-// size is the broker's to decide.
+// maxAnswer bounds an answer of a broker. A fetch asks for much less, but a broker sends the first batch whole, and
+// its size is the broker's to decide.
 const maxAnswer = 128 << 20
 
 // request builds a request of Kafka's protocol. In flexible versions lengths are varints, and structs end with tags.

@@ -14,14 +14,15 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 )
 
-// Worker applies version events to L2, as a member of a consumer group that starts at the earliest offset. It commits an
-// offset only when everything before it has been applied, so what it had in hand when it died, or when its partition went
-// to another member, is applied again: that is harmless, since versions decide and not the order of arrival. It is not
-// part of any proof; it shortens the time for which L2 holds an old value. It reads committed records only.
+// Worker applies version events to L2, as a member of a consumer group that starts at the earliest offset. It commits
+// an offset only when everything before it has been applied, so what it had in hand when it died, or when its
+// partition went to another member, is applied again: that is harmless, since versions decide and not the order of
+// arrival. It is not part of any proof; it shortens the time for which L2 holds an old value. It reads committed
+// records only.
 //
-// A message that cannot be decoded is logged, counted, and copied to the dead-letter topic with the reason; only then is
-// its offset committed. A copy that is too large for that topic is cut, and says so. No message stops the Worker: a copy
-// that the topic does not take at all within 10 seconds is logged and counted as lost.
+// A message that cannot be decoded is logged, counted, and copied to the dead-letter topic with the reason; only then
+// is its offset committed. A copy that is too large for that topic is cut, and says so. No message stops the Worker:
+// a copy that the topic does not take at all within 10 seconds is logged and counted as lost.
 //
 // The fields are read by Run, which may be called once at a time.
 type Worker struct {
@@ -45,8 +46,8 @@ type Worker struct {
 	run *workerRun
 }
 
-// Run works until ctx ends, and then finishes the batch it has in hand and returns nil. It retries whatever may pass; an
-// error is a misconfiguration.
+// Run works until ctx ends, and then finishes the batch it has in hand and returns nil. It retries whatever may pass;
+// an error is a misconfiguration.
 func (w *Worker) Run(ctx context.Context) error {
 	if len(w.Brokers) == 0 || w.Topic == "" || w.GroupID == "" || w.L2 == nil {
 		return errors.New("kafka: worker: Brokers, Topic, GroupID and L2 are required")
@@ -78,7 +79,8 @@ func (w *Worker) Run(ctx context.Context) error {
 
 // begin fills in the defaults.
 func (w *Worker) begin() *workerRun {
-	run := &workerRun{topic: w.Topic, codec: w.Codec.WithDefaults(), l2: w.L2, batch: w.Batch, behind: w.MaxBehind, log: w.Logger, c: w.connect()}
+	run := &workerRun{topic: w.Topic, codec: w.Codec.WithDefaults(), l2: w.L2, batch: w.Batch, behind: w.MaxBehind,
+		log: w.Logger, c: w.connect()}
 	if run.batch <= 0 {
 		run.batch = 500
 	}
@@ -95,8 +97,10 @@ func (w *Worker) begin() *workerRun {
 	run.dead = &producer{c: run.c, topic: dlq}
 	run.m = newWorkerMetrics(run)
 	t := run.c.transport
-	dialer := &kafkago.Dialer{Timeout: time.Second, DualStack: true, TLS: t.TLS, SASLMechanism: t.SASL, ClientID: "nearcache-worker", DialFunc: t.Dial}
-	run.group = kafkago.ConsumerGroupConfig{ID: w.GroupID, Brokers: w.Brokers, Topics: []string{w.Topic}, Dialer: dialer,
+	dialer := &kafkago.Dialer{Timeout: time.Second, DualStack: true, TLS: t.TLS, SASLMechanism: t.SASL,
+		ClientID: "nearcache-worker", DialFunc: t.Dial}
+	run.group = kafkago.ConsumerGroupConfig{ID: w.GroupID, Brokers: w.Brokers, Topics: []string{w.Topic},
+		Dialer:      dialer,
 		StartOffset: kafkago.FirstOffset, JoinGroupBackoff: 500 * time.Millisecond, RebalanceTimeout: 10 * time.Second}
 	return run
 }
@@ -129,8 +133,8 @@ func (w *workerRun) topicIsThere(ctx context.Context) error {
 
 // join is a member of the group until ctx ends or the topic is gone.
 //
-// The number of partitions is read before the group is joined, and the leader of the group assigns what it reads later.
-// So a topic that grows between the two is noticed, by whoever leads, and the group joined again.
+// The number of partitions is read before the group is joined, and the leader of the group assigns what it reads
+// later. So a topic that grows between the two is noticed, by whoever leads, and the group joined again.
 func (w *workerRun) join(ctx context.Context) error {
 	n, err := partitions(ctx, w.c.client, w.topic)
 	if err != nil {
@@ -170,7 +174,8 @@ func (w *workerRun) join(ctx context.Context) error {
 	return nil
 }
 
-// watch returns when the generation is over, or is to be: the topic has another number of partitions than *n, or is gone.
+// watch returns when the generation is over, or is to be: the topic has another number of partitions than *n, or is
+// gone.
 func (w *workerRun) watch(ctx context.Context, n *int) error {
 	for {
 		ask, cancel := context.WithTimeout(ctx, 5*time.Second)

@@ -68,19 +68,25 @@ func TestWorker_AppliesFromTheEarliestAndCommitsAfter(t *testing.T) {
 	onBoth(t, func(t *testing.T, brokers []string) {
 		topic := servicestest.Unique("worker")
 		p := publisher(t, brokers, topic, 2)
-		if err := p.Publish(t.Context(), []coherence.PartitionMessage{{Partition: 0, Message: event("early", 3, 1)}, {Partition: 1, Message: event("foreign", 0, 0)}}); err != nil {
+		if err := p.Publish(t.Context(), []coherence.PartitionMessage{{Partition: 0, Message: event("early", 3, 1)},
+			{Partition: 1, Message: event("foreign", 0, 0)}}); err != nil {
 			t.Fatal(err)
 		}
 		store := &applier{down: true}
 		w := &kafka.Worker{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, GroupID: topic + "-g", L2: store}
 		stop := work(t, w)
-		eventually(t, "it tries again and again", func() bool { store.mu.Lock(); defer store.mu.Unlock(); return store.tries > 2 })
+		eventually(t, "it tries again and again",
+			func() bool { store.mu.Lock(); defer store.mu.Unlock(); return store.tries > 2 })
 		stop() // with nothing applied, so nothing may be committed
 		store.down = false
 		stop = work(t, w)
-		eventually(t, "its successor gets it all", func() bool { return store.count("early v3") == 1 && store.count("foreign v0") == 1 })
+		eventually(t, "its successor gets it all", func() bool {
+			return store.count("early v3") == 1 &&
+				store.count("foreign v0") == 1
+		})
 		stop()
-		if err := p.Publish(t.Context(), []coherence.PartitionMessage{{Partition: 0, Message: event("later", 1, 2)}}); err != nil {
+		if err := p.Publish(t.Context(), []coherence.PartitionMessage{{Partition: 0, Message: event("later", 1,
+			2)}}); err != nil {
 			t.Fatal(err)
 		}
 		work(t, w)
@@ -95,7 +101,8 @@ func TestWorker_AppliesFromTheEarliestAndCommitsAfter(t *testing.T) {
 func TestWorker_IsThereBeforeItsTopic(t *testing.T) {
 	onBoth(t, func(t *testing.T, brokers []string) {
 		topic, store, reg := servicestest.Unique("before"), &applier{}, prometheus.NewRegistry()
-		work(t, &kafka.Worker{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, GroupID: topic + "-g", L2: store, Registerer: reg})
+		work(t, &kafka.Worker{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, GroupID: topic + "-g", L2: store,
+			Registerer: reg})
 		eventually(t, "it has looked for its topic", func() bool {
 			families, _ := reg.Gather()
 			for _, f := range families {
@@ -107,11 +114,15 @@ func TestWorker_IsThereBeforeItsTopic(t *testing.T) {
 		})
 		p := publisher(t, brokers, topic, 2)
 		for part := range 2 {
-			if err := p.Publish(t.Context(), []coherence.PartitionMessage{{Partition: part, Message: event(fmt.Sprint("late ", part), 1, 1)}}); err != nil {
+			if err := p.Publish(t.Context(), []coherence.PartitionMessage{{Partition: part,
+				Message: event(fmt.Sprint("late ", part), 1, 1)}}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		eventually(t, "it applies what comes", func() bool { return store.count("late 0 v1") == 1 && store.count("late 1 v1") == 1 })
+		eventually(t, "it applies what comes", func() bool {
+			return store.count("late 0 v1") == 1 &&
+				store.count("late 1 v1") == 1
+		})
 	})
 }
 
@@ -121,8 +132,10 @@ func TestWorker_SetsMalformedMessagesAside(t *testing.T) {
 		p := publisher(t, brokers, topic, 1)
 		client := &kafkago.Client{Addr: kafkago.TCP(brokers...)}
 		eventually(t, "garbage is produced", func() bool {
-			res, err := client.Produce(t.Context(), &kafkago.ProduceRequest{Topic: topic, RequiredAcks: kafkago.RequireAll,
-				Records: kafkago.NewRecordReader(kafkago.Record{Key: kafkago.NewBytes([]byte("k")), Value: kafkago.NewBytes([]byte("garbage"))})})
+			res, err := client.Produce(t.Context(), &kafkago.ProduceRequest{Topic: topic,
+				RequiredAcks: kafkago.RequireAll,
+				Records: kafkago.NewRecordReader(kafkago.Record{Key: kafkago.NewBytes([]byte("k")),
+					Value: kafkago.NewBytes([]byte("garbage"))})})
 			return err == nil && res.Error == nil
 		})
 		if err := p.Publish(t.Context(), []coherence.PartitionMessage{{Message: event("good", 1, 1)}}); err != nil {
@@ -131,7 +144,8 @@ func TestWorker_SetsMalformedMessagesAside(t *testing.T) {
 		store := &applier{}
 		work(t, &kafka.Worker{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, GroupID: topic + "-g", L2: store})
 		eventually(t, "the good one is applied", func() bool { return store.count("good v1") == 1 })
-		r := kafkago.NewReader(kafkago.ReaderConfig{Brokers: brokers, Topic: topic + ".dlq", MaxWait: 50 * time.Millisecond})
+		r := kafkago.NewReader(kafkago.ReaderConfig{Brokers: brokers, Topic: topic + ".dlq",
+			MaxWait: 50 * time.Millisecond})
 		defer r.Close()
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
@@ -143,8 +157,10 @@ func TestWorker_SetsMalformedMessagesAside(t *testing.T) {
 		for _, h := range m.Headers {
 			headers[h.Key] = string(h.Value)
 		}
-		if string(m.Value) != "garbage" || string(m.Key) != "k" || !strings.Contains(headers["nearcache-reason"], "not a JSON object") ||
-			headers["nearcache-topic"] != topic || headers["nearcache-partition"] != "0" || headers["nearcache-offset"] != "1" {
+		if string(m.Value) != "garbage" || string(m.Key) != "k" || !strings.Contains(headers["nearcache-reason"],
+			"not a JSON object") ||
+			headers["nearcache-topic"] != topic || headers["nearcache-partition"] != "0" ||
+			headers["nearcache-offset"] != "1" {
 			t.Errorf("%s %s %v", m.Key, m.Value, headers)
 		}
 	})
@@ -163,7 +179,8 @@ func TestWorkers_ShareAndTakeOver(t *testing.T) { // R24
 		send := func(round int) {
 			for part := range 4 {
 				for i := range 10 {
-					if err := p.Publish(t.Context(), []coherence.PartitionMessage{{Partition: part, Message: event(fmt.Sprintf("%d/%d/%d", round, part, i), 1, 0)}}); err != nil {
+					if err := p.Publish(t.Context(), []coherence.PartitionMessage{{Partition: part,
+						Message: event(fmt.Sprintf("%d/%d/%d", round, part, i), 1, 0)}}); err != nil {
 						t.Fatal(err)
 					}
 				}

@@ -13,8 +13,8 @@ import (
 //
 // Events are published first and the cursor saved after, so a relay that dies in between is followed by one that
 // publishes the same events again. Since the cursor holds the sequence numbers, and changes come in one order, they
-// have the same numbers, and whoever follows the channel sees repetition and no gap. The same goes for a relay that has
-// lost its leadership without knowing: what it publishes is what its successor does.
+// have the same numbers, and whoever follows the channel sees repetition and no gap. The same goes for a relay that
+// has lost its leadership without knowing: what it publishes is what its successor does.
 type publisher struct {
 	*relayRun
 	loaded      bool
@@ -31,8 +31,8 @@ type barrierState struct {
 	partitions int
 }
 
-// recount is how often the number of partitions is looked up. Followers that see more than the barriers tell of believe
-// no barrier, so a topic that grows closes their gate for about as long.
+// recount is how often the number of partitions is looked up. Followers that see more than the barriers tell of
+// believe no barrier, so a topic that grows closes their gate for about as long.
 const recount = time.Second
 
 func (p *publisher) round(ctx context.Context) (more bool, err error) {
@@ -88,12 +88,12 @@ func (p *publisher) round(ctx context.Context) (more bool, err error) {
 	return len(events) >= p.Batch, nil
 }
 
-// idleBarrier is how often barriers are sent that say nothing new. While the source is idle the last one proves as much as
-// another would; but a follower that has begun a session may have to hear it again.
+// idleBarrier is how often barriers are sent that say nothing new. While the source is idle the last one proves as
+// much as another would; but a follower that has begun a session may have to hear it again.
 const idleBarrier = time.Second
 
-// barriers sends what the cursor says, if that is news. It comes after the events of the round, in a batch of its own, and
-// after the cursor is saved: a barrier that cannot be sent does not have the events sent again.
+// barriers sends what the cursor says, if that is news. It comes after the events of the round, in a batch of its
+// own, and after the cursor is saved: a barrier that cannot be sent does not have the events sent again.
 func (p *publisher) barriers(ctx context.Context) error {
 	now := barrierState{p.cur.Position, len(p.cur.Seqs)}
 	if now == p.barrier && time.Since(p.lastBarrier) < idleBarrier {
@@ -114,8 +114,8 @@ func (p *publisher) barriers(ctx context.Context) error {
 // send publishes a batch. After an error the number of partitions may have changed, or the leadership.
 //
 // Events that can never be published are left out, and their numbers with them: the next event or barrier of the
-// partition shows its followers a gap, and they vouch for nothing from before. So no barrier passes over such an event
-// in silence, and it does not stop those behind it.
+// partition shows its followers a gap, and they vouch for nothing from before. So no barrier passes over such an
+// event in silence, and it does not stop those behind it.
 func (p *publisher) send(ctx context.Context, batch []coherence.PartitionMessage) error {
 	if len(batch) == 0 {
 		return nil
@@ -127,7 +127,8 @@ func (p *publisher) send(ctx context.Context, batch []coherence.PartitionMessage
 		for i, why := range left.Messages {
 			e := batch[i].Event
 			p.Logger.Error("an event cannot be published; followers will see a gap", "namespace", e.Namespace,
-				"key", shortened(e.Key), "key_bytes", len(e.Key), "partition", batch[i].Partition, "seq", e.Seq, "error", why)
+				"key", shortened(e.Key), "key_bytes", len(e.Key), "partition", batch[i].Partition, "seq", e.Seq,
+				"error", why)
 		}
 		return nil
 	}
@@ -144,8 +145,8 @@ func shortened(key string) string {
 	return key[:most] + "..."
 }
 
-// load reads the cursor. A topic that has grown is used whole from now on, and so is one that was made anew with fewer
-// partitions: a key whose partition changes may be seen out of order for a moment, which versions put right.
+// load reads the cursor. A topic that has grown is used whole from now on, and so is one that was made anew with
+// fewer partitions: a key whose partition changes may be seen out of order for a moment, which versions put right.
 func (p *publisher) load(ctx context.Context) error {
 	cur, err := p.cursors.LoadCursor(ctx, p.Name)
 	if err != nil {
@@ -166,10 +167,11 @@ func (p *publisher) load(ctx context.Context) error {
 	return nil
 }
 
-// skip goes on at the earliest change that is left. One number is left out in every partition, so that whoever follows
-// learns that something is missing.
+// skip goes on at the earliest change that is left. One number is left out in every partition, so that whoever
+// follows learns that something is missing.
 func (p *publisher) skip(ctx context.Context) error {
-	p.Logger.Error("changes were dropped before they were published; followers will see a gap", "cursor", p.cur.Position)
+	p.Logger.Error("changes were dropped before they were published; followers will see a gap", "cursor",
+		p.cur.Position)
 	p.m.resets.WithLabelValues("kafka").Inc()
 	next := coherence.Cursor{Seqs: slices.Clone(p.cur.Seqs)}
 	for i := range next.Seqs {
