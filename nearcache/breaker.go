@@ -20,13 +20,14 @@ var errBreakerOpen = fmt.Errorf("%w: the circuit breaker is open", l2.ErrUnavail
 // breakerLimit failures in a row none does. The heartbeat goes on, and closes the breaker when Redis answers in time again.
 // So no read is spent on trying.
 //
-// The questions of the read pipeline go through it: for records, leases and fills. Writes do not: they must reach Redis,
-// and have a retry behind them.
+// The questions of the read pipeline go through it: for records, leases and fills. So do writes where a Source's relay
+// carries the change too. Other writes must reach Redis, and do not.
 type breaker struct {
 	timeout  time.Duration
 	failed   atomic.Int32
 	opened   atomic.Bool
 	log      *slog.Logger
+	onOpen   func()
 	inFlight requests
 }
 
@@ -82,6 +83,7 @@ func (b *breaker) heard(err error) {
 		}
 	case b.failed.Add(1) >= breakerLimit && b.opened.CompareAndSwap(false, true):
 		b.log.Warn("reads pass over Redis until it answers in time", "error", err)
+		b.onOpen()
 	}
 }
 

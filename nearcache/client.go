@@ -40,6 +40,7 @@ type Client struct {
 	health    health
 	system    atomic.Pointer[string] // whose data the prefix holds; nil: not known
 	waiters   waiters
+	nesting   nesting
 	m         *metrics
 	log       *slog.Logger
 
@@ -101,10 +102,11 @@ func New(cfg Config) (*Client, error) {
 		cfg.Logger = slog.Default()
 	}
 	c := &Client{base: time.Now(), source: cfg.Source, beatEvery: cfg.Heartbeat, log: cfg.Logger, caches: make(map[string]managedCache)}
+	c.nesting.wake = c.waiters.wake
 	if cfg.System != "" {
 		c.system.Store(&cfg.System)
 	}
-	c.breaker.timeout, c.breaker.log = cfg.RedisTimeout, cfg.Logger
+	c.breaker.timeout, c.breaker.log, c.breaker.onOpen = cfg.RedisTimeout, cfg.Logger, c.waiters.wakeAll
 	c.versions = coherence.AbilitiesOf(cfg.Source).Versioner
 	c.fence = fence.New(fence.Config{Now: c.now, Complete: cfg.Source != nil})
 	c.m = newMetrics(c, cfg.Events != nil)
@@ -235,7 +237,7 @@ func (c *Client) Apply(ctx context.Context, e coherence.Event) error {
 	}
 	key := c.keyspace.Key(e.Namespace, e.Key)
 	c.fence.Event(key, e.Version, e.Position)
-	err := c.l2.Apply(ctx, key, e.Version)
+	err := c.send(ctx, func(ctx context.Context) error { return c.l2.Apply(ctx, key, e.Version) })
 	if e.Version == 0 {
 		c.fence.Event(key, 0, e.Position)
 	}

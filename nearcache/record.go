@@ -11,6 +11,7 @@ import (
 
 	"github.com/nearcache/nearcache-go/internal/ablate"
 	"github.com/nearcache/nearcache-go/internal/l2"
+	"github.com/nearcache/nearcache-go/internal/wallclock"
 )
 
 // This file translates between what the caller has and what Redis has: a value and a record, a key and its name.
@@ -23,6 +24,8 @@ const (
 	missNewer       l2Miss = "newer"       // of a newer build: it must not be overwritten
 	missSchema      l2Miss = "schema"      // of an older build
 	missIncarnation l2Miss = "incarnation" // from before the bucket was started again
+	missKey         l2Miss = "key"         // another key's record, renamed or copied
+	missShape       l2Miss = "shape"       // of another type of value
 	missCorrupt     l2Miss = "corrupt"     // no record, or none that the Codec decodes
 	missExpired     l2Miss = "expired"     // past its TTL, and kept for FailSafe alone
 )
@@ -30,7 +33,7 @@ const (
 // decode parses a record of a bucket's incarnation into an entry. The entry's deadline never passes the record's own: Redis
 // does not push an expiry when it falls due. That deadline is by the writer's wall clock, a backstop and no part of any
 // bound.
-func (c *Cache[K, V]) decode(k K, incarnation l2.Incarnation, raw []byte) (rec l2.Record, e *entry[K, V], miss l2Miss) {
+func (c *Cache[K, V]) decode(k K, hash uint64, incarnation l2.Incarnation, raw []byte) (rec l2.Record, e *entry[K, V], miss l2Miss) {
 	if raw == nil {
 		return rec, nil, missAbsent
 	}
@@ -42,10 +45,15 @@ func (c *Cache[K, V]) decode(k K, incarnation l2.Incarnation, raw []byte) (rec l
 		return rec, nil, missCorrupt
 	case rec.Schema < c.opt.Schema:
 		return rec, nil, missSchema
+	case rec.KeyHash != hash:
+		return rec, nil, missKey
+	case rec.Shape != c.shape && !rec.Absent && rec.Shape != 0 && c.shape != 0:
+		return rec, nil, missShape
 	case rec.Incarnation != incarnation && !ablate.Out(ablate.ReadSameIncarnation):
 		return rec, nil, missIncarnation
 	}
-	wall := time.Now()
+	now := time.Now()
+	wall := wallclock.At(now)
 	c.client.health.clocks(rec.WrittenAt, rec.ExpiresAt, wall, c.opt.FailSafe.MaxAge)
 	e = newEntry[K, V](k, rec.Version, rec.Absent)
 	left := c.ttl(0, rec.Absent)
@@ -53,7 +61,7 @@ func (c *Cache[K, V]) decode(k K, incarnation l2.Incarnation, raw []byte) (rec l
 		// A clock that is behind the writer's must not make it longer than the writer meant.
 		left = min(rec.ExpiresAt.Sub(wall), max(0, rec.ExpiresAt.Sub(rec.WrittenAt)))
 	}
-	e.deadline = c.client.at(wall) + int64(left)
+	e.deadline = c.client.at(now) + int64(left)
 	c.setDue(e, &rec)
 	if !rec.Absent {
 		if e.value, err = safely(func() (V, error) { return c.opt.Codec.Decode(rec.Payload) }); err != nil {
@@ -68,8 +76,8 @@ func (c *Cache[K, V]) decode(k K, incarnation l2.Incarnation, raw []byte) (rec l
 
 // record encodes what L2 will hold, after a load that took so long.
 func (c *Cache[K, V]) record(v V, absent bool, version Version, ttl, took time.Duration) (l2.Record, error) {
-	now := time.Now()
-	rec := l2.Record{Absent: absent, Schema: c.opt.Schema, Version: version, WrittenAt: now, ExpiresAt: now.Add(ttl),
+	now := wallclock.At(time.Now())
+	rec := l2.Record{Absent: absent, Schema: c.opt.Schema, Shape: c.shape, Version: version, WrittenAt: now, ExpiresAt: now.Add(ttl),
 		SoftExpiry: c.softExpiry(now, ttl, took)}
 	if absent {
 		return rec, nil
@@ -79,11 +87,10 @@ func (c *Cache[K, V]) record(v V, absent bool, version Version, ttl, took time.D
 		return rec, fmt.Errorf("%w: %w", ErrCodec, err)
 	}
 	rec.Payload = payload
-	if !c.verified.Load() {
+	if c.opt.Lossy != LossyDecode && c.lossless.due(payload) {
 		if err := c.verify(v, payload); err != nil {
 			return rec, err
 		}
-		c.verified.Store(true)
 	}
 	return rec, nil
 }
@@ -92,6 +99,9 @@ func (c *Cache[K, V]) record(v V, absent bool, version Version, ttl, took time.D
 func (c *Cache[K, V]) encoded(v V) ([]byte, error) {
 	return safely(func() ([]byte, error) { return c.opt.Codec.Append(nil, v) })
 }
+
+// maxTTL is a hundred years. A longer TTL means "for ever", and must not overflow when it is added to a moment.
+const maxTTL = 100 * 365 * 24 * time.Hour
 
 // ttl is how long an entry may be served.
 func (c *Cache[K, V]) ttl(asked time.Duration, absent bool) time.Duration {
@@ -105,11 +115,13 @@ func (c *Cache[K, V]) ttl(asked time.Duration, absent bool) time.Duration {
 	if c.opt.Jitter > 0 {
 		ttl -= time.Duration(c.opt.Jitter * rand.Float64() * float64(ttl))
 	}
-	return max(ttl, time.Millisecond)
+	return min(max(ttl, time.Millisecond), maxTTL)
 }
 
 // l2TTL is how long L2 keeps what may be served for a TTL.
-func (c *Cache[K, V]) l2TTL(ttl time.Duration) time.Duration { return ttl + c.opt.FailSafe.MaxAge }
+func (c *Cache[K, V]) l2TTL(ttl time.Duration) time.Duration {
+	return ttl + min(c.opt.FailSafe.MaxAge, maxTTL)
+}
 
 // softExpiry is when a record is due to be refreshed, after a load that took so long; zero: never.
 func (c *Cache[K, V]) softExpiry(now time.Time, ttl, took time.Duration) (t time.Time) {

@@ -372,8 +372,8 @@ func (w *waking) Changes(ctx context.Context, after coherence.Position, limit in
 	return events, upto, err
 }
 
-// TestRelay_AsksForEachChangeOnce: the buckets without changes, whose watermarks move once an interval, do not make it read
-// the others' again; a bucket that Redis lost does.
+// TestRelay_AsksForEachChangeOnce: the buckets without changes, whose watermarks move once an interval, do not make it
+// read the others' again; a bucket that Redis lost does.
 func TestRelay_AsksForEachChangeOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src, red := &waking{log: newLog(), wake: make(chan struct{})}, newRedisFake()

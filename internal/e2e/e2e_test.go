@@ -41,7 +41,10 @@ func TestPropagation(t *testing.T) {
 	b.fromL1("p")
 	d := measure(b, 200)
 	t.Logf("direct path: p50 %v, p99 %v, max %v", d[100], d[198], d[199])
-	eventually(t, "Kafka vouches for L1", func() bool { return strings.Contains(deaf.get("p").header.Get("Cache-Status"), "L1") })
+	eventually(t, "Kafka vouches for L1", func() bool {
+		return strings.Contains(deaf.get("p").header.Get("Cache-Status"),
+			"L1")
+	})
 	d = measure(deaf, 50)
 	t.Logf("Kafka alone: p50 %v, p99 %v, max %v", d[25], d[49], d[49])
 }
@@ -89,7 +92,8 @@ func TestMixedRequests(t *testing.T) {
 					return
 				}
 				if res.version < seen[id] {
-					t.Errorf("client %d (roams: %v) read %s at version %d after %d, %s", c, roams, id, res.version, seen[id], res.header.Get("Cache-Status"))
+					t.Errorf("client %d (roams: %v) read %s at version %d after %d, %s", c, roams, id, res.version, seen[id],
+						res.header.Get("Cache-Status"))
 					return
 				}
 				seen[id] = res.version
@@ -119,7 +123,10 @@ func TestKill9_Writer(t *testing.T) {
 		t.Fatal("the writer survived")
 	}
 	<-dying.done
-	eventually(t, "the other instance serves what was committed", func() bool { return strings.Contains(b.get("p").body, "after") })
+	eventually(t, "the other instance serves what was committed", func() bool {
+		return strings.Contains(b.get("p").body,
+			"after")
+	})
 	b.fromL1("p")
 }
 
@@ -202,11 +209,14 @@ func TestKafkaEvents_OfOthers(t *testing.T) {
 	writer := &kafkago.Writer{Addr: kafkago.TCP(strings.Split(w.env["KAFKA_BOOTSTRAP_SERVERS"], ",")...), Topic: w.topic,
 		RequiredAcks: kafkago.RequireAll, BatchTimeout: time.Millisecond}
 	defer writer.Close()
-	write(t, writer, `{"oops`, `{"type":"PRODUCT_EXPLODED","product_id":"p"}`, `{"type":"PRODUCT_UPDATED","product_id":"p","timestamp":null}`)
+	write(t, writer, `{"oops`, `{"type":"PRODUCT_EXPLODED","product_id":"p"}`,
+		`{"type":"PRODUCT_UPDATED","product_id":"p","timestamp":null}`)
 	for _, s := range []*program{a, b} {
-		eventually(t, "an event without a version invalidates both tiers", func() bool { return strings.Contains(s.get("p").body, "silently") })
+		eventually(t, "an event without a version invalidates both tiers",
+			func() bool { return strings.Contains(s.get("p").body, "silently") })
 	}
-	reader := kafkago.NewReader(kafkago.ReaderConfig{Brokers: strings.Split(w.env["KAFKA_BOOTSTRAP_SERVERS"], ","), Topic: w.topic + ".dlq",
+	reader := kafkago.NewReader(kafkago.ReaderConfig{Brokers: strings.Split(w.env["KAFKA_BOOTSTRAP_SERVERS"], ","),
+		Topic:   w.topic + ".dlq",
 		MaxWait: 100 * time.Millisecond})
 	defer reader.Close()
 	for range 2 { // or more, if the write above had to be repeated
@@ -249,7 +259,10 @@ func TestRedisAndRelay_NoKafka(t *testing.T) {
 	if _, err := do(t.Context(), "PUT", dying.url+"/products/p", `{"name":"after","price":1}`); err == nil {
 		t.Fatal("the writer survived")
 	}
-	eventually(t, "the relay tells Redis, and Redis the instance", func() bool { return strings.Contains(b.get("p").body, "after") })
+	eventually(t, "the relay tells Redis, and Redis the instance", func() bool {
+		return strings.Contains(b.get("p").body,
+			"after")
+	})
 }
 
 // TestHTTP_ByTheBook is the API as its documentation has it.
@@ -297,7 +310,8 @@ func TestHTTP_ByTheBook(t *testing.T) {
 			t.Fatal(err)
 		}
 		if res.status != c.status || !strings.Contains(res.body, c.has) {
-			t.Errorf("%s %.40s %.60s: %d %.200s; want %d with %q", c.method, c.path, c.body, res.status, res.body, c.status, c.has)
+			t.Errorf("%s %.40s %.60s: %d %.200s; want %d with %q", c.method, c.path, c.body, res.status, res.body, c.status,
+				c.has)
 		}
 		if ct := res.header.Get("Content-Type"); c.status >= 400 && ct != "application/problem+json" {
 			t.Errorf("%s %.40s: an error as %q", c.method, c.path, ct)
@@ -361,7 +375,8 @@ func TestForeignRedisCommands(t *testing.T) {
 	for _, cmd := range [][]string{{"DEL", key}, {"SET", key, "stray"}, {"FLUSHALL"}} {
 		s.fromL1("p")
 		w.redis.Do(cmd...)
-		eventually(t, "L1 lets go after "+cmd[0], func() bool { return !strings.Contains(s.get("p").header.Get("Cache-Status"), "L1") })
+		eventually(t, "L1 lets go after "+cmd[0],
+			func() bool { return !strings.Contains(s.get("p").header.Get("Cache-Status"), "L1") })
 		if got := s.get("p"); got.status != 200 || !strings.Contains(got.body, "one") {
 			t.Errorf("after %s: %d %s", cmd[0], got.status, got.body)
 		}

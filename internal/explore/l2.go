@@ -2,11 +2,13 @@ package explore
 
 import "github.com/nearcache/nearcache-go/internal/ablate"
 
-// L2 is one key of one bucket in Redis: a twin of the scripts in internal/l2 as a value. Numbers are small: a version or a position n
-// is kept as n+1, and 0 is none; incarnations are counted from 1, and 0 is the incarnation of a bucket without a watermark.
+// L2 is one key of one bucket in Redis: a twin of the scripts in internal/l2 as a value. Numbers are small: a version
+// or a position n is kept as n+1, and 0 is none; incarnations are counted from 1, and 0 is the incarnation of a bucket
+// without a watermark.
 //
-// Whose lease stands is kept by whoever holds it, who clears that when Lease is 0 again; so holders are interchangeable.
-// A method reports whether it has modified the record's key, of which Redis then tells whoever tracks it.
+// Whose lease stands is kept by whoever holds it, who clears that when Lease is 0 again; so holders are
+// interchangeable. A method reports whether it has modified the record's key, of which Redis then tells whoever tracks
+// it.
 type L2 struct {
 	Record               uint8 // version+1
 	RecordIncarnation    uint8
@@ -127,13 +129,11 @@ func (l *L2) ResolveIntent(w, version uint8, anyVersion bool) (changed bool) {
 	return changed
 }
 
-// Release is release.lua. It wakes those who wait, by way of the record's key.
-func (l *L2) Release(mine bool) (changed bool) {
-	if !mine || l.Lease == 0 {
-		return false
+// Release is release.lua. It modifies no record.
+func (l *L2) Release(mine bool) {
+	if mine {
+		l.Lease = 0
 	}
-	l.Lease = 0
-	return l.Record == 0
 }
 
 // EvictRecord, EvictLease (or its expiry) and EvictWatermark are what Redis may do at any moment.

@@ -12,6 +12,9 @@ import (
 type ReadOptions struct {
 	// Watermark has the watermark of the key's bucket read before the record, on the same connection.
 	Watermark bool
+	// Lease has the key's lease read too, so that Redis pushes when it ends: by a fill, by being given back, dropped,
+	// expired or evicted.
+	Lease bool
 }
 
 // GetResponse is what a read found under one key.
@@ -21,9 +24,13 @@ type GetResponse struct {
 	Err       error
 }
 
-// Get reads a record on the tracking connection, so that Redis pushes its next change; raw is nil if there is none. A key
-// of another type is ErrWrongType.
+// Get reads a record on the tracking connection, so that Redis pushes its next change; raw is nil if there is none. A
+// key of another type is ErrWrongType.
 func (l *L2) Get(ctx context.Context, k Key, o ReadOptions) (raw []byte, w Watermark, err error) {
+	if o.Lease {
+		r := l.GetMany(ctx, []Key{k}, o)[0]
+		return r.Raw, r.Watermark, r.Err
+	}
 	c := l.clients.Load()
 	if c == nil {
 		return nil, w, ErrUnavailable
@@ -59,6 +66,11 @@ func (l *L2) GetMany(ctx context.Context, ks []Key, o ReadOptions) []GetResponse
 			at[k.Bucket] = len(cmds)
 		}
 	}
+	if o.Lease {
+		for _, k := range ks {
+			cmds = append(cmds, c.tracking.B().Get().Key(k.Lease).Build())
+		}
+	}
 	first := len(cmds)
 	for _, k := range ks {
 		cmds = append(cmds, c.tracking.B().Get().Key(k.Record).Build())
@@ -81,8 +93,8 @@ type HeartbeatReply struct {
 	OK        bool // false: the bucket's node did not answer
 }
 
-// Heartbeat reads all watermarks on the tracking connection, in one pipeline for each node. The error is that of the first
-// that failed.
+// Heartbeat reads all watermarks on the tracking connection, in one pipeline for each node. The error is that of the
+// first that failed.
 func (l *L2) Heartbeat(ctx context.Context) (replies [Buckets]HeartbeatReply, err error) {
 	c := l.clients.Load()
 	if c == nil {
@@ -100,8 +112,8 @@ func (l *L2) Heartbeat(ctx context.Context) (replies [Buckets]HeartbeatReply, er
 	return replies, err
 }
 
-// readWatermark reads with GETEX, which Redis counts among the commands that write: it tracks no key for it. A GET would
-// have every move of a watermark pushed, several times a second.
+// readWatermark reads with GETEX, which Redis counts among the commands that write: it tracks no key for it. A GET
+// would have every move of a watermark pushed, several times a second.
 func (l *L2) readWatermark(c *clients, bucket int) rueidis.Completed {
 	return c.tracking.B().Getex().Key(l.keys.Watermark(bucket)).Build()
 }
