@@ -78,7 +78,7 @@ func TestAblations(t *testing.T) {
 	}
 }
 
-// TestAblations_NameEveryRule: a rule that nobody is named for is untested or not needed.
+// TestAblations_NameEveryRule: a rule without a test that misses it is untested or not needed.
 func TestAblations_NameEveryRule(t *testing.T) {
 	named := make(map[ablate.Rule]bool)
 	for _, a := range ablations {
@@ -106,7 +106,7 @@ func TestAblations_NameEveryRule(t *testing.T) {
 		}
 		rules++
 		if !named[ablate.Rule(value)] {
-			t.Errorf("nobody is named who misses the rule %q", value)
+			t.Errorf("no test is named that misses the rule %q", value)
 		}
 		return false
 	})

@@ -19,7 +19,7 @@ type fencer struct {
 	entry           Stamp
 	snapshots       [2]Snapshot // of the instance's loads
 	flightSnapshots [2]Snapshot // of their flights
-	hitStamps       [2]Stamp    // of the entries that loads at pcHit have read
+	hitStamps       [2]Stamp    // of the entries that reads in phase hitting have
 	heartbeat       Heartbeat
 	sampleUnderWay  Sample // the sample under way
 
@@ -31,7 +31,7 @@ const (
 	genNow, genOthers, genLost        = 1000, 999, 500
 	sessionNow, sessionProved, noMore = 100, 99, 50
 	sampleLast                        = 40 // position p was found by sample 2(p+1)
-	exploreDepth                      = 8  // of the journal
+	exploreDepth                      = 8  // of the recent bumps
 )
 
 func newFencer(sc *scope) *fencer {
@@ -106,7 +106,7 @@ func (f *fencer) set(w *world, n *instance) {
 		b.asOf.Store(&f.redisAsOf)
 	}
 	b.watermarkKnown, b.watermarkRead, b.watermark = n.watermarkKnown == 1, n.watermarkRead == 1, watermark(n.watermark, n.incarnation)
-	b.heartbeatRead = false // no server of the model's goes back without T's losing its connection
+	b.heartbeatRead = false // in the model no server goes back behind a connection that stays
 	clear(b.minVersions.byHash)
 	b.minVersions.ring, b.minVersions.next = b.minVersions.ring[:0], 0
 	if n.minVersion > 0 {

@@ -36,8 +36,8 @@ func (n *instance) invalidated(v uint8) {
 	}
 }
 
-// tracking is T: pushes and replies come in the order in which the server made them, on one connection; a new one is
-// dialled for the next command only.
+// tracking is the tracking connection: pushes and replies come in the order in which the server made them, on one
+// connection; a new one is dialled for the next command only.
 func (s *stepper) tracking(i int) {
 	before := &s.from.instances[i]
 	if before.pushes > 0 {
@@ -308,7 +308,7 @@ func (s *stepper) lags(n *instance) bool {
 	return n.entry > 0 || n.loads[0].phase != idle && n.loads[0].generation != generationGone || n.loads[1].phase != idle && n.loads[1].generation != generationGone
 }
 
-// newInstance has just started: its tail follows from the end, T has connected.
+// newInstance has just started: its tail follows from the end, and its tracking connection stands.
 func (sc *scope) newInstance(w *world) (n instance) {
 	n.baseSample = sampleNext
 	if sc.events {

@@ -2,14 +2,14 @@ package fence
 
 import "github.com/nearcache/nearcache-go/internal/explore"
 
-// This file is the state that the explorer searches. It follows one key, whose versions are 1 to scope.versions; version 0
-// is the key's absence before. The source commits nothing else, so the position of a commit is its version. A moment of
-// the fence's clock is 1 plus the number of commits acknowledged by then: that a value is no older than the source was at a
-// moment is then a statement about versions, whatever the bound.
+// This file is the state that the explorer searches. It follows one key, whose versions are 1 to scope.versions;
+// version 0 is the key's absence before. The source commits nothing else, so the position of a commit is its version. A
+// moment of the fence's clock is 1 plus the number of commits acknowledged by then: that a value is no older than the
+// source was at a moment is then a statement about versions, whatever the bound.
 //
-// The numbers of sessions, generations and samples matter only by how they stand to those of now, so that is all a state
-// holds. Fields are small numbers, and are packed into few bits (explore_pack_test.go). A field called a watermark, a
-// position or a value is kept as n+1, and 0 means that there is none.
+// The numbers of sessions, generations and samples matter only by how they stand to those of now, so that is all a
+// state holds. Fields are small numbers, and are packed into few bits (explore_pack_test.go). A field called a
+// watermark, a position or a value is kept as n+1, and 0 means that there is none.
 
 // boolean is a bool that packs.
 type boolean uint8

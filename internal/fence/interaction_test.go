@@ -16,8 +16,9 @@ import (
 
 var rewrite = flag.Bool("rewrite", false, "TestInteraction: write what the scripts print into testdata")
 
-// TestInteraction plays the scripts in testdata. Each is an interleaving of the package documentation: a command a line, and
-// below "----" what it prints, up to an empty line. The fences are real; Redis is internal/explore's twin of the scripts.
+// TestInteraction plays the scripts in testdata. Each is an interleaving of the package documentation: a command a
+// line, and below "----" what it prints, up to an empty line. The fences are real; Redis is internal/explore's twin of
+// the scripts.
 func TestInteraction(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -64,7 +65,8 @@ func play(script string) string {
 	return out.String()
 }
 
-// stage is what the processes share: a source, whose commits are versions of one key, a Redis with a replica, and a relay.
+// stage is what the processes share: a source, whose commits are versions of one key, a Redis with a replica, and a
+// relay.
 type stage struct {
 	key            l2.Key
 	clock          int64
