@@ -119,7 +119,15 @@ func DecodeJSON(b []byte) (m Message, err error) {
 	if w.Seq > 0 && w.Version == 0 {
 		return m, fmt.Errorf("%w: a sequence number without a version", ErrMalformed)
 	}
-	m.Event = Event{Namespace: w.Namespace, Key: *w.Key, Version: Version(w.Version), Op: w.Op, Seq: w.Seq, Position: at, Fields: w.Fields}
+	m.Event = Event{
+		Namespace: w.Namespace,
+		Key:       *w.Key,
+		Version:   Version(w.Version),
+		Op:        w.Op,
+		Seq:       w.Seq,
+		Position:  at,
+		Fields:    w.Fields,
+	}
 	if w.Time != nil {
 		m.Event.Time = *w.Time
 	}

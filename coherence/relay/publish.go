@@ -67,7 +67,12 @@ func (p *publisher) round(ctx context.Context) (more bool, err error) {
 	if due {
 		barriers := make([]coherence.PartitionMessage, len(seqs))
 		for part, seq := range seqs {
-			barriers[part] = coherence.PartitionMessage{Partition: part, Message: coherence.Message{Barrier: &coherence.Barrier{Position: upto, Seq: seq, Partitions: len(seqs)}}}
+			barriers[part] = coherence.PartitionMessage{
+				Partition: part,
+				Message: coherence.Message{
+					Barrier: &coherence.Barrier{Position: upto, Seq: seq, Partitions: len(seqs)},
+				},
+			}
 		}
 		if err := p.send(ctx, barriers); err != nil {
 			return false, err
@@ -123,7 +128,11 @@ func (p *publisher) load(ctx context.Context) error {
 // skip goes on at the earliest change that is left. One number is left out in every partition, so that whoever follows
 // learns that something is missing.
 func (p *publisher) skip(ctx context.Context) error {
-	p.Logger.Error("changes were dropped before they were published; followers will see a gap", "cursor", p.cur.Position)
+	p.Logger.Error(
+		"changes were dropped before they were published; followers will see a gap",
+		"cursor",
+		p.cur.Position,
+	)
 	p.m.resets.WithLabelValues("kafka").Inc()
 	next := coherence.Cursor{Seqs: slices.Clone(p.cur.Seqs)}
 	for i := range next.Seqs {

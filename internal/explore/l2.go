@@ -97,7 +97,8 @@ func (l *L2) Set(version uint8, anyVersion bool) (changed bool) {
 
 // Batch is batch.lua with at most one change of this key: from and to are positions, incarnation is that of from.
 func (l *L2) Batch(incarnation, from, to uint8, versions ...uint8) (changed, applied bool) {
-	if l.Watermark == 0 || (l.WatermarkIncarnation != incarnation || l.Watermark-1 < from) && !ablate.Out(ablate.BatchFrom) {
+	if l.Watermark == 0 ||
+		(l.WatermarkIncarnation != incarnation || l.Watermark-1 < from) && !ablate.Out(ablate.BatchFrom) {
 		return false, false
 	}
 	for _, v := range versions {

@@ -37,8 +37,16 @@ var ablations = []struct {
 	{ablate.RecentBumps, "C2", scope{versions: 1, loads: 1, sourced: true, events: true, forgetMinVersions: true}},
 	{ablate.MinVersion, "C3", scope{versions: 1, loads: 1, sourced: true, lostConnections: 1}},
 	{ablate.ServeBumps, "C3", scope{versions: 1, loads: 2, sourced: true}},
-	{ablate.RequiredWatermark, "C3", scope{versions: 1, loads: 1, sourced: true, forgetMinVersions: true, lostConnections: 1}},
-	{ablate.RequiredWatermarkSample, "C3", scope{versions: 1, loads: 1, sourced: true, forgetMinVersions: true, lostConnections: 1}},
+	{
+		ablate.RequiredWatermark,
+		"C3",
+		scope{versions: 1, loads: 1, sourced: true, forgetMinVersions: true, lostConnections: 1},
+	},
+	{
+		ablate.RequiredWatermarkSample,
+		"C3",
+		scope{versions: 1, loads: 1, sourced: true, forgetMinVersions: true, lostConnections: 1},
+	},
 	{ablate.WatermarkFirst, "C1", scope{versions: 1, loads: 1, sourced: true, failOvers: 1}},
 	{ablate.RedisSession, "C1", scope{versions: 1, loads: 1, sourced: true, lostConnections: 1}},
 	{ablate.RedisSessionWatermark, "C1", scope{versions: 1, loads: 1, sourced: true, failOvers: 1}},

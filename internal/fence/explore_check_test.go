@@ -13,7 +13,8 @@ func (s *stepper) checkEntry(n *instance) {
 		return
 	}
 	if s.sourced && int64(val)+1 < proved {
-		if p := s.fence.events.asOf.Load(); p != nil && session32(p.session) == s.fence.entry.eventSession && p.moment == proved {
+		if p := s.fence.events.asOf.Load(); p != nil && session32(p.session) == s.fence.entry.eventSession &&
+			p.moment == proved {
 			s.violates("C1: an entry of L1 is older than the as-of of the event channel")
 		} else {
 			s.violates("C1: an entry of L1 is older than the as-of of tracking")

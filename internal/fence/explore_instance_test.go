@@ -235,7 +235,14 @@ func (s *stepper) barriers(i int, p uint8) {
 			continue
 		}
 		s.at(i)
-		s.fence.EventBarrier(int(p), coherence.Barrier{Position: position(upto), Seq: uint64(s.seqIn(p, before.taken[p])), Partitions: int(known)})
+		s.fence.EventBarrier(
+			int(p),
+			coherence.Barrier{
+				Position:   position(upto),
+				Seq:        uint64(s.seqIn(p, before.taken[p])),
+				Partitions: int(known),
+			},
+		)
 		s.fenced("the tail takes a barrier", i, int(upto))
 	}
 }
@@ -305,7 +312,8 @@ func (s *stepper) life(i int) {
 
 // lags reports whether a bump of the slot makes a difference.
 func (s *stepper) lags(n *instance) bool {
-	return n.entry > 0 || n.loads[0].phase != idle && n.loads[0].generation != generationGone || n.loads[1].phase != idle && n.loads[1].generation != generationGone
+	return n.entry > 0 || n.loads[0].phase != idle && n.loads[0].generation != generationGone ||
+		n.loads[1].phase != idle && n.loads[1].generation != generationGone
 }
 
 // newInstance has just started: its tail follows from the end, and its tracking connection stands.

@@ -75,7 +75,14 @@ func (s *stepper) begin(i int, j uint8) {
 	if before := &s.from.instances[i]; s.hitsInSteps && before.entry > 0 {
 		_, n := s.at(i)
 		l := &n.loads[j]
-		*l = load{phase: hitting, value: n.entry, servedBefore: n.served, generation: n.entryGeneration, hitRedisSession: n.entryRedisSession, hitEventSession: n.entryEventSession}
+		*l = load{
+			phase:           hitting,
+			value:           n.entry,
+			servedBefore:    n.served,
+			generation:      n.entryGeneration,
+			hitRedisSession: n.entryRedisSession,
+			hitEventSession: n.entryEventSession,
+		}
 		if ablate.Out(ablate.AsOfBeforeCheck) {
 			if v := s.fence.entry.Check(s.fence.Fence); v == Invalidated || v == Collided {
 				s.to = s.from

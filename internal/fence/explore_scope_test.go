@@ -48,7 +48,12 @@ func (sc *scope) maxIncarnations() uint8 { return 1 + sc.evictions }
 // First is an empty cache before anything happened.
 func (s *stepper) First() (explore.State, int) {
 	s.widths()
-	w := world{failOversLeft: s.failOvers, evictionsLeft: s.evictions, lossesLeft: s.lostConnections, gapsLeft: s.gaps}
+	w := world{
+		failOversLeft: s.failOvers,
+		evictionsLeft: s.evictions,
+		lossesLeft:    s.lostConnections,
+		gapsLeft:      s.gaps,
+	}
 	if s.sourced {
 		w.incarnations = 1
 		w.primary.Watermark, w.primary.WatermarkIncarnation = 1, 1

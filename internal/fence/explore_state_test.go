@@ -31,7 +31,7 @@ type session uint8
 const (
 	sessionNone    session = iota // none, or an old one that no longer matters
 	sessionCurrent                // the present one
-	sessionPast                   // of an entry: an older one, of which the channel still has an as-of; of a snapshot: an older one
+	sessionPast                   // an older one; of an entry: and the channel still has its as-of
 )
 
 // awaited is a sample that something waits for.
@@ -57,7 +57,7 @@ const (
 	loading             // the Loader is running
 	judgingLoaded       // the Loader has returned
 	filling             // was judged; the fill is next
-	hitting             // no load, but a bounded read of L1 in two steps: it has its entry, and has taken its first look
+	hitting             // no load: a bounded read of L1 that has its entry and its first look
 )
 
 // load is a read that missed L1, with everybody who has joined it; or, in phase hitting, a read that found an entry.
@@ -109,7 +109,7 @@ type instance struct {
 	entryGeneration   generation
 	entryRedisSession session
 	entryEventSession session
-	entryOwnAsOf      boolean // its load has an as-of, so bounded reads take it without a channel; kept only where there are any
+	entryOwnAsOf      boolean // its load has an as-of; kept only where there are bounded reads
 
 	// The bucket.
 	watermarkKnown    boolean

@@ -71,7 +71,8 @@ func (s *stepper) source() {
 		w.durable++
 		s.do("a commit is durable, and not yet visible", -1, int(w.durable))
 	}
-	if next := w.acknowledged + 1; next <= s.versions && (!s.durableFirst || next <= w.durable) && (!s.intents || s.from.writing>>next&1 == 1 || s.withoutIntents()) {
+	if next := w.acknowledged + 1; next <= s.versions && (!s.durableFirst || next <= w.durable) &&
+		(!s.intents || s.from.writing>>next&1 == 1 || s.withoutIntents()) {
 		w.acknowledged, w.durable = next, max(next, w.durable)
 		if s.intents && s.evictions == 0 && s.failOvers == 0 || s.intents && w.primary.Intents>>next&1 == 1 {
 			w.primary.applied = next // its intent stands in L2: nothing fills meanwhile

@@ -46,8 +46,12 @@ func TestInteraction(t *testing.T) {
 
 // play is the script with what its commands print now.
 func play(script string) string {
-	s := &stage{key: l2.NewKeyspace("").Key("product", "42"), replica: explore.L2{Watermark: 1, WatermarkIncarnation: 1}, drawn: 1,
-		processes: map[string]*process{}}
+	s := &stage{
+		key:       l2.NewKeyspace("").Key("product", "42"),
+		replica:   explore.L2{Watermark: 1, WatermarkIncarnation: 1},
+		drawn:     1,
+		processes: map[string]*process{},
+	}
 	s.redis = s.replica
 	var out strings.Builder
 	skip := false
@@ -165,7 +169,10 @@ func (s *stage) inL2() string {
 
 func (s *stage) watermark() (w l2.Watermark) {
 	if s.redis.Watermark > 0 {
-		w = l2.Watermark{Incarnation: l2.Incarnation{s.redis.WatermarkIncarnation}, Position: at(uint64(s.redis.Watermark - 1))}
+		w = l2.Watermark{
+			Incarnation: l2.Incarnation{s.redis.WatermarkIncarnation},
+			Position:    at(uint64(s.redis.Watermark - 1)),
+		}
 	}
 	return w
 }
