@@ -96,7 +96,8 @@ var vendors = []struct {
 	by      []string // files, or directories as "x/..."
 }{
 	{"github.com/dgraph-io/ristretto", []string{"internal/l1/..."}},
-	// Config.Redis is rueidis's own struct, so a program that fills it in imports rueidis; only internal/l2 sends commands.
+	// Config.Redis is rueidis's own struct, so a program that fills it in imports rueidis. Only internal/l2 sends
+	// commands.
 	{"github.com/redis/rueidis", []string{
 		"internal/l2/...", "tier/tier.go", "nearcache/config.go", "nearcache/nearcachetest/...",
 		"internal/product/app/...", "internal/chaos/...", "internal/testkit/...", "cmd/...", "docs/examples/...",
