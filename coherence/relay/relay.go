@@ -61,7 +61,10 @@ func (r Relay) run(ctx context.Context, l2 engine) error {
 	case r.Publisher == nil && l2 == nil:
 		return errors.New("coherence: relay: Publisher and L2 are both nil: one of them is required")
 	case r.Publisher != nil && cursors == nil:
-		return fmt.Errorf("coherence: relay: with a Publisher the Source must have Cursors among its Abilities, and %T has not", r.Source)
+		return fmt.Errorf(
+			"coherence: relay: with a Publisher the Source must have Cursors among its Abilities, and %T has not",
+			r.Source,
+		)
 	}
 	if r.Name == "" {
 		r.Name = "relay"
@@ -141,7 +144,12 @@ func (r *relayRun) lead(ctx context.Context) error {
 
 // loop runs rounds of one channel: at once while there is more, when woken, and at every interval. A failure is logged
 // once, and repeated more and more slowly.
-func (r *relayRun) loop(ctx context.Context, channel string, wake <-chan struct{}, round func(context.Context) (bool, error)) {
+func (r *relayRun) loop(
+	ctx context.Context,
+	channel string,
+	wake <-chan struct{},
+	round func(context.Context) (bool, error),
+) {
 	wait, failing := r.Interval, false
 	for ctx.Err() == nil {
 		more, err := round(ctx)
