@@ -112,7 +112,7 @@ var vendors = []struct {
 	{"modernc.org/sqlite", []string{"internal/services/..."}},
 	{"google.golang.org/protobuf", []string{"nearcache/codec/protobuf/..."}},
 	{"github.com/vmihailenco/msgpack", []string{"nearcache/codec/msgpack/..."}},
-	{"github.com/klauspost/compress", []string{"nearcache/codec/compress/..."}},
+	{"github.com/klauspost/compress", []string{"nearcache/codec/compress/...", "coherence/kafka/batch.go"}},
 	{"github.com/alicebob/miniredis", []string{"nearcache/nearcachetest/..."}},
 	{"github.com/twmb/franz-go", []string{"nearcache/nearcachetest/..."}},
 	{"github.com/Shopify/toxiproxy", []string{"internal/chaos/proxy.go"}},
