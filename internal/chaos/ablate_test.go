@@ -24,6 +24,7 @@ func TestAblations_AreNoticed(t *testing.T) {
 		{ablate.SnapshotGuard, []history.Guarantee{history.C1}},
 		{ablate.ClockOnRead, []history.Guarantee{history.C1, history.C6}},
 		{ablate.FreshNeverJoins, []history.Guarantee{history.C6, history.FreshReads}},
+		{ablate.LeaseEndWakes, []history.Guarantee{history.Wait}},
 		{ablate.RedisSession, []history.Guarantee{history.C1, history.C6}},
 	} {
 		t.Run(string(a.rule), func(t *testing.T) {

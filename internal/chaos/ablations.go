@@ -18,6 +18,7 @@ const (
 	late    = "link: postgres slow, then the leader stops"
 	slow    = "link: every instance, all slow"
 	refused = "link: an instance and redis, refused"
+	nested  = "instance: nested loads"
 	noKafka = "both: kafka: stopped + "
 	noRedis = "both: link: no instance has redis + "
 )
@@ -26,6 +27,7 @@ var exposes = map[string][]string{
 	// A load that takes long is overtaken by a write, and an instance that has seen no event does not know better.
 	"fill-needs-lease":    {slow, "both: " + slow + " + instance: kill -9", noKafka + slow},
 	"apply-drops-lease":   {slow, "both: " + slow + " + instance: kill -9", noKafka + slow},
+	"lease-end-wakes":     {"redis: leases evicted", nested, "redis: records evicted"},
 	"set-drops-lease":     {slow, "redis: records evicted", "both: " + slow + " + instance: kill -9"},
 	"flight-still-stands": {slow, noRedis + slow},
 	"fresh-never-joins":   {slow},

@@ -24,7 +24,7 @@ func loadFaults() []fault {
 		{"postgres: a transaction of 200,000 rows", largeTransaction, 100 * time.Millisecond, 500 * time.Millisecond},
 		{"postgres: trigger disabled", triggerDisabled, 100 * time.Millisecond, 500 * time.Millisecond},
 		{"relay: a backlog of 200,000 changes", backlog, 100 * time.Millisecond, 500 * time.Millisecond},
-		{"instance: nested loads", nestedLoads, time.Second, 3 * time.Second},
+		{nested, nestedLoads, time.Second, 3 * time.Second},
 		{"instance: clocks ten minutes apart", clocks, 2 * time.Second, 4 * time.Second},
 	}
 }
