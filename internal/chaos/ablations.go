@@ -8,7 +8,7 @@ import "maps"
 func Faults() []string { return faultNames() }
 
 // Exposes are the faults that are most likely to show that a rule of internal/ablate is gone, in the order in which they
-// are injected; none: any fault will do, or nobody knows.
+// are injected. None are listed for a rule that any fault shows, or for which no good fault is known.
 func Exposes(rule string) []string { return exposes[rule] }
 
 // Exposures are those of all rules.

@@ -23,7 +23,7 @@ const (
 	partitions = 4
 )
 
-// bench is everything that a run is made on: the services, the links to them, and the fleet.
+// cluster is everything that a run works on: the services, the links to them, and the fleet.
 type cluster struct {
 	cfg   Config
 	clock history.Clock

@@ -4,7 +4,7 @@
 // # Who runs
 //
 // The controller (Run) starts the services and, by executing its own program again, the fleet: instances that read and
-// write through a cache each, two relays, a worker, and a writer who knows nothing of caches and writes SQL. Each reaches
+// write through a cache each, two relays, a worker, and a foreign writer: it writes SQL and knows no cache. Each reaches
 // each service through a toxiproxy of its own inside the controller, so that any one of them can lose any one service.
 // Instances record what they read inside the process; a trigger records what was committed.
 //

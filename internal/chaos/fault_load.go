@@ -122,7 +122,7 @@ func (in *injection) writeUncounted(ctx context.Context) error {
 	}
 	in.writes.begins(c)
 	_, err := in.store.write(ctx, []change{c}, 0)
-	in.writes.ended(c, 0, err) // the version that it was told is somebody else's
+	in.writes.ended(c, 0, err) // the version that it read is that of an earlier write
 	if c.body == "" {
 		return nil // it may have been deleted already
 	}

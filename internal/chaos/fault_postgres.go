@@ -28,7 +28,7 @@ func postgresFaults() []fault {
 			_, err = conn.Exec(ctx, `begin; select pg_current_xact_id()`)
 			return err
 		}, 2 * time.Second, 4 * time.Second},
-		// A commit that waits for a standby is in the log, and nobody sees it yet.
+		// A commit that waits for a standby is in the log, but no transaction sees it yet.
 		{"postgres: commits wait for a standby", func(ctx context.Context, in *injection) error {
 			set := func(ctx context.Context, standby string) error {
 				for _, sql := range []string{"alter system set synchronous_standby_names = '" + standby + "'", "select pg_reload_conf()"} {

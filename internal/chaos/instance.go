@@ -18,9 +18,9 @@ import (
 )
 
 const (
-	heartbeat = 25 * time.Millisecond
-	lookEvery = 5 * time.Millisecond
-	sayEvery  = 20 * time.Millisecond
+	heartbeat   = 25 * time.Millisecond
+	lookEvery   = 5 * time.Millisecond
+	reportEvery = 20 * time.Millisecond
 )
 
 // instance is an instance: a client, a cache, and what reads and writes through it.
@@ -99,7 +99,7 @@ func (m *instance) open() (err error) {
 
 // serve carries out commands and says how things are.
 func (m *instance) serve(ctx context.Context) error {
-	t := time.NewTicker(sayEvery)
+	t := time.NewTicker(reportEvery)
 	defer t.Stop()
 	for n := 0; ; n++ {
 		select {
@@ -117,7 +117,7 @@ func (m *instance) serve(ctx context.Context) error {
 				return err
 			}
 		}
-		m.say(m.status())
+		m.report(m.status())
 	}
 }
 
@@ -181,12 +181,12 @@ func (m *instance) look(ctx context.Context) {
 
 // gate lets writers be paused.
 type gate struct {
-	mu sync.RWMutex // held for reading by whoever writes
+	mu sync.RWMutex // each write holds it for reading
 }
 
 func newGate() *gate { return &gate{} }
 
-// shut returns when nobody writes any more.
+// shut returns when no write is under way.
 func (g *gate) shut() { g.mu.Lock() }
 
 func (g *gate) open() { g.mu.Unlock() }

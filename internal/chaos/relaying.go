@@ -45,6 +45,6 @@ func (c *child) worker(ctx context.Context) error {
 
 // run says that it is there and works. These take no commands.
 func (c *child) run(ctx context.Context, f func(context.Context) error) error {
-	c.say(status{Ready: true})
+	c.report(status{Ready: true})
 	return f(ctx)
 }

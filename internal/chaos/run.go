@@ -36,7 +36,7 @@ const recovery = 30 * time.Second
 func Run(ctx context.Context, cfg Config) (*Outcome, error) {
 	cfg.defaults()
 	if cfg.Without != "" && !ablate.Enabled {
-		return nil, fmt.Errorf("chaos: rule %q can be slowRead out only of a binary built with -tags ablate", cfg.Without)
+		return nil, fmt.Errorf("chaos: rule %q can be taken out only of a binary built with -tags ablate", cfg.Without)
 	}
 	rnd := rand.New(rand.NewPCG(cfg.Seed, 0))
 	next, err := schedule(rnd, cfg.Faults)
@@ -123,7 +123,7 @@ func (r *run) injectFaults(ctx context.Context) (commits []history.Commit, err e
 
 func (r *run) since() time.Duration { return time.Duration(r.clock.Now() - r.began) }
 
-// strike injects a fault, heals it, and waits until all is well again.
+// injectFault injects a fault, heals it, and waits until every instance has recovered.
 func (r *run) injectFault(ctx context.Context, f fault) error {
 	in := &injection{cluster: r.cluster, rnd: rand.New(rand.NewPCG(r.cfg.Seed, uint64(len(r.windows)))), writes: r.writes}
 	w := history.Window{Fault: f.name, From: r.clock.Now()}
@@ -133,7 +133,7 @@ func (r *run) injectFault(ctx context.Context, f fault) error {
 	} else {
 		note = fmt.Sprintf(": NOT INJECTED, or in part: %v", err)
 	}
-	// What was broken is mended in any case.
+	// A fault that was injected in part is healed too.
 	if err := in.healAll(ctx); err != nil {
 		return fmt.Errorf("chaos: heal %s: %w", f.name, err)
 	}

@@ -114,7 +114,7 @@ func (s *sampler) get(ctx context.Context, k uint32) {
 // describe takes from the answer what it says about itself.
 func (s *sampler) describe(r *history.Record, res answer) {
 	if res.status == http.StatusNotFound {
-		r.Flags = history.Absent | history.Unknown // a 404 tells no version
+		r.Flags = history.Absent | history.Unknown // a 404 has no version
 	} else {
 		r.Version, r.Hash = res.version(), hashOf(res.name)
 	}
@@ -128,7 +128,7 @@ func (s *sampler) describe(r *history.Record, res answer) {
 		r.Flags |= history.Stale
 	}
 	if f, err := strconv.ParseFloat(res.header.Get("Nearcache-Staleness"), 64); err == nil {
-		r.Staleness = time.Duration(f*1e9) + time.Microsecond // it is told to a microsecond
+		r.Staleness = time.Duration(f*1e9) + time.Microsecond // the header is rounded to a microsecond
 	}
 	if n, err := strconv.Atoi(res.header.Get("Age")); err == nil {
 		r.Age = time.Duration(n) * time.Second
@@ -148,7 +148,7 @@ func (s *sampler) put(ctx context.Context, k uint32) {
 	w.ended(c, v, err)
 	if err == nil {
 		now := s.clock.Now()
-		s.server.hist.AppendNow(&history.Record{Op: history.Told, Key: c.key, Hash: c.number, Invoke: now, Return: now})
+		s.server.hist.AppendNow(&history.Record{Op: history.Invalidated, Key: c.key, Hash: c.number, Invoke: now, Return: now})
 		s.latest[k] = max(s.latest[k], v)
 	}
 }

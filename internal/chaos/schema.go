@@ -21,13 +21,13 @@ import (
 // namespace is that of the items.
 const namespace = "item"
 
-// item is the cached value. Its version is in it as well, for Get does not tell one.
+// item is the cached value. It carries its version, because Get returns none.
 type item struct {
 	Version uint64 `json:"v"`
 	Body    string `json:"b"`
 }
 
-// hashOf is how a value is told from others in the history.
+// hashOf identifies a value in the history.
 func hashOf(body string) uint64 { return xxhash.Sum64String(body) }
 
 // schema is the table of items and the ground truth. The trigger's name makes it run after nearcache's own, which counts

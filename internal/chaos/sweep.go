@@ -16,10 +16,10 @@ import (
 	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
-// settle is how long it may take until everything is proved once nobody writes any more.
+// settle is how long it may take until everything is proved once all writers are paused.
 const settle = 30 * time.Second
 
-// sweep has every key read in every tier while nobody writes. The writers are paused first, then every instance must
+// sweep has every key read in every tier while all writers are paused. The writers are paused first, then every instance must
 // prove the bound past that moment, by either channel: from then on all tiers have to agree (C7).
 func (b *cluster) sweep(ctx context.Context, hist *history.Log) error {
 	if err := b.command(ctx, "pause", append(b.instances(), "writer")); err != nil {
@@ -52,7 +52,7 @@ func (b *cluster) command(ctx context.Context, cmd string, names []string) error
 	}
 	var errs []error
 	for i, name := range names {
-		errs = append(errs, b.member(name).did(ctx, sent[i]))
+		errs = append(errs, b.member(name).await(ctx, sent[i]))
 	}
 	return errors.Join(errs...)
 }

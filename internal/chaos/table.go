@@ -32,7 +32,7 @@ func (o *Outcome) Failures() (out []string) {
 	return append(out, o.Failed...)
 }
 
-// shown is how many violations are told in full.
+// shown is how many violations are printed in full.
 const shown = 5
 
 // Print writes the table, and what was found.

@@ -40,9 +40,9 @@ func (s *script) deletes(process uint16, invoke, returned int64) *script {
 
 func (s *script) commits(process uint16, invoke, returned int64, deletes bool) *script {
 	v := uint64(len(s.h.Commits) + 1)
-	w := history.Write{Key: key, Process: process, Number: v, Invoke: at(invoke), Return: at(returned), Told: at(returned), Version: v}
+	w := history.Write{Key: key, Process: process, Number: v, Invoke: at(invoke), Return: at(returned), Invalidated: at(returned), Version: v}
 	if returned == 0 {
-		w.Return, w.Told, w.Version = history.Forever, history.Forever, 0
+		w.Return, w.Invalidated, w.Version = history.Forever, history.Forever, 0
 	}
 	c := history.Commit{Key: key, Version: v, Hash: v, Write: v}
 	if deletes {
@@ -52,9 +52,9 @@ func (s *script) commits(process uint16, invoke, returned int64, deletes bool) *
 	return s
 }
 
-// tells has the last write end later than its transaction.
-func (s *script) tells(told int64) *script {
-	s.h.Writes[len(s.h.Writes)-1].Told = at(told)
+// invalidates has the last write end later than its transaction.
+func (s *script) invalidates(told int64) *script {
+	s.h.Writes[len(s.h.Writes)-1].Invalidated = at(told)
 	return s
 }
 
@@ -133,7 +133,7 @@ func TestCheck_EachGuarantee(t *testing.T) {
 		"C2: an own write, then an older value": {
 			newScript().writes(1, 1000, 1010).reads(1, 1011, 1012, 1), []string{"C2"}},
 		"C2: somebody else's write":   {newScript().writes(2, 1000, 1010).reads(1, 1011, 1012, 1), []string{""}},
-		"C2: committed, not yet told": {newScript().writes(1, 1000, 1010).tells(1030).reads(1, 1029, 1040, 1).reads(1, 1031, 1042, 1), []string{"", "C2"}},
+		"C2: committed, not yet told": {newScript().writes(1, 1000, 1010).invalidates(1030).reads(1, 1029, 1040, 1).reads(1, 1031, 1042, 1), []string{"", "C2"}},
 		"C2: a read that overlaps":    {newScript().writes(1, 1000, 1010).reads(1, 1009, 1012, 1), []string{""}},
 		"C3: back":                    {newScript().writes(9, 1000, 1010).reads(1, 1011, 1012, 2).reads(1, 1013, 1014, 1), []string{"", "C3"}},
 		"C3: another instance":        {newScript().writes(9, 1000, 1010).reads(1, 1011, 1012, 2).reads(2, 1013, 1014, 1), []string{"", ""}},
@@ -312,7 +312,7 @@ func TestCheck_UncountedCommits(t *testing.T) {
 	// A commit of value 77 that counted no version, invoked at 1100, while version 2 stood.
 	uncounted := func() *script {
 		s := newScript().writes(9, 1000, 1010)
-		s.h.Writes = append(s.h.Writes, history.Write{Key: key, Number: 77, Invoke: at(1100), Return: at(1110), Told: history.Forever})
+		s.h.Writes = append(s.h.Writes, history.Write{Key: key, Number: 77, Invoke: at(1100), Return: at(1110), Invalidated: history.Forever})
 		s.h.Commits = append(s.h.Commits, history.Commit{Key: key, Version: 2, Hash: 77, Write: 77, Uncounted: true})
 		return s
 	}

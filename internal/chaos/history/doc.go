@@ -3,7 +3,7 @@
 // # What is recorded
 //
 // Every process streams Records of its own to a file: an operation's invocation and return on the host's monotonic
-// clock, which all processes of the host share, and what it was told. Ground truth comes from the database: a trigger
+// clock, which all processes of the host share, and its result. Ground truth comes from the database: a trigger
 // writes every committed state (Commit) in the transaction that made it, so a write whose outcome its client never
 // learnt is resolved as well.
 //
@@ -32,7 +32,7 @@
 // every instance, because a read may wait for another instance's load. One that was long, a failure, and the death of a
 // process go on to explain it for Waiting.Settle: so long the lease of a dead holder stands.
 //
-// A commit that counted no version (Commit.Uncounted) is promised to nobody. Reads of the version that stood may return
+// A commit that counted no version (Commit.Uncounted) is not promised. Reads of the version that stood may return
 // it or not. All else holds for them too.
 //
 // The order of operations of different processes is taken from the clock up to a Skew, so that a violation is one even if

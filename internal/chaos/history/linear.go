@@ -72,7 +72,7 @@ func (h *History) linearizable() (l Linear, err error) {
 }
 
 // freshOperations are the committed writes and the Fresh reads of each key that has any. A write whose outcome its client
-// did not learn returned at the end of time, if it committed, and did not happen otherwise.
+// await not learn returned at the end of time, if it committed, and did not happen otherwise.
 func (h *History) freshOperations() map[uint32][]porcupine.Operation {
 	out := make(map[uint32][]porcupine.Operation)
 	for i := range h.Reads {

@@ -18,20 +18,20 @@ type Op uint8
 
 // The operations.
 const (
-	Plain      Op = iota + 1 // a read that asks for nothing
-	Bounded                  // a read with a bound on staleness
-	AtLeast                  // a read with a least version
-	Fresh                    // a read of the source
-	ServeStale               // a read that takes a stale value if need be, with a bound otherwise
-	Sweep                    // a plain read while all is quiet: it must give the newest version
-	Begin                    // a write is about to begin; Hash is its number
-	End                      // a write's transaction has ended; Hash is its number
-	Told                     // a write's invalidation has ended as well, as far as its process takes part in it
-	Gate                     // a look at what is proved: Staleness, negative for nothing
-	Ask                      // a question to Redis or to the source, to know whether it answers
+	Plain       Op = iota + 1 // a read that asks for nothing
+	Bounded                   // a read with a bound on staleness
+	AtLeast                   // a read with a least version
+	Fresh                     // a read of the source
+	ServeStale                // a read that takes a stale value if need be, with a bound otherwise
+	Sweep                     // a plain read while all is quiet: it must give the newest version
+	Begin                     // a write is about to begin; Hash is its number
+	End                       // a write's transaction has ended; Hash is its number
+	Invalidated               // a write's invalidation has ended as well, as far as its process takes part in it
+	Gate                      // a look at what is proved: Staleness, negative for nothing
+	Ask                       // a question to Redis or to the source, to know whether it answers
 )
 
-var opNames = [...]string{"?", "plain", "bounded", "at least", "fresh", "serve stale", "sweep", "begin", "end", "told", "gate", "ask"}
+var opNames = [...]string{"?", "plain", "bounded", "at least", "fresh", "serve stale", "sweep", "begin", "end", "invalidated", "gate", "ask"}
 
 // String is the operation's name.
 func (o Op) String() string { return opNames[min(int(o), len(opNames)-1)] }

@@ -128,7 +128,7 @@ func (t *truth) saw(version uint64, at int64) {
 	}
 }
 
-// settle carries what is known to older versions: whoever knows a version knows that those before it are committed.
+// settle carries what is known to older versions: if a version is known, the versions before it are committed.
 func (t *truth) settle() {
 	for i := len(t.states) - 2; i >= 0; i-- {
 		t.states[i].known = min(t.states[i].known, t.states[i+1].known)

@@ -212,7 +212,7 @@ func (t twin) judge(r history.Record) (broken []history.Guarantee) {
 			}
 		}
 		for _, w := range t.h.Writes {
-			if w.Key == r.Key && w.Process == r.Process && w.Told < r.Invoke && t.h.Instances[w.Process] != history.NoInstance {
+			if w.Key == r.Key && w.Process == r.Process && w.Invalidated < r.Invoke && t.h.Instances[w.Process] != history.NoInstance {
 				written = max(written, w.Version)
 			}
 		}
@@ -250,7 +250,7 @@ func chance(rnd *rand.Rand) *history.History {
 	for i := range rnd.IntN(8) {
 		k := uint32(rnd.IntN(2))
 		from := int64(rnd.IntN(40))
-		w := history.Write{Key: k, Process: []uint16{0, 1, 9}[rnd.IntN(3)], Number: uint64(i + 1), Invoke: from, Return: history.Forever, Told: history.Forever}
+		w := history.Write{Key: k, Process: []uint16{0, 1, 9}[rnd.IntN(3)], Number: uint64(i + 1), Invoke: from, Return: history.Forever, Invalidated: history.Forever}
 		if rnd.IntN(5) > 0 { // it committed
 			c := history.Commit{Key: k, Version: next[k], Hash: next[k], Write: w.Number, Deleted: rnd.IntN(4) == 0}
 			if c.Deleted {
@@ -260,7 +260,7 @@ func chance(rnd *rand.Rand) *history.History {
 			h.Commits = append(h.Commits, c)
 			if rnd.IntN(4) > 0 {
 				w.Return, w.Version = from+int64(rnd.IntN(10)), c.Version
-				w.Told = w.Return + int64(rnd.IntN(4))
+				w.Invalidated = w.Return + int64(rnd.IntN(4))
 			}
 		}
 		h.Writes = append(h.Writes, w)

@@ -107,7 +107,7 @@ func overlap(spans []span, from, to int64) (sum time.Duration) {
 }
 
 // unexplained is how much longer a read took than it may; 0: it did not. A process that asked nothing is not judged: its
-// reads cannot be told from those of one that was stopped.
+// reads look like those of a process that was stopped.
 func (o *outages) unexplained(h *History, r *Record) time.Duration {
 	took := time.Duration(r.Return - r.Invoke)
 	if h.Waiting.Slack <= 0 || took <= h.Waiting.Slack || len(h.Answers[r.Process]) == 0 {

@@ -1,6 +1,6 @@
 //go:build unix
 
-// Command chaos runs a fleet of near caches on services of its own, breaks things, and checks everything that was read:
+// Command chaos runs a fleet of near caches on services of its own, injects faults, and checks every read:
 // package internal/chaos. It exits with 1 if a guarantee was broken, L1 served too little, or service did not resume.
 package main
 
