@@ -30,7 +30,8 @@ func TestAblations_AreNoticed(t *testing.T) {
 		t.Run(string(a.rule), func(t *testing.T) {
 			faults := chaos.Exposes(string(a.rule))
 			for try := range tries {
-				cfg := chaos.Config{Seed: uint64(try + 1), Without: string(a.rule), Faults: faults, Times: max(3, len(faults)), Rate: 4000, Writes: 40, Keys: 100}
+				cfg := chaos.Config{Seed: uint64(try + 1), Without: string(a.rule), Faults: faults, Times: max(3, len(faults)),
+					Rate: 4000, Writes: 40, Keys: 100}
 				broken := run(t, cfg).Report.Total.Broken
 				for _, g := range a.want {
 					if broken[g] > 0 {

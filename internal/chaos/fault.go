@@ -34,8 +34,9 @@ type injection struct {
 // check adds what must hold when all is well again.
 func (in *injection) check(f func(context.Context) error) { in.checks = append(in.checks, f) }
 
-// heal adds a step that undoes a part of the fault. The steps run in the order in which they were added. With two faults at
-// once, a stopped service must run again before toxics can be removed from its links: removal waits for data under way.
+// heal adds a step that undoes a part of the fault. The steps run in the order in which they were added. With two
+// faults at once, a stopped service must run again before toxics can be removed from its links: removal waits for
+// data under way.
 func (in *injection) heal(f func(context.Context) error) { in.heals = append(in.heals, f) }
 
 // repeat adds an action that is repeated while the fault is active.
@@ -73,14 +74,15 @@ func (in *injection) hold(ctx context.Context, d time.Duration) {
 // anInstance is any instance.
 func (in *injection) anInstance() string { return in.instances()[in.rnd.IntN(in.cfg.Instances)] }
 
-// faults are all that there are.
+// faults are all but the heavy ones.
 func faults() []fault {
-	single := slices.Concat(processFaults(), redisFaults(), demotions(), kafkaFaults(), poisons(), postgresFaults(), linkFaults(), loadFaults())
+	single := slices.Concat(processFaults(), redisFaults(), demotions(), kafkaFaults(), poisons(), postgresFaults(),
+		linkFaults(), loadFaults())
 	return append(single, pairs(single)...)
 }
 
-// pairs are two faults at the same time. Either channel is enough for a proof, so an error in one channel stays hidden while
-// the other one works.
+// pairs are two faults at the same time. Either channel is enough for a proof, so an error in one channel stays
+// hidden while the other one works.
 func pairs(single []fault) (out []fault) {
 	named := func(name string) fault {
 		return single[slices.IndexFunc(single, func(f fault) bool { return f.name == name })]
@@ -89,9 +91,12 @@ func pairs(single []fault) (out []fault) {
 		first string
 		then  []string
 	}{
-		{"kafka: stopped", []string{"redis: restarts empty", "redis: restarts from an old dump", "redis: fails over to a lagging replica", "redis: split brain",
+		{"kafka: stopped", []string{"redis: restarts empty", "redis: restarts from an old dump",
+			"redis: fails over to a lagging replica", "redis: split brain",
 			"redis: FLUSHALL", "redis: watermarks evicted", "redis: CLIENT KILL", "relay: a zombie beside its successor", slow}},
-		{"link: no instance has redis", []string{"kafka: records deleted", "kafka: topic made anew", "kafka: partitions added", "relay: both kill -9", slow}},
+		{"link: no instance has redis",
+			[]string{"kafka: records deleted", "kafka: topic made anew", "kafka: partitions added", "relay: both kill -9",
+				slow}},
 		{slow, []string{"redis: fails over to a lagging replica", "instance: kill -9"}},
 	} {
 		for _, name := range p.then {
@@ -113,16 +118,19 @@ func both(a, b fault) fault {
 
 // faultNames are their names.
 func faultNames() (names []string) {
-	for _, f := range faults() {
+	for _, f := range append(faults(), heavyFaults()...) {
 		names = append(names, f.name)
 	}
 	return names
 }
 
-// schedule gives one fault after another: those that were asked for in their order, else all, in rounds of an order drawn
-// by chance.
-func schedule(rnd *rand.Rand, only []string) (func() fault, error) {
-	all := faults()
+// schedule gives one fault after another: those that the Config names, in their order; else all, in rounds of an order
+// drawn by chance.
+func schedule(rnd *rand.Rand, cfg Config) (func() fault, error) {
+	all, only := faults(), cfg.Faults
+	if len(only) > 0 || cfg.Heavy {
+		all = append(all, heavyFaults()...)
+	}
 	if len(only) > 0 {
 		var chosen []fault
 		for _, name := range only {

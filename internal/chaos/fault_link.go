@@ -30,7 +30,8 @@ func linkFaults() []fault {
 	}
 	late := func(stream string) toxic { return latency(stream, 150, 100) }
 	return append(out,
-		fault{"link: an instance, all slow", func(_ context.Context, in *injection) error { return in.addToxicsEverywhere(in.anInstance(), late) }, least, most},
+		fault{"link: an instance, all slow",
+			func(_ context.Context, in *injection) error { return in.addToxicsEverywhere(in.anInstance(), late) }, least, most},
 		fault{slow, func(_ context.Context, in *injection) error {
 			for _, m := range in.instances() {
 				if err := in.addToxicsEverywhere(m, late); err != nil {
@@ -42,7 +43,8 @@ func linkFaults() []fault {
 		fault{"link: an instance, all dribble", func(_ context.Context, in *injection) error {
 			return in.addToxicsEverywhere(in.anInstance(), func(stream string) toxic { return dribble(stream, 20) })
 		}, least, most},
-		fault{"link: a relay, all slow", func(ctx context.Context, in *injection) error { return in.addToxicsEverywhere(in.leader(ctx), late) }, least, most},
+		fault{"link: a relay, all slow",
+			func(ctx context.Context, in *injection) error { return in.addToxicsEverywhere(in.leader(ctx), late) }, least, most},
 		fault{"link: an instance, isolated", func(_ context.Context, in *injection) error {
 			return in.addToxicsEverywhere(in.anInstance(), blackhole)
 		}, least, most},

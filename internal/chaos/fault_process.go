@@ -22,7 +22,8 @@ func processFaults() []fault {
 	}
 	aRelay := func(in *injection) string { return "relay-" + strconv.Itoa(in.rnd.IntN(2)) }
 	return []fault{
-		{"instance: kill -9", func(_ context.Context, in *injection) error { kill(in, in.anInstance()); return nil }, 100 * time.Millisecond, time.Second},
+		{"instance: kill -9", func(_ context.Context, in *injection) error { kill(in, in.anInstance()); return nil },
+			100 * time.Millisecond, time.Second},
 		{"instance: dies after a commit", func(ctx context.Context, in *injection) error {
 			name := in.anInstance()
 			p := in.member(name)
@@ -38,7 +39,8 @@ func processFaults() []fault {
 			}
 			return nil
 		}, 100 * time.Millisecond, time.Second},
-		{"instance: stopped", func(_ context.Context, in *injection) error { return stop(in, in.anInstance()) }, 300 * time.Millisecond, 2500 * time.Millisecond},
+		{"instance: stopped", func(_ context.Context, in *injection) error { return stop(in, in.anInstance()) },
+			300 * time.Millisecond, 2500 * time.Millisecond},
 		{"instance: stopped again and again", func(_ context.Context, in *injection) error {
 			p := in.member(in.anInstance())
 			in.heal(func(context.Context) error { return p.signal(syscall.SIGCONT) })
@@ -54,9 +56,17 @@ func processFaults() []fault {
 			})
 			return nil
 		}, 2 * time.Second, 3 * time.Second},
-		{"relay: kill -9", func(_ context.Context, in *injection) error { kill(in, aRelay(in)); return nil }, 300 * time.Millisecond, time.Second},
-		{"relay: both kill -9", func(_ context.Context, in *injection) error { kill(in, "relay-0"); kill(in, "relay-1"); return nil }, 500 * time.Millisecond, 2 * time.Second},
-		{"relay: the leader stopped", func(ctx context.Context, in *injection) error { return stop(in, in.leader(ctx)) }, 500 * time.Millisecond, 2 * time.Second},
+		{"relay: kill -9", func(_ context.Context, in *injection) error { kill(in, aRelay(in)); return nil },
+			300 * time.Millisecond, time.Second},
+		{"relay: both kill -9", func(_ context.Context,
+			in *injection) error {
+			kill(in, "relay-0")
+			kill(in,
+				"relay-1")
+			return nil
+		}, 500 * time.Millisecond, 2 * time.Second},
+		{"relay: the leader stopped", func(ctx context.Context, in *injection) error { return stop(in, in.leader(ctx)) },
+			500 * time.Millisecond, 2 * time.Second},
 		{"relay: a zombie beside its successor", func(ctx context.Context, in *injection) error {
 			name := in.leader(ctx)
 			if err := stop(in, name); err != nil {
@@ -73,7 +83,8 @@ func processFaults() []fault {
 			}
 			return nil
 		}, 300 * time.Millisecond, time.Second},
-		{"worker: kill -9", func(_ context.Context, in *injection) error { kill(in, "worker"); return nil }, 300 * time.Millisecond, time.Second},
+		{"worker: kill -9", func(_ context.Context, in *injection) error { kill(in, "worker"); return nil },
+			300 * time.Millisecond, time.Second},
 	}
 }
 

@@ -75,12 +75,15 @@ const leaseTTL = time.Second
 // open opens the client and both caches.
 func (m *instance) open() (err error) {
 	c, st := m.child, m.store
-	m.client, err = nearcache.New(nearcache.Config{Redis: c.redis(), Source: st.source, Heartbeat: heartbeat, Logger: c.log,
-		Events: kafka.Tail{Broker: c.broker(), Topic: c.Topic, MaxWait: 100 * time.Millisecond, Silence: time.Second, Refresh: time.Second, Logger: c.log}})
+	m.client, err = nearcache.New(nearcache.Config{Redis: c.redis(), Source: st.source, Heartbeat: heartbeat,
+		Logger: c.log,
+		Events: kafka.Tail{Broker: c.broker(), Topic: c.Topic, MaxWait: 100 * time.Millisecond, Silence: time.Second,
+			Refresh: time.Second, Logger: c.log}})
 	if err != nil {
 		return err
 	}
-	opt := nearcache.Options[uint32, item]{Load: m.load, TTL: time.Minute, LoadTimeout: 2 * time.Second, LeaseTTL: leaseTTL}
+	opt := nearcache.Options[uint32, item]{Load: m.load, TTL: time.Minute, LoadTimeout: 2 * time.Second,
+		LeaseTTL: leaseTTL}
 	if c.Default {
 		opt.MaxStaleness = c.Bound
 	} else if c.Instance == 1 { // and one whose entries are refreshed, or expire, now and then

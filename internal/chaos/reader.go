@@ -29,8 +29,9 @@ func newKeys(rnd *rand.Rand, n int) keys {
 
 func (k keys) next() uint32 { return uint32(k.zipf.Uint64()) }
 
-// readerSlot paces one reader at a time. A slow read, because a service does not answer, goes on without the slot, and
-// another reader gets it. Otherwise such reads would soon hold all slots, and nothing that L1 can serve would be read.
+// readerSlot paces one reader at a time. A slow read, because a service does not answer, goes on without the slot,
+// and another reader gets it. Otherwise such reads would soon hold all slots, and nothing that L1 can serve would be
+// read.
 type readerSlot struct {
 	n     int
 	turn  atomic.Int64 // counts the readers that had it
@@ -125,7 +126,8 @@ func (m *instance) readOnce(ctx context.Context, rnd *rand.Rand, k uint32) {
 	case n < 960:
 		m.observe(ctx, k, history.ServeStale, nearcache.ReadOptions{MaxStaleness: m.Bound, ServeStale: staleCap})
 	case n < 990:
-		m.observe(ctx, k, history.AtLeast, nearcache.ReadOptions{MaxStaleness: -1, AtLeast: nearcache.Version(m.latest[k].Load())})
+		m.observe(ctx, k, history.AtLeast,
+			nearcache.ReadOptions{MaxStaleness: -1, AtLeast: nearcache.Version(m.latest[k].Load())})
 	default:
 		m.observe(ctx, k, history.Fresh, nearcache.ReadOptions{Fresh: true})
 	}

@@ -30,7 +30,8 @@ func (c *child) relay(ctx context.Context) error {
 		return err
 	}
 	defer pub.Close()
-	return c.run(ctx, relay.Relay{Source: st.source, Publisher: pub, L2: l2, Interval: heartbeat, Keep: relayKeep, Logger: c.log}.Run)
+	return c.run(ctx, relay.Relay{Source: st.source, Publisher: pub, L2: l2, Interval: heartbeat, Keep: relayKeep,
+		Logger: c.log}.Run)
 }
 
 // worker runs until ctx ends.

@@ -90,7 +90,8 @@ func Child() int {
 			c.commands <- in.Text()
 		}
 	}()
-	roles := map[string]func(context.Context) error{"instance": c.instance, "relay": c.relay, "worker": c.worker, "writer": c.writer}
+	roles := map[string]func(context.Context) error{"instance": c.instance, "relay": c.relay, "worker": c.worker,
+		"writer": c.writer}
 	role, ok := roles[s.Role]
 	if !ok {
 		fmt.Fprintf(os.Stderr, "chaos: no role %q\n", s.Role)
@@ -136,7 +137,8 @@ func (c *child) broker() kafka.Broker {
 }
 
 func (c *child) redis() rueidis.ClientOption {
-	return rueidis.ClientOption{InitAddress: []string{c.Redis}, ConnWriteTimeout: time.Second, Dialer: net.Dialer{Timeout: time.Second, KeepAlive: 500 * time.Millisecond}}
+	return rueidis.ClientOption{InitAddress: []string{c.Redis}, ConnWriteTimeout: time.Second,
+		Dialer: net.Dialer{Timeout: time.Second, KeepAlive: 500 * time.Millisecond}}
 }
 
 // l2 is Redis for a process that only writes to it.

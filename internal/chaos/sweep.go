@@ -19,8 +19,8 @@ import (
 // settle is how long it may take until everything is proved once all writers are paused.
 const settle = 30 * time.Second
 
-// sweep has every key read in every tier while all writers are paused. The writers are paused first, then every instance must
-// prove the bound past that moment, by either channel: from then on all tiers have to agree (C7).
+// sweep has every key read in every tier while all writers are paused. The writers are paused first, then every
+// instance must prove the bound past that moment, by either channel: from then on all tiers have to agree (C7).
 func (b *cluster) sweep(ctx context.Context, hist *history.Log) error {
 	if err := b.command(ctx, "pause", append(b.instances(), "writer")); err != nil {
 		return err
@@ -66,7 +66,8 @@ func (b *cluster) sweepRedis(ctx context.Context, hist *history.Log) error {
 	defer store.Close()
 	for k := range uint32(b.cfg.Keys) {
 		r := history.Record{Op: history.Sweep, Key: k, Tier: history.L2, Invoke: b.clock.Now()}
-		raw, w, err := store.Get(ctx, store.Keyspace().Key(namespace, strconv.FormatUint(uint64(k), 10)), l2.ReadOptions{Watermark: true})
+		raw, w, err := store.Get(ctx, store.Keyspace().Key(namespace, strconv.FormatUint(uint64(k), 10)),
+			l2.ReadOptions{Watermark: true})
 		r.Return = b.clock.Now()
 		if err != nil {
 			return fmt.Errorf("chaos: sweeping Redis: %w", err)

@@ -44,7 +44,8 @@ type Violation struct {
 // String says what happened.
 func (v Violation) String() string {
 	r := &v.Read
-	s := fmt.Sprintf("%v: process %d, key %d, %v read at %d (%v), from %v: version %d, hash %x, flags %b, claims %v, age %v", v.Guarantee, r.Process, r.Key,
+	s := fmt.Sprintf("%v: process %d, key %d, %v read at %d (%v), from %v: "+
+		"version %d, hash %x, flags %b, claims %v, age %v", v.Guarantee, r.Process, r.Key,
 		r.Op, r.Invoke, time.Duration(r.Return-r.Invoke), r.Tier, r.Version, r.Hash, r.Flags, r.Staleness, r.Age)
 	if v.Guarantee == Wait {
 		s += fmt.Sprintf("; %v of its wait had no reason", v.Late)

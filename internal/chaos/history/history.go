@@ -109,7 +109,8 @@ func (h *History) addFile(path string) (Header, error) {
 		switch r.Op {
 		case Begin:
 			begun[r.Hash] = len(h.Writes)
-			h.Writes = append(h.Writes, Write{Key: r.Key, Process: r.Process, Number: r.Hash, Invoke: r.Invoke, Return: Forever, Invalidated: Forever})
+			h.Writes = append(h.Writes, Write{Key: r.Key, Process: r.Process, Number: r.Hash, Invoke: r.Invoke, Return: Forever,
+				Invalidated: Forever})
 		case End:
 			i, ok := begun[r.Hash]
 			if !ok {
@@ -127,7 +128,8 @@ func (h *History) addFile(path string) (Header, error) {
 		case Gate:
 			h.Looks[r.Process] = append(h.Looks[r.Process], Look{At: r.Invoke, Staleness: r.Staleness})
 		case Ask:
-			h.Answers[r.Process] = append(h.Answers[r.Process], Answer{Process: r.Process, Invoke: r.Invoke, Return: r.Return, Failed: r.Flags&Failed != 0})
+			h.Answers[r.Process] = append(h.Answers[r.Process],
+				Answer{Process: r.Process, Invoke: r.Invoke, Return: r.Return, Failed: r.Flags&Failed != 0})
 		default:
 			h.Reads = append(h.Reads, r)
 		}

@@ -49,6 +49,7 @@ func run(ctx context.Context) (passed bool, err error) {
 	fs.Float64Var(&cfg.Writes, "writes", 0, "writes a second of each writing process")
 	fs.IntVar(&cfg.Keys, "keys", 0, "how many keys")
 	fs.StringVar(&cfg.Server, "server", "", "the program product-server, to be asked over HTTP besides")
+	fs.BoolVar(&cfg.Heavy, "heavy", false, "also the faults that take minutes")
 	keep := fs.Bool("keep", false, "keep histories and logs of a run that passed")
 	again := fs.String("judge", "", "judge the histories in this directory again, and run nothing")
 	list := fs.Bool("list", false, "list the faults")
