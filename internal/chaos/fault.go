@@ -124,8 +124,8 @@ func faultNames() (names []string) {
 	return names
 }
 
-// schedule gives one fault after another: those that the Config names, in their order; else all, in rounds of an order
-// drawn by chance.
+// schedule gives one fault after another: those that the Config names, in their order; else all, in rounds of an
+// order drawn by chance.
 func schedule(rnd *rand.Rand, cfg Config) (func() fault, error) {
 	all, only := faults(), cfg.Faults
 	if len(only) > 0 || cfg.Heavy {

@@ -82,8 +82,8 @@ func resets(_ context.Context, in *injection) error {
 	return nil
 }
 
-// slowThenStopped delays the instances' questions to Postgres, and then stops the leading relay. The position that an answer
-// brings was read when the question began, so it is old when it arrives.
+// slowThenStopped delays the instances' questions to Postgres, and then stops the leading relay. The position that an
+// answer brings was read when the question began, so it is old when it arrives.
 func slowThenStopped(ctx context.Context, in *injection) error {
 	leader := in.member(in.leader(ctx))
 	in.heal(func(context.Context) error { return leader.signal(syscall.SIGCONT) })

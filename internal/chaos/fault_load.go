@@ -49,8 +49,8 @@ const bulkSQL = `insert into bulk select i, 1 from generate_series($1::bigint, $
 // bulkStart is the first row that only these faults write; the outer cache reads those before.
 const bulkStart = 1_000_000
 
-// largeTransaction commits one transaction with so many changes of another table, and at its end some of the items. Those
-// are counted and promised like any other write, and their changes are behind the others in the outbox.
+// largeTransaction commits one transaction with so many changes of another table, and at its end some of the items.
+// Those are counted and promised like any other write, and their changes are behind the others in the outbox.
 func largeTransaction(rows int, patience time.Duration) func(context.Context, *injection) error {
 	return func(ctx context.Context, in *injection) error {
 		in.patience = patience

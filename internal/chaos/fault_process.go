@@ -15,7 +15,8 @@ func processFaults() []fault {
 	short, second, long := 100*time.Millisecond, time.Second, 2500*time.Millisecond
 	aRelay := func(in *injection) string { return "relay-" + strconv.Itoa(in.rnd.IntN(2)) }
 	return []fault{
-		{"instance: kill -9", func(_ context.Context, in *injection) error { return in.kill(in.anInstance()) }, short, second},
+		{"instance: kill -9", func(_ context.Context, in *injection) error { return in.kill(in.anInstance()) },
+			short, second},
 		{"instance: dies after a commit", dieAfterCommit, short, second},
 		{"instance: stopped", func(_ context.Context, in *injection) error { return in.stop(in.anInstance()) },
 			300 * time.Millisecond, long},
