@@ -51,7 +51,8 @@ var arrows = []arrow{
 	{"internal/explore", []string{"internal/ablate"}},
 	{"internal/lint", nil},
 	{"internal/chaos", []string{
-		"internal/chaos/history", "internal/services/local", "internal/ablate", "internal/wallclock", "internal/l2", "nearcache",
+		"internal/chaos/history", "internal/services/local", "internal/ablate", "internal/wallclock", "internal/l2",
+		"nearcache",
 		"coherence/...", "tier",
 	}},
 	{"internal/chaos/history", nil},
