@@ -8,7 +8,8 @@ MODULES  = $(wildcard benchmarks/go.mod)
 GOTEST   = $(BUILD)/gotest -p 2 -timeout 8m -count $(COUNT) -run '$(RUN)' $(ARGS) $(PKG)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install tools test test-quick lint explore api api-release fuzz bench bench-quick bench-compare bench-go cover services-up services-down services-env clean chaos
+.PHONY: help demo install tools test test-quick lint explore api fuzz bench bench-quick bench-compare bench-go cover services-up services-down services-env clean chaos \
+	lint-golangci lint-actions vuln docs release
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,7 +20,7 @@ help: ## list the targets
 demo: ## three product servers, a relay and a worker over embedded services; Ctrl-C stops them
 	@mkdir -p $(BUILD)
 	@$(GO) build -o $(BUILD)/ ./cmd/product-server
-	@exec $(BUILD)/product-server -instances 3
+	@exec env -u DATABASE_URL -u REDIS_URL -u REDIS_HOST -u REDIS_PORT -u KAFKA_BOOTSTRAP_SERVERS $(BUILD)/product-server -instances 3
 
 install: ## install what the tests need and the machine lacks (needs root and Debian)
 	@sh internal/tools/install.sh
@@ -61,16 +62,47 @@ lint: ## gofmt, vet, staticcheck, the rules of internal/lint, the API listing; t
 	$(GO) test -count 1 ./internal/lint
 	$(GO) run ./internal/tools/api
 
+# Tools that must not grow the library's go.mod have modules of their own. Their binaries stay in .build/tools until
+# their go.mod changes.
+TOOLS := $(BUILD)/tools
+$(TOOLS)/golangci-lint: internal/tools/lint/go.mod
+	cd internal/tools/lint && $(GO) build -o $(abspath $@) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+$(TOOLS)/govulncheck: internal/tools/lint/go.mod
+	cd internal/tools/lint && $(GO) build -o $(abspath $@) golang.org/x/vuln/cmd/govulncheck
+$(TOOLS)/actionlint: internal/tools/actionlint/go.mod
+	cd internal/tools/actionlint && $(GO) build -o $(abspath $@) github.com/rhysd/actionlint/cmd/actionlint
+
+lint-golangci: $(TOOLS)/golangci-lint ## golangci-lint by .golangci.yml; the first run builds it, in about two minutes
+	@$(TOOLS)/golangci-lint run $(ARGS) ./...
+
+lint-actions: $(TOOLS)/actionlint ## check the GitHub workflows
+	@$(TOOLS)/actionlint
+
+vuln: $(TOOLS)/govulncheck ## known vulnerabilities that the code can reach; asks the Go vulnerability database
+	@$(TOOLS)/govulncheck ./...
+
+PYTHON ?= python3
+VENV   := $(BUILD)/venv
+$(VENV)/.done: docs/site/requirements.txt
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r docs/site/requirements.txt
+	@touch $@
+
+docs: $(VENV)/.done ## the documentation as a static site, in .build/site; needs Python 3.10
+	@$(VENV)/bin/mkdocs build --quiet --strict --config-file mkdocs.yml --site-dir $(BUILD)/site
+	@echo "open $(BUILD)/site/index.html"
+
 LIMIT ?= 40
 SCOPE ?=
 explore: ## search the protocol's larger scopes for violations: LIMIT million states each (40), SCOPE='two instances'
 	$(GO) test ./internal/fence -run 'TestExplore$$' -explore.full -explore.limit $(LIMIT) -explore.scope '$(SCOPE)' -timeout 0 -v
 
-api: ## write docs/api, the listing of exported declarations, anew
+api: ## write docs/api, the listing of exported declarations
 	$(GO) run ./internal/tools/api -w
 
-api-release: ## the same, and take it as what users rely on from now on
-	$(GO) run ./internal/tools/api -release
+release: ## release VERSION=v0.1.0: change log, API baseline, checks, tag; DRY_RUN=1 does it in a copy (CONTRIBUTING.md)
+	@$(GO) run ./internal/tools/release $(if $(DRY_RUN),-dry-run) $(VERSION)
 
 FUZZTIME ?= 20s
 FUZZ     ?= Fuzz
@@ -111,7 +143,7 @@ services-up: install tools ## start real Redis, Postgres and Kafka and leave the
 services-down: tools ## stop them
 	@$(BUILD)/services down
 
-services-env: tools ## print the shell lines that lead `go test` to them
+services-env: tools ## print the shell lines that lead `go test` and the programs to them
 	@$(BUILD)/services env
 
 clean: services-down ## delete what was built, fetched and started

@@ -16,7 +16,7 @@
 //
 // # Guarantees
 //
-// They are numbered as in the project's documents, and tests cite the numbers. docs/CONSISTENCY.md explains them.
+// They are numbered as in the project's documents, and tests cite the numbers. docs/internals/consistency.md explains them.
 //
 //   - C1: a read with a bound (Options.MaxStaleness, ReadOptions.MaxStaleness) returns no value older than that, by this
 //     process's clock, counted from the read's beginning, whatever fails. It needs a Source, a Loader that reads the

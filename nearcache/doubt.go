@@ -25,10 +25,10 @@ func (c *Client) renew(ctx context.Context, bucket int) error {
 // doubt makes the fence believe nothing that L2 has of a bucket, or believe it again.
 func (c *Client) doubt(bucket int, lost bool) {
 	if lost {
-		c.fence.Doubt(bucket)
+		c.fence.Quarantine(bucket)
 		c.log.Warn("too many invalidations failed: a bucket is read at the source until Redis has started it anew", "bucket", bucket)
 		return
 	}
-	c.fence.Trust(bucket)
+	c.fence.Release(bucket)
 	c.log.Info("a bucket was started anew, and is believed again", "bucket", bucket)
 }

@@ -63,9 +63,9 @@ func TestRetries_OverflowIsNotForgotten(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if s := clients[0].Status(); s.Pending != 2 || s.Doubted != 7 || counted(t, reg, "nearcache_doubted_buckets") != 7 ||
+		if s := clients[0].Status(); s.Pending != 2 || s.Quarantined != 7 || counted(t, reg, "nearcache_quarantined_buckets") != 7 ||
 			counted(t, reg, "nearcache_retries_dropped_total") != 7 {
-			t.Errorf("%d pending, %d buckets doubted: the limit is 2", s.Pending, s.Doubted)
+			t.Errorf("%d pending, %d buckets quarantined: the limit is 2", s.Pending, s.Quarantined)
 		}
 		if err := redis.Start(); err != nil {
 			t.Fatal(err)
@@ -81,10 +81,10 @@ func TestRetries_OverflowIsNotForgotten(t *testing.T) {
 			time.Sleep(10 * time.Millisecond)
 		}
 		if !asked {
-			t.Error("L2 was not asked while the buckets were in doubt: this shows nothing")
+			t.Error("L2 was not asked while the buckets were in quarantine: this shows nothing")
 		}
-		if s := clients[0].Status(); s.Pending != 0 || s.Doubted != 0 {
-			t.Errorf("%d pending, %d buckets doubted, long after Redis is back", s.Pending, s.Doubted)
+		if s := clients[0].Status(); s.Pending != 0 || s.Quarantined != 0 {
+			t.Errorf("%d pending, %d buckets quarantined, long after Redis is back", s.Pending, s.Quarantined)
 		}
 		for _, k := range ks {
 			if got := get(t, y, k); got.Value != "new" {
@@ -94,7 +94,7 @@ func TestRetries_OverflowIsNotForgotten(t *testing.T) {
 			resident(t, y, k)
 		}
 		if got := get(t, y, untouched); got.Tier == nearcache.TierSource {
-			t.Errorf("a bucket that was not in doubt was started anew: %+v", got)
+			t.Errorf("a bucket that was not in quarantine was started anew: %+v", got)
 		}
 	})
 }

@@ -118,7 +118,7 @@ func (fs *flights[K, V]) join(ctx context.Context, w *want[K]) (seat[K, V], erro
 	case f == nil:
 		f = fs.begin(w)
 		return seat[K, V]{f: f, mine: true, carries: true}, nil
-	case (f.snap.Began() >= w.since || ablate.Out(ablate.FreshNeverJoins)) && (w.bypass || !f.bypass) && fs.fence.Still(&f.snap):
+	case (f.snap.Began() >= w.since || ablate.Out(ablate.FreshNeverJoins)) && (w.bypass || !f.bypass) && fs.fence.StillValid(&f.snap):
 		return seat[K, V]{f: f, done: f.wait()}, nil
 	}
 	if f.next == nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/nearcache/nearcache-go/internal/fence"
 )
 
-// metrics are the client's collectors. docs/METRICS.md lists them.
+// metrics are the client's collectors. docs/reference/metrics.md lists them.
 type metrics struct {
 	reg    prometheus.Registerer
 	all    []prometheus.Collector
@@ -68,12 +68,12 @@ func newMetrics(c *Client, events bool) *metrics {
 	m.pushes = counter("tracking_pushes_total", "Keys that Redis pushed as changed, expired or evicted.")
 	m.redisSessions = counter("tracking_sessions_total", "Connections of tracking dialled or lost.")
 	m.malformed = counter("events_malformed_total", "Events that could not be decoded.")
-	m.retryDropped = counter("retries_dropped_total", "Failed invalidations that were forgotten, and their buckets doubted, because too many were pending.")
+	m.retryDropped = counter("retries_dropped_total", "Failed invalidations that were forgotten, and their buckets quarantined, because too many were pending.")
 	m.eventCount = vec("events_total", "Version events applied, by whether they had a version.", "kind")
 	m.eventSession = vec("event_sessions_total", "Sessions of the event channel begun, by reason.", "reason")
 	m.failed = vec("errors_total", "Failures of background work, by operation.", "operation")
 	gauge("retries_pending", "Invalidations that Redis could not be told yet.", func() float64 { return float64(c.retry.len()) })
-	gauge("doubted_buckets", "Buckets of Redis that are read at the source, because failed invalidations of theirs were forgotten.",
+	gauge("quarantined_buckets", "Buckets of Redis that are read at the source, because failed invalidations of theirs were forgotten.",
 		func() float64 { return float64(c.retry.buckets()) })
 	gauge("redis_up", "1 while Redis is connected.", func() float64 { return flag(c.l2.Up()) })
 	gauge("breaker_open", "1 while reads pass Redis over, because it is slow or gone.", func() float64 { return flag(c.breaker.opened.Load()) })

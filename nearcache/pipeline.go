@@ -94,7 +94,7 @@ func (c *Cache[K, V]) readL2(ctx context.Context, batch []*flight[K, V]) {
 // this one has learnt.
 func (c *Cache[K, V]) mustLearn(tok *fence.Snapshot) bool {
 	bound := int64(c.opt.MaxStaleness)
-	return !tok.Known || bound > 0 && tok.Began()-c.client.fence.SnapshotAsOf(tok) > bound-bound/4
+	return !tok.WatermarkKnown || bound > 0 && tok.Began()-c.client.fence.SnapshotAsOf(tok) > bound-bound/4
 }
 
 // evaluateL2 decides what may be done with the answer of L2. It admits a value to L1 if the fence allows that.

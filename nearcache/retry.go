@@ -58,7 +58,7 @@ func (r *retry) put(ch l2.Change) {
 }
 
 // lose forgets the changes of a bucket and remembers the bucket. The caller holds r.mu: whoever is told that his change
-// failed finds the fence in doubt already.
+// failed finds the bucket in quarantine already.
 func (r *retry) lose(bucket int) {
 	forgotten := 1
 	if r.lost&(1<<bucket) == 0 {

@@ -7,4 +7,4 @@ import (
 	"github.com/nearcache/nearcache-go/internal/product/app"
 )
 
-func main() { os.Exit(app.Main("invalidation-worker", app.Worker)) }
+func main() { os.Exit(app.Main(app.InvalidationWorker, app.Worker)) }

@@ -7,4 +7,4 @@ import (
 	"github.com/nearcache/nearcache-go/internal/product/app"
 )
 
-func main() { os.Exit(app.Main("outbox-relay", app.Relay)) }
+func main() { os.Exit(app.Main(app.OutboxRelay, app.Relay)) }

@@ -1,5 +1,5 @@
 // Product-server serves products over HTTP from a near cache. Without configuration it brings its own Redis, Kafka and
-// database along. -h lists flags and the environment; docs/HTTP.md has the API.
+// database along. -h lists flags and the environment; docs/reference/http.md has the API.
 package main
 
 import (
@@ -11,7 +11,7 @@ import (
 )
 
 func main() {
-	os.Exit(app.Main("product-server", func(ctx context.Context, c app.Config, log *slog.Logger) error {
+	os.Exit(app.Main(app.ProductServer, func(ctx context.Context, c app.Config, log *slog.Logger) error {
 		s := app.Server{Config: c, Logger: log, Out: os.Stdout}
 		return s.Run(ctx)
 	}))

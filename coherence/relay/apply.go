@@ -20,9 +20,9 @@ type engine interface {
 	ResetWatermark(ctx context.Context, bucket int, seen l2.Watermark, to coherence.Position) (now l2.Watermark, err error)
 }
 
-// applying is the relay's way to L2, in one term of leadership. Its cursor is each bucket's watermark, in Redis itself:
+// applier is the relay's way to L2, in one term of leadership. Its cursor is each bucket's watermark, in Redis itself:
 // when Redis goes back in time so does the cursor, and what was lost is applied again.
-type applying struct {
+type applier struct {
 	*relayRun
 	loaded     bool
 	read       time.Time // when watermarks were read
@@ -37,7 +37,7 @@ type applying struct {
 // Redis that could be refused, and a Redis that went back would not be noticed otherwise.
 const rereads = 5
 
-func (a *applying) round(ctx context.Context) (more bool, err error) {
+func (a *applier) round(ctx context.Context) (more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
 	defer cancel()
 	if !a.loaded || time.Since(a.read) >= rereads*a.Interval {
@@ -82,7 +82,7 @@ func (a *applying) round(ctx context.Context) (more bool, err error) {
 }
 
 // apply brings each bucket to upto: those with changes at once, the others at every interval.
-func (a *applying) apply(ctx context.Context, changes map[int][]l2.Change, upto coherence.Position) error {
+func (a *applier) apply(ctx context.Context, changes map[int][]l2.Change, upto coherence.Position) error {
 	all := time.Since(a.moved) >= a.Interval
 	var replay atomic.Bool
 	var wg sync.WaitGroup
@@ -122,7 +122,7 @@ func firstOf(errs []error) error {
 }
 
 // applyTo writes only its own bucket's watermark. It is not applied if the bucket is not where it was left.
-func (a *applying) applyTo(ctx context.Context, b int, changes []l2.Change, upto coherence.Position) (applied bool, err error) {
+func (a *applier) applyTo(ctx context.Context, b int, changes []l2.Change, upto coherence.Position) (applied bool, err error) {
 	now, applied, err := a.l2.ApplyBatch(ctx, b, changes, a.watermarks[b], upto)
 	if err != nil {
 		return false, err
@@ -143,7 +143,7 @@ func (a *applying) applyTo(ctx context.Context, b int, changes []l2.Change, upto
 //
 //	the source fails over            relay: starts bucket 0 anew, and then cannot reach the shard of bucket 5
 //	relay: reads on from bucket 0, in the new history, where nothing tells it that bucket 5's changes are gone
-func (a *applying) least(ctx context.Context) (p coherence.Position, err error) {
+func (a *applier) least(ctx context.Context) (p coherence.Position, err error) {
 	if a.mixed() {
 		if err := a.resetWhere(ctx, func(w l2.Watermark, head coherence.Position) bool { return w.Position.Timeline != head.Timeline }); err != nil {
 			return p, err
@@ -162,7 +162,7 @@ func (a *applying) least(ctx context.Context) (p coherence.Position, err error) 
 }
 
 // mixed reports whether the buckets' positions cannot be compared.
-func (a *applying) mixed() bool {
+func (a *applier) mixed() bool {
 	for b := range a.watermarks {
 		if a.watermarks[b].Position.IsZero() || a.watermarks[b].Position.Timeline != a.watermarks[0].Position.Timeline {
 			return true
@@ -173,13 +173,13 @@ func (a *applying) mixed() bool {
 
 // resetAt starts the buckets anew that are no further than a position whose changes are gone, or of another history of
 // the source.
-func (a *applying) resetAt(ctx context.Context, trimmed coherence.Position) error {
+func (a *applier) resetAt(ctx context.Context, trimmed coherence.Position) error {
 	return a.resetWhere(ctx, func(w l2.Watermark, head coherence.Position) bool {
 		return w.Position.Timeline != head.Timeline || trimmed.Covers(w.Position)
 	})
 }
 
-func (a *applying) resetWhere(ctx context.Context, lost func(w l2.Watermark, head coherence.Position) bool) error {
+func (a *applier) resetWhere(ctx context.Context, lost func(w l2.Watermark, head coherence.Position) bool) error {
 	_, head, err := a.Source.Changes(ctx, coherence.Position{}, 0)
 	if err != nil {
 		return err
@@ -195,7 +195,7 @@ func (a *applying) resetWhere(ctx context.Context, lost func(w l2.Watermark, hea
 }
 
 // reset takes what stands afterwards: another relay may have been quicker.
-func (a *applying) reset(ctx context.Context, b int, to coherence.Position) error {
+func (a *applier) reset(ctx context.Context, b int, to coherence.Position) error {
 	now, err := a.l2.ResetWatermark(ctx, b, a.watermarks[b], to)
 	if err != nil {
 		a.loaded = false

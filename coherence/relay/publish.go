@@ -9,13 +9,13 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 )
 
-// publishing is the relay's way to an event channel, in one term of leadership.
+// publisher is the relay's way to an event channel, in one term of leadership.
 //
 // Events are published first and the cursor saved after, so a relay that dies in between is followed by one that
 // publishes the same events again. Since the cursor holds the sequence numbers, and changes come in one order, they have
 // the same numbers, and whoever follows the channel sees repetition and no gap. The same goes for a relay that has lost
 // its leadership without knowing: what it publishes is what its successor does.
-type publishing struct {
+type publisher struct {
 	*relayRun
 	loaded      bool
 	cur         coherence.Cursor
@@ -28,7 +28,7 @@ type publishing struct {
 // no barrier, so a topic that grows closes their gate for about as long.
 const recount = time.Second
 
-func (p *publishing) round(ctx context.Context) (more bool, err error) {
+func (p *publisher) round(ctx context.Context) (more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
 	defer cancel()
 	if p.loaded && time.Since(p.counted) >= recount {
@@ -89,7 +89,7 @@ func (p *publishing) round(ctx context.Context) (more bool, err error) {
 }
 
 // send publishes a batch. After an error the number of partitions may have changed, or the leadership.
-func (p *publishing) send(ctx context.Context, batch []coherence.PartitionMessage) error {
+func (p *publisher) send(ctx context.Context, batch []coherence.PartitionMessage) error {
 	if len(batch) == 0 {
 		return nil
 	}
@@ -100,7 +100,7 @@ func (p *publishing) send(ctx context.Context, batch []coherence.PartitionMessag
 
 // load reads the cursor. A topic that has grown is used whole from now on, and so is one that was made anew with fewer
 // partitions: a key whose partition changes may be seen out of order for a moment, which versions put right.
-func (p *publishing) load(ctx context.Context) error {
+func (p *publisher) load(ctx context.Context) error {
 	cur, err := p.cursors.LoadCursor(ctx, p.Name)
 	if err != nil {
 		return err
@@ -122,7 +122,7 @@ func (p *publishing) load(ctx context.Context) error {
 
 // skip goes on at the earliest change that is left. One number is left out in every partition, so that whoever follows
 // learns that something is missing.
-func (p *publishing) skip(ctx context.Context) error {
+func (p *publisher) skip(ctx context.Context) error {
 	p.Logger.Error("changes were dropped before they were published; followers will see a gap", "cursor", p.cur.Position)
 	p.m.resets.WithLabelValues("kafka").Inc()
 	next := coherence.Cursor{Seqs: slices.Clone(p.cur.Seqs)}

@@ -128,10 +128,10 @@ func (r *relayRun) lead(ctx context.Context) error {
 		wg.Go(func() { r.loop(ctx, channel, ch, round) })
 	}
 	if r.Publisher != nil {
-		start("kafka", (&publishing{relayRun: r}).round)
+		start("kafka", (&publisher{relayRun: r}).round)
 	}
 	if r.l2 != nil {
-		start("redis", (&applying{relayRun: r}).round)
+		start("redis", (&applier{relayRun: r}).round)
 	}
 	wg.Go(func() { r.listen(ctx, wake) })
 	wg.Go(func() { r.trim(ctx) })

@@ -30,7 +30,7 @@ const (
 
 	// The fence.
 	Generation              Rule = "generation"                // an invalidation ends entries and loads of its key
-	Journal                 Rule = "journal"                   // a reader that is behind looks for its own key among the bumps it missed
+	RecentBumps             Rule = "recent-bumps"              // a reader that is behind looks for its own key among the bumps it missed
 	MinVersion              Rule = "min-version"               // nothing older than what this instance has seen is served or admitted
 	ServeBumps              Rule = "serve-bumps"               // serving a newer version evicts an older entry
 	RequiredWatermark       Rule = "required-watermark"        // a min version that was forgotten asks L2 to be past it

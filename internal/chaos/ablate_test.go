@@ -20,7 +20,7 @@ func TestAblations_AreNoticed(t *testing.T) {
 		want []history.Guarantee // one of these is broken
 	}{
 		{ablate.Generation, []history.Guarantee{history.C1}},
-		{ablate.Journal, []history.Guarantee{history.C1}},
+		{ablate.RecentBumps, []history.Guarantee{history.C1}},
 		{ablate.SnapshotGuard, []history.Guarantee{history.C1}},
 		{ablate.ClockOnRead, []history.Guarantee{history.C1, history.C6}},
 		{ablate.FreshNeverJoins, []history.Guarantee{history.C6, history.FreshReads}},

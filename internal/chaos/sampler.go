@@ -161,7 +161,7 @@ type answer struct {
 }
 
 func (a answer) version() uint64 {
-	v, _ := strconv.ParseUint(strings.Trim(a.header.Get("ETag"), `"`), 10, 64)
+	v, _ := strconv.ParseUint(a.header.Get("Nearcache-Version"), 10, 64)
 	return v
 }
 

@@ -101,7 +101,8 @@ func (b *bench) launchServer(name string) error {
 		"DATABASE_URL="+local.PostgresURL(b.links.of(name, postgresService).addr, shop),
 		"REDIS_URL=redis://"+b.links.of(name, redisService).addr+"/1",
 		"KAFKA_BOOTSTRAP_SERVERS="+b.kafka.Addr, "KAFKA_PRODUCT_TOPIC=products", "KAFKA_GROUP_ID=products",
-		"HEARTBEAT_MS=25", "RELAY=true", "WORKER=true", "LISTEN_ADDR=127.0.0.1:0", "SEED_PRODUCTS=0", roleVariable+"=")
+		"HEARTBEAT_MS=25", "RELAY=true", "WORKER=true", "LISTEN_ADDR=127.0.0.1:0", "SEED_PRODUCTS=0",
+		"FORCED_READS_PER_SECOND=0", roleVariable+"=")
 	if n == 0 {
 		s.cmd.Env = append(s.cmd.Env, fmt.Sprintf("CACHE_MAX_STALENESS_MS=%d", b.cfg.Bound.Milliseconds()))
 	}

@@ -66,6 +66,8 @@ func newWorld(t *testing.T) *world {
 	w.env["KAFKA_PRODUCT_TOPIC"] = w.topic
 	w.env["KAFKA_GROUP_ID"] = w.topic + "-workers"
 	w.env["RELAY"] = "false"
+	w.env["SHUTDOWN_DELAY_MS"] = "0"
+	w.env["FORCED_READS_PER_SECOND"] = "0"
 	return w
 }
 
@@ -184,7 +186,7 @@ func do(ctx context.Context, method, url, body string, header ...string) (reply,
 	defer res.Body.Close()
 	b, err := io.ReadAll(res.Body)
 	r := reply{status: res.StatusCode, header: res.Header, body: string(b)}
-	r.version, _ = strconv.Atoi(strings.Trim(res.Header.Get("ETag"), `"`))
+	r.version, _ = strconv.Atoi(res.Header.Get("Nearcache-Version"))
 	return r, err
 }
 

@@ -121,17 +121,25 @@ func TestPostgresDown(t *testing.T) {
 	pg.Kill()
 	// The postmaster is gone; its children notice when they next wait for something, and may answer until then.
 	eventually(t, "the server notices", func() bool {
-		got, err := do(t.Context(), "GET", s.url+"/readyz", "")
-		return err == nil && got.status == 503
+		got, err := do(t.Context(), "GET", s.url+"/status", "")
+		return err == nil && strings.Contains(got.body, "database_unreachable")
 	})
+	if got, err := do(t.Context(), "GET", s.url+"/readyz", ""); err != nil || got.status != 200 || !strings.Contains(got.body, "degraded") {
+		t.Errorf("no instance has the database, and this one serves what is cached: %d %s %v", got.status, got.body, err)
+	}
 	if got := s.get("p"); got.status != 200 {
 		t.Errorf("what L1 holds: %d %s", got.status, got.body)
 	}
 	if got := s.get("other"); got.status != 503 || got.header.Get("Retry-After") == "" {
 		t.Errorf("what it does not hold: %d %s", got.status, got.body)
 	}
-	if got := s.put("p", "two"); got.status != 503 {
-		t.Errorf("a write: %d %s", got.status, got.body)
+	for range 20 {
+		if got := s.put("p", "two"); got.status != 503 || !strings.Contains(got.body, "not-committed") {
+			t.Errorf("a write: %d %s", got.status, got.body)
+		}
+		if got := s.get("p"); got.status != 200 || !strings.Contains(got.body, "one") {
+			t.Errorf("a write that was refused has dropped the product: %d %s", got.status, got.body)
+		}
 	}
 	pg.Restart()
 	eventually(t, "writes are taken again", func() bool { return s.put("p", "three").status == 200 })

@@ -31,8 +31,8 @@ func (f *Fence) advanceAsOf(old *asOf, session uint64, upto coherence.Position) 
 // proveRedis does so for a bucket: what its watermark covers was applied to L2, and pushed on the tracking connection before the watermark was
 // read there. The caller holds b.mu.
 func (f *Fence) advanceRedis(b *bucket) {
-	if b.known {
-		b.asOf.Store(f.advanceAsOf(b.asOf.Load(), b.redis.Load(), b.watermark.Position))
+	if b.watermarkKnown {
+		b.asOf.Store(f.advanceAsOf(b.asOf.Load(), b.session.Load(), b.watermark.Position))
 	}
 }
 
@@ -94,7 +94,7 @@ type ChannelsAsOf struct {
 func (f *Fence) ChannelsAsOf() (b ChannelsAsOf) {
 	for i := range f.buckets {
 		p := f.buckets[i].asOf.Load()
-		if p == nil || p.session != f.buckets[i].redis.Load() {
+		if p == nil || p.session != f.buckets[i].session.Load() {
 			b.Redis = 0
 			break
 		}

@@ -34,7 +34,7 @@ var ablations = []struct {
 	{ablate.BatchInOneStep, "C1", scope{n: 1, loads: 1, sourced: true}},
 	{ablate.SnapshotGuard, "C1", scope{n: 1, loads: 1, sourced: true, early: true}},
 	{ablate.Generation, "C2", scope{n: 1, loads: 1, sourced: true, kafka: true, prune: true}},
-	{ablate.Journal, "C2", scope{n: 1, loads: 1, sourced: true, kafka: true, prune: true}},
+	{ablate.RecentBumps, "C2", scope{n: 1, loads: 1, sourced: true, kafka: true, prune: true}},
 	{ablate.MinVersion, "C3", scope{n: 1, loads: 1, sourced: true, cn: 1}},
 	{ablate.ServeBumps, "C3", scope{n: 1, loads: 2, sourced: true}},
 	{ablate.RequiredWatermark, "C3", scope{n: 1, loads: 1, sourced: true, prune: true, cn: 1}},

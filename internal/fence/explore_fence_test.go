@@ -95,18 +95,18 @@ func (f *fencer) refOf(seq uint64, running bool) uint8 {
 // set makes the fence that of an instance.
 func (f *fencer) set(w *world, n *instance) {
 	f.clock = int64(w.acked) + 1
-	f.slots.gens[0].Store(genNow)
-	f.slots.journal.Load().entry(0, genNow).Store(journalEntry(genNow, f.other.Hash))
+	f.generations.current[0].Store(genNow)
+	f.generations.recent.Load().entry(0, genNow).Store(bumpEntry(genNow, f.other.Hash))
 
 	b := f.b
-	b.redis.Store(sessionNow)
+	b.session.Store(sessionNow)
 	b.asOf.Store(nil)
 	if n.proof > 0 {
 		f.proof = asOf{sessionNow - uint64(n.proofOld), int64(n.proof)}
 		b.asOf.Store(&f.proof)
 	}
-	b.known, b.read, b.watermark = n.known == 1, n.read == 1, watermark(n.mark, n.incarnation)
-	b.beaten = false // no server of the model's goes back without T's losing its connection
+	b.watermarkKnown, b.watermarkRead, b.watermark = n.known == 1, n.read == 1, watermark(n.mark, n.incarnation)
+	b.heartbeatRead = false // no server of the model's goes back without T's losing its connection
 	clear(b.minVersions.byHash)
 	b.minVersions.ring, b.minVersions.next = b.minVersions.ring[:0], 0
 	if n.minVersion > 0 {
@@ -129,7 +129,7 @@ func (f *fencer) set(w *world, n *instance) {
 			f.samples.completed = append(f.samples.completed, sample{2*uint64(p) + 2, int64(n.sampled[p]), position(p)})
 		}
 	}
-	f.run = Sample{sample{seq: sampleLast, s: int64(n.samplingAt)}}
+	f.run = Sample{sample{seq: sampleLast, begun: int64(n.samplingAt)}}
 	f.setEvents(n)
 	f.beats.sessions[0] = sessionOf(n.beating)
 
@@ -151,7 +151,7 @@ func (f *fencer) setEvents(n *instance) {
 	for i := range c.parts {
 		c.parts[i] = partition{followed: n.followed>>i&1 == 1, numbered: n.numbered>>i&1 == 1, seq: uint64(n.seq[i]), barrier: place(n.barrier[i])}
 	}
-	c.settle()
+	c.publishLive()
 }
 
 func (f *fencer) setStamp(s *Stamp, gen, rs, ks uint8) {
@@ -167,7 +167,7 @@ func (f *fencer) setLoad(i uint8, l *load) {
 		f.setStamp(&f.stamp[i], l.gen, l.hrs, l.hks)
 	default:
 		f.snaps[i] = f.snapshot(l.gen, l.rs, l.ks, 1)
-		f.snaps[i].Known, f.snaps[i].watermark = l.known == 1, watermark(l.mark, l.incarnation)
+		f.snaps[i].WatermarkKnown, f.snaps[i].watermark = l.known == 1, watermark(l.mark, l.incarnation)
 		if f.sc.joins {
 			f.flightSnaps[i] = f.snapshot(l.fgen, l.frs, l.fks, l.fbegan)
 		}
@@ -175,7 +175,7 @@ func (f *fencer) setLoad(i uint8, l *load) {
 }
 
 func (f *fencer) snapshot(gen, rs, ks, began uint8) Snapshot {
-	t := Snapshot{key: f.key, slots: &f.slots, generation: genOf(gen), redisSession: noMore, eventSession: sessionOf(ks), began: int64(began)}
+	t := Snapshot{key: f.key, generations: &f.generations, generation: genOf(gen), redisSession: noMore, eventSession: sessionOf(ks), began: int64(began)}
 	if rs == 1 {
 		t.redisSession = sessionNow
 	}
@@ -189,11 +189,11 @@ func (f *fencer) get(n *instance) {
 	n.proof, n.proofOld = 0, 0
 	if pr != nil {
 		n.proof = uint8(pr.moment)
-		if pr.session != b.redis.Load() {
+		if pr.session != b.session.Load() {
 			n.proofOld = 1
 		}
 	}
-	n.known, n.read = bit(b.known), bit(b.read)
+	n.known, n.read = bit(b.watermarkKnown), bit(b.watermarkRead)
 	n.mark, n.incarnation = number(b.watermark.Position), b.watermark.Incarnation[0]
 	running := n.sampling > 0
 	n.minVersion, n.minVersionRef = 0, refNone
@@ -208,10 +208,10 @@ func (f *fencer) get(n *instance) {
 		n.await = f.refOf(b.awaitingSample-1, running)
 	}
 	for _, p := range f.samples.completed {
-		n.sampled[p.at.N] = uint8(p.s)
+		n.sampled[p.at.N] = uint8(p.begun)
 	}
 	f.getEvents(n, running)
-	if n.beating == 1 && b.redis.Load() != sessionNow {
+	if n.beating == 1 && b.session.Load() != sessionNow {
 		n.beating = 2
 	}
 	n.gen, n.rs, n.ks = f.gen(f.entry.generation.Load()), f.redisSessionOf(uint64(f.entry.redisSession)), f.eventSessionOf(uint64(f.entry.eventSession))
@@ -245,10 +245,10 @@ func (f *fencer) getLoad(i uint8, l *load) {
 		l.gen, l.hrs, l.hks = f.gen(f.stamp[i].generation.Load()), f.redisSessionOf(uint64(f.stamp[i].redisSession)), f.eventSessionOf(uint64(f.stamp[i].eventSession))
 	default:
 		t := &f.snaps[i]
-		l.gen, l.rs, l.ks = f.gen(t.generation), bit(t.redisSession == f.b.redis.Load()), f.eventsOf(t)
+		l.gen, l.rs, l.ks = f.gen(t.generation), bit(t.redisSession == f.b.session.Load()), f.eventsOf(t)
 		if f.sc.joins {
 			t = &f.flightSnaps[i]
-			l.fgen, l.frs, l.fks = f.gen(t.generation), bit(t.redisSession == f.b.redis.Load()), f.eventsOf(t)
+			l.fgen, l.frs, l.fks = f.gen(t.generation), bit(t.redisSession == f.b.session.Load()), f.eventsOf(t)
 		}
 	}
 }
@@ -261,7 +261,7 @@ func bit(b bool) uint8 {
 }
 
 func (f *fencer) gen(g uint64) uint8 {
-	to, ok := f.slots.advance(g, f.key.Hash)
+	to, ok := f.generations.catchUp(g, f.key.Hash)
 	switch {
 	case g == to:
 		return genCurrent
@@ -272,7 +272,7 @@ func (f *fencer) gen(g uint64) uint8 {
 }
 
 func (f *fencer) redisSessionOf(session uint64) uint8 {
-	return standing(session, f.b.redis.Load(), f.b.asOf.Load())
+	return standing(session, f.b.session.Load(), f.b.asOf.Load())
 }
 
 func (f *fencer) eventSessionOf(session uint64) uint8 {
@@ -304,5 +304,5 @@ func (f *fencer) eventsOf(t *Snapshot) uint8 {
 // keep makes a snapshot that was just taken, or changed, the load's.
 func (f *fencer) keep(i uint8, t Snapshot, l *load) {
 	f.snaps[i] = t
-	l.known, l.mark, l.incarnation = bit(t.Known), number(t.watermark.Position), t.watermark.Incarnation[0]
+	l.known, l.mark, l.incarnation = bit(t.WatermarkKnown), number(t.watermark.Position), t.watermark.Incarnation[0]
 }

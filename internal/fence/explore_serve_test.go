@@ -64,7 +64,7 @@ func (s *stepper) join(i int, j uint8) {
 	now := s.from.acked + 1
 	if before.served > l.seen {
 		_, n := s.at(i)
-		if s.f.Still(&s.f.flightSnaps[j]) {
+		if s.f.StillValid(&s.f.flightSnaps[j]) {
 			n.loads[j].seen = before.served
 			s.fenced("load: a reader joins", i, int(before.served))
 		}
@@ -73,7 +73,7 @@ func (s *stepper) join(i int, j uint8) {
 	if l.fresh == 1 && l.want < now {
 		_, n := s.at(i)
 		t := &s.f.flightSnaps[j]
-		if (t.Began() >= int64(now) || ablate.Out(ablate.FreshNeverJoins)) && s.f.Still(t) {
+		if (t.Began() >= int64(now) || ablate.Out(ablate.FreshNeverJoins)) && s.f.StillValid(t) {
 			n.loads[j].want, n.loads[j].seen = now, before.served
 			s.fenced("load: a Fresh reader joins", i, -1)
 		}

@@ -15,9 +15,9 @@ import (
 // take a Snapshot before they ask anybody and are told at their end what may be done with their value. It does no I/O, has
 // no goroutine and no clock of its own, and is safe for concurrent use. See the package documentation for the rules.
 type Fence struct {
-	slots         slots
+	generations   generations
 	buckets       []bucket
-	events        channel
+	events        eventChannel
 	samples       samples
 	timeline      atomic.Uint64 // the source's timeline as the last sample found it, 0 before the first
 	now           func() int64
@@ -41,7 +41,7 @@ type Config struct {
 
 // NewFence returns a fence with no channel alive.
 func New(cfg Config) *Fence {
-	return newFence(cfg, Slots, journalDepth, l2.Buckets)
+	return newFence(cfg, Slots, recentDepth, l2.Buckets)
 }
 
 // newFence lets the explorer make small ones.
@@ -53,7 +53,7 @@ func newFence(cfg Config, slots, depth, buckets int) *Fence {
 		cfg.MinVersionAge = 30 * time.Second
 	}
 	f := &Fence{buckets: make([]bucket, buckets), now: cfg.Now, minVersionAge: cfg.MinVersionAge, complete: cfg.Complete}
-	f.slots.init(slots, depth)
+	f.generations.init(slots, depth)
 	for i := range f.buckets {
 		f.buckets[i].init(cfg.MinVersions)
 	}
@@ -65,37 +65,37 @@ func newFence(cfg Config, slots, depth, buckets int) *Fence {
 // key that is served, and each one after its min version was forgotten, is a bump: an L1 whose entries are more than its journals
 // remember would evict itself by being read.
 func (f *Fence) Remember(bumps int64) {
-	each := (bumps + int64(len(f.slots.gens)) - 1) / int64(len(f.slots.gens))
-	f.slots.deepen(1 << bits.Len64(uint64(min(max(each, 1), 1<<tagBits)-1)))
+	each := (bumps + int64(len(f.generations.current)) - 1) / int64(len(f.generations.current))
+	f.generations.deepen(1 << bits.Len64(uint64(min(max(each, 1), 1<<tagBits)-1)))
 }
 
 // bucket is what the fence knows of one bucket of L2.
 type bucket struct {
-	redis atomic.Uint64        // the Redis session; changes only under mu
-	asOf  atomic.Pointer[asOf] // what the watermark proves; changes only under mu
-	_     [48]byte             // hits read the two above; loads write what is below
+	session atomic.Uint64        // the Redis session; changes only under mu
+	asOf    atomic.Pointer[asOf] // what the watermark proves; changes only under mu
+	_       [48]byte             // hits read the two above; loads write what is below
 
 	mu                sync.Mutex
-	known             bool         // the watermark is believed to be what Redis has
-	read              bool         // the watermark has been read in this session
+	watermarkKnown    bool         // the watermark is believed to be what Redis has
+	watermarkRead     bool         // the watermark has been read in this session
 	watermark         l2.Watermark // the furthest read on the tracking connection in this session
-	beat              l2.Watermark // the last that a heartbeat has read in this session, if beaten
-	beaten            bool
+	lastHeartbeat     l2.Watermark // the last that a heartbeat has read in this session, if beaten
+	heartbeatRead     bool
 	minVersions       minVersions
 	requiredWatermark coherence.Position // L2 must have applied this much
-	doubted           bool               // L2 lacks changes; see Doubt
+	quarantined       bool               // L2 lacks changes; see Quarantine
 	awaitingSample    uint64             // the required watermark rises to the first sample begun after this one; 0: nothing awaited
 }
 
 func (b *bucket) init(n int) {
-	b.redis.Store(1)
+	b.session.Store(1)
 	b.minVersions.init(n)
 }
 
 // Snapshot is what a load takes before it asks L2 or the Loader: the state of the fence that its value will be judged by.
 type Snapshot struct {
 	key          l2.Key
-	slots        *slots
+	generations  *generations
 	generation   uint64
 	redisSession uint64
 	eventSession uint64
@@ -104,9 +104,9 @@ type Snapshot struct {
 	timeline uint64
 	// Known tells whether the bucket's watermark, and so its incarnation, is known. If not, the load must read the watermark
 	// before the record, on the same connection, and hand it to Learn.
-	Known     bool
-	watermark l2.Watermark
-	doubted   bool
+	WatermarkKnown bool
+	watermark      l2.Watermark
+	quarantined    bool
 }
 
 // Begin starts a load of a key.
@@ -115,12 +115,12 @@ type Snapshot struct {
 // call is seen as a change.
 func (f *Fence) Begin(k l2.Key) Snapshot {
 	b := &f.buckets[k.Bucket]
-	t := Snapshot{key: k, slots: &f.slots, generation: f.slots.gen(k.Hash), began: f.now(), timeline: f.timeline.Load()}
+	t := Snapshot{key: k, generations: &f.generations, generation: f.generations.of(k.Hash), began: f.now(), timeline: f.timeline.Load()}
 	if f.complete {
 		t.eventSession = f.events.live.Load()
 	}
 	b.mu.Lock()
-	t.redisSession, t.Known, t.watermark, t.doubted = b.redis.Load(), b.known, b.watermark, b.doubted
+	t.redisSession, t.WatermarkKnown, t.watermark, t.quarantined = b.session.Load(), b.watermarkKnown, b.watermark, b.quarantined
 	b.mu.Unlock()
 	return t
 }
@@ -134,7 +134,7 @@ func (t *Snapshot) Incarnation() l2.Incarnation { return t.watermark.Incarnation
 // Learn gives the snapshot the watermark that its load read on the tracking connection before the record, in the same pipeline.
 func (f *Fence) Learn(t *Snapshot, w l2.Watermark) {
 	f.observe(t.key.Bucket, t.redisSession, w, false)
-	t.Known, t.watermark = true, w
+	t.WatermarkKnown, t.watermark = true, w
 }
 
 // Proven is what the watermark that the snapshot knows proves of a value that is read from L2 now and judged by it, as a moment by
@@ -143,14 +143,14 @@ func (f *Fence) SnapshotAsOf(t *Snapshot) int64 { return f.samples.asOf(t.waterm
 
 // Still reports whether a reader that arrives now may share the load: nothing has invalidated its key, and no session
 // has ended, since the load began.
-func (f *Fence) Still(t *Snapshot) bool {
-	_, ok := t.slots.advance(t.generation, t.key.Hash)
-	return ok && t.redisSession == f.buckets[t.key.Bucket].redis.Load() && (!f.complete || t.eventSession == f.events.live.Load()) ||
+func (f *Fence) StillValid(t *Snapshot) bool {
+	_, ok := t.generations.catchUp(t.generation, t.key.Hash)
+	return ok && t.redisSession == f.buckets[t.key.Bucket].session.Load() && (!f.complete || t.eventSession == f.events.live.Load()) ||
 		ablate.Out(ablate.FlightStillStands)
 }
 
 // Changed is a tracking push: the record whose Redis key has this hash was modified, expired or evicted.
-func (f *Fence) Changed(hash uint64) { f.slots.bump(hash) }
+func (f *Fence) Changed(hash uint64) { f.generations.bump(hash) }
 
 // Written is a write of this instance's own that has committed: from now on it serves nothing older.
 func (f *Fence) Written(k l2.Key, v coherence.Version) { f.raise(k, v, coherence.Position{}) }
@@ -176,7 +176,7 @@ func (f *Fence) raise(k l2.Key, v coherence.Version, at coherence.Position) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if v == 0 || f.raiseMinVersion(b, k.Hash, v, at) {
-		f.slots.bump(k.Hash)
+		f.generations.bump(k.Hash)
 	}
 }
 
@@ -223,14 +223,14 @@ func (f *Fence) FromL2(t *Snapshot, v coherence.Version, stamp *Stamp) (o Outcom
 	b := &f.buckets[t.key.Bucket]
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if t.doubted || b.doubted {
+	if t.quarantined || b.quarantined {
 		return Behind, false
 	}
 	seen := f.minVersion(b, t.key.Hash)
 	if v < seen && !ablate.Out(ablate.MinVersion) {
 		return BelowMinVersion, false
 	}
-	stands := t.redisSession == b.redis.Load()
+	stands := t.redisSession == b.session.Load()
 	if !stands && !ablate.Out(ablate.WatermarkFirst) {
 		t.watermark = l2.Watermark{}
 	}
@@ -239,7 +239,7 @@ func (f *Fence) FromL2(t *Snapshot, v coherence.Version, stamp *Stamp) (o Outcom
 	}
 	stamp.loaded(t.began, f.samples.asOf(t.watermark.Position), f.timelines.number(t.watermark.Position.Timeline))
 	f.serve(b, t, v, seen)
-	gen, ok := t.slots.advance(t.generation, t.key.Hash)
+	gen, ok := t.generations.catchUp(t.generation, t.key.Hash)
 	if !ok && !ablate.Out(ablate.Generation) {
 		return Serve, false
 	}
@@ -270,12 +270,12 @@ func (f *Fence) FromSource(t *Snapshot, v coherence.Version, stamp *Stamp) (o Ou
 		return BelowMinVersion, false
 	}
 	f.serve(b, t, v, seen)
-	gen, ok := t.slots.advance(t.generation, t.key.Hash)
+	gen, ok := t.generations.catchUp(t.generation, t.key.Hash)
 	if !ok && !ablate.Out(ablate.Generation) {
 		return Serve, false
 	}
 	f.stamp(stamp, t, gen)
-	if ablate.Out(ablate.AdmitFromTracking) && t.redisSession == b.redis.Load() {
+	if ablate.Out(ablate.AdmitFromTracking) && t.redisSession == b.session.Load() {
 		stamp.redisSession = session32(t.redisSession)
 	}
 	if t.eventSession != 0 && t.eventSession == f.events.live.Load() {
@@ -301,9 +301,9 @@ func (f *Fence) serve(b *bucket, t *Snapshot, v, seen coherence.Version) {
 	if ablate.Out(ablate.ServeBumps) {
 		return
 	}
-	before, current := t.slots.advance(t.generation, t.key.Hash)
-	after := t.slots.bump(t.key.Hash)
-	if current && t.slots.others(before, after-1, t.key.Hash) {
+	before, current := t.generations.catchUp(t.generation, t.key.Hash)
+	after := t.generations.bump(t.key.Hash)
+	if current && t.generations.onlyOthersBumped(before, after-1, t.key.Hash) {
 		t.generation = after
 	}
 }

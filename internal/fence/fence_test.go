@@ -70,7 +70,7 @@ func TestFence_PushEvictsEntryAndLoad(t *testing.T) { // C2, R3
 	if o, ok := r.FromL2(&running, 1, &s); o != fence.Serve || ok {
 		t.Errorf("a load that began before the push: %v, admitted %v; want served and not admitted", o, ok)
 	}
-	if r.Still(&running) {
+	if r.StillValid(&running) {
 		t.Error("a reader may join a load that an invalidation has overtaken")
 	}
 	r.check(t, r.admitL2(t, k, 1), fence.Current) // the same version again is welcome
@@ -170,7 +170,7 @@ func TestFence_SessionOfOneBucket(t *testing.T) { // C6: another server answers 
 	r.BucketSession(k.Bucket)
 	r.check(t, moved, fence.Unvouched)
 	r.check(t, stayed, fence.Current)
-	if snap := r.Begin(k); snap.Known || r.Still(&running) {
+	if snap := r.Begin(k); snap.WatermarkKnown || r.StillValid(&running) {
 		t.Error("the watermark, or a load, of the other server is still believed")
 	}
 }
@@ -245,7 +245,7 @@ func TestFence_RedisSessionEndsItsEntries(t *testing.T) { // R6
 
 func TestFence_NewIncarnationEndsSession(t *testing.T) {
 	r, k := newRig(fence.Config{}), keys.Key("p", "a")
-	if snap := r.Begin(k); snap.Known {
+	if snap := r.Begin(k); snap.WatermarkKnown {
 		t.Fatal("a watermark is known before any was read")
 	}
 	r.heartbeat(mark(1))
@@ -261,7 +261,7 @@ func TestFence_LateHeartbeatOfAnOldConnection(t *testing.T) {
 	h := r.BeginHeartbeat()
 	r.RedisSession()
 	r.Watermark(&h, k.Bucket, mark(9))
-	if snap := r.Begin(k); snap.Known {
+	if snap := r.Begin(k); snap.WatermarkKnown {
 		t.Error("a watermark of the old connection counts in the new session")
 	}
 }

@@ -19,9 +19,9 @@ type samples struct {
 }
 
 type sample struct {
-	seq uint64
-	s   int64 // begun, by the fence's clock
-	at  coherence.Position
+	seq   uint64
+	begun int64 // begun, by the fence's clock
+	at    coherence.Position
 }
 
 const maxSamples = 1024
@@ -63,7 +63,7 @@ func (p *samples) asOf(upto coherence.Position) int64 {
 	defer p.mu.Unlock()
 	for i := len(p.completed) - 1; i >= 0; i-- {
 		if upto.Covers(p.completed[i].at) {
-			return p.completed[i].s
+			return p.completed[i].begun
 		}
 	}
 	return 0
@@ -77,7 +77,7 @@ func (f *Fence) BeginSample() Sample {
 	f.samples.mu.Lock()
 	defer f.samples.mu.Unlock()
 	f.samples.lastBegun++
-	return Sample{sample{seq: f.samples.lastBegun, s: f.now()}}
+	return Sample{sample{seq: f.samples.lastBegun, begun: f.now()}}
 }
 
 // EndSample records what the source answered, and moves the proofs that it allows to move; a sample that failed is simply
@@ -102,7 +102,7 @@ func (f *Fence) EndSample(pr Sample, at coherence.Position) {
 	}
 	pr.p.at = at
 	if ablate.Out(ablate.ClockBeforeSample) {
-		pr.p.s = f.now()
+		pr.p.begun = f.now()
 	}
 	f.samples.mu.Lock()
 	d = f.samples.completed

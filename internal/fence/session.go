@@ -15,11 +15,11 @@ func (b *bucket) newSession() {
 	if ablate.Out(ablate.RedisSession) {
 		return
 	}
-	b.redis.Store(nextSession(b.redis.Load()))
+	b.session.Store(nextSession(b.session.Load()))
 	if ablate.Out(ablate.RedisSessionWatermark) {
 		return
 	}
-	b.known, b.read, b.watermark, b.beaten, b.beat = false, false, l2.Watermark{}, false, l2.Watermark{}
+	b.watermarkKnown, b.watermarkRead, b.watermark, b.heartbeatRead, b.lastHeartbeat = false, false, l2.Watermark{}, false, l2.Watermark{}
 }
 
 // RedisSession says that the tracking connection was dialled or lost a connection: pushes may have been missed, so tracking vouches for nothing
@@ -47,7 +47,7 @@ type Heartbeat struct{ sessions [l2.Buckets]uint64 }
 // BeginHeartbeat must be called before the watermarks are read on the tracking connection.
 func (f *Fence) BeginHeartbeat() (h Heartbeat) {
 	for i := range f.buckets {
-		h.sessions[i] = f.buckets[i].redis.Load()
+		h.sessions[i] = f.buckets[i].session.Load()
 	}
 	return h
 }
@@ -68,21 +68,21 @@ func (f *Fence) observe(bucket int, session uint64, w l2.Watermark, beat bool) {
 	b := &f.buckets[bucket]
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.redis.Load() != session {
+	if b.session.Load() != session {
 		return
 	}
 	switch {
-	case b.read && b.watermark.Incarnation != w.Incarnation, beat && b.beaten && b.beat.Position.Covers(w.Position) && b.beat != w:
+	case b.watermarkRead && b.watermark.Incarnation != w.Incarnation, beat && b.heartbeatRead && b.lastHeartbeat.Position.Covers(w.Position) && b.lastHeartbeat != w:
 		if !ablate.Out(ablate.IncarnationSession) {
 			b.newSession()
 		}
 		b.watermark = w
-	case !b.read || w.Position.Covers(b.watermark.Position):
+	case !b.watermarkRead || w.Position.Covers(b.watermark.Position):
 		b.watermark = w
 	}
-	b.known, b.read = true, true
+	b.watermarkKnown, b.watermarkRead = true, true
 	if beat {
-		b.beat, b.beaten = w, true
+		b.lastHeartbeat, b.heartbeatRead = w, true
 	}
 	f.advanceRedis(b)
 }
@@ -93,8 +93,8 @@ func (f *Fence) Forget(bucket int, t *Snapshot) {
 	b := &f.buckets[bucket]
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.redis.Load() == t.redisSession && b.watermark == t.watermark {
-		b.known = false
+	if b.session.Load() == t.redisSession && b.watermark == t.watermark {
+		b.watermarkKnown = false
 	}
 }
 
@@ -103,7 +103,7 @@ func (f *Fence) Forget(bucket int, t *Snapshot) {
 // The design has a session per partition. One for all is coarser, and needs no agreement between the readers and every
 // producer, ours or not, about which partition a key belongs to: an entry is vouched for while no partition has missed
 // anything.
-type channel struct {
+type eventChannel struct {
 	live atomic.Uint64        // the session while every partition is followed, else 0; changes only under mu
 	asOf atomic.Pointer[asOf] // what the barriers prove; changes only under mu
 
@@ -122,7 +122,7 @@ type partition struct {
 
 // restart begins a session for another timeline of the source, whose relay may number events from before where the old one
 // was: a number that is known would hide a gap.
-func (c *channel) restart(f *Fence) {
+func (c *eventChannel) restart(f *Fence) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := range c.parts {
@@ -131,7 +131,7 @@ func (c *channel) restart(f *Fence) {
 	c.newSession(f)
 }
 
-func (c *channel) newSession(f *Fence) {
+func (c *eventChannel) newSession(f *Fence) {
 	if c.session == 0 || !ablate.Out(ablate.EventSession) {
 		c.session = nextSession(c.session)
 	}
@@ -139,11 +139,11 @@ func (c *channel) newSession(f *Fence) {
 	for i := range c.parts {
 		c.parts[i].barrier = coherence.Position{}
 	}
-	c.settle()
+	c.publishLive()
 }
 
 // settle publishes whether the channel vouches for anything.
-func (c *channel) settle() {
+func (c *eventChannel) publishLive() {
 	live := c.session
 	for i := range c.parts {
 		if !c.parts[i].followed {
@@ -158,7 +158,7 @@ func (c *channel) settle() {
 
 // vouchesForL2 reports whether the channel may vouch for a value that came from L2: only if L2 had applied, before the
 // value was read, everything that was committed before this session began. For the rest the session has seen the events.
-func (c *channel) vouchesForL2(t *Snapshot, f *Fence) bool {
+func (c *eventChannel) vouchesForL2(t *Snapshot, f *Fence) bool {
 	if t.eventSession == 0 || c.live.Load() != t.eventSession {
 		return false
 	}
@@ -184,7 +184,7 @@ func (f *Fence) EventPartitions(n int) {
 	for i := range c.parts {
 		c.parts[i].barrier = coherence.Position{} // of another number of partitions
 	}
-	c.settle()
+	c.publishLive()
 }
 
 // EventSession says that a partition is followed from now on and that events before may have been missed.
@@ -212,7 +212,7 @@ func (f *Fence) follow(p int, followed bool) {
 	if part := c.part(p); part != nil {
 		part.followed = followed
 	}
-	c.settle()
+	c.publishLive()
 }
 
 // EventSeq checks the sequence number of a relay's event: one that skips ahead begins a session, one that is known was
@@ -257,7 +257,7 @@ func (f *Fence) sequence(p int, seq, step uint64, m *coherence.Barrier) (gap boo
 }
 
 // part is nil for a partition that was not announced.
-func (c *channel) part(p int) *partition {
+func (c *eventChannel) part(p int) *partition {
 	if p < 0 || p >= len(c.parts) {
 		return nil
 	}
@@ -280,8 +280,8 @@ func (f *Fence) Channels() (ch Channels) {
 	for i := range f.buckets {
 		b := &f.buckets[i]
 		b.mu.Lock()
-		ch.RedisSessions += b.redis.Load() - 1
-		if b.known {
+		ch.RedisSessions += b.session.Load() - 1
+		if b.watermarkKnown {
 			ch.Watermarks++
 		}
 		if b.awaitingSample != 0 {

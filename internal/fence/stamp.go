@@ -95,7 +95,7 @@ func (s span) least() int64 {
 
 // Check says whether the entry may be served now. It must be called after the entry was read.
 func (s *Stamp) Check(f *Fence) Verdict {
-	if f.slots.gen(s.hash) == s.generation.Load() && session32(f.buckets[s.bucket].redis.Load()) == s.redisSession {
+	if f.generations.of(s.hash) == s.generation.Load() && session32(f.buckets[s.bucket].session.Load()) == s.redisSession {
 		return Current
 	}
 	return s.checkSlowly(f)
@@ -103,9 +103,9 @@ func (s *Stamp) Check(f *Fence) Verdict {
 
 func (s *Stamp) checkSlowly(f *Fence) Verdict {
 	from := s.generation.Load()
-	to, ok := f.slots.advance(from, s.hash)
+	to, ok := f.generations.catchUp(from, s.hash)
 	if !ok && !ablate.Out(ablate.Generation) {
-		if to-from > f.slots.journal.Load().depth {
+		if to-from > f.generations.recent.Load().depth {
 			return Collided
 		}
 		return Invalidated
@@ -115,7 +115,7 @@ func (s *Stamp) checkSlowly(f *Fence) Verdict {
 		// lies at or before either.
 		s.generation.Store(to)
 	}
-	if s.redisSession != 0 && session32(f.buckets[s.bucket].redis.Load()) == s.redisSession || s.eventSession != 0 && session32(f.events.live.Load()) == s.eventSession {
+	if s.redisSession != 0 && session32(f.buckets[s.bucket].session.Load()) == s.redisSession || s.eventSession != 0 && session32(f.events.live.Load()) == s.eventSession {
 		return Current
 	}
 	return Unvouched

@@ -26,7 +26,7 @@ func TestClaims_HaveTests(t *testing.T) {
 		}
 	})
 	found := 0
-	for _, doc := range []string{"README.md", "docs/ARCHITECTURE.md", "docs/METRICS.md"} {
+	for _, doc := range []string{"README.md", "docs/internals/architecture.md", "docs/reference/metrics.md"} {
 		for _, m := range command.FindAllStringSubmatch(string(read(t, doc)), -1) {
 			found++
 			for _, run := range strings.Split(m[1], `\|`) { // escaped in a table

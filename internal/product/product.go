@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/nearcache/nearcache-go/coherence"
@@ -67,9 +68,9 @@ func (p Product) Validate() (problems []Problem) {
 	if n := utf8.RuneCountInString(strings.TrimSpace(p.Name)); n == 0 || n > 200 || strings.ContainsFunc(p.Name, control) {
 		problems = append(problems, Problem{"name", "must have 1 to 200 characters, none of them a control character"})
 	}
-	// Postgres keeps no NUL.
-	if p.Description != nil && (utf8.RuneCountInString(*p.Description) > 4000 || strings.ContainsRune(*p.Description, 0)) {
-		problems = append(problems, Problem{"description", "must have at most 4000 characters, none of them NUL"})
+	if p.Description != nil && (utf8.RuneCountInString(*p.Description) > 4000 || strings.ContainsFunc(*p.Description, unprintable)) {
+		problems = append(problems, Problem{"description",
+			"must have at most 4000 characters, none of them a control character other than tab, line feed and carriage return"})
 	}
 	if p.Price < 0 || p.Price > maxPrice {
 		problems = append(problems, Problem{"price", "must be between 0 and " + strconv.Itoa(maxPrice/100)})
@@ -92,19 +93,36 @@ func CheckID(id string) string {
 	return ""
 }
 
-func control(r rune) bool { return r < ' ' || r == 0x7f }
+// control reports Unicode's control characters, C1 (U+0080 to U+009F) as well as C0, and the two characters that end lines
+// and paragraphs.
+func control(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp) }
+
+// unprintable is control without what a text of several lines has.
+func unprintable(r rune) bool { return r != '\n' && r != '\r' && r != '\t' && control(r) }
 
 // What a Store answers.
 var (
 	ErrNotFound = errors.New("product: not found")
 	ErrExists   = errors.New("product: exists already")
-	ErrConflict = errors.New("product: has another version")
+	ErrConflict = errors.New("product: is not in the state that the write asks for")
+	// ErrInvalid says that the database refuses a product that Validate does not: by a constraint of its own.
+	ErrInvalid = errors.New("product: refused by the database")
+	// ErrOutcomeUnknown says that a commit was sent and not answered: the write may have been done or not.
+	ErrOutcomeUnknown = errors.New("product: the outcome of the commit is not known")
 )
 
-// AnyVersion, as the version to match, asks only that the product is there.
-const AnyVersion = ^Version(0)
+// State is a product as a write finds it, with its row locked.
+type State struct {
+	There   bool
+	Product Product
+	Version Version // 0: nothing has counted one yet
+}
 
-// Store keeps products with their versions. Its methods are safe for concurrent use.
+// Condition decides whether a write may go on from a state. nil always lets it.
+type Condition func(now State) bool
+
+// Store keeps products with their versions. Its methods are safe for concurrent use. An error of a write that proves that
+// nothing was committed wraps nearcache.ErrNotCommitted.
 type Store interface {
 	// Find reads a product and its version in one snapshot. With ErrNotFound it returns the version of the absence.
 	Find(ctx context.Context, id string) (Product, Version, error)
@@ -112,10 +130,10 @@ type Store interface {
 	List(ctx context.Context, after string, limit int) ([]Product, error)
 	// Create stores a new product, or returns ErrExists.
 	Create(ctx context.Context, p Product) (Version, error)
-	// Replace stores a product, new or not. If match is not 0 it must be the present version, else ErrConflict.
-	Replace(ctx context.Context, p Product, match Version) (v Version, created bool, err error)
-	// Delete removes a product, or returns ErrNotFound. match is as for Replace.
-	Delete(ctx context.Context, id string, match Version) (Version, error)
+	// Replace stores a product, new or not, or returns ErrConflict if the condition does not hold.
+	Replace(ctx context.Context, p Product, may Condition) (v Version, created bool, err error)
+	// Delete removes a product. It returns ErrNotFound if there is none, ErrConflict if the condition does not hold.
+	Delete(ctx context.Context, id string, may Condition) (Version, error)
 	// Count is the number of products.
 	Count(ctx context.Context) (int, error)
 }

@@ -1,19 +1,15 @@
 package product_test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nearcache/nearcache-go/coherence"
-	"github.com/nearcache/nearcache-go/coherence/sqlite"
 	"github.com/nearcache/nearcache-go/internal/product"
-	"github.com/nearcache/nearcache-go/internal/services"
 )
 
 func TestPrice_NeverPassesThroughAFloat(t *testing.T) {
@@ -81,67 +77,9 @@ func FuzzDecodeEvent(f *testing.F) {
 	})
 }
 
-func open(t *testing.T) *product.SQLStore {
-	t.Helper()
-	db, err := services.OpenSQLite(filepath.Join(t.TempDir(), "with space & more.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = db.Close() })
-	src, err := sqlite.New(db, sqlite.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := product.NewSQLiteStore(db, src)
-	if err := errors.Join(src.Install(t.Context()), s.Install(t.Context())); err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-func TestStore_VersionsGoOnAcrossDeletes(t *testing.T) {
-	s, ctx := open(t), context.Background()
-	about := "about"
-	p := product.Product{ID: "x", Name: "X", Price: 5, Description: &about}
-	if _, v, err := s.Find(ctx, "x"); !errors.Is(err, product.ErrNotFound) || v != 0 {
-		t.Errorf("before: %d, %v", v, err)
-	}
-	if v, err := s.Create(ctx, p); v != 1 || err != nil {
-		t.Errorf("create: %d, %v", v, err)
-	}
-	if _, err := s.Create(ctx, p); !errors.Is(err, product.ErrExists) {
-		t.Errorf("create again: %v", err)
-	}
-	got, v, err := s.Find(ctx, "x")
-	if diff := cmp.Diff(p, got); diff != "" || v != 1 || err != nil {
-		t.Errorf("%d, %v, %s", v, err, diff)
-	}
-	if _, _, err := s.Replace(ctx, p, 9); !errors.Is(err, product.ErrConflict) {
-		t.Errorf("replace another version: %v", err)
-	}
-	if v, created, err := s.Replace(ctx, p, 1); v != 2 || created || err != nil {
-		t.Errorf("replace: %d, %v, %v", v, created, err)
-	}
-	if v, err := s.Delete(ctx, "x", 0); v != 3 || err != nil {
-		t.Errorf("delete: %d, %v", v, err)
-	}
-	if _, err := s.Delete(ctx, "x", 0); !errors.Is(err, product.ErrNotFound) {
-		t.Errorf("delete again: %v", err)
-	}
-	if _, v, err := s.Find(ctx, "x"); !errors.Is(err, product.ErrNotFound) || v != 3 {
-		t.Errorf("the absence: %d, %v", v, err)
-	}
-	if _, _, err := s.Replace(ctx, p, product.AnyVersion); !errors.Is(err, product.ErrConflict) {
-		t.Errorf("replace what must be there: %v", err)
-	}
-	if v, created, err := s.Replace(ctx, p, 0); v != 4 || !created || err != nil {
-		t.Errorf("created again: %d, %v, %v", v, created, err)
-	}
-}
-
 func TestSeed_IsValidAndRepeatable(t *testing.T) {
 	s, again := open(t), open(t)
-	for _, s := range []*product.SQLStore{s, again} {
+	for _, s := range []shop{s, again} {
 		if n, err := product.Seed(t.Context(), s, 300); n != 300 || err != nil {
 			t.Fatal(n, err)
 		}
@@ -168,12 +106,31 @@ func TestSeed_IsValidAndRepeatable(t *testing.T) {
 }
 
 func TestValidate_NamesTheField(t *testing.T) {
-	long := strings.Repeat("ä", 4001)
-	for field, p := range map[string]product.Product{"id": {ID: "a\nb", Name: "n"}, "name": {ID: "a", Name: "  "},
-		"description": {ID: "a", Name: "n", Description: &long}, "price": {ID: "a", Name: "n", Price: -1}} {
-		bad := p.Validate()
-		if len(bad) != 1 || bad[0].Field != field {
-			t.Errorf("%s: %v", field, bad)
+	text := func(s string) *string { return &s }
+	for _, c := range []struct {
+		field string
+		p     product.Product
+	}{
+		{"id", product.Product{ID: "a\nb", Name: "n"}},
+		{"id", product.Product{ID: "a\u0085b", Name: "n"}},
+		{"id", product.Product{ID: "a\u2028b", Name: "n"}},
+		{"name", product.Product{ID: "a", Name: "  "}},
+		{"name", product.Product{ID: "a", Name: "a\tb"}},
+		{"name", product.Product{ID: "a", Name: "a\u0080b"}},
+		{"name", product.Product{ID: "a", Name: "a\u009f"}},
+		{"name", product.Product{ID: "a", Name: "a\x7f"}},
+		{"description", product.Product{ID: "a", Name: "n", Description: text(strings.Repeat("ä", 4001))}},
+		{"description", product.Product{ID: "a", Name: "n", Description: text("\x00")}},
+		{"description", product.Product{ID: "a", Name: "n", Description: text("a\u0085b")}},
+		{"description", product.Product{ID: "a", Name: "n", Description: text("\x1b[2J")}},
+		{"price", product.Product{ID: "a", Name: "n", Price: -1}},
+	} {
+		if bad := c.p.Validate(); len(bad) != 1 || bad[0].Field != c.field {
+			t.Errorf("%+v: %v, want a problem of %s", c.p, bad, c.field)
 		}
+	}
+	fine := product.Product{ID: "a\u00a0\u200c~", Name: "naïve ☕ سلام", Description: text("two\r\n\tlines")}
+	if bad := fine.Validate(); len(bad) > 0 {
+		t.Error(bad)
 	}
 }

@@ -8,45 +8,40 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/postgres"
 	"github.com/nearcache/nearcache-go/coherence/sqlite"
+	"github.com/nearcache/nearcache-go/nearcache"
 )
 
-// SQLStore is a Store in Postgres or SQLite. Every write counts the version first, so that the version's row is locked
-// before the product's is looked at, and versions are in the order of commits.
+// SQLStore is a Store in Postgres or SQLite. The trigger that the coherence packages install counts the versions; the
+// store only reads them. A write locks the product's row first, and the trigger locks the version's row after that, so
+// the order of locks is the same as for an UPDATE by hand, and versions are in the order of commits.
 type SQLStore struct {
-	db      *sql.DB
-	bump    func(ctx context.Context, tx *sql.Tx, key string, op coherence.Op) (Version, error)
-	version string // the SQL expression of the version of product k
-	dollar  bool   // placeholders are $1, $2, ...
+	db        *sql.DB
+	versioned string // an SQL expression: the version of the product k.id
+	dollar    bool   // placeholders are $1, $2, ...
+	isolation sql.IsolationLevel
+	lock      string // the end of a SELECT that locks its row
 }
 
-// NewPostgresStore returns a store over a database whose Source is installed.
+// NewPostgresStore returns a store over the database of a Source.
 func NewPostgresStore(db *sql.DB, src *postgres.Source) *SQLStore {
-	return &SQLStore{db: db, version: src.VersionSQL("'product'", "k.id"), dollar: true,
-		bump: func(ctx context.Context, tx *sql.Tx, key string, op coherence.Op) (Version, error) {
-			return src.Bump(ctx, pgxTx{tx}, Namespace, key, op)
-		}}
+	return &SQLStore{db: db, versioned: src.VersionSQL("'"+Namespace+"'", "k.id"), dollar: true, isolation: sql.LevelReadCommitted,
+		lock: " for update"}
 }
 
-// pgxTx is a database/sql transaction as pgx's callers see one.
-type pgxTx struct{ tx *sql.Tx }
-
-// QueryRow runs a query of one row.
-func (t pgxTx) QueryRow(ctx context.Context, query string, args ...any) pgx.Row {
-	return t.tx.QueryRowContext(ctx, query, args...)
-}
-
-// NewSQLiteStore returns a store over a database whose Source is installed.
+// NewSQLiteStore returns a store over the database of a Source. Its transactions must begin with the write lock.
 func NewSQLiteStore(db *sql.DB, src *sqlite.Source) *SQLStore {
-	return &SQLStore{db: db, version: src.VersionSQL("'product'", "k.id"),
-		bump: func(ctx context.Context, tx *sql.Tx, key string, op coherence.Op) (Version, error) {
-			return src.Bump(ctx, tx, Namespace, key, op)
-		}}
+	return &SQLStore{db: db, versioned: src.VersionSQL("'"+Namespace+"'", "k.id")}
 }
+
+// Table is the table of products, Key its key column: a trigger on it counts the versions.
+const (
+	Table = "products"
+	Key   = "id"
+)
 
 // Install creates the table of products if it is missing.
 func (s *SQLStore) Install(ctx context.Context) error {
@@ -58,9 +53,9 @@ func (s *SQLStore) Install(ctx context.Context) error {
 	return nil
 }
 
-// q numbers the placeholders for Postgres.
+// q puts in the expression of the version, and numbers the placeholders for Postgres.
 func (s *SQLStore) q(query string) string {
-	query = strings.ReplaceAll(query, "@version", s.version)
+	query = strings.ReplaceAll(query, "@version", s.versioned)
 	if !s.dollar {
 		return query
 	}
@@ -83,8 +78,7 @@ func (s *SQLStore) Find(ctx context.Context, id string) (p Product, v Version, e
 	var name sql.NullString
 	var price sql.NullInt64
 	err = s.db.QueryRowContext(ctx, s.q(`select @version, p.id, p.name, p.description, p.price
-		from (select cast(? as text) as id) k left join products p on p.id = k.id`),
-		id).Scan(&v, &found, &name, &p.Description, &price)
+		from (select cast(? as text) as id) k left join products p on p.id = k.id`), id).Scan(&v, &found, &name, &p.Description, &price)
 	if err != nil {
 		return Product{}, 0, fmt.Errorf("product: find: %w", err)
 	}
@@ -97,7 +91,8 @@ func (s *SQLStore) Find(ctx context.Context, id string) (p Product, v Version, e
 
 // List reads a page.
 func (s *SQLStore) List(ctx context.Context, after string, limit int) ([]Product, error) {
-	rows, err := s.db.QueryContext(ctx, s.q(`select id, name, description, price from products where id > ? order by id limit ?`), after, limit)
+	rows, err := s.db.QueryContext(ctx, s.q(`select id, name, description, price from products
+		where id > ? order by id limit ?`), after, limit)
 	if err != nil {
 		return nil, fmt.Errorf("product: list: %w", err)
 	}
@@ -116,79 +111,135 @@ func (s *SQLStore) List(ctx context.Context, after string, limit int) ([]Product
 	return ps, nil
 }
 
-// write runs f in a transaction, in which the version has been counted. next is that version; f is told whether the
-// product is there.
-func (s *SQLStore) write(ctx context.Context, id string, op coherence.Op, f func(tx *sql.Tx, next Version, there bool) error) (v Version, err error) {
-	tx, err := s.db.BeginTx(ctx, nil)
-	if err != nil {
-		return 0, err
+// Count counts.
+func (s *SQLStore) Count(ctx context.Context) (n int, err error) {
+	if err := s.db.QueryRowContext(ctx, `select count(*) from products`).Scan(&n); err != nil {
+		return 0, fmt.Errorf("product: count: %w", err)
 	}
-	defer func() { _ = tx.Rollback() }()
-	if v, err = s.bump(ctx, tx, id, op); err != nil {
-		return 0, err
-	}
-	var n int
-	if err := tx.QueryRowContext(ctx, s.q(`select count(*) from products where id = ?`), id).Scan(&n); err != nil {
-		return 0, err
-	}
-	if err := f(tx, v, n == 1); err != nil {
-		return 0, err
-	}
-	return v, tx.Commit()
+	return n, nil
 }
 
 // Create inserts.
 func (s *SQLStore) Create(ctx context.Context, p Product) (Version, error) {
-	v, err := s.write(ctx, p.ID, coherence.OpCreated, func(tx *sql.Tx, _ Version, there bool) error {
-		if there {
-			return ErrExists
+	return s.write(ctx, "create", p.ID, func(tx *sql.Tx) error {
+		inserted, err := s.insert(ctx, tx, p)
+		if err == nil && !inserted {
+			err = ErrExists
 		}
-		return s.put(ctx, tx, p)
+		return err
 	})
-	return v, wrap("create", err)
 }
 
-// Replace inserts or updates.
-func (s *SQLStore) Replace(ctx context.Context, p Product, match Version) (v Version, created bool, err error) {
-	v, err = s.write(ctx, p.ID, coherence.OpUpdated, func(tx *sql.Tx, next Version, there bool) error {
-		if created = !there; match != 0 && (created || match != AnyVersion && next-1 != match) {
-			return ErrConflict
+// Replace inserts or updates. Between finding no row and inserting one another transaction can insert it; then the row
+// is there, and everything begins again with it.
+func (s *SQLStore) Replace(ctx context.Context, p Product, may Condition) (v Version, created bool, err error) {
+	v, err = s.write(ctx, "replace", p.ID, func(tx *sql.Tx) error {
+		for {
+			now, err := s.state(ctx, tx, p.ID)
+			if err != nil {
+				return err
+			}
+			if may != nil && !may(now) {
+				return ErrConflict
+			}
+			if now.There {
+				return s.update(ctx, tx, p)
+			}
+			if created, err = s.insert(ctx, tx, p); err != nil || created {
+				return err
+			}
 		}
-		return s.put(ctx, tx, p)
 	})
-	return v, created && err == nil, wrap("replace", err)
-}
-
-func (s *SQLStore) put(ctx context.Context, tx *sql.Tx, p Product) error {
-	_, err := tx.ExecContext(ctx, s.q(`insert into products (id, name, description, price) values (?, ?, ?, ?) on conflict (id) do update
-		set name = excluded.name, description = excluded.description, price = excluded.price`), p.ID, p.Name, p.Description, int64(p.Price))
-	return err
+	return v, created && err == nil, err
 }
 
 // Delete deletes.
-func (s *SQLStore) Delete(ctx context.Context, id string, match Version) (Version, error) {
-	v, err := s.write(ctx, id, coherence.OpDeleted, func(tx *sql.Tx, next Version, there bool) error {
+func (s *SQLStore) Delete(ctx context.Context, id string, may Condition) (Version, error) {
+	return s.write(ctx, "delete", id, func(tx *sql.Tx) error {
+		now, err := s.state(ctx, tx, id)
 		switch {
-		case !there:
+		case err != nil:
+			return err
+		case !now.There:
 			return ErrNotFound
-		case match != 0 && match != AnyVersion && next-1 != match:
+		case may != nil && !may(now):
 			return ErrConflict
 		}
-		_, err := tx.ExecContext(ctx, s.q(`delete from products where id = ?`), id)
+		_, err = tx.ExecContext(ctx, s.q(`delete from products where id = ?`), id)
 		return err
 	})
-	return v, wrap("delete", err)
 }
 
-// Count counts.
-func (s *SQLStore) Count(ctx context.Context) (n int, err error) {
-	err = s.db.QueryRowContext(ctx, `select count(*) from products`).Scan(&n)
-	return n, wrap("count", err)
-}
-
-func wrap(op string, err error) error {
-	if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, ErrExists) || errors.Is(err, ErrConflict) {
-		return err
+// state reads a product and locks its row. The version is read by a statement of its own: one that waited for the lock
+// would read it as it was before the wait.
+func (s *SQLStore) state(ctx context.Context, tx *sql.Tx, id string) (now State, err error) {
+	p := Product{ID: id}
+	err = tx.QueryRowContext(ctx, s.q(`select name, description, price from products where id = ?`)+s.lock, id).
+		Scan(&p.Name, &p.Description, &p.Price)
+	if errors.Is(err, sql.ErrNoRows) {
+		return State{}, nil
 	}
-	return fmt.Errorf("product: %s: %w", op, err)
+	if err != nil {
+		return State{}, err
+	}
+	v, err := s.version(ctx, tx, id)
+	return State{There: true, Product: p, Version: v}, err
+}
+
+// version is a product's version as the transaction sees it.
+func (s *SQLStore) version(ctx context.Context, tx *sql.Tx, id string) (v Version, err error) {
+	err = tx.QueryRowContext(ctx, s.q(`select @version from (select cast(? as text) as id) k`), id).Scan(&v)
+	return v, err
+}
+
+func (s *SQLStore) insert(ctx context.Context, tx *sql.Tx, p Product) (inserted bool, err error) {
+	res, err := tx.ExecContext(ctx, s.q(`insert into products (id, name, description, price) values (?, ?, ?, ?)
+		on conflict (id) do nothing`), p.ID, p.Name, p.Description, int64(p.Price))
+	if err != nil {
+		return false, err
+	}
+	n, err := res.RowsAffected()
+	return n == 1, err
+}
+
+func (s *SQLStore) update(ctx context.Context, tx *sql.Tx, p Product) error {
+	_, err := tx.ExecContext(ctx, s.q(`update products set name = ?, description = ?, price = ? where id = ?`),
+		p.Name, p.Description, int64(p.Price), p.ID)
+	return err
+}
+
+// write runs change in a transaction, and returns the version that the trigger has counted for it.
+//
+// Before the commit is sent no failure can have committed anything, whatever the server still does with a statement that
+// timed out: those errors are ErrNotCommitted. The commit's own failure is that too if it proves it, else
+// ErrOutcomeUnknown.
+func (s *SQLStore) write(ctx context.Context, op, id string, change func(*sql.Tx) error) (v Version, err error) {
+	refused := func(err error) error {
+		var reported *pgconn.PgError
+		if errors.As(err, &reported) && (strings.HasPrefix(reported.Code, "22") || strings.HasPrefix(reported.Code, "23")) {
+			err = fmt.Errorf("%w: %w", ErrInvalid, err) // a data exception, or a constraint
+		}
+		return fmt.Errorf("product: %s: %w: %w", op, nearcache.ErrNotCommitted, err)
+	}
+	tx, err := s.db.BeginTx(ctx, &sql.TxOptions{Isolation: s.isolation})
+	if err != nil {
+		return 0, refused(err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	if err := change(tx); err != nil {
+		return 0, refused(err)
+	}
+	if v, err = s.version(ctx, tx, id); err != nil {
+		return 0, refused(err)
+	}
+	if err := ctx.Err(); err != nil {
+		return 0, refused(err)
+	}
+	if err := tx.Commit(); err != nil {
+		if postgres.NotCommitted(err) {
+			return 0, refused(err)
+		}
+		return 0, fmt.Errorf("product: %s: %w: %w", op, ErrOutcomeUnknown, err)
+	}
+	return v, nil
 }

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"github.com/nearcache/nearcache-go/coherence/postgres"
 	"github.com/nearcache/nearcache-go/coherence/sqlite"
 	"github.com/nearcache/nearcache-go/internal/product"
+	"github.com/nearcache/nearcache-go/internal/product/app/endpoint"
 	"github.com/nearcache/nearcache-go/internal/services"
 )
 
@@ -30,6 +32,9 @@ type backend struct {
 	seed    int
 	closers []func()
 }
+
+// embeddedProducts is how many made-up products embedded services begin with.
+const embeddedProducts = 1000
 
 // open opens what is configured. Nothing need be reachable yet.
 func open(ctx context.Context, c *Config) (b *backend, err error) {
@@ -48,49 +53,54 @@ func open(ctx context.Context, c *Config) (b *backend, err error) {
 		b.closers = append(b.closers, func() { _ = e.Close() })
 		cfg.RedisURL, cfg.Brokers = "redis://"+e.RedisAddr, strings.Join(e.Brokers, ",")
 		if b.seed < 0 {
-			b.seed = 1000
+			b.seed = embeddedProducts
 		}
-		b.sqlite(e.DB)
-	} else if err := b.database(ctx, &cfg); err != nil {
+		if err := b.sqlite(e.DB); err != nil {
+			return b, err
+		}
+	} else if err := b.database(ctx, c.DatabaseURL); err != nil {
 		return b, err
 	}
 	if b.redis, err = cfg.redis(); err != nil {
-		return b, fmt.Errorf("%w: REDIS_URL: %w", ErrUsage, err)
+		return b, fmt.Errorf("%w: %w", ErrUsage, err)
 	}
-	b.brokers = cfg.brokers()
+	if b.brokers, err = cfg.brokers(); err != nil {
+		return b, fmt.Errorf("%w: %w", ErrUsage, err)
+	}
 	return b, nil
 }
 
-func (b *backend) database(ctx context.Context, c *Config) error {
-	switch {
-	case c.postgres():
-		pool, err := pgxpool.New(ctx, c.DatabaseURL)
-		if err != nil {
-			return fmt.Errorf("%w: DATABASE_URL: %w", ErrUsage, err)
-		}
-		db := stdlib.OpenDBFromPool(pool)
-		src, err := postgres.New(pool, postgres.Config{})
+func (b *backend) database(ctx context.Context, address string) error {
+	if file, ok := endpoint.SQLite(address); ok {
+		db, err := services.OpenSQLite(file)
 		if err != nil {
 			return err
 		}
-		b.closers = append(b.closers, pool.Close, func() { _ = db.Close() }, src.Close)
-		b.source, b.store = src, product.NewPostgresStore(db, src)
-		b.install = func(ctx context.Context) error {
-			if err := src.Install(ctx); err != nil {
-				return err
-			}
-			return b.store.Install(ctx)
-		}
-		return nil
-	case c.DatabaseURL == "":
-		return fmt.Errorf("%w: DATABASE_URL is needed, since other services are configured", ErrUsage)
+		b.closers = append(b.closers, func() { _ = db.Close() })
+		return b.sqlite(db)
 	}
-	db, err := services.OpenSQLite(strings.TrimPrefix(c.DatabaseURL, "sqlite:"))
+	cfg, err := endpoint.Postgres(address)
+	if err != nil {
+		return fmt.Errorf("%w: DATABASE_URL: %w", ErrUsage, err)
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return fmt.Errorf("%w: DATABASE_URL: %w", ErrUsage, err)
+	}
+	db := stdlib.OpenDBFromPool(pool)
+	src, err := postgres.New(pool, postgres.Config{})
 	if err != nil {
 		return err
 	}
-	b.closers = append(b.closers, func() { _ = db.Close() })
-	return b.sqlite(db)
+	b.closers = append(b.closers, pool.Close, func() { _ = db.Close() }, src.Close)
+	b.source, b.store = src, product.NewPostgresStore(db, src)
+	b.install = func(ctx context.Context) error {
+		if err := errors.Join(b.store.Install(ctx), src.Install(ctx)); err != nil {
+			return err
+		}
+		return src.InstallTrigger(ctx, postgres.Trigger{Table: product.Table, Namespace: product.Namespace, KeyColumns: []string{product.Key}})
+	}
+	return nil
 }
 
 func (b *backend) sqlite(db *sql.DB) error {
@@ -100,28 +110,49 @@ func (b *backend) sqlite(db *sql.DB) error {
 	}
 	b.source, b.store = src, product.NewSQLiteStore(db, src)
 	b.install = func(ctx context.Context) error {
-		if err := src.Install(ctx); err != nil {
+		if err := errors.Join(b.store.Install(ctx), src.Install(ctx)); err != nil {
 			return err
 		}
-		return b.store.Install(ctx)
+		return src.InstallTrigger(ctx, sqlite.Trigger{Table: product.Table, Namespace: product.Namespace, KeyColumns: []string{product.Key}})
 	}
 	return nil
 }
 
-// prepare creates tables and seeds them, and tries until the database lets it.
+// attempt bounds each attempt to prepare the database, so that one on a server that is frozen ends.
+const attempt = 30 * time.Second
+
+// prepare creates tables, installs the trigger and seeds, and tries until the database lets it.
 func (b *backend) prepare(ctx context.Context, log *slog.Logger) {
-	for wait := 100 * time.Millisecond; ctx.Err() == nil; wait = min(2*wait, 2*time.Second) {
-		err := b.install(ctx)
-		if err == nil && b.seed > 0 {
-			var n int
-			if n, err = product.Seed(ctx, b.store, b.seed); n > 0 {
-				log.Info("seeded", "products", n)
-			}
+	b.insist(ctx, log, "the database is not ready; trying on", func(ctx context.Context) error {
+		if err := b.install(ctx); err != nil {
+			return err
 		}
+		if b.seed <= 0 {
+			return nil
+		}
+		n, err := product.Seed(ctx, b.store, b.seed)
+		if n > 0 {
+			log.Info("seeded", "products", n)
+		}
+		return err
+	})
+}
+
+// topic creates the topic of events and tries until Kafka lets it.
+func (b *backend) topic(ctx context.Context, p *kafka.Publisher, log *slog.Logger) {
+	b.insist(ctx, log, "the topic is not ready; trying on", func(ctx context.Context) error { return p.CreateTopic(ctx, 4, -1) })
+}
+
+// insist tries until it succeeds or ctx ends, more and more slowly.
+func (b *backend) insist(ctx context.Context, log *slog.Logger, failing string, f func(context.Context) error) {
+	for wait := 100 * time.Millisecond; ctx.Err() == nil; wait = min(2*wait, 2*time.Second) {
+		try, cancel := context.WithTimeout(ctx, attempt)
+		err := f(try)
+		cancel()
 		if err == nil {
 			return
 		}
-		log.Warn("the database is not ready; trying on", "error", err)
+		log.Warn(failing, "error", err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(wait):
@@ -129,19 +160,12 @@ func (b *backend) prepare(ctx context.Context, log *slog.Logger) {
 	}
 }
 
-// topic creates the topic of events and tries until Kafka lets it.
-func (b *backend) topic(ctx context.Context, p *kafka.Publisher, log *slog.Logger) {
-	for wait := 100 * time.Millisecond; ctx.Err() == nil; wait = min(2*wait, 2*time.Second) {
-		err := p.CreateTopic(ctx, 4, -1)
-		if err == nil {
-			return
-		}
-		log.Warn("the topic is not ready; trying on", "error", err)
-		select {
-		case <-ctx.Done():
-		case <-time.After(wait):
-		}
+// reachable asks the database for something small.
+func (b *backend) reachable(ctx context.Context) error {
+	if _, err := b.store.List(ctx, "", 1); err != nil {
+		return fmt.Errorf("the database cannot be reached: %w", err)
 	}
+	return nil
 }
 
 // close closes in the opposite order of opening.

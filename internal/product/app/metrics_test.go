@@ -77,7 +77,7 @@ func TestMetrics_AreThoseOfTheirDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	doc, err := os.ReadFile("../../../docs/METRICS.md")
+	doc, err := os.ReadFile("../../../docs/reference/metrics.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,107 +7,153 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"os/signal"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/nearcache/nearcache-go/coherence/kafka"
+	"github.com/nearcache/nearcache-go/internal/product"
+	"github.com/nearcache/nearcache-go/internal/product/health"
+	"github.com/nearcache/nearcache-go/internal/product/httpapi"
 	"github.com/nearcache/nearcache-go/tier"
 )
 
+// role is a program with one job and no requests to answer: the relay, or the worker. It is ready while it can do its
+// job. No balancer reads that, but an orchestrator does before it stops the instance of the version before.
+type role struct {
+	program string
+	cfg     *Config
+	log     *slog.Logger
+	reg     *prometheus.Registry
+	checks  []health.Check
+	status  func() map[string]any
+	job     func(context.Context) error
+}
+
 // Worker runs the invalidation worker alone until ctx ends.
 func Worker(ctx context.Context, c Config, log *slog.Logger) error {
-	b := &backend{brokers: c.brokers()}
-	if len(b.brokers.Brokers) == 0 {
-		return fmt.Errorf("%w: KAFKA_BOOTSTRAP_SERVERS is required", ErrUsage)
+	brokers, err := c.brokers()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUsage, err)
 	}
-	return role(ctx, &c, log, func(ctx context.Context, store *tier.L2, reg prometheus.Registerer) error {
-		w := b.worker(&c, store, log)
-		w.Registerer = reg
-		return w.Run(ctx)
-	})
+	l2, err := openL2(&c, log)
+	if err != nil {
+		return err
+	}
+	defer l2.Close()
+	b := &backend{brokers: brokers}
+	topic, err := kafka.NewPublisher(kafka.PublisherConfig{Broker: brokers, Topic: c.Topic}) // asks for the topic's partitions
+	if err != nil {
+		return err
+	}
+	defer topic.Close()
+	r := newRole(InvalidationWorker, &c, log)
+	r.checks = []health.Check{redisCheck(l2), topicCheck(topic, c.Topic)}
+	worker := b.worker(&c, l2, log)
+	worker.Registerer = r.reg
+	r.job = worker.Run
+	return r.run(ctx)
 }
 
 // Relay runs the outbox relay alone until ctx ends.
 func Relay(ctx context.Context, c Config, log *slog.Logger) error {
-	if c.DatabaseURL == "" {
-		return fmt.Errorf("%w: DATABASE_URL is required", ErrUsage)
-	}
 	b, err := open(ctx, &c)
 	if err != nil {
 		return err
 	}
 	defer b.close()
 	b.seed = 0
-	return role(ctx, &c, log, func(ctx context.Context, store *tier.L2, reg prometheus.Registerer) error {
-		publisher, relay, err := b.relay(&c, store, log)
-		if err != nil {
-			return err
-		}
-		relay.Registerer = reg
-		b.prepare(ctx, log)
-		return b.runRelay(ctx, publisher, relay, log)
-	})
-}
-
-// role runs a job beside /healthz and /metrics.
-func role(ctx context.Context, c *Config, log *slog.Logger, job func(context.Context, *tier.L2, prometheus.Registerer) error) error {
-	if c.RedisURL == "" && c.RedisHost == "" {
-		return fmt.Errorf("%w: REDIS_HOST or REDIS_URL is required", ErrUsage)
-	}
-	opt, err := c.redis()
-	if err != nil {
-		return fmt.Errorf("%w: REDIS_URL: %w", ErrUsage, err)
-	}
-	store, err := tier.Open(tier.Config{Redis: opt, Logger: log})
+	l2, err := openL2(&c, log)
 	if err != nil {
 		return err
 	}
-	defer store.Close()
-	listen, err := net.Listen("tcp", c.Listen)
+	defer l2.Close()
+	publisher, relay, err := b.relay(&c, l2, log)
+	if err != nil {
+		return err
+	}
+	r := newRole(OutboxRelay, &c, log)
+	relay.Registerer = r.reg
+	progress := &relayProgress{reg: r.reg}
+	r.checks = []health.Check{redisCheck(l2), {Code: "database_unreachable", Run: func(ctx context.Context) error {
+		if _, err := b.source.Position(ctx); err != nil {
+			return health.Unready(fmt.Errorf("the database cannot be read: %w", err))
+		}
+		return nil
+	}}, {Code: "relay_behind", Run: progress.check}}
+	if publisher != nil {
+		r.checks = append(r.checks, topicCheck(publisher, c.Topic))
+	}
+	r.status = progress.status
+	r.job = func(ctx context.Context) error {
+		b.prepare(ctx, log)
+		return b.runRelay(ctx, publisher, relay, log)
+	}
+	return r.run(ctx)
+}
+
+func openL2(c *Config, log *slog.Logger) (*tier.L2, error) {
+	opt, err := c.redis()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUsage, err)
+	}
+	return tier.Open(tier.Config{Redis: opt, Prefix: c.Prefix, Logger: log})
+}
+
+func redisCheck(l2 *tier.L2) health.Check {
+	return health.Check{Code: "redis_unreachable", Run: func(ctx context.Context) error {
+		if _, _, err := l2.Get(ctx, product.Namespace, "health"); errors.Is(err, tier.ErrUnavailable) {
+			return health.Unready(fmt.Errorf("Redis cannot be reached: %w", err))
+		}
+		return nil
+	}}
+}
+
+func topicCheck(p *kafka.Publisher, topic string) health.Check {
+	return health.Check{Code: "topic_unreachable", Run: func(ctx context.Context) error {
+		n, err := p.Partitions(ctx)
+		if err == nil && n == 0 {
+			err = errors.New("it does not exist")
+		}
+		if err != nil {
+			return health.Unready(fmt.Errorf("Kafka's topic %q cannot be used: %w", topic, err))
+		}
+		return nil
+	}}
+}
+
+func newRole(program string, c *Config, log *slog.Logger) *role {
+	r := &role{program: program, cfg: c, log: log, reg: prometheus.NewRegistry()}
+	r.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
+}
+
+// run runs the job beside /healthz, /readyz, /status and /metrics.
+func (r *role) run(ctx context.Context) error {
+	listen, err := net.Listen("tcp", r.cfg.Listen)
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)
 	}
-	reg := prometheus.NewRegistry()
+	monitor := health.NewMonitor(r.log, r.checks...)
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
-	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	var serving sync.WaitGroup
-	serving.Go(func() { _ = srv.Serve(listen) })
-	log.Info("running", "url", "http://"+listen.Addr().String())
-	err = job(ctx, store, reg)
+	monitor.Routes(mux, r.program, r.status)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(r.reg, promhttp.HandlerOpts{}))
+	srv := timeouts(&http.Server{Handler: httpapi.WithProblems(mux), ErrorLog: serverLog(r.log)}, 5*time.Second)
+	var beside sync.WaitGroup
+	beside.Go(func() { _ = srv.Serve(httpapi.Listener(listen)) })
+	work, stop := context.WithCancel(ctx)
+	defer stop()
+	beside.Go(func() { monitor.Run(work) })
+	context.AfterFunc(ctx, monitor.Drain)
+	r.log.Info("running", "url", "http://"+listen.Addr().String())
+	err = r.job(work)
+	stop()
 	end, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	err = errors.Join(err, srv.Shutdown(end))
-	serving.Wait()
+	beside.Wait()
 	return err
-}
-
-// Main runs a program with the process's own arguments and signals, and returns its exit code: 0, 1 for a failure, 2 for
-// a configuration that cannot work.
-func Main(name string, run func(context.Context, Config, *slog.Logger) error) int {
-	c, err := Parse(name, os.Args[1:], os.Getenv)
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
-		return 2
-	}
-	log, err := c.Logger()
-	if err != nil {
-		return 2
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, c, log); err != nil {
-		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
-		if errors.Is(err, ErrUsage) {
-			return 2
-		}
-		return 1
-	}
-	return 0
 }

@@ -6,24 +6,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
-
-	"github.com/nearcache/nearcache-go/coherence/kafka"
-	"github.com/nearcache/nearcache-go/coherence/relay"
-	"github.com/nearcache/nearcache-go/internal/product"
-	"github.com/nearcache/nearcache-go/internal/product/httpapi"
-	"github.com/nearcache/nearcache-go/nearcache"
-	"github.com/nearcache/nearcache-go/tier"
 )
 
 // shutdownTimeout is how long requests in flight may take to finish.
@@ -32,25 +18,18 @@ const shutdownTimeout = 15 * time.Second
 // startTimeout is how long serving waits for the database.
 const startTimeout = 5 * time.Second
 
-// Server is the product server: one or more instances, and beside them a relay and a worker if it is told so.
+// Server is the product server: one or more instances, and beside them a relay and a worker if the settings say so.
 type Server struct {
 	Config Config
 	Logger *slog.Logger
 	// Out gets the addresses and what to try, once all instances serve. Defaults to nowhere.
 	Out io.Writer
-	// Started is told the URLs of the instances. May be nil.
+	// Started is called with the URLs of the instances. May be nil.
 	Started func(urls []string)
 }
 
-// instance is one product server: its own client, cache, registry and listener.
-type instance struct {
-	client *nearcache.Client
-	reg    *prometheus.Registry
-	http   *http.Server
-	listen net.Listener
-}
-
-// Run serves until ctx ends, lets requests in flight finish, and returns nil.
+// Run serves until ctx ends, lets requests in flight finish, and returns nil. If ctx ends by ErrTerminated, the server
+// first says that it is not ready and goes on serving for the Config's ShutdownDelay.
 func (s *Server) Run(ctx context.Context) (err error) {
 	b, err := open(ctx, &s.Config)
 	if err != nil {
@@ -63,59 +42,36 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	defer stopWork()
 	prepared := make(chan struct{})
 	background.Go(func() { b.prepare(work, s.Logger); close(prepared) })
-	patience := time.NewTimer(startTimeout)
-	defer patience.Stop()
-	if s.Config.embedded() { // the database is here, and seeding it may take a while
-		patience.Stop()
-	}
-	select {
-	case <-prepared:
-	case <-patience.C: // what can be served without the database is
-	case <-ctx.Done():
-	}
-	var all []*instance
+	s.awaitDatabase(ctx, prepared)
+	all, err := s.instances(ctx, b, prepared)
 	defer func() {
 		for _, in := range all {
-			err = errors.Join(err, in.client.Close())
+			err = errors.Join(err, in.close())
 		}
 	}()
-	for i := range s.Config.Instances {
-		in, err := s.start(ctx, b, i)
-		if err != nil {
-			return err
-		}
-		all = append(all, in)
+	if err != nil {
+		return err
 	}
-	if s.Config.Relay {
-		publisher, carrying, err := b.relay(&s.Config, all[0].client.L2(), s.Logger)
-		if err != nil {
-			return err
-		}
-		carrying.Registerer = all[0].reg
-		background.Go(func() {
-			<-prepared
-			s.ended("relay", b.runRelay(work, publisher, carrying, s.Logger))
-		})
+	for _, in := range all {
+		background.Go(func() { in.health.Run(work) })
 	}
-	if s.Config.Worker || s.Config.embedded() {
-		worker := b.worker(&s.Config, all[0].client.L2(), s.Logger)
-		worker.Registerer = all[0].reg
-		background.Go(func() { s.ended("worker", worker.Run(work)) })
+	if err := s.beside(b, all[0], prepared, &background, work); err != nil {
+		return err
 	}
-	urls := make([]string, len(all))
+	if s.Config.embedded() {
+		s.Logger.Warn("NO SERVICE IS CONFIGURED: this runs on embedded Redis, Kafka and SQLite with made-up products, and all data is" +
+			" lost when it ends; set DATABASE_URL and REDIS_URL for real ones")
+	}
 	var serving sync.WaitGroup
+	urls := make([]string, len(all))
 	for i, in := range all {
 		urls[i] = "http://" + in.listen.Addr().String()
-		serving.Go(func() {
-			if err := in.http.Serve(in.listen); !errors.Is(err, http.ErrServerClosed) {
-				s.Logger.Error("serving ended", "error", err)
-			}
-		})
+		serving.Go(func() { in.serve(s.Logger) })
 		s.Logger.Info("serving", "instance", i+1, "url", urls[i])
 	}
 	s.announce(urls)
 	<-ctx.Done()
-	s.Logger.Info("shutting down")
+	s.drain(ctx, all)
 	end, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
 	for _, in := range all {
@@ -127,76 +83,71 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	return err
 }
 
-// start makes an instance and listens.
-func (s *Server) start(ctx context.Context, b *backend, i int) (*instance, error) {
-	log := s.Logger
-	if s.Config.Instances > 1 {
-		log = log.With("instance", i+1)
+// awaitDatabase waits until the database is prepared, but not for long if it is elsewhere: what can be served without it
+// is served. An embedded one is here, and seeding it may take a while.
+func (s *Server) awaitDatabase(ctx context.Context, prepared <-chan struct{}) {
+	patience := time.NewTimer(startTimeout)
+	defer patience.Stop()
+	if s.Config.embedded() {
+		patience.Stop()
 	}
-	reg := prometheus.NewRegistry()
-	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	cfg := nearcache.Config{Redis: b.redis, Source: b.source, Heartbeat: s.Config.heartbeat(), Registerer: reg, Logger: log}
-	if len(b.brokers.Brokers) > 0 {
-		cfg.Events = kafka.Tail{Broker: b.brokers, Topic: s.Config.Topic, Codec: product.EventCodec(), Logger: log}
+	select {
+	case <-prepared:
+	case <-patience.C:
+	case <-ctx.Done():
 	}
-	client, err := nearcache.New(cfg)
-	if err != nil {
-		return nil, err
-	}
-	cache, err := nearcache.NewCache(client, product.Namespace, nearcache.Options[string, product.Product]{
-		TTL:          s.Config.ttl(),
-		MaxStaleness: time.Duration(s.Config.MaxStaleMS) * time.Millisecond,
-		Load: func(ctx context.Context, id string) (nearcache.Entry[product.Product], error) {
-			p, v, err := b.store.Find(ctx, id)
-			if errors.Is(err, product.ErrNotFound) {
-				err = nearcache.ErrNotFound
-			}
-			return nearcache.Entry[product.Product]{Value: p, Version: v}, err
-		},
-	})
-	if err != nil {
-		return nil, errors.Join(err, client.Close())
-	}
-	h := &httpapi.Handler{Store: b.store, Cache: cache, Logger: log, Metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{}),
-		Ready: func(ctx context.Context) error { return ready(ctx, b.store) }, Status: client.Status}
-	if s.Config.Crash == "after-commit" {
-		h.AfterCommit = func() {
-			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-			select {} // the signal is on its way; nothing more must happen
-		}
-	}
-	listen, err := net.Listen("tcp", s.address(i))
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("listening: %w", err), client.Close())
-	}
-	return &instance{client: client, reg: reg, listen: listen, http: &http.Server{Handler: h.Routes(), ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout: 30 * time.Second, WriteTimeout: 60 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}}, nil
 }
 
-// ready asks the database: without Redis or Kafka products are served all the same.
-func ready(ctx context.Context, store product.Store) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	if _, err := store.List(ctx, "", 1); err != nil {
-		return errors.New("the database cannot be reached")
+// instances makes all of them. On an error it returns those that were made.
+func (s *Server) instances(ctx context.Context, b *backend, prepared <-chan struct{}) (all []*instance, err error) {
+	for i := range s.Config.Instances {
+		in, err := s.start(ctx, b, i, prepared)
+		if err != nil {
+			return all, err
+		}
+		all = append(all, in)
+	}
+	return all, nil
+}
+
+// beside starts the relay and the worker that run inside the server.
+func (s *Server) beside(b *backend, first *instance, prepared <-chan struct{}, background *sync.WaitGroup, work context.Context) error {
+	ended := func(job string, err error) {
+		if err != nil {
+			s.Logger.Error(job+" ended", "error", err)
+			first.health.Set(job+"_ended", err)
+		}
+	}
+	if s.Config.Relay {
+		publisher, relay, err := b.relay(&s.Config, first.client.L2(), s.Logger)
+		if err != nil {
+			return err
+		}
+		relay.Registerer = first.reg
+		background.Go(func() {
+			<-prepared
+			ended("relay", b.runRelay(work, publisher, relay, s.Logger))
+		})
+	}
+	if s.Config.Worker || s.Config.embedded() {
+		worker := b.worker(&s.Config, first.client.L2(), s.Logger)
+		worker.Registerer = first.reg
+		background.Go(func() { ended("worker", worker.Run(work)) })
 	}
 	return nil
 }
 
-// address is the first instance's as configured; the others take any free port of the same host.
-func (s *Server) address(i int) string {
-	if i == 0 {
-		return s.Config.Listen
+// drain has readiness turn first, and gives balancers the time to notice. A second signal ends the process.
+func (s *Server) drain(ctx context.Context, all []*instance) {
+	for _, in := range all {
+		in.health.Drain()
 	}
-	host, _, _ := net.SplitHostPort(s.Config.Listen)
-	return net.JoinHostPort(host, "0")
-}
-
-func (s *Server) ended(what string, err error) {
-	if err != nil {
-		s.Logger.Error(what+" ended", "error", err)
+	if delay := s.Config.ShutdownDelay; delay > 0 && errors.Is(context.Cause(ctx), ErrTerminated) {
+		s.Logger.Info("draining: not ready, and still serving", "delay", delay)
+		t := time.NewTimer(delay)
+		<-t.C
 	}
+	s.Logger.Info("shutting down")
 }
 
 // announce prints what to try.
@@ -209,6 +160,9 @@ func (s *Server) announce(urls []string) {
 	}
 	first, last := urls[0], urls[len(urls)-1]
 	var b strings.Builder
+	if s.Config.embedded() {
+		fmt.Fprintf(&b, "\nNo service is configured: everything is embedded, the products are made up, and all data is lost at the end.\n")
+	}
 	fmt.Fprintf(&b, "\nProducts are served at\n")
 	for _, u := range urls {
 		fmt.Fprintf(&b, "  %s\n", u)
@@ -230,31 +184,12 @@ Ctrl-C stops it.
 	_, _ = io.WriteString(s.Out, b.String())
 }
 
-// relay is the outbox relay to whatever there is: Kafka, Redis, or both.
-func (b *backend) relay(c *Config, l2 *tier.L2, log *slog.Logger) (*kafka.Publisher, *relay.Relay, error) {
-	r := &relay.Relay{Source: b.source, L2: l2, Name: c.Topic, Interval: c.heartbeat(), Logger: log}
-	if len(b.brokers.Brokers) == 0 {
-		return nil, r, nil
-	}
-	p, err := kafka.NewPublisher(kafka.PublisherConfig{Broker: b.brokers, Topic: c.Topic, Codec: product.EventCodec()})
-	if err != nil {
-		return nil, nil, err
-	}
-	r.Publisher = p
-	return p, r, nil
-}
-
-// runRelay runs the relay, and has the topic made beside it: Redis need not wait for a Kafka that is down.
-func (b *backend) runRelay(ctx context.Context, p *kafka.Publisher, r *relay.Relay, log *slog.Logger) error {
-	if p != nil {
-		var topic sync.WaitGroup
-		topic.Go(func() { b.topic(ctx, p, log) })
-		defer p.Close()
-		defer topic.Wait()
-	}
-	return r.Run(ctx)
-}
-
-func (b *backend) worker(c *Config, l2 *tier.L2, log *slog.Logger) *kafka.Worker {
-	return &kafka.Worker{Broker: b.brokers, Topic: c.Topic, GroupID: c.GroupID, Codec: product.EventCodec(), L2: l2, Logger: log}
+// timeouts are those of an HTTP server whose requests have a time of their own.
+func timeouts(srv *http.Server, request time.Duration) *http.Server {
+	srv.ReadHeaderTimeout = 5 * time.Second
+	srv.ReadTimeout = max(request, 5*time.Second)
+	srv.WriteTimeout = srv.ReadTimeout + request + 10*time.Second
+	srv.IdleTimeout = 2 * time.Minute
+	srv.MaxHeaderBytes = 64 << 10
+	return srv
 }

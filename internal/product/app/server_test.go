@@ -14,7 +14,7 @@ import (
 
 // TestServer_DemoOnEmbeddedServices is make demo: three instances, a relay and a worker, with nothing configured.
 func TestServer_DemoOnEmbeddedServices(t *testing.T) {
-	c, err := app.Parse("demo", []string{"-instances", "3"}, func(string) string { return "" })
+	c, err := app.Parse(app.ProductServer, []string{"-instances", "3"}, func(string) string { return "" })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,60 +1,55 @@
-// Package httpapi serves products over HTTP, reads through the near cache. docs/HTTP.md describes it for its users.
+// Package httpapi serves products over HTTP, reads through the near cache. docs/reference/http.md describes it for its users.
 package httpapi
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/nearcache/nearcache-go/internal/product"
 	"github.com/nearcache/nearcache-go/nearcache"
 )
 
-// MaxBody bounds a request's body.
-const MaxBody = 64 << 10
-
 // Handler serves the API. Its fields must be set before the first request.
 type Handler struct {
-	Store   product.Store
-	Cache   *nearcache.Cache[string, product.Product]
-	Ready   func(context.Context) error // why the server cannot serve; nil if it can
-	Status  func() nearcache.Status
-	Metrics http.Handler
-	Logger  *slog.Logger
+	Store  product.Store
+	Cache  *nearcache.Cache[string, product.Product]
+	Logger *slog.Logger
+	// Timeout is the time that each request has. Required.
+	Timeout time.Duration
+	// MinStaleness is the smallest bound that the caches are expected to prove. A read that asks for a smaller one counts
+	// as one that forces a read of the source. Defaults to none.
+	MinStaleness time.Duration
+	// SourceReads limits the reads of the source that a request's headers force. nil does not.
+	SourceReads *SourceReads
 	// AfterCommit, for tests, is called after a write's commit and before anybody is told of it.
 	AfterCommit func()
 }
 
-// Routes is the whole API.
-func (h *Handler) Routes() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /products/{id}", h.get)
-	mux.HandleFunc("PUT /products/{id}", h.put)
-	mux.HandleFunc("DELETE /products/{id}", h.delete)
-	mux.HandleFunc("GET /products", h.list)
-	mux.HandleFunc("POST /products", h.post)
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { text(w, "ok\n") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		if err := h.Ready(r.Context()); err != nil {
-			problem(w, http.StatusServiceUnavailable, "not ready: "+err.Error())
-			return
-		}
-		text(w, "ready\n")
-	})
-	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, statusOf(h.Status())) })
-	mux.Handle("GET /metrics", h.Metrics)
-	return withProblems(mux)
-}
-
-func text(w http.ResponseWriter, s string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = io.WriteString(w, s)
+// Routes adds the API's routes to a mux.
+func (h *Handler) Routes(mux *http.ServeMux) {
+	for pattern, serve := range map[string]http.HandlerFunc{
+		"GET /products/{id}":    h.get,
+		"PUT /products/{id}":    h.put,
+		"DELETE /products/{id}": h.delete,
+		"GET /products":         h.list,
+		"POST /products":        h.post,
+	} {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			ctx, cancel := context.WithTimeout(r.Context(), h.Timeout)
+			defer cancel()
+			if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
+				problem(w, http.StatusBadRequest, "malformed query: it is not percent-encoded as a query must be")
+				return
+			}
+			serve(w, r.WithContext(ctx))
+		})
+	}
 }
 
 func (h *Handler) get(w http.ResponseWriter, r *http.Request) {
@@ -63,146 +58,65 @@ func (h *Handler) get(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ro, err := readOptions(r.Header)
-	if err != nil {
-		problem(w, http.StatusBadRequest, err.Error())
-		return
-	}
-	res, err := h.Cache.Read(r.Context(), id, ro)
-	if err == nil || errors.Is(err, nearcache.ErrNotFound) {
-		describe(w.Header(), res, ro.Fresh)
-	}
-	if err != nil {
-		h.fail(w, r, err)
-		return
-	}
-	w.Header().Set("ETag", etag(res.Version))
-	w.Header().Set("Cache-Control", "no-cache") // a client may keep it, and asks each time
-	if unchanged(r.Header, res.Version) {
-		w.WriteHeader(http.StatusNotModified)
-		return
-	}
-	writeJSON(w, http.StatusOK, res.Value)
-}
-
-func (h *Handler) put(w http.ResponseWriter, r *http.Request) {
-	id, ok := pathID(w, r)
-	if !ok {
-		return
-	}
-	match, err := ifMatch(r.Header)
-	create, err2 := onlyCreate(r.Header)
+	pre, err2 := preconditions(r.Header, true)
 	if err := errors.Join(err, err2); err != nil {
 		problem(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	p, ok := h.body(w, r)
-	if !ok {
+	res, err := h.read(r.Context(), id, ro)
+	if err == nil || errors.Is(err, nearcache.ErrNotFound) {
+		describe(w.Header(), res, ro.Fresh)
+	}
+	if h.fail(w, r, err) {
 		return
 	}
-	if p.ID == "" {
-		p.ID = id
+	now := product.State{There: true, Product: res.Value, Version: res.Version}
+	w.Header().Set("ETag", etag(now))
+	w.Header().Set("Cache-Control", "no-cache") // a client may keep it, and asks each time
+	switch {
+	case !pre.matches(now):
+		problem(w, http.StatusPreconditionFailed, "the product is not in a state that If-Match names")
+	case pre.excludes(now):
+		w.WriteHeader(http.StatusNotModified)
+	default:
+		writeJSON(w, http.StatusOK, res.Value)
 	}
-	if p.ID != id {
-		problem(w, http.StatusBadRequest, fmt.Sprintf("the ids differ: the path names %q and the body %q", id, p.ID))
-		return
+}
+
+// read reads through the cache, within what the limit lets a request's headers force.
+//
+// Fresh and a bound that no tier is expected to prove take a token before the read. AtLeast takes one when the answer is
+// that there is no such version: a client that sends what a write returned never gets that answer, and one that makes
+// versions up gets nothing else. Without tokens AtLeast is answered from the tiers if they have what it asks for.
+func (h *Handler) read(ctx context.Context, id string, ro nearcache.ReadOptions) (nearcache.Result[product.Product], error) {
+	forces := ro.Fresh || ro.MaxStaleness > 0 && ro.MaxStaleness < h.MinStaleness
+	if forces && !h.SourceReads.take() {
+		return nearcache.Result[product.Product]{}, errLimited
 	}
-	if !valid(w, p) {
-		return
+	if ro.AtLeast == 0 || forces {
+		return h.Cache.Read(ctx, id, ro)
 	}
-	created := false
-	v, err := h.write(r.Context(), p, func(ctx context.Context) (v product.Version, err error) {
-		if !create {
-			v, created, err = h.Store.Replace(ctx, p, match)
-			return v, err
+	if h.SourceReads.exhausted() {
+		tiers := ro
+		tiers.AtLeast = 0
+		res, err := h.Cache.Read(ctx, id, tiers)
+		if (err == nil || errors.Is(err, nearcache.ErrNotFound)) && res.Version < ro.AtLeast {
+			h.SourceReads.refused()
+			return nearcache.Result[product.Product]{}, errLimited
 		}
-		if v, err = h.Store.Create(ctx, p); errors.Is(err, product.ErrExists) {
-			err = product.ErrConflict
-		}
-		created = err == nil
-		return v, err
-	})
-	if h.fail(w, r, err) {
-		return
+		return res, err
 	}
-	status := http.StatusOK
-	if created {
-		status = http.StatusCreated
-		w.Header().Set("Location", location(p.ID))
+	res, err := h.Cache.Read(ctx, id, ro)
+	if errors.Is(err, nearcache.ErrNotReady) {
+		h.SourceReads.take()
 	}
-	h.written(w, status, p, v)
-}
-
-func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
-	p, ok := h.body(w, r)
-	if !ok || !valid(w, p) {
-		return
-	}
-	v, err := h.write(r.Context(), p, func(ctx context.Context) (product.Version, error) { return h.Store.Create(ctx, p) })
-	if h.fail(w, r, err) {
-		return
-	}
-	w.Header().Set("Location", location(p.ID))
-	h.written(w, http.StatusCreated, p, v)
-}
-
-func (h *Handler) delete(w http.ResponseWriter, r *http.Request) {
-	id, ok := pathID(w, r)
-	if !ok {
-		return
-	}
-	match, err := ifMatch(r.Header)
-	if err != nil {
-		problem(w, http.StatusBadRequest, err.Error())
-		return
-	}
-	v, err := h.Cache.Write(r.Context(), id, func(ctx context.Context) (product.Version, error) {
-		return h.committed(h.Store.Delete(ctx, id, match))
-	})
-	if h.fail(w, r, err) {
-		return
-	}
-	w.Header().Set(headerVersion, v.String())
-	w.WriteHeader(http.StatusNoContent)
-}
-
-// write runs a write of a product's new state through the cache.
-func (h *Handler) write(ctx context.Context, p product.Product, tx func(context.Context) (product.Version, error)) (product.Version, error) {
-	return h.Cache.WriteEntry(ctx, p.ID, func(ctx context.Context) (nearcache.Entry[product.Product], error) {
-		v, err := h.committed(tx(ctx))
-		return nearcache.Entry[product.Product]{Value: p, Version: v}, err
-	})
-}
-
-// committed marks the refusals after which the cache has nothing to do.
-func (h *Handler) committed(v product.Version, err error) (product.Version, error) {
-	if errors.Is(err, product.ErrConflict) || errors.Is(err, product.ErrExists) || errors.Is(err, product.ErrNotFound) {
-		return 0, fmt.Errorf("%w: %w", nearcache.ErrNotCommitted, err)
-	}
-	if err == nil && h.AfterCommit != nil {
-		h.AfterCommit()
-	}
-	return v, err
-}
-
-func (h *Handler) written(w http.ResponseWriter, status int, p product.Product, v product.Version) {
-	w.Header().Set("ETag", etag(v))
-	w.Header().Set(headerVersion, v.String())
-	writeJSON(w, status, p)
+	return res, err
 }
 
 func (h *Handler) list(w http.ResponseWriter, r *http.Request) {
-	limit := 50
-	if s := r.URL.Query().Get("limit"); s != "" {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < 1 || n > 500 {
-			problem(w, http.StatusBadRequest, "bad limit: a number from 1 to 500 is needed")
-			return
-		}
-		limit = n
-	}
-	after := r.URL.Query().Get("after")
-	if why := product.CheckID(after); after != "" && why != "" {
-		problem(w, http.StatusBadRequest, "bad after: an id "+why)
+	limit, after, err := page(r.URL.Query())
+	if err != nil {
+		problem(w, http.StatusBadRequest, err.Error())
 		return
 	}
 	ps, err := h.Store.List(r.Context(), after, limit)
@@ -220,50 +134,30 @@ func (h *Handler) list(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, page)
 }
 
-// body reads a product from the request. What the request calls its content does not matter: it must be JSON.
-func (h *Handler) body(w http.ResponseWriter, r *http.Request) (p product.Product, ok bool) {
-	var in struct {
-		product.Product
-		Price *product.Price `json:"price"` // hides the product's, to tell 0 from nothing
-	}
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, MaxBody))
-	d.DisallowUnknownFields()
-	err := d.Decode(&in)
-	if err == nil {
-		var more json.Token
-		if more, err = d.Token(); err == nil {
-			err = fmt.Errorf("%v follows the JSON object", more)
-		} else if err == io.EOF {
-			err = nil
+// page reads the parameters of a list. One that is unknown, or comes twice, is refused like a field of a body.
+func page(q url.Values) (limit int, after string, err error) {
+	const most = 500
+	limit = 50
+	for name, values := range q {
+		if name != "limit" && name != "after" {
+			return 0, "", fmt.Errorf("unknown parameter %.40q: limit and after are known", name)
+		}
+		if len(values) > 1 {
+			return 0, "", fmt.Errorf("the parameter %s is given %d times", name, len(values))
 		}
 	}
-	var large *http.MaxBytesError
-	var kind *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &large):
-		problem(w, http.StatusBadRequest, fmt.Sprintf("body too large: at most %d bytes are taken", MaxBody))
-	case errors.As(err, &kind) && kind.Field != "":
-		problem(w, http.StatusBadRequest, fmt.Sprintf("malformed body: %s cannot be a JSON %s", kind.Field, kind.Value))
-	case errors.As(err, &kind):
-		problem(w, http.StatusBadRequest, fmt.Sprintf("malformed body: a JSON %s and not an object", kind.Value))
-	case err != nil:
-		problem(w, http.StatusBadRequest, "malformed body: "+err.Error())
-	case in.Price == nil:
-		problem(w, http.StatusBadRequest, "invalid product", product.Problem{Field: "price", Detail: "is missing"})
-	default:
-		p = in.Product
-		p.Price = *in.Price
-		return p, true
+	if q.Has("limit") {
+		n, err := strconv.Atoi(q.Get("limit"))
+		if err != nil || n < 1 || n > most || strconv.Itoa(n) != q.Get("limit") {
+			return 0, "", fmt.Errorf("bad limit: a number from 1 to %d is needed", most)
+		}
+		limit = n
 	}
-	return p, false
-}
-
-func valid(w http.ResponseWriter, p product.Product) bool {
-	if bad := p.Validate(); len(bad) > 0 {
-		problem(w, http.StatusBadRequest, "invalid product", bad...)
-		return false
+	after = q.Get("after")
+	if why := product.CheckID(after); after != "" && why != "" {
+		return 0, "", errors.New("bad after: an id " + why)
 	}
-	return true
+	return limit, after, nil
 }
 
 func pathID(w http.ResponseWriter, r *http.Request) (string, bool) {

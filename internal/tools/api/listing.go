@@ -166,7 +166,8 @@ func signature(pkg *types.Package, f *types.Func) string {
 	for p := range sig.TypeParams().TypeParams() {
 		params = append(params, p.Obj().Name()+" "+typ(pkg, p.Constraint()))
 	}
-	text := strings.TrimPrefix(typ(pkg, sig), "func")
+	plain := types.NewSignatureType(nil, nil, nil, sig.Params(), sig.Results(), sig.Variadic()) // without [A, B any]
+	text := strings.TrimPrefix(typ(pkg, plain), "func")
 	if len(params) > 0 {
 		text = "[" + strings.Join(params, ", ") + "]" + text
 	}
@@ -176,7 +177,7 @@ func signature(pkg *types.Package, f *types.Func) string {
 // typ is a type as text: names of other packages with their path, inside this module from its root on.
 func typ(pkg *types.Package, t types.Type) string {
 	module := moduleOf(pkg.Path())
-	return types.TypeString(unnamed(t), func(other *types.Package) string {
+	return types.TypeString(t, func(other *types.Package) string {
 		if other == pkg {
 			return ""
 		}
@@ -188,31 +189,4 @@ func typ(pkg *types.Package, t types.Type) string {
 func moduleOf(path string) string {
 	parts := strings.Split(path, "/")
 	return strings.Join(parts[:min(3, len(parts))], "/")
-}
-
-// unnamed is a type without the names of parameters, which are documentation.
-func unnamed(t types.Type) types.Type {
-	switch t := t.(type) {
-	case *types.Signature:
-		return types.NewSignatureType(nil, nil, nil, unnamedTuple(t.Params()), unnamedTuple(t.Results()), t.Variadic())
-	case *types.Pointer:
-		return types.NewPointer(unnamed(t.Elem()))
-	case *types.Slice:
-		return types.NewSlice(unnamed(t.Elem()))
-	case *types.Array:
-		return types.NewArray(unnamed(t.Elem()), t.Len())
-	case *types.Map:
-		return types.NewMap(unnamed(t.Key()), unnamed(t.Elem()))
-	case *types.Chan:
-		return types.NewChan(t.Dir(), unnamed(t.Elem()))
-	}
-	return t
-}
-
-func unnamedTuple(tuple *types.Tuple) *types.Tuple {
-	var vars []*types.Var
-	for v := range tuple.Variables() {
-		vars = append(vars, types.NewParam(token.NoPos, nil, "", unnamed(v.Type())))
-	}
-	return types.NewTuple(vars...)
 }

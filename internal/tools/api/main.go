@@ -1,13 +1,12 @@
-// Command api keeps a listing of everything that other modules can use of this one, so that no change of it goes
-// unseen.
+// Command api keeps a listing of everything that other modules can use of this one, so that a review sees each change.
 //
-//	api           check: the listing in docs/api is that of the source, and nothing of docs/api/baseline is gone unannounced
+//	api           check that docs/api matches the source, and that CHANGELOG.md announces what the baseline lost
 //	api -w        write docs/api
-//	api -release  write docs/api, and take it as the baseline: what users rely on from now on
+//	api -release  write docs/api and docs/api/baseline: users rely on these declarations from now on
 //
-// What is gone from the baseline, changed included, must be announced in CHANGELOG.md: a line under Unreleased that
-// has the word BREAKING and names what it is about. Before the first -release there is no baseline, and nothing to
-// break.
+// A declaration of the baseline that is gone or changed needs an announcement: a line under Unreleased in CHANGELOG.md
+// with the word BREAKING and the declaration's name. A new name for a parameter is no change. Before the first
+// -release there is no baseline, and nothing to break.
 package main
 
 import (
@@ -144,23 +143,36 @@ func stale(committed, texts map[string]string) error {
 	return fmt.Errorf("docs/api is not up to date (make api writes it):\n%s", strings.Join(diff, "\n"))
 }
 
-// unannounced says what of the baseline is gone without a line in the change log that says so.
+// unannounced lists what the baseline has, the source lacks, and the change log does not announce.
 func unannounced(baseline, texts map[string]string, news []string) error {
 	var gone []string
-	for _, line := range missing(baseline, texts) {
+	for _, line := range missing(unnamed(baseline), unnamed(texts)) {
 		name := subject(line)
 		announced := slices.ContainsFunc(news, func(n string) bool {
 			return strings.Contains(n, "BREAKING") && regexp.MustCompile(`\b`+regexp.QuoteMeta(name)+`\b`).MatchString(n)
 		})
 		if !announced {
-			gone = append(gone, fmt.Sprintf("  %s\n    wants a line in CHANGELOG.md under Unreleased with BREAKING and %s in it",
+			gone = append(gone, fmt.Sprintf("  %s\n    add a line with BREAKING and %s to Unreleased in CHANGELOG.md",
 				line, name))
 		}
 	}
 	if len(gone) == 0 {
 		return nil
 	}
-	return fmt.Errorf("what users rely on is gone:\n%s", strings.Join(gone, "\n"))
+	return fmt.Errorf("the baseline has declarations that are gone:\n%s", strings.Join(gone, "\n"))
+}
+
+// unnamed are listings without the names of parameters.
+func unnamed(texts map[string]string) map[string]string {
+	out := map[string]string{}
+	for name, text := range texts {
+		lines := strings.Split(text, "\n")
+		for i, line := range lines {
+			lines[i] = withoutNames(line)
+		}
+		out[name] = strings.Join(lines, "\n")
+	}
+	return out
 }
 
 var declared = regexp.MustCompile(`^\S+: (?:type \w+(?:\[[^\]]*\])?, (\w+)|method \(\*?\w+\) (\w+)|\w+ (\w+))`)

@@ -4,7 +4,7 @@
 //
 //	services run -- COMMAND [ARGS]    start servers, run the command with NEARCACHE_TEST_* set, stop them; exit as the command did
 //	services up                       start servers that stay, unless they run already
-//	services env                      print shell lines that set NEARCACHE_TEST_* to those
+//	services env                      print shell lines that lead tests (NEARCACHE_TEST_*) and the programs to those
 //	services down                     stop them, and whatever a killed run left behind
 //
 // Everything is under the checkout's .services directory. A NEARCACHE_TEST_* variable that is set already names a

@@ -128,7 +128,21 @@ func running(r *local.Run) map[string]local.Record {
 	return alive
 }
 
-// env prints the variables that lead to the detached servers.
+// programs are the names under which the programs look for each kind of server.
+var programs = map[string]string{"redis": "REDIS_URL", "postgres": "DATABASE_URL", "kafka": "KAFKA_BOOTSTRAP_SERVERS"}
+
+// address is where a program of this repository finds the server.
+func address(name, addr string) string {
+	switch name {
+	case "redis":
+		return "redis://" + addr
+	case "postgres":
+		return local.PostgresURL(addr, "postgres")
+	}
+	return addr
+}
+
+// env prints the variables that lead tests, and the programs, to the detached servers.
 func env(base string) error {
 	r, err := local.OpenRun(base)
 	if err != nil {
@@ -140,6 +154,7 @@ func env(base string) error {
 	}
 	for _, name := range []string{"redis", "postgres", "kafka"} {
 		fmt.Printf("export '%s'\n", setting(name, alive[name].Addr))
+		fmt.Printf("export '%s=%s'\n", programs[name], address(name, alive[name].Addr))
 	}
 	return nil
 }

@@ -1,0 +1,63 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/nearcache/nearcache-go/coherence"
+)
+
+// LoadCursor reads a relay's cursor.
+func (s *Source) LoadCursor(ctx context.Context, name string) (c coherence.Cursor, err error) {
+	pool, err := s.feed()
+	if err != nil {
+		return c, s.fault("cursor "+name, err)
+	}
+	var timeline, n, seqs string
+	err = pool.QueryRow(ctx, s.q(`select timeline::text, n::text, seqs::text from @@.cursors where name = $1`), name).Scan(&timeline, &n, &seqs)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return c, nil
+	}
+	if err == nil {
+		c.Position.Timeline, err = strconv.ParseUint(timeline, 10, 64)
+	}
+	if err == nil {
+		c.Position.N, err = strconv.ParseUint(n, 10, 64)
+	}
+	if err == nil {
+		err = json.Unmarshal([]byte(seqs), &c.Seqs)
+	}
+	if err != nil {
+		return coherence.Cursor{}, s.fault("cursor "+name, err)
+	}
+	return c, nil
+}
+
+// SaveCursor writes a relay's cursor, unless that would move it back within a timeline: a relay that lost its leadership
+// without knowing has nothing to say.
+func (s *Source) SaveCursor(ctx context.Context, name string, c coherence.Cursor) error {
+	pool, err := s.feed()
+	if err != nil {
+		return s.fault("cursor "+name, err)
+	}
+	seqs, err := json.Marshal(c.Seqs)
+	if err != nil {
+		return err
+	}
+	tag, err := pool.Exec(ctx, s.q(`insert into @@.cursors as c (name, timeline, n, seqs) values ($1, $2::text::numeric, $3::text::numeric, $4::text::jsonb)
+		on conflict (name) do update set timeline = excluded.timeline, n = excluded.n, seqs = excluded.seqs
+		where c.timeline <> excluded.timeline or c.n <= excluded.n`),
+		name, strconv.FormatUint(c.Position.Timeline, 10), strconv.FormatUint(c.Position.N, 10), string(seqs))
+	if err != nil {
+		return s.fault("cursor "+name, err)
+	}
+	if tag.RowsAffected() == 0 {
+		return fmt.Errorf("postgres: cursor %q is past %v already: another relay is at work", name, c.Position)
+	}
+	return nil
+}

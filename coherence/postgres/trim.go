@@ -1,0 +1,98 @@
+package postgres
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/nearcache/nearcache-go/coherence"
+)
+
+const (
+	trimChunk = 10_000 // rows that one statement of Trim removes
+	sweepFrom = 1_000  // a namespace's deleted keys whose version rows are kept before Trim removes any
+)
+
+// Trim drops changes at or before upto that are older than keep, and remembers up to where. Then it removes the version rows
+// of deleted keys. Each statement removes a bounded number of rows, and stands by itself.
+func (s *Source) Trim(ctx context.Context, upto coherence.Position, keep time.Duration) (dropped int64, err error) {
+	pool, err := s.feed()
+	if err == nil {
+		dropped, err = s.trim(ctx, pool, upto, keep)
+	}
+	if err == nil {
+		err = s.sweep(ctx, pool)
+	}
+	if err != nil && (ctx.Err() == nil || dropped == 0) {
+		return dropped, s.fault("trim", err)
+	}
+	return dropped, nil
+}
+
+func (s *Source) trim(ctx context.Context, pool *pgxpool.Pool, upto coherence.Position, keep time.Duration) (dropped int64, err error) {
+	st, err := s.state(ctx, pool)
+	if err != nil {
+		return 0, err
+	}
+	if upto.Timeline != st.timeline {
+		return 0, nil // the relay will notice
+	}
+	for n := int64(trimChunk); n == trimChunk; dropped += n {
+		// Everything before the first row that is to stay may go. A chunk may end within a transaction: a position before
+		// the transaction's end is then before what was trimmed.
+		err = pool.QueryRow(ctx, s.q(`with old as (
+				select id, bool_or(created_at >= clock_timestamp() - $2 * interval '1 microsecond') over (order by xid, id) as young
+				from (select id, xid, created_at from @@.outbox where xid < $1::text::xid8 order by xid, id limit $3) o),
+			gone as (delete from @@.outbox o using old where o.id = old.id and not old.young returning o.xid),
+			top as (select max(xid::text::numeric) + 1 as n, count(*) as c from gone),
+			kept as (update @@.meta set trimmed = case when trimmed_in = $4 then greatest(trimmed, top.n) else top.n end, trimmed_in = $4
+				from top where top.c > 0)
+			select c from top`), strconv.FormatUint(upto.N, 10), keep.Microseconds(), trimChunk, st.history).Scan(&n)
+		if err != nil {
+			return dropped, err
+		}
+	}
+	// A dump brings rows of transactions that this server has not come to yet.
+	for n := int64(trimChunk); n == trimChunk; dropped += n {
+		tag, err := pool.Exec(ctx, s.q(`delete from @@.outbox where id in (select id from @@.outbox
+			where xid >= pg_snapshot_xmax(pg_current_snapshot()) order by xid limit $1)`), trimChunk)
+		if err != nil {
+			return dropped, err
+		}
+		n = tag.RowsAffected()
+	}
+	return dropped, nil
+}
+
+// sweep removes the version rows of deleted keys, without any number being used for two states. It takes two steps, with
+// time between them:
+//
+//	raise     next_floor, from which the first version of a key goes on, becomes the largest version that is to go
+//	publish   once no transaction is left that may have counted from the old next_floor, and no snapshot that still sees
+//	          it: floor, which readers are given for a key without a row, becomes next_floor, and rows below it may go
+//
+// A transaction that counted from the old one may hold a row that it has not committed; a reader that was given the new
+// floor meanwhile would see the version go back.
+func (s *Source) sweep(ctx context.Context, pool *pgxpool.Pool) error {
+	if _, err := pool.Exec(ctx, s.q(`update @@.floors f set floor = next_floor where floor < next_floor
+		and raised < pg_snapshot_xmin(pg_current_snapshot())
+		and not exists (select from pg_stat_activity a where a.pid <> pg_backend_pid() and a.backend_xmin is not null and age(a.backend_xmin) >= age(f.raised::xid))`)); err != nil {
+		return err
+	}
+	for n := int64(trimChunk); n == trimChunk; {
+		tag, err := pool.Exec(ctx, s.q(`delete from @@.versions where ctid = any (array(select v.ctid from @@.versions v
+			join @@.floors f on f.namespace = v.namespace where v.deleted and v.version <= f.floor limit $1 for update of v skip locked))`), trimChunk)
+		if err != nil {
+			return err
+		}
+		n = tag.RowsAffected()
+	}
+	_, err := pool.Exec(ctx, s.q(`with many as (select namespace from @@.versions where deleted group by namespace having count(*) >= $1)
+		insert into @@.floors as f (namespace, next_floor) select v.namespace, max(v.version) from @@.versions v
+			where v.deleted and v.namespace in (select namespace from many) group by v.namespace
+		on conflict (namespace) do update set next_floor = excluded.next_floor, raised = excluded.raised
+			where f.floor = f.next_floor and excluded.next_floor > f.next_floor`), sweepFrom)
+	return err
+}

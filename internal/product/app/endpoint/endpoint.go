@@ -1,0 +1,103 @@
+// Package endpoint reads the addresses of services. No error of its shows a password, or any other part of an address
+// that cannot be parsed: nobody knows where a password is in such a one.
+package endpoint
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/rueidis"
+)
+
+var errRedis = errors.New("it has the form redis://[user:password@]host:port[/database]; rediss:// is for TLS")
+
+// Redis reads the address of a Redis. Without a scheme it is taken as redis://.
+func Redis(address string) (rueidis.ClientOption, error) {
+	if !strings.Contains(address, "://") {
+		address = "redis://" + address
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "unix" && u.Hostname() == "" {
+		return rueidis.ClientOption{}, errRedis
+	}
+	host, p := u.Hostname(), u.Port()
+	if p != "" && !port(p) || strings.Contains(host, ":") && net.ParseIP(host) == nil {
+		return rueidis.ClientOption{}, errRedis
+	}
+	opt, err := rueidis.ParseURL(address)
+	if err != nil {
+		return rueidis.ClientOption{}, errRedis
+	}
+	return opt, nil
+}
+
+// RedisAt is the Redis at a host and a port.
+func RedisAt(host, p string) (rueidis.ClientOption, error) {
+	if !port(p) {
+		return rueidis.ClientOption{}, fmt.Errorf("%.20q is not a port: 1 to 65535", p)
+	}
+	return rueidis.ClientOption{InitAddress: []string{net.JoinHostPort(host, p)}}, nil
+}
+
+func port(s string) bool {
+	n, err := strconv.Atoi(s)
+	return err == nil && n > 0 && n < 1<<16
+}
+
+// Brokers reads a list of Kafka's bootstrap servers: host:port, separated by commas.
+func Brokers(list string) (brokers []string, err error) {
+	for s := range strings.SplitSeq(list, ",") {
+		if s = strings.TrimSpace(s); s == "" {
+			continue
+		}
+		host, p, err := net.SplitHostPort(s)
+		if err != nil || host == "" || !port(p) || strings.Contains(s, "@") {
+			return nil, errors.New("it has the form host:port, and several are separated by commas")
+		}
+		brokers = append(brokers, s)
+	}
+	if len(brokers) == 0 && list != "" {
+		return nil, errors.New("it names no broker")
+	}
+	return brokers, nil
+}
+
+// Postgres reads the address of a Postgres database.
+func Postgres(address string) (*pgxpool.Config, error) {
+	cfg, err := pgxpool.ParseConfig(address)
+	if err != nil || !IsPostgres(address) {
+		return nil, errors.New("it has the form postgres://user:password@host:port/database?sslmode=...")
+	}
+	return cfg, nil
+}
+
+// IsPostgres tells a Postgres database from others by the scheme.
+func IsPostgres(address string) bool {
+	return strings.HasPrefix(address, "postgres://") || strings.HasPrefix(address, "postgresql://")
+}
+
+// SQLite is the file of an address sqlite:FILE.
+func SQLite(address string) (file string, ok bool) {
+	file, ok = strings.CutPrefix(address, "sqlite:")
+	return file, ok && file != ""
+}
+
+// secrets are what Redact covers: everything between a scheme and an @, and passwords in parameters.
+var secrets = []*regexp.Regexp{
+	regexp.MustCompile(`(://)[^\s]*(@)`),
+	regexp.MustCompile(`(?i)((?:password|passwd|pwd|secret|token)=)[^\s&]+()`),
+}
+
+// Redact covers what may be a password in a text.
+func Redact(s string) string {
+	for _, re := range secrets {
+		s = re.ReplaceAllString(s, "${1}xxxxx${2}")
+	}
+	return s
+}

@@ -1,0 +1,168 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"syscall"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/nearcache/nearcache-go/coherence/kafka"
+	"github.com/nearcache/nearcache-go/internal/product"
+	"github.com/nearcache/nearcache-go/internal/product/health"
+	"github.com/nearcache/nearcache-go/internal/product/httpapi"
+	"github.com/nearcache/nearcache-go/nearcache"
+)
+
+// instance is one product server: its own client, cache, registry and listener.
+type instance struct {
+	client *nearcache.Client
+	reg    *prometheus.Registry
+	health *health.Monitor
+	near   *neighbours
+	http   *http.Server
+	listen net.Listener
+}
+
+// start makes an instance and listens.
+func (s *Server) start(ctx context.Context, b *backend, i int, prepared <-chan struct{}) (_ *instance, err error) {
+	log := s.Logger
+	if s.Config.Instances > 1 {
+		log = log.With("instance", i+1)
+	}
+	in := &instance{reg: prometheus.NewRegistry()}
+	in.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	cfg := nearcache.Config{Redis: b.redis, Prefix: s.Config.Prefix, Source: b.source, Heartbeat: s.Config.Heartbeat, Registerer: in.reg, Logger: log}
+	if len(b.brokers.Brokers) > 0 {
+		cfg.Events = kafka.Tail{Broker: b.brokers, Topic: s.Config.Topic, Codec: product.EventCodec(), Logger: log}
+	}
+	if in.client, err = nearcache.New(cfg); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, in.client.Close())
+		}
+	}()
+	cache, err := s.cache(in.client, b)
+	if err != nil {
+		return nil, err
+	}
+	in.near = newNeighbours(b.redis, s.Config.Prefix+":product-server:database-reached")
+	in.health = health.NewMonitor(log, s.checks(b, in, prepared)...)
+	mux, err := s.routes(in, b, cache, log)
+	if err != nil {
+		return nil, err
+	}
+	listen, err := net.Listen("tcp", s.address(i))
+	if err != nil {
+		return nil, fmt.Errorf("listening: %w", err)
+	}
+	in.listen = httpapi.Listener(listen)
+	in.http = timeouts(&http.Server{Handler: httpapi.WithProblems(mux), ErrorLog: serverLog(log)}, s.Config.RequestTimeout)
+	return in, nil
+}
+
+func (s *Server) cache(client *nearcache.Client, b *backend) (*nearcache.Cache[string, product.Product], error) {
+	return nearcache.NewCache(client, product.Namespace, nearcache.Options[string, product.Product]{
+		TTL:          s.Config.TTL,
+		MaxStaleness: s.Config.MaxStaleness,
+		Load: func(ctx context.Context, id string) (nearcache.Entry[product.Product], error) {
+			p, v, err := b.store.Find(ctx, id)
+			if errors.Is(err, product.ErrNotFound) {
+				err = nearcache.ErrNotFound
+			}
+			return nearcache.Entry[product.Product]{Value: p, Version: v}, err
+		},
+	})
+}
+
+// routes are those of the API and those of the operators.
+func (s *Server) routes(in *instance, b *backend, cache *nearcache.Cache[string, product.Product], log *slog.Logger) (*http.ServeMux, error) {
+	h := &httpapi.Handler{Store: b.store, Cache: cache, Logger: log, Timeout: s.Config.RequestTimeout, MinStaleness: s.Config.floor()}
+	if n := s.Config.ForcedReads; n > 0 {
+		h.SourceReads = httpapi.NewSourceReads(n, n)
+	}
+	if err := h.SourceReads.Register(in.reg); err != nil {
+		return nil, err
+	}
+	if s.Config.Crash == "after-commit" {
+		h.AfterCommit = func() {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {} // the signal is on its way; nothing more must happen
+		}
+	}
+	mux := http.NewServeMux()
+	h.Routes(mux)
+	in.health.Routes(mux, ProductServer, func() map[string]any { return statusOf(in.client.Status(), s.Config.embedded()) })
+	mux.Handle("GET /metrics", promhttp.HandlerFor(in.reg, promhttp.HandlerOpts{}))
+	return mux, nil
+}
+
+// checks say what is wrong with an instance. What all instances share is a reason and leaves it ready.
+func (s *Server) checks(b *backend, in *instance, prepared <-chan struct{}) []health.Check {
+	client := in.client
+	checks := []health.Check{
+		{Code: "database_unreachable", Run: func(ctx context.Context) error { return in.near.compare(ctx, b.reachable(ctx)) }},
+		{Code: "redis_unreachable", Run: func(context.Context) error {
+			if !client.Status().Redis {
+				return errors.New("Redis cannot be reached; reads go to the database, or to what Kafka vouches for in memory")
+			}
+			return nil
+		}},
+		{Code: "nothing_reachable", Run: func(context.Context) error {
+			select {
+			case <-prepared:
+				return nil
+			default:
+			}
+			if !client.Status().Redis {
+				return health.Unready(errors.New("neither the database nor Redis has been reached since the start"))
+			}
+			return nil
+		}},
+	}
+	if len(b.brokers.Brokers) > 0 {
+		checks = append(checks, health.Check{Code: "events_not_followed", Run: func(context.Context) error {
+			if !client.Status().Events {
+				return errors.New("the events of Kafka are not followed; Redis alone tells of changes")
+			}
+			return nil
+		}})
+	}
+	if s.Config.embedded() {
+		checks = append(checks, health.Check{Code: "embedded_services", Run: func(context.Context) error {
+			return errors.New("no service is configured: everything is embedded, the products are made up, and all data is lost at the end")
+		}})
+	}
+	return checks
+}
+
+// serve serves until the server is shut down.
+func (in *instance) serve(log *slog.Logger) {
+	if err := in.http.Serve(in.listen); !errors.Is(err, http.ErrServerClosed) {
+		log.Error("serving ended", "error", err)
+	}
+}
+
+// close closes what is left when nothing is served any more.
+func (in *instance) close() error {
+	in.near.close()
+	return in.client.Close()
+}
+
+// address is the first instance's as configured; the others take any free port of the same host.
+func (s *Server) address(i int) string {
+	if i == 0 {
+		return s.Config.Listen
+	}
+	host, _, _ := net.SplitHostPort(s.Config.Listen)
+	return net.JoinHostPort(host, "0")
+}

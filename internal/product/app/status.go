@@ -1,0 +1,36 @@
+package app
+
+import (
+	"time"
+
+	"github.com/nearcache/nearcache-go/internal/product"
+	"github.com/nearcache/nearcache-go/nearcache"
+)
+
+// statusOf is what a product server says of its caches at /status: what is connected, and what bound is in force by which
+// channel. Times are in seconds; 0 says that nothing is proved.
+func statusOf(s nearcache.Status, embedded bool) map[string]any {
+	c := s.Caches[product.Namespace]
+	sec := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1e6 }
+	services := "configured"
+	if embedded {
+		services = "embedded"
+	}
+	return map[string]any{
+		"services":                   services,
+		"mode":                       s.Mode.String(),
+		"redis_connected":            s.Redis,
+		"events_followed":            s.Events,
+		"channels_ready":             s.Ready,
+		"invalidations_pending":      s.Pending,
+		"proved_staleness":           sec(s.Bound.Staleness),
+		"proved_by":                  s.Bound.Channel,
+		"proved_staleness_by_redis":  sec(s.Bound.Redis),
+		"proved_staleness_by_events": sec(s.Bound.Events),
+		"max_staleness":              sec(c.MaxStaleness),
+		"slack":                      sec(c.Slack),
+		"gate_open":                  c.Open,
+		"redis_sessions":             s.Channels.RedisSessions,
+		"event_sessions":             s.Channels.EventSessions,
+	}
+}
