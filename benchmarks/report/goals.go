@@ -33,8 +33,7 @@ const (
 
 var goals = []goal{
 	{name: "L1 hit, relative to bare ristretto", section: "hit-goroutines", figure: "plain", level: 1.25, bound: atMost,
-		unit: "x", obstacle: "ristretto's own Get is a part of it; the rest is the comparison of the key, the check " +
-			"of deadline and stamp, and a counter"},
+		unit: "x", obstacle: hitObstacle},
 	{name: "L1 hit, relative to bare ristretto, at the worst number of goroutines", section: "hit-goroutines",
 		figure: "plain_worst", level: 1.25, bound: atMost, unit: "x", obstacle: hitObstacle},
 	{name: "L1 hit with MaxStaleness, relative to bare ristretto", section: "hit-goroutines", figure: "bounded",

@@ -17,6 +17,7 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/kafka"
 	"github.com/nearcache/nearcache-go/internal/services/servicestest"
+	"github.com/nearcache/nearcache-go/internal/testkit"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
 
@@ -71,19 +72,6 @@ func (r *recorder) of(p int) []string {
 	return slices.Clone(r.log[p])
 }
 
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(40 * time.Second)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("not in 40 seconds: %s", what)
-		}
-		<-tick.C
-	}
-}
-
 func publisher(t *testing.T, brokers []string, topic string, partitions int) *kafka.Publisher {
 	t.Helper()
 	p, err := kafka.NewPublisher(kafka.PublisherConfig{Broker: kafka.Broker{Brokers: brokers}, Topic: topic})
@@ -96,8 +84,8 @@ func publisher(t *testing.T, brokers []string, topic string, partitions int) *ka
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "the topic is there", func() bool { n, err := p.Partitions(t.Context()); return err == nil && n == partitions })
-	eventually(t, "the topic takes messages", func() bool {
+	testkit.Eventually(t, "the topic is there", func() bool { n, err := p.Partitions(t.Context()); return err == nil && n == partitions })
+	testkit.Eventually(t, "the topic takes messages", func() bool {
 		for part := range partitions {
 			if p.Publish(t.Context(), []coherence.PartitionMessage{{Partition: part, Message: event("warm up", 1, 0)}}) != nil {
 				return false
@@ -128,7 +116,7 @@ func TestTail_SeesWhatIsPublishedAfterItsSession(t *testing.T) {
 		topic := servicestest.Unique("tail")
 		p := publisher(t, brokers, topic, 2)
 		r := follow(t, kafka.Tail{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, MaxWait: 50 * time.Millisecond})
-		eventually(t, "sessions", func() bool { return len(r.of(0)) == 1 && len(r.of(1)) == 1 })
+		testkit.Eventually(t, "sessions", func() bool { return len(r.of(0)) == 1 && len(r.of(1)) == 1 })
 		marker := coherence.Message{Barrier: &coherence.Barrier{Position: coherence.Position{Timeline: 1, N: 1}, Seq: 2}}
 		if err := p.Publish(t.Context(), []coherence.PartitionMessage{{Partition: 0, Message: event("a", 1, 1)}, {Partition: 1, Message: event("b", 1, 1)},
 			{Partition: 0, Message: event("c", 2, 2)}, {Partition: 0, Message: marker}}); err != nil {
@@ -143,7 +131,7 @@ func TestTail_SeesWhatIsPublishedAfterItsSession(t *testing.T) {
 		}
 		want := [][]string{{"session", "a v1 #1", "c v2 #2", "marker 2"}, {"session", "b v1 #1", "malformed", "malformed", "d v0 #0"}}
 		for part := range want {
-			eventually(t, "all is delivered", func() bool { return len(r.of(part)) >= len(want[part]) })
+			testkit.Eventually(t, "all is delivered", func() bool { return len(r.of(part)) >= len(want[part]) })
 			if diff := cmp.Diff(want[part], r.of(part)); diff != "" {
 				t.Errorf("partition %d: %s", part, diff)
 			}
@@ -156,7 +144,7 @@ func TestTail_FollowsNewPartitions(t *testing.T) { // R26
 		topic := servicestest.Unique("grow")
 		p := publisher(t, brokers, topic, 1)
 		r := follow(t, kafka.Tail{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, Refresh: 50 * time.Millisecond, MaxWait: 50 * time.Millisecond})
-		eventually(t, "a session", func() bool { return len(r.of(0)) == 1 })
+		testkit.Eventually(t, "a session", func() bool { return len(r.of(0)) == 1 })
 		client := &kafkago.Client{Addr: kafkago.TCP(brokers...)}
 		res, err := client.CreatePartitions(t.Context(), &kafkago.CreatePartitionsRequest{Topics: []kafkago.TopicPartitionsConfig{{Name: topic, Count: 2}}})
 		if err == nil {
@@ -165,10 +153,10 @@ func TestTail_FollowsNewPartitions(t *testing.T) { // R26
 		if err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the new partition takes messages", func() bool {
+		testkit.Eventually(t, "the new partition takes messages", func() bool {
 			return p.Publish(t.Context(), []coherence.PartitionMessage{{Partition: 1, Message: event("new", 1, 1)}}) == nil
 		})
-		eventually(t, "and is read from its beginning", func() bool { return slices.Contains(r.of(1), "new v1 #1") })
+		testkit.Eventually(t, "and is read from its beginning", func() bool { return slices.Contains(r.of(1), "new v1 #1") })
 		if r.of(1)[0] != "session" || r.parts != 2 {
 			t.Errorf("%v, of %d partitions", r.of(1), r.parts)
 		}
@@ -185,13 +173,13 @@ func TestTail_TopicMadeAnew(t *testing.T) {
 			}
 		}
 		r := follow(t, kafka.Tail{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, Refresh: 50 * time.Millisecond, MaxWait: 50 * time.Millisecond})
-		eventually(t, "a session", func() bool { return len(r.of(0)) == 1 })
+		testkit.Eventually(t, "a session", func() bool { return len(r.of(0)) == 1 })
 		client := &kafkago.Client{Addr: kafkago.TCP(brokers...)}
 		if _, err := client.DeleteTopics(t.Context(), &kafkago.DeleteTopicsRequest{Topics: []string{topic}}); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the topic is there again", func() bool { return p.CreateTopic(t.Context(), 1, 1) == nil })
-		eventually(t, "another session", func() bool {
+		testkit.Eventually(t, "the topic is there again", func() bool { return p.CreateTopic(t.Context(), 1, 1) == nil })
+		testkit.Eventually(t, "another session", func() bool {
 			_ = p.Publish(t.Context(), []coherence.PartitionMessage{{Message: event("fresh", 1, 1)}})
 			n := 0
 			for _, s := range r.of(0) {
@@ -209,11 +197,11 @@ func TestTail_SilenceIsLossAndNoGap(t *testing.T) {
 	topic := servicestest.Unique("silence")
 	pub := publisher(t, p.Brokers, topic, 1)
 	r := follow(t, kafka.Tail{Broker: kafka.Broker{Brokers: p.Brokers}, Topic: topic, MaxWait: 50 * time.Millisecond, Silence: 300 * time.Millisecond})
-	eventually(t, "a session", func() bool { return len(r.of(0)) == 1 })
+	testkit.Eventually(t, "a session", func() bool { return len(r.of(0)) == 1 })
 	p.Pause() // a black hole: connections stay, nothing answers
-	eventually(t, "the loss is noticed", func() bool { return slices.Contains(r.of(0), "lost") })
+	testkit.Eventually(t, "the loss is noticed", func() bool { return slices.Contains(r.of(0), "lost") })
 	p.Resume()
-	eventually(t, "it goes on", func() bool {
+	testkit.Eventually(t, "it goes on", func() bool {
 		_ = pub.Publish(t.Context(), []coherence.PartitionMessage{{Message: event("after", 1, 1)}})
 		return strings.HasPrefix(r.of(0)[len(r.of(0))-1], "after")
 	})
@@ -281,17 +269,17 @@ func TestWorker_AppliesFromTheEarliestAndCommitsAfter(t *testing.T) {
 		store := &applier{down: true}
 		w := kafka.Worker{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, GroupID: topic + "-g", L2: store}
 		stop := work(t, w)
-		eventually(t, "it tries again and again", func() bool { store.mu.Lock(); defer store.mu.Unlock(); return store.tries > 2 })
+		testkit.Eventually(t, "it tries again and again", func() bool { store.mu.Lock(); defer store.mu.Unlock(); return store.tries > 2 })
 		stop() // with nothing applied, so nothing may be committed
 		store.down = false
 		stop = work(t, w)
-		eventually(t, "its successor gets it all", func() bool { return store.count("early v3") == 1 && store.count("foreign v0") == 1 })
+		testkit.Eventually(t, "its successor gets it all", func() bool { return store.count("early v3") == 1 && store.count("foreign v0") == 1 })
 		stop()
 		if err := p.Publish(t.Context(), []coherence.PartitionMessage{{Partition: 0, Message: event("later", 1, 2)}}); err != nil {
 			t.Fatal(err)
 		}
 		work(t, w)
-		eventually(t, "the third goes on", func() bool { return store.count("later v1") == 1 })
+		testkit.Eventually(t, "the third goes on", func() bool { return store.count("later v1") == 1 })
 		if n := store.count("early v3"); n != 1 {
 			t.Errorf("what was committed is applied %d times", n)
 		}
@@ -303,7 +291,7 @@ func TestWorker_IsThereBeforeItsTopic(t *testing.T) {
 	onBoth(t, func(t *testing.T, brokers []string) {
 		topic, store, reg := servicestest.Unique("before"), &applier{}, prometheus.NewRegistry()
 		work(t, kafka.Worker{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, GroupID: topic + "-g", L2: store, Registerer: reg})
-		eventually(t, "it has looked for its topic", func() bool {
+		testkit.Eventually(t, "it has looked for its topic", func() bool {
 			families, _ := reg.Gather()
 			for _, f := range families {
 				if f.GetName() == "nearcache_worker_errors_total" {
@@ -318,7 +306,7 @@ func TestWorker_IsThereBeforeItsTopic(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		eventually(t, "it applies what comes", func() bool { return store.count("late 0 v1") == 1 && store.count("late 1 v1") == 1 })
+		testkit.Eventually(t, "it applies what comes", func() bool { return store.count("late 0 v1") == 1 && store.count("late 1 v1") == 1 })
 	})
 }
 
@@ -327,7 +315,7 @@ func TestWorker_SetsMalformedMessagesAside(t *testing.T) {
 		topic := servicestest.Unique("malformed")
 		p := publisher(t, brokers, topic, 1)
 		client := &kafkago.Client{Addr: kafkago.TCP(brokers...)}
-		eventually(t, "garbage is produced", func() bool {
+		testkit.Eventually(t, "garbage is produced", func() bool {
 			res, err := client.Produce(t.Context(), &kafkago.ProduceRequest{Topic: topic, RequiredAcks: kafkago.RequireAll,
 				Records: kafkago.NewRecordReader(kafkago.Record{Key: kafkago.NewBytes([]byte("k")), Value: kafkago.NewBytes([]byte("garbage"))})})
 			return err == nil && res.Error == nil
@@ -337,7 +325,7 @@ func TestWorker_SetsMalformedMessagesAside(t *testing.T) {
 		}
 		store := &applier{}
 		work(t, kafka.Worker{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, GroupID: topic + "-g", L2: store})
-		eventually(t, "the good one is applied", func() bool { return store.count("good v1") == 1 })
+		testkit.Eventually(t, "the good one is applied", func() bool { return store.count("good v1") == 1 })
 		r := kafkago.NewReader(kafkago.ReaderConfig{Brokers: brokers, Topic: topic + ".dlq", MaxWait: 50 * time.Millisecond})
 		defer r.Close()
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -385,10 +373,10 @@ func TestWorkers_ShareAndTakeOver(t *testing.T) { // R24
 			return true
 		}
 		send(1)
-		eventually(t, "both together apply everything", func() bool { return all(1) })
+		testkit.Eventually(t, "both together apply everything", func() bool { return all(1) })
 		go stop()
 		send(2)
-		eventually(t, "the other takes over", func() bool { return all(2) })
+		testkit.Eventually(t, "the other takes over", func() bool { return all(2) })
 		stop()
 	})
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/nearcache/nearcache-go/internal/l2"
 	"github.com/nearcache/nearcache-go/internal/services/servicestest"
+	"github.com/nearcache/nearcache-go/internal/testkit"
 	"github.com/nearcache/nearcache-go/nearcache"
 )
 
@@ -201,7 +202,7 @@ func TestFailSafe_DatabaseDownUnderLoad(t *testing.T) {
 		t.Errorf("%d errors, %d stale", failed.Load(), stale.Load())
 	}
 	pg.Restart()
-	eventually(t, "what the database says is served again", func() bool {
+	testkit.Eventually(t, "what the database says is served again", func() bool {
 		r, err := cs[0].Read(t.Context(), "0", nearcache.ReadOptions{})
 		return err == nil && !r.Stale && r.Tier == nearcache.TierSource
 	})

@@ -13,8 +13,7 @@ import (
 
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/internal/l2"
-	"github.com/nearcache/nearcache-go/internal/services/servicestest"
-	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
+	"github.com/nearcache/nearcache-go/internal/testkit"
 )
 
 // ear is a Tracker that remembers.
@@ -62,16 +61,10 @@ type bench struct {
 	k   l2.Key
 }
 
+// onBoth runs a test on the fake Redis and on a real one.
 func onBoth(t *testing.T, test func(b *bench)) {
 	t.Helper()
-	t.Run("embedded", func(t *testing.T) {
-		e := nearcachetest.NewRedis(t)
-		test(newBench(t, e.ClientOption(), func(args ...string) string { return e.Do(args[0], args[1:]...) }))
-	})
-	t.Run("real", func(t *testing.T) {
-		p := servicestest.StartRedis(t)
-		test(newBench(t, rueidis.ClientOption{InitAddress: []string{p.Addr}}, p.Do))
-	})
+	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) { test(newBench(t, r.Option, r.Do)) })
 }
 
 func newBench(t *testing.T, opt rueidis.ClientOption, do func(...string) string) *bench {
@@ -145,18 +138,5 @@ func (b *bench) want(what, want string) {
 	b.t.Helper()
 	if got := b.state(); got != want {
 		b.t.Errorf("%s: %s, want %s", what, got, want)
-	}
-}
-
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("not in 20 seconds: %s", what)
-		}
-		<-tick.C
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/internal/l2"
 	"github.com/nearcache/nearcache-go/internal/services/servicestest"
+	"github.com/nearcache/nearcache-go/internal/testkit"
 )
 
 func TestTracking_EveryForeignChangeIsHeard(t *testing.T) {
@@ -28,22 +29,22 @@ func TestTracking_EveryForeignChangeIsHeard(t *testing.T) {
 			for _, c := range cmds {
 				b.do(c...)
 			}
-			eventually(t, fmt.Sprint(cmds, " is heard"), func() bool { return b.ear.heard(b.k) > before })
+			testkit.Eventually(t, fmt.Sprint(cmds, " is heard"), func() bool { return b.ear.heard(b.k) > before })
 		}
 		b.do("DEL", key)
 		b.Get(ctx(), b.k, l2.ReadOptions{}) // a miss is tracked too
 		before := b.ear.heard(b.k)
 		b.do("SET", key, "x")
-		eventually(t, "the birth of a key that was missed", func() bool { return b.ear.heard(b.k) > before })
+		testkit.Eventually(t, "the birth of a key that was missed", func() bool { return b.ear.heard(b.k) > before })
 		sessions := b.ear.sessionCount()
 		b.Get(ctx(), b.k, l2.ReadOptions{})
 		b.do("FLUSHALL")
-		eventually(t, "FLUSHALL ends the session", func() bool { return b.ear.sessionCount() > sessions })
+		testkit.Eventually(t, "FLUSHALL ends the session", func() bool { return b.ear.sessionCount() > sessions })
 		// An own fill is heard as well: the tracking connection does not write, so Redis has no reason to keep it back.
 		before = b.ear.heard(b.k)
 		b.Get(ctx(), b.k, l2.ReadOptions{})
 		b.fill(b.lease(), 1)
-		eventually(t, "an own fill", func() bool { return b.ear.heard(b.k) > before })
+		testkit.Eventually(t, "an own fill", func() bool { return b.ear.heard(b.k) > before })
 		// A load that came to nothing wakes those who wait for its fill.
 		b.Apply(ctx(), b.k, 0)
 		b.Get(ctx(), b.k, l2.ReadOptions{})
@@ -51,7 +52,7 @@ func TestTracking_EveryForeignChangeIsHeard(t *testing.T) {
 		if err := b.Release(ctx(), b.k, b.lease().ID); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "a released lease", func() bool { return b.ear.heard(b.k) > before })
+		testkit.Eventually(t, "a released lease", func() bool { return b.ear.heard(b.k) > before })
 	})
 }
 
@@ -62,7 +63,7 @@ func TestTracking_WatermarksAreNotTracked(t *testing.T) {
 		b.ResetWatermark(ctx(), b.k.Bucket, l2.Watermark{}, coherence.Position{Timeline: 1, N: 1})
 		b.Get(ctx(), b.k, l2.ReadOptions{})
 		b.do("SET", b.k.Record, "x")
-		eventually(t, "the record's change", func() bool { return b.ear.heard(b.k) > 0 })
+		testkit.Eventually(t, "the record's change", func() bool { return b.ear.heard(b.k) > 0 })
 		if b.ear.heard(watermark) != 0 {
 			t.Error("moving a watermark is pushed to everybody who has read it")
 		}
@@ -98,7 +99,7 @@ func (b *bench) read(ks []l2.Key) {
 
 func (b *bench) wantHeard(ks []l2.Key) {
 	b.t.Helper()
-	eventually(b.t, "every key that was read is heard of", func() bool {
+	testkit.Eventually(b.t, "every key that was read is heard of", func() bool {
 		for _, k := range ks {
 			if b.ear.heard(k) == 0 {
 				return false
@@ -157,9 +158,9 @@ func TestConnection_LostAndFound(t *testing.T) {
 	for range 3 {
 		before := e.sessionCount()
 		p.Kill()
-		eventually(t, "the loss is noticed", func() bool { _, err := store.Heartbeat(ctx()); return err != nil && !store.Up() })
+		testkit.Eventually(t, "the loss is noticed", func() bool { _, err := store.Heartbeat(ctx()); return err != nil && !store.Up() })
 		p.Restart()
-		eventually(t, "it is found again", func() bool { _, _, err := store.Get(ctx(), b.k, l2.ReadOptions{Watermark: true}); return err == nil })
+		testkit.Eventually(t, "it is found again", func() bool { _, _, err := store.Get(ctx(), b.k, l2.ReadOptions{Watermark: true}); return err == nil })
 		if e.sessionCount() <= before {
 			t.Error("a reply came over a new connection before the session changed")
 		}
@@ -167,7 +168,7 @@ func TestConnection_LostAndFound(t *testing.T) {
 	if sessions := e.sessionCount(); strings.Contains(p.Do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"), "ERR") {
 		t.Error("CLIENT KILL is refused")
 	} else {
-		eventually(t, "CLIENT KILL", func() bool { store.Heartbeat(ctx()); return e.sessionCount() > sessions })
+		testkit.Eventually(t, "CLIENT KILL", func() bool { store.Heartbeat(ctx()); return e.sessionCount() > sessions })
 	}
 }
 
