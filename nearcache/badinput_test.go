@@ -37,7 +37,7 @@ func TestLoader_Misbehaves(t *testing.T) {
 		}})
 	for k, want := range map[string]error{"panics": nearcache.ErrPanic, "blocks": context.DeadlineExceeded, "fails": boom} {
 		if _, err := c.Get(t.Context(), k); !errors.Is(err, want) {
-			t.Errorf("%s: %v", k, err)
+			t.Errorf("key %s: got error %v, want %v", k, err, want)
 		} else if !strings.Contains(err.Error(), k) && k != "fails" {
 			t.Errorf("the error does not name the key: %v", err)
 		}
@@ -145,7 +145,7 @@ func TestCodec_ThatLosesAField(t *testing.T) {
 		t.Fatal(err)
 	}
 	if v, err := ok.Get(t.Context(), "a"); err != nil || v.secret != 7 {
-		t.Errorf("%+v, %v", v, err)
+		t.Errorf("got %+v and error %v, want the secret 7", v, err)
 	}
 }
 

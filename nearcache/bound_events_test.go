@@ -135,7 +135,7 @@ func TestBound_EitherChannelIsEnough(t *testing.T) { // C1, and the failure tabl
 			t.Errorf("%d loads: Kafka vouches for what L1 holds", n)
 		}
 		if s := client.Status(); s.Bound.Channel != "events" || !s.Caches["t"].Open {
-			t.Errorf("%+v", s.Bound)
+			t.Errorf("got %+v, want the channel \"events\" and an open cache", s.Bound)
 		}
 		src.write("a", "two")
 		time.Sleep(delta)
@@ -168,7 +168,7 @@ func TestBound_EitherChannelIsEnough(t *testing.T) { // C1, and the failure tabl
 		loads = src.loads.Load()
 		for range 100 {
 			if r := b.read(t, nearcache.ReadOptions{}); r.Value != "three" {
-				t.Fatalf("%+v", r)
+				t.Fatalf("got %+v, want \"three\"", r)
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
@@ -176,7 +176,7 @@ func TestBound_EitherChannelIsEnough(t *testing.T) { // C1, and the failure tabl
 			t.Errorf("%d loads in a second, one for each bound is enough", n)
 		}
 		if s := client.Status(); s.Bound.Channel != "none" || s.Caches["t"].Open {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v, want the channel \"none\" and a closed cache", s)
 		}
 
 		link.mend()

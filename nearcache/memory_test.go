@@ -79,7 +79,7 @@ func TestSize_CountsAndMayPanic(t *testing.T) {
 	src.put("b", "panics")
 	for range 3 {
 		if got := get(t, c, "b"); got.Value != "panics" || got.Tier == nearcache.TierL1 {
-			t.Errorf("%+v", got)
+			t.Errorf("got %+v, want \"panics\", not from L1", got)
 		}
 	}
 	if testkit.Metric(t, reg, "nearcache_rejected_total", "size") == 0 {

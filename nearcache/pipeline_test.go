@@ -182,7 +182,7 @@ func TestPipeline_LoaderRunsOnceAtATime(t *testing.T) {
 	many := func(t *testing.T, c *nearcache.Cache[string, string]) error {
 		m, err := c.GetMany(t.Context(), []string{"b", "a", "c"})
 		if err == nil && len(m) != 3 {
-			err = fmt.Errorf("%v", m)
+			err = fmt.Errorf("got %v, want 3 keys", m)
 		}
 		return err
 	}
@@ -323,7 +323,7 @@ func TestPipeline_APanicEndsTheBatch(t *testing.T) {
 		for range 2 {
 			_, err := c.GetMany(t.Context(), []string{"a", "b"})
 			if !errors.Is(err, nearcache.ErrPanic) || !strings.Contains(err.Error(), "boom") {
-				t.Errorf("%v", err)
+				t.Errorf("got error %v, want ErrPanic with the Loader's message", err)
 			}
 		}
 	})

@@ -56,7 +56,7 @@ func TestStampede_OneLoadOverAllInstances(t *testing.T) {
 			for range 1000 {
 				wg.Go(func() {
 					if v, err := c.Get(t.Context(), "hot"); v != "v" || err != nil {
-						t.Errorf("%q, %v", v, err)
+						t.Errorf("got %q and error %v, want \"v\"", v, err)
 					}
 				})
 			}
@@ -142,7 +142,7 @@ func TestReadYourWrites_AtLeast(t *testing.T) { // C4
 	}
 	r, err := c.Read(t.Context(), "a", nearcache.ReadOptions{AtLeast: v})
 	if err != nil || r.Value != "two" || r.Version != v {
-		t.Errorf("%+v, %v", r, err)
+		t.Errorf("got %+v and error %v, want \"two\" of the written version", r, err)
 	}
 	if got := get(t, c, "a"); got.Version < v {
 		t.Errorf("then it went back to %+v", got) // C3
@@ -164,7 +164,7 @@ func TestAbsence_IsCachedWithItsVersion(t *testing.T) {
 	testkit.Eventually(t, "the absence is in L1", func() bool {
 		r, err := y.Read(t.Context(), "a", nearcache.ReadOptions{})
 		if !errors.Is(err, nearcache.ErrNotFound) || r.Version != 2 {
-			t.Fatalf("%+v, %v", r, err)
+			t.Fatalf("got %+v and error %v, want the absence of version 2", r, err)
 		}
 		return r.Tier == nearcache.TierL1
 	})
@@ -238,7 +238,7 @@ func TestShadow_AnswersFromTheSourceAndCounts(t *testing.T) {
 	}
 	src.put("a", "two") // the cache is not told
 	if got := get(t, c, "a"); got.Value != "two" || got.Tier != nearcache.TierSource {
-		t.Errorf("%+v", got)
+		t.Errorf("got %+v, want \"two\" of the source", got)
 	}
 	older := testkit.Metric(t, reg, "nearcache_shadow_total", "older")
 	if older != 1 {

@@ -91,7 +91,7 @@ func TestSetMany_FailsKeyByKey(t *testing.T) {
 	now = "loaded anew"
 	err = c.SetMany(t.Context(), map[nameless]nearcache.Entry[any]{"good": {Value: "two", Version: 2}, "bad": {Value: func() {}, Version: 2}, "": {Version: 2}})
 	if !errors.Is(err, nearcache.ErrCodec) || !strings.Contains(err.Error(), `"bad"`) || !strings.Contains(err.Error(), "has no name") || strings.Contains(err.Error(), "good") {
-		t.Errorf("%v", err)
+		t.Errorf("got error %v, want ErrCodec that names the bad keys only", err)
 	}
 	for k, want := range map[nameless]string{"good": "two", "bad": "loaded anew"} {
 		if v, err := c.Get(t.Context(), k); v != want || err != nil {

@@ -106,7 +106,7 @@ func TestWrite_WithASourceDropsWhatMayHaveChanged(t *testing.T) {
 		resident(t, c, "a")
 		lost := errors.New("the connection broke during the commit")
 		if _, err := c.Write(t.Context(), "a", func(context.Context) (nearcache.Version, error) { src.put("a", "two"); return 0, lost }); !errors.Is(err, lost) {
-			t.Errorf("%v", err)
+			t.Errorf("got error %v, want that of the commit", err)
 		}
 		if got := get(t, c, "a"); got.Value != "two" {
 			t.Errorf("after a commit of unknown outcome: %+v", got)
@@ -115,7 +115,7 @@ func TestWrite_WithASourceDropsWhatMayHaveChanged(t *testing.T) {
 		loads := src.loads.Load()
 		refused := fmt.Errorf("%w: a conflict", nearcache.ErrNotCommitted)
 		if _, err := c.Write(t.Context(), "a", func(context.Context) (nearcache.Version, error) { return 0, refused }); !errors.Is(err, refused) {
-			t.Errorf("%v", err)
+			t.Errorf("got error %v, want that of the refusal", err)
 		}
 		if got := get(t, c, "a"); got.Tier != nearcache.TierL1 || src.loads.Load() != loads {
 			t.Errorf("a write that certainly changed nothing has evicted: %+v", got)

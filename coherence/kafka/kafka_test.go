@@ -340,7 +340,7 @@ func TestWorker_SetsMalformedMessagesAside(t *testing.T) {
 		}
 		if string(m.Value) != "garbage" || string(m.Key) != "k" || !strings.Contains(headers["nearcache-reason"], "not a JSON object") ||
 			headers["nearcache-topic"] != topic || headers["nearcache-partition"] != "0" || headers["nearcache-offset"] != "1" {
-			t.Errorf("%s %s %v", m.Key, m.Value, headers)
+			t.Errorf("key %q: got value %q and headers %v, want value \"garbage\" and headers that name the reason and the place", m.Key, m.Value, headers)
 		}
 	})
 }

@@ -117,7 +117,7 @@ func TestTrigger_CountsWhateverWrites(t *testing.T) {
 	if psql, err := exec.LookPath("psql"); err != nil {
 		t.Error("psql is not installed")
 	} else if out, err := exec.Command(psql, url, "-c", `delete from products`).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+		t.Fatalf("psql: got error %v and output %s, want no error", err, out)
 	}
 	exec1(t, pool, `insert into products values ('a', 'again'), ('b', 'other') on conflict do nothing`)
 	exec1(t, pool, `insert into products values ('a', 'again') on conflict do nothing`) // does nothing, counts nothing

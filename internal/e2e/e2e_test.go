@@ -86,7 +86,7 @@ func TestMixedRequests(t *testing.T) {
 				}
 				res, err := do(t.Context(), method, s.url+"/products/"+id, body, header...)
 				if err != nil || res.status != 200 {
-					t.Errorf("%s %s: %v %d %s", method, id, err, res.status, res.body)
+					t.Errorf("%s %s: got error %v, status %d and body %s, want status 200", method, id, err, res.status, res.body)
 					return
 				}
 				if res.version < seen[id] {
@@ -306,7 +306,7 @@ func TestHTTP_ByTheBook(t *testing.T) {
 	}
 	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
 		if res, err := do(t.Context(), "GET", s.url+path, ""); err != nil || res.status != 200 {
-			t.Errorf("%s: %d %v", path, res.status, err)
+			t.Errorf("%s: got status %d and error %v, want 200", path, res.status, err)
 		}
 	}
 	s.interrupt()

@@ -54,7 +54,7 @@ func rush(t *testing.T, cs []*nearcache.Cache[string, string], goroutines int, k
 			wg.Go(func() {
 				if v, err := c.Get(t.Context(), k); err != nil || v != want {
 					if wrong.Add(1) == 1 {
-						t.Errorf("%q, %v", v, err)
+						t.Errorf("got %q and error %v, want the key's value", v, err)
 					}
 				}
 			})
@@ -116,7 +116,7 @@ func TestStampede_HolderKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "loading\n" {
-		t.Fatalf("%q, %v", line, err)
+		t.Fatalf("got the line %q and error %v, want \"loading\"", line, err)
 	}
 	var loads atomic.Int64
 	cs := instances(t, 8, redis, nearcache.Options[string, string]{Load: func(context.Context, string) (nearcache.Entry[string], error) {
@@ -189,7 +189,7 @@ func TestFailSafe_DatabaseDownUnderLoad(t *testing.T) {
 					}
 					if err != nil || r.Value != "v"+id {
 						if failed.Add(1) == 1 {
-							t.Errorf("%s: %+v, %v", id, r, err)
+							t.Errorf("key %s: got %+v and error %v, want its value", id, r, err)
 						}
 					}
 				}

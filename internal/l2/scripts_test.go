@@ -180,7 +180,7 @@ func TestMarks_Overlap(t *testing.T) {
 			t.Helper()
 			l, err := b.Acquire(ctx(), b.k, l2.NewLeaseID(), time.Minute, l2.AcquireOptions{})
 			if err != nil || l.Status != want {
-				t.Errorf("%s: %v, %v", when, l.Status, err)
+				t.Errorf("%s: got the status %v and error %v, want %v", when, l.Status, err, want)
 			}
 		}
 		writing(l2.Writing, "two writers")
@@ -211,14 +211,14 @@ func TestMany_EachKeyItsOwn(t *testing.T) {
 		var fills []l2.FillRequest
 		for i, a := range b.AcquireMany(ctx(), asks, time.Minute) {
 			if a.Err != nil || a.Lease.Status != l2.Granted {
-				t.Fatalf("%d: %+v", i, a)
+				t.Fatalf("key %d: got %+v, want a granted lease", i, a)
 			}
 			fills = append(fills, l2.FillRequest{Key: ks[i], ID: a.Lease.ID, Incarnation: a.Lease.Incarnation, Record: l2.Record{Version: coherence.Version(i)}, TTL: time.Minute})
 		}
 		fills[3].Record.Payload = make([]byte, l2.MaxRecordBytes)
 		for i, o := range b.FillMany(ctx(), fills) {
 			if want := map[bool]l2.FillResult{true: l2.TooLarge}[i == 3]; o.Err != nil || o.Result != want {
-				t.Errorf("%d: %+v", i, o)
+				t.Errorf("key %d: got %+v, want the result %v", i, o, want)
 			}
 		}
 		for i, g := range b.GetMany(ctx(), ks, l2.ReadOptions{Watermark: true}) {
@@ -250,7 +250,7 @@ func TestSetMany_SetsAndApplies(t *testing.T) {
 		})
 		for i, want := range []string{"v3", "v2", "absent", "absent", "absent", "v2"} {
 			if (errs[i] != nil) != (i == 5) {
-				t.Errorf("%d: %v", i, errs[i])
+				t.Errorf("key %d: got error %v, want one for key 5 only", i, errs[i])
 			}
 			b.k = ks[i]
 			b.want(fmt.Sprint(i), want)

@@ -182,7 +182,7 @@ func TestOptions_ThatBelongToTheNearCache(t *testing.T) {
 	} {
 		opt.InitAddress = []string{"127.0.0.1:1"}
 		if _, err := l2.Open(l2.Config{Redis: opt, Tracker: &ear{}}); err == nil || !strings.Contains(err.Error(), name) {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("option %s: got error %v, want one that names it", name, err)
 		}
 	}
 	if _, err := l2.Open(l2.Config{Redis: rueidis.ClientOption{InitAddress: []string{"127.0.0.1:1"}}, Prefix: "a{b", Tracker: &ear{}}); err == nil {

@@ -60,7 +60,7 @@ func TestIncarnationAndWatermark(t *testing.T) {
 		l := b.lease2()
 		w, err := b.ResetWatermark(ctx(), b.k.Bucket, l2.Watermark{}, at(big2))
 		if err != nil || w.Position != at(big2) || w.Incarnation == (l2.Incarnation{}) {
-			t.Fatalf("%+v, %v", w, err)
+			t.Fatalf("reset: got %+v and error %v, want the new position and an incarnation", w, err)
 		}
 		if again, err := b.ResetWatermark(ctx(), b.k.Bucket, l2.Watermark{}, at(9)); again != w || err != nil {
 			t.Errorf("a second relay resets what stands: %+v", again)
@@ -81,7 +81,7 @@ func TestIncarnationAndWatermark(t *testing.T) {
 		}
 		w1, ok := batch(w, at(big2+1), v(2))
 		if !ok || w1.Position != at(big2+1) {
-			t.Errorf("%+v, %v", w1, ok)
+			t.Errorf("batch: got %+v and ok %v, want the next position", w1, ok)
 		}
 		b.want("applied", "absent")
 		b.store(2)
@@ -120,7 +120,7 @@ func TestIncarnationAndWatermark(t *testing.T) {
 		}
 		ws, err := b.Watermarks(ctx())
 		if err != nil || ws[b.k.Bucket] != reset || !ws[(b.k.Bucket+1)%l2.Buckets].IsZero() {
-			t.Errorf("%+v, %v", ws[b.k.Bucket], err)
+			t.Errorf("got watermark %+v and error %v, want that of the reset, and none for the next bucket", ws[b.k.Bucket], err)
 		}
 		beats, err := b.Heartbeat(ctx())
 		if err != nil {

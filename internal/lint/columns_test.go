@@ -12,7 +12,7 @@ const columns = 120
 // wide are the files and folders, as prefixes, that may have longer lines: folders that still have to be wrapped. Take
 // a folder out when it is.
 var wide = []string{
-	"benchmarks/", "cmd/", "coherence/", "nearcache/", "tier/",
+	"cmd/", "coherence/", "nearcache/", "tier/",
 	"internal/ablate/", "internal/chaos/", "internal/e2e/", "internal/explore/", "internal/fence/", "internal/l1/", "internal/l2/",
 	"internal/product/", "internal/services/",
 }

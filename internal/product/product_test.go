@@ -16,7 +16,7 @@ func TestPrice_NeverPassesThroughAFloat(t *testing.T) {
 	for in, want := range map[string]string{"0": "0.00", "12.5": "12.50", "0.07": "0.07", "999999999.99": "999999999.99", "1000000000": "1000000000.00"} {
 		var p product.Price
 		if err := json.Unmarshal([]byte(in), &p); err != nil {
-			t.Errorf("%s: %v", in, err)
+			t.Errorf("%s: got error %v, want none", in, err)
 			continue
 		}
 		if b, _ := json.Marshal(p); string(b) != want {
@@ -43,7 +43,7 @@ func TestEvents_OnTheSharedTopic(t *testing.T) {
 		t.Fatal(err)
 	}
 	if fields["type"] != "PRODUCT_DELETED" || fields["product_id"] != "p1" || fields["version"] != 7.0 {
-		t.Errorf("%s", b)
+		t.Errorf("got %s, want version 7 of the deleted p1", b)
 	}
 	got, err := c.Decode(b)
 	if err != nil {
@@ -55,13 +55,13 @@ func TestEvents_OnTheSharedTopic(t *testing.T) {
 	for _, s := range []string{`{"type":"PRODUCT_UPDATED","product_id":"p1"}`, `{"type":"PRODUCT_CREATED","product_id":"p1","timestamp":null,"more":{"x":[1]}}`} {
 		m, err := c.Decode([]byte(s))
 		if err != nil || m.Event.Namespace != "product" || m.Event.Key != "p1" || m.Event.Version != 0 || m.Event.Seq != 0 {
-			t.Errorf("%s: %+v, %v", s, m, err)
+			t.Errorf("%s: got %+v and error %v, want p1 without a version", s, m, err)
 		}
 	}
 	for _, s := range []string{`{"type":"PRODUCT_UPDATED"}`, `{"product_id":"p1"}`, `{"type":"ORDER_PLACED","product_id":"p1"}`, `{"type":"PRODUCT_UPDATED","product_id":7}`,
 		`{"type":"PRODUCT_UPDATED","product_id":"p1","namespace":"product","key":"p2","version":1}`, `{"type":"PRODUCT_UPDATED","product_id":"p1","timestamp":"yesterday"}`, "7", ""} {
 		if m, err := c.Decode([]byte(s)); !errors.Is(err, coherence.ErrMalformed) {
-			t.Errorf("%s: %+v, %v", s, m, err)
+			t.Errorf("%s: got %+v and error %v, want ErrMalformed", s, m, err)
 		}
 	}
 }
@@ -97,11 +97,11 @@ func TestSeed_IsValidAndRepeatable(t *testing.T) {
 	}
 	for _, p := range a {
 		if bad := p.Validate(); len(bad) > 0 {
-			t.Errorf("%+v: %v", p, bad)
+			t.Errorf("%+v: got the faults %v, want none", p, bad)
 		}
 	}
 	if page, err := s.List(t.Context(), a[9].ID, 2); err != nil || page[0].ID != a[10].ID || len(page) != 2 {
-		t.Errorf("%v, %v", page, err)
+		t.Errorf("got %v and error %v, want the two products after the tenth", page, err)
 	}
 }
 

@@ -18,7 +18,7 @@ func TestProblems_HaveTheirMembers(t *testing.T) {
 		for _, method := range []string{"GET", "HEAD"} {
 			got := ask(t, method, u+path, "")
 			if got.status != status || got.header.Get("Content-Type") != "application/problem+json" || got.header.Get("Cache-Control") != "no-store" {
-				t.Errorf("%s %s: %d %v", method, path, got.status, got.header)
+				t.Errorf("%s %s: got the status %d and header %v, want an uncacheable problem", method, path, got.status, got.header)
 			}
 			if method == "HEAD" {
 				continue
@@ -28,7 +28,7 @@ func TestProblems_HaveTheirMembers(t *testing.T) {
 				Status      int
 			}
 			if err := json.Unmarshal([]byte(got.body), &p); err != nil || p.Type != "about:blank" || p.Title != http.StatusText(status) || p.Status != status {
-				t.Errorf("%s: %v %s", path, err, got.body)
+				t.Errorf("%s: got error %v and body %s, want a problem with the status and its text", path, err, got.body)
 			}
 		}
 	}
@@ -93,6 +93,6 @@ func TestWrites_AnswerWithTheVersion(t *testing.T) {
 		t.Errorf("the tag of the write is %s, of the read %s", tag, got.header.Get("ETag"))
 	}
 	if got.status != 200 || got.body != `{"id":"a b/c","name":"X","price":1.50}`+"\n" || got.header.Get("Content-Type") != "application/json" {
-		t.Errorf("%d %v %s", got.status, got.header, got.body)
+		t.Errorf("got the status %d, header %v and body %s, want 200 and the product", got.status, got.header, got.body)
 	}
 }
