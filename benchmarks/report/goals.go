@@ -25,8 +25,8 @@ const (
 )
 
 const (
-	hitObstacle = "ristretto's own Get is a part of it; the rest is the comparison of the key, the check of deadline and " +
-		"stamp, and a counter"
+	hitObstacle = "ristretto's own Get is a part of it; the rest is the comparison of the key, the check of deadline " +
+		"and stamp, and a counter"
 	clockObstacle = "a bound needs one reading of the clock; the table of the machine has its cost"
 	ratioObstacle = "bare ristretto is in the same table: its ratio shows what is possible"
 )
