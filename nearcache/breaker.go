@@ -27,6 +27,7 @@ type breaker struct {
 	failed   atomic.Int32
 	opened   atomic.Bool
 	log      *slog.Logger
+	onOpen   func()
 	inFlight requests
 }
 
@@ -82,6 +83,7 @@ func (b *breaker) heard(err error) {
 		}
 	case b.failed.Add(1) >= breakerLimit && b.opened.CompareAndSwap(false, true):
 		b.log.Warn("reads pass over Redis until it answers in time", "error", err)
+		b.onOpen()
 	}
 }
 

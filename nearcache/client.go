@@ -104,7 +104,7 @@ func New(cfg Config) (*Client, error) {
 	if cfg.System != "" {
 		c.system.Store(&cfg.System)
 	}
-	c.breaker.timeout, c.breaker.log = cfg.RedisTimeout, cfg.Logger
+	c.breaker.timeout, c.breaker.log, c.breaker.onOpen = cfg.RedisTimeout, cfg.Logger, c.waiters.wakeAll
 	c.versions = coherence.AbilitiesOf(cfg.Source).Versioner
 	c.fence = fence.New(fence.Config{Now: c.now, Complete: cfg.Source != nil})
 	c.m = newMetrics(c, cfg.Events != nil)

@@ -2,6 +2,7 @@ package nearcache
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -96,9 +97,29 @@ func (c *Cache[K, V]) release(ctx context.Context, h *heldLease) {
 		return
 	}
 	h.settle()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-	defer cancel()
-	if err := c.client.l2.Release(ctx, h.key, h.lease.ID); err != nil {
+	err := c.client.breaker.ask(context.WithoutCancel(ctx), func(ctx context.Context) error {
+		return c.client.l2.Release(ctx, h.key, h.lease.ID)
+	})
+	if err != nil {
+		c.m.leases("unreleased").Inc() // it expires
+	}
+}
+
+// uncacheableTTL is how long L2 remembers that the value of a key cannot be kept there.
+const uncacheableTTL = 30 * time.Second
+
+// declareUncacheable gives back a lease whose value L2 will never take: it is too large, or has tags that cannot be kept.
+// A write intent takes the lease's place for a while: it sends the key's readers on all instances to the source at once.
+// Otherwise each of them would be granted the lease in turn, while all others waited for a fill that cannot come.
+func (c *Cache[K, V]) declareUncacheable(ctx context.Context, h *heldLease) {
+	if h == nil {
+		return
+	}
+	h.settle()
+	err := c.client.breaker.ask(context.WithoutCancel(ctx), func(ctx context.Context) error {
+		return c.client.l2.PlaceIntent(ctx, h.key, h.lease.ID, uncacheableTTL)
+	})
+	if err != nil {
 		c.m.leases("unreleased").Inc() // it expires
 	}
 }
@@ -110,7 +131,7 @@ type fill[K comparable, V any] struct {
 	ttl time.Duration
 }
 
-// fillL2 offers records to L2, in one pipeline for each node. A fill settles its lease, whatever becomes of it.
+// fillL2 offers records to L2, in one pipeline for each node. Whatever becomes of a fill, its lease is settled.
 func (c *Cache[K, V]) fillL2(ctx context.Context, fills []fill[K, V]) {
 	b := &c.client.breaker
 	var offered []l2.FillResponse
@@ -136,13 +157,22 @@ func (c *Cache[K, V]) fillL2(ctx context.Context, fills []fill[K, V]) {
 		}, func(o *l2.FillResponse) *error { return &o.Err })
 	}
 	for i, o := range offered {
-		fills[i].f.lease.settle()
-		if o.Err != nil {
+		h := fills[i].f.lease
+		switch {
+		case errors.Is(o.Err, l2.ErrInvalid):
+			c.m.fills("invalid").Inc()
+			c.declareUncacheable(ctx, h)
+		case o.Err != nil:
 			c.m.fills("unavailable").Inc()
-			continue
+			c.release(ctx, h)
+		case o.Result == l2.TooLarge:
+			c.m.fills(o.Result.String()).Inc()
+			c.declareUncacheable(ctx, h)
+		default:
+			c.m.fills(o.Result.String()).Inc()
+			h.settle()
+			fills[i].f.res.filled = o.Result == l2.Filled
 		}
-		c.m.fills(o.Result.String()).Inc()
-		fills[i].f.res.filled = o.Result == l2.Filled
 	}
 }
 
@@ -158,9 +188,13 @@ const (
 // maxRounds bounds how often a flight asks L2: another process may keep filling and dropping the key.
 const maxRounds = 100
 
-// fillWait is the wait of a batch's flights for the fills of other processes, which Redis pushes to every client that has
-// read the key. A flight must be armed for the push before the GET that makes Redis track the key, so the first time round
-// it only arms:
+// fillWait is the wait of a batch's flights for the fills of other processes. It ends when the lease in the way ends,
+// whether by a fill or because no fill can come any more: the lease was given back, dropped by an invalidation, replaced by
+// a writer's intent, evicted or flushed. Redis pushes all of that to every client that has read the lease. A lease that
+// expires because its holder is dead ends the wait by the clock, and a lost connection ends all waits.
+//
+// A flight must be armed for the push before the GETs that make Redis track the record and the lease, so the first time
+// round it only arms:
 //
 //	we: GET misses             holder: fills; Redis pushes to nobody who waits
 //	we: acquire answers busy
@@ -188,7 +222,7 @@ func (w *fillWait[K, V]) next(f *flight[K, V]) step {
 		if w.woken == nil {
 			w.woken = make(chan struct{}, 1)
 		}
-		f.waiter = w.c.client.waiters.arm(f.key.Hash, w.woken)
+		f.waiter = w.c.client.waiters.arm(w.woken, f.key.Hash, f.key.LeaseHash())
 		w.armed = append(w.armed, f)
 		return stepAsk
 	}
@@ -238,6 +272,6 @@ func (w *fillWait[K, V]) wait(ctx context.Context) (ask, load []*flight[K, V]) {
 // end disarms all flights.
 func (w *fillWait[K, V]) end() {
 	for _, f := range w.armed {
-		w.c.client.waiters.disarm(f.key.Hash, f.waiter)
+		w.c.client.waiters.disarm(f.waiter)
 	}
 }

@@ -66,21 +66,22 @@ func (c *Cache[K, V]) readL2(ctx context.Context, batch []*flight[K, V]) {
 		f := batch[0]
 		r := l2Reply{learn: c.mustLearn(&f.own)}
 		r.err = b.askSince(ctx, f.own.Began(), limit, func(ctx context.Context) (err error) {
-			r.raw, r.watermark, err = c.client.l2.Get(ctx, f.key, l2.ReadOptions{Watermark: r.learn})
+			r.raw, r.watermark, err = c.client.l2.Get(ctx, f.key, l2.ReadOptions{Watermark: r.learn, Lease: f.waiter != nil})
 			return err
 		})
 		f.l2 = r
 		return
 	}
-	keys, learn := make([]l2.Key, len(batch)), false
+	keys, o := make([]l2.Key, len(batch)), l2.ReadOptions{}
 	for i, f := range batch {
-		keys[i], learn = f.key, learn || c.mustLearn(&f.own)
+		keys[i] = f.key
+		o.Watermark, o.Lease = o.Watermark || c.mustLearn(&f.own), o.Lease || f.waiter != nil
 	}
 	replies := askMany(ctx, b, batch[0].own.Began(), limit, len(keys), func(ctx context.Context) []l2.GetResponse {
-		return c.client.l2.GetMany(ctx, keys, l2.ReadOptions{Watermark: learn})
+		return c.client.l2.GetMany(ctx, keys, o)
 	}, func(got *l2.GetResponse) *error { return &got.Err })
 	for i, f := range batch {
-		f.l2 = l2Reply{replies[i].Raw, replies[i].Watermark, replies[i].Err, learn}
+		f.l2 = l2Reply{replies[i].Raw, replies[i].Watermark, replies[i].Err, o.Watermark}
 	}
 }
 
@@ -394,6 +395,10 @@ func (c *Cache[K, V]) evaluateLoaded(ctx context.Context, f *flight[K, V], tags 
 		// The Loader read less than this instance had seen before: a replica, or a source that lost commits.
 		f.res.stale, f.res.asOf = true, 0
 		return refuse("loader_behind")
+	case len(tags) < c.tagCount(a.e) && c.tagsUnproved():
+		c.m.rejected("tags").Inc()
+		c.declareUncacheable(ctx, f.lease)
+		return nil, 0
 	case len(tags) < c.tagCount(a.e):
 		return refuse("tags")
 	case f.lease == nil && (!admit || c.opt.L1Bytes < 0 && c.opt.admitted == nil):

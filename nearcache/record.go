@@ -93,6 +93,9 @@ func (c *Cache[K, V]) encoded(v V) ([]byte, error) {
 	return safely(func() ([]byte, error) { return c.opt.Codec.Append(nil, v) })
 }
 
+// maxTTL is a hundred years. A longer TTL means "for ever", and must not overflow when it is added to a moment.
+const maxTTL = 100 * 365 * 24 * time.Hour
+
 // ttl is how long an entry may be served.
 func (c *Cache[K, V]) ttl(asked time.Duration, absent bool) time.Duration {
 	ttl := c.opt.TTL
@@ -105,11 +108,13 @@ func (c *Cache[K, V]) ttl(asked time.Duration, absent bool) time.Duration {
 	if c.opt.Jitter > 0 {
 		ttl -= time.Duration(c.opt.Jitter * rand.Float64() * float64(ttl))
 	}
-	return max(ttl, time.Millisecond)
+	return min(max(ttl, time.Millisecond), maxTTL)
 }
 
 // l2TTL is how long L2 keeps what may be served for a TTL.
-func (c *Cache[K, V]) l2TTL(ttl time.Duration) time.Duration { return ttl + c.opt.FailSafe.MaxAge }
+func (c *Cache[K, V]) l2TTL(ttl time.Duration) time.Duration {
+	return ttl + min(c.opt.FailSafe.MaxAge, maxTTL)
+}
 
 // softExpiry is when a record is due to be refreshed, after a load that took so long; zero: never.
 func (c *Cache[K, V]) softExpiry(now time.Time, ttl, took time.Duration) (t time.Time) {

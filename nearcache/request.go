@@ -6,14 +6,19 @@ import (
 	"time"
 )
 
-// patrol is how often requests that are under way are looked at.
-const patrol = 5 * time.Millisecond
+// sweepInterval is how often requests that are under way are looked at.
+const sweepInterval = 5 * time.Millisecond
 
-// requests are the requests to Redis that are under way. Almost all are answered long before anything ends them, and a context
-// with a deadline of its own, which is a timer, a channel and a place among its parent's children, would cost more than the
-// rest of the request. So one timer looks at all of them, while there are any, and what it finds twice gets a goroutine that
-// watches the reader's context, the timeout, and Close. Deadlines are exact, since one that is near gets its goroutine at once;
-// a reader who is cancelled within two patrols is noticed at their end, and later at once.
+// requests are the requests to Redis that are under way. Almost all are answered long before anything ends them. A
+// context with a deadline of its own is a timer, a channel and a place among its parent's children, and would cost more
+// than the rest of the request. So one timer looks at all requests, while there are any, and a request that it finds twice
+// gets a goroutine that watches the reader's context, the timeout, and Close. Deadlines are exact, since a request whose
+// deadline is near gets its goroutine at once. A reader that is cancelled within two intervals is noticed at their end, and
+// later at once.
+//
+// The context of an answered request is used again. That is safe while neither rueidis nor internal/l2 keeps a context
+// after its call has returned, which TestL2_KeepsNoContextOfAnAnsweredRequest pins. A request that was not answered, or
+// that a goroutine watches, keeps its context for itself.
 type requests struct {
 	life context.Context
 	now  func() int64
@@ -60,7 +65,7 @@ func (r *request) Err() error {
 // Value implements context.Context.
 func (r *request) Value(key any) any { return r.reader.Value(key) }
 
-// begin makes the context of a request that began at a moment and may take so long; end must be called.
+// begin makes the context of a request that began at a moment and may take limit; end must be called.
 func (rs *requests) begin(reader context.Context, began int64, limit time.Duration) *request {
 	r, ok := rs.pool.Get().(*request)
 	if !ok {
@@ -71,22 +76,22 @@ func (rs *requests) begin(reader context.Context, began int64, limit time.Durati
 	r.place = len(rs.list)
 	rs.list = append(rs.list, r)
 	rs.used = true
-	if due, ok := reader.Deadline(); limit <= 2*patrol || ok && time.Until(due) <= 2*patrol {
+	if due, ok := reader.Deadline(); limit <= 2*sweepInterval || ok && time.Until(due) <= 2*sweepInterval {
 		rs.watch(r)
 	}
 	if !rs.armed {
 		rs.armed = true
 		if rs.timer == nil {
-			rs.timer = time.AfterFunc(patrol, rs.look)
+			rs.timer = time.AfterFunc(sweepInterval, rs.sweep)
 		} else {
-			rs.timer.Reset(patrol)
+			rs.timer.Reset(sweepInterval)
 		}
 	}
 	rs.mu.Unlock()
 	return r
 }
 
-// end says that the request is over. Nobody has its context any more, so it serves again, unless somebody may end it still.
+// end takes a request off the list, and returns its context to the pool unless a goroutine may still end it.
 func (rs *requests) end(r *request, answered bool) {
 	rs.mu.Lock()
 	last := len(rs.list) - 1
@@ -105,8 +110,8 @@ func (rs *requests) end(r *request, answered bool) {
 	}
 }
 
-// look is the patrol.
-func (rs *requests) look() {
+// sweep looks at all requests. Those that it finds a second time are watched.
+func (rs *requests) sweep() {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	for _, r := range rs.list {
@@ -118,7 +123,7 @@ func (rs *requests) look() {
 	rs.armed = rs.used || len(rs.list) > 0
 	rs.used = false
 	if rs.armed {
-		rs.timer.Reset(patrol)
+		rs.timer.Reset(sweepInterval)
 	}
 }
 

@@ -213,10 +213,13 @@ func (c *Cache[K, V]) tagsOfEntry(e *entry[K, V]) (of []string) {
 	return of
 }
 
-// loadedTags are the tags of what a Loader has returned, by what had been learnt when its load began; again says that they are not all there, and that a second load would
-// find them.
+// tagsUnproved reports whether values with tags are not cached at all: they have a bound, and no source proves their tags.
+func (c *Cache[K, V]) tagsUnproved() bool { return c.opt.MaxStaleness > 0 && c.client.versions == nil }
+
+// loadedTags resolves a loaded value's tags to the versions that were known before the load began. again is true if some
+// were unknown; a second load will find them.
 func (c *Cache[K, V]) loadedTags(ctx context.Context, got Entry[V], learnt uint64) (ts tagged, again bool) {
-	if c.tagCount(got) == 0 || c.opt.MaxStaleness > 0 && c.client.versions == nil {
+	if c.tagCount(got) == 0 || c.tagsUnproved() {
 		return nil, false
 	}
 	return c.tagsBefore(ctx, c.tagNames(got.Tags), learnt)

@@ -5,16 +5,17 @@ import (
 	"sync/atomic"
 )
 
-// waiters wakes the flights that wait for another process's fill of their key: by the tracking push of that fill. It is
-// called on rueidis's reader goroutine, so while nobody waits a push costs one atomic load.
+// waiters wakes the flights that wait for another process's fill of their key: by the tracking pushes of the record and of
+// the lease. It is called on rueidis's reader goroutine, so while nobody waits a push costs one atomic load.
 type waiters struct {
 	n  atomic.Int64
 	mu sync.Mutex
-	by map[uint64]map[*waiter]struct{} // by the key's hash
+	by map[uint64]map[*waiter]struct{} // by the hashes of Redis keys
 }
 
 // waiter is one flight's. Several flights may share the channel.
 type waiter struct {
+	hashes []uint64
 	pushed atomic.Bool
 	woken  chan struct{} // of one place
 }
@@ -27,29 +28,33 @@ func (w *waiter) wake() {
 	signal(w.woken)
 }
 
-// arm makes woken receive when the key is pushed from now on; disarm must be called. It is armed before the GET that makes
-// Redis track the key, so that no push is missed.
-func (ws *waiters) arm(hash uint64, woken chan struct{}) *waiter {
-	w := &waiter{woken: woken}
+// arm makes woken receive when one of the Redis keys is pushed from now on; disarm must be called. It is armed before the
+// GETs that make Redis track the keys, so that no push is missed.
+func (ws *waiters) arm(woken chan struct{}, hashes ...uint64) *waiter {
+	w := &waiter{hashes: hashes, woken: woken}
 	ws.n.Add(1)
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	if ws.by == nil {
 		ws.by = make(map[uint64]map[*waiter]struct{})
 	}
-	if ws.by[hash] == nil {
-		ws.by[hash] = make(map[*waiter]struct{})
+	for _, h := range hashes {
+		if ws.by[h] == nil {
+			ws.by[h] = make(map[*waiter]struct{})
+		}
+		ws.by[h][w] = struct{}{}
 	}
-	ws.by[hash][w] = struct{}{}
 	return w
 }
 
-func (ws *waiters) disarm(hash uint64, w *waiter) {
+func (ws *waiters) disarm(w *waiter) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	delete(ws.by[hash], w)
-	if len(ws.by[hash]) == 0 {
-		delete(ws.by, hash)
+	for _, h := range w.hashes {
+		delete(ws.by[h], w)
+		if len(ws.by[h]) == 0 {
+			delete(ws.by, h)
+		}
 	}
 	ws.n.Add(-1)
 }
@@ -66,7 +71,7 @@ func (ws *waiters) wake(hash uint64) {
 	}
 }
 
-// wakeAll wakes every flight: pushes may have been lost.
+// wakeAll wakes every flight: pushes may have been lost, or may not come any more.
 func (ws *waiters) wakeAll() {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()

@@ -127,13 +127,11 @@ func (l *L2) ResolveIntent(w, version uint8, anyVersion bool) (changed bool) {
 	return changed
 }
 
-// Release is release.lua. It wakes those who wait, by way of the record's key.
-func (l *L2) Release(mine bool) (changed bool) {
-	if !mine || l.Lease == 0 {
-		return false
+// Release is release.lua. It modifies no record.
+func (l *L2) Release(mine bool) {
+	if mine {
+		l.Lease = 0
 	}
-	l.Lease = 0
-	return l.Record == 0
 }
 
 // EvictRecord, EvictLease (or its expiry) and EvictWatermark are what Redis may do at any moment.

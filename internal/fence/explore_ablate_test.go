@@ -90,7 +90,7 @@ func TestAblations_NameEveryRule(t *testing.T) {
 		}
 		named[rule] = true
 	}
-	f, err := parser.ParseFile(token.NewFileSet(), "../internal/ablate/rules.go", nil, 0)
+	f, err := parser.ParseFile(token.NewFileSet(), "../ablate/rules.go", nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

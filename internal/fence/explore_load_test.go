@@ -203,7 +203,7 @@ func (s *stepper) judgeSource(i int, j uint8) {
 	outcome, admit := s.f.FromSource(&s.f.snaps[j], s.ver(val), &stamp)
 	if outcome != Serve {
 		on := s.server(i)
-		s.touched(on, on.Release(l.mine(on, &s.to)))
+		on.Release(l.mine(on, &s.to))
 		s.end(i, j, "load: the source's value is below the min version; serves it as stale", nil, false)
 		return
 	}

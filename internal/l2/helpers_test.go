@@ -40,10 +40,12 @@ func (e *ear) SessionChanged() {
 	e.sessions++
 }
 
-func (e *ear) heard(k l2.Key) int {
+func (e *ear) heard(k l2.Key) int { return e.heardHash(k.Hash) }
+
+func (e *ear) heardHash(hash uint64) int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.hashes[k.Hash]
+	return e.hashes[hash]
 }
 
 func (e *ear) sessionCount() int {

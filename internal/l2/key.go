@@ -79,5 +79,8 @@ func (s *Keyspace) Watermark(bucket int) string { return s.watermarks[bucket] }
 // Owner is the Redis key that names the system which the prefix belongs to.
 func (s *Keyspace) Owner() string { return s.prefix + ":{0}:o" }
 
+// LeaseHash is the hash of the lease's Redis key, as tracking names it.
+func (k *Key) LeaseHash() uint64 { return xxhash.Sum64String(k.Lease) }
+
 // HashRecord is the fence's hash of a record's Redis key, as tracking names it.
 func HashRecord(record string) uint64 { return xxhash.Sum64String(record) }

@@ -12,6 +12,9 @@ import (
 type ReadOptions struct {
 	// Watermark has the watermark of the key's bucket read before the record, on the same connection.
 	Watermark bool
+	// Lease has the key's lease read too, so that Redis pushes when it ends: by a fill, by being given back, dropped,
+	// expired or evicted.
+	Lease bool
 }
 
 // GetResponse is what a read found under one key.
@@ -24,6 +27,10 @@ type GetResponse struct {
 // Get reads a record on the tracking connection, so that Redis pushes its next change; raw is nil if there is none. A key
 // of another type is ErrWrongType.
 func (l *L2) Get(ctx context.Context, k Key, o ReadOptions) (raw []byte, w Watermark, err error) {
+	if o.Lease {
+		r := l.GetMany(ctx, []Key{k}, o)[0]
+		return r.Raw, r.Watermark, r.Err
+	}
 	c := l.clients.Load()
 	if c == nil {
 		return nil, w, ErrUnavailable
@@ -57,6 +64,11 @@ func (l *L2) GetMany(ctx context.Context, ks []Key, o ReadOptions) []GetResponse
 		if o.Watermark && at[k.Bucket] == 0 {
 			cmds = append(cmds, l.readWatermark(c, k.Bucket))
 			at[k.Bucket] = len(cmds)
+		}
+	}
+	if o.Lease {
+		for _, k := range ks {
+			cmds = append(cmds, c.tracking.B().Get().Key(k.Lease).Build())
 		}
 	}
 	first := len(cmds)

@@ -45,14 +45,28 @@ func TestTracking_EveryForeignChangeIsHeard(t *testing.T) {
 		b.Get(ctx(), b.k, l2.ReadOptions{})
 		b.fill(b.lease(), 1)
 		testkit.Eventually(t, "an own fill", func() bool { return b.ear.heard(b.k) > before })
-		// A load that came to nothing wakes those who wait for its fill.
-		b.Apply(ctx(), b.k, 0)
-		b.Get(ctx(), b.k, l2.ReadOptions{})
-		before = b.ear.heard(b.k)
-		if err := b.Release(ctx(), b.k, b.lease().ID); err != nil {
-			t.Fatal(err)
+		// Whatever ends a lease wakes those that have read it.
+		for what, end := range map[string]func(l2.Lease) error{
+			"given back":            func(l l2.Lease) error { return b.Release(ctx(), b.k, l.ID) },
+			"dropped by a version":  func(l2.Lease) error { return b.Apply(ctx(), b.k, 7) },
+			"replaced by an intent": func(l2.Lease) error { return b.PlaceIntent(ctx(), b.k, l2.NewLeaseID(), time.Second) },
+			"deleted":               func(l2.Lease) error { b.do("DEL", b.k.Lease); return nil },
+			"of a fill that is refused": func(l l2.Lease) error {
+				_, err := b.Fill(ctx(), b.k, l.ID, l2.Incarnation{9}, l2.Record{}, time.Minute)
+				return err
+			},
+		} {
+			b.do("DEL", b.k.Record, b.k.Lease)
+			l := b.lease()
+			if _, _, err := b.Get(ctx(), b.k, l2.ReadOptions{Lease: true}); err != nil {
+				t.Fatal(err)
+			}
+			before := b.ear.heardHash(b.k.LeaseHash())
+			if err := end(l); err != nil {
+				t.Fatal(what, err)
+			}
+			testkit.Eventually(t, "a lease "+what, func() bool { return b.ear.heardHash(b.k.LeaseHash()) > before })
 		}
-		testkit.Eventually(t, "a released lease", func() bool { return b.ear.heard(b.k) > before })
 	})
 }
 
