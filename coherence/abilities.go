@@ -43,7 +43,8 @@ func override[T any](s Source, ability *T) {
 	}
 }
 
-// Identifier names the system that a source belongs to, so that two systems are not given one prefix in Redis by mistake.
+// Identifier names the system that a source belongs to, so that two systems are not given one prefix in Redis by
+// mistake.
 type Identifier interface {
 	// Identity returns a name that was drawn when the source was installed. It stays the same over restarts, fail-overs
 	// and restores. Empty: the source has none.

@@ -1,7 +1,30 @@
 // Package coherence has the types by which a source of truth, a stream of version events and a near cache meet.
 //
-// Whoever only uses caches needs nothing of it. Implement a Source to have the near cache follow a database, an
-// EventSource to feed it a stream of events, and a Publisher to have the relay write events to a log. The packages below
-// have ready ones: coherence/postgres and coherence/sqlite are Sources, coherence/kafka has an EventSource and a
-// Publisher. coherence/relay carries a Source's changes to Redis and to a Publisher.
+// A program that only uses caches needs nothing of it beyond what nearcache.Config names. It is for who connects
+// something new:
+//
+//   - A Source makes the near cache follow a database: it has a commit order (Position) and the changes in it. The packages
+//     coherence/postgres and coherence/sqlite are Sources. Its optional abilities are interfaces too; see Abilities.
+//   - An EventSource feeds the near cache a stream of version events, and tells a Sink what it may have missed. It evicts L1
+//     without waiting for Redis. The Tail of coherence/kafka is one.
+//   - A Publisher takes what the relay (coherence/relay) publishes. coherence/kafka has one.
+//
+// # Words
+//
+//	version     orders the states of one key, across deletes too: the larger is the newer. 0: the source has none.
+//	position    is a point in a source's commit order. Every change at or before it is settled.
+//	timeline    names an unbroken history of a source. A fail-over that lost commits begins a new one, and positions of
+//	            two timelines cannot be compared.
+//	event       says that the state of a key changed. It carries a version and no value: its reader loads again.
+//	barrier     is a message in a partition that says: every event up to this position comes before me. A near cache
+//	            that has read the barriers of every partition knows how old its entries can be.
+//	sequence    is an event's number in its partition, contiguous from 1. A number left out is a gap: something is
+//	            missing.
+//
+// How the near cache uses them to decide what it may serve is in docs/CONSISTENCY.md.
+//
+// # On the wire
+//
+// DecodeJSON reads, and EncodeJSON writes, one JSON object for each message. EventCodec takes functions for another
+// format.
 package coherence

@@ -10,7 +10,8 @@ import (
 // Op is what a change did to its key.
 type Op string
 
-// The operations on the wire. An event whose operation is none of these, or absent, counts as OpUpdated: it invalidates.
+// The operations on the wire. An event whose operation is none of these, or absent, counts as OpUpdated: it
+// invalidates.
 const (
 	OpCreated Op = "created"
 	OpUpdated Op = "updated"
@@ -24,13 +25,15 @@ type Event struct {
 	// Version is the state's version. 0: the event is somebody else's and has none; it invalidates unconditionally.
 	Version Version
 	Op      Op
-	// Seq is the relay's sequence number in the event's partition, contiguous from 1. 0: none; gap detection ignores it.
+	// Seq is the relay's sequence number in the event's partition, contiguous from 1. 0: none; gap detection ignores
+	// it.
 	Seq uint64
 	// Position covers the change: a watermark at or past it has this change applied. Zero: unknown.
 	Position Position
 	// Time is when the change was committed, by the source's clock; for metrics only. Zero: unknown.
 	Time time.Time
-	// Fields are the columns or JSON fields that a codec of the caller's wants to carry along. The library ignores them.
+	// Fields are the columns or JSON fields that a codec of the caller's wants to carry along. The library ignores
+	// them.
 	Fields map[string]string
 }
 

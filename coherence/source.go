@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// ErrTrimmed is what Source.Changes returns (wrapped) when changes after the given position may no longer be there: it is
-// older than the outbox, or of another timeline. The caller starts again at the present position.
+// ErrTrimmed is what Source.Changes returns (wrapped) when changes after the given position may no longer be there: it
+// is older than the outbox, or of another timeline. The caller starts again at the present position.
 var ErrTrimmed = errors.New("coherence: changes after this position are gone")
 
 // Source is a source of truth as the relay and the near cache see it: a commit order and the changes in it. All methods
@@ -16,10 +16,10 @@ type Source interface {
 	// Position returns a position that covers at least every commit acknowledged before the call began.
 	Position(ctx context.Context) (Position, error)
 	// Changes returns, in commit order per key and from one snapshot, every change after the position `after` and at or
-	// before `upto`, about limit of them. A change that is not yet settled (its transaction, or an earlier one, is still
-	// open) is after upto. upto covers after; with no changes it still moves as the source's commits do. An event's
-	// Position is at most upto. Seq is 0: the relay numbers events. The zero Position asks from the earliest change that is
-	// kept; a limit of 0 asks for no events, but for everything settled as upto.
+	// before `upto`, about limit of them. A change that is not yet settled (its transaction, or an earlier one, is
+	// still open) is after upto. upto covers after; with no changes it still moves as the source's commits do. An
+	// event's Position is at most upto. Seq is 0: the relay numbers events. The zero Position asks from the earliest
+	// change that is kept; a limit of 0 asks for no events, but for everything settled as upto.
 	Changes(ctx context.Context, after Position, limit int) (events []Event, upto Position, err error)
 	// Abilities returns what else the source can do. A source without any returns the zero Abilities. It is part of the
 	// interface so that a type that embeds a Source, to trace its calls for example, passes the abilities on.
@@ -30,8 +30,8 @@ type Source interface {
 type (
 	// Leader elects one relay among many.
 	Leader interface {
-		// Lead blocks until the caller leads the relays of this name or ctx ends. Relays of different names lead side by
-		// side. The returned context ends when leadership is lost; release gives it up and is called once.
+		// Lead blocks until the caller leads the relays of this name or ctx ends. Relays of different names lead side
+		// by side. The returned context ends when leadership is lost; release gives it up and is called once.
 		Lead(ctx context.Context, name string) (leading context.Context, release func(), err error)
 	}
 	// Cursors keeps where a relay was, together with the sequence numbers it had given out: a second relay that
@@ -56,8 +56,9 @@ type (
 	Bumper interface {
 		BumpKey(ctx context.Context, namespace, key string) (Version, error)
 	}
-	// Versioner looks up a key's present version. A key that was never counted has version 0, or the source's floor: the
-	// version that the source gives to all keys it has no version of. A key's next version is larger in either case.
+	// Versioner looks up a key's present version. A key that was never counted has version 0, or the source's floor:
+	// the version that the source gives to all keys it has no version of. A key's next version is larger in either
+	// case.
 	Versioner interface {
 		Version(ctx context.Context, namespace, key string) (Version, error)
 	}
@@ -87,16 +88,16 @@ type PartitionMessage struct {
 // EventSource is a stream of version events that an instance follows to evict its L1: coherence/kafka's Tail, or one of
 // the caller's own.
 type EventSource interface {
-	// Run delivers to sink until ctx ends and recovers by itself from everything that may pass; it returns an error only
-	// if it can never work. Every event published after the sink's Session call of its partition is delivered, in order,
-	// or a further Session call says that some may be missing.
+	// Run delivers to sink until ctx ends and recovers by itself from everything that may pass; it returns an error
+	// only if it can never work. Every event published after the sink's Session call of its partition is delivered, in
+	// order, or a further Session call says that some may be missing.
 	Run(ctx context.Context, sink Sink) error
 }
 
 // Sink takes what an EventSource delivers. Its methods may be called concurrently for different partitions.
 type Sink interface {
-	// Session says that from now on events of the partition are followed from a definite offset, and that any before may
-	// have been missed: a start, a gap, a recreated topic, an offset out of range.
+	// Session says that from now on events of the partition are followed from a definite offset, and that any before
+	// may have been missed: a start, a gap, a recreated topic, an offset out of range.
 	Session(partition int)
 	// Lost says that the partition is not being followed now (a broker that does not answer). Either Resumed or Session
 	// follows.

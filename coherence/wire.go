@@ -126,8 +126,8 @@ func DecodeJSON(b []byte) (m Message, err error) {
 	return m, nil
 }
 
-// UnmarshalObject parses one JSON object and nothing after it into v, a pointer to a struct. For decoders of the caller's
-// own: the error is ErrMalformed.
+// UnmarshalObject parses one JSON object and nothing after it into v, a pointer to a struct. For decoders of the
+// caller's own: the error is ErrMalformed.
 func UnmarshalObject[T any](b []byte, v *T) error {
 	if len(b) > MaxMessageBytes {
 		return fmt.Errorf("%w: %d bytes", ErrMalformed, len(b))

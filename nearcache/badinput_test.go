@@ -37,7 +37,7 @@ func TestLoader_Misbehaves(t *testing.T) {
 		}})
 	for k, want := range map[string]error{"panics": nearcache.ErrPanic, "blocks": context.DeadlineExceeded, "fails": boom} {
 		if _, err := c.Get(t.Context(), k); !errors.Is(err, want) {
-			t.Errorf("key %s: got error %v, want %v", k, err, want)
+			t.Errorf("%s: got error %v, want %v", k, err, want)
 		} else if !strings.Contains(err.Error(), k) && k != "fails" {
 			t.Errorf("the error does not name the key: %v", err)
 		}
@@ -80,13 +80,13 @@ func TestGarbageInL2_IsAMissAndIsReplaced(t *testing.T) {
 		c := open(t, r.Option, src)
 		key := l2.NewKeyspace("").Key("t", "a")
 		get(t, c, "a")
-		good, err := l2.AppendRecord(nil, l2.Record{Version: 9, Payload: []byte(`"forged"`)})
+		good, err := l2.AppendRecord(nil, l2.Record{KeyHash: key.Hash, Version: 9, Payload: []byte(`"forged"`)})
 		if err != nil {
 			t.Fatal(err)
 		}
 		flipped := append([]byte(nil), good...)
 		flipped[len(flipped)-2] ^= 1
-		notJSON, err := l2.AppendRecord(nil, l2.Record{Version: 9, Payload: []byte(`not JSON`)})
+		notJSON, err := l2.AppendRecord(nil, l2.Record{KeyHash: key.Hash, Version: 9, Payload: []byte(`not JSON`)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -140,12 +140,14 @@ func TestCodec_ThatLosesAField(t *testing.T) {
 	if _, err := c.Get(t.Context(), "a"); !errors.Is(err, nearcache.ErrCodec) || !strings.Contains(err.Error(), "secret") {
 		t.Errorf("the error does not name the field: %v", err)
 	}
-	ok, err := nearcache.NewCache(client, "meant", nearcache.Options[string, lossy]{Load: load, Lossy: true})
+	ok, err := nearcache.NewCache(client, "meant", nearcache.Options[string, lossy]{Load: load, Lossy: nearcache.LossyDecode})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if v, err := ok.Get(t.Context(), "a"); err != nil || v.secret != 7 {
-		t.Errorf("got %+v and error %v, want the secret 7", v, err)
+	for range 3 { // from the source and from L2 alike
+		if v, err := ok.Get(t.Context(), "a"); err != nil || v != (lossy{Name: "n"}) {
+			t.Errorf("got %+v, %v, want the decoded value from every tier", v, err)
+		}
 	}
 }
 

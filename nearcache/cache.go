@@ -3,7 +3,6 @@ package nearcache
 import (
 	"fmt"
 	"hash/maphash"
-	"sync/atomic"
 	"time"
 
 	"github.com/nearcache/nearcache-go/internal/l1"
@@ -24,7 +23,8 @@ type Cache[K comparable, V any] struct {
 	watched    bool         // hits are looked at; see recordHit
 	refresher  refresher[K] // not running without Options.Refresh
 	warmer     warmer[K]    // not running without Options.Warm
-	verified   atomic.Bool  // a fill has been decoded again and was the same
+	shape      uint32       // of V, for records
+	lossless   lossless
 	m          *cacheMetrics
 }
 
@@ -37,9 +37,9 @@ func NewCache[K comparable, V any](client *Client, namespace string, o Options[K
 	}
 	c := &Cache[K, V]{client: client, namespace: namespace, opt: o, encode: encodeKey(o.EncodeKey), seed: maphash.MakeSeed(),
 		loads: newBulkhead(o.MaxLoads)}
-	c.reads.fence, c.reads.tryInline, c.reads.run = client.fence, c.tryL2, c.walk
-	c.sources.fence, c.sources.run = client.fence, c.callSource
-	c.verified.Store(o.Lossy)
+	c.reads.fence, c.reads.nesting, c.reads.tryInline, c.reads.run = client.fence, &client.nesting, c.tryL2, c.walk
+	c.sources.fence, c.sources.nesting, c.sources.run = client.fence, &client.nesting, c.callSource
+	c.shape, c.lossless.risk = shapeOf(c.opt.Codec, o.Shape), riskOf(c.opt.Codec)
 	c.watched = o.CheckShared || o.Warm.File != ""
 	if o.L1Bytes > 0 {
 		if err := c.l1.Open(l1.Config{MaxBytes: o.L1Bytes}); err != nil {

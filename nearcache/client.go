@@ -40,6 +40,7 @@ type Client struct {
 	health    health
 	system    atomic.Pointer[string] // whose data the prefix holds; nil: not known
 	waiters   waiters
+	nesting   nesting
 	m         *metrics
 	log       *slog.Logger
 
@@ -101,6 +102,7 @@ func New(cfg Config) (*Client, error) {
 		cfg.Logger = slog.Default()
 	}
 	c := &Client{base: time.Now(), source: cfg.Source, beatEvery: cfg.Heartbeat, log: cfg.Logger, caches: make(map[string]managedCache)}
+	c.nesting.wake = c.waiters.wake
 	if cfg.System != "" {
 		c.system.Store(&cfg.System)
 	}

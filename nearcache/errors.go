@@ -15,6 +15,9 @@ var (
 	ErrClosed = errors.New("nearcache: closed")
 	// ErrPanic wraps a panic of a Loader.
 	ErrPanic = errors.New("nearcache: a callback panicked")
+	// ErrLoadCycle says that a Loader reads a key that cannot be there before the Loader has returned: its own key, or one
+	// whose Loader waits for it. The error names the keys.
+	ErrLoadCycle = errors.New("nearcache: loads wait for one another")
 	// ErrCodec says that a value could not be encoded, or that what was decoded again differs from it.
 	ErrCodec = errors.New("nearcache: the codec does not keep the value")
 	// ErrUnsupported says that something was asked for that is not built yet, or whose premise is missing.

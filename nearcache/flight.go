@@ -22,7 +22,8 @@ import (
 //	flight 1 returns the old row to A                             flight 2 begins, returns the new row to B and to
 //	                                                              every reader that arrived meanwhile
 type flights[K comparable, V any] struct {
-	fence *fence.Fence
+	fence   *fence.Fence
+	nesting *nesting
 	// tryInline is the part of a flight that the reader does itself, on its own goroutine and context. It moves the
 	// flights that are finished with it to the front of the batch and returns their number. nil: there is no such part.
 	tryInline func(ctx context.Context, batch []*flight[K, V]) (finished int)
@@ -101,8 +102,9 @@ type want[K comparable] struct {
 type seat[K comparable, V any] struct {
 	f       *flight[K, V]
 	done    <-chan struct{}
-	mine    bool // the flight is the reader's to run
-	carries bool // the flight has taken the reader's lease
+	mine    bool  // the flight is the reader's to run
+	carries bool  // the flight has taken the reader's lease
+	within  *call // the Loader's call that the reader belongs to, and that is known to wait
 }
 
 // join gives a reader its place: in the running flight of its key, in the one queued behind it, or in a new one, which
@@ -114,12 +116,15 @@ func (fs *flights[K, V]) join(ctx context.Context, w *want[K]) (seat[K, V], erro
 		return seat[K, V]{}, ErrClosed
 	}
 	f := fs.running[w.key.Record]
-	switch {
-	case f == nil:
-		f = fs.begin(w)
-		return seat[K, V]{f: f, mine: true, carries: true}, nil
-	case (f.snap.Began() >= w.since || ablate.Out(ablate.FreshNeverJoins)) && (w.bypass || !f.bypass) && fs.fence.StillValid(&f.snap):
-		return seat[K, V]{f: f, done: f.wait()}, nil
+	if f == nil {
+		return seat[K, V]{f: fs.begin(w), mine: true, carries: true}, nil
+	}
+	within := fs.nesting.within(ctx)
+	if err := fs.nesting.wait(within, w.key); err != nil {
+		return seat[K, V]{}, err
+	}
+	if (f.snap.Began() >= w.since || ablate.Out(ablate.FreshNeverJoins)) && (w.bypass || !f.bypass) && fs.fence.StillValid(&f.snap) {
+		return seat[K, V]{f: f, done: f.wait(), within: within}, nil
 	}
 	if f.next == nil {
 		f.next = &flight[K, V]{k: w.k, key: w.key, ctx: ctx, bypass: true, validate: true}
@@ -130,7 +135,7 @@ func (fs *flights[K, V]) join(ctx context.Context, w *want[K]) (seat[K, V], erro
 	if carries {
 		f.lease = w.lease
 	}
-	return seat[K, V]{f: f, done: f.wait(), carries: carries}, nil
+	return seat[K, V]{f: f, done: f.wait(), carries: carries, within: within}, nil
 }
 
 // begin starts a flight. The caller holds fs.mu.
@@ -186,8 +191,11 @@ func (fs *flights[K, V]) do(ctx context.Context, w *want[K]) (loaded[V], error) 
 			return res, nil
 		}
 		fs.leave(ctx, f.self[:])
+		if err := fs.wait(ctx, &s); err != nil {
+			return loaded[V]{}, err
+		}
 	}
-	return s.await(ctx)
+	return fs.await(ctx, &s)
 }
 
 // doMany is do for several keys, which differ. Their flights go down together.
@@ -202,14 +210,33 @@ func (fs *flights[K, V]) doMany(ctx context.Context, ls []*lookup[K, V]) {
 		fs.leave(ctx, rest)
 	}
 	for _, l := range ls {
+		if l.err == nil && l.seat.mine && l.seat.f.done != nil {
+			l.err = fs.wait(ctx, &l.seat)
+		}
+	}
+	for _, l := range ls {
 		if l.err == nil {
-			l.res, l.err = l.seat.await(l.ctx)
+			l.res, l.err = fs.await(l.ctx, &l.seat)
 		}
 	}
 }
 
+// wait announces the wait for a flight of the reader's own, if the reader is within a call of a Loader. Waits for those of
+// others are announced when they are joined.
+func (fs *flights[K, V]) wait(ctx context.Context, s *seat[K, V]) error {
+	within := fs.nesting.within(ctx)
+	if err := fs.nesting.wait(within, s.f.key); err != nil {
+		return err
+	}
+	s.within = within
+	return nil
+}
+
 // await returns the flight's result, or why the reader no longer waits for it.
-func (s *seat[K, V]) await(ctx context.Context) (loaded[V], error) {
+func (fs *flights[K, V]) await(ctx context.Context, s *seat[K, V]) (loaded[V], error) {
+	if s.within != nil {
+		defer fs.nesting.waited(s.within, s.f.key)
+	}
 	done := s.done
 	if s.mine {
 		if done = s.f.done; done == nil { // it ended before another reader came

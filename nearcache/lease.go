@@ -218,6 +218,8 @@ func (w *fillWait[K, V]) next(f *flight[K, V]) step {
 		// It was filled since our GET, or under an incarnation of the bucket that we have not heard of: look at both again.
 		w.c.client.fence.Forget(f.key.Bucket, &f.own)
 		return stepAsk
+	case w.c.client.nesting.isWanted(f.key):
+		return stepLoad // the holder may be waiting for the load that waits for this one
 	case f.waiter == nil:
 		if w.woken == nil {
 			w.woken = make(chan struct{}, 1)

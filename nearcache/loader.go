@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 // answer is what a Loader returned for one key.
@@ -27,8 +28,8 @@ func (c *Cache[K, V]) loadContext(ctx context.Context, began int64) (context.Con
 	return ctx, func() { stop(); cancel() }
 }
 
-// callLoaders sets the answers of a batch: from one call of LoadMany, or else from a call of Load for each key. A key
-// whose error is remembered is not loaded.
+// callLoaders sets the answers of a batch, from one call of the Loader. A key whose error is remembered is not loaded. A
+// batch of several keys is for a cache with LoadMany.
 func (c *Cache[K, V]) callLoaders(ctx context.Context, batch []*flight[K, V]) {
 	var load []*flight[K, V]
 	for _, f := range batch {
@@ -36,18 +37,12 @@ func (c *Cache[K, V]) callLoaders(ctx context.Context, batch []*flight[K, V]) {
 			load = append(load, f)
 		}
 	}
-	switch {
-	case len(load) == 0:
-	case len(load) == 1:
+	switch len(load) {
+	case 0:
+	case 1:
 		c.callOne(ctx, load[0])
-	case c.opt.LoadMany != nil:
-		c.callMany(ctx, load)
 	default:
-		var wg sync.WaitGroup
-		for _, f := range load {
-			wg.Go(func() { c.callOne(ctx, f) })
-		}
-		wg.Wait()
+		c.callMany(ctx, load)
 	}
 	for _, f := range load {
 		c.rememberError(f)
@@ -68,7 +63,7 @@ func (c *Cache[K, V]) callOne(ctx context.Context, f *flight[K, V]) {
 		if old != nil {
 			load = context.WithValue(ctx, previousKey{}, &Entry[V]{Value: c.out(old.value), Version: old.version})
 		}
-		e, err := admitted(load, c, func() (Entry[V], error) { return c.loadOne(load, f.k) })
+		e, err := admitted(load, c, []l2.Key{f.key}, func(ctx context.Context) (Entry[V], error) { return c.loadOne(ctx, f.k) })
 		switch {
 		case errors.Is(err, ErrNotFound):
 			c.m.loads("absent").Inc()
@@ -93,11 +88,11 @@ func (c *Cache[K, V]) callOne(ctx context.Context, f *flight[K, V]) {
 
 // callMany calls LoadMany. A key that is not in what it returns is absent.
 func (c *Cache[K, V]) callMany(ctx context.Context, batch []*flight[K, V]) {
-	ks := make([]K, len(batch))
+	ks, keys := make([]K, len(batch)), make([]l2.Key, len(batch))
 	for i, f := range batch {
-		ks[i] = f.k
+		ks[i], keys[i] = f.k, f.key
 	}
-	got, err := admitted(ctx, c, func() (map[K]Entry[V], error) { return c.opt.LoadMany(ctx, ks) })
+	got, err := admitted(ctx, c, keys, func(ctx context.Context) (map[K]Entry[V], error) { return c.opt.LoadMany(ctx, ks) })
 	c.m.loads(loadResult(ctx, err)).Inc()
 	absent := errors.Is(err, ErrNotFound)
 	if absent {
@@ -150,16 +145,20 @@ func loadResult(ctx context.Context, err error) string {
 
 // admitted calls a Loader when the bulkhead has a place for it. The place is free again when the Loader has returned,
 // which may be after its context has ended.
-func admitted[K comparable, V, T any](ctx context.Context, c *Cache[K, V], f func() (T, error)) (T, error) {
-	leave, err := c.loads.enter(ctx)
+func admitted[K comparable, V, T any](ctx context.Context, c *Cache[K, V], keys []l2.Key,
+	f func(context.Context) (T, error)) (T, error) {
+	n := &c.client.nesting
+	leave, err := c.loads.enter(ctx, n, keys)
 	if err != nil {
 		var none T
 		return none, err
 	}
+	load, running := n.begin(ctx, keys)
+	defer n.end(running)
 	begun := time.Now()
-	v, err := within(ctx, func() (T, error) {
+	v, err := within(load, func() (T, error) {
 		defer leave()
-		return f()
+		return f(load)
 	})
 	c.m.loadSeconds.Observe(time.Since(begun).Seconds())
 	return v, err
@@ -209,14 +208,23 @@ func newBulkhead(n int) bulkhead {
 	return make(bulkhead, n)
 }
 
-// enter waits for a place, which leave gives back.
-func (b bulkhead) enter(ctx context.Context) (leave func(), err error) {
+// enter waits for a place, which leave gives back. A call that another load waits for needs none: that load has one.
+func (b bulkhead) enter(ctx context.Context, n *nesting, keys []l2.Key) (leave func(), err error) {
 	if b == nil {
 		return func() {}, nil
 	}
 	select {
 	case b <- struct{}{}:
 		return func() { <-b }, nil
+	default:
+	}
+	t, unqueue := n.queue(keys)
+	defer unqueue()
+	select {
+	case b <- struct{}{}:
+		return func() { <-b }, nil
+	case <-t.promoted:
+		return func() {}, nil
 	case <-ctx.Done():
 		return nil, fmt.Errorf("%d loads are running already (Options.MaxLoads): %w", cap(b), context.Cause(ctx))
 	}

@@ -30,9 +30,14 @@ type Options[K comparable, V any] struct {
 	// Schema numbers the shape of V. A record of a higher schema is never overwritten, and one of a lower schema is a
 	// miss: so two builds can run side by side during a roll-out. Defaults to 0.
 	Schema uint32
-	// Lossy says that the Codec drops parts of the value on purpose. Otherwise the first fill is decoded again and
-	// compared, and a difference is an ErrCodec that names the field. Defaults to false.
-	Lossy bool
+	// Shape tells apart types whose values cannot be read as each other, within one Schema: a record of another shape is a
+	// miss, and is overwritten. Set a name of your own, and keep it, to say that builds with different types can read each
+	// other's records: a new field then reads as zero from an old record. Defaults to a fingerprint of V's fields, or to the
+	// Codec's (see Shaper).
+	Shape string
+	// Lossy says what happens to a value that its Codec does not keep. Encodings are decoded again and compared: all of
+	// them where V or the Codec can lose something, else one in 64. Defaults to LossyFail.
+	Lossy LossyPolicy
 	// Clone copies a value before it is handed out. Defaults to none: values are shared and must not be modified.
 	Clone func(V) V
 	// CheckShared finds callers that modify values they share, for use in tests and when something is odd: each entry of L1
@@ -244,6 +249,9 @@ func (o *Options[K, V]) validate(c *Client, namespace string) error {
 	}
 	if o.Warm.Rate == 0 {
 		o.Warm.Rate = defaultWarmRate
+	}
+	if o.Lossy > LossyDecode {
+		refuse("Lossy is %d: there is no such policy", o.Lossy)
 	}
 	if o.CheckShared && o.Clone != nil {
 		refuse("CheckShared is true and Clone is set: callers get copies, and nothing is shared")

@@ -114,7 +114,7 @@ func (c *Cache[K, V]) evaluateL2(ctx context.Context, f *flight[K, V], io effort
 		c.client.fence.Learn(&f.own, f.l2.watermark)
 		f.l2.learn = false
 	}
-	rec, e, miss := c.decode(f.k, f.own.Incarnation(), f.l2.raw)
+	rec, e, miss := c.decode(f.k, f.key.Hash, f.own.Incarnation(), f.l2.raw)
 	if miss != "" {
 		c.m.l2Misses(string(miss)).Inc()
 	}
@@ -123,7 +123,7 @@ func (c *Cache[K, V]) evaluateL2(ctx context.Context, f *flight[K, V], io effort
 		return c.evaluateRecord(ctx, f, &rec, e, io)
 	case missNewer:
 		return fetched[V]{direct: true}
-	case missCorrupt:
+	case missCorrupt, missKey, missShape:
 		return fetched[V]{unusable: header(f.l2.raw)}
 	case missExpired:
 		old := &staleRecord[V]{e.value, e.version, rec.Absent, rec.WrittenAt}
@@ -274,42 +274,50 @@ func (c *Cache[K, V]) askAgain(ctx context.Context, batch []*flight[K, V]) (miss
 // loadSource loads flights from the source, and hands those that have a result to done. A call of the Loader that runs
 // already is shared: of a key it may not run twice at a time. What it returns is not filled under our lease then, which
 // was granted after the call began.
+//
+// Keys wait for one another only where one LoadMany brings them. Otherwise each has its result as soon as it is there: the
+// Loader of another key of the batch may be waiting for it.
 func (c *Cache[K, V]) loadSource(ctx context.Context, batch []*flight[K, V], done func([]*flight[K, V])) {
-	seats := make([]seat[K, V], len(batch))
-	var calls, ended []*flight[K, V]
-	for i, f := range batch {
-		var err error
+	var shared sync.WaitGroup
+	defer shared.Wait()
+	if len(batch) > 1 && c.opt.LoadMany == nil {
+		for _, f := range batch {
+			shared.Go(func() { c.loadSource(ctx, []*flight[K, V]{f}, done) })
+		}
+		return
+	}
+	var mine, calls []*flight[K, V]
+	for _, f := range batch {
 		w := want[K]{k: f.k, key: f.key, since: math.MinInt64, lease: f.lease, began: f.began}
-		seats[i], err = c.sources.join(ctx, &w)
-		if !seats[i].carries {
+		s, err := c.sources.join(ctx, &w)
+		if !s.carries {
 			c.release(ctx, f.lease)
 		}
 		f.lease = nil
 		switch {
 		case err != nil:
 			f.res = loaded[V]{err: err}
-			ended = append(ended, f)
-		case seats[i].mine:
-			calls = append(calls, seats[i].f)
-		}
-	}
-	c.sources.fly(context.WithoutCancel(ctx), calls)
-	for i, f := range batch {
-		if seats[i].mine {
-			f.setResult(seats[i].f.res)
-			ended = append(ended, f)
-		}
-	}
-	done(ended)
-	for i, f := range batch {
-		if s := &seats[i]; s.f != nil && !s.mine {
-			res, err := s.await(ctx)
-			if err != nil {
-				res = loaded[V]{err: context.Cause(ctx)}
-			}
-			f.setResult(res)
 			done([]*flight[K, V]{f})
+		case s.mine:
+			mine, calls = append(mine, f), append(calls, s.f)
+		default:
+			shared.Go(func() {
+				res, err := c.sources.await(ctx, &s)
+				if err != nil {
+					res = loaded[V]{err: context.Cause(ctx)}
+				}
+				f.setResult(res)
+				done([]*flight[K, V]{f})
+			})
 		}
+	}
+	if len(mine) > 0 {
+		results := append([]*flight[K, V](nil), calls...) // fly may change the order of its batch
+		c.sources.fly(context.WithoutCancel(ctx), calls)
+		for i, f := range mine {
+			f.setResult(results[i].res)
+		}
+		done(mine)
 	}
 }
 
@@ -325,6 +333,14 @@ func (f *flight[K, V]) setResult(res loaded[V]) {
 //
 // A value whose tags were not known here before its load is loaded once more; see tagsBefore.
 func (c *Cache[K, V]) callSource(ctx context.Context, batch []*flight[K, V]) {
+	if len(batch) > 1 && c.opt.LoadMany == nil { // see loadSource
+		var wg sync.WaitGroup
+		for _, f := range batch {
+			wg.Go(func() { c.sources.fly(ctx, []*flight[K, V]{f}) })
+		}
+		wg.Wait()
+		return
+	}
 	ctx, done := c.loadContext(ctx, batch[0].began)
 	defer done()
 	if len(batch) == 1 && c.revalidate(ctx, batch[0]) {
@@ -338,6 +354,7 @@ func (c *Cache[K, V]) callSource(ctx context.Context, batch []*flight[K, V]) {
 			f.minVersion = c.client.fence.MinVersion(f.key)
 		}
 		c.callLoaders(ctx, batch)
+		c.decodeLossy(batch)
 		var ended, again []*flight[K, V]
 		var fills []fill[K, V]
 		for _, f := range batch {
@@ -406,6 +423,11 @@ func (c *Cache[K, V]) evaluateLoaded(ctx context.Context, f *flight[K, V], tags 
 	}
 	ttl := c.ttl(a.e.TTL, a.absent)
 	rec, err := c.record(a.e.Value, a.absent, e.version, ttl, time.Duration(c.client.now()-f.own.Began()))
+	if errors.Is(err, errLossy) && c.opt.Lossy == LossyUncached {
+		c.m.rejected("lossy").Inc()
+		c.declareUncacheable(ctx, f.lease)
+		return nil, 0
+	}
 	if err != nil {
 		f.res = loaded[V]{err: err}
 		return refuse("codec")

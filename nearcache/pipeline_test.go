@@ -328,3 +328,54 @@ func TestPipeline_APanicEndsTheBatch(t *testing.T) {
 		}
 	})
 }
+
+// Every read ends with its caller's context, whatever the mode and however slow the Loader is.
+func TestRead_EndsWithItsContext(t *testing.T) {
+	type reads = map[string]func(context.Context, *nearcache.Cache[string, string]) error
+	reading := reads{
+		"Get": func(ctx context.Context, c *nearcache.Cache[string, string]) error {
+			_, err := c.Get(ctx, "a")
+			return err
+		},
+		"Read, Fresh": func(ctx context.Context, c *nearcache.Cache[string, string]) error {
+			_, err := c.Read(ctx, "a", nearcache.ReadOptions{Fresh: true})
+			return err
+		},
+		"GetMany": func(ctx context.Context, c *nearcache.Cache[string, string]) error {
+			_, err := c.GetMany(ctx, []string{"a", "b"})
+			return err
+		},
+		"ReadMany, Fresh": func(ctx context.Context, c *nearcache.Cache[string, string]) error {
+			return c.ReadMany(ctx, []string{"a", "b"}, nearcache.ReadOptions{Fresh: true})[1].Err
+		},
+		"ReadMany of one": func(ctx context.Context, c *nearcache.Cache[string, string]) error {
+			return c.ReadMany(ctx, []string{"a"}, nearcache.ReadOptions{})[0].Err
+		},
+	}
+	for mode, what := range []string{"on", "shadow", "off"} {
+		for name, read := range reading {
+			for _, loader := range []string{"Load", "LoadMany"} {
+				t.Run(what+"/"+name+"/"+loader, func(t *testing.T) {
+					inBubble(t, func(t *testing.T, _ *nearcachetest.Redis, client *nearcache.Client) {
+						l := &slowLoader{takes: 3 * time.Second}
+						o := nearcache.Options[string, string]{Load: l.load}
+						if loader == "LoadMany" {
+							o = nearcache.Options[string, string]{LoadMany: l.loadMany}
+						}
+						c := newCache(t, client, o)
+						if err := client.SetMode(nearcache.Mode(mode)); err != nil {
+							t.Fatal(err)
+						}
+						ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+						defer cancel()
+						begun := time.Now()
+						if err := read(ctx, c); !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) != 100*time.Millisecond {
+							t.Errorf("%v after %v, want a deadline exceeded after 100ms", err, time.Since(begun))
+						}
+						time.Sleep(10 * time.Second)
+					})
+				})
+			}
+		}
+	}
+}

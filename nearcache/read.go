@@ -130,9 +130,5 @@ func (c *Cache[K, V]) wrap(op string, key l2.Key, err error) error {
 	if err == nil {
 		return nil
 	}
-	name := key.Name
-	if len(name) > 64 {
-		name = name[:64] + "..."
-	}
-	return fmt.Errorf("nearcache: %s %s %q: %w", op, c.namespace, name, err)
+	return fmt.Errorf("nearcache: %s %s: %w", op, keyName(key), err)
 }

@@ -23,6 +23,8 @@ const (
 	missNewer       l2Miss = "newer"       // of a newer build: it must not be overwritten
 	missSchema      l2Miss = "schema"      // of an older build
 	missIncarnation l2Miss = "incarnation" // from before the bucket was started again
+	missKey         l2Miss = "key"         // another key's record, renamed or copied
+	missShape       l2Miss = "shape"       // of another type of value
 	missCorrupt     l2Miss = "corrupt"     // no record, or none that the Codec decodes
 	missExpired     l2Miss = "expired"     // past its TTL, and kept for FailSafe alone
 )
@@ -30,7 +32,7 @@ const (
 // decode parses a record of a bucket's incarnation into an entry. The entry's deadline never passes the record's own: Redis
 // does not push an expiry when it falls due. That deadline is by the writer's wall clock, a backstop and no part of any
 // bound.
-func (c *Cache[K, V]) decode(k K, incarnation l2.Incarnation, raw []byte) (rec l2.Record, e *entry[K, V], miss l2Miss) {
+func (c *Cache[K, V]) decode(k K, hash uint64, incarnation l2.Incarnation, raw []byte) (rec l2.Record, e *entry[K, V], miss l2Miss) {
 	if raw == nil {
 		return rec, nil, missAbsent
 	}
@@ -42,6 +44,10 @@ func (c *Cache[K, V]) decode(k K, incarnation l2.Incarnation, raw []byte) (rec l
 		return rec, nil, missCorrupt
 	case rec.Schema < c.opt.Schema:
 		return rec, nil, missSchema
+	case rec.KeyHash != hash:
+		return rec, nil, missKey
+	case rec.Shape != c.shape && !rec.Absent && rec.Shape != 0 && c.shape != 0:
+		return rec, nil, missShape
 	case rec.Incarnation != incarnation && !ablate.Out(ablate.ReadSameIncarnation):
 		return rec, nil, missIncarnation
 	}
@@ -69,7 +75,7 @@ func (c *Cache[K, V]) decode(k K, incarnation l2.Incarnation, raw []byte) (rec l
 // record encodes what L2 will hold, after a load that took so long.
 func (c *Cache[K, V]) record(v V, absent bool, version Version, ttl, took time.Duration) (l2.Record, error) {
 	now := time.Now()
-	rec := l2.Record{Absent: absent, Schema: c.opt.Schema, Version: version, WrittenAt: now, ExpiresAt: now.Add(ttl),
+	rec := l2.Record{Absent: absent, Schema: c.opt.Schema, Shape: c.shape, Version: version, WrittenAt: now, ExpiresAt: now.Add(ttl),
 		SoftExpiry: c.softExpiry(now, ttl, took)}
 	if absent {
 		return rec, nil
@@ -79,11 +85,10 @@ func (c *Cache[K, V]) record(v V, absent bool, version Version, ttl, took time.D
 		return rec, fmt.Errorf("%w: %w", ErrCodec, err)
 	}
 	rec.Payload = payload
-	if !c.verified.Load() {
+	if c.opt.Lossy != LossyDecode && c.lossless.due(payload) {
 		if err := c.verify(v, payload); err != nil {
 			return rec, err
 		}
-		c.verified.Store(true)
 	}
 	return rec, nil
 }

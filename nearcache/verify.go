@@ -1,13 +1,19 @@
 package nearcache
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
+
+// errLossy says that a value is not what its encoding decodes to.
+var errLossy = errors.New("lossy")
 
 // verify decodes what was encoded and compares it with the value, unexported fields and all: a field that the codec drops
 // would be there when the Loader answers and gone when L2 does. See difference for what is equal.
 func (c *Cache[K, V]) verify(v V, payload []byte) error {
 	got, err := safely(func() (V, error) { return c.opt.Codec.Decode(payload) })
 	if err != nil {
-		return fmt.Errorf("%w: its own encoding does not decode: %w", ErrCodec, err)
+		return fmt.Errorf("%w: %w: its own encoding does not decode: %w", ErrCodec, errLossy, err)
 	}
 	path, err := safely(func() (string, error) {
 		if eq := comparer(c.opt.Codec); eq != nil {
@@ -20,9 +26,9 @@ func (c *Cache[K, V]) verify(v V, payload []byte) error {
 	})
 	switch {
 	case err != nil:
-		return fmt.Errorf("%w: comparing a value with its decoded encoding: %w (Options.Lossy leaves the check out)", ErrCodec, err)
+		return fmt.Errorf("%w: comparing a value with its decoded encoding: %w (LossyDecode leaves the check out)", ErrCodec, err)
 	case path != "":
-		return fmt.Errorf("%w: %T%s differs after a round trip (Options.Lossy allows it)", ErrCodec, v, path)
+		return fmt.Errorf("%w: %w: %T%s differs after a round trip (see Options.Lossy)", ErrCodec, errLossy, v, path)
 	}
 	return nil
 }

@@ -167,9 +167,13 @@ func (c *Cache[K, V]) setting(ch change[V]) (l2.SetRequest, error) {
 	}
 	ttl := c.ttl(ch.entry.TTL, false)
 	rec, err := c.record(ch.entry.Value, false, ch.version, ttl, 0)
-	if err == nil {
+	switch {
+	case err == nil:
 		s.Record, s.TTL = &rec, c.l2TTL(ttl)
-	} else {
+	case errors.Is(err, errLossy) && c.opt.Lossy == LossyUncached:
+		c.m.rejected("lossy").Inc()
+		return s, nil
+	default:
 		c.m.rejected("codec").Inc()
 	}
 	return s, err

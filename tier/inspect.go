@@ -35,8 +35,8 @@ func NamesOf(prefix, namespace, key string) (Names, error) {
 
 // Record is what L2 holds of a key.
 type Record struct {
-	// Readable reports whether a cache may read the record. One that was written before its bucket's watermark was lost
-	// is not readable: caches take it for a miss.
+	// Readable reports whether a cache may read the record. One that was written before its bucket's watermark was lost,
+	// or under another key's name, is not readable: caches take it for a miss.
 	Readable    bool
 	Absent      bool // the source has no value for the key
 	Version     coherence.Version
@@ -53,7 +53,8 @@ func (l *L2) Get(ctx context.Context, namespace, key string) (r Record, ok bool,
 	if err := coherence.CheckName(namespace); err != nil {
 		return r, false, fmt.Errorf("tier: namespace %q %w", namespace, err)
 	}
-	raw, w, err := l.engine.Get(ctx, l.engine.Keyspace().Key(namespace, key), l2.ReadOptions{Watermark: true})
+	k := l.engine.Keyspace().Key(namespace, key)
+	raw, w, err := l.engine.Get(ctx, k, l2.ReadOptions{Watermark: true})
 	if err != nil || raw == nil {
 		return r, false, err
 	}
@@ -61,7 +62,7 @@ func (l *L2) Get(ctx context.Context, namespace, key string) (r Record, ok bool,
 	if err != nil {
 		return r, false, err
 	}
-	return Record{Readable: rec.Incarnation == w.Incarnation, Absent: rec.Absent, Version: rec.Version, Schema: rec.Schema,
+	return Record{Readable: rec.Incarnation == w.Incarnation && rec.KeyHash == k.Hash, Absent: rec.Absent, Version: rec.Version, Schema: rec.Schema,
 		Incarnation: rec.Incarnation.String(), WrittenAt: rec.WrittenAt, ExpiresAt: rec.ExpiresAt, Payload: rec.Payload}, true, nil
 }
 

@@ -55,7 +55,8 @@ func (l *L2) Handle() l2.Handle { return l.engine.Handle() }
 // Ready waits until Redis has been connected to. It returns ErrUnavailable when ctx ends before.
 func (l *L2) Ready(ctx context.Context) error { return l.engine.Ready(ctx) }
 
-// Close closes the connection. Commands under way fail. The L2 of a nearcache.Client stays open until the client is closed.
+// Close closes the connection. Commands under way fail. The L2 of a nearcache.Client stays open until the client is
+// closed.
 func (l *L2) Close() {
 	if !l.shared {
 		l.engine.Close()
@@ -63,8 +64,8 @@ func (l *L2) Close() {
 }
 
 // Apply makes L2 drop every state of a key that is older than its event's version, in one pipeline for all events. An
-// event of version 0 drops whatever L2 holds. Every instance of the near cache that has read such a key drops it too, for
-// Redis tells it. Events may be applied late, twice, and in any order.
+// event of version 0 drops whatever L2 holds. Every instance of the near cache that has read such a key drops it too,
+// for Redis tells it. Events may be applied late, twice, and in any order.
 //
 // After an error some of the events may have been applied, and all of them may be applied again. An event whose
 // namespace no cache can have is not applied, and the error is then coherence.ErrMalformed; all others are.

@@ -198,7 +198,7 @@ func (n *Nearcache[V]) Stored(key string, v V, version uint64) (string, string) 
 	k := l2.FromHandle(n.Client.L2().Handle()).Keyspace().Key(namespace, key)
 	now := time.Now()
 	b, err := l2.AppendRecord(nil, l2.Record{Incarnation: marks[k.Bucket].Incarnation, Version: coherence.Version(version),
-		WrittenAt: now,
+		KeyHash: k.Hash, WrittenAt: now,
 		ExpiresAt: now.Add(n.world.TTL), Payload: []byte(encoded(n.world.Codec, v))})
 	if err != nil {
 		panic(err)

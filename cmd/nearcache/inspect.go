@@ -10,8 +10,9 @@ import (
 )
 
 func (t *tool) key() *cobra.Command {
-	return &cobra.Command{Use: "key NAMESPACE NAME", Short: "Print the Redis keys of a cache key, and its bucket; connects to nothing",
-		Args: exactly(2, 2), RunE: func(cmd *cobra.Command, args []string) error {
+	return &cobra.Command{Use: "key NAMESPACE NAME",
+		Short: "Print the Redis keys of a cache key, and its bucket; connects to nothing",
+		Args:  exactly(2, 2), RunE: func(cmd *cobra.Command, args []string) error {
 			n, err := tier.NamesOf(t.or(t.prefix, "REDIS_PREFIX"), args[0], args[1])
 			if err != nil {
 				return fmt.Errorf("%w: %w", errUsage, err)
@@ -23,7 +24,8 @@ func (t *tool) key() *cobra.Command {
 }
 
 func (t *tool) get() *cobra.Command {
-	return &cobra.Command{Use: "get NAMESPACE NAME", Short: "Print the record that Redis holds of a key", Args: exactly(2, 2),
+	return &cobra.Command{Use: "get NAMESPACE NAME", Short: "Print the record that Redis holds of a key", Args: exactly(2,
+		2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, cancel := t.limit(cmd.Context())
 			defer cancel()
@@ -54,12 +56,15 @@ func describe(r tier.Record) string {
 	if !r.Readable {
 		note = " (not that of the bucket: no cache reads this record)"
 	}
-	return fmt.Sprintf("%s  version %s  schema %d\nincarnation %s%s\nwritten  %s\nexpires  %s\npayload  %d bytes: %.200q\n", kind, r.Version,
-		r.Schema, r.Incarnation, note, r.WrittenAt.Format(time.RFC3339Nano), r.ExpiresAt.Format(time.RFC3339Nano), len(r.Payload), r.Payload)
+	const form = "%s  version %s  schema %d\nincarnation %s%s\nwritten  %s\nexpires  %s\npayload  %d bytes: %.200q\n"
+	return fmt.Sprintf(form, kind, r.Version,
+		r.Schema, r.Incarnation, note, r.WrittenAt.Format(time.RFC3339Nano), r.ExpiresAt.Format(time.RFC3339Nano),
+		len(r.Payload), r.Payload)
 }
 
 func (t *tool) watermarks() *cobra.Command {
-	return &cobra.Command{Use: "watermarks", Short: "Print how far the source's changes have been applied to each bucket", Args: exactly(0, 0),
+	return &cobra.Command{Use: "watermarks", Short: "Print how far the source's changes have been applied to each bucket",
+		Args: exactly(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := t.limit(cmd.Context())
 			defer cancel()
@@ -77,7 +82,8 @@ func (t *tool) watermarks() *cobra.Command {
 				return err
 			}
 			for _, w := range all {
-				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%2d  incarnation %s  position %s\n", w.Bucket, w.Incarnation, w.Position); err != nil {
+				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%2d  incarnation %s  position %s\n", w.Bucket, w.Incarnation,
+					w.Position); err != nil {
 					return err
 				}
 			}

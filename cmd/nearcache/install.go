@@ -14,8 +14,9 @@ func (t *tool) install() *cobra.Command {
 	var print bool
 	cmd := &cobra.Command{
 		Use: "install", Short: "Install the trigger that counts versions for a table, and the schema it needs",
-		Long: `Install makes every change of a table's rows count a version and write the outbox, whoever makes it. The relay carries that
-to Redis and Kafka, so writers need not know of the cache. It may be run again: where nothing changes, nothing is done.
+		Long: `Install makes every change of a table's rows count a version and write the outbox, whoever makes it. The
+relay carries that to Redis and Kafka, so writers need not know of the cache. It may be run again: where nothing
+changes, nothing is done.
 
 --print-sql prints the statements and runs none. It needs no database.`,
 		Args: exactly(0, 0),
@@ -24,7 +25,8 @@ to Redis and Kafka, so writers need not know of the cache. It may be run again: 
 	f.StringVar(&trigger.Table, "table", "", "the table, with its schema if that is not on the search path; required")
 	f.StringVar(&trigger.Namespace, "namespace", "", "namespace of the cache whose keys the rows are; required")
 	f.StringSliceVar(&trigger.KeyColumns, "key", nil, "columns that make up the key, separated by commas; required")
-	f.StringSliceVar(&trigger.Columns, "columns", nil, "columns that the cache shows; changes of others do not count (default all)")
+	f.StringSliceVar(&trigger.Columns, "columns", nil,
+		"columns that the cache shows; changes of others do not count (default all)")
 	f.BoolVar(&trigger.SharedKeys, "shared-keys", false, "allow several rows with one key, such as the lines of an order")
 	f.BoolVar(&print, "print-sql", false, "print the statements and run none")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -51,7 +53,8 @@ to Redis and Kafka, so writers need not know of the cache. It may be run again: 
 		if err := src.InstallTrigger(ctx, trigger); err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "installed: every change of %s counts a version of its key in the namespace %q\n",
+		_, err = fmt.Fprintf(cmd.OutOrStdout(),
+			"installed: every change of %s counts a version of its key in the namespace %q\n",
 			trigger.Table, trigger.Namespace)
 		return err
 	}

@@ -22,15 +22,16 @@ func (t *tool) invalidate() *cobra.Command {
 	var relay string
 	cmd := &cobra.Command{
 		Use: "invalidate NAMESPACE NAME [VERSION]", Short: "Make every instance drop what it holds of a key",
-		Long: `With a database, invalidate counts a new version of the key there, applies it to Redis, and waits until the relay has
-brought it to Redis too. From the relay it goes to Kafka, so that an instance whose memory Kafka vouches for drops the key
-even if Redis has forgotten who has read it. With --relay it waits until the relay has published it there.
+		Long: `With a database, invalidate counts a new version of the key there, applies it to Redis, and waits until the
+relay has brought it to Redis too. From the relay it goes to Kafka. So an instance whose memory Kafka vouches for drops
+the key, even if Redis has forgotten who has read it. With --relay it waits until the relay has published it there.
 
 Without a database it applies to Redis alone: what is older than VERSION, or whatever there is, goes. That reaches the
 instances that Redis tracks. It fails if a relay feeds this Redis, since then Kafka may vouch for what instances hold.`,
 		Args: exactly(2, 3),
 	}
-	cmd.Flags().StringVar(&relay, "relay", "", "name of the relay, to wait until it has published to Kafka: the topic's name in the demo")
+	cmd.Flags().StringVar(&relay, "relay", "",
+		"name of the relay, to wait until it has published to Kafka: the topic's name in the demo")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx, cancel := t.limit(cmd.Context())
 		defer cancel()
@@ -75,8 +76,8 @@ func (t *tool) applyToRedis(ctx context.Context, out io.Writer, e coherence.Even
 	if !w.IsZero() {
 		fmt.Fprintln(out, "database  not reached: none is given")
 		fmt.Fprintln(out, "kafka     not reached: instances may serve on what it vouches for")
-		return fmt.Errorf("%w: a relay feeds this Redis, so the key must be invalidated in the source: give --database or DATABASE_URL",
-			errUnreached)
+		return fmt.Errorf("%w: a relay feeds this Redis, so the key must be invalidated in the source: "+
+			"give --database or DATABASE_URL", errUnreached)
 	}
 	return nil
 }
@@ -106,7 +107,8 @@ func (t *tool) countInSource(ctx context.Context, out io.Writer, e coherence.Eve
 }
 
 // awaitRedis applies the event, and waits for the relay to bring it as well.
-func (t *tool) awaitRedis(ctx context.Context, out io.Writer, e coherence.Event, bucket int, p coherence.Position) error {
+func (t *tool) awaitRedis(ctx context.Context, out io.Writer, e coherence.Event, bucket int,
+	p coherence.Position) error {
 	l2, err := t.open(ctx)
 	if err != nil {
 		fmt.Fprintln(out, "redis     not reached; a relay that reaches it applies the version")

@@ -1,5 +1,5 @@
-// Nearcache is the operator's tool: it shows what Redis holds of a key, makes every instance drop a key, and installs the
-// trigger that counts versions. nearcache --help lists the commands, docs/reference/cli.md describes them.
+// Nearcache is the operator's tool: it shows what Redis holds of a key, makes every instance drop a key, and installs
+// the trigger that counts versions. nearcache --help lists the commands, docs/reference/cli.md describes them.
 package main
 
 import (
@@ -24,8 +24,8 @@ func main() {
 	os.Exit(code)
 }
 
-// run runs a command line and returns its exit code: 0, 1 for a failure or for what was not reached, 2 for a command line
-// that cannot work.
+// run runs a command line and returns its exit code: 0, 1 for a failure or for what was not reached, 2 for a command
+// line that cannot work.
 func run(ctx context.Context, args []string, env func(string) string, out, errOut io.Writer) int {
 	cmd := root(env)
 	cmd.SetArgs(args)

@@ -32,7 +32,8 @@ func TestCommands_OnRedis(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store.Fill(ctx, k, lease.ID, lease.Incarnation, l2.Record{Version: 7, Payload: []byte(`{"a":1}`)}, time.Minute); err != nil {
+	if _, err := store.Fill(ctx, k, lease.ID, lease.Incarnation, l2.Record{Version: 7, Payload: []byte(`{"a":1}`)},
+		time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	env := map[string]string{"REDIS_URL": redis.Addr()}
@@ -60,13 +61,15 @@ func TestCommands_OnRedis(t *testing.T) {
 		}
 	}
 	// A bucket with a watermark is fed by a relay: then instances may hold what only the source can make them drop.
-	if _, err := store.ResetWatermark(ctx, k.Bucket, l2.Watermark{}, coherence.Position{Timeline: 0xabc, N: 12}); err != nil {
+	if _, err := store.ResetWatermark(ctx, k.Bucket, l2.Watermark{}, coherence.Position{Timeline: 0xabc,
+		N: 12}); err != nil {
 		t.Fatal(err)
 	}
 	if code, out, _ := call(t, env, "watermarks"); code != 0 || !strings.Contains(out, "abc/12") {
 		t.Errorf("watermarks: %d %s", code, out)
 	}
-	if code, out, errOut := call(t, env, "invalidate", "product", "42"); code != 1 || !strings.Contains(out, "kafka     not reached") ||
+	if code, out, errOut := call(t, env, "invalidate", "product", "42"); code != 1 || !strings.Contains(out,
+		"kafka     not reached") ||
 		!strings.Contains(errOut, "--database") {
 		t.Errorf("beside a relay and without its source: %d\n%s%s", code, out, errOut)
 	}
@@ -74,10 +77,14 @@ func TestCommands_OnRedis(t *testing.T) {
 
 func TestCommandLines_ThatCannotWork(t *testing.T) {
 	const secret = "hunter2"
-	env := map[string]string{"REDIS_URL": "redis://:" + secret + "@127.0.0.1:1", "DATABASE_URL": "postgres://u:" + secret + "@127.0.0.1:1/d"}
-	for _, bad := range []string{"", "get", "get a", "get a b c", "frobnicate x y", "invalidate product 42 new", "invalidate product 42 7",
-		"--prefix a:b key x y", "key a:b c", "--redis redis://:hunter2@ watermarks", "--database mysql://u:hunter2@h invalidate a b",
-		"--nonsense key a b", "install", "install --table t --namespace n", "install --table t --namespace a:b --key id", "install x",
+	env := map[string]string{"REDIS_URL": "redis://:" + secret + "@127.0.0.1:1", "DATABASE_URL": "postgres://u:" + secret +
+		"@127.0.0.1:1/d"}
+	for _, bad := range []string{"", "get", "get a", "get a b c", "frobnicate x y", "invalidate product 42 new",
+		"invalidate product 42 7",
+		"--prefix a:b key x y", "key a:b c", "--redis redis://:hunter2@ watermarks",
+		"--database mysql://u:hunter2@h invalidate a b",
+		"--nonsense key a b", "install", "install --table t --namespace n", "install --table t --namespace a:b --key id",
+		"install x",
 		"--timeout soon watermarks", "--schema A.B install --table t --namespace n --key id"} {
 		code, out, errOut := call(t, env, strings.Fields(bad)...)
 		if code != 2 || !strings.Contains(errOut, "--help") || strings.Contains(out+errOut, secret) {
@@ -88,7 +95,8 @@ func TestCommandLines_ThatCannotWork(t *testing.T) {
 		t.Errorf("no Redis is made up: %d %s", code, errOut)
 	}
 	for _, help := range []string{"--help", "invalidate --help", "install --help", "get --help"} {
-		if code, out, errOut := call(t, env, strings.Fields(help)...); code != 0 || strings.Contains(out+errOut, secret) || out == "" {
+		if code, out, errOut := call(t, env, strings.Fields(help)...); code != 0 || strings.Contains(out+errOut, secret) ||
+			out == "" {
 			t.Errorf("%s: %d\n%s%s", help, code, out, errOut)
 		}
 	}
@@ -97,7 +105,8 @@ func TestCommandLines_ThatCannotWork(t *testing.T) {
 	if code != 1 || !strings.Contains(errOut, "database was not reached") || strings.Contains(errOut, secret) {
 		t.Errorf("no database: %d %s", code, errOut)
 	}
-	if code, _, errOut := call(t, env, "--timeout", "1s", "get", "product", "42"); code != 1 || strings.Contains(errOut, secret) {
+	if code, _, errOut := call(t, env, "--timeout", "1s", "get", "product", "42"); code != 1 || strings.Contains(errOut,
+		secret) {
 		t.Errorf("no Redis: %d %s", code, errOut)
 	}
 }

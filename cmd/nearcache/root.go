@@ -31,7 +31,8 @@ func root(env func(string) string) *cobra.Command {
 		Use:   "nearcache",
 		Short: "Show and invalidate what a near cache holds, and install its trigger",
 		Long: "Nearcache shows what Redis holds of a key, makes every instance drop a key, and installs the trigger that\n" +
-			"counts versions.\n\nExit codes: 0 all was done, 1 a failure or something that was not reached, 2 a command line that cannot work.",
+			"counts versions.\n\nExit codes: 0 all was done, 1 a failure or something that was not reached,\n" +
+			"2 a command line that cannot work.",
 		SilenceUsage: true, SilenceErrors: true,
 		RunE: func(*cobra.Command, []string) error { return fmt.Errorf("%w: a command is needed", errUsage) },
 		Args: func(_ *cobra.Command, args []string) error {
@@ -91,7 +92,7 @@ func (t *tool) open(ctx context.Context) (*tier.L2, error) {
 	}
 	if err := l2.Ready(ctx); err != nil {
 		l2.Close()
-		return nil, fmt.Errorf("Redis was not reached: %w", err)
+		return nil, fmt.Errorf("cannot reach Redis: %w", err)
 	}
 	return l2, nil
 }

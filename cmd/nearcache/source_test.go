@@ -25,7 +25,8 @@ func anybodys(t *testing.T) (url string, pool *pgxpool.Pool, src *postgres.Sourc
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
-	if _, err := pool.Exec(t.Context(), `create table shelves (room text not null, no int not null, label text, views int, primary key (room, no));
+	if _, err := pool.Exec(t.Context(),
+		`create table shelves (room text not null, no int not null, label text, views int, primary key (room, no));
 		insert into shelves values ('a', 1, 'old', 0)`); err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +57,8 @@ func TestInstall_OnAnybodysTable(t *testing.T) {
 	for name, install := range map[string]func(*testing.T, string, *pgxpool.Pool){
 		"command": func(t *testing.T, url string, _ *pgxpool.Pool) {
 			for range 2 { // it may be run again
-				if code, out, errOut := call(t, map[string]string{"DATABASE_URL": url}, args...); code != 0 || !strings.Contains(out, "installed") {
+				if code, out, errOut := call(t, map[string]string{"DATABASE_URL": url}, args...); code != 0 ||
+					!strings.Contains(out, "installed") {
 					t.Fatalf("%d\n%s%s", code, out, errOut)
 				}
 			}
@@ -70,7 +72,8 @@ func TestInstall_OnAnybodysTable(t *testing.T) {
 				t.Error("the statements depend on the database")
 			}
 			var n int
-			if err := pool.QueryRow(t.Context(), `select count(*) from pg_trigger where not tgisinternal`).Scan(&n); err != nil || n != 0 {
+			if err := pool.QueryRow(t.Context(),
+				`select count(*) from pg_trigger where not tgisinternal`).Scan(&n); err != nil || n != 0 {
 				t.Fatalf("the dry run has installed %d triggers: %v", n, err)
 			}
 			if _, err := pool.Exec(t.Context(), sql); err != nil {
@@ -84,12 +87,14 @@ func TestInstall_OnAnybodysTable(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			url, pool, _ := anybodys(t)
 			install(t, url, pool)
-			if _, err := pool.Exec(t.Context(), `insert into shelves values ('b', 2, 'new', 0); update shelves set label = 'changed' where room = 'a';
+			if _, err := pool.Exec(t.Context(),
+				`insert into shelves values ('b', 2, 'new', 0); update shelves set label = 'changed' where room = 'a';
 				update shelves set views = views + 1; delete from shelves where room = 'b'`); err != nil {
 				t.Fatal(err)
 			}
 			got := changes(t, pool)
-			if len(got) != 3 || !strings.Contains(got[0], "created") || !strings.Contains(got[1], "updated") || !strings.Contains(got[2], "deleted") ||
+			if len(got) != 3 || !strings.Contains(got[0], "created") || !strings.Contains(got[1], "updated") ||
+				!strings.Contains(got[2], "deleted") ||
 				!strings.HasPrefix(got[0], "shelf ") {
 				t.Errorf("got the changes %q, want created, updated and deleted of shelf", got)
 			}
@@ -100,7 +105,8 @@ func TestInstall_OnAnybodysTable(t *testing.T) {
 func TestInstall_SaysWhatIsWrong(t *testing.T) {
 	url, _, _ := anybodys(t)
 	env := map[string]string{"DATABASE_URL": url}
-	for _, bad := range []string{"--table nosuch --key id", "--table shelves --key nosuch", "--table shelves --key label", "--table shelves --key room"} {
+	for _, bad := range []string{"--table nosuch --key id", "--table shelves --key nosuch", "--table shelves --key label",
+		"--table shelves --key room"} {
 		code, out, errOut := call(t, env, append([]string{"install", "--namespace", "n"}, strings.Fields(bad)...)...)
 		if code != 1 || out != "" || len(errOut) < 20 {
 			t.Errorf("%s: %d\n%s%s", bad, code, out, errOut)
@@ -109,7 +115,8 @@ func TestInstall_SaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-// TestInvalidate_ThroughTheSource: what the database counts is brought to Redis by the relay, and what is not reached is said.
+// TestInvalidate_ThroughTheSource: what the database counts is brought to Redis by the relay, and what is not reached
+// is said.
 func TestInvalidate_ThroughTheSource(t *testing.T) {
 	url, pool, src := anybodys(t)
 	if err := src.Install(t.Context()); err != nil {
@@ -118,7 +125,8 @@ func TestInvalidate_ThroughTheSource(t *testing.T) {
 	redis := nearcachetest.NewRedis(t)
 	env := map[string]string{"DATABASE_URL": url, "REDIS_URL": redis.Addr()}
 	code, out, errOut := call(t, env, "--timeout", "2s", "invalidate", "shelf", "a:1")
-	if code != 1 || !strings.Contains(out, "database  version") || !strings.Contains(out, "relay     not reached") || !strings.Contains(errOut, "relay running") {
+	if code != 1 || !strings.Contains(out, "database  version") || !strings.Contains(out, "relay     not reached") ||
+		!strings.Contains(errOut, "relay running") {
 		t.Errorf("without a relay: %d\n%s%s", code, out, errOut)
 	}
 	ctx, stop := context.WithCancel(t.Context())

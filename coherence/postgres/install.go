@@ -93,6 +93,7 @@ func (s *Source) newer(version int) error {
 func (s *Source) patiently(ctx context.Context, what string, f func(pgx.Tx) error) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
+	var held error // what the last attempt waited for in vain
 	for pause := s.cfg.LockTimeout; ; pause = min(2*pause, 5*time.Second) {
 		err := s.transact(ctx, func(tx pgx.Tx) error {
 			if _, err := tx.Exec(ctx, `select set_config('lock_timeout', $1, true)`, fmt.Sprint(s.cfg.LockTimeout.Milliseconds())); err != nil {
@@ -100,12 +101,16 @@ func (s *Source) patiently(ctx context.Context, what string, f func(pgx.Tx) erro
 			}
 			return f(tx)
 		})
-		if err == nil || !passes(err) {
+		switch {
+		case err != nil && held != nil && ctx.Err() != nil:
+			return fmt.Errorf("%s: %w: %w", what, ErrBusy, held)
+		case err == nil || !passes(err):
 			return err
 		}
+		held = err
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s: %w: %w", what, ErrBusy, err)
+			return fmt.Errorf("%s: %w: %w", what, ErrBusy, held)
 		case <-time.After(pause + rand.N(pause)):
 		}
 	}

@@ -168,7 +168,7 @@ begin
 	select relkind, relpersistence, relispartition, relnamespace::regnamespace::text as schema into c from pg_class where oid = rel;
 	if c.relkind not in ('r', 'p') then
 		raise exception 'nearcache: % is a %, and no table', rel, case c.relkind when 'v' then 'view' when 'm' then 'materialized view'
-			when 'f' then 'foreign table' else 'relation of kind ' || c.relkind end using hint = 'Install the trigger on the tables that it reads.';
+			when 'f' then 'foreign table' else 'relation of kind ' || c.relkind::text end using hint = 'Install the trigger on the tables that it reads.';
 	elsif c.relispartition then
 		raise exception 'nearcache: % is a partition', rel using hint = 'Install the trigger on its parent.';
 	elsif c.relpersistence <> 'p' then
@@ -211,12 +211,24 @@ begin
 				|| 'several keys in different orders may deadlock.';
 	end if;
 	numbers := numbers[1:cardinality(keys)];
+	-- Whoever may create event triggers sees partitions come and go, too.
+	if c.relkind = 'p' and not exists (select from pg_event_trigger where evtname = '@@_ddl') then
+		begin
+			create event trigger @@_ddl on ddl_command_end when tag in ('CREATE TABLE', 'ALTER TABLE') execute function @@.on_ddl();
+			create event trigger @@_drop on sql_drop when tag in ('DROP TABLE') execute function @@.on_drop();
+			alter event trigger @@_ddl enable always;
+			alter event trigger @@_drop enable always;
+		exception when insufficient_privilege then
+			raise notice 'nearcache: partitions that are attached, detached or dropped will not be counted: this takes event triggers, which % may not create', current_user;
+		end;
+	end if;
 	definition := '1 ' || @@.key_sql(rel, rel, keys, numbers, 'r') || ' [' || array_to_string(columns, ', ') || '] ' || shared;
 	select * into known from @@.triggers t where t.relation = rel and t.namespace = ns;
 	if known.definition = definition and known.key_columns = keys and not exists (select from @@.check() f where f.relation = rel and f.namespace = ns) then
 		return;
 	end if;
 
+	perform set_config('nearcache.installing', 'yes', true); -- what follows is no change of the table's own
 	execute format('lock table %s in share row exclusive mode', rel);
 	if known.relation is null then
 		perform @@.raise_floor_for(rel, ns);
@@ -225,7 +237,7 @@ begin
 		settings := ' set datestyle = ''ISO, MDY'' set timezone = ''UTC''';
 	end if;
 	if cardinality(columns) > 0 then
-		compare := format('if tg_op = ''UPDATE'' and old_key is not distinct from new_key and not (row(%s) *<> row(%s)) then return null; end if;',
+		compare := format('if tg_op = ''UPDATE'' and old_key is not distinct from new_key and not (row(%s)::record *<> row(%s)::record) then return null; end if;',
 			(select string_agg('old.' || quote_ident(x), ', ' order by i) from unnest(columns) with ordinality u(x, i)),
 			(select string_agg('new.' || quote_ident(x), ', ' order by i) from unnest(columns) with ordinality u(x, i)));
 	end if;
@@ -254,12 +266,11 @@ begin
 	return null;
 end $body$ $f$, row_function, settings, @@.key_sql(rel, rel, keys, numbers, 'old'), @@.key_sql(rel, rel, keys, numbers, 'new'), compare,
 		rel::oid, keys, numbers, rel::oid, keys, numbers, ns, ns, ns);
-	execute format($f$create or replace function %s() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp %s as $body$
+	execute format($f$create or replace function %s() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $body$
 begin
-	execute format('select count(@@.count_change(%%L, k, ''deleted'')) from (select distinct %%s as k from only %%s r order by 1) s where k is not null',
-		%L, @@.key_sql(tg_relid, %s, %L, %L, 'r'), tg_relid::regclass);
+	perform @@.count_rows(tg_relid, %s, %L, %L, %L, 'deleted');
 	return null;
-end $body$ $f$, truncate_function, settings, ns, rel::oid, keys, numbers);
+end $body$ $f$, truncate_function, rel::oid, ns, keys, numbers);
 
 	if not exists (select from pg_trigger where tgrelid = rel and tgname = trigger_name and tgfoid = row_function::regproc and tgparentid = 0) then
 		execute format('create or replace trigger %I after insert or update or delete on %s for each row execute function %s()', trigger_name, rel, row_function);
@@ -283,6 +294,63 @@ end $body$ $f$, truncate_function, settings, ns, rel::oid, keys, numbers);
 			key_numbers = excluded.key_numbers, columns = excluded.columns, shared = excluded.shared, row_function = excluded.row_function,
 			truncate_function = excluded.truncate_function, trigger_name = excluded.trigger_name, definition = excluded.definition,
 			partitions = excluded.partitions;
+	perform set_config('nearcache.installing', '', true);
+	-- A table of that name that is gone, and came back with another number.
+	for known in delete from @@.triggers t where t.table_name = rel::text and t.namespace = ns and t.relation <> rel
+			and not exists (select from pg_class where oid = t.relation) returning t.* loop
+		execute format('drop function if exists %s() cascade', known.row_function);
+		execute format('drop function if exists %s() cascade', known.truncate_function);
+	end loop;
+end $$;
+
+-- Counts every row of one table, partitions apart.
+create function @@.count_rows(rel oid, parent oid, ns text, keys text[], numbers int2[], op text) returns void language plpgsql
+	set search_path = pg_catalog, pg_temp set datestyle = 'ISO, MDY' set timezone = 'UTC' as $$
+begin
+	execute format('select count(@@.count_change(%L, k, %L)) from (select distinct %s as k from only %s r order by 1) s where k is not null',
+		ns, op, @@.key_sql(rel, parent, keys, numbers, 'r'), rel::regclass);
+end $$;
+
+-- After a table was changed: the rows of a partition that came or went count, and a new one gets its truncate trigger.
+create function @@.on_ddl() returns event_trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+	t @@.triggers;
+	p oid;
+	changed boolean;
+begin
+	if current_setting('nearcache.installing', true) = 'yes' then
+		return;
+	end if;
+	for t in select x.* from @@.triggers x join pg_class c on c.oid = x.relation where c.relkind = 'p' loop
+		changed := false;
+		for p in select u from unnest(t.partitions) u join pg_class c on c.oid = u and c.relkind = 'r'
+				where not exists (select from pg_partition_tree(t.relation) x where x.relid = u) loop
+			perform @@.count_rows(p, t.relation, t.namespace, t.key_columns, t.key_numbers, 'deleted');
+			execute format('drop trigger if exists %I on %s', t.trigger_name || '_truncate', p::regclass);
+			changed := true;
+		end loop;
+		for p in select x.relid from pg_partition_tree(t.relation) x join pg_class c on c.oid = x.relid and c.relkind = 'r'
+				where not x.relid::oid = any (t.partitions) loop
+			perform @@.count_rows(p, t.relation, t.namespace, t.key_columns, t.key_numbers, 'created');
+			changed := true;
+		end loop;
+		if changed then
+			perform @@.install_trigger(t.relation, t.namespace, t.key_columns, t.columns, t.shared);
+		end if;
+	end loop;
+end $$;
+
+-- A dropped partition's rows cannot be read any more, so nobody could be told of them.
+create function @@.on_drop() returns event_trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+	gone oid[] := array(select objid from pg_event_trigger_dropped_objects() where object_type = 'table');
+	t record;
+begin
+	for t in select x.table_name from @@.triggers x where x.partitions && gone and not x.relation = any (gone)
+			and exists (select from unnest(x.partitions) p where p = any (gone) and not exists (select from pg_class where oid = p)) loop
+		raise exception 'nearcache: the rows of a partition of % would vanish without a trace: caches would go on showing them', t.table_name
+			using hint = 'Detach the partition first: alter table ' || t.table_name || ' detach partition ...; then drop it.';
+	end loop;
 end $$;
 
 -- A domain's base type.
@@ -314,14 +382,20 @@ begin
 	end if;
 end $$;
 
--- Removes what install_trigger made. Versions stay.
-create function @@.remove_trigger(rel regclass, ns text) returns void language plpgsql set search_path = pg_catalog, pg_temp as $$
+-- Removes what install_trigger made, also for a table that is gone. Versions stay.
+create function @@.remove_trigger(tbl text, ns text) returns void language plpgsql as $$
 declare
+	rel oid := pg_catalog.to_regclass(tbl);
+	wanted text[] := pg_catalog.parse_ident(tbl);
+	known text[];
 	t record;
 begin
-	for t in delete from @@.triggers where relation = rel and namespace = ns returning * loop
-		execute format('drop function if exists %s() cascade', t.row_function);
-		execute format('drop function if exists %s() cascade', t.truncate_function);
+	for t in select * from @@.triggers x where x.namespace = ns loop
+		known := pg_catalog.parse_ident(t.table_name);
+		continue when t.relation <> rel or rel is null and known[cardinality(known) - cardinality(wanted) + 1:] <> wanted;
+		delete from @@.triggers x where x.relation = t.relation and x.namespace = ns;
+		execute pg_catalog.format('drop function if exists %s() cascade', t.row_function);
+		execute pg_catalog.format('drop function if exists %s() cascade', t.truncate_function);
 	end loop;
 end $$;
 
@@ -342,8 +416,9 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 		union all
 		select p.*, p.trigger_name || '_truncate', p.truncate_function from parts p where p.part_kind = 'r'
 	)
-	select 'table_missing', k.relation, k.table_name, k.namespace,
-			'the table does not exist any more: create it and install the trigger again, or remove it'
+	select case when to_regclass(k.table_name) is null then 'table_missing' else 'trigger_missing' end, k.relation, k.table_name, k.namespace,
+			case when to_regclass(k.table_name) is null then 'the table does not exist any more: create it and install the trigger again, or remove it'
+			else 'the table was created again, as by a restore: install the trigger again' end
 		from known k where k.present is null
 	union all
 	select 'trigger_missing', w.relation, w.part::regclass::text, w.namespace, 'trigger ' || w.tg || ' is missing: install the trigger again'

@@ -173,8 +173,13 @@ func (s *Source) fault(doing string, err error) error {
 		case "3F000", "42P01", "42883": // no such schema, table, function
 			err = fmt.Errorf("schema %s: %w: %w", s.schema, ErrNotInstalled, err)
 		case "42501":
-			err = fmt.Errorf("the role lacks a right; docs/guides/postgres.md lists what each role needs: %w", err)
+			err = fmt.Errorf("%w: the role lacks a right; docs/guides/postgres.md lists what each role needs: %w", coherence.ErrMisconfigured, err)
+		case "28P01", "28000", "3D000": // wrong password, no such role, no such database
+			err = fmt.Errorf("%w: %w", coherence.ErrMisconfigured, err)
 		}
+	}
+	if (errors.Is(err, ErrNotInstalled) || errors.Is(err, ErrPooled) || errors.Is(err, ErrNewerSchema)) && !errors.Is(err, coherence.ErrMisconfigured) {
+		err = fmt.Errorf("%w: %w", coherence.ErrMisconfigured, err)
 	}
 	return fmt.Errorf("postgres: %s: %w", doing, err)
 }

@@ -62,7 +62,7 @@ func (s *Source) InstallTrigger(ctx context.Context, t Trigger) error {
 // RemoveTrigger removes what InstallTrigger made for a table and a namespace. Versions stay.
 func (s *Source) RemoveTrigger(ctx context.Context, t Trigger) error {
 	return s.fault("trigger on "+t.Table, s.patiently(ctx, "table "+t.Table, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, s.q(`select @@.remove_trigger($1::text::regclass, $2)`), regclass(t.Table), t.Namespace)
+		_, err := tx.Exec(ctx, s.q(`select @@.remove_trigger($1, $2)`), regclass(t.Table), t.Namespace)
 		return err
 	}))
 }

@@ -28,8 +28,9 @@ type applier struct {
 	read       time.Time // when watermarks were read
 	watermarks [l2.Buckets]l2.Watermark
 	moved      time.Time
-	// seen is a position such that each bucket has the changes of its own up to there: the source need not be asked for them
-	// again for the sake of the buckets without any, whose watermarks move more rarely. Zero while that is not known.
+	// seen is a position such that each bucket has the changes of its own up to there: the source need not be asked for
+	// them again for the sake of the buckets without any, whose watermarks move more rarely. Zero while that is not
+	// known.
 	seen coherence.Position
 }
 
@@ -137,9 +138,9 @@ func (a *applier) applyTo(ctx context.Context, b int, changes []l2.Change, upto 
 }
 
 // least is the position that every bucket has reached. A bucket without a watermark, or with one of no position, as a
-// client leaves it that has started the bucket anew and knows no source, is started anew where the source is now: what it
-// holds may be of any age, and with a new incarnation nobody reads it. So is one of another history of the source, if there are
-// others:
+// client leaves it that has started the bucket anew and knows no source, is started anew where the source is now: what
+// it holds may be of any age, and with a new incarnation nobody reads it. So is one of another history of the source,
+// if there are others:
 //
 //	the source fails over            relay: starts bucket 0 anew, and then cannot reach the shard of bucket 5
 //	relay: reads on from bucket 0, in the new history, where nothing tells it that bucket 5's changes are gone

@@ -12,9 +12,9 @@ import (
 // publisher is the relay's way to an event channel, in one term of leadership.
 //
 // Events are published first and the cursor saved after, so a relay that dies in between is followed by one that
-// publishes the same events again. Since the cursor holds the sequence numbers, and changes come in one order, they have
-// the same numbers, and whoever follows the channel sees repetition and no gap. The same goes for a relay that has lost
-// its leadership without knowing: what it publishes is what its successor does.
+// publishes the same events again. Since the cursor holds the sequence numbers, and changes come in one order, they
+// have the same numbers, and whoever follows the channel sees repetition and no gap. The same goes for a relay that has
+// lost its leadership without knowing: what it publishes is what its successor does.
 type publisher struct {
 	*relayRun
 	loaded      bool
@@ -61,8 +61,8 @@ func (p *publisher) round(ctx context.Context) (more bool, err error) {
 	if err := p.send(ctx, out); err != nil {
 		return false, err
 	}
-	// Barriers go in a batch of their own, after the events: they are a request for each partition, beside which the events'
-	// own took twice as long.
+	// Barriers go in a batch of their own, after the events: they are a request for each partition, beside which the
+	// events' own took twice as long.
 	due := time.Since(p.lastBarrier) >= p.Interval
 	if due {
 		barriers := make([]coherence.PartitionMessage, len(seqs))

@@ -24,16 +24,16 @@ type Relay struct {
 	Publisher coherence.Publisher
 	// L2 takes the changes of each bucket and its watermark. Defaults to none. One of the two is required.
 	L2 *tier.L2
-	// Name is that of the cursor and of the leadership. Two relays of one source that do different work, for two Redis for
-	// example, need different names. Defaults to "relay".
+	// Name is that of the cursor and of the leadership. Two relays of one source that do different work, for two Redis
+	// for example, need different names. Defaults to "relay".
 	Name string
-	// Interval is how often changes are looked for and barriers and watermarks are moved; a Source that is a Waker tells
-	// of changes before. Defaults to 100ms.
+	// Interval is how often changes are looked for and barriers and watermarks are moved; a Source that is a Waker
+	// tells of changes before. Defaults to 100ms.
 	Interval time.Duration
 	// Batch is about how many changes are taken at a time. Defaults to 500.
 	Batch int
-	// Keep is how long changes that everybody has passed are kept, for replays after Redis went back in time. Defaults to
-	// an hour. The Source must be a Trimmer for anything to be dropped.
+	// Keep is how long changes that everybody has passed are kept, for replays after Redis went back in time. Defaults
+	// to an hour. The Source must be a Trimmer for anything to be dropped.
 	Keep time.Duration
 	// Registerer takes the metrics. Defaults to none.
 	Registerer prometheus.Registerer

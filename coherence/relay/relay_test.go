@@ -71,7 +71,8 @@ func (r *redisFake) Watermarks(context.Context) ([l2.Buckets]l2.Watermark, error
 	return r.watermarks, r.fail
 }
 
-func (r *redisFake) ApplyBatch(_ context.Context, b int, changes []l2.Change, from l2.Watermark, to coherence.Position) (l2.Watermark, bool, error) {
+func (r *redisFake) ApplyBatch(_ context.Context, b int, changes []l2.Change, from l2.Watermark,
+	to coherence.Position) (l2.Watermark, bool, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.fail != nil {
@@ -93,7 +94,8 @@ func (r *redisFake) ApplyBatch(_ context.Context, b int, changes []l2.Change, fr
 	return r.watermarks[b], true, nil
 }
 
-func (r *redisFake) ResetWatermark(_ context.Context, b int, seen l2.Watermark, to coherence.Position) (l2.Watermark, error) {
+func (r *redisFake) ResetWatermark(_ context.Context, b int, seen l2.Watermark,
+	to coherence.Position) (l2.Watermark, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.watermarks[b] == seen {
@@ -156,7 +158,10 @@ func TestRelay_PublishesTheSameAgain(t *testing.T) { // R23
 	src.refuseCursors(nil)
 	src.add("c")
 	stop = start(t, relay.Relay{Source: src, Publisher: top}, nil)
-	testkit.Eventually(t, "its successor publishes", func() bool { return len(top.Events(0)) > 0 && top.Events(0)[len(top.Events(0))-1] == "c@3" })
+	testkit.Eventually(t, "its successor publishes", func() bool {
+		events := top.Events(0)
+		return len(events) > 0 && events[len(events)-1] == "c@3"
+	})
 	stop()
 	for i, e := range top.Events(0) {
 		want := map[byte]string{'a': "a@1", 'b': "b@2", 'c': "c@3"}[e[0]]
@@ -270,14 +275,15 @@ func (w *waking) Wait(ctx context.Context, d time.Duration) error {
 	return ctx.Err()
 }
 
-func (w *waking) Changes(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
+func (w *waking) Changes(ctx context.Context, after coherence.Position, limit int) (
+	[]coherence.Event, coherence.Position, error) {
 	events, upto, err := w.outbox.Changes(ctx, after, limit)
 	w.told.Add(int64(len(events)))
 	return events, upto, err
 }
 
-// TestRelay_AsksForEachChangeOnce: the buckets without changes, whose watermarks move once an interval, do not make it read
-// the others' again; a bucket that Redis lost does.
+// TestRelay_AsksForEachChangeOnce: the buckets without changes, whose watermarks move once an interval, do not make it
+// read the others' again; a bucket that Redis lost does.
 func TestRelay_AsksForEachChangeOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src, red := &waking{outbox: newOutbox(), wake: make(chan struct{})}, newRedisFake()
@@ -341,7 +347,8 @@ func TestRelay_BucketOfALostHistoryIsStartedAnew(t *testing.T) { // C7, R21
 	testkit.Eventually(t, "all buckets go on", func() bool { return red.reached(1) })
 	stop()
 	if red.watermarks[5].Incarnation == (l2.Incarnation{9}) || red.watermarks[4].Incarnation != (l2.Incarnation{9}) {
-		t.Errorf("got %+v for bucket 4 and %+v for bucket 5, want only bucket 5 to begin again", red.watermarks[4], red.watermarks[5])
+		t.Errorf("got %+v for bucket 4 and %+v for bucket 5, want only bucket 5 to begin again",
+			red.watermarks[4], red.watermarks[5])
 	}
 }
 
@@ -360,7 +367,9 @@ func TestRelay_TrimmedOutboxIsAGapForAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop := start(t, relay.Relay{Source: src, Publisher: top}, red)
-	testkit.Eventually(t, "the rest is published", func() bool { return len(top.Events(0))+len(top.Events(1)) == 4 && red.reached(10) })
+	testkit.Eventually(t, "the rest is published", func() bool {
+		return len(top.Events(0))+len(top.Events(1)) == 4 && red.reached(10)
+	})
 	stop()
 	for p, first := range []uint64{7, 9} { // 6 and 8 were left out
 		m := top.Messages(p)[0]

@@ -66,7 +66,7 @@ func fault(doing string, err error) error {
 		return nil
 	}
 	if strings.Contains(err.Error(), "no such table") && !errors.Is(err, ErrNotInstalled) {
-		err = fmt.Errorf("%w: %w", ErrNotInstalled, err)
+		err = fmt.Errorf("%w: %w: %w", coherence.ErrMisconfigured, ErrNotInstalled, err)
 	}
 	return fmt.Errorf("sqlite: %s: %w", doing, err)
 }

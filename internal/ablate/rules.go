@@ -1,5 +1,5 @@
-// Package ablate takes single rules out of the protocol, so that tests can show that somebody notices: the explorer, the
-// history checker, or a test of its own. A rule whose absence nobody notices is untested or not needed.
+// Package ablate takes single rules out of the protocol, so that tests can show that somebody notices: the explorer,
+// the history checker, or a test of its own. A rule whose absence nobody notices is untested or not needed.
 //
 // It works only in binaries built with the tag "ablate". In every other one Out is the constant false, and the compiler
 // drops what it guards.

@@ -99,11 +99,9 @@ func (s *store) install(ctx context.Context, keys int) error {
 func (s *store) load(ctx context.Context, k uint32) (nearcache.Entry[item], error) {
 	var version int64
 	var body *string
-	err := s.pool.QueryRow(ctx, `select v.version, i.body from nearcache.versions v left join items i on i.id = v.key::bigint
-		where v.namespace = 'item' and v.key = $1`, strconv.FormatUint(uint64(k), 10)).Scan(&version, &body)
+	err := s.pool.QueryRow(ctx, `select `+s.source.VersionSQL("'item'", "$1::text")+`, i.body from (select) one
+		left join items i on i.id = $1::text::bigint`, strconv.FormatUint(uint64(k), 10)).Scan(&version, &body)
 	switch {
-	case errors.Is(err, pgx.ErrNoRows):
-		return nearcache.Entry[item]{}, nearcache.ErrNotFound
 	case err != nil:
 		return nearcache.Entry[item]{}, err
 	case body == nil:

@@ -42,7 +42,10 @@ func TestPropagation(t *testing.T) {
 	b.fromL1("p")
 	d := measure(b, 200)
 	t.Logf("direct path: p50 %v, p99 %v, max %v", d[100], d[198], d[199])
-	testkit.Eventually(t, "Kafka vouches for L1", func() bool { return strings.Contains(deaf.get("p").header.Get("Cache-Status"), "L1") })
+	testkit.Eventually(t, "Kafka vouches for L1", func() bool {
+		return strings.Contains(deaf.get("p").header.Get("Cache-Status"),
+			"L1")
+	})
 	d = measure(deaf, 50)
 	t.Logf("Kafka alone: p50 %v, p99 %v, max %v", d[25], d[49], d[49])
 }
@@ -90,7 +93,8 @@ func TestMixedRequests(t *testing.T) {
 					return
 				}
 				if res.version < seen[id] {
-					t.Errorf("client %d (roams: %v) read %s at version %d after %d, %s", c, roams, id, res.version, seen[id], res.header.Get("Cache-Status"))
+					t.Errorf("client %d (roams: %v) read %s at version %d after %d, %s", c, roams, id, res.version, seen[id],
+						res.header.Get("Cache-Status"))
 					return
 				}
 				seen[id] = res.version
@@ -120,7 +124,10 @@ func TestKill9_Writer(t *testing.T) {
 		t.Fatal("the writer survived")
 	}
 	<-dying.done
-	testkit.Eventually(t, "the other instance serves what was committed", func() bool { return strings.Contains(b.get("p").body, "after") })
+	testkit.Eventually(t, "the other instance serves what was committed", func() bool {
+		return strings.Contains(b.get("p").body,
+			"after")
+	})
 	b.fromL1("p")
 }
 
@@ -141,7 +148,9 @@ func TestKill9_RelayAndWorker(t *testing.T) {
 	}
 	w.start("outbox-relay")
 	w.start("invalidation-worker")
-	testkit.Eventually(t, "the change made by SQL is noticed", func() bool { return strings.Contains(b.get("p").body, "three") })
+	testkit.Eventually(t, "the change made by SQL is noticed", func() bool {
+		return strings.Contains(b.get("p").body, "three")
+	})
 }
 
 // TestKill9_Redis: products are served meanwhile, and the cache works again after.
@@ -203,11 +212,14 @@ func TestKafkaEvents_OfOthers(t *testing.T) {
 	writer := &kafkago.Writer{Addr: kafkago.TCP(strings.Split(w.env["KAFKA_BOOTSTRAP_SERVERS"], ",")...), Topic: w.topic,
 		RequiredAcks: kafkago.RequireAll, BatchTimeout: time.Millisecond}
 	defer writer.Close()
-	write(t, writer, `{"oops`, `{"type":"PRODUCT_EXPLODED","product_id":"p"}`, `{"type":"PRODUCT_UPDATED","product_id":"p","timestamp":null}`)
+	write(t, writer, `{"oops`, `{"type":"PRODUCT_EXPLODED","product_id":"p"}`,
+		`{"type":"PRODUCT_UPDATED","product_id":"p","timestamp":null}`)
 	for _, s := range []*program{a, b} {
-		testkit.Eventually(t, "an event without a version invalidates both tiers", func() bool { return strings.Contains(s.get("p").body, "silently") })
+		testkit.Eventually(t, "an event without a version invalidates both tiers",
+			func() bool { return strings.Contains(s.get("p").body, "silently") })
 	}
-	reader := kafkago.NewReader(kafkago.ReaderConfig{Brokers: strings.Split(w.env["KAFKA_BOOTSTRAP_SERVERS"], ","), Topic: w.topic + ".dlq",
+	reader := kafkago.NewReader(kafkago.ReaderConfig{Brokers: strings.Split(w.env["KAFKA_BOOTSTRAP_SERVERS"], ","),
+		Topic:   w.topic + ".dlq",
 		MaxWait: 100 * time.Millisecond})
 	defer reader.Close()
 	for range 2 { // or more, if the write above had to be repeated
@@ -236,7 +248,9 @@ func write(t *testing.T, w *kafkago.Writer, values ...string) {
 	for i, v := range values {
 		messages[i].Value = []byte(v)
 	}
-	testkit.Eventually(t, "Kafka takes the messages", func() bool { return w.WriteMessages(t.Context(), messages...) == nil })
+	testkit.Eventually(t, "Kafka takes the messages", func() bool {
+		return w.WriteMessages(t.Context(), messages...) == nil
+	})
 }
 
 // TestRedisAndRelay_NoKafka is the second of the four configurations.
@@ -250,7 +264,10 @@ func TestRedisAndRelay_NoKafka(t *testing.T) {
 	if _, err := do(t.Context(), "PUT", dying.url+"/products/p", `{"name":"after","price":1}`); err == nil {
 		t.Fatal("the writer survived")
 	}
-	testkit.Eventually(t, "the relay tells Redis, and Redis the instance", func() bool { return strings.Contains(b.get("p").body, "after") })
+	testkit.Eventually(t, "the relay tells Redis, and Redis the instance", func() bool {
+		return strings.Contains(b.get("p").body,
+			"after")
+	})
 }
 
 // TestHTTP_ByTheBook is the API as its documentation has it.
@@ -298,7 +315,8 @@ func TestHTTP_ByTheBook(t *testing.T) {
 			t.Fatal(err)
 		}
 		if res.status != c.status || !strings.Contains(res.body, c.has) {
-			t.Errorf("%s %.40s %.60s: %d %.200s; want %d with %q", c.method, c.path, c.body, res.status, res.body, c.status, c.has)
+			t.Errorf("%s %.40s %.60s: %d %.200s; want %d with %q", c.method, c.path, c.body, res.status, res.body, c.status,
+				c.has)
 		}
 		if ct := res.header.Get("Content-Type"); c.status >= 400 && ct != "application/problem+json" {
 			t.Errorf("%s %.40s: an error as %q", c.method, c.path, ct)
@@ -362,7 +380,8 @@ func TestForeignRedisCommands(t *testing.T) {
 	for _, cmd := range [][]string{{"DEL", key}, {"SET", key, "stray"}, {"FLUSHALL"}} {
 		s.fromL1("p")
 		w.redis.Do(cmd...)
-		testkit.Eventually(t, "L1 lets go after "+cmd[0], func() bool { return !strings.Contains(s.get("p").header.Get("Cache-Status"), "L1") })
+		testkit.Eventually(t, "L1 lets go after "+cmd[0],
+			func() bool { return !strings.Contains(s.get("p").header.Get("Cache-Status"), "L1") })
 		if got := s.get("p"); got.status != 200 || !strings.Contains(got.body, "one") {
 			t.Errorf("after %s: %d %s", cmd[0], got.status, got.body)
 		}

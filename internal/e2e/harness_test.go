@@ -202,7 +202,8 @@ func (p *program) get(id string, header ...string) reply {
 
 func (p *program) put(id, name string, header ...string) reply {
 	p.t.Helper()
-	r, err := do(p.t.Context(), "PUT", p.url+"/products/"+id, fmt.Sprintf(`{"id":%q,"name":%q,"price":9.90}`, id, name), header...)
+	r, err := do(p.t.Context(), "PUT", p.url+"/products/"+id, fmt.Sprintf(`{"id":%q,"name":%q,"price":9.90}`, id, name),
+		header...)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -222,5 +223,8 @@ func (p *program) mustPut(id, name string) reply {
 // fromL1 reads until L1 answers.
 func (p *program) fromL1(id string) {
 	p.t.Helper()
-	testkit.Eventually(p.t, id+" comes from L1", func() bool { return strings.Contains(p.get(id).header.Get("Cache-Status"), "detail=L1") })
+	testkit.Eventually(p.t, id+" comes from L1", func() bool {
+		return strings.Contains(p.get(id).header.Get("Cache-Status"),
+			"detail=L1")
+	})
 }

@@ -50,7 +50,8 @@ func TestKafkaDown(t *testing.T) {
 	})
 	for p := range parts {
 		wg.Go(func() {
-			r := kafkago.NewReader(kafkago.ReaderConfig{Brokers: k.Brokers, Topic: w.topic, Partition: p, MaxWait: 100 * time.Millisecond})
+			r := kafkago.NewReader(kafkago.ReaderConfig{Brokers: k.Brokers, Topic: w.topic, Partition: p,
+				MaxWait: 100 * time.Millisecond})
 			defer r.Close()
 			for {
 				m, err := r.ReadMessage(ctx)
@@ -94,7 +95,9 @@ func TestEverythingDownAtStart(t *testing.T) {
 		t.Errorf("without a database: %d %s", got.status, got.body)
 	}
 	pg.Restart()
-	testkit.Eventually(t, "it writes as soon as the database is there", func() bool { return s.put("p", "one").status/100 == 2 })
+	testkit.Eventually(t, "it writes as soon as the database is there", func() bool {
+		return s.put("p", "one").status/100 == 2
+	})
 	if got := s.get("p"); got.status != 200 || !strings.Contains(got.header.Get("Cache-Status"), "source") {
 		t.Errorf("without Redis and Kafka: %d %v", got.status, got.header)
 	}
@@ -125,7 +128,8 @@ func TestPostgresDown(t *testing.T) {
 		got, err := do(t.Context(), "GET", s.url+"/status", "")
 		return err == nil && strings.Contains(got.body, "database_unreachable")
 	})
-	if got, err := do(t.Context(), "GET", s.url+"/readyz", ""); err != nil || got.status != 200 || !strings.Contains(got.body, "degraded") {
+	if got, err := do(t.Context(), "GET", s.url+"/readyz", ""); err != nil || got.status != 200 ||
+		!strings.Contains(got.body, "degraded") {
 		t.Errorf("no instance has the database, and this one serves what is cached: %d %s %v", got.status, got.body, err)
 	}
 	if got := s.get("p"); got.status != 200 {
@@ -147,8 +151,8 @@ func TestPostgresDown(t *testing.T) {
 	testkit.Eventually(t, "and read", func() bool { return strings.Contains(s.get("p").body, "three") })
 }
 
-// TestRedisAndForeignEvents is the third of the four configurations: a library user with Redis, and a topic that carries
-// somebody else's events in a format that only the user's decoder knows. The source has no versions.
+// TestRedisAndForeignEvents is the third of the four configurations: a library user with Redis, and a topic that
+// carries somebody else's events in a format that only the user's decoder knows. The source has no versions.
 func TestRedisAndForeignEvents(t *testing.T) {
 	redis, brokers := servicestest.StartRedis(t), servicestest.Kafka(t)
 	topic := servicestest.Topic(t, brokers, "legacy", 2)
@@ -169,7 +173,8 @@ func TestRedisAndForeignEvents(t *testing.T) {
 	var caches []*nearcache.Cache[string, string]
 	for range 2 {
 		client, err := nearcache.New(nearcache.Config{Redis: rueidis.ClientOption{InitAddress: []string{redis.Addr}},
-			Events: kafka.Tail{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, Codec: coherence.EventCodec{Decode: decode}}})
+			Events: kafka.Tail{Broker: kafka.Broker{Brokers: brokers}, Topic: topic,
+				Codec: coherence.EventCodec{Decode: decode}}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -183,7 +188,8 @@ func TestRedisAndForeignEvents(t *testing.T) {
 		}
 		caches = append(caches, c)
 	}
-	writer := &kafkago.Writer{Addr: kafkago.TCP(brokers...), Topic: topic, RequiredAcks: kafkago.RequireAll, BatchTimeout: time.Millisecond}
+	writer := &kafkago.Writer{Addr: kafkago.TCP(brokers...), Topic: topic, RequiredAcks: kafkago.RequireAll,
+		BatchTimeout: time.Millisecond}
 	defer writer.Close()
 	for _, next := range []string{"two", "three"} {
 		for _, c := range caches {
@@ -197,7 +203,11 @@ func TestRedisAndForeignEvents(t *testing.T) {
 		mu.Unlock()
 		write(t, writer, "nonsense", "price-changed/42")
 		for _, c := range caches {
-			testkit.Eventually(t, "every instance reads "+next, func() bool { v, err := c.Get(t.Context(), "42"); return err == nil && v == next })
+			testkit.Eventually(t, "every instance reads "+next, func() bool {
+				v, err := c.Get(t.Context(), "42")
+				return err == nil &&
+					v == next
+			})
 		}
 	}
 }

@@ -24,7 +24,8 @@ import (
 )
 
 // instances are clients of their own, as many processes would have.
-func instances(t *testing.T, n int, redis string, o nearcache.Options[string, string]) (cs []*nearcache.Cache[string, string]) {
+func instances(t *testing.T, n int, redis string, o nearcache.Options[string, string]) (cs []*nearcache.Cache[string,
+	string]) {
 	t.Helper()
 	for range n {
 		client, err := nearcache.New(nearcache.Config{Redis: rueidis.ClientOption{InitAddress: []string{redis}}})
@@ -69,7 +70,8 @@ func rush(t *testing.T, cs []*nearcache.Cache[string, string], goroutines int, k
 // TestStampede_EightInstances: one load of a cold key over all of them.
 func TestStampede_EightInstances(t *testing.T) {
 	var loads atomic.Int64
-	cs := instances(t, 8, servicestest.StartRedis(t).Addr, nearcache.Options[string, string]{Load: func(context.Context, string) (nearcache.Entry[string], error) {
+	cs := instances(t, 8, servicestest.StartRedis(t).Addr, nearcache.Options[string, string]{Load: func(context.Context,
+		string) (nearcache.Entry[string], error) {
 		loads.Add(1)
 		<-time.After(200 * time.Millisecond) // a slow database
 		return nearcache.Entry[string]{Value: "v", Version: 1}, nil
@@ -90,10 +92,11 @@ func holder(redis string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	c, err := nearcache.NewCache(client, "t", nearcache.Options[string, string]{LoadTimeout: time.Hour, Load: func(context.Context, string) (nearcache.Entry[string], error) {
-		fmt.Println("loading")
-		select {}
-	}})
+	c, err := nearcache.NewCache(client, "t", nearcache.Options[string, string]{LoadTimeout: time.Hour,
+		Load: func(context.Context, string) (nearcache.Entry[string], error) {
+			fmt.Println("loading")
+			select {}
+		}})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -103,7 +106,8 @@ func holder(redis string) int {
 	return 1
 }
 
-// TestStampede_HolderKilled: the process that loads is killed; its lease's TTL later one of the others loads, and no more.
+// TestStampede_HolderKilled: the process that loads is killed; its lease's TTL later one of the others loads, and no
+// more.
 func TestStampede_HolderKilled(t *testing.T) {
 	redis := servicestest.StartRedis(t).Addr
 	cmd := exec.Command(os.Args[0])
@@ -119,7 +123,8 @@ func TestStampede_HolderKilled(t *testing.T) {
 		t.Fatalf("got the line %q and error %v, want \"loading\"", line, err)
 	}
 	var loads atomic.Int64
-	cs := instances(t, 8, redis, nearcache.Options[string, string]{Load: func(context.Context, string) (nearcache.Entry[string], error) {
+	cs := instances(t, 8, redis, nearcache.Options[string, string]{Load: func(context.Context,
+		string) (nearcache.Entry[string], error) {
 		loads.Add(1)
 		return nearcache.Entry[string]{Value: "v", Version: 1}, nil
 	}})
@@ -153,12 +158,14 @@ func TestFailSafe_DatabaseDownUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pool.Close()
-	if _, err := pool.Exec(t.Context(), `create table rows as select i::text as id, 'v' || i as value from generate_series(0, 99) i`); err != nil {
+	if _, err := pool.Exec(t.Context(),
+		`create table rows as select i::text as id, 'v' || i as value from generate_series(0, 99) i`); err != nil {
 		t.Fatal(err)
 	}
 	cs := instances(t, 3, servicestest.StartRedis(t).Addr, nearcache.Options[string, string]{
 		TTL: time.Second, LoadTimeout: 2 * time.Second,
-		FailSafe: nearcache.FailSafe{MaxAge: 10 * time.Minute, SoftTimeout: 100 * time.Millisecond}, ErrorTTL: 500 * time.Millisecond,
+		FailSafe: nearcache.FailSafe{MaxAge: 10 * time.Minute, SoftTimeout: 100 * time.Millisecond},
+		ErrorTTL: 500 * time.Millisecond,
 		Load: func(ctx context.Context, id string) (e nearcache.Entry[string], err error) {
 			err = pool.QueryRow(ctx, `select value from rows where id = $1`, id).Scan(&e.Value)
 			return e, err
@@ -197,7 +204,8 @@ func TestFailSafe_DatabaseDownUnderLoad(t *testing.T) {
 		}
 	}
 	wg.Wait()
-	t.Logf("database down for %v: %d reads, %d of them labelled stale, %d errors", down, reads.Load(), stale.Load(), failed.Load())
+	t.Logf("database down for %v: %d reads, %d of them labelled stale, %d errors", down, reads.Load(), stale.Load(),
+		failed.Load())
 	if failed.Load() > 0 || stale.Load() == 0 {
 		t.Errorf("%d errors, %d stale", failed.Load(), stale.Load())
 	}
@@ -212,13 +220,14 @@ func TestFailSafe_DatabaseDownUnderLoad(t *testing.T) {
 func TestJitter_TenThousandKeys(t *testing.T) {
 	redis := servicestest.StartRedis(t)
 	const keys, ttl = 10_000, 100 * time.Second
-	c := instances(t, 1, redis.Addr, nearcache.Options[string, string]{TTL: ttl, Jitter: 0.5, LoadMany: func(_ context.Context, ks []string) (map[string]nearcache.Entry[string], error) {
-		out := make(map[string]nearcache.Entry[string], len(ks))
-		for _, k := range ks {
-			out[k] = nearcache.Entry[string]{Value: "v"}
-		}
-		return out, nil
-	}})[0]
+	c := instances(t, 1, redis.Addr, nearcache.Options[string, string]{TTL: ttl, Jitter: 0.5,
+		LoadMany: func(_ context.Context, ks []string) (map[string]nearcache.Entry[string], error) {
+			out := make(map[string]nearcache.Entry[string], len(ks))
+			for _, k := range ks {
+				out[k] = nearcache.Entry[string]{Value: "v"}
+			}
+			return out, nil
+		}})[0]
 	var ks []string
 	for i := range keys {
 		ks = append(ks, strconv.Itoa(i))

@@ -2,11 +2,13 @@ package explore
 
 import "github.com/nearcache/nearcache-go/internal/ablate"
 
-// L2 is one key of one bucket in Redis: a twin of the scripts in internal/l2 as a value. Numbers are small: a version or a position n
-// is kept as n+1, and 0 is none; incarnations are counted from 1, and 0 is the incarnation of a bucket without a watermark.
+// L2 is one key of one bucket in Redis: a twin of the scripts in internal/l2 as a value. Numbers are small: a version
+// or a position n is kept as n+1, and 0 is none; incarnations are counted from 1, and 0 is the incarnation of a bucket
+// without a watermark.
 //
-// Whose lease stands is kept by whoever holds it, who clears that when Lease is 0 again; so holders are interchangeable.
-// A method reports whether it has modified the record's key, of which Redis then tells whoever tracks it.
+// Whose lease stands is kept by whoever holds it, who clears that when Lease is 0 again; so holders are
+// interchangeable. A method reports whether it has modified the record's key, of which Redis then tells whoever tracks
+// it.
 type L2 struct {
 	Record               uint8 // version+1
 	RecordIncarnation    uint8

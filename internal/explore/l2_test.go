@@ -18,8 +18,8 @@ import (
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
 
-// TestL2_IsTheScripts runs the same random steps on the twin and, by way of tier's L2, on a Redis, and compares all that
-// is there after each.
+// TestL2_IsTheScripts runs the same random steps on the twin and, by way of tier's L2, on a Redis, and compares all
+// that is there after each.
 func TestL2_IsTheScripts(t *testing.T) {
 	t.Run("embedded", func(t *testing.T) {
 		r := nearcachetest.NewRedis(t)

@@ -1,54 +1,52 @@
 package fence
 
-import (
-	"github.com/nearcache/nearcache-go/coherence"
-)
+import "github.com/nearcache/nearcache-go/coherence"
 
-// proof is what a channel proves in one of its sessions: an entry that it vouches for, and whose generation is found
-// standing after the proof was taken, is no older than the source was at since, by the fence's clock.
+// asOf is what a channel shows in one of its sessions: an entry for which it vouches, and whose generation is found
+// standing after the asOf was taken, is no older than the source was at that moment, by the fence's clock.
 //
-// It is replaced whole, so that a reader sees a session and a moment that belong together. The order matters:
+// It is replaced as a whole, so that a reader sees a session and a moment that belong together. The order matters:
 //
-//	reader: checks the generation, it stands
-//	channel: invalidates the key, and then proves a later moment
-//	reader: takes that proof, and serves a value older than it says
+//	reader: checks the generation, which stands
+//	channel: invalidates the key, and then moves to a later moment
+//	reader: takes that moment, and serves a value that is older
 //
-// So a reader takes the proof first and checks the generation after.
+// So a reader takes the asOf first and checks the generation after.
 type asOf struct {
 	session uint64
 	moment  int64
 }
 
-// prove moves a proof forward; it is as good as the newest sample that the position covers.
+// advanceAsOf is old moved forward to the newest sample that a position covers.
 func (f *Fence) advanceAsOf(old *asOf, session uint64, upto coherence.Position) *asOf {
-	since := f.samples.asOf(upto)
-	if since == 0 || old != nil && old.session == session && old.moment >= since {
+	moment := f.samples.asOf(upto)
+	if moment == 0 || old != nil && old.session == session && old.moment >= moment {
 		return old
 	}
-	return &asOf{session, since}
+	return &asOf{session, moment}
 }
 
-// proveRedis does so for a bucket: what its watermark covers was applied to L2, and pushed on the tracking connection before the watermark was
-// read there. The caller holds b.mu.
+// advanceRedis does so for a bucket: what its watermark covers was applied to L2, and pushed on the tracking connection
+// before the watermark was read there. The caller holds b.mu.
 func (f *Fence) advanceRedis(b *bucket) {
 	if b.watermarkKnown {
 		b.asOf.Store(f.advanceAsOf(b.asOf.Load(), b.session.Load(), b.watermark.Position))
 	}
 }
 
-// proveEvents does so for the event channel: what the least barrier covers has been delivered, in whatever partition. The
-// caller holds c.mu.
+// advanceEvents does so for the event channel: what the least barrier covers has been delivered, in every partition.
+// The caller holds c.mu.
 func (f *Fence) advanceEvents() {
 	c := &f.events
 	var upto coherence.Position
 	for i := range c.parts {
-		m := c.parts[i].barrier
+		at := c.parts[i].barrier
 		switch {
-		case m.IsZero():
+		case at.IsZero():
 			return
-		case i == 0 || upto.Covers(m):
-			upto = m
-		case !m.Covers(upto): // of another timeline: the two are not comparable
+		case i == 0 || upto.Covers(at):
+			upto = at
+		case !at.Covers(upto): // of another timeline: the two are not comparable
 			return
 		}
 	}
@@ -57,7 +55,7 @@ func (f *Fence) advanceEvents() {
 	}
 }
 
-// proveAll looks at every channel again: there is a new sample.
+// advanceAll looks at every channel again: there is a new sample.
 func (f *Fence) advanceAll() {
 	for i := range f.buckets {
 		b := &f.buckets[i]
@@ -70,40 +68,40 @@ func (f *Fence) advanceAll() {
 	f.events.mu.Unlock()
 }
 
-// Proved is a moment, by the fence's clock, such that the entry is no older than the source was then: the best of what
-// its own load proves and of what the channels do that vouch for it; 0 if nothing does. It holds if Check, called after
+// AsOf is a moment, by the fence's clock, at which the source held nothing newer than the entry: the best of what its
+// own load shows and of what the channels show that vouch for it; 0 if there is none. It holds if Check, called after
 // it, does not find the entry Invalidated or Collided.
 func (s *Stamp) AsOf(f *Fence) int64 {
-	since := s.LoadedAsOf()
-	if p := f.buckets[s.bucket].asOf.Load(); p != nil && session32(p.session) == s.redisSession {
-		since = max(since, p.moment)
+	moment := s.LoadedAsOf()
+	if a := f.buckets[s.bucket].asOf.Load(); a != nil && session32(a.session) == s.redisSession {
+		moment = max(moment, a.moment)
 	}
-	if p := f.events.asOf.Load(); p != nil && s.eventSession != 0 && session32(p.session) == s.eventSession {
-		since = max(since, p.moment)
+	if a := f.events.asOf.Load(); a != nil && s.eventSession != 0 && session32(a.session) == s.eventSession {
+		moment = max(moment, a.moment)
 	}
-	return since
+	return moment
 }
 
-// Bound is what the channels prove of all that they vouch for now, as moments of the fence's clock; 0: nothing.
+// ChannelsAsOf is what the channels show of all that they vouch for now, as moments by the fence's clock; 0: nothing.
 type ChannelsAsOf struct {
 	Redis  int64 // of the bucket that is furthest behind
 	Events int64
 }
 
-// Bound reports what the channels prove.
-func (f *Fence) ChannelsAsOf() (b ChannelsAsOf) {
+// ChannelsAsOf reports what the channels show now.
+func (f *Fence) ChannelsAsOf() (c ChannelsAsOf) {
 	for i := range f.buckets {
-		p := f.buckets[i].asOf.Load()
-		if p == nil || p.session != f.buckets[i].session.Load() {
-			b.Redis = 0
+		a := f.buckets[i].asOf.Load()
+		if a == nil || a.session != f.buckets[i].session.Load() {
+			c.Redis = 0
 			break
 		}
-		if i == 0 || p.moment < b.Redis {
-			b.Redis = p.moment
+		if i == 0 || a.moment < c.Redis {
+			c.Redis = a.moment
 		}
 	}
-	if p := f.events.asOf.Load(); p != nil && p.session == f.events.live.Load() {
-		b.Events = p.moment
+	if a := f.events.asOf.Load(); a != nil && a.session == f.events.live.Load() {
+		c.Events = a.moment
 	}
-	return b
+	return c
 }

@@ -216,8 +216,8 @@ func (s *stepper) seqIn(p, v uint8) uint8 {
 	return v
 }
 
-// barriers: between the event last taken and the next one there may be one for any position in between; the last counts.
-// A relay that has heard of the new partition says so in its barriers, an older one does not.
+// barriers: between the event last taken and the next one there may be one for any position in between; the last
+// counts. A relay that has heard of the new partition says so in its barriers, an older one does not.
 func (s *stepper) barriers(i int, p uint8) {
 	before := &s.from.ins[i]
 	for known := uint8(1); known <= uint8(s.parts); known++ {

@@ -5,8 +5,8 @@ import (
 	"github.com/nearcache/nearcache-go/internal/explore"
 )
 
-// load steps a read that missed L1, as nearcache's load, fromL2, judge and fromSource do, and a bounded hit as hitWithin
-// does.
+// load steps a read that missed L1, as nearcache's load, fromL2, judge and fromSource do, and a bounded hit as
+// hitWithin does.
 func (s *stepper) load(i int, j uint8) {
 	l := &s.from.ins[i].loads[j]
 	switch l.pc {
@@ -89,8 +89,8 @@ func (s *stepper) begin(i int, j uint8) {
 	}
 }
 
-// ask sends the GET, and before it, in one pipeline, the GETEX of the watermark if the snapshot does not know it; with a bound also
-// if it does, and proves too little: both are explored.
+// ask sends the GET, and before it, in one pipeline, the GETEX of the watermark if the snapshot does not know it; with
+// a bound also if it does, and proves too little: both are explored.
 func (s *stepper) ask(i int, j uint8) {
 	before, on := &s.from.ins[i], s.server(i)
 	n := &s.to.ins[i]

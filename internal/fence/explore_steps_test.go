@@ -295,8 +295,8 @@ func (s *stepper) failOver(cut uint8) {
 	s.do(name, -1, -1)
 }
 
-// failed ends what the instance's loads have asked T: the connection is gone, and the pipeline with it. One that has not
-// asked yet will do so on the next.
+// failed ends what the instance's loads have asked T: the connection is gone, and the pipeline with it. One that has
+// not asked yet will do so on the next.
 func (s *stepper) failed(n *instance) {
 	for j := range n.loads {
 		if l := &n.loads[j]; l.pc == pcRead {

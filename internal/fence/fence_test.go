@@ -175,7 +175,8 @@ func TestFence_SessionOfOneBucket(t *testing.T) { // C6: another server answers 
 	}
 }
 
-// TestFence_MinVersionOutlivesTheWatermark: a bucket has no watermark from the beginning of a session to its first heartbeat.
+// TestFence_MinVersionOutlivesTheWatermark: a bucket has no watermark from the beginning of a session to its first
+// heartbeat.
 //
 //	reader: is served version 5                     L2 has 4, for the relay cannot reach it
 //	a minute later Redis restarts: a session, and no watermark
@@ -197,7 +198,8 @@ func TestFence_MinVersionOutlivesTheWatermark(t *testing.T) { // C3
 	}
 }
 
-// TestFence_EventOfALostTimeline: its version is no min version in the timeline that is left, which may never get there.
+// TestFence_EventOfALostTimeline: its version is no min version in the timeline that is left, which may never get
+// there.
 func TestFence_EventOfALostTimeline(t *testing.T) { // C7, R21
 	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
 	events(r, 1)
@@ -467,8 +469,8 @@ func TestFence_HitRatioUnderOthersWrites(t *testing.T) {
 	}
 }
 
-// TestFence_ALargeL1IsServed: the first version of each key is a bump, and min versions are forgotten, so reading what L1 has lost
-// must not lose the rest again.
+// TestFence_ALargeL1IsServed: the first version of each key is a bump, and min versions are forgotten, so reading what
+// L1 has lost must not lose the rest again.
 func TestFence_ALargeL1IsServed(t *testing.T) {
 	const n = 600_000
 	for _, remembered := range []int64{0, 2 * n} {

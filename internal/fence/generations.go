@@ -7,106 +7,111 @@ import (
 )
 
 // Slots is the number of generations in a fence. All of them together are 32 KiB, which stay in the processor's caches:
-// every hit reads one of them, whichever its key. What few slots cost, more keys that share each, long journals make up for.
+// every hit reads one of them, whichever its key. Fewer slots mean more keys that share each; more recent bumps
+// compensate.
 const Slots = 1 << 12
 
-// journalDepth is how many bumps of a slot its journal remembers at least, a power of two. See Fence.Remember.
+// recentDepth is how many bumps of a slot are remembered at least, a power of two. See Fence.Remember.
 const recentDepth = 1 << 7
 
-// tagBits is how much of a journal entry names the bump it belongs to; the rest is hash bits of the key that bumped.
+// tagBits is how much of an entry in recentBumps names the bump it belongs to. The rest is hash bits of the key that
+// bumped.
 const tagBits = 24
 
-// slots are generations, each shared by all keys whose hash falls on it, with a journal of the last keys that bumped it.
+// generations are counters, one for each slot. All keys whose hash falls on a slot share its generation. Of each slot
+// the fence remembers the last keys that bumped it.
 //
-// A bump first takes the next generation and then writes its journal entry, tagged with that generation. A reader that
-// is behind looks up every bump between its own generation and the present one; an entry that is missing, because it
-// has been overwritten or is not written yet, has another tag, and the reader must assume that its own key was meant:
+// A bump first takes the next generation, and then writes its entry in recent, tagged with that generation. A reader
+// that is behind looks up every bump between its own generation and the present one. An entry that is missing, because
+// it has been overwritten or is not written yet, has another tag, and then the reader must assume that its own key was
+// meant:
 //
 //	bump A: generation 6          reader at 5: generation is 7
-//	bump B: generation 7                       journal[6] has tag 6, another key: goes on
-//	bump A: journal[6]                         journal[7] has an older tag: in doubt, so dropped
-//	bump B: journal[7]
+//	bump B: generation 7                       recent[6] has tag 6, another key: goes on
+//	bump A: recent[6]                          recent[7] has an older tag: not believed, so the entry is dropped
+//	bump B: recent[7]
 //
 // So neither needs a lock, and neither order of the two bumps' stores can hide one.
 type generations struct {
-	current []atomic.Uint64 // their number is a power of two
+	current []atomic.Uint64 // by slot; their number is a power of two
 	recent  atomic.Pointer[recentBumps]
 }
 
-// journal is apart from the generations: a hit does not touch it.
+// recentBumps is apart from the generations: a hit does not touch it.
 type recentBumps struct {
 	entries []atomic.Uint64 // depth of them for each slot
 	depth   uint64          // a power of two, at most 1 << tagBits
 }
 
-func (s *generations) init(n, depth int) {
-	s.current = make([]atomic.Uint64, n)
-	s.recent.Store(newRecentBumps(n, depth))
+func (g *generations) init(n, depth int) {
+	g.current = make([]atomic.Uint64, n)
+	g.recent.Store(newRecentBumps(n, depth))
 }
 
-// newJournal is one whose entries all have another bump's tag: 0 can be right for the first of a slot alone, so that has a 1.
+// newRecentBumps has entries that all bear the tag of another bump. The tag 0 can be right only for the first entry of
+// a slot, so that one bears 1.
 func newRecentBumps(n, depth int) *recentBumps {
-	j := &recentBumps{make([]atomic.Uint64, n*depth), uint64(depth)}
+	r := &recentBumps{make([]atomic.Uint64, n*depth), uint64(depth)}
 	for slot := range uint64(n) {
-		j.entry(slot, 0).Store(bumpEntry(1, 0))
+		r.entry(slot, 0).Store(bumpEntry(1, 0))
 	}
-	return j
+	return r
 }
 
-// deepen makes the journal remember so many bumps of each slot. What the old one holds is forgotten, and so is what a bump
-// writes into it meanwhile: a reader in doubt drops what is behind.
-func (s *generations) deepen(depth int) {
-	for old := s.recent.Load(); uint64(depth) > old.depth; old = s.recent.Load() {
-		s.recent.CompareAndSwap(old, newRecentBumps(len(s.current), depth))
+// deepen has at least depth bumps of each slot remembered. The old ones are forgotten, and so is every bump that is
+// written to the old place meanwhile: a reader that finds no entry drops what is behind.
+func (g *generations) deepen(depth int) {
+	for old := g.recent.Load(); uint64(depth) > old.depth; old = g.recent.Load() {
+		g.recent.CompareAndSwap(old, newRecentBumps(len(g.current), depth))
 	}
 }
 
-// of is the slot that a hash falls on.
-func (s *generations) slot(hash uint64) uint64 { return hash & uint64(len(s.current)-1) }
+// slot is the slot that a hash falls on.
+func (g *generations) slot(hash uint64) uint64 { return hash & uint64(len(g.current)-1) }
 
-// gen is the generation of a key's slot.
-func (s *generations) of(hash uint64) uint64 { return s.current[s.slot(hash)].Load() }
+// of is the generation of a key's slot.
+func (g *generations) of(hash uint64) uint64 { return g.current[g.slot(hash)].Load() }
 
 // entry is the place of a slot's bump.
-func (j *recentBumps) entry(slot, g uint64) *atomic.Uint64 {
-	return &j.entries[slot*j.depth+g&(j.depth-1)]
+func (r *recentBumps) entry(slot, generation uint64) *atomic.Uint64 {
+	return &r.entries[slot*r.depth+generation&(r.depth-1)]
 }
 
 // bump invalidates every load and entry of the key. It is lock-free and may run on any goroutine.
-func (s *generations) bump(hash uint64) (g uint64) {
-	slot := s.slot(hash)
-	g = s.current[slot].Add(1)
-	s.recent.Load().entry(slot, g).Store(bumpEntry(g, hash))
-	return g
+func (g *generations) bump(hash uint64) (generation uint64) {
+	slot := g.slot(hash)
+	generation = g.current[slot].Add(1)
+	g.recent.Load().entry(slot, generation).Store(bumpEntry(generation, hash))
+	return generation
 }
 
-// advance returns the generation of the key's slot and whether none of the bumps since the generation `from` was the key's.
-// If it is false, the key may have been invalidated.
-func (s *generations) catchUp(from, hash uint64) (to uint64, ok bool) {
-	to = s.of(hash)
-	return to, s.onlyOthersBumped(from, to, hash)
+// catchUp returns the generation of the key's slot, and whether none of the bumps since the generation from was the
+// key's. If one may have been, the key may have been invalidated.
+func (g *generations) catchUp(from, hash uint64) (to uint64, ok bool) {
+	to = g.of(hash)
+	return to, g.onlyOthersBumped(from, to, hash)
 }
 
-// others reports whether the journal shows that every bump after from, up to and including to, was another key's.
-func (s *generations) onlyOthersBumped(from, to, hash uint64) bool {
-	j := s.recent.Load()
-	if to-from > j.depth {
+// onlyOthersBumped reports whether every bump after from, up to and including to, is remembered as another key's.
+func (g *generations) onlyOthersBumped(from, to, hash uint64) bool {
+	r := g.recent.Load()
+	if to-from > r.depth {
 		return false
 	}
 	if ablate.Out(ablate.RecentBumps) {
 		return true
 	}
-	slot := s.slot(hash)
-	for g := from + 1; g <= to; g++ {
-		e := j.entry(slot, g).Load()
-		if e>>(64-tagBits) != g&(1<<tagBits-1) || e == bumpEntry(g, hash) {
+	slot := g.slot(hash)
+	for generation := from + 1; generation <= to; generation++ {
+		e := r.entry(slot, generation).Load()
+		if e>>(64-tagBits) != generation&(1<<tagBits-1) || e == bumpEntry(generation, hash) {
 			return false
 		}
 	}
 	return true
 }
 
-// journalEntry packs the bump's tag and the hash bits that do not already choose the slot.
-func bumpEntry(g, hash uint64) uint64 {
-	return g<<(64-tagBits) | hash>>tagBits
+// bumpEntry packs the bump's tag and the hash bits that do not already choose the slot.
+func bumpEntry(generation, hash uint64) uint64 {
+	return generation<<(64-tagBits) | hash>>tagBits
 }

@@ -2,8 +2,8 @@ package fence
 
 import "testing"
 
-// TestGenerations_AnUnwrittenBumpIsNotBelieved plays the interleaving of slots' documentation: a bump has taken its generation and
-// not yet written its journal entry, where an old one still stands.
+// TestGenerations_AnUnwrittenBumpIsNotBelieved plays the interleaving of slots' documentation: a bump has taken its
+// generation and not yet written its journal entry, where an old one still stands.
 func TestGenerations_AnUnwrittenBumpIsNotBelieved(t *testing.T) {
 	const mine, other = 1 << 40, 2 << 40
 	for round := range 3 { // with an empty journal, and with entries of earlier rounds
@@ -28,7 +28,8 @@ func TestGenerations_AnUnwrittenBumpIsNotBelieved(t *testing.T) {
 	}
 }
 
-// TestGenerations_DeepenedWhileBumped: whatever a bump and a deeper journal do to each other, what they leave is in doubt at worst.
+// TestGenerations_DeepenedWhileBumped: whatever a bump and a deeper journal do to each other, what they leave is in
+// doubt at worst.
 func TestGenerations_DeepenedWhileBumped(t *testing.T) {
 	const mine, other = 1 << 40, 2 << 40
 	var s generations
@@ -59,7 +60,8 @@ func TestGenerations_DeepenedWhileBumped(t *testing.T) {
 	}
 }
 
-// TestGenerations_NewRecentBumpsAreNotBelieved, also where a generation's tag is 0, as an entry is that nobody has written.
+// TestGenerations_NewRecentBumpsAreNotBelieved, also where a generation's tag is 0, as an entry is that nobody has
+// written.
 func TestGenerations_NewRecentBumpsAreNotBelieved(t *testing.T) {
 	var s generations
 	s.init(1, 8)

@@ -3,18 +3,19 @@ package fence
 import (
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/internal/ablate"
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
-// min version is the newest version of a key that this instance has seen, and what L2 must have applied to be past it.
+// minVersion is the newest version of a key that this process has seen, and what shows that L2 has applied it.
 type minVersion struct {
 	version coherence.Version
 	at      coherence.Position // covers the version's commit; zero if it is not known
-	sample  uint64             // if so: the last sample begun before the version was seen, so that any later one covers it
+	sample  uint64             // then: the last sample begun before the version was seen; every later sample covers it
 	since   int64              // by the fence's clock
 }
 
-// min versions is a bounded map from a key's hash to its min version; the key that came first is pushed out first. Two keys of the
-// same hash share the higher min version, which is safe: a min version only ever sends a read one tier down.
+// minVersions is a bounded map from a key's hash to its min version. The key that came first is pushed out first. Two
+// keys of one hash share the higher min version. That is safe: a min version only ever sends a read one tier down.
 type minVersions struct {
 	byHash map[uint64]minVersion
 	ring   []uint64 // hashes, in order of arrival; next is the oldest
@@ -22,64 +23,72 @@ type minVersions struct {
 	max    int
 }
 
-func (fs *minVersions) init(n int) {
-	*fs = minVersions{byHash: make(map[uint64]minVersion), max: n}
+func (m *minVersions) init(n int) {
+	*m = minVersions{byHash: make(map[uint64]minVersion), max: n}
 }
 
 // put sets a key's min version and returns the one that had to go, if any.
-func (fs *minVersions) put(hash uint64, fl minVersion) (out minVersion, pushed bool) {
-	if _, ok := fs.byHash[hash]; !ok {
-		if len(fs.ring) < fs.max {
-			fs.ring = append(fs.ring, hash)
+func (m *minVersions) put(hash uint64, v minVersion) (out minVersion, pushed bool) {
+	if _, ok := m.byHash[hash]; !ok {
+		if len(m.ring) < m.max {
+			m.ring = append(m.ring, hash)
 		} else {
-			out, pushed = fs.byHash[fs.ring[fs.next]]
-			delete(fs.byHash, fs.ring[fs.next])
-			fs.ring[fs.next] = hash
-			fs.next = (fs.next + 1) % fs.max
+			out, pushed = m.byHash[m.ring[m.next]]
+			delete(m.byHash, m.ring[m.next])
+			m.ring[m.next] = hash
+			m.next = (m.next + 1) % m.max
 		}
 	}
-	fs.byHash[hash] = fl
+	m.byHash[hash] = v
 	return out, pushed
 }
 
-// min version is the key's min version, 0 if there is none. Without a relay nothing ever shows that L2 is past a min version, and a source
-// that lost commits would never be believed again, so there min versions age out. With one they do not, for a bucket also has
-// no watermark from the beginning of a session to its first heartbeat:
+// MinVersion is the newest version of the key that this process knows to exist, 0 if it knows none.
+func (f *Fence) MinVersion(k l2.Key) coherence.Version {
+	b := &f.buckets[k.Bucket]
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return f.minVersion(b, k.Hash)
+}
+
+// minVersion is the key's min version, 0 if there is none. The caller holds b.mu.
+//
+// Without a relay nothing ever shows that L2 has caught up with a min version, and a source that lost commits would
+// never be believed again. So there min versions age. With a relay they do not, for a bucket also has no watermark from
+// the beginning of a session to its first heartbeat:
 //
 //	reader: is served version 5                     the relay's way to Redis is blocked; L2 has 4
 //	30 seconds later Redis restarts: a session, and no watermark
-//	reader: L2 returns 4, and the min version of 5 has aged
-//
-// The caller holds b.mu.
+//	reader: L2 returns 4, and the min version 5 has aged
 func (f *Fence) minVersion(b *bucket, hash uint64) coherence.Version {
-	fl, ok := b.minVersions.byHash[hash]
-	if !ok || !f.complete && b.watermark.Position.IsZero() && f.now()-fl.since > int64(f.minVersionAge) {
+	v, ok := b.minVersions.byHash[hash]
+	if !ok || !f.complete && b.watermark.Position.IsZero() && f.now()-v.since > int64(f.minVersionAge) {
 		return 0
 	}
-	return fl.version
+	return v.version
 }
 
-// raiseMinVersion remembers that version v exists; at covers its commit, if known. It reports whether that was news: then the
-// caller, who holds b.mu, bumps the slot.
+// raiseMinVersion remembers that version v exists; at covers its commit, if that is known. It reports whether the
+// version is news: then the caller, who holds b.mu, bumps the key's generation.
 //
-// A min version that is pushed out raises the bucket's required watermark: from then on an L2 that may not have applied the forgotten
-// version is not believed. A version whose commit position is not known was committed before it was seen here, so the
-// first sample begun after that covers it. Usually that sample lies in the past already.
+// A min version that is pushed out raises the bucket's required watermark: from then on an L2 that may not have applied
+// the forgotten version is not believed. A version whose commit position is not known was committed before it was seen
+// here, so the first sample begun after that covers it. Usually that sample lies in the past already.
 func (f *Fence) raiseMinVersion(b *bucket, hash uint64, v coherence.Version, at coherence.Position) (raised bool) {
 	if v <= f.minVersion(b, hash) {
 		return false
 	}
-	fl := minVersion{version: v, at: at, sample: f.samples.latest(), since: f.now()}
+	next := minVersion{version: v, at: at, sample: f.samples.latest(), since: f.now()}
 	if ablate.Out(ablate.RequiredWatermarkSample) {
-		fl.sample = 0
+		next.sample = 0
 	}
-	out, pushed := b.minVersions.put(hash, fl)
-	switch p, sampled := f.samples.firstAfter(out.sample); {
+	out, pushed := b.minVersions.put(hash, next)
+	switch covering, ok := f.samples.firstAfter(out.sample); {
 	case !pushed || ablate.Out(ablate.RequiredWatermark):
 	case !out.at.IsZero():
 		b.raiseRequiredWatermark(out.at)
-	case sampled:
-		b.raiseRequiredWatermark(p)
+	case ok:
+		b.raiseRequiredWatermark(covering)
 	case ablate.Out(ablate.RequiredWatermarkSample): // whatever sample there is
 		b.raiseRequiredWatermark(f.samples.newest())
 	default:
@@ -94,19 +103,19 @@ func (b *bucket) raiseRequiredWatermark(to coherence.Position) {
 	}
 }
 
-// reaches reports whether an L2 with this watermark has applied everything that the bucket's required watermark asks for. Without a
-// source there is no relay that would move watermarks, and C3 is best effort. The caller holds b.mu.
-func (f *Fence) reaches(b *bucket, w coherence.Position) bool {
+// reached reports whether an L2 that has applied everything up to a position has reached the bucket's required
+// watermark. Without a source no relay moves watermarks, and C3 is best effort. The caller holds b.mu.
+func (f *Fence) reached(b *bucket, applied coherence.Position) bool {
 	if !f.complete {
 		return true
 	}
 	if b.awaitingSample != 0 {
-		p, ok := f.samples.firstAfter(b.awaitingSample - 1)
+		covering, ok := f.samples.firstAfter(b.awaitingSample - 1)
 		if !ok {
 			return false
 		}
-		b.raiseRequiredWatermark(p)
+		b.raiseRequiredWatermark(covering)
 		b.awaitingSample = 0
 	}
-	return b.requiredWatermark.IsZero() || w.Covers(b.requiredWatermark)
+	return b.requiredWatermark.IsZero() || applied.Covers(b.requiredWatermark)
 }

@@ -8,10 +8,10 @@ import (
 	"github.com/nearcache/nearcache-go/internal/ablate"
 )
 
-// samples remembers recent readings of the source's position, in the order they began.
+// samples remembers recent readings of the source's position, in the order in which they began.
 //
-// A position read by a sample covers every commit acknowledged before the sample began. So to cover something seen at some
-// moment, any sample begun later will do, and the first one asks the least of L2.
+// A sample covers every commit that was acknowledged before it began. So to cover something that was seen at some
+// moment, any sample begun later will do, and the first of them asks the least of L2.
 type samples struct {
 	mu        sync.Mutex
 	lastBegun uint64 // the number of the last sample begun; 0: the source is not sampled
@@ -20,59 +20,83 @@ type samples struct {
 
 type sample struct {
 	seq   uint64
-	begun int64 // begun, by the fence's clock
+	begun int64 // by the fence's clock
 	at    coherence.Position
 }
 
 const maxSamples = 1024
 
-func (p *samples) latest() uint64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.lastBegun
+// latest is the number of the last sample begun.
+func (s *samples) latest() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lastBegun
 }
 
-// after is the position of the first completed sample that began after sample number seq.
-func (p *samples) firstAfter(seq uint64) (coherence.Position, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	i := sort.Search(len(p.completed), func(i int) bool { return p.completed[i].seq > seq })
-	if i == len(p.completed) {
+// firstAfter is the position of the first completed sample that began after sample number seq.
+func (s *samples) firstAfter(seq uint64) (coherence.Position, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := sort.Search(len(s.completed), func(i int) bool { return s.completed[i].seq > seq })
+	if i == len(s.completed) {
 		return coherence.Position{}, false
 	}
-	return p.completed[i].at, true
+	return s.completed[i].at, true
 }
 
 // newest is the position of the last completed sample.
-func (p *samples) newest() (at coherence.Position) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.completed) > 0 {
-		at = p.completed[len(p.completed)-1].at
+func (s *samples) newest() (at coherence.Position) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.completed) > 0 {
+		at = s.completed[len(s.completed)-1].at
 	}
 	return at
 }
 
-// covered is when the newest sample began whose position is at or before upto, 0 if there is none: everything that was
-// acknowledged before that moment is settled at upto.
-func (p *samples) asOf(upto coherence.Position) int64 {
+// asOf is when the newest sample began whose position is at or before upto, 0 if there is none. Everything acknowledged
+// before that moment is settled at upto.
+func (s *samples) asOf(upto coherence.Position) int64 {
 	if upto.IsZero() {
 		return 0
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for i := len(p.completed) - 1; i >= 0; i-- {
-		if upto.Covers(p.completed[i].at) {
-			return p.completed[i].begun
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := len(s.completed) - 1; i >= 0; i-- {
+		if upto.Covers(s.completed[i].at) {
+			return s.completed[i].begun
 		}
 	}
 	return 0
 }
 
-// Sample is a reading of the source's position under way.
-type Sample struct{ p sample }
+// add completes a sample.
+func (s *samples) add(done sample) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.completed) == maxSamples {
+		s.completed = append(s.completed[:0], s.completed[maxSamples/2:]...)
+	}
+	s.completed = append(s.completed, done)
+}
 
-// BeginSample must be called before the source is asked for its position: the clock is read first. Samples do not overlap.
+// dropOtherTimelines forgets the samples if they are of another timeline than at, and reports whether they are.
+func (s *samples) dropOtherTimelines(at coherence.Position) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := len(s.completed)
+	if n == 0 || s.completed[n-1].at.Timeline == at.Timeline {
+		return false
+	}
+	s.completed = s.completed[:0]
+	return true
+}
+
+// Sample is a reading of the source's position under way.
+type Sample struct{ sample sample }
+
+// BeginSample must be called before the source is asked for its position: the clock is read first. Samples do not
+// overlap.
 func (f *Fence) BeginSample() Sample {
 	f.samples.mu.Lock()
 	defer f.samples.mu.Unlock()
@@ -80,37 +104,27 @@ func (f *Fence) BeginSample() Sample {
 	return Sample{sample{seq: f.samples.lastBegun, begun: f.now()}}
 }
 
-// EndSample records what the source answered, and moves the proofs that it allows to move; a sample that failed is simply
-// never ended. A position of another timeline means that the source lost commits or is another one: whatever was known of the
-// old timeline is dropped, with all of L1. That comes first:
+// EndSample records what the source answered, and moves the as-of moments that it allows to move. A sample that failed
+// is never ended.
+//
+// A position of another timeline means that the source lost commits, or is another one: everything known of the old
+// timeline is dropped, with all of L1. That comes first:
 //
 //	entry: version 7 of the old timeline, which lost it      the new timeline has a 7 of its own
 //	sample: is recorded, of the new timeline
-//	event: version 7 is known, so it evicts nothing         barrier: covers the sample, and proves the entry
+//	event: version 7 is known, so it evicts nothing          barrier: covers the sample, and so the entry
 //	sample: ends the session
-func (f *Fence) EndSample(pr Sample, at coherence.Position) {
-	f.samples.mu.Lock()
-	d := f.samples.completed
-	changed := len(d) > 0 && d[len(d)-1].at.Timeline != at.Timeline
-	if changed {
-		f.samples.completed = d[:0]
-	}
-	f.samples.mu.Unlock()
+func (f *Fence) EndSample(s Sample, at coherence.Position) {
+	other := f.samples.dropOtherTimelines(at)
 	f.timeline.Store(at.Timeline)
-	if changed {
+	if other {
 		f.newTimeline()
 	}
-	pr.p.at = at
+	s.sample.at = at
 	if ablate.Out(ablate.ClockBeforeSample) {
-		pr.p.begun = f.now()
+		s.sample.begun = f.now()
 	}
-	f.samples.mu.Lock()
-	d = f.samples.completed
-	if len(d) == maxSamples {
-		d = append(d[:0], d[maxSamples/2:]...)
-	}
-	f.samples.completed = append(d, pr.p)
-	f.samples.mu.Unlock()
+	f.samples.add(s.sample)
 	f.advanceAll()
 }
 

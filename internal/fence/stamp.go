@@ -2,28 +2,27 @@ package fence
 
 import (
 	"math"
-	"sync"
 	"sync/atomic"
 
 	"github.com/nearcache/nearcache-go/internal/ablate"
 )
 
-// Stamp is an L1 entry's licence to be served: the generation and the sessions it was admitted under, and what its own load
-// proves. An entry embeds it: it is 40 bytes, without pointers. The zero Stamp is never current. Only the fence makes
-// stamps, and only that fence can judge them; the methods are safe for concurrent use.
+// Stamp is an L1 entry's licence to be served: the generation and the sessions it was admitted under, and what its own
+// load shows. An entry embeds it: 40 bytes, without pointers. The zero Stamp is never current. Only a fence makes
+// stamps, and only that fence can judge them. The methods are safe for concurrent use.
 type Stamp struct {
 	hash         uint64
 	generation   atomic.Uint64 // only ever moves between generations at which the entry was valid
 	began        int64
 	asOf         span   // before began
-	redisSession uint32 // the bucket's Redis session, 0 if tracking does not vouch for the entry; see session32
-	eventSession uint32 // the event channel's session, 0 if it does not vouch for the entry
-	timeline     uint16 // in timelines; 0: not known
+	redisSession uint32 // the bucket's, 0 if tracking does not vouch for the entry; see session32
+	eventSession uint32 // the event channel's, 0 if it does not vouch for the entry
+	timeline     uint16 // its number in timelines; 0: not known
 	bucket       uint8
 }
 
-// session32 is what a stamp keeps of a session's number. Two sessions that are alike in it lie four billion connections apart,
-// and 0, which says that there is none, is passed over (see nextSession).
+// session32 is the part of a session's number that a stamp keeps. Two sessions that share it lie four billion
+// connections apart. 0 says that there is no session; nextSession passes it over.
 func session32(session uint64) uint32 { return uint32(session) }
 
 func nextSession(session uint64) uint64 {
@@ -40,18 +39,18 @@ type Verdict uint8
 const (
 	Current     Verdict = iota // the entry may be served
 	Invalidated                // its key was invalidated
-	Collided                   // its slot was bumped more often than the journal remembers: probably by other keys
+	Collided                   // its slot was bumped more often than is remembered, probably by other keys
 	Unvouched                  // no live session vouches for it
 )
 
 // Vouched reports whether a channel vouched for the entry when it was admitted.
 func (s *Stamp) Vouched() bool { return s.redisSession|s.eventSession != 0 }
 
-// Began is a moment, by the fence's clock, that lies within the entry's load, and before its value was there.
+// Began is a moment, by the fence's clock, within the entry's load and before its value was there.
 func (s *Stamp) Began() int64 { return s.began }
 
-// Sample is a moment, by the fence's clock, such that the entry's own load found it no older than the source was then:
-// when its load from the source began, or, of one from L2, the newest sample that its watermark covers; 0: none.
+// LoadedAsOf is a moment, by the fence's clock, at which the source held nothing newer than the loaded value: when the
+// load from the source began or, of a value from L2, when the newest sample began that its watermark covers; 0: none.
 func (s *Stamp) LoadedAsOf() int64 {
 	if s.asOf == never {
 		return 0
@@ -59,7 +58,7 @@ func (s *Stamp) LoadedAsOf() int64 {
 	return s.began - s.asOf.least()
 }
 
-// loaded sets what the entry's own load tells of it. A sample may have begun after the load did: the value came after both.
+// loaded sets what the entry's own load shows. The sample may have begun after the load did; the value came after both.
 func (s *Stamp) loaded(began, asOf int64, timeline uint16) {
 	s.began, s.timeline, s.asOf = max(began, asOf), timeline, never
 	if asOf > 0 {
@@ -67,7 +66,8 @@ func (s *Stamp) loaded(began, asOf int64, timeline uint16) {
 	}
 }
 
-// span is a duration in nanoseconds, rounded up: exact under two seconds, by an eighth of a millisecond above, for three days.
+// span is a duration in nanoseconds, rounded up: exact under two seconds, by an eighth of a millisecond above, up to
+// three days.
 type span uint32
 
 const (
@@ -115,39 +115,9 @@ func (s *Stamp) checkSlowly(f *Fence) Verdict {
 		// lies at or before either.
 		s.generation.Store(to)
 	}
-	if s.redisSession != 0 && session32(f.buckets[s.bucket].session.Load()) == s.redisSession || s.eventSession != 0 && session32(f.events.live.Load()) == s.eventSession {
+	byTracking := s.redisSession != 0 && session32(f.buckets[s.bucket].session.Load()) == s.redisSession
+	if byTracking || s.eventSession != 0 && session32(f.events.live.Load()) == s.eventSession {
 		return Current
 	}
 	return Unvouched
-}
-
-// SameHistory reports whether the source was in this timeline when the entry's value was loaded, and has not changed it during
-// the load. Versions of different timelines tell nothing about each other, even if they are equal.
-func (s *Stamp) SameTimeline(f *Fence, timeline uint64) bool {
-	return timeline != 0 && s.timeline != 0 && f.timelines.number(timeline) == s.timeline
-}
-
-// timelines numbers the timelines of the source that this process has met, so that a stamp can name one in two bytes.
-type timelines struct {
-	mu  sync.Mutex
-	ids []uint64
-}
-
-// number is that of an timeline; 0 if there is none, or no number is left.
-func (h *timelines) number(timeline uint64) uint16 {
-	if timeline == 0 {
-		return 0
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for i := len(h.ids); i > 0; i-- { // the last is almost always meant
-		if h.ids[i-1] == timeline {
-			return uint16(i)
-		}
-	}
-	if len(h.ids) == math.MaxUint16 {
-		return 0
-	}
-	h.ids = append(h.ids, timeline)
-	return uint16(len(h.ids))
 }

@@ -8,8 +8,8 @@ import (
 	"unsafe"
 )
 
-// TestStamp_ProvesNoMoreThanItsLoad holds the packed moments against the real ones: a proof may be older than it need be, by
-// little, and never newer.
+// TestStamp_ProvesNoMoreThanItsLoad holds the packed moments against the real ones: a proof may be older than it need
+// be, by little, and never newer.
 func TestStamp_ProvesNoMoreThanItsLoad(t *testing.T) {
 	for range 100_000 {
 		sample := 1 + rand.Int64N(1<<(1+rand.IntN(62)))

@@ -9,8 +9,8 @@ import (
 	"github.com/dgraph-io/ristretto/v2"
 )
 
-// Cache is a table of entries in this process, over ristretto: bounded in bytes, with TinyLFU admission. It keeps what it
-// likes: an entry that was set may be dropped, and one that was replaced or deleted may be seen a while longer. So
+// Cache is a table of entries in this process, over ristretto: bounded in bytes, with TinyLFU admission. It keeps what
+// it likes: an entry that was set may be dropped, and one that was replaced or deleted may be seen a while longer. So
 // nothing is true because L1 holds it; its entries are validated when they are read. The zero Cache is switched off: it
 // holds nothing. Safe for concurrent use.
 type Cache[E any] struct {
@@ -23,8 +23,8 @@ type table[E any] struct {
 	cache *ristretto.Cache[uint64, *E]
 }
 
-// EntryBytes is what ristretto keeps of each entry beside it: a hash, a pointer, a cost, and their places in its maps. It
-// is measured (TestL1_HeapIsWhatItCounts), between two sizes of a growing map.
+// EntryBytes is what ristretto keeps of each entry beside it: a hash, a pointer, a cost, and their places in its maps.
+// It is measured (TestL1_HeapIsWhatItCounts), between two sizes of a growing map.
 const EntryBytes = 128
 
 // Config configures a Cache.

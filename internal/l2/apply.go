@@ -20,7 +20,8 @@ func versionBytes(v coherence.Version) string {
 }
 
 // encode is "" for a record that is too large, or cannot be kept: then with an error.
-func encode(rec Record, ttl time.Duration) (string, error) {
+func encode(k Key, rec Record, ttl time.Duration) (string, error) {
+	rec.KeyHash = k.Hash
 	if ttl <= 0 {
 		return "", fmt.Errorf("%w: a TTL of %v", ErrInvalid, ttl)
 	}
@@ -57,10 +58,10 @@ func (l *L2) ApplyMany(ctx context.Context, changes []Change) error {
 	return first
 }
 
-// set replaces an older value of the key, or acts as Apply of the record's version if there is none. A record that is too
-// large is applied.
+// set replaces an older value of the key, or acts as Apply of the record's version if there is none. A record that is
+// too large is applied.
 func (l *L2) set(k Key, rec Record, ttl time.Duration) (call, error) {
-	b, err := encode(rec, ttl)
+	b, err := encode(k, rec, ttl)
 	if b == "" {
 		return l.apply(k, rec.Version), err
 	}
@@ -75,8 +76,8 @@ type SetRequest struct {
 	TTL     time.Duration     // of the Record
 }
 
-// SetMany replaces older values of keys, in one pipeline for each node. Where there is no older value, or no Record, it acts
-// as Apply of the version. It returns the error of each key, in order.
+// SetMany replaces older values of keys, in one pipeline for each node. Where there is no older value, or no Record, it
+// acts as Apply of the version. It returns the error of each key, in order.
 func (l *L2) SetMany(ctx context.Context, settings []SetRequest) []error {
 	errs := make([]error, len(settings))
 	var calls []call
@@ -160,8 +161,8 @@ func (l *L2) applyBatch(ctx context.Context, bucket int, changes []Change, from 
 	return decodeWatermark(now), applied == 1, nil
 }
 
-// ResetWatermark starts a bucket anew at a position, with a new random incarnation, which makes every record in it a miss, if
-// the watermark still is seen. now is what stands afterwards.
+// ResetWatermark starts a bucket anew at a position, with a new random incarnation, which makes every record in it a
+// miss, if the watermark still is seen. now is what stands afterwards.
 func (l *L2) ResetWatermark(ctx context.Context, bucket int, seen Watermark, to coherence.Position) (now Watermark, err error) {
 	fresh := Watermark{Position: to}
 	for fresh.Incarnation == (Incarnation{}) {

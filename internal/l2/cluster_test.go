@@ -11,8 +11,8 @@ import (
 	"github.com/nearcache/nearcache-go/internal/testkit"
 )
 
-// TestCluster_SlotThatMovesIsASession: the client has connections to both nodes, so it dials nobody, and node A, which tracks the
-// key, has nothing to tell.
+// TestCluster_SlotThatMovesIsASession: the client has connections to both nodes, so it dials nobody, and node A, which
+// tracks the key, has nothing to tell.
 func TestCluster_SlotThatMovesIsASession(t *testing.T) { // C1
 	a, b := servicestest.StartRedis(t, "--cluster-enabled", "yes"), servicestest.StartRedis(t, "--cluster-enabled", "yes")
 	host, port, err := net.SplitHostPort(b.Addr)

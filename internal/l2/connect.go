@@ -15,8 +15,8 @@ import (
 	"github.com/nearcache/nearcache-go/internal/ablate"
 )
 
-// Defaults for what the caller's rueidis.ClientOption leaves at zero. rueidis's own would let a dead peer hold up a read
-// for eleven seconds.
+// Defaults for what the caller's rueidis.ClientOption leaves at zero. rueidis's own would let a dead peer hold up a
+// read for eleven seconds.
 const (
 	defaultDialTimeout  = time.Second
 	defaultKeepAlive    = time.Second // also how long a silent connection goes without a PING
@@ -27,17 +27,17 @@ const (
 type Tracker interface {
 	// KeysChanged says that records were modified, expired or evicted; hashes are those of HashRecord.
 	KeysChanged(hashes []uint64)
-	// SessionChanged says that the tracking connection was dialled or lost a connection: pushes may have been missed. It is called before the first
-	// reply of a new connection can be.
+	// SessionChanged says that the tracking connection was dialled or lost a connection: pushes may have been missed.
+	// It is called before the first reply of a new connection can be.
 	SessionChanged()
 }
 
 // BucketTracker is a Tracker that can tell the buckets apart.
 type BucketTracker interface {
 	Tracker
-	// BucketMoved says that a bucket's commands go to another tracking connection than before: pushes of its keys may be missed,
-	// or come later than the new connection's replies. It is called before the first command does. A plain Tracker hears
-	// of SessionChanged instead.
+	// BucketMoved says that a bucket's commands go to another tracking connection than before: pushes of its keys may
+	// be missed, or come later than the new connection's replies. It is called before the first command does. A plain
+	// Tracker hears of SessionChanged instead.
 	BucketMoved(bucket int)
 }
 
@@ -69,9 +69,9 @@ func checkOption(o rueidis.ClientOption) error {
 
 // options are the rueidis options of the tracking and of the commands connection.
 //
-// The tracking connection is one for each node, so that a push can never be overtaken by a reply; per-key tracking without OPTIN, and
-// without NOLOOP, under which Redis does not tell of evictions during the connection's own commands. Both fail a command
-// once and at once when Redis is away: the read goes to the source rather than wait.
+// The tracking connection is one for each node, so that a push can never be overtaken by a reply; per-key tracking
+// without OPTIN, and without NOLOOP, under which Redis does not tell of evictions during the connection's own commands.
+// Both fail a command once and at once when Redis is away: the read goes to the source rather than wait.
 func options(o rueidis.ClientOption, prefix string, tracker Tracker) (tracking, commands rueidis.ClientOption) {
 	if o.Dialer.Timeout == 0 {
 		o.Dialer.Timeout = defaultDialTimeout

@@ -115,7 +115,7 @@ func TestL2_KeepsNoContextOfAnAnsweredRequest(t *testing.T) {
 		runtime.GC()
 		for i := range 8 {
 			if errs[i] != nil {
-				b.t.Errorf("%s: %v", name, errs[i])
+				b.t.Errorf("%s: got error %v, want none", name, errs[i])
 			}
 			testkit.Eventually(b.t, name+": its context is free", func() bool { runtime.GC(); return pointers[i].Value() == nil })
 			if n := states[i].late.Load(); n > 0 {

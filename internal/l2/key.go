@@ -40,7 +40,8 @@ type Keyspace struct {
 	watermarks [Buckets]string
 }
 
-// NewKeyspace returns the keyspace of a prefix; "" means DefaultPrefix. A prefix must not hold a brace (see coherence.CheckName).
+// NewKeyspace returns the keyspace of a prefix; "" means DefaultPrefix. A prefix must not hold a brace (see
+// coherence.CheckName).
 func NewKeyspace(prefix string) *Keyspace {
 	if prefix == "" {
 		prefix = DefaultPrefix
@@ -56,8 +57,8 @@ func NewKeyspace(prefix string) *Keyspace {
 // Prefix is the prefix that every Redis key of the keyspace begins with.
 func (s *Keyspace) Prefix() string { return s.prefix }
 
-// Key places a name of a namespace. The two Redis keys are parts of one string: most reads ask for no lease, and need not pay
-// for its name.
+// Key places a name of a namespace. The two Redis keys are parts of one string: most reads ask for no lease, and need
+// not pay for its name.
 func (s *Keyspace) Key(namespace, name string) Key {
 	var small [128]byte
 	full := append(append(append(small[:0], namespace...), ':'), name...)

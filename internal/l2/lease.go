@@ -103,8 +103,8 @@ var fillNames = [...]string{"filled", "lease_lost", "incarnation_changed", "too_
 // String is the result's name in metrics.
 func (r FillResult) String() string { return fillNames[r] }
 
-// Fill stores a loaded record for ttl and gives the lease back, if the lease stands and the bucket's incarnation still is what
-// it was when the lease was granted.
+// Fill stores a loaded record for ttl and gives the lease back, if the lease stands and the bucket's incarnation still
+// is what it was when the lease was granted.
 func (l *L2) Fill(ctx context.Context, k Key, id LeaseID, incarnation Incarnation, rec Record, ttl time.Duration) (FillResult, error) {
 	c, err := l.fill(k, id, incarnation, rec, ttl)
 	if err != nil {
@@ -131,7 +131,7 @@ func fillOf(r reply) (FillResult, error) {
 
 // fill is nil for a record that is too large.
 func (l *L2) fill(k Key, id LeaseID, incarnation Incarnation, rec Record, ttl time.Duration) (*call, error) {
-	b, err := encode(rec, ttl)
+	b, err := encode(k, rec, ttl)
 	if b == "" {
 		return nil, err
 	}
@@ -150,8 +150,9 @@ func (l *L2) Release(ctx context.Context, k Key, id LeaseID) error {
 	return err
 }
 
-// PlaceIntent leaves a writer's intent on a key before it writes: the value goes, and no reader fills the key for ttl or
-// until ResolveIntent with the same id. Up to 64 writers can have an intent on a key; a further one displaces the first.
+// PlaceIntent leaves a writer's intent on a key before it writes: the value goes, and no reader fills the key for ttl
+// or until ResolveIntent with the same id. Up to 64 writers can have an intent on a key; a further one displaces the
+// first.
 func (l *L2) PlaceIntent(ctx context.Context, k Key, id LeaseID, ttl time.Duration) error {
 	_, err := l.run(ctx, call{l.scripts.placeIntent, []string{k.Record, k.Lease}, []string{string(id[:]), millisOf(ttl)}}).int()
 	return err

@@ -24,8 +24,8 @@ type GetResponse struct {
 	Err       error
 }
 
-// Get reads a record on the tracking connection, so that Redis pushes its next change; raw is nil if there is none. A key
-// of another type is ErrWrongType.
+// Get reads a record on the tracking connection, so that Redis pushes its next change; raw is nil if there is none. A
+// key of another type is ErrWrongType.
 func (l *L2) Get(ctx context.Context, k Key, o ReadOptions) (raw []byte, w Watermark, err error) {
 	if o.Lease {
 		r := l.GetMany(ctx, []Key{k}, o)[0]
@@ -93,8 +93,8 @@ type HeartbeatReply struct {
 	OK        bool // false: the bucket's node did not answer
 }
 
-// Heartbeat reads all watermarks on the tracking connection, in one pipeline for each node. The error is that of the first
-// that failed.
+// Heartbeat reads all watermarks on the tracking connection, in one pipeline for each node. The error is that of the
+// first that failed.
 func (l *L2) Heartbeat(ctx context.Context) (replies [Buckets]HeartbeatReply, err error) {
 	c := l.clients.Load()
 	if c == nil {
@@ -112,8 +112,8 @@ func (l *L2) Heartbeat(ctx context.Context) (replies [Buckets]HeartbeatReply, er
 	return replies, err
 }
 
-// readWatermark reads with GETEX, which Redis counts among the commands that write: it tracks no key for it. A GET would
-// have every move of a watermark pushed, several times a second.
+// readWatermark reads with GETEX, which Redis counts among the commands that write: it tracks no key for it. A GET
+// would have every move of a watermark pushed, several times a second.
 func (l *L2) readWatermark(c *clients, bucket int) rueidis.Completed {
 	return c.tracking.B().Getex().Key(l.keys.Watermark(bucket)).Build()
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // HeaderSize is the length of a record's header.
-const HeaderSize = 56
+const HeaderSize = 68
 
 // MaxRecordBytes bounds a record; a larger one is not offered to Redis.
 const MaxRecordBytes = 64 << 20
@@ -31,7 +31,9 @@ const MaxRecordBytes = 64 << 20
 //	40  expires at, Unix milliseconds, 0: none
 //	48  length of the body
 //	52  CRC-32C of everything but the incarnation and itself
-//	56  body: number of tags (2 bytes); each a name (length as uvarint, bytes) and a version; then the payload
+//	56  hash of the record's Redis key: a record that was renamed or copied is nobody else's
+//	64  shape of the value's type in the program that wrote it
+//	68  body: number of tags (2 bytes); each a name (length as uvarint, bytes) and a version; then the payload
 const (
 	formatVersion     = 1
 	incarnationOffset = 8
@@ -50,8 +52,8 @@ var (
 	ErrInvalid     = errors.New("tier: a record that cannot be kept") // too many tags, a TTL that is not positive
 )
 
-// Incarnation is drawn at random whenever a bucket's watermark starts anew; a record of another incarnation is a miss. The zero Incarnation
-// belongs to a bucket without a watermark.
+// Incarnation is drawn at random whenever a bucket's watermark starts anew; a record of another incarnation is a miss.
+// The zero Incarnation belongs to a bucket without a watermark.
 type Incarnation [8]byte
 
 // String is the incarnation in hexadecimal.
@@ -68,8 +70,10 @@ type Tag struct {
 type Record struct {
 	Absent      bool
 	Schema      uint32
+	Shape       uint32 // of the value's type; 0: not known
 	Incarnation Incarnation
 	Version     coherence.Version
+	KeyHash     uint64 // Key.Hash; L2 sets it when it writes
 	WrittenAt   time.Time
 	SoftExpiry  time.Time // zero: none
 	ExpiresAt   time.Time // zero: none
@@ -95,6 +99,8 @@ func AppendRecord(b []byte, r Record) ([]byte, error) {
 		b = binary.BigEndian.AppendUint64(b, millis(t))
 	}
 	b = append(b, 0, 0, 0, 0, 0, 0, 0, 0)
+	b = binary.BigEndian.AppendUint64(b, r.KeyHash)
+	b = binary.BigEndian.AppendUint32(b, r.Shape)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(r.Tags)))
 	for _, t := range r.Tags {
 		if len(t.Name) > maxTagName {
@@ -134,6 +140,7 @@ func DecodeRecord(b []byte) (r Record, err error) {
 	copy(r.Incarnation[:], b[incarnationOffset:])
 	r.Version = coherence.Version(binary.BigEndian.Uint64(b[16:]))
 	r.WrittenAt, r.SoftExpiry, r.ExpiresAt = moment(b[24:]), moment(b[32:]), moment(b[40:])
+	r.KeyHash, r.Shape = binary.BigEndian.Uint64(b[56:]), binary.BigEndian.Uint32(b[64:])
 	n := int(binary.BigEndian.Uint16(b[HeaderSize:]))
 	body := b[HeaderSize+2:]
 	for range n {
@@ -155,7 +162,7 @@ func DecodeRecord(b []byte) (r Record, err error) {
 func checksum(b []byte) uint32 {
 	c := crc32.Update(0, castagnoli, b[:incarnationOffset])
 	c = crc32.Update(c, castagnoli, b[incarnationOffset+8:52])
-	return crc32.Update(c, castagnoli, b[HeaderSize:])
+	return crc32.Update(c, castagnoli, b[56:])
 }
 
 func millis(t time.Time) uint64 {

@@ -7,11 +7,12 @@ import (
 	"sync/atomic"
 )
 
-// routes notices when the commands of a bucket go to another tracking connection than before. Most of the time that is one
-// which was dialled since, and dialling began a session. But a client of a Cluster keeps connections to all nodes, and one
-// of Sentinel dials the new primary before it stops asking the old one:
+// routes notices when the commands of a bucket go to another tracking connection than before. Most of the time that is
+// one which was dialled since, and dialling began a session. But a client of a Cluster keeps connections to all nodes,
+// and one of Sentinel dials the new primary before it stops asking the old one:
 //
-//	load: GETs version 1 from node A, which tracks the key      A is demoted, and B promoted: the client knows both, and dials nobody
+//	load: GETs version 1 from node A, which tracks the key      A is demoted, and B promoted: the client knows both, and
+//	                                                            dials nobody
 //	relay: applies version 2 and watermark 7 to B, whose pushes of this key go to nobody
 //	heartbeat: reads watermark 7 from B                         reader: its entry of version 1 is proved by it
 //

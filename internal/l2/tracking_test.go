@@ -101,7 +101,8 @@ func (b *bench) fillMany(n int) (ks []l2.Key) {
 	return ks
 }
 
-// read reads the keys on the tracking connection, which sends nothing else meanwhile: whatever makes room for them does so in its own commands.
+// read reads the keys on the tracking connection, which sends nothing else meanwhile: whatever makes room for them does
+// so in its own commands.
 func (b *bench) read(ks []l2.Key) {
 	b.t.Helper()
 	for _, k := range ks {

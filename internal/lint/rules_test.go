@@ -14,11 +14,12 @@ func TestSleeps_AreFoundOutsideBubbles(t *testing.T) {
 		body string
 		want int
 	}{
-		"plain":                {`func TestA(t *testing.T) { time.Sleep(1) }`, 1},
-		"in a goroutine":       {`func TestA(t *testing.T) { go func() { time.Sleep(1) }() }`, 1},
-		"handed on":            {`var pause = time.Sleep`, 1},
-		"in a bubble":          {`func TestA(t *testing.T) { synctest.Test(t, func(t *testing.T) { time.Sleep(1) }) }`, 0},
-		"before a bubble":      {`func TestA(t *testing.T) { time.Sleep(1); synctest.Test(t, func(t *testing.T) { synctest.Wait() }) }`, 1},
+		"plain":          {`func TestA(t *testing.T) { time.Sleep(1) }`, 1},
+		"in a goroutine": {`func TestA(t *testing.T) { go func() { time.Sleep(1) }() }`, 1},
+		"handed on":      {`var pause = time.Sleep`, 1},
+		"in a bubble":    {`func TestA(t *testing.T) { synctest.Test(t, func(t *testing.T) { time.Sleep(1) }) }`, 0},
+		"before a bubble": {`func TestA(t *testing.T) {
+			time.Sleep(1); synctest.Test(t, func(t *testing.T) { synctest.Wait() }) }`, 1},
 		"in a bubble's helper": {`func settle() { time.Sleep(1); synctest.Wait() }`, 0},
 		"in the package's bubble": {`func inBubble(t *testing.T, f func()) { synctest.Test(t, func(t *testing.T) { f() }) }
 			func TestA(t *testing.T) { inBubble(t, func() { time.Sleep(1) }) }`, 0},

@@ -16,8 +16,9 @@ import (
 // unlinked are the modules that a program which imports nearcache alone does not have in it, whatever go.mod names
 // for other packages.
 var unlinked = []string{
-	"github.com/segmentio/kafka-go", "github.com/jackc/pgx", "github.com/jackc/puddle", "modernc.org/", "github.com/alicebob/miniredis",
-	"github.com/twmb/franz-go", "github.com/stretchr/testify", "github.com/anishathalye", "github.com/Shopify", "go.opentelemetry.io/", "honnef.co/", "github.com/yuin/gopher-lua",
+	"github.com/segmentio/kafka-go", "github.com/jackc/pgx", "github.com/jackc/puddle", "modernc.org/",
+	"github.com/alicebob/miniredis", "github.com/twmb/franz-go", "github.com/stretchr/testify",
+	"github.com/anishathalye", "github.com/Shopify", "go.opentelemetry.io/", "honnef.co/", "github.com/yuin/gopher-lua",
 	"github.com/vmihailenco/", "github.com/klauspost/compress", "github.com/google/go-cmp", module + "/nearcache/codec",
 }
 
@@ -28,7 +29,8 @@ func TestScratchModule_BuildsAndLinksOnlyWhatNearcacheNeeds(t *testing.T) {
 	publish(t, proxy, version)
 
 	dir := t.TempDir()
-	write(t, filepath.Join(dir, "go.mod"), "module example.com/scratch\n\ngo "+goVersion(t)+"\n\nrequire "+module+" "+version+"\n")
+	write(t, filepath.Join(dir, "go.mod"),
+		"module example.com/scratch\n\ngo "+goVersion(t)+"\n\nrequire "+module+" "+version+"\n")
 	write(t, filepath.Join(dir, "main.go"), `package main
 
 import (
@@ -83,7 +85,8 @@ func main() {
 		if slices.Contains(engine, strings.TrimPrefix(dep, module+"/")) {
 			continue
 		}
-		if dep == "testing" || strings.HasPrefix(dep, module+"/internal/") || strings.HasPrefix(dep, module+"/nearcache/nearcachetest") {
+		if dep == "testing" || strings.HasPrefix(dep, module+"/internal/") ||
+			strings.HasPrefix(dep, module+"/nearcache/nearcachetest") {
 			t.Errorf("a program with nearcache alone links %s", dep)
 		}
 	}
@@ -100,7 +103,8 @@ func publish(t *testing.T, dir, version string) {
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(versions, "list"), version+"\n")
-	write(t, filepath.Join(versions, version+".info"), fmt.Sprintf(`{"Version":%q,"Time":"2026-01-01T00:00:00Z"}`, version))
+	info := fmt.Sprintf(`{"Version":%q,"Time":"2026-01-01T00:00:00Z"}`, version)
+	write(t, filepath.Join(versions, version+".info"), info)
 	write(t, filepath.Join(versions, version+".mod"), string(read(t, "go.mod")))
 
 	// A directory with a go.mod of its own is another module and not packed.

@@ -157,7 +157,8 @@ func TestSource_SilencesLintersWithReasons(t *testing.T) {
 // environment.
 func TestSource_LibraryHasNoInitAndReadsNoEnvironment(t *testing.T) {
 	walk(t, func(rel string) {
-		library := slices.ContainsFunc([]string{"tier/", "coherence/", "nearcache/", "internal/fence/", "internal/l1/", "internal/l2/"},
+		library := slices.ContainsFunc(
+			[]string{"tier/", "coherence/", "nearcache/", "internal/fence/", "internal/l1/", "internal/l2/"},
 			func(dir string) bool { return strings.HasPrefix(rel, dir) })
 		if !library || !strings.HasSuffix(rel, ".go") || strings.HasSuffix(rel, "_test.go") {
 			return

@@ -14,10 +14,12 @@ const (
 	typeDeleted = "PRODUCT_DELETED"
 )
 
-var typeOf = map[coherence.Op]string{coherence.OpCreated: typeCreated, coherence.OpUpdated: typeUpdated, coherence.OpDeleted: typeDeleted}
+var typeOf = map[coherence.Op]string{coherence.OpCreated: typeCreated, coherence.OpUpdated: typeUpdated,
+	coherence.OpDeleted: typeDeleted}
 
-// EventCodec is how events look on the products' topic, which services in other languages share: "type" and "product_id"
-// beside the fields of the near cache's own format. An event that has only those two is valid and has no version.
+// EventCodec is how events look on the products' topic, which services in other languages share: "type" and
+// "product_id" beside the fields of the near cache's own format. An event that has only those two is valid and has no
+// version.
 func EventCodec() coherence.EventCodec {
 	return coherence.EventCodec{Encode: encodeEvent, Decode: decodeEvent}
 }

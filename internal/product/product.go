@@ -27,7 +27,8 @@ type Product struct {
 	Price       Price   `json:"price"`
 }
 
-// Price is an amount in hundredths. In JSON it is a number with at most two decimals, and it never passes through a float.
+// Price is an amount in hundredths. In JSON it is a number with at most two decimals, and it never passes through a
+// float.
 type Price int64
 
 const maxPrice = 1_000_000_000_00
@@ -68,7 +69,8 @@ func (p Product) Validate() (problems []Problem) {
 	if n := utf8.RuneCountInString(strings.TrimSpace(p.Name)); n == 0 || n > 200 || strings.ContainsFunc(p.Name, control) {
 		problems = append(problems, Problem{"name", "must have 1 to 200 characters, none of them a control character"})
 	}
-	if p.Description != nil && (utf8.RuneCountInString(*p.Description) > 4000 || strings.ContainsFunc(*p.Description, unprintable)) {
+	if p.Description != nil && (utf8.RuneCountInString(*p.Description) > 4000 || strings.ContainsFunc(*p.Description,
+		unprintable)) {
 		problems = append(problems, Problem{"description",
 			"must have at most 4000 characters, none of them a control character other than tab, line feed and carriage return"})
 	}
@@ -93,8 +95,8 @@ func CheckID(id string) string {
 	return ""
 }
 
-// control reports Unicode's control characters, C1 (U+0080 to U+009F) as well as C0, and the two characters that end lines
-// and paragraphs.
+// control reports Unicode's control characters, C1 (U+0080 to U+009F) as well as C0, and the two characters that end
+// lines and paragraphs.
 func control(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp) }
 
 // unprintable is control without what a text of several lines has.
@@ -121,8 +123,8 @@ type State struct {
 // Condition decides whether a write may go on from a state. nil always lets it.
 type Condition func(now State) bool
 
-// Store keeps products with their versions. Its methods are safe for concurrent use. An error of a write that proves that
-// nothing was committed wraps nearcache.ErrNotCommitted.
+// Store keeps products with their versions. Its methods are safe for concurrent use. An error of a write that proves
+// that nothing was committed wraps nearcache.ErrNotCommitted.
 type Store interface {
 	// Find reads a product and its version in one snapshot. With ErrNotFound it returns the version of the absence.
 	Find(ctx context.Context, id string) (Product, Version, error)

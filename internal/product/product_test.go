@@ -13,7 +13,8 @@ import (
 )
 
 func TestPrice_NeverPassesThroughAFloat(t *testing.T) {
-	for in, want := range map[string]string{"0": "0.00", "12.5": "12.50", "0.07": "0.07", "999999999.99": "999999999.99", "1000000000": "1000000000.00"} {
+	for in, want := range map[string]string{"0": "0.00", "12.5": "12.50", "0.07": "0.07", "999999999.99": "999999999.99",
+		"1000000000": "1000000000.00"} {
 		var p product.Price
 		if err := json.Unmarshal([]byte(in), &p); err != nil {
 			t.Errorf("%s: got error %v, want none", in, err)
@@ -33,7 +34,8 @@ func TestPrice_NeverPassesThroughAFloat(t *testing.T) {
 
 func TestEvents_OnTheSharedTopic(t *testing.T) {
 	c := product.EventCodec()
-	m := coherence.Message{Event: coherence.Event{Namespace: "product", Key: "p1", Version: 7, Op: coherence.OpDeleted, Seq: 3, Position: coherence.Position{Timeline: 5, N: 9}}}
+	m := coherence.Message{Event: coherence.Event{Namespace: "product", Key: "p1", Version: 7, Op: coherence.OpDeleted,
+		Seq: 3, Position: coherence.Position{Timeline: 5, N: 9}}}
 	b, err := c.Encode(m)
 	if err != nil {
 		t.Fatal(err)
@@ -52,14 +54,17 @@ func TestEvents_OnTheSharedTopic(t *testing.T) {
 	if diff := cmp.Diff(m, got); diff != "" {
 		t.Error(diff)
 	}
-	for _, s := range []string{`{"type":"PRODUCT_UPDATED","product_id":"p1"}`, `{"type":"PRODUCT_CREATED","product_id":"p1","timestamp":null,"more":{"x":[1]}}`} {
+	for _, s := range []string{`{"type":"PRODUCT_UPDATED","product_id":"p1"}`,
+		`{"type":"PRODUCT_CREATED","product_id":"p1","timestamp":null,"more":{"x":[1]}}`} {
 		m, err := c.Decode([]byte(s))
 		if err != nil || m.Event.Namespace != "product" || m.Event.Key != "p1" || m.Event.Version != 0 || m.Event.Seq != 0 {
 			t.Errorf("%s: got %+v and error %v, want p1 without a version", s, m, err)
 		}
 	}
-	for _, s := range []string{`{"type":"PRODUCT_UPDATED"}`, `{"product_id":"p1"}`, `{"type":"ORDER_PLACED","product_id":"p1"}`, `{"type":"PRODUCT_UPDATED","product_id":7}`,
-		`{"type":"PRODUCT_UPDATED","product_id":"p1","namespace":"product","key":"p2","version":1}`, `{"type":"PRODUCT_UPDATED","product_id":"p1","timestamp":"yesterday"}`, "7", ""} {
+	for _, s := range []string{`{"type":"PRODUCT_UPDATED"}`, `{"product_id":"p1"}`,
+		`{"type":"ORDER_PLACED","product_id":"p1"}`, `{"type":"PRODUCT_UPDATED","product_id":7}`,
+		`{"type":"PRODUCT_UPDATED","product_id":"p1","namespace":"product","key":"p2","version":1}`,
+		`{"type":"PRODUCT_UPDATED","product_id":"p1","timestamp":"yesterday"}`, "7", ""} {
 		if m, err := c.Decode([]byte(s)); !errors.Is(err, coherence.ErrMalformed) {
 			t.Errorf("%s: got %+v and error %v, want ErrMalformed", s, m, err)
 		}

@@ -7,8 +7,9 @@ import (
 )
 
 var (
-	seedMakers = []string{"Nordlys", "Ostara", "Kestrel", "Marlowe", "Tidewater", "Alder & Finch", "Halden", "Corvo", "Pemberton", "Lumen"}
-	seedKinds  = []struct {
+	seedMakers = []string{"Nordlys", "Ostara", "Kestrel", "Marlowe", "Tidewater", "Alder & Finch", "Halden", "Corvo",
+		"Pemberton", "Lumen"}
+	seedKinds = []struct {
 		name  string
 		low   int
 		high  int

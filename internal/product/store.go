@@ -28,8 +28,9 @@ type SQLStore struct {
 
 // NewPostgresStore returns a store over the database of a Source.
 func NewPostgresStore(db *sql.DB, src *postgres.Source) *SQLStore {
-	return &SQLStore{db: db, versioned: src.VersionSQL("'"+Namespace+"'", "k.id"), dollar: true, isolation: sql.LevelReadCommitted,
-		lock: " for update"}
+	return &SQLStore{db: db, versioned: src.VersionSQL("'"+Namespace+"'", "k.id"), dollar: true,
+		isolation: sql.LevelReadCommitted,
+		lock:      " for update"}
 }
 
 // NewSQLiteStore returns a store over the database of a Source. Its transactions must begin with the write lock.
@@ -78,7 +79,8 @@ func (s *SQLStore) Find(ctx context.Context, id string) (p Product, v Version, e
 	var name sql.NullString
 	var price sql.NullInt64
 	err = s.db.QueryRowContext(ctx, s.q(`select @version, p.id, p.name, p.description, p.price
-		from (select cast(? as text) as id) k left join products p on p.id = k.id`), id).Scan(&v, &found, &name, &p.Description, &price)
+		from (select cast(? as text) as id) k left join products p on p.id = k.id`), id).
+		Scan(&v, &found, &name, &p.Description, &price)
 	if err != nil {
 		return Product{}, 0, fmt.Errorf("product: find: %w", err)
 	}
@@ -210,8 +212,8 @@ func (s *SQLStore) update(ctx context.Context, tx *sql.Tx, p Product) error {
 
 // write runs change in a transaction, and returns the version that the trigger has counted for it.
 //
-// Before the commit is sent no failure can have committed anything, whatever the server still does with a statement that
-// timed out: those errors are ErrNotCommitted. The commit's own failure is that too if it proves it, else
+// Before the commit is sent no failure can have committed anything, whatever the server still does with a statement
+// that timed out: those errors are ErrNotCommitted. The commit's own failure is that too if it proves it, else
 // ErrOutcomeUnknown.
 func (s *SQLStore) write(ctx context.Context, op, id string, change func(*sql.Tx) error) (v Version, err error) {
 	refused := func(err error) error {

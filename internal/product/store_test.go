@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -46,7 +46,8 @@ func open(t *testing.T) shop {
 	}
 	s := product.NewSQLiteStore(db, src)
 	if err := errors.Join(s.Install(t.Context()), src.Install(t.Context()),
-		src.InstallTrigger(t.Context(), sqlite.Trigger{Table: product.Table, Namespace: product.Namespace, KeyColumns: []string{product.Key}})); err != nil {
+		src.InstallTrigger(t.Context(), sqlite.Trigger{Table: product.Table, Namespace: product.Namespace,
+			KeyColumns: []string{product.Key}})); err != nil {
 		t.Fatal(err)
 	}
 	return shop{s, db, src}
@@ -66,7 +67,8 @@ func openPostgres(t *testing.T, address string) shop {
 	t.Cleanup(func() { src.Close(); _ = db.Close(); pool.Close() })
 	s := product.NewPostgresStore(db, src)
 	if err := errors.Join(s.Install(t.Context()), src.Install(t.Context()), src.InstallTrigger(t.Context(),
-		postgres.Trigger{Table: product.Table, Namespace: product.Namespace, KeyColumns: []string{product.Key}})); err != nil {
+		postgres.Trigger{Table: product.Table, Namespace: product.Namespace,
+			KeyColumns: []string{product.Key}})); err != nil {
 		t.Fatal(err)
 	}
 	return shop{s, db, src}
@@ -102,7 +104,8 @@ func TestStore_VersionsGoOnAcrossDeletes(t *testing.T) {
 		if diff := cmp.Diff(p, got); diff != "" || v != 1 || err != nil {
 			t.Errorf("got version %d and error %v, want version 1; (-want +got) %s", v, err, diff)
 		}
-		if _, _, err := s.Replace(ctx, p, at(9)); !errors.Is(err, product.ErrConflict) || !errors.Is(err, nearcache.ErrNotCommitted) {
+		if _, _, err := s.Replace(ctx, p, at(9)); !errors.Is(err, product.ErrConflict) || !errors.Is(err,
+			nearcache.ErrNotCommitted) {
 			t.Errorf("replace another version: %v", err)
 		}
 		if v, created, err := s.Replace(ctx, changed, at(1)); v != 2 || created || err != nil {
@@ -160,7 +163,8 @@ func TestStore_EventsTellTheKindOfChange(t *testing.T) {
 				t.Errorf("event %d: %+v", i, e)
 			}
 		}
-		want := []coherence.Op{coherence.OpCreated, coherence.OpUpdated, coherence.OpDeleted, coherence.OpCreated, coherence.OpUpdated}
+		want := []coherence.Op{coherence.OpCreated, coherence.OpUpdated, coherence.OpDeleted, coherence.OpCreated,
+			coherence.OpUpdated}
 		if !slices.Equal(ops, want) {
 			t.Errorf("%v, want %v", ops, want)
 		}
@@ -174,11 +178,12 @@ func TestStore_ConcurrentWrites(t *testing.T) {
 		var mu sync.Mutex
 		var versions []product.Version
 		creations := 0
+		var price atomic.Int64 // a write that changes nothing counts no version
 		race := func(may product.Condition) (conflicts int) {
 			var wg sync.WaitGroup
-			for i := range writers {
+			for range writers {
 				wg.Go(func() {
-					p := product.Product{ID: "p", Name: "n", Price: product.Price(100 + i)}
+					p := product.Product{ID: "p", Name: "n", Price: product.Price(price.Add(1))}
 					v, created, err := s.Replace(t.Context(), p, may)
 					mu.Lock()
 					defer mu.Unlock()
@@ -246,44 +251,11 @@ func TestStore_SaysThatNothingWasCommitted(t *testing.T) {
 	}
 	writes("a locked row")
 	_ = lock.Rollback()
-	thaw := freeze(t, s.db, pg)
+	thaw := pg.Freeze()
 	writes("a frozen server")
 	thaw()
 	pg.Kill()
 	writes("no server")
-}
-
-// freeze stops the server and each of its sessions, as a machine that hangs does: connections stay open, and nothing
-// answers.
-func freeze(t *testing.T, db *sql.DB, pg *servicestest.PostgresProcess) (thaw func()) {
-	t.Helper()
-	rows, err := db.Query(`select pid from pg_stat_activity where backend_type = 'client backend'`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var sessions []int
-	for rows.Next() {
-		var pid int
-		if err := rows.Scan(&pid); err != nil {
-			t.Fatal(err)
-		}
-		sessions = append(sessions, pid)
-	}
-	if err := rows.Err(); err != nil {
-		t.Fatal(err)
-	}
-	pg.Pause()
-	for _, pid := range sessions {
-		_ = syscall.Kill(pid, syscall.SIGSTOP) // one that has just ended need not be stopped
-	}
-	thaw = sync.OnceFunc(func() {
-		for _, pid := range sessions {
-			_ = syscall.Kill(pid, syscall.SIGCONT)
-		}
-		pg.Resume()
-	})
-	t.Cleanup(thaw)
-	return thaw
 }
 
 // TestStore_UnknownOutcome: a commit that is sent and not answered is not said to have failed.
@@ -293,7 +265,8 @@ func TestStore_UnknownOutcome(t *testing.T) {
 	// The trigger of a deferred constraint runs inside the commit, and waits there for a lock.
 	if _, err := s.db.Exec(`create function wait() returns trigger language plpgsql as $$
 		begin perform pg_advisory_xact_lock(7); return null; end $$;
-		create constraint trigger wait after insert on products deferrable initially deferred for each row execute function wait()`); err != nil {
+		create constraint trigger wait after insert on products deferrable initially deferred
+			for each row execute function wait()`); err != nil {
 		t.Fatal(err)
 	}
 	lock, err := s.db.Conn(t.Context())

@@ -1,5 +1,5 @@
-// Package services has what the demo runs on when nothing is configured: an in-process Redis with tracking, an in-process
-// Kafka, and SQLite. Real ones for tests are in services/servicestest.
+// Package services has what the demo runs on when nothing is configured: an in-process Redis with tracking, an
+// in-process Kafka, and SQLite. Real ones for tests are in services/servicestest.
 package services
 
 import (
@@ -26,7 +26,8 @@ type Embedded struct {
 	dir   string
 }
 
-// StartEmbedded starts all of them on free ports of the loopback interface, with an empty database in a temporary folder.
+// StartEmbedded starts all of them on free ports of the loopback interface, with an empty database in a temporary
+// folder.
 func StartEmbedded(partitions int, topics ...string) (e *Embedded, err error) {
 	e = &Embedded{}
 	defer func() {
@@ -51,8 +52,9 @@ func StartEmbedded(partitions int, topics ...string) (e *Embedded, err error) {
 
 // OpenSQLite opens a database file, with several readers beside a writer.
 func OpenSQLite(path string) (*sql.DB, error) {
-	u := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: url.Values{"_pragma": {"busy_timeout(5000)",
-		"journal_mode(WAL)", "synchronous(NORMAL)"}, "_txlock": {"immediate"}}.Encode()}
+	u := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(),
+		RawQuery: url.Values{"_pragma": {"busy_timeout(5000)",
+			"journal_mode(WAL)", "synchronous(NORMAL)"}, "_txlock": {"immediate"}}.Encode()}
 	db, err := sql.Open("sqlite", u.String())
 	if err != nil {
 		return nil, fmt.Errorf("services: sqlite: %w", err)

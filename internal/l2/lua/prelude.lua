@@ -45,7 +45,7 @@ local function kind(v)
   if string.byte(v, 3) > 1 then
     return 'newer'
   end
-  if #v < 58 or num(v, 49) ~= #v - 56 then
+  if #v < 70 or num(v, 49) ~= #v - 68 then
     return 'foreign'
   end
   return 'record'

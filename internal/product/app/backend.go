@@ -98,7 +98,8 @@ func (b *backend) database(ctx context.Context, address string) error {
 		if err := errors.Join(b.store.Install(ctx), src.Install(ctx)); err != nil {
 			return err
 		}
-		return src.InstallTrigger(ctx, postgres.Trigger{Table: product.Table, Namespace: product.Namespace, KeyColumns: []string{product.Key}})
+		return src.InstallTrigger(ctx, postgres.Trigger{Table: product.Table, Namespace: product.Namespace,
+			KeyColumns: []string{product.Key}})
 	}
 	return nil
 }
@@ -113,7 +114,8 @@ func (b *backend) sqlite(db *sql.DB) error {
 		if err := errors.Join(b.store.Install(ctx), src.Install(ctx)); err != nil {
 			return err
 		}
-		return src.InstallTrigger(ctx, sqlite.Trigger{Table: product.Table, Namespace: product.Namespace, KeyColumns: []string{product.Key}})
+		return src.InstallTrigger(ctx, sqlite.Trigger{Table: product.Table, Namespace: product.Namespace,
+			KeyColumns: []string{product.Key}})
 	}
 	return nil
 }
@@ -140,7 +142,10 @@ func (b *backend) prepare(ctx context.Context, log *slog.Logger) {
 
 // topic creates the topic of events and tries until Kafka lets it.
 func (b *backend) topic(ctx context.Context, p *kafka.Publisher, log *slog.Logger) {
-	b.insist(ctx, log, "the topic is not ready; trying on", func(ctx context.Context) error { return p.CreateTopic(ctx, 4, -1) })
+	b.insist(ctx, log, "the topic is not ready; trying on", func(ctx context.Context) error {
+		return p.CreateTopic(ctx, 4,
+			-1)
+	})
 }
 
 // insist tries until it succeeds or ctx ends, more and more slowly.
@@ -160,9 +165,10 @@ func (b *backend) insist(ctx context.Context, log *slog.Logger, failing string, 
 	}
 }
 
-// reachable asks the database for something small.
+// reachable asks the database for its position. The source has connections of its own for that: while requests that
+// wait for a lock hold all others, the database is reached all the same.
 func (b *backend) reachable(ctx context.Context) error {
-	if _, err := b.store.List(ctx, "", 1); err != nil {
+	if _, err := b.source.Position(ctx); err != nil {
 		return fmt.Errorf("the database cannot be reached: %w", err)
 	}
 	return nil

@@ -103,8 +103,8 @@ func (c *Config) check() (errs []error) {
 	return errs
 }
 
-// checkServices looks at the addresses, and at which of them are there. Either none is, and everything is embedded, or all
-// that the program needs are: a missing one is never made up.
+// checkServices looks at the addresses, and at which of them are there. Either none is, and everything is embedded,
+// or all that the program needs are: a missing one is never made up.
 func (c *Config) checkServices(program string, env func(string) string) (errs []error) {
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if _, file := endpoint.SQLite(c.DatabaseURL); !file && c.DatabaseURL != "" {

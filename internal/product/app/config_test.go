@@ -20,7 +20,8 @@ func (e environment) get(k string) string { return e[k] }
 
 // services are addresses of all three.
 func services(more environment) environment {
-	e := environment{"DATABASE_URL": "postgres://u:hunter2@h:5432/d", "REDIS_URL": "redis://:hunter2@h:6379", "KAFKA_BOOTSTRAP_SERVERS": "h:9092"}
+	e := environment{"DATABASE_URL": "postgres://u:hunter2@h:5432/d", "REDIS_URL": "redis://:hunter2@h:6379",
+		"KAFKA_BOOTSTRAP_SERVERS": "h:9092"}
 	for k, v := range more {
 		e[k] = v
 	}
@@ -33,20 +34,26 @@ func TestParse_FlagsWinOverTheEnvironment(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.TTL != 30*time.Second || c.GroupID != "g" || c.Topic != "product_events" || c.Prefix != "shop" || c.Relay || !c.Worker {
+	if c.TTL != 30*time.Second || c.GroupID != "g" || c.Topic != "product_events" || c.Prefix != "shop" || c.Relay ||
+		!c.Worker {
 		t.Errorf("got %+v, want the values of the environment", c)
 	}
 	d, err := app.Parse(app.ProductServer, nil, environment{}.get)
-	if err != nil || d.TTL != 5*time.Minute || d.Prefix != "nc" || !d.Relay || d.Worker || d.ShutdownDelay != 5*time.Second {
+	if err != nil || d.TTL != 5*time.Minute || d.Prefix != "nc" || !d.Relay || d.Worker ||
+		d.ShutdownDelay != 5*time.Second {
 		t.Errorf("got %+v and error %v, want the defaults", d, err)
 	}
 }
 
 func TestParse_NamesWhatIsWrong(t *testing.T) {
-	for _, bad := range []string{"CACHE_TTL_SECONDS=0", "CACHE_TTL_SECONDS=-1", "CACHE_TTL_SECONDS=9223372036854775807", "INSTANCES=many", "INSTANCES=65",
-		"LISTEN_ADDR=nowhere", "DATABASE_URL=mysql://x", "DATABASE_URL=sqlite:", "REDIS_URL=::", "REDIS_PREFIX=a:b", "LOG_LEVEL=loud", "LOG_FORMAT=xml",
-		"RELAY=maybe", "KAFKA_BOOTSTRAP_SERVERS=,", "KAFKA_BOOTSTRAP_SERVERS=h", "HEARTBEAT_MS=0", "CACHE_MAX_STALENESS_MS=100", "SEED_PRODUCTS=-1",
-		"SEED_PRODUCTS=some", "REQUEST_TIMEOUT_MS=0", "SHUTDOWN_DELAY_MS=-1", "FORCED_READS_PER_SECOND=-1", "STALENESS_FLOOR_MS=x"} {
+	for _, bad := range []string{"CACHE_TTL_SECONDS=0", "CACHE_TTL_SECONDS=-1", "CACHE_TTL_SECONDS=9223372036854775807",
+		"INSTANCES=many", "INSTANCES=65",
+		"LISTEN_ADDR=nowhere", "DATABASE_URL=mysql://x", "DATABASE_URL=sqlite:", "REDIS_URL=::", "REDIS_PREFIX=a:b",
+		"LOG_LEVEL=loud", "LOG_FORMAT=xml",
+		"RELAY=maybe", "KAFKA_BOOTSTRAP_SERVERS=,", "KAFKA_BOOTSTRAP_SERVERS=h", "HEARTBEAT_MS=0",
+		"CACHE_MAX_STALENESS_MS=100", "SEED_PRODUCTS=-1",
+		"SEED_PRODUCTS=some", "REQUEST_TIMEOUT_MS=0", "SHUTDOWN_DELAY_MS=-1", "FORCED_READS_PER_SECOND=-1",
+		"STALENESS_FLOOR_MS=x"} {
 		key, value, _ := strings.Cut(bad, "=")
 		env := services(environment{key: value})
 		_, err := app.Parse(app.ProductServer, nil, env.get)
@@ -54,9 +61,11 @@ func TestParse_NamesWhatIsWrong(t *testing.T) {
 			t.Errorf("%s: got error %v, want ErrUsage that names the variable and no password", bad, err)
 		}
 	}
-	for _, args := range [][]string{{"stray"}, {"redis://:hunter2@h:1"}, {"-redis", "redis://:hunter2@"}, {"-database=postgres://u:hunter2@h:x/d"},
+	for _, args := range [][]string{{"stray"}, {"redis://:hunter2@h:1"}, {"-redis", "redis://:hunter2@"},
+		{"-database=postgres://u:hunter2@h:x/d"},
 		{"-redsi=redis://:hunter2@h:1"}, {"-ttl", "soon"}, {"-listen"}} {
-		if _, err := app.Parse(app.ProductServer, args, services(nil).get); !errors.Is(err, app.ErrUsage) || strings.Contains(err.Error(), "hunter2") {
+		if _, err := app.Parse(app.ProductServer, args, services(nil).get); !errors.Is(err, app.ErrUsage) ||
+			strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("arguments %q: got error %v, want ErrUsage without a password", args, err)
 		}
 	}
@@ -118,7 +127,8 @@ func TestUsage_OfEachProgram(t *testing.T) {
 			}
 		}
 		usage := app.Usage(program)
-		if strings.Contains(usage, "hunter2") || !strings.Contains(usage, "REDIS_PREFIX") || !strings.Contains(usage, "Exit codes") {
+		if strings.Contains(usage, "hunter2") || !strings.Contains(usage, "REDIS_PREFIX") || !strings.Contains(usage,
+			"Exit codes") {
 			t.Errorf("got the usage %s, want the variables and exit codes and no password", usage)
 		}
 		listed := regexp.MustCompile(`(?m)^  (-[a-z-]+) +([A-Z_]+)$`).FindAllStringSubmatch(usage, -1)

@@ -39,7 +39,8 @@ func (s *Server) start(ctx context.Context, b *backend, i int, prepared <-chan s
 	}
 	in := &instance{reg: prometheus.NewRegistry()}
 	in.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	cfg := nearcache.Config{Redis: b.redis, Prefix: s.Config.Prefix, Source: b.source, Heartbeat: s.Config.Heartbeat, Registerer: in.reg, Logger: log}
+	cfg := nearcache.Config{Redis: b.redis, Prefix: s.Config.Prefix, Source: b.source, Heartbeat: s.Config.Heartbeat,
+		Registerer: in.reg, Logger: log}
 	if len(b.brokers.Brokers) > 0 {
 		cfg.Events = kafka.Tail{Broker: b.brokers, Topic: s.Config.Topic, Codec: product.EventCodec(), Logger: log}
 	}
@@ -57,6 +58,7 @@ func (s *Server) start(ctx context.Context, b *backend, i int, prepared <-chan s
 	}
 	in.near = newNeighbours(b.redis, s.Config.Prefix+":product-server:database-reached")
 	in.health = health.NewMonitor(log, s.checks(b, in, prepared)...)
+	in.health.Also = func() []health.Reason { return reasonsOf(in.client.Status()) }
 	mux, err := s.routes(in, b, cache, log)
 	if err != nil {
 		return nil, err
@@ -85,8 +87,10 @@ func (s *Server) cache(client *nearcache.Client, b *backend) (*nearcache.Cache[s
 }
 
 // routes are those of the API and those of the operators.
-func (s *Server) routes(in *instance, b *backend, cache *nearcache.Cache[string, product.Product], log *slog.Logger) (*http.ServeMux, error) {
-	h := &httpapi.Handler{Store: b.store, Cache: cache, Logger: log, Timeout: s.Config.RequestTimeout, MinStaleness: s.Config.floor()}
+func (s *Server) routes(in *instance, b *backend, cache *nearcache.Cache[string, product.Product],
+	log *slog.Logger) (*http.ServeMux, error) {
+	h := &httpapi.Handler{Store: b.store, Cache: cache, Logger: log, Timeout: s.Config.RequestTimeout,
+		MinStaleness: s.Config.floor()}
 	if n := s.Config.ForcedReads; n > 0 {
 		h.SourceReads = httpapi.NewSourceReads(n, n)
 	}
@@ -101,21 +105,21 @@ func (s *Server) routes(in *instance, b *backend, cache *nearcache.Cache[string,
 	}
 	mux := http.NewServeMux()
 	h.Routes(mux)
-	in.health.Routes(mux, ProductServer, func() map[string]any { return statusOf(in.client.Status(), s.Config.embedded()) })
+	in.health.Routes(mux, ProductServer, func() map[string]any {
+		return statusOf(in.client.Status(),
+			s.Config.embedded())
+	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(in.reg, promhttp.HandlerOpts{}))
 	return mux, nil
 }
 
-// checks say what is wrong with an instance. What all instances share is a reason and leaves it ready.
+// checks say what is wrong with an instance beside what its client says. What all instances share leaves it ready.
 func (s *Server) checks(b *backend, in *instance, prepared <-chan struct{}) []health.Check {
 	client := in.client
 	checks := []health.Check{
-		{Code: "database_unreachable", Run: func(ctx context.Context) error { return in.near.compare(ctx, b.reachable(ctx)) }},
-		{Code: "redis_unreachable", Run: func(context.Context) error {
-			if !client.Status().Redis {
-				return errors.New("Redis cannot be reached; reads go to the database, or to what Kafka vouches for in memory")
-			}
-			return nil
+		{Code: "database_unreachable", Run: func(ctx context.Context) error {
+			return in.near.compare(ctx,
+				b.reachable(ctx))
 		}},
 		{Code: "nothing_reachable", Run: func(context.Context) error {
 			select {
@@ -129,17 +133,9 @@ func (s *Server) checks(b *backend, in *instance, prepared <-chan struct{}) []he
 			return nil
 		}},
 	}
-	if len(b.brokers.Brokers) > 0 {
-		checks = append(checks, health.Check{Code: "events_not_followed", Run: func(context.Context) error {
-			if !client.Status().Events {
-				return errors.New("the events of Kafka are not followed; Redis alone tells of changes")
-			}
-			return nil
-		}})
-	}
 	if s.Config.embedded() {
 		checks = append(checks, health.Check{Code: "embedded_services", Run: func(context.Context) error {
-			return errors.New("no service is configured: everything is embedded, the products are made up, and all data is lost at the end")
+			return errors.New(embeddedNotice)
 		}})
 	}
 	return checks

@@ -37,5 +37,6 @@ func (b *backend) runRelay(ctx context.Context, p *kafka.Publisher, r *relay.Rel
 }
 
 func (b *backend) worker(c *Config, l2 *tier.L2, log *slog.Logger) *kafka.Worker {
-	return &kafka.Worker{Broker: b.brokers, Topic: c.Topic, GroupID: c.GroupID, Codec: product.EventCodec(), L2: l2, Logger: log}
+	return &kafka.Worker{Broker: b.brokers, Topic: c.Topic, GroupID: c.GroupID, Codec: product.EventCodec(), L2: l2,
+		Logger: log}
 }

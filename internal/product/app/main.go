@@ -20,8 +20,8 @@ var ErrTerminated = errors.New("SIGTERM")
 // errInterrupted is that of SIGINT, which comes from a terminal.
 var errInterrupted = errors.New("SIGINT")
 
-// Main runs a program with the process's own arguments and signals, and returns its exit code: 0, 1 for a failure, 2 for
-// a configuration that cannot work.
+// Main runs a program with the process's own arguments and signals, and returns its exit code: 0, 1 for a failure, 2
+// for a configuration that cannot work.
 func Main(program string, run func(context.Context, Config, *slog.Logger) error) int {
 	c, err := Parse(program, os.Args[1:], os.Getenv)
 	if errors.Is(err, flag.ErrHelp) {

@@ -57,13 +57,15 @@ func (source) Changes(context.Context, coherence.Position, int) ([]coherence.Eve
 
 func TestMetrics_AreThoseOfTheirDocument(t *testing.T) {
 	reg := &registrar{Registry: prometheus.NewRegistry(), labels: map[string]string{}}
-	client, err := nearcache.New(nearcache.Config{Redis: nearcachetest.NewRedis(t).ClientOption(), Source: source{}, Registerer: reg})
+	client, err := nearcache.New(nearcache.Config{Redis: nearcachetest.NewRedis(t).ClientOption(), Source: source{},
+		Registerer: reg})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	if _, err := nearcache.NewCache(client, "n", nearcache.Options[string, string]{MaxStaleness: time.Second, Load: nearcache.Unversioned(
-		func(context.Context, string) (string, error) { return "", nil })}); err != nil {
+	if _, err := nearcache.NewCache(client, "n", nearcache.Options[string, string]{MaxStaleness: time.Second,
+		Load: nearcache.Unversioned(
+			func(context.Context, string) (string, error) { return "", nil })}); err != nil {
 		t.Fatal(err)
 	}
 	ended, end := context.WithCancel(t.Context())
@@ -71,7 +73,8 @@ func TestMetrics_AreThoseOfTheirDocument(t *testing.T) {
 	if err := (relay.Relay{Source: source{}, L2: client.L2(), Registerer: reg}).Run(ended); err != nil {
 		t.Fatal(err)
 	}
-	worker := kafka.Worker{Broker: kafka.Broker{Brokers: nearcachetest.NewKafka(t, 1).Brokers()}, Topic: "t", GroupID: "g", L2: client.L2(),
+	worker := kafka.Worker{Broker: kafka.Broker{Brokers: nearcachetest.NewKafka(t, 1).Brokers()}, Topic: "t", GroupID: "g",
+		L2:         client.L2(),
 		Registerer: reg}
 	if err := worker.Run(ended); err != nil {
 		t.Fatal(err)
@@ -82,7 +85,8 @@ func TestMetrics_AreThoseOfTheirDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	documented := map[string]string{}
-	for _, m := range regexp.MustCompile("(?m)^\\| `(nearcache_[a-z0-9_]+)` \\| ([a-z, ]*)\\|").FindAllStringSubmatch(string(doc), -1) {
+	row := regexp.MustCompile("(?m)^\\| `(nearcache_[a-z0-9_]+)` \\| ([a-z, ]*)\\|")
+	for _, m := range row.FindAllStringSubmatch(string(doc), -1) {
 		documented[m[1]] = strings.TrimSpace(m[2])
 	}
 	if diff := cmp.Diff(reg.labels, documented); diff != "" {

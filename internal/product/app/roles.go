@@ -45,7 +45,8 @@ func Worker(ctx context.Context, c Config, log *slog.Logger) error {
 	}
 	defer l2.Close()
 	b := &backend{brokers: brokers}
-	topic, err := kafka.NewPublisher(kafka.PublisherConfig{Broker: brokers, Topic: c.Topic}) // asks for the topic's partitions
+	topic, err := kafka.NewPublisher(kafka.PublisherConfig{Broker: brokers,
+		Topic: c.Topic}) // asks for the topic's partitions
 	if err != nil {
 		return err
 	}
@@ -106,7 +107,7 @@ func openL2(c *Config, log *slog.Logger) (*tier.L2, error) {
 func redisCheck(l2 *tier.L2) health.Check {
 	return health.Check{Code: "redis_unreachable", Run: func(ctx context.Context) error {
 		if _, _, err := l2.Get(ctx, product.Namespace, "health"); errors.Is(err, tier.ErrUnavailable) {
-			return health.Unready(fmt.Errorf("Redis cannot be reached: %w", err))
+			return health.Unready(fmt.Errorf("cannot reach Redis: %w", err))
 		}
 		return nil
 	}}
@@ -119,7 +120,7 @@ func topicCheck(p *kafka.Publisher, topic string) health.Check {
 			err = errors.New("it does not exist")
 		}
 		if err != nil {
-			return health.Unready(fmt.Errorf("Kafka's topic %q cannot be used: %w", topic, err))
+			return health.Unready(fmt.Errorf("cannot use the topic %q of Kafka: %w", topic, err))
 		}
 		return nil
 	}}

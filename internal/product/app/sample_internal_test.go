@@ -20,7 +20,8 @@ func TestSampler_CountsWhatItDrops(t *testing.T) {
 		}
 		time.Sleep(sampleWindow + time.Second)
 		synctest.Wait()
-		for text, want := range map[string]int{"msg=\"a request failed\"": sampleBurst, "handshake": sampleBurst, "msg=informs": 1000,
+		for text, want := range map[string]int{"msg=\"a request failed\"": sampleBurst, "handshake": sampleBurst,
+			"msg=informs": 1000,
 			`msg="lines suppressed" message="a request failed" count=990 within=10s`: 1, "count=990": 2} {
 			if got := strings.Count(out.String(), text); got != want {
 				t.Errorf("%d lines with %s, want %d", got, text, want)

@@ -15,6 +15,9 @@ import (
 // shutdownTimeout is how long requests in flight may take to finish.
 const shutdownTimeout = 15 * time.Second
 
+// embeddedNotice says what it means that no service is configured.
+const embeddedNotice = "embedded Redis, Kafka and SQLite are used, the products are made up, and all data is lost at the end"
+
 // startTimeout is how long serving waits for the database.
 const startTimeout = 5 * time.Second
 
@@ -59,8 +62,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return err
 	}
 	if s.Config.embedded() {
-		s.Logger.Warn("NO SERVICE IS CONFIGURED: this runs on embedded Redis, Kafka and SQLite with made-up products, and all data is" +
-			" lost when it ends; set DATABASE_URL and REDIS_URL for real ones")
+		s.Logger.Warn("NO SERVICE IS CONFIGURED: " + embeddedNotice + "; set DATABASE_URL and REDIS_URL for real ones")
 	}
 	var serving sync.WaitGroup
 	urls := make([]string, len(all))
@@ -83,8 +85,8 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	return err
 }
 
-// awaitDatabase waits until the database is prepared, but not for long if it is elsewhere: what can be served without it
-// is served. An embedded one is here, and seeding it may take a while.
+// awaitDatabase waits until the database is prepared, but not for long if it is elsewhere: what can be served without
+// it is served. An embedded one is here, and seeding it may take a while.
 func (s *Server) awaitDatabase(ctx context.Context, prepared <-chan struct{}) {
 	patience := time.NewTimer(startTimeout)
 	defer patience.Stop()
@@ -111,7 +113,8 @@ func (s *Server) instances(ctx context.Context, b *backend, prepared <-chan stru
 }
 
 // beside starts the relay and the worker that run inside the server.
-func (s *Server) beside(b *backend, first *instance, prepared <-chan struct{}, background *sync.WaitGroup, work context.Context) error {
+func (s *Server) beside(b *backend, first *instance, prepared <-chan struct{}, background *sync.WaitGroup,
+	work context.Context) error {
 	ended := func(job string, err error) {
 		if err != nil {
 			s.Logger.Error(job+" ended", "error", err)
@@ -161,7 +164,7 @@ func (s *Server) announce(urls []string) {
 	first, last := urls[0], urls[len(urls)-1]
 	var b strings.Builder
 	if s.Config.embedded() {
-		fmt.Fprintf(&b, "\nNo service is configured: everything is embedded, the products are made up, and all data is lost at the end.\n")
+		fmt.Fprintf(&b, "\nNo service is configured: %s.\n", embeddedNotice)
 	}
 	fmt.Fprintf(&b, "\nProducts are served at\n")
 	for _, u := range urls {

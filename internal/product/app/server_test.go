@@ -44,7 +44,8 @@ func TestServer_DemoOnEmbeddedServices(t *testing.T) {
 		b, _ := io.ReadAll(res.Body)
 		return res.StatusCode, string(b)
 	}
-	if status, body := do("GET", u[2]+"/products?limit=500&after=p00500", ""); status != 200 || strings.Count(body, `"id"`) != 500 {
+	if status, body := do("GET", u[2]+"/products?limit=500&after=p00500", ""); status != 200 || strings.Count(body,
+		`"id"`) != 500 {
 		t.Errorf("%d, %d products after p00500; 1,000 are promised", status, strings.Count(body, `"id"`))
 	}
 	for _, url := range u {

@@ -41,44 +41,62 @@ var settings = []setting{
 		text(func(c *Config) *string { return &c.Listen })},
 	{"database", "DATABASE_URL", "", "postgres://user:password@host:port/database, or sqlite:FILE", withDatabase, false,
 		text(func(c *Config) *string { return &c.DatabaseURL })},
-	{"redis", "REDIS_URL", "", "redis://user:password@host:port/database, or host:port; it wins over REDIS_HOST", everyProgram, false,
+	{"redis", "REDIS_URL", "", "redis://user:password@host:port/database, or host:port; it wins over REDIS_HOST",
+		everyProgram, false,
 		text(func(c *Config) *string { return &c.RedisURL })},
-	{"redis-host", "REDIS_HOST", "", "host of Redis", everyProgram, false, text(func(c *Config) *string { return &c.RedisHost })},
+	{"redis-host", "REDIS_HOST", "", "host of Redis", everyProgram, false,
+		text(func(c *Config) *string { return &c.RedisHost })},
 	{"redis-port", "REDIS_PORT", "6379", "port of Redis, beside REDIS_HOST", everyProgram, false,
 		text(func(c *Config) *string { return &c.RedisPort })},
-	{"redis-prefix", "REDIS_PREFIX", "nc", "beginning of every Redis key; two systems on one Redis need two", everyProgram, false,
+	{"redis-prefix", "REDIS_PREFIX", "nc", "beginning of every Redis key; two systems on one Redis need two", everyProgram,
+		false,
 		text(func(c *Config) *string { return &c.Prefix })},
-	{"kafka", "KAFKA_BOOTSTRAP_SERVERS", "", "Kafka's brokers, host:port separated by commas; empty: no Kafka", everyProgram, false,
+	{"kafka", "KAFKA_BOOTSTRAP_SERVERS", "", "Kafka's brokers, host:port separated by commas; empty: no Kafka",
+		everyProgram, false,
 		text(func(c *Config) *string { return &c.Brokers })},
 	{"topic", "KAFKA_PRODUCT_TOPIC", "product_events", "topic of the products' events", everyProgram, false,
 		text(func(c *Config) *string { return &c.Topic })},
-	{"group", "KAFKA_GROUP_ID", "nearcache_invalidation_worker", "consumer group of the worker; no other program may use it",
+	{"group", "KAFKA_GROUP_ID", "nearcache-invalidation-worker",
+		"consumer group of the worker; no other program may use it",
 		withKafkaGroup, false, text(func(c *Config) *string { return &c.GroupID })},
 	{"ttl", "CACHE_TTL_SECONDS", "300", "how long a product is cached, in seconds", serverOnly, false,
 		duration(time.Second, func(c *Config) *time.Duration { return &c.TTL })},
-	{"max-staleness", "CACHE_MAX_STALENESS_MS", "0", "how old a product may be that is served, in milliseconds; 0: no bound", serverOnly, false,
+	{"max-staleness", "CACHE_MAX_STALENESS_MS", "0",
+		"how old a product may be that is served, in milliseconds; 0: no bound", serverOnly, false,
 		duration(time.Millisecond, func(c *Config) *time.Duration { return &c.MaxStaleness })},
-	{"heartbeat", "HEARTBEAT_MS", "100", "how often the proofs of freshness are renewed and the relay looks for changes, in milliseconds",
+	{"heartbeat", "HEARTBEAT_MS", "100",
+		"how often the proofs of freshness are renewed and the relay looks for changes, in milliseconds",
 		withDatabase, false, duration(time.Millisecond, func(c *Config) *time.Duration { return &c.Heartbeat })},
-	{"staleness-floor", "STALENESS_FLOOR_MS", "auto", "a request that asks for a smaller bound counts as a forced read, in milliseconds;" +
-		" auto: two heartbeats", serverOnly, false, setFloor},
-	{"forced-reads", "FORCED_READS_PER_SECOND", "10", "how many reads of the database the headers of requests can force, all clients" +
-		" together; more are answered 429; 0: no limit", serverOnly, false, number(func(c *Config) *int { return &c.ForcedReads })},
+	{"staleness-floor", "STALENESS_FLOOR_MS", "auto",
+		"a request that asks for a smaller bound counts as a forced read, in milliseconds;" +
+			" auto: two heartbeats", serverOnly, false, setFloor},
+	{"forced-reads", "FORCED_READS_PER_SECOND", "10",
+		"how many reads of the database the headers of requests can force, all clients" +
+			" together; more are answered 429; 0: no limit", serverOnly, false,
+		number(func(c *Config) *int { return &c.ForcedReads })},
 	{"request-timeout", "REQUEST_TIMEOUT_MS", "5000", "time that each request has, in milliseconds", serverOnly, false,
 		duration(time.Millisecond, func(c *Config) *time.Duration { return &c.RequestTimeout })},
-	{"shutdown-delay", "SHUTDOWN_DELAY_MS", "5000", "time between SIGTERM, when /readyz turns to 503, and the end of listening, in" +
-		" milliseconds", serverOnly, false, duration(time.Millisecond, func(c *Config) *time.Duration { return &c.ShutdownDelay })},
+	{"shutdown-delay", "SHUTDOWN_DELAY_MS", "5000",
+		"time between SIGTERM, when /readyz turns to 503, and the end of listening, in" +
+			" milliseconds", serverOnly, false, duration(time.Millisecond,
+			func(c *Config) *time.Duration { return &c.ShutdownDelay })},
 	{"relay", "RELAY", "true", "run an outbox relay inside the server; of several one works at a time", serverOnly, true,
 		yesNo(func(c *Config) *bool { return &c.Relay })},
-	{"worker", "WORKER", "false", "run an invalidation worker inside the server; with embedded services one always runs", serverOnly, true,
+	{"worker", "WORKER", "false", "run an invalidation worker inside the server; with embedded services one always runs",
+		serverOnly, true,
 		yesNo(func(c *Config) *bool { return &c.Worker })},
-	{"instances", "INSTANCES", "1", "instances in this process, each with a cache and an address of its own", serverOnly, false,
+	{"instances", "INSTANCES", "1", "instances in this process, each with a cache and an address of its own", serverOnly,
+		false,
 		number(func(c *Config) *int { return &c.Instances })},
-	{"seed", "SEED_PRODUCTS", "auto", "made-up products to store if there are none; auto: 1000 with embedded services, else 0", serverOnly,
+	{"seed", "SEED_PRODUCTS", "auto",
+		"made-up products to store if there are none; auto: 1000 with embedded services, else 0", serverOnly,
 		false, setSeed},
-	{"log-level", "LOG_LEVEL", "info", "debug, info, warn or error", everyProgram, false, text(func(c *Config) *string { return &c.LogLevel })},
-	{"log-format", "LOG_FORMAT", "text", "text or json", everyProgram, false, text(func(c *Config) *string { return &c.LogFormat })},
-	{"crash", "PRODUCT_SERVER_CRASH", "", "for tests: after-commit kills the server between a write's commit and its invalidation",
+	{"log-level", "LOG_LEVEL", "info", "debug, info, warn or error", everyProgram, false,
+		text(func(c *Config) *string { return &c.LogLevel })},
+	{"log-format", "LOG_FORMAT", "text", "text or json", everyProgram, false,
+		text(func(c *Config) *string { return &c.LogFormat })},
+	{"crash", "PRODUCT_SERVER_CRASH", "",
+		"for tests: after-commit kills the server between a write's commit and its invalidation",
 		serverOnly, false, text(func(c *Config) *string { return &c.Crash })},
 }
 
@@ -217,11 +235,13 @@ func Usage(program string) string {
 
 // purpose is what each program does.
 var purpose = map[string]string{
-	ProductServer: "Product-server serves products over HTTP from a near cache. It needs DATABASE_URL and REDIS_URL, and uses Kafka if\n" +
-		"KAFKA_BOOTSTRAP_SERVERS is set. With none of the three it runs on embedded services with made-up products.",
-	OutboxRelay: "Outbox-relay carries the products' changes from the database to Redis, and to Kafka if there is one. Of several relays one\n" +
-		"works at a time. It needs DATABASE_URL and REDIS_URL.",
-	InvalidationWorker: "Invalidation-worker applies the events of the products' topic to Redis. It needs KAFKA_BOOTSTRAP_SERVERS and REDIS_URL.",
+	ProductServer: `Product-server serves products over HTTP from a near cache. It needs DATABASE_URL and REDIS_URL, and
+uses Kafka if KAFKA_BOOTSTRAP_SERVERS is set. With none of the three it runs on embedded services with made-up
+products.`,
+	OutboxRelay: `Outbox-relay carries the products' changes from the database to Redis, and to Kafka if there is one. Of
+several relays one works at a time. It needs DATABASE_URL and REDIS_URL.`,
+	InvalidationWorker: `Invalidation-worker applies the events of the products' topic to Redis. It needs
+KAFKA_BOOTSTRAP_SERVERS and REDIS_URL.`,
 }
 
 // Reference is the part of docs/reference/cli.md that describes a program's settings.

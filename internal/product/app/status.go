@@ -4,11 +4,12 @@ import (
 	"time"
 
 	"github.com/nearcache/nearcache-go/internal/product"
+	"github.com/nearcache/nearcache-go/internal/product/health"
 	"github.com/nearcache/nearcache-go/nearcache"
 )
 
-// statusOf is what a product server says of its caches at /status: what is connected, and what bound is in force by which
-// channel. Times are in seconds; 0 says that nothing is proved.
+// statusOf is what a product server says of its caches at /status: what is connected, and what bound is in force by
+// which channel. Times are in seconds; 0 says that nothing is proved.
 func statusOf(s nearcache.Status, embedded bool) map[string]any {
 	c := s.Caches[product.Namespace]
 	sec := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1e6 }
@@ -33,4 +34,14 @@ func statusOf(s nearcache.Status, embedded bool) map[string]any {
 		"redis_sessions":             s.Channels.RedisSessions,
 		"event_sessions":             s.Channels.EventSessions,
 	}
+}
+
+// reasonsOf are the reasons that the client gives. None makes an instance unready: whatever the caches lack is read
+// from the database.
+func reasonsOf(s nearcache.Status) []health.Reason {
+	reasons := make([]health.Reason, 0, len(s.Reasons))
+	for _, r := range s.Reasons {
+		reasons = append(reasons, health.Reason{Code: r.Code, Detail: r.Message, Since: r.Since})
+	}
+	return reasons
 }

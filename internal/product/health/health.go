@@ -1,8 +1,8 @@
-// Package health says whether a program is alive, whether it should get work, and why it is not at its best. All programs
-// of the demo serve it at /healthz, /readyz and /status.
+// Package health says whether a program is alive, whether it should get work, and why it is not at its best. All
+// programs of the demo serve it at /healthz, /readyz and /status.
 //
-// A program is ready while it sends no more errors than its neighbours would. What fails for all instances at once, such
-// as the database, is a reason and leaves them ready: a balancer that takes all of them out helps nobody.
+// A program is ready while it sends no more errors than its neighbours would. What fails for all instances at once,
+// such as the database, is a reason and leaves them ready: a balancer that takes all of them out helps nobody.
 package health
 
 import (
@@ -26,8 +26,8 @@ type Reason struct {
 // Check looks for one thing that can be wrong.
 type Check struct {
 	Code string
-	// Run returns what is wrong now, nil if nothing is. The error's text becomes the reason's detail, so it must not show a
-	// password. One that wraps ErrUnready makes the program unready.
+	// Run returns what is wrong now, nil if nothing is. The error's text becomes the reason's detail, so it must not
+	// show a password. One that wraps ErrUnready makes the program unready.
 	Run func(context.Context) error
 }
 
@@ -49,6 +49,10 @@ const (
 
 // Monitor keeps the reasons. Its methods are safe for concurrent use.
 type Monitor struct {
+	// Also returns reasons that a part of the program finds, and logs, by itself. It is set before the first request, and
+	// may be nil.
+	Also func() []Reason
+
 	checks []Check
 	log    *slog.Logger
 
@@ -97,13 +101,16 @@ func (m *Monitor) Drain() { m.Set(Draining, Unready(errors.New("the program is a
 
 // Ready says whether the program should get work, and what is wrong, by code.
 func (m *Monitor) Ready() (bool, []Reason) {
+	reasons := []Reason{}
+	if m.Also != nil {
+		reasons = append(reasons, m.Also()...)
+	}
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	ready, reasons := true, make([]Reason, 0, len(m.reasons))
 	for _, r := range m.reasons {
 		reasons = append(reasons, r)
-		ready = ready && !r.Unready
 	}
+	m.mu.Unlock()
+	ready := !slices.ContainsFunc(reasons, func(r Reason) bool { return r.Unready })
 	slices.SortFunc(reasons, func(a, b Reason) int { return strings.Compare(a.Code, b.Code) })
 	return ready, reasons
 }

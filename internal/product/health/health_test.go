@@ -24,7 +24,8 @@ func ask(m *health.Monitor, path string) *httptest.ResponseRecorder {
 	return w
 }
 
-// TestMonitor_FollowsItsChecks: a fault that all neighbours share is a reason, and one of this program alone takes it out.
+// TestMonitor_FollowsItsChecks: a fault that all neighbours share is a reason, and one of this program alone takes it
+// out.
 func TestMonitor_FollowsItsChecks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log strings.Builder
@@ -40,6 +41,7 @@ func TestMonitor_FollowsItsChecks(t *testing.T) {
 		hangs := func(ctx context.Context) error { <-ctx.Done(); return errors.New("no answer") }
 		m := health.NewMonitor(slog.New(slog.NewTextHandler(&log, nil)), health.Check{Code: "database", Run: read(&shared)},
 			health.Check{Code: "own", Run: read(&own)}, health.Check{Code: "hangs", Run: hangs})
+		m.Also = func() []health.Reason { return []health.Reason{{Code: "zz", Detail: "of a part", Since: time.Now()}} }
 		if w := ask(m, "/readyz"); w.Code != 503 || !strings.Contains(w.Body.String(), "starting") {
 			t.Errorf("before the first round: %d %s", w.Code, w.Body)
 		}
@@ -47,7 +49,8 @@ func TestMonitor_FollowsItsChecks(t *testing.T) {
 		done := make(chan struct{})
 		go func() { m.Run(ctx); close(done) }()
 		time.Sleep(10 * time.Second)
-		if w := ask(m, "/readyz"); w.Code != 200 || !strings.HasPrefix(w.Body.String(), "ready\ndegraded: hangs: no answer") {
+		if w := ask(m, "/readyz"); w.Code != 200 || !strings.HasPrefix(w.Body.String(),
+			"ready\ndegraded: hangs: no answer\ndegraded: zz: of a part\n") {
 			t.Errorf("got the status %d and %s, want 200, ready and degraded", w.Code, w.Body)
 		}
 		refused := errors.New("refused")
@@ -70,10 +73,12 @@ func TestMonitor_FollowsItsChecks(t *testing.T) {
 			More    int
 			Reasons []health.Reason
 		}
-		if err := json.Unmarshal(ask(m, "/status").Body.Bytes(), &status); err != nil || status.Program != "test" || status.Ready ||
-			status.More != 1 || len(status.Reasons) != 3 || status.Reasons[0].Code != "database" || status.Reasons[0].Since.Before(began) ||
+		if err := json.Unmarshal(ask(m, "/status").Body.Bytes(), &status); err != nil || status.Program != "test" ||
+			status.Ready ||
+			status.More != 1 || len(status.Reasons) != 4 || status.Reasons[0].Code != "database" ||
+			status.Reasons[0].Since.Before(began) ||
 			status.Reasons[0].Since.After(began.Add(5*time.Second)) {
-			t.Errorf("got %+v and error %v, want not ready with four reasons, the database first", status, err)
+			t.Errorf("got %+v and error %v, want not ready with five reasons, the database first", status, err)
 		}
 		shared.Store(nil)
 		own.Store(nil)

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Routes adds /healthz, /readyz and /status to a mux. status is what a program says of itself there, beside its readiness
-// and reasons; it may be nil.
+// Routes adds /healthz, /readyz and /status to a mux. status is what a program says of itself there, beside its
+// readiness and reasons; it may be nil.
 func (m *Monitor) Routes(mux *http.ServeMux, program string, status func() map[string]any) {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -49,7 +49,8 @@ func (m *Monitor) serveReady(w http.ResponseWriter, _ *http.Request) {
 		}
 	}
 	writeJSON(w, http.StatusServiceUnavailable, "application/problem+json", map[string]any{
-		"type": "about:blank", "title": http.StatusText(http.StatusServiceUnavailable), "status": http.StatusServiceUnavailable,
+		"type": "about:blank", "title": http.StatusText(http.StatusServiceUnavailable),
+		"status": http.StatusServiceUnavailable,
 		"detail": "not ready: " + strings.Join(why, "; "), "reasons": reasons,
 	})
 }

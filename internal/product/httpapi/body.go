@@ -19,11 +19,12 @@ import (
 // MaxBody bounds a request's body.
 const MaxBody = 64 << 10
 
-// readBody reads a product from the request, and answers the request if it cannot. The Content-Type does not matter: the
-// content must be JSON. A Content-Encoding does, since nothing decodes one.
+// readBody reads a product from the request, and answers the request if it cannot. The Content-Type does not matter:
+// the content must be JSON. A Content-Encoding does, since nothing decodes one.
 func readBody(w http.ResponseWriter, r *http.Request) (p product.Product, ok bool) {
 	if enc := r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
-		problem(w, http.StatusUnsupportedMediaType, fmt.Sprintf("the Content-Encoding %.40q is not decoded: send the JSON as it is", enc))
+		problem(w, http.StatusUnsupportedMediaType,
+			fmt.Sprintf("the Content-Encoding %.40q is not decoded: send the JSON as it is", enc))
 		return p, false
 	}
 	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
@@ -51,8 +52,9 @@ func readBody(w http.ResponseWriter, r *http.Request) (p product.Product, ok boo
 	return p, false
 }
 
-// decodeProduct reads one JSON object with a product's fields and nothing else. What encoding/json would change or choose
-// in silence is refused: bytes that are no UTF-8, half a surrogate pair, a field twice, a name in other letters.
+// decodeProduct reads one JSON object with a product's fields and nothing else. What encoding/json would change or
+// choose in silence is refused: bytes that are no UTF-8, half a surrogate pair, a field twice, a name in other
+// letters.
 func decodeProduct(b []byte) (p product.Product, bad []product.Problem, err error) {
 	if !utf8.Valid(b) {
 		return p, nil, errors.New("it is not UTF-8")
@@ -149,7 +151,8 @@ func kindOf(t json.Token) string {
 	return "null"
 }
 
-// loneSurrogate reports an escape such as \ud800 that is no half of a pair: encoding/json would put U+FFFD in its place.
+// loneSurrogate reports an escape such as \ud800 that is no half of a pair: encoding/json would put U+FFFD in its
+// place.
 func loneSurrogate(b []byte) bool {
 	var high rune
 	for i := 0; i < len(b); {

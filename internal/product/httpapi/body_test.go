@@ -49,15 +49,20 @@ func TestBodies_ThatAreRefused(t *testing.T) {
 		}
 	}
 	for _, id := range []string{"", "a\u0085b", "a\u009f", "\u2028", ".", "..", "a\\nb", strings.Repeat("x", 129)} {
-		if got := ask(t, "POST", u+"/products", `{"id":"`+id+`","name":"X","price":1}`); got.status != 400 || !strings.Contains(got.body, `"field":"id"`) {
+		if got := ask(t, "POST", u+"/products", `{"id":"`+id+`","name":"X","price":1}`); got.status != 400 ||
+			!strings.Contains(got.body, `"field":"id"`) {
 			t.Errorf("id %.20q: %d %s", id, got.status, got.body)
 		}
 	}
-	for _, path := range []string{"/products/%00", "/products/%ff", "/products/%2e%2e", "/products/" + strings.Repeat("x", 129), "/products?after=%00",
+	for _, path := range []string{"/products/%00", "/products/%ff", "/products/%2e%2e", "/products/" + strings.Repeat("x",
+		129), "/products?after=%00",
 		"/products?after=%ff", "/products?limit=501", "/products?limit=x", "/products?limit=%zz",
-		"/products?limit=", "/products?limit=0", "/products?limit=-1", "/products?limit=%2B5", "/products?limit=05", "/products?limit=1e2",
-		"/products?limit=99999999999999999999", "/products?limit=1&limit=2", "/products?after=a&after=b", "/products?lmit=1", "/products?after=%zz",
-		"/products?a;b", "/products/x?y=%zz", "/products/%c2%85", "/products/%e2%80%a8", "/products/%zz", "/products/%", "/products/%2", "/%zz"} {
+		"/products?limit=", "/products?limit=0", "/products?limit=-1", "/products?limit=%2B5", "/products?limit=05",
+		"/products?limit=1e2",
+		"/products?limit=99999999999999999999", "/products?limit=1&limit=2", "/products?after=a&after=b", "/products?lmit=1",
+		"/products?after=%zz",
+		"/products?a;b", "/products/x?y=%zz", "/products/%c2%85", "/products/%e2%80%a8", "/products/%zz", "/products/%",
+		"/products/%2", "/%zz"} {
 		got := raw(t, u, "GET "+path+" HTTP/1.1\r\nHost: x\r\n\r\n")
 		if got.status != 400 || got.header.Get("Content-Type") != "application/problem+json" {
 			t.Errorf("%.40s: %d %v %s", path, got.status, got.header, got.body)
@@ -106,7 +111,8 @@ func TestRefusals_OfTheServerItself(t *testing.T) {
 			Title, Detail string
 			Status        int
 		}
-		if err := json.Unmarshal([]byte(got.body), &p); err != nil || got.status != want || p.Status != want || p.Detail == "" ||
+		if err := json.Unmarshal([]byte(got.body), &p); err != nil || got.status != want || p.Status != want ||
+			p.Detail == "" ||
 			p.Title != http.StatusText(want) || got.header.Get("Content-Type") != "application/problem+json" {
 			t.Errorf("%.60q: %d %v %s; want %d", request, got.status, got.header, got.body, want)
 		}
@@ -123,11 +129,15 @@ func TestMethods(t *testing.T) {
 		allow        string
 	}{
 		{"HEAD", "/products/x", 200, ""}, {"HEAD", "/products", 200, ""}, {"HEAD", "/products/none", 404, ""},
-		{"OPTIONS", "/products/x", 204, "DELETE, GET, HEAD, PUT, OPTIONS"}, {"OPTIONS", "/products", 204, "GET, HEAD, POST, OPTIONS"},
+		{"OPTIONS", "/products/x", 204, "DELETE, GET, HEAD, PUT, OPTIONS"}, {"OPTIONS", "/products", 204,
+			"GET, HEAD, POST, OPTIONS"},
 		{"OPTIONS", "/nowhere", 404, ""},
-		{"PATCH", "/products/x", 405, "DELETE, GET, HEAD, PUT, OPTIONS"}, {"POST", "/products/x", 405, "DELETE, GET, HEAD, PUT, OPTIONS"},
-		{"DELETE", "/products", 405, "GET, HEAD, POST, OPTIONS"}, {"TRACE", "/products/x", 405, "DELETE, GET, HEAD, PUT, OPTIONS"},
-		{"GET", "/products/", 404, ""}, {"GET", "/products/a/b", 404, ""}, {"GET", "/products/a%2Fb", 404, ""}, {"GET", "/", 404, ""},
+		{"PATCH", "/products/x", 405, "DELETE, GET, HEAD, PUT, OPTIONS"}, {"POST", "/products/x", 405,
+			"DELETE, GET, HEAD, PUT, OPTIONS"},
+		{"DELETE", "/products", 405, "GET, HEAD, POST, OPTIONS"}, {"TRACE", "/products/x", 405,
+			"DELETE, GET, HEAD, PUT, OPTIONS"},
+		{"GET", "/products/", 404, ""}, {"GET", "/products/a/b", 404, ""}, {"GET", "/products/a%2Fb", 404, ""}, {"GET", "/",
+			404, ""},
 	} {
 		got := ask(t, c.method, u+c.path, "")
 		if got.status != c.status || got.header.Get("Allow") != c.allow {
@@ -144,19 +154,25 @@ func TestHeaders_ThatAreRefused(t *testing.T) {
 	u := serve(t).url + "/products/x"
 	ask(t, "PUT", u, `{"name":"X","price":1}`)
 	for _, h := range [][]string{
-		{"Nearcache-Fresh", "?2"}, {"Nearcache-Fresh", "true"}, {"Nearcache-Fresh", "?1", "Nearcache-Fresh", "?0"}, {"Nearcache-Fresh", ""},
-		{"Nearcache-At-Least", "x"}, {"Nearcache-At-Least", "-1"}, {"Nearcache-At-Least", "1.5"}, {"Nearcache-At-Least", "18446744073709551616"},
+		{"Nearcache-Fresh", "?2"}, {"Nearcache-Fresh", "true"}, {"Nearcache-Fresh", "?1", "Nearcache-Fresh", "?0"},
+		{"Nearcache-Fresh", ""},
+		{"Nearcache-At-Least", "x"}, {"Nearcache-At-Least", "-1"}, {"Nearcache-At-Least", "1.5"}, {"Nearcache-At-Least",
+			"18446744073709551616"},
 		{"Nearcache-At-Least", "1", "Nearcache-At-Least", "2"}, {"Nearcache-At-Least", `"1`}, {"Nearcache-At-Least", ""},
-		{"Nearcache-Max-Staleness", "0"}, {"Nearcache-Max-Staleness", "-1"}, {"Nearcache-Max-Staleness", "1e3"}, {"Nearcache-Max-Staleness", "inf"},
+		{"Nearcache-Max-Staleness", "0"}, {"Nearcache-Max-Staleness", "-1"}, {"Nearcache-Max-Staleness", "1e3"},
+		{"Nearcache-Max-Staleness", "inf"},
 		{"Nearcache-Max-Staleness", "NaN"}, {"Nearcache-Max-Staleness", "0x1p-2"}, {"Nearcache-Max-Staleness", "99999999999"},
-		{"Nearcache-Max-Staleness", "1", "Nearcache-Max-Staleness", "2"}, {"Nearcache-Serve-Stale", "soon"}, {"Nearcache-Serve-Stale", ""},
+		{"Nearcache-Max-Staleness", "1", "Nearcache-Max-Staleness", "2"}, {"Nearcache-Serve-Stale", "soon"},
+		{"Nearcache-Serve-Stale", ""},
 		{"If-Match", ""}, {"If-Match", "1"}, {"If-Match", `*, "1"`},
 	} {
-		if got := ask(t, "GET", u, "", h...); got.status != 400 || got.header.Get("Content-Type") != "application/problem+json" {
+		if got := ask(t, "GET", u, "", h...); got.status != 400 ||
+			got.header.Get("Content-Type") != "application/problem+json" {
 			t.Errorf("header %q: got the status %d and %s, want 400 and a problem", h, got.status, got.body)
 		}
 	}
-	if got := ask(t, "POST", strings.TrimSuffix(u, "/x"), `{"id":"y","name":"Y","price":1}`, "If-None-Match", "*"); got.status != 400 {
+	if got := ask(t, "POST", strings.TrimSuffix(u, "/x"), `{"id":"y","name":"Y","price":1}`, "If-None-Match",
+		"*"); got.status != 400 {
 		t.Errorf("POST with a precondition: %d", got.status)
 	}
 }

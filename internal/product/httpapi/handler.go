@@ -1,4 +1,5 @@
-// Package httpapi serves products over HTTP, reads through the near cache. docs/reference/http.md describes it for its users.
+// Package httpapi serves products over HTTP, reads through the near cache. docs/reference/http.md describes it for
+// its users.
 package httpapi
 
 import (
@@ -85,10 +86,12 @@ func (h *Handler) get(w http.ResponseWriter, r *http.Request) {
 
 // read reads through the cache, within what the limit lets a request's headers force.
 //
-// Fresh and a bound that no tier is expected to prove take a token before the read. AtLeast takes one when the answer is
-// that there is no such version: a client that sends what a write returned never gets that answer, and one that makes
-// versions up gets nothing else. Without tokens AtLeast is answered from the tiers if they have what it asks for.
-func (h *Handler) read(ctx context.Context, id string, ro nearcache.ReadOptions) (nearcache.Result[product.Product], error) {
+// Fresh and a bound that no tier is expected to prove take a token before the read. AtLeast takes one when the answer
+// is that there is no such version: a client that sends what a write returned never gets that answer, and one that
+// makes versions up gets nothing else. Without tokens AtLeast is answered from the tiers if they have what it asks
+// for.
+func (h *Handler) read(ctx context.Context, id string, ro nearcache.ReadOptions) (nearcache.Result[product.Product],
+	error) {
 	forces := ro.Fresh || ro.MaxStaleness > 0 && ro.MaxStaleness < h.MinStaleness
 	if forces && !h.SourceReads.take() {
 		return nearcache.Result[product.Product]{}, errLimited

@@ -95,8 +95,8 @@ func seconds(h http.Header, name string) (time.Duration, error) {
 	return max(time.Duration(n*1e6)*time.Microsecond, time.Microsecond), nil
 }
 
-// describe says which tier answered, with which version, and how old the answer is: Cache-Status as RFC 9211 has it, Age,
-// and what is proved.
+// describe says which tier answered, with which version, and how old the answer is: Cache-Status as RFC 9211 has it,
+// Age, and what is proved.
 func describe(h http.Header, r nearcache.Result[product.Product], fresh bool) {
 	h.Set(headerVersion, r.Version.String())
 	if r.Staleness > 0 {

@@ -44,7 +44,8 @@ func serve(t *testing.T, change ...func(*httpapi.Handler)) api {
 	}
 	store := product.NewSQLiteStore(db, src)
 	if err := errors.Join(store.Install(t.Context()), src.Install(t.Context()),
-		src.InstallTrigger(t.Context(), sqlite.Trigger{Table: product.Table, Namespace: product.Namespace, KeyColumns: []string{product.Key}})); err != nil {
+		src.InstallTrigger(t.Context(), sqlite.Trigger{Table: product.Table, Namespace: product.Namespace,
+			KeyColumns: []string{product.Key}})); err != nil {
 		t.Fatal(err)
 	}
 	client, err := nearcache.New(nearcache.Config{Redis: nearcachetest.NewRedis(t).ClientOption(), Source: src})
@@ -68,7 +69,8 @@ func serve(t *testing.T, change ...func(*httpapi.Handler)) api {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &httpapi.Handler{Store: store, Cache: cache, Logger: slog.New(slog.NewTextHandler(a.log, nil)), Timeout: 5 * time.Second}
+	h := &httpapi.Handler{Store: store, Cache: cache, Logger: slog.New(slog.NewTextHandler(a.log, nil)),
+		Timeout: 5 * time.Second}
 	for _, f := range change {
 		f(h)
 	}

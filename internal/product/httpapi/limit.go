@@ -7,9 +7,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// SourceReads limits how many reads of the source the headers of requests can force, all clients together: anybody can
-// send them, and each costs the database what the cache is there to save. It is a token bucket, safe for concurrent use. A
-// nil one limits nothing.
+// SourceReads limits how many reads of the source the headers of requests can force, all clients together: anybody
+// can send them, and each costs the database what the cache is there to save. It is a token bucket, safe for
+// concurrent use. A nil one limits nothing.
 type SourceReads struct {
 	rate, burst float64
 
@@ -25,7 +25,8 @@ type SourceReads struct {
 func NewSourceReads(perSecond, burst int) *SourceReads {
 	reads := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "product_forced_reads_total",
 		Help: "Reads whose headers force a read of the source, by outcome: served, or limited (429)."}, []string{"outcome"})
-	return &SourceReads{rate: float64(perSecond), burst: float64(burst), tokens: float64(burst), last: time.Now(), reads: reads,
+	return &SourceReads{rate: float64(perSecond), burst: float64(burst), tokens: float64(burst), last: time.Now(),
+		reads:  reads,
 		served: reads.WithLabelValues("served"), limited: reads.WithLabelValues("limited")}
 }
 

@@ -172,7 +172,8 @@ func (invalid) Create(context.Context, product.Product) (product.Version, error)
 
 func TestConstraint_IsNoOutage(t *testing.T) {
 	u := serve(t, func(h *httpapi.Handler) { h.Store = invalid{h.Store} }).url
-	if got := ask(t, "POST", u+"/products", `{"id":"x","name":"X","price":1}`); got.status != 409 || !strings.Contains(got.body, "refuses") {
+	if got := ask(t, "POST", u+"/products", `{"id":"x","name":"X","price":1}`); got.status != 409 ||
+		!strings.Contains(got.body, "refuses") {
 		t.Errorf("got the status %d and %s, want 409 with a refusal", got.status, got.body)
 	}
 }

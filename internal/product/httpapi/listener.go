@@ -24,8 +24,8 @@ func (l problemListener) Accept() (net.Conn, error) {
 	return &problemConn{Conn: c}, nil
 }
 
-// problemConn replaces the server's own refusals. net/http writes each of them by one Write, with exactly these headers,
-// which no handler here sends, and closes the connection.
+// problemConn replaces the server's own refusals. net/http writes each of them by one Write, with exactly these
+// headers, which no handler here sends, and closes the connection.
 type problemConn struct{ net.Conn }
 
 var refusalText = regexp.MustCompile(
@@ -61,7 +61,8 @@ func refuse(status int, reason string) []byte {
 		"Content-Length: %d\r\nConnection: close\r\n\r\n%s\n", status, title, len(body)+1, body)
 }
 
-// CloseWrite ends the sending side: the server does so before it closes a connection on which a client is still sending.
+// CloseWrite ends the sending side: the server does so before it closes a connection on which a client is still
+// sending.
 func (c *problemConn) CloseWrite() error {
 	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return w.CloseWrite()

@@ -14,8 +14,8 @@ import (
 )
 
 // tag is the opaque part of a product's entity tag: the version, and a hash of the content. The version alone proves
-// nothing about a change that nothing has counted: of a row older than the trigger, or by a session in which triggers do
-// not fire.
+// nothing about a change that nothing has counted: of a row older than the trigger, or by a session in which triggers
+// do not fire.
 func tag(now product.State) string {
 	b, err := json.Marshal(now.Product)
 	if err != nil { // a product always has a JSON form
@@ -34,8 +34,8 @@ type entityTag struct {
 	opaque string // without its quotes
 }
 
-// is compares with a product's own tag. With versions a tag that is a version alone, as Nearcache-Version has it, stands
-// for every content of that version; 0 is no version.
+// is compares with a product's own tag. With versions a tag that is a version alone, as Nearcache-Version has it,
+// stands for every content of that version; 0 is no version.
 func (t entityTag) is(now product.State, versions bool) bool {
 	if t.opaque == tag(now) {
 		return true
@@ -64,8 +64,8 @@ func (p precondition) matches(now product.State) bool {
 	return !p.match.given || now.There && p.match.has(func(t entityTag) bool { return !t.weak && t.is(now, true) })
 }
 
-// excludes is If-None-Match, which compares weakly. A version alone matches nothing there: the answer that it is unchanged
-// could be wrong, the content never is.
+// excludes is If-None-Match, which compares weakly. A version alone matches nothing there: the answer that it is
+// unchanged could be wrong, the content never is.
 func (p precondition) excludes(now product.State) bool {
 	return p.noneMatch.given && now.There && p.noneMatch.has(func(t entityTag) bool { return t.is(now, false) })
 }

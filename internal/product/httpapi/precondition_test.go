@@ -15,9 +15,11 @@ func TestIfNoneMatch_ListsWeakTagsAndSeveralLines(t *testing.T) {
 		lines []string
 		want  int
 	}{
-		{[]string{tag}, 304}, {[]string{"W/" + tag}, 304}, {[]string{`*`}, 304}, {[]string{`"7", W/` + tag}, 304}, {[]string{`"7"`, tag}, 304},
+		{[]string{tag}, 304}, {[]string{"W/" + tag}, 304}, {[]string{`*`}, 304}, {[]string{`"7", W/` + tag}, 304},
+		{[]string{`"7"`, tag}, 304},
 		{[]string{`"a,b" , ` + tag}, 304}, {[]string{`,, ` + tag + `,`}, 304},
-		{[]string{`"2"`}, 200}, {[]string{`1`}, 200}, {[]string{`"1`}, 200}, {[]string{`"a,` + tag + `,"`}, 200}, {[]string{`"01"`}, 200}, {[]string{``}, 200},
+		{[]string{`"2"`}, 200}, {[]string{`1`}, 200}, {[]string{`"1`}, 200}, {[]string{`"a,` + tag + `,"`}, 200},
+		{[]string{`"01"`}, 200}, {[]string{``}, 200},
 		{[]string{`"1"`}, 200}, // of one version there can be several contents
 	} {
 		for _, method := range []string{"GET", "HEAD"} {
@@ -103,8 +105,8 @@ func TestPreconditions_OfReads(t *testing.T) {
 	}
 }
 
-// TestTag_CoversAContentThatNoVersionCovers: a change that nothing counts has the old version. No client is to hear that
-// nothing has changed, or to write over it unseen.
+// TestTag_CoversAContentThatNoVersionCovers: a change that nothing counts has the old version. No client is to hear
+// that nothing has changed, or to write over it unseen.
 func TestTag_CoversAContentThatNoVersionCovers(t *testing.T) {
 	a := serve(t)
 	u := a.url + "/products/x"
@@ -127,14 +129,17 @@ func TestTag_CoversAContentThatNoVersionCovers(t *testing.T) {
 	if put := ask(t, "PUT", u, `{"name":"new","price":1}`, "If-Match", `"0"`); put.status != 412 {
 		t.Errorf("version 0: %d", put.status)
 	}
-	if _, err := a.db.Exec(`insert into products (id, name, price) values ('old', 'older than its version', 1)`); err != nil {
+	const insert = `insert into products (id, name, price) values ('old', 'older than its version', 1)`
+	if _, err := a.db.Exec(insert); err != nil {
 		t.Fatal(err)
 	}
 	old := ask(t, "GET", a.url+"/products/old", "")
-	if put := ask(t, "PUT", a.url+"/products/old", `{"name":"new","price":1}`, "If-Match", old.header.Get("ETag")); put.status != 200 {
+	if put := ask(t, "PUT", a.url+"/products/old", `{"name":"new","price":1}`, "If-Match",
+		old.header.Get("ETag")); put.status != 200 {
 		t.Errorf("a row without a version can be written over: %d %s", put.status, put.body)
 	}
-	if put := ask(t, "PUT", a.url+"/products/old", `{"name":"newer","price":1}`, "If-Match", old.header.Get("ETag")); put.status != 412 {
+	if put := ask(t, "PUT", a.url+"/products/old", `{"name":"newer","price":1}`, "If-Match",
+		old.header.Get("ETag")); put.status != 412 {
 		t.Errorf("once: %d %s", put.status, put.body)
 	}
 }

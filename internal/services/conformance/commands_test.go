@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// data is what every command meets, one line a command: a string, a counter, a list, a hash, sets, sorted sets, a bitmap,
-// a stream, places and a HyperLogLog; "none" is absent.
+// data is what every command meets, one line a command: a string, a counter, a list, a hash, sets, sorted sets, a
+// bitmap, a stream, places and a HyperLogLog; "none" is absent.
 const data = `
 SET str value
 SET num 1
@@ -25,8 +25,8 @@ GEOADD geo 13.361389 38.115556 Palermo 15.087269 37.502669 Catania
 PFADD hll x
 SET volatile v PX 100000`
 
-// commands are tried one by one on data: every command that both servers have, where one may or may not change anything in
-// each of these cases.
+// commands are tried one by one on data: every command that both servers have, where one may or may not change
+// anything in each of these cases.
 const commands = `
 APPEND str x
 APPEND none x
@@ -312,7 +312,8 @@ func TestCommands(t *testing.T) {
 			for _, key := range all { // each is pushed if the command has read it
 				w.do("SET", key, "x")
 			}
-			out = append(out, fmt.Sprintf("%s: %s; changes %s; tracks %s", strings.Join(l, " "), kind, keys(changes), keys(tr.pushed())))
+			out = append(out, fmt.Sprintf("%s: %s; changes %s; tracks %s", strings.Join(l, " "), kind, keys(changes),
+				keys(tr.pushed())))
 		}
 		return out
 	})

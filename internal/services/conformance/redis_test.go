@@ -160,10 +160,14 @@ func same(t *testing.T, scenario func(t *testing.T, s server) []string) {
 // TestTracking: T reads a key, somebody does something, and T hears of it or not.
 func TestTracking(t *testing.T) {
 	steps := [][]string{
-		{"SET", "k", "v"}, {"SET", "k", "v"}, {"SET", "k", "v", "NX"}, {"SET", "k", "v", "XX"}, {"DEL", "k"}, {"DEL", "k"}, {"SET", "k", "v", "XX"},
-		{"SET", "k", "v", "NX"}, {"APPEND", "k", "x"}, {"PEXPIRE", "k", "100000"}, {"PERSIST", "k"}, {"GETEX", "k"}, {"GETEX", "k", "PX", "100000"},
-		{"GET", "k"}, {"EXISTS", "k"}, {"PTTL", "k"}, {"TYPE", "k"}, {"RENAME", "k", "k2"}, {"RENAME", "k2", "k"}, {"UNLINK", "k"}, {"EXPIRE", "k", "5"},
-		{"MSET", "k", "1", "other", "2"}, {"DEL", "other", "k", "none"}, {"LPUSH", "k", "a"}, {"LPOP", "k"}, {"SETNX", "k", "v"}, {"SETNX", "k", "v"},
+		{"SET", "k", "v"}, {"SET", "k", "v"}, {"SET", "k", "v", "NX"}, {"SET", "k", "v", "XX"}, {"DEL", "k"}, {"DEL", "k"},
+		{"SET", "k", "v", "XX"},
+		{"SET", "k", "v", "NX"}, {"APPEND", "k", "x"}, {"PEXPIRE", "k", "100000"}, {"PERSIST", "k"}, {"GETEX", "k"}, {"GETEX",
+			"k", "PX", "100000"},
+		{"GET", "k"}, {"EXISTS", "k"}, {"PTTL", "k"}, {"TYPE", "k"}, {"RENAME", "k", "k2"}, {"RENAME", "k2", "k"}, {"UNLINK",
+			"k"}, {"EXPIRE", "k", "5"},
+		{"MSET", "k", "1", "other", "2"}, {"DEL", "other", "k", "none"}, {"LPUSH", "k", "a"}, {"LPOP", "k"}, {"SETNX", "k",
+			"v"}, {"SETNX", "k", "v"},
 		{"EVAL", "redis.call('SET', KEYS[1], 'x') redis.call('SET', KEYS[1], 'y') return 1", "1", "k"},
 		{"EVAL", "return redis.call('GET', KEYS[1])", "1", "k"},
 		{"EVAL", "return redis.call('DEL', KEYS[1])", "1", "k"},
@@ -232,14 +236,17 @@ func TestReplies(t *testing.T) {
 	same(t, func(t *testing.T, s server) (out []string) {
 		c := dial(t, s.addr, false)
 		for _, cmd := range [][]string{
-			{"SET", "s", "v", "PX", "100000"}, {"GET", "s"}, {"GET", "none"}, {"LPUSH", "l", "x"}, {"GET", "l"}, {"GETEX", "s"}, {"GETEX", "none"}, {"GETEX", "l"},
-			{"MGET", "s", "l", "none"}, {"PTTL", "l"}, {"PTTL", "none"}, {"PEXPIRE", "s", "1000"}, {"PEXPIRE", "none", "1000"}, {"EXISTS", "s"},
+			{"SET", "s", "v", "PX", "100000"}, {"GET", "s"}, {"GET", "none"}, {"LPUSH", "l", "x"}, {"GET", "l"}, {"GETEX", "s"},
+			{"GETEX", "none"}, {"GETEX", "l"},
+			{"MGET", "s", "l", "none"}, {"PTTL", "l"}, {"PTTL", "none"}, {"PEXPIRE", "s", "1000"}, {"PEXPIRE", "none", "1000"},
+			{"EXISTS", "s"},
 			{"EVAL", "local v = redis.pcall('GET', KEYS[1]) return type(v)", "1", "l"},
 			{"EVAL", "return redis.call('GET', KEYS[1]) == false", "1", "none"},
 			{"EVAL", "return {1, 'two', redis.call('PTTL', KEYS[1])}", "1", "l"},
 			{"EVAL", "return string.byte('\\0\\255', 2) + #ARGV[1]", "0", "a\x00b\r\n"},
 			{"EVAL", "return tonumber(ARGV[1]) + 0.9", "0", "41"},
-			{"EVAL", "redis.call('SET', KEYS[1], 'x', 'PX', math.max(5000, tonumber(ARGV[1]))) return redis.call('PTTL', KEYS[1]) > 4000", "1", "m", "10000"},
+			{"EVAL", "redis.call('SET', KEYS[1], 'x', 'PX', math.max(5000, tonumber(ARGV[1]))) " +
+				"return redis.call('PTTL', KEYS[1]) > 4000", "1", "m", "10000"},
 			{"EVALSHA", "ffffffffffffffffffffffffffffffffffffffff", "0"}, {"CLUSTER", "SLOTS"}, {"NOSUCHCOMMAND"}, {"GET"},
 			{"CLIENT", "SETNAME", "n"}, {"CLIENT", "GETNAME"}, {"CLIENT", "TRACKING", "OFF"},
 		} {

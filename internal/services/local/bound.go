@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// StartBound starts a program so that, where the operating system can, the kernel kills it when this process dies, however
-// it dies: a program that is stopped (SIGSTOP) notices nothing by itself.
+// StartBound starts a program so that, where the operating system can, the kernel kills it when this process dies,
+// however it dies: a program that is stopped (SIGSTOP) notices nothing by itself.
 func StartBound(cmd *exec.Cmd) (err error) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}

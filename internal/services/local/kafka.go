@@ -38,7 +38,8 @@ func StartKafka(ctx context.Context, dir, jars string, l Launch, settings ...str
 			return nil, err
 		}
 		format := exec.CommandContext(ctx, java, append(append([]string{}, jvm...),
-			"-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", classpath, "kafka.tools.StorageTool", "format", "--cluster-id", "bmVhcmNhY2hlLXRlc3RzMA", "--config", properties)...)
+			"-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", classpath, "kafka.tools.StorageTool", "format",
+			"--cluster-id", "bmVhcmNhY2hlLXRlc3RzMA", "--config", properties)...)
 		if out, err := format.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("local: kafka.tools.StorageTool format: %w: %s", err, strings.TrimSpace(string(out)))
 		}

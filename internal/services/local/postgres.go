@@ -57,7 +57,8 @@ func StartPostgres(ctx context.Context, dir string, l Launch, settings ...string
 	}
 	data := filepath.Join(dir, "data")
 	if _, err := os.Stat(filepath.Join(data, "PG_VERSION")); err != nil {
-		init := exec.CommandContext(ctx, filepath.Join(bin, "initdb"), "--pgdata", data, "--username=postgres", "--auth=trust",
+		init := exec.CommandContext(ctx, filepath.Join(bin, "initdb"), "--pgdata", data, "--username=postgres",
+			"--auth=trust",
 			"--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions")
 		init.Dir = dir
 		init.SysProcAttr = &syscall.SysProcAttr{Credential: cred}

@@ -126,7 +126,8 @@ func TestStartRedis_ReportsWhyItDidNotStart(t *testing.T) {
 }
 
 func TestStartKafka_NamesWhatIsMissing(t *testing.T) {
-	if _, err := local.StartKafka(t.Context(), t.TempDir(), t.TempDir(), local.Launch{}); !errors.Is(err, local.ErrMissing) {
+	if _, err := local.StartKafka(t.Context(), t.TempDir(), t.TempDir(), local.Launch{}); !errors.Is(err,
+		local.ErrMissing) {
 		t.Errorf("without jars: %v, want ErrMissing", err)
 	}
 	t.Setenv("PATH", t.TempDir())

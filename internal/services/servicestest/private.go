@@ -5,6 +5,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/nearcache/nearcache-go/internal/services/local"
@@ -105,6 +107,29 @@ func StartPostgres(t testing.TB, settings ...string) *PostgresProcess {
 		t.Cleanup(func() { s.Discard(); os.RemoveAll(s.Dir) })
 	}
 	return &PostgresProcess{process: p, URL: local.PostgresURL(s.Addr, "postgres")}
+}
+
+// Freeze stops the server and every process of it, sessions included, as a machine that hangs does: connections stay
+// open and nothing answers, also on those that are open already. Thaw lets them run on; the end of the test does too.
+func (p *PostgresProcess) Freeze() (thaw func()) {
+	p.t.Helper()
+	p.Pause() // first, so that no further session begins
+	pids, err := local.Children(p.Pid())
+	if err != nil {
+		p.Resume()
+		p.t.Skipf("servicestest: the server's processes cannot be listed here: %v", err)
+	}
+	for _, pid := range pids {
+		_ = syscall.Kill(pid, syscall.SIGSTOP) // one that has just ended need not be stopped
+	}
+	thaw = sync.OnceFunc(func() {
+		for _, pid := range pids {
+			_ = syscall.Kill(pid, syscall.SIGCONT)
+		}
+		p.Resume()
+	})
+	p.t.Cleanup(thaw)
+	return thaw
 }
 
 // KafkaProcess is a Kafka broker of the test's own.

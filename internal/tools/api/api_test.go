@@ -146,7 +146,8 @@ func TestRun_WantsWhatIsGoneAnnounced(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), "BREAKING and "+test.announce+" to Unreleased") {
 				t.Fatalf("unannounced: %v; want it to ask for %s", err, test.announce)
 			}
-			put(t, root, "CHANGELOG.md", "# Changes\n## [Unreleased]\n- BREAKING: something else\n## 1.0\n- BREAKING: "+test.announce+"\n")
+			put(t, root, "CHANGELOG.md",
+				"# Changes\n## [Unreleased]\n- BREAKING: something else\n## 1.0\n- BREAKING: "+test.announce+"\n")
 			if err := run(root, ""); err == nil {
 				t.Error("an announcement of an older release was accepted")
 			}

@@ -142,7 +142,8 @@ func typeLines(pkg *types.Package, obj *types.TypeName) []string {
 			receiver = name
 		}
 		// Through the selection, so that a promoted method of a generic type has its arguments filled in.
-		all = append(all, fmt.Sprintf("method (%s) %s%s", receiver, method.Name(), strings.TrimPrefix(typ(pkg, m.Type()), "func")))
+		text := strings.TrimPrefix(typ(pkg, m.Type()), "func")
+		all = append(all, fmt.Sprintf("method (%s) %s%s", receiver, method.Name(), text))
 	}
 	return all
 }

@@ -2,7 +2,8 @@
 
 // Command services starts real Redis, PostgreSQL and Kafka servers for this checkout's tests and stops them again.
 //
-//	services run -- COMMAND [ARGS]    start servers, run the command with NEARCACHE_TEST_* set, stop them; exit as the command did
+//	services run -- COMMAND [ARGS]    start servers, run the command with NEARCACHE_TEST_* set, stop them; exit as the
+//	                                  command did
 //	services up                       start servers that stay, unless they run already
 //	services env                      print shell lines that lead tests (NEARCACHE_TEST_*) and the programs to those
 //	services down                     stop them, and whatever a killed run left behind
@@ -36,7 +37,7 @@ func main() {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "services:", err)
 		if errors.Is(err, local.ErrMissing) {
-			fmt.Fprintln(os.Stderr, "services: as root on Debian, `make install` installs what is missing; elsewhere install it by hand,"+
+			fmt.Fprintln(os.Stderr, "services: as root on Debian, `make install` installs what is missing; elsewhere install it,"+
 				" or set NEARCACHE_TEST_REDIS, NEARCACHE_TEST_POSTGRES and NEARCACHE_TEST_KAFKA to servers that run already")
 		}
 		if code == 0 {

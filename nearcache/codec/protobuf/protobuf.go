@@ -37,3 +37,9 @@ func (Codec[M]) Decode(b []byte) (M, error) {
 
 // Equal compares messages as messages: what the library keeps in them for itself does not count.
 func (Codec[M]) Equal(a, b M) bool { return proto.Equal(a, b) }
+
+// Shape is the message's full name: messages of one name are compatible by protocol buffers' own rules.
+func (Codec[M]) Shape() string {
+	var none M
+	return string(none.ProtoReflect().Descriptor().FullName())
+}

@@ -72,7 +72,7 @@ func Brokers(list string) (brokers []string, err error) {
 func Postgres(address string) (*pgxpool.Config, error) {
 	cfg, err := pgxpool.ParseConfig(address)
 	if err != nil || !IsPostgres(address) {
-		return nil, errors.New("it has the form postgres://user:password@host:port/database?sslmode=...")
+		return nil, errors.New("it has the form postgres://user:password@host:port/database?sslmode=MODE")
 	}
 	return cfg, nil
 }

@@ -9,7 +9,8 @@ import (
 )
 
 func TestRedis_WithAndWithoutAScheme(t *testing.T) {
-	for address, want := range map[string]string{"redis://h:7": "h:7", "h:7": "h:7", "h": "h:6379", "127.0.0.1:7/2": "127.0.0.1:7",
+	for address, want := range map[string]string{"redis://h:7": "h:7", "h:7": "h:7", "h": "h:6379",
+		"127.0.0.1:7/2":    "127.0.0.1:7",
 		"user:hunter2@h:7": "h:7", "redis://:hunter2@h:7/1": "h:7", "rediss://h:7": "h:7", "[::1]:7": "[::1]:7"} {
 		opt, err := endpoint.Redis(address)
 		if err != nil || !slices.Equal(opt.InitAddress, []string{want}) {
@@ -23,16 +24,22 @@ func TestRedis_WithAndWithoutAScheme(t *testing.T) {
 
 // TestErrors_ShowNoPassword: nor any piece of one, where the address cannot be parsed.
 func TestErrors_ShowNoPassword(t *testing.T) {
-	for _, address := range []string{"redis://u:hunter2@", "redis://u:hunter2@h:port", "redis://u:hun/ter2@h:7", "://hunter2", "redis://u:hun ter2@h:7",
-		"redis://u:hunter2%zz@h:7", "ftp://u:hunter2@h:7", "redis://u:hunter2@h:7/x", "redis://u:hunter2@h:0", "redis://u:hunter2@h:70000",
+	for _, address := range []string{"redis://u:hunter2@", "redis://u:hunter2@h:port", "redis://u:hun/ter2@h:7",
+		"://hunter2", "redis://u:hun ter2@h:7",
+		"redis://u:hunter2%zz@h:7", "ftp://u:hunter2@h:7", "redis://u:hunter2@h:7/x", "redis://u:hunter2@h:0",
+		"redis://u:hunter2@h:70000",
 		"redis://", ":6379", "::", "redis://h:7:8", "u:hunter2@"} {
-		if opt, err := endpoint.Redis(address); err == nil || strings.Contains(err.Error(), "hun") || strings.Contains(err.Error(), "ter2") {
+		if opt, err := endpoint.Redis(address); err == nil || strings.Contains(err.Error(), "hun") ||
+			strings.Contains(err.Error(), "ter2") {
 			t.Errorf("%s: got %v and error %v, want an error without the password", address, opt.InitAddress, err)
 		}
 	}
-	for _, address := range []string{"postgres://u:hunter2@h:port/d", "postgres://u:hun/ter2@h:7/d", "mysql://u:hunter2@h", "host=h password=hunter2",
-		"postgres://u:hunter2%zz@h", "postgres://u:hunter2@h/d?sslmode=nonsense", "postgres://h/d?password=hunter2&connect_timeout=x"} {
-		if _, err := endpoint.Postgres(address); err == nil || strings.Contains(err.Error(), "hun") || strings.Contains(err.Error(), "ter2") {
+	for _, address := range []string{"postgres://u:hunter2@h:port/d", "postgres://u:hun/ter2@h:7/d", "mysql://u:hunter2@h",
+		"host=h password=hunter2",
+		"postgres://u:hunter2%zz@h", "postgres://u:hunter2@h/d?sslmode=nonsense",
+		"postgres://h/d?password=hunter2&connect_timeout=x"} {
+		if _, err := endpoint.Postgres(address); err == nil || strings.Contains(err.Error(), "hun") ||
+			strings.Contains(err.Error(), "ter2") {
 			t.Errorf("%s: got error %v, want one without the password", address, err)
 		}
 	}
@@ -48,7 +55,8 @@ func TestErrors_ShowNoPassword(t *testing.T) {
 			t.Errorf("%s: got %v and error %v, want an error without the password", list, b, err)
 		}
 	}
-	for _, s := range []string{"dial redis://u:hunter2@h:7: refused", "postgres://u:hun@ter2@h/d", "postgres://h/d?password=hunter2&x=1", "PASSWORD=hunter2"} {
+	for _, s := range []string{"dial redis://u:hunter2@h:7: refused", "postgres://u:hun@ter2@h/d",
+		"postgres://h/d?password=hunter2&x=1", "PASSWORD=hunter2"} {
 		if got := endpoint.Redact(s); strings.Contains(got, "hun") || strings.Contains(got, "ter2") {
 			t.Errorf("%s becomes %s", s, got)
 		}

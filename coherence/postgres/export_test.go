@@ -1,0 +1,12 @@
+package postgres
+
+import "testing"
+
+// AddMigration lets the program know one version of the schema more.
+func AddMigration(t *testing.T, sql string) (forget func()) {
+	before := migrations
+	migrations = append(migrations[:len(migrations):len(migrations)], sql)
+	forget = func() { migrations = before }
+	t.Cleanup(forget)
+	return forget
+}

@@ -1,0 +1,427 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/coherence/postgres"
+	"github.com/nearcache/nearcache-go/internal/services/servicestest"
+	"github.com/nearcache/nearcache-go/internal/testkit"
+)
+
+// pgTool runs a program of Postgres and returns what it prints.
+func pgTool(t *testing.T, stdin string, name string, args ...string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		matches, _ := filepath.Glob("/usr/lib/postgresql/*/bin/" + name)
+		if len(matches) == 0 {
+			t.Skipf("%s is not installed", name)
+		}
+		path = matches[len(matches)-1]
+	}
+	cmd := exec.Command(path, args...)
+	cmd.Stdin = strings.NewReader(stdin)
+	var errs strings.Builder
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s: got error %v and output %s, want no error", name, err, errs.String())
+	}
+	return string(out)
+}
+
+// passThrough relays as a relay does from a position of before: reset once, and then on without end.
+func passThrough(t *testing.T, src *postgres.Source, before coherence.Position) {
+	t.Helper()
+	now, err := src.Position(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if now.Timeline == before.Timeline {
+		t.Fatalf("after the restore the timeline is still %x: what was cached before counts as proved", now.Timeline)
+	}
+	if _, _, err := src.Changes(t.Context(), before, 10); !errors.Is(err, coherence.ErrTrimmed) {
+		t.Errorf("Changes from before the restore: %v, want ErrTrimmed", err)
+	}
+	_, at, err := src.Changes(t.Context(), coherence.Position{}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := src.BumpKey(t.Context(), "n", "after the restore"); err != nil {
+		t.Fatal(err)
+	}
+	found := false
+	testkit.Eventually(t, "the change after the restore comes", func() bool {
+		events, upto, err := src.Changes(t.Context(), at, 10)
+		if err != nil {
+			t.Fatalf("the relay is reset again and again: %v", err)
+		}
+		for _, e := range events {
+			found = found || e.Key == "after the restore"
+		}
+		at = upto
+		return found
+	})
+	if _, err := src.Trim(t.Context(), at, 0); err != nil {
+		t.Error(err)
+	}
+	if _, _, err := src.Changes(t.Context(), at, 10); err != nil {
+		t.Errorf("after the trim: %v", err)
+	}
+}
+
+func TestTimeline_OfADumpInAYoungerServer(t *testing.T) {
+	src, pool, from := open(t)
+	withTrigger(t, src, pool)
+	for i := range 30 {
+		exec1(t, pool, `insert into products values ($1, 'a')`, fmt.Sprint(i))
+	}
+	_, at := changes(t, src, coherence.Position{})
+	if _, err := src.Trim(t.Context(), at, 0); err != nil {
+		t.Fatal(err)
+	}
+	exec1(t, pool, `update products set name = 'b'`) // not trimmed: goes into the dump
+	_, at = changes(t, src, at)
+	// As if the old server had run for years.
+	exec1(t, pool, `update nearcache.outbox set xid = (xid::text::numeric + 1000000000000)::text::xid8`)
+	exec1(t, pool, `update nearcache.meta set trimmed = trimmed + 1000000000000`)
+	dump := pgTool(t, "", "pg_dump", from)
+
+	server := servicestest.StartPostgres(t)
+	pgTool(t, dump, "psql", "-v", "ON_ERROR_STOP=1", server.URL)
+	restored := newSource(t, server.URL, postgres.Config{})
+	if err := restored.Install(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	passThrough(t, restored, at)
+	var foreign int
+	if err := newPool(t, server.URL).QueryRow(t.Context(), `select count(*) from nearcache.outbox where xid >= pg_snapshot_xmax(pg_current_snapshot())`).Scan(&foreign); err != nil || foreign > 0 {
+		t.Errorf("%d rows of the old server stay for ever (%v)", foreign, err)
+	}
+	// The triggers came with the dump; installing them again puts their records right.
+	exec1(t, newPool(t, server.URL), `insert into products values ('new', 'c')`)
+	if v, err := restored.Version(t.Context(), "product", "new"); v != 1 || err != nil {
+		t.Errorf("a write after the restore has version %d, %v", v, err)
+	}
+	wantFindings(t, restored, coherence.FindingTriggerMissing)
+	install(t, restored, postgres.Trigger{Table: "products", Namespace: "product", KeyColumns: []string{"id"}})
+	wantFindings(t, restored)
+}
+
+func TestTimeline_OfADumpInPlace(t *testing.T) {
+	for name, args := range map[string][]string{
+		"clean": {"--clean", "--if-exists"},
+		"data":  {"--data-only"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			src, pool, from := open(t)
+			withTrigger(t, src, pool)
+			exec1(t, pool, `insert into products values ('1', 'a')`)
+			dump := pgTool(t, "", "pg_dump", append(args, from)...)
+			exec1(t, pool, `update products set name = 'b'`)
+			_, at := changes(t, src, coherence.Position{})
+			if name == "data" {
+				exec1(t, pool, `truncate products, nearcache.versions, nearcache.outbox, nearcache.meta, nearcache.cursors, nearcache.triggers, nearcache.floors`)
+				exec1(t, pool, `truncate nearcache.versions, nearcache.outbox`) // what the truncate itself counted
+			}
+			pgTool(t, dump, "psql", "-v", "ON_ERROR_STOP=1", from)
+			passThrough(t, newSource(t, from, postgres.Config{}), at)
+		})
+	}
+}
+
+func TestServer_WithoutItsFunctions(t *testing.T) {
+	server := servicestest.StartPostgres(t)
+	pool := newPool(t, server.URL)
+	exec1(t, pool, `create role managed login; grant create on database postgres to managed`)
+	for _, f := range []string{"pg_control_system()", "pg_control_checkpoint()", "pg_walfile_name(pg_lsn)", "pg_current_wal_insert_lsn()"} {
+		exec1(t, pool, "revoke execute on function "+f+" from public")
+	}
+	u, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.User("managed")
+	src := newSource(t, u.String(), postgres.Config{})
+	if err := src.Install(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantFindings(t, src, coherence.FindingNoServerIdentity)
+	if v, err := src.BumpKey(t.Context(), "n", "k"); v != 1 || err != nil {
+		t.Errorf("BumpKey = %d, %v", v, err)
+	}
+	before, err := src.Position(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// All roles see one timeline, whatever they may do themselves.
+	if by, err := newSource(t, server.URL, postgres.Config{}).Position(t.Context()); err != nil || by.Timeline != before.Timeline {
+		t.Errorf("the superuser sees timeline %x, %v; the owner %x", by.Timeline, err, before.Timeline)
+	}
+	_, at := changes(t, src, coherence.Position{})
+	if err := src.NewTimeline(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	passThrough(t, src, at)
+}
+
+// startPgBouncer starts a pgbouncer before a server, and returns a URL of the same database through it.
+func startPgBouncer(t *testing.T, server, mode string) string {
+	t.Helper()
+	path, err := exec.LookPath("pgbouncer")
+	if err != nil {
+		path = "/usr/sbin/pgbouncer"
+		if _, err := os.Stat(path); err != nil {
+			t.Skip("pgbouncer is not installed")
+		}
+	}
+	cfg, err := pgx.ParseConfig(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := free.Addr().(*net.TCPAddr).Port
+	_ = free.Close()
+	// /tmp and not t.TempDir: pgbouncer does not run as root, and the account must reach the file.
+	dir, err := os.MkdirTemp("", "pgbouncer")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	ini := filepath.Join(dir, "pgbouncer.ini")
+	err = os.WriteFile(ini, []byte(fmt.Sprintf(`[databases]
+* = host=%s port=%d user=%s
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = %d
+auth_type = any
+pool_mode = %s
+unix_socket_dir =
+max_client_conn = 100
+ignore_startup_parameters = extra_float_digits
+`, cfg.Host, cfg.Port, cfg.User, port, mode)), 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := []string{ini}
+	if os.Getuid() == 0 {
+		args = []string{"-u", "nobody", ini}
+	}
+	cmd := exec.Command(path, args...)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	through := fmt.Sprintf("postgres://%s@127.0.0.1:%d/%s?sslmode=disable", cfg.User, port, cfg.Database)
+	testkit.Eventually(t, "pgbouncer answers", func() bool {
+		conn, err := pgx.Connect(t.Context(), through+"&default_query_exec_mode=simple_protocol")
+		if err != nil {
+			return false
+		}
+		defer conn.Close(context.Background())
+		return conn.Ping(t.Context()) == nil
+	})
+	return through
+}
+
+func TestPgBouncer_IsNamedInTransactionMode(t *testing.T) {
+	direct, _, server := open(t)
+	through := startPgBouncer(t, server, "transaction") + "&default_query_exec_mode=exec"
+	src := newSource(t, through, postgres.Config{})
+	if _, err := src.Position(t.Context()); err != nil {
+		t.Errorf("an instance works through it: %v", err)
+	}
+	if v, err := src.BumpKey(t.Context(), "n", "k"); v != 1 || err != nil {
+		t.Errorf("BumpKey = %d, %v", v, err)
+	}
+	for range 3 {
+		if _, _, err := src.Lead(t.Context(), "relay"); !errors.Is(err, postgres.ErrPooled) {
+			t.Fatalf("Lead = %v, want ErrPooled", err)
+		}
+	}
+	if err := src.Wait(t.Context(), time.Second); !errors.Is(err, postgres.ErrPooled) {
+		t.Errorf("Wait = %v, want ErrPooled", err)
+	}
+	short, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	_, release, err := direct.Lead(short, "relay")
+	if err != nil {
+		t.Fatalf("a direct relay does not lead after a pooled one tried: %v", err)
+	}
+	release()
+}
+
+func TestPgBouncer_WorksInSessionMode(t *testing.T) {
+	direct, pool, server := open(t)
+	src := newSource(t, startPgBouncer(t, server, "session"), postgres.Config{})
+	leading, release, err := src.Lead(t.Context(), "relay")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	short, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if _, _, err := direct.Lead(short, "relay"); err == nil {
+		t.Error("two relays lead")
+	}
+	if leading.Err() != nil {
+		t.Error("the leader lost its leadership")
+	}
+	if err := src.Wait(t.Context(), time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := src.Bump(t.Context(), pool, "n", "k", coherence.OpUpdated); err != nil {
+		t.Fatal(err)
+	}
+	if err := src.Wait(t.Context(), time.Minute); err != nil {
+		t.Error(err)
+	}
+}
+
+// stopAfter ends a context after n statements with a text in them.
+type stopAfter struct {
+	text string
+	n    int
+	stop context.CancelFunc
+}
+
+func (s *stopAfter) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	if strings.Contains(data.SQL, s.text) {
+		if s.n--; s.n < 0 {
+			s.stop()
+		}
+	}
+	return ctx
+}
+
+func (s *stopAfter) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+func TestTrim_GoesOnWhereItWasStopped(t *testing.T) {
+	_, pool, url := open(t)
+	exec1(t, pool, `insert into nearcache.outbox (namespace, key, version, op) select 'n', g::text, 1, 'updated' from generate_series(1, 25000) g`)
+	cfg, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	cfg.ConnConfig.Tracer = &stopAfter{text: "with old as", n: 2, stop: cancel}
+	limited, err := pgxpool.NewWithConfig(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer limited.Close()
+	src, err := postgres.New(limited, postgres.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	at, err := src.Position(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := src.Trim(ctx, at, 0); n != 20_000 || err != nil {
+		t.Errorf("Trim that is stopped after two steps = %d, %v, want 20000 and no error", n, err)
+	}
+	if n, err := newSource(t, url, postgres.Config{}).Trim(t.Context(), at, 0); n != 5_000 || err != nil {
+		t.Errorf("the next Trim = %d, %v, want the 5000 that were left", n, err)
+	}
+}
+
+func TestTrim_RemovesVersionsOfDeletedKeysSafely(t *testing.T) {
+	src, pool, _ := open(t)
+	withTrigger(t, src, pool)
+	exec1(t, pool, `insert into products select g::text, '' from generate_series(1, 1500) g`)
+	exec1(t, pool, `update products set name = 'x'`)
+	exec1(t, pool, `delete from products where id::int > 10`)
+	trim := func() (left int) {
+		t.Helper()
+		_, at := changes(t, src, coherence.Position{})
+		if _, err := src.Trim(t.Context(), at, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		if err := pool.QueryRow(t.Context(), `select count(*) from nearcache.versions where namespace = 'product'`).Scan(&left); err != nil {
+			t.Fatal(err)
+		}
+		return left
+	}
+	// A transaction has counted the first version of a key from the old floor and is still open; another one still sees the
+	// old floor. While either lasts, nothing may be removed: see sweep.
+	counted, err := pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := counted.Exec(t.Context(), `insert into products values ('first', '')`); err != nil {
+		t.Fatal(err)
+	}
+	sees, err := pool.BeginTx(t.Context(), pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sees.Exec(t.Context(), `select count(*) from nearcache.versions`); err != nil {
+		t.Fatal(err)
+	}
+	trimNow := func() (left int) {
+		t.Helper()
+		at, err := src.Position(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := src.Trim(t.Context(), at, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		_ = pool.QueryRow(t.Context(), `select count(*) from nearcache.versions where namespace = 'product'`).Scan(&left)
+		return left
+	}
+	for range 3 {
+		if left := trimNow(); left != 1500 {
+			t.Fatalf("%d version rows are left beside the transactions, want 1500", left)
+		}
+		if v, err := src.Version(t.Context(), "product", "first"); v != 0 || err != nil {
+			t.Fatalf("a reader is given version %d of a key whose version 1 is not committed", v)
+		}
+	}
+	if err := counted.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if left := trim(); left != 1501 {
+		t.Fatalf("%d version rows are left beside a snapshot of before, want 1501", left)
+	}
+	if _, err := sees.Exec(t.Context(), `insert into products values ('700', 'again')`); err != nil {
+		t.Fatal(err)
+	}
+	if err := sees.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := src.Version(t.Context(), "product", "700"); v != 4 || err != nil {
+		t.Errorf("the key that came back has version %d, %v, want 4", v, err)
+	}
+	testkit.Eventually(t, "the version rows of deleted keys are removed", func() bool { return trim() == 12 })
+	if v, err := src.Version(t.Context(), "product", "800"); v != 3 || err != nil {
+		t.Errorf("a key that was deleted at version 3 has version %d, %v", v, err)
+	}
+	exec1(t, pool, `insert into products values ('800', 'again')`)
+	if v, err := src.Version(t.Context(), "product", "800"); v != 4 || err != nil {
+		t.Errorf("it comes back at version %d, %v, want 4", v, err)
+	}
+}

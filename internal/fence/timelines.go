@@ -1,0 +1,37 @@
+package fence
+
+import (
+	"math"
+	"sync"
+)
+
+// timelines numbers the timelines of the source that this process has met, so that a stamp can name one in two bytes.
+type timelines struct {
+	mu  sync.Mutex
+	ids []uint64
+}
+
+// number is that of a timeline; 0 if there is no timeline, or no number is left.
+func (t *timelines) number(timeline uint64) uint16 {
+	if timeline == 0 {
+		return 0
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := len(t.ids); i > 0; i-- { // the last is almost always meant
+		if t.ids[i-1] == timeline {
+			return uint16(i)
+		}
+	}
+	if len(t.ids) == math.MaxUint16 {
+		return 0
+	}
+	t.ids = append(t.ids, timeline)
+	return uint16(len(t.ids))
+}
+
+// SameTimeline reports whether the source was in this timeline when the entry's value was loaded, and did not change it
+// during the load. Versions of different timelines say nothing about each other, even if they are equal.
+func (s *Stamp) SameTimeline(f *Fence, timeline uint64) bool {
+	return timeline != 0 && s.timeline != 0 && f.timelines.number(timeline) == s.timeline
+}
