@@ -26,10 +26,10 @@ func TestJSON_RoundTrip(t *testing.T) {
 		}
 		got, err := coherence.DecodeJSON(b)
 		if err != nil {
-			t.Fatalf("%s: %v", b, err)
+			t.Fatalf("decode %s: got error %v, want none", b, err)
 		}
 		if diff := cmp.Diff(m, got); diff != "" {
-			t.Errorf("%s: %s", b, diff)
+			t.Errorf("decode %s: (-want +got) %s", b, diff)
 		}
 	}
 }
@@ -125,7 +125,7 @@ func FuzzDecodeJSON(f *testing.F) {
 			t.Fatalf("%s decodes, %s does not: %v", b, again, err)
 		}
 		if diff := cmp.Diff(m, got); diff != "" {
-			t.Errorf("%s: %s", b, diff)
+			t.Errorf("decode %s: (-want +got) %s", b, diff)
 		}
 	})
 }

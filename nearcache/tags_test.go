@@ -83,7 +83,7 @@ func TestTags_InvalidatedDuringALoad(t *testing.T) {
 		get(t, one, "r1")
 		for _, c := range []*nearcache.Cache[string, string]{one, two, one} {
 			if got := get(t, c, "r1"); got.Value != "new" {
-				t.Errorf("%+v", got)
+				t.Errorf("got %+v, want \"new\"", got)
 			}
 		}
 	})
@@ -103,7 +103,7 @@ func TestTags_LostNonceFailsClosed(t *testing.T) {
 		}
 		synctest.Wait()
 		if got := get(t, one, "r1"); got.Value != "new" {
-			t.Errorf("%+v", got)
+			t.Errorf("got %+v, want \"new\"", got)
 		}
 	})
 }
@@ -145,7 +145,7 @@ func TestClear_IsOneWrite(t *testing.T) {
 			m, err := c.GetMany(t.Context(), ks)
 			for _, k := range ks {
 				if m[k] != "new" {
-					t.Errorf("%s: %q, %v", k, m[k], err)
+					t.Errorf("key %s: got %q and error %v, want \"new\"", k, m[k], err)
 				}
 			}
 		}
@@ -153,7 +153,7 @@ func TestClear_IsOneWrite(t *testing.T) {
 	inBubble(t, func(t *testing.T, _ *nearcachetest.Redis, client *nearcache.Client) {
 		c := newCache(t, client, nearcache.Options[string, string]{Load: src.load})
 		if err := c.Clear(t.Context()); !errors.Is(err, nearcache.ErrUnsupported) {
-			t.Errorf("%v", err)
+			t.Errorf("got error %v, want ErrUnsupported", err)
 		}
 	})
 }
@@ -191,7 +191,7 @@ func TestTags_KeepTheBound(t *testing.T) { // C1
 		}
 		time.Sleep(delta + time.Millisecond)
 		if got := get(t, c, "a"); got.Value != "new" || got.Staleness <= 0 {
-			t.Errorf("%+v", got)
+			t.Errorf("got %+v, want \"new\" with its staleness", got)
 		}
 		b.src.set(func() { b.src.stalled = false })
 		time.Sleep(time.Second)
@@ -201,7 +201,7 @@ func TestTags_KeepTheBound(t *testing.T) { // C1
 		}
 		b.src.set(func() { b.src.put("a", "newer") })
 		if got := get(t, c, "a"); got.Value != "newer" {
-			t.Errorf("%+v", got)
+			t.Errorf("got %+v, want \"newer\"", got)
 		}
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/nearcache/nearcache-go/internal/l2"
+	"github.com/nearcache/nearcache-go/internal/testkit"
 	"github.com/nearcache/nearcache-go/nearcache"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
@@ -206,7 +207,7 @@ func TestWait_NobodyWaitsForAValueThatCannotBeKept(t *testing.T) {
 						}
 					}
 				}
-				if !test.kept && counted(t, reg, "nearcache_fills_total", test.reason) == 0 {
+				if !test.kept && testkit.Metric(t, reg, "nearcache_fills_total", test.reason) == 0 {
 					t.Errorf("no fill is counted as %s", test.reason)
 				}
 			})

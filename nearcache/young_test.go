@@ -30,7 +30,7 @@ func TestBound_AYoungClientTakesNothingFromL2Unproved(t *testing.T) { // C1
 			}
 		}
 		if r, err := c.Read(t.Context(), "a", nearcache.ReadOptions{}); err != nil || r.Value != "two" {
-			t.Errorf("%+v, %v", r, err)
+			t.Errorf("got %+v and error %v, want \"two\"", r, err)
 		}
 	})
 }

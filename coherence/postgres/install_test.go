@@ -16,6 +16,7 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/postgres"
 	"github.com/nearcache/nearcache-go/internal/services/servicestest"
+	"github.com/nearcache/nearcache-go/internal/testkit"
 )
 
 func TestInstall_OnlyReadsWhenNothingChanged(t *testing.T) {
@@ -54,7 +55,7 @@ func TestInstall_MovesForwardAndNeverBack(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	eventually(t, "the installation waits for the reader", func() bool {
+	testkit.Eventually(t, "the installation waits for the reader", func() bool {
 		var n int
 		_ = pool.QueryRow(t.Context(), `select count(*) from pg_locks where not granted and relation = 'nearcache.meta'::regclass`).Scan(&n)
 		return n > 0

@@ -14,6 +14,7 @@ import (
 
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/postgres"
+	"github.com/nearcache/nearcache-go/internal/testkit"
 )
 
 // grants are the statements of the guide for a role, with the role's name put in.
@@ -88,10 +89,10 @@ func TestRoles_NeedWhatTheGuideSays(t *testing.T) {
 		},
 	} {
 		if err := call(); err != nil {
-			t.Errorf("%s: %v", what, err)
+			t.Errorf("%s: got error %v, want none", what, err)
 		}
 	}
-	eventually(t, "the relay trims changes and versions", func() bool {
+	testkit.Eventually(t, "the relay trims changes and versions", func() bool {
 		_, at, err := relay.Changes(t.Context(), coherence.Position{}, 10_000)
 		if err != nil {
 			t.Fatal(err)

@@ -19,6 +19,7 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/postgres"
 	"github.com/nearcache/nearcache-go/internal/services/servicestest"
+	"github.com/nearcache/nearcache-go/internal/testkit"
 )
 
 // pgTool runs a program of Postgres and returns what it prints.
@@ -64,7 +65,7 @@ func passThrough(t *testing.T, src *postgres.Source, before coherence.Position) 
 		t.Fatal(err)
 	}
 	found := false
-	eventually(t, "the change after the restore comes", func() bool {
+	testkit.Eventually(t, "the change after the restore comes", func() bool {
 		events, upto, err := src.Changes(t.Context(), at, 10)
 		if err != nil {
 			t.Fatalf("the relay is reset again and again: %v", err)
@@ -232,7 +233,7 @@ ignore_startup_parameters = extra_float_digits
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	through := fmt.Sprintf("postgres://%s@127.0.0.1:%d/%s?sslmode=disable", cfg.User, port, cfg.Database)
-	eventually(t, "pgbouncer answers", func() bool {
+	testkit.Eventually(t, "pgbouncer answers", func() bool {
 		conn, err := pgx.Connect(t.Context(), through+"&default_query_exec_mode=simple_protocol")
 		if err != nil {
 			return false
@@ -383,7 +384,7 @@ func wantVersion(t *testing.T, src *postgres.Source, key string, want coherence.
 
 func TestTrim_UsesNoVersionAgain(t *testing.T) {
 	src, pool := deletedProducts(t)
-	eventually(t, "the version rows of deleted keys are removed", func() bool { return trim(t, src, pool) == 10 })
+	testkit.Eventually(t, "the version rows of deleted keys are removed", func() bool { return trim(t, src, pool) == 10 })
 	wantVersion(t, src, "800", 3)
 	exec1(t, pool, `insert into products values ('800', 'again')`)
 	wantVersion(t, src, "800", 4)
@@ -412,7 +413,7 @@ func TestTrim_WaitsForWhoCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantVersion(t, src, "first", 1)
-	eventually(t, "the version rows of deleted keys are removed", func() bool { return trim(t, src, pool) == 11 })
+	testkit.Eventually(t, "the version rows of deleted keys are removed", func() bool { return trim(t, src, pool) == 11 })
 	wantVersion(t, src, "first", 1)
 	wantVersion(t, src, "second", 3)
 }
@@ -444,6 +445,6 @@ func TestTrim_WaitsForWhoSeesTheOldFloor(t *testing.T) {
 	}
 	wantVersion(t, src, "700", 4)
 	wantVersion(t, src, "new", 1)
-	eventually(t, "the version rows of deleted keys are removed", func() bool { return trim(t, src, pool) == 12 })
+	testkit.Eventually(t, "the version rows of deleted keys are removed", func() bool { return trim(t, src, pool) == 12 })
 	wantVersion(t, src, "new", 1)
 }

@@ -193,7 +193,7 @@ func TestTrigger_KeysHaveOneSpelling(t *testing.T) {
 		for _, q := range []string{`set timezone = 'America/New_York'`, `set datestyle = 'German, DMY'`, `set bytea_output = 'escape'`, `set extra_float_digits = -5`,
 			fmt.Sprintf(`insert into %s values (%s)`, table, c.value), `truncate ` + table, `reset all`} {
 			if _, err := conn.Exec(t.Context(), q); err != nil {
-				t.Fatalf("%s: %v", q, err)
+				t.Fatalf("%s: got error %v, want none", q, err)
 			}
 		}
 		conn.Release()

@@ -42,14 +42,14 @@ func TestRelay_OfAnotherSystemAppliesNothing(t *testing.T) {
 		red := &owned{redisFake: newRedisFake()}
 		var said strings.Builder
 		start := func(ctx context.Context, system string) (done chan error) {
-			src := newLog()
+			src := newOutbox()
 			done = make(chan error, 1)
 			go func() {
 				done <- relay.Relay{Source: src, System: system, Interval: 100 * time.Millisecond,
 					Logger: slog.New(slog.NewTextHandler(&said, nil))}.RunOn(ctx, red)
 			}()
 			time.Sleep(time.Second) // a relay that has no watermarks begins at the present position
-			src.add(system, 1)
+			src.add(system)
 			return done
 		}
 		ctx, stop := context.WithCancel(t.Context())

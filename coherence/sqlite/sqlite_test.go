@@ -52,7 +52,7 @@ func exec(t *testing.T, db *sql.DB, queries ...string) {
 	t.Helper()
 	for _, q := range queries {
 		if _, err := db.ExecContext(t.Context(), q); err != nil {
-			t.Fatalf("%s: %v", q, err)
+			t.Fatalf("%s: got error %v, want none", q, err)
 		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/nearcache/nearcache-go/internal/testkit"
 )
 
 // TestInvalidate_AfterRedisRestarted: Redis has forgotten who has read the key, and Kafka vouches for what the instance
@@ -16,7 +18,7 @@ func TestInvalidate_AfterRedisRestarted(t *testing.T) {
 	s.fromL1("p")
 	w.redis.Kill()
 	w.redis.Restart()
-	eventually(t, "Kafka vouches for L1 meanwhile", func() bool {
+	testkit.Eventually(t, "Kafka vouches for L1 meanwhile", func() bool {
 		return strings.Contains(s.get("p").header.Get("Cache-Status"), "L1")
 	})
 	w.unseen(`update products set name = 'unseen' where id = 'p'`)
@@ -26,7 +28,7 @@ func TestInvalidate_AfterRedisRestarted(t *testing.T) {
 		!strings.Contains(out, "kafka     the relay has published") {
 		t.Fatalf("%d\n%s%s", code, out, errOut)
 	}
-	eventually(t, "the instance reads anew", func() bool { return strings.Contains(s.get("p").body, "unseen") })
+	testkit.Eventually(t, "the instance reads anew", func() bool { return strings.Contains(s.get("p").body, "unseen") })
 
 	// Without the source it says what it does not reach.
 	env = append(os.Environ(), "DATABASE_URL=", "REDIS_URL="+w.env["REDIS_URL"])
