@@ -23,7 +23,7 @@ def on_page_markdown(markdown, page, config, files):
         inside = path.startswith("docs/") and not path.removeprefix("docs/").startswith(EXCLUDED)
         if inside and "." in posixpath.basename(path):
             return match.group(0)
-        return f"]({config['repo_url']}/blob/main/{path}{anchor})"
+        return f"]({config['extra']['repository']}/blob/main/{path}{anchor})"
 
     return LINK.sub(rewrite, markdown)
 
