@@ -237,7 +237,7 @@ func (c *Client) Apply(ctx context.Context, e coherence.Event) error {
 	}
 	key := c.keyspace.Key(e.Namespace, e.Key)
 	c.fence.Event(key, e.Version, e.Position)
-	err := c.l2.Apply(ctx, key, e.Version)
+	err := c.send(ctx, func(ctx context.Context) error { return c.l2.Apply(ctx, key, e.Version) })
 	if e.Version == 0 {
 		c.fence.Event(key, 0, e.Position)
 	}

@@ -19,7 +19,7 @@ type productV1 struct {
 
 // productV2 has one field more. Its build must not read zeros from what the old build has written.
 type productV2 struct {
-	Price int // in another order
+	Price int    // in another order
 	ID    string `json:"id"`
 	Stock int
 }
