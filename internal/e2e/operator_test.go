@@ -43,9 +43,8 @@ func TestInstall_ForAnybodysTable(t *testing.T) {
 	if _, err := db.Exec(`create table items (sku text primary key, stock int)`); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{
-		"install", "--database", w.env["DATABASE_URL"], "--table", "items", "--namespace", "item", "--key", "sku",
-	}
+	args := []string{"install", "--database", w.env["DATABASE_URL"],
+		"--table", "items", "--namespace", "item", "--key", "sku"}
 	code, sql, errOut := once(t, os.Environ(), "nearcache", append(args, "--print-sql")...)
 	if code != 0 || !strings.Contains(sql, "items") || !strings.Contains(sql, "begin;") {
 		t.Fatalf("%d\n%s%s", code, sql, errOut)
