@@ -84,8 +84,8 @@ type Options[K comparable, V any] struct {
 	// by Config.LoadTrace. Defaults to none.
 	ContextKeys []any
 	// MaxLoads bounds how many calls of the Loaders run at a time in this process, whatever fails: further ones wait, for
-	// LoadTimeout at most. A Loader that ignores its context holds its place until it returns. Defaults to 256; negative:
-	// no bound.
+	// LoadTimeout at most. A Loader that ignores its context holds its place until it returns. A load that another load waits
+	// for, because that one's Loader reads its key, needs no place. Defaults to 256; negative: no bound.
 	MaxLoads int
 	// ErrorTTL is how long a Loader's error is remembered: for so long reads of that key get it, or what FailSafe has,
 	// without another call. Defaults to 0: not at all.
@@ -98,7 +98,7 @@ type Options[K comparable, V any] struct {
 	// lease until LoadTimeout. Defaults to 2 seconds.
 	LeaseTTL time.Duration
 	// LeaseWait bounds how long a read waits for another process's load of its key; then it loads too, and fills
-	// nothing. Defaults to half of LoadTimeout.
+	// nothing. The wait ends as soon as that load can no longer fill. Defaults to half of LoadTimeout.
 	LeaseWait time.Duration
 	// WriteTTL is how long a Write keeps readers of its key at the source if its process dies meanwhile; a transaction
 	// that takes longer loses that protection. Defaults to 10 seconds.
@@ -134,6 +134,10 @@ type FailSafe struct {
 	// BeyondBound allows MaxAge in a cache with a MaxStaleness, whose bound such values break. Defaults to false: NewCache
 	// refuses the two together.
 	BeyondBound bool
+	// Invalidated serves such a value also if this instance knows that it was removed or replaced: by a newer version, an
+	// invalidation, a tag or Clear. Defaults to false: what has expired may be served, and what is known to be wrong may
+	// not. nearcache_stale_refused_total counts the latter.
+	Invalidated bool
 }
 
 const (

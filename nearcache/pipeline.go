@@ -126,7 +126,8 @@ func (c *Cache[K, V]) evaluateL2(ctx context.Context, f *flight[K, V], io effort
 	case missCorrupt, missKey, missShape:
 		return fetched[V]{unusable: header(f.l2.raw)}
 	case missExpired:
-		old := &staleRecord[V]{e.value, e.version, rec.Absent, rec.WrittenAt}
+		old := &staleRecord[V]{value: e.value, version: e.version, absent: rec.Absent, written: rec.WrittenAt, key: f.key, tags: rec.Tags}
+		old.judged, _ = c.client.fence.FromL2(&f.own, e.version, &e.stamp)
 		return fetched[V]{unusable: header(f.l2.raw), expired: old}
 	}
 	return fetched[V]{}

@@ -82,6 +82,14 @@ func (r *retry) len() int {
 	return len(r.pending) + r.sending
 }
 
+// has reports whether a change of a key is pending, so that L2 does not know it yet.
+func (r *retry) has(key l2.Key) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, ok := r.pending[key.Record]
+	return ok || r.lost&(1<<key.Bucket) != 0
+}
+
 // buckets is how many are lost.
 func (r *retry) buckets() int {
 	r.mu.Lock()
