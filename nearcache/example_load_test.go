@@ -18,7 +18,7 @@ func ExampleOptions_contextKeys() {
 		panic(err)
 	}
 	defer redis.Close()
-	client, err := nearcache.New(nearcache.Config{Redis: redis.ClientOption()})
+	client, err := nearcache.New(nearcache.Config{Redis: redis.PipeOption()})
 	if err != nil {
 		panic(err)
 	}
@@ -48,7 +48,7 @@ func ExampleCache_Get_loadCycle() {
 		panic(err)
 	}
 	defer redis.Close()
-	client, err := nearcache.New(nearcache.Config{Redis: redis.ClientOption()})
+	client, err := nearcache.New(nearcache.Config{Redis: redis.PipeOption()})
 	if err != nil {
 		panic(err)
 	}
@@ -72,7 +72,7 @@ func ExampleFailSafe_invalidated() {
 		panic(err)
 	}
 	defer redis.Close()
-	client, err := nearcache.New(nearcache.Config{Redis: redis.ClientOption()})
+	client, err := nearcache.New(nearcache.Config{Redis: redis.PipeOption()})
 	if err != nil {
 		panic(err)
 	}
