@@ -38,7 +38,7 @@ type Options[K comparable, V any] struct {
 	// Codec's (see Shaper).
 	Shape string
 	// Lossy says what happens to a value that its Codec does not keep. Encodings are decoded again and compared: all of
-	// them where V or the Codec can lose something, else one in 64. Defaults to LossyFail.
+	// them where V or the Codec can lose something, else one in 64. Defaults to LossyCheck.
 	Lossy LossyPolicy
 	// Clone copies a value before it is handed out. Defaults to none: values are shared and must not be modified.
 	Clone func(V) V
