@@ -75,9 +75,9 @@ func (l *link) mend() {
 	l.down = false
 }
 
-// TestBound_EitherChannelIsEnough runs the real clients, kafka-go's and rueidis, over pipes on fake time: with Redis gone L1
-// goes on for what Kafka proves, without a flush; with Kafka gone too, each key is loaded once for each bound; and all of it
-// comes back by itself.
+// TestBound_EitherChannelIsEnough runs the real clients, kafka-go's and rueidis, over pipes on fake time: with Redis
+// gone L1 goes on for what Kafka proves, without a flush; with Kafka gone too, each key is loaded once for each bound;
+// and all of it comes back by itself.
 func TestBound_EitherChannelIsEnough(t *testing.T) { // C1, and the failure table's rows Redis, Kafka, both
 	synctest.Test(t, func(t *testing.T) {
 		src := &cursors{commits: &commits{source: newSource()}, by: map[string]coherence.Cursor{}}

@@ -82,7 +82,7 @@ func (c *Cache[K, V]) staleFromL1(k K, atLeast Version, most time.Duration) (Res
 }
 
 // entryGone reports whether an entry of L1 is known to be removed or replaced: its key was invalidated, or a tag of it
-// was. Where so much was invalidated since that this cannot be told any more, it counts as gone.
+// was. If so much was invalidated since that the fence cannot decide, it counts as gone.
 func (c *Cache[K, V]) entryGone(e *entry[K, V]) bool {
 	if v := e.stamp.Check(c.client.fence); v == fence.Invalidated || v == fence.Collided {
 		return true
@@ -91,8 +91,8 @@ func (c *Cache[K, V]) entryGone(e *entry[K, V]) bool {
 	return v == fence.Invalidated
 }
 
-// recordGone is entryGone for a record of L2. One that L2 may hold only because it could not be reached counts as gone; a
-// tag whose version cannot be read does not.
+// recordGone is entryGone for a record of L2. One that L2 may hold only because it could not be reached counts as gone;
+// a tag whose version cannot be read does not.
 func (c *Cache[K, V]) recordGone(ctx context.Context, old *staleRecord[V]) bool {
 	if old.judged != fence.Serve || c.client.retry.has(old.key) {
 		return true
@@ -105,7 +105,7 @@ func (c *Cache[K, V]) recordGone(ctx context.Context, old *staleRecord[V]) bool 
 		return false
 	}
 	for _, tag := range old.tags {
-		if e, _, err := t.look(ctx, tag.Name, 0); err == nil && e.value != uint64(tag.Version) {
+		if e, _, err := t.settle(ctx, tag.Name, 0); err == nil && e.value != uint64(tag.Version) {
 			return true
 		}
 	}

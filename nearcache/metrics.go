@@ -73,7 +73,7 @@ func newMetrics(c *Client, events bool) *metrics {
 	m.eventCount = vec("events_total", "Version events applied, by whether they had a version.", "kind")
 	m.eventSession = vec("event_sessions_total", "Sessions of the event channel begun, by reason.", "reason")
 	m.failed = vec("errors_total", "Failures of background work, by operation.", "operation")
-	gauge("retries_pending", "Invalidations that Redis could not be told yet.", func() float64 { return float64(c.retry.len()) })
+	gauge("retries_pending", "Invalidations that could not be sent to Redis yet.", func() float64 { return float64(c.retry.len()) })
 	gauge("quarantined_buckets", "Buckets of Redis that are read at the source, because failed invalidations of theirs were forgotten.",
 		func() float64 { return float64(c.retry.buckets()) })
 	gauge("redis_up", "1 while Redis is connected.", func() float64 { return flag(c.l2.Up()) })
@@ -146,7 +146,8 @@ func (m *metrics) lag(channel string) prometheus.Observer {
 
 func (m *metrics) errors(op string) prometheus.Counter { return m.failed.WithLabelValues(op) }
 
-// event counts an applied event. The two clocks of the propagation time may differ: it is for looking at, not for proofs.
+// event counts an applied event. The two clocks of the propagation time may differ: it is for looking at, not for
+// proofs.
 func (m *metrics) event(e *coherence.Event) {
 	kind := "versioned"
 	if e.Version == 0 {
