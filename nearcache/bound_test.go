@@ -257,8 +257,8 @@ func TestBound_PlainReadGoesOnWhereBoundedOnesStop(t *testing.T) {
 	})
 }
 
-// TestBound_HoldsForAYoungClient: what L2 holds may be of any age, and a client that is younger than its bound knows that
-// no better than another one.
+// TestBound_HoldsForAYoungClient: what L2 holds may be of any age, and a client that is younger than its bound knows
+// that no better than another one.
 func TestBound_HoldsForAYoungClient(t *testing.T) { // C1
 	synctest.Test(t, func(t *testing.T) {
 		src := &commits{source: newSource(), stalled: true}
@@ -342,8 +342,8 @@ func TestFresh_IsValidatedByVersion(t *testing.T) {
 	})
 }
 
-// TestFresh_VersionOfALostHistory: after a fail-over that lost version 2, the next write is a version 2 again, and what L1
-// holds of the first is not it.
+// TestFresh_VersionOfALostHistory: after a fail-over that lost version 2, the next write is a version 2 again, and what
+// L1 holds of the first is not it.
 func TestFresh_VersionOfALostHistory(t *testing.T) { // C1, C5, R21
 	failOver := func(b *bounded) {
 		b.src.source.mu.Lock()
@@ -476,8 +476,8 @@ func TestBound_NeedsItsPremises(t *testing.T) {
 	})
 }
 
-// TestBound_ChangedWhileItIsLoaded: what a Loader read before a write of which this instance heard meanwhile is as new as a bound
-// asks for, and is not kept. A Loader that returns less than was known before it was asked is behind.
+// TestBound_ChangedWhileItIsLoaded: what a Loader read before a write of which this instance heard meanwhile is as new
+// as a bound asks for, and is not kept. A Loader that returns less than was known before it was asked is behind.
 func TestBound_ChangedWhileItIsLoaded(t *testing.T) { // C1, C3
 	inBoundedBubble(t, func(t *testing.T, b *bounded) {
 		b.src.write("a", "one")

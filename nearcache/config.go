@@ -33,10 +33,10 @@ type Config struct {
 	RedisTimeout time.Duration
 	// Heartbeat is how often watermarks and positions are read. Defaults to 100ms with a Source and 1s without.
 	Heartbeat time.Duration
-	// LoadTrace lets a load belong to its reader's trace. It gets the context of the reader that begins a load, and the one
-	// that its Loader will get; it returns the latter with what tracing needs of the former, and nothing else of it: for
-	// OpenTelemetry, trace.ContextWithSpanContext(load, trace.SpanContextFromContext(caller)). It must not panic, and is
-	// called concurrently. Defaults to none.
+	// LoadTrace lets a load belong to its reader's trace. It gets the context of the reader that begins a load, and the
+	// one that its Loader will get; it returns the latter with what tracing needs of the former, and nothing else of
+	// it: for OpenTelemetry, trace.ContextWithSpanContext(load, trace.SpanContextFromContext(caller)). It must not
+	// panic, and is called concurrently. Defaults to none.
 	LoadTrace func(caller, load context.Context) context.Context
 	// Registerer takes the metrics. Defaults to none.
 	Registerer prometheus.Registerer

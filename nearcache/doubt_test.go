@@ -14,9 +14,9 @@ import (
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
 
-// TestRetries_OverflowIsNotForgotten: while Redis is gone more writes fail than are remembered, and they have no versions.
-// When Redis is back with all the old values, the writer's instance serves none of those that it has forgotten, and the
-// others cease to.
+// TestRetries_OverflowIsNotForgotten: while Redis is gone more writes fail than are remembered, and they have no
+// versions. When Redis is back with all the old values, the writer's instance serves none of those that it has
+// forgotten, and the others cease to.
 func TestRetries_OverflowIsNotForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		redis, err := nearcachetest.StartRedis("")

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// loadContext is the context of a load. It outlives the reader: it ends LoadTimeout after the load began, by the client's
-// clock, or when the client is closed. Of the reader's values it has none but those that may pass, since what a load
-// brings is for every reader.
+// loadContext is the context of a load. It outlives the reader: it ends LoadTimeout after the load began, by the
+// client's clock, or when the client is closed. Of the reader's values it has none but those that may pass, since what
+// a load brings is for every reader.
 func (c *Cache[K, V]) loadContext(caller context.Context, began int64) (context.Context, context.CancelFunc) {
 	left := c.opt.LoadTimeout - time.Duration(c.client.now()-began)
 	ctx, cancel := context.WithTimeout(c.detach(caller), left)

@@ -9,20 +9,20 @@ import (
 	"time"
 )
 
-// LossyPolicy says what happens to a value that is not the same after it was encoded and decoded. If it were cached as it
-// is, reads from the source would differ from reads from L2.
+// LossyPolicy says what happens to a value that is not the same after it was encoded and decoded. If it were cached as
+// it is, reads from the source would differ from reads from L2.
 type LossyPolicy uint8
 
 // The policies.
 const (
 	// LossyCheck takes the first value of a cache for a test of its Codec: if that is not kept, the read fails with
-	// ErrCodec, which names the part that differs. A later value that is not kept is served as the Loader returned it, and
-	// cached in no tier.
+	// ErrCodec, which names the part that differs. A later value that is not kept is served as the Loader returned it,
+	// and cached in no tier.
 	LossyCheck LossyPolicy = iota
 	// LossyFail fails every read of such a value with ErrCodec.
 	LossyFail
-	// LossyDecode serves every value as it is after decoding, also when it comes from the Loader: the Codec drops parts of
-	// values on purpose.
+	// LossyDecode serves every value as it is after decoding, also when it comes from the Loader: the Codec drops parts
+	// of values on purpose.
 	LossyDecode
 )
 
@@ -66,8 +66,8 @@ func riskOf[V any](codec Codec[V]) risk {
 
 var timeType = reflect.TypeFor[time.Time]()
 
-// jsonRisk looks for what encoding/json drops or changes: fields without a name in JSON, numbers within interfaces, which
-// come back as float64, and everything that types do by methods of their own.
+// jsonRisk looks for what encoding/json drops or changes: fields without a name in JSON, numbers within interfaces,
+// which come back as float64, and everything that types do by methods of their own.
 func jsonRisk(t reflect.Type, seen map[reflect.Type]bool) risk {
 	if t == timeType || seen[t] {
 		return riskNone
@@ -122,8 +122,8 @@ func (c *Cache[K, V]) mayBypass(err error) bool {
 	return errors.Is(err, errLossy) && c.opt.Lossy == LossyCheck && c.lossless.kept.Load()
 }
 
-// decodeLossy replaces loaded values by what their encodings decode to, if Options.Lossy says so: then a value is the same
-// from every tier.
+// decodeLossy replaces loaded values by what their encodings decode to, if Options.Lossy says so: then a value is the
+// same from every tier.
 func (c *Cache[K, V]) decodeLossy(batch []*flight[K, V]) {
 	if c.opt.Lossy != LossyDecode {
 		return

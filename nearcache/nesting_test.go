@@ -189,8 +189,8 @@ func TestNesting_ACircleFailsAtOnce(t *testing.T) {
 	}
 }
 
-// Two processes, each of which loads a key that needs the key that the other one loads: neither may wait for the other's
-// lease.
+// Two processes, each of which loads a key that needs the key that the other one loads: neither may wait for the
+// other's lease.
 func TestNesting_ACircleOverTwoProcessesFailsAtOnce(t *testing.T) {
 	needs := map[string]string{"a": "b", "b": "a"}
 	var cs []*nearcache.Cache[string, string]

@@ -64,7 +64,8 @@ func TestTags_InvalidateAllOfThemEverywhere(t *testing.T) {
 	})
 }
 
-// TestTags_InvalidatedDuringALoad: the load's value is from before, and must not be kept with the tag's version from after.
+// TestTags_InvalidatedDuringALoad: the load's value is from before, and must not be kept with the tag's version from
+// after.
 func TestTags_InvalidatedDuringALoad(t *testing.T) {
 	src := &shelf{source: newSource()}
 	src.put("r1", "old")
@@ -168,8 +169,8 @@ func (s *commits) BumpKey(_ context.Context, namespace, k string) (coherence.Ver
 	return ver, nil
 }
 
-// TestTags_KeepTheBound: a tag's version is proved like a value's. The writer dies after the commit and tells nobody, and
-// the relay is held up: nothing but the bound tells.
+// TestTags_KeepTheBound: a tag's version is proved like a value's. The writer dies after the commit and tells nobody,
+// and the relay is held up: nothing but the bound tells.
 func TestTags_KeepTheBound(t *testing.T) { // C1
 	inBoundedBubble(t, func(t *testing.T, b *bounded) {
 		load := func(ctx context.Context, k string) (nearcache.Entry[string], error) {

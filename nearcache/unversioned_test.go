@@ -19,7 +19,8 @@ import (
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
 
-// slow is a network on which a test can meddle with what the client sends as commands, and hold back what Redis sends on the tracking connection.
+// slow is a network on which a test can meddle with what the client sends as commands, and hold back what Redis sends
+// on the tracking connection.
 type slow struct {
 	onScript func()        // runs before the next script goes out
 	gate     chan struct{} // while not nil and open, the tracking connection hears nothing

@@ -26,8 +26,8 @@ type holder struct {
 	over   chan struct{}                                // its read has returned
 }
 
-// inHolderBubble has two instances on one Redis: one holds the lease of key a and is loading it, a read on the other waits
-// for its fill. waited returns how long that read has taken since the wait's beginning.
+// inHolderBubble has two instances on one Redis: one holds the lease of key a and is loading it, a read on the other
+// waits for its fill. waited returns how long that read has taken since the wait's beginning.
 func inHolderBubble(t *testing.T, test func(t *testing.T, r *nearcachetest.Redis, h *holder, waited func() time.Duration)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
