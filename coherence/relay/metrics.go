@@ -23,7 +23,7 @@ func newRelayMetrics() *relayMetrics {
 		rounds: vec("rounds_total", "Rounds that succeeded."),
 		resets: vec(
 			"resets_total",
-			"Times that a cursor was lost, and the channel started anew: buckets for redis, the topic for kafka.",
+			"Times that a cursor was lost and set to the present: of buckets for redis, of the topic for kafka.",
 		),
 		last: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "nearcache_relay_last_success_seconds",
 			Help: "When the last round succeeded, as a Unix time."}, []string{"channel"}),

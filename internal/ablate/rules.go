@@ -1,5 +1,5 @@
-// Package ablate takes single rules out of the protocol, so that tests can show that somebody notices: the explorer,
-// the history checker, or a test of its own. A rule whose absence nobody notices is untested or not needed.
+// Package ablate takes single rules out of the protocol, so that tests can show that something notices: the explorer,
+// the history checker, or a test of its own. A rule whose absence goes unnoticed is untested or not needed.
 //
 // It works only in binaries built with the tag "ablate". In every other one Out is the constant false, and the compiler
 // drops what it guards.
@@ -17,10 +17,10 @@ const (
 	SetOverValue       Rule = "set-over-value"       // set writes only where there is an older value
 	SetSameIncarnation Rule = "set-same-incarnation" // ... of the bucket's incarnation
 	WriteIntent        Rule = "write-intent"         // without a Source, a write keeps readers from filling meanwhile
-	WriteBumpsAfter    Rule = "write-bumps-after"    // an unversioned write invalidates L1 once more when L2 has been told
+	WriteBumpsAfter    Rule = "write-bumps-after"    // an unversioned write invalidates L1 once more after L2
 
 	// The bucket's incarnation and watermark.
-	NewIncarnation      Rule = "new-incarnation"       // a lost watermark starts the bucket anew
+	NewIncarnation      Rule = "new-incarnation"       // a bucket that lost its watermark begins one
 	FillSameIncarnation Rule = "fill-same-incarnation" // a fill is of the incarnation its lease was granted in, and accepted only there
 	ReadSameIncarnation Rule = "read-same-incarnation" // a record of another incarnation is a miss
 	IncarnationSession  Rule = "incarnation-session"   // a new incarnation ends the bucket's Redis session
