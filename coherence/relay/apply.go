@@ -163,7 +163,8 @@ func (a *applier) applyTo(
 //	relay: reads on from bucket 0, in the new timeline, which does not show that changes of bucket 5 are gone
 func (a *applier) least(ctx context.Context) (p coherence.Position, err error) {
 	if a.mixed() {
-		if err := a.resetWhere(ctx, func(w l2.Watermark, head coherence.Position) bool { return w.Position.Timeline != head.Timeline }); err != nil {
+		otherTimeline := func(w l2.Watermark, head coherence.Position) bool { return w.Position.Timeline != head.Timeline }
+		if err := a.resetWhere(ctx, otherTimeline); err != nil {
 			return p, err
 		}
 		if a.mixed() {
