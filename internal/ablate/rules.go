@@ -31,11 +31,11 @@ const (
 	// The fence.
 	Generation              Rule = "generation"                // an invalidation ends entries and loads of its key
 	RecentBumps             Rule = "recent-bumps"              // a reader that is behind looks for its key among the bumps
-	MinVersion              Rule = "min-version"               // nothing older than what was seen here is served or admitted
+	MinVersion              Rule = "min-version"               // nothing older than what was seen is served or admitted
 	ServeBumps              Rule = "serve-bumps"               // serving a newer version evicts an older entry
 	RequiredWatermark       Rule = "required-watermark"        // a min version that was forgotten asks L2 to be past it
 	RequiredWatermarkSample Rule = "required-watermark-sample" // ... by a sample begun after the version was seen
-	WatermarkFirst          Rule = "watermark-first"           // the watermark of an L2 value was read before it, in its session
+	WatermarkFirst          Rule = "watermark-first"           // a value of L2 is judged by a watermark read before it
 
 	// Sessions.
 	RedisSession          Rule = "redis-session"           // tracking vouches only for entries of the present session
