@@ -14,6 +14,7 @@ import (
 
 // engine is L2 as the relay uses it.
 type engine interface {
+	Claim(ctx context.Context, system string) error
 	Keyspace() *l2.Keyspace
 	Watermarks(ctx context.Context) ([l2.Buckets]l2.Watermark, error)
 	ApplyBatch(
@@ -52,6 +53,10 @@ func (a *applier) round(ctx context.Context) (more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
 	defer cancel()
 	if !a.loaded || time.Since(a.read) >= rereads*a.Interval {
+		if err := a.claim(ctx); err != nil {
+			a.loaded = false
+			return false, err
+		}
 		watermarks, err := a.l2.Watermarks(ctx)
 		if err != nil {
 			return false, err

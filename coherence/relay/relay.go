@@ -24,6 +24,9 @@ type Relay struct {
 	Publisher coherence.Publisher
 	// L2 takes the changes of each bucket and its watermark. Defaults to none. One of the two is required.
 	L2 *tier.L2
+	// System names the system whose data L2's prefix holds, as nearcache.Config.System does; it must be the same. A relay
+	// of another system applies nothing to L2. Defaults to the Source's identity, if it has one.
+	System string
 	// Name is that of the cursor and of the leadership. Two relays of one source that do different work, for two Redis
 	// for example, need different names. Defaults to "relay".
 	Name string

@@ -13,6 +13,7 @@ const (
 	// The lease and what drops it.
 	FillNeedsLease     Rule = "fill-needs-lease"     // a fill is accepted only while its lease stands
 	ApplyDropsLease    Rule = "apply-drops-lease"    // a version applied to an absent key drops the lease of a load
+	LeaseEndWakes      Rule = "lease-end-wakes"      // the end of a lease wakes who waits for it, not only a fill does
 	SetDropsLease      Rule = "set-drops-lease"      // set over a value drops it too
 	SetOverValue       Rule = "set-over-value"       // set writes only where there is an older value
 	SetSameIncarnation Rule = "set-same-incarnation" // ... of the bucket's incarnation

@@ -30,7 +30,8 @@ func (c *child) relay(ctx context.Context) error {
 		return err
 	}
 	defer pub.Close()
-	return c.run(ctx, relay.Relay{Source: st.source, Publisher: pub, L2: l2, Interval: heartbeat, Keep: relayKeep, Logger: c.log}.Run)
+	return c.run(ctx, relay.Relay{Source: st.source, Publisher: pub, L2: l2, Interval: heartbeat, Keep: relayKeep,
+		Logger: c.log}.Run)
 }
 
 // worker runs until ctx ends.
@@ -40,11 +41,11 @@ func (c *child) worker(ctx context.Context) error {
 		return err
 	}
 	defer l2.Close()
-	return c.run(ctx, kafka.Worker{Broker: c.broker(), Topic: c.Topic, GroupID: c.Group, L2: l2, Logger: c.log}.Run)
+	return c.run(ctx, (&kafka.Worker{Broker: c.broker(), Topic: c.Topic, GroupID: c.Group, L2: l2, Logger: c.log}).Run)
 }
 
 // run says that it is there and works. These take no commands.
 func (c *child) run(ctx context.Context, f func(context.Context) error) error {
-	c.say(status{Ready: true})
+	c.report(status{Ready: true})
 	return f(ctx)
 }

@@ -66,7 +66,8 @@ var ablations = []struct {
 
 // elsewhere are the rules that it cannot miss, and which test does.
 var elsewhere = map[ablate.Rule]string{
-	ablate.ClockOnRead: "nearcache: TestAblation_ClockOnRead", // there is no time here
+	ablate.ClockOnRead:   "nearcache: TestAblation_ClockOnRead", // there is no time here
+	ablate.LeaseEndWakes: "internal/chaos: TestAblations_AreNoticed",
 }
 
 func TestAblations(t *testing.T) {
