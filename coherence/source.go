@@ -46,7 +46,7 @@ type (
 		// Wait returns nil when there may be new changes, or after d at the latest.
 		Wait(ctx context.Context, d time.Duration) error
 	}
-	// Trimmer drops changes that everybody has passed.
+	// Trimmer drops changes that every channel has passed.
 	Trimmer interface {
 		// Trim drops changes at or before upto that are older than keep. Changes then returns ErrTrimmed for positions
 		// before what was dropped. It works in bounded steps: when ctx ends after some of them, it returns how much was

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/internal/testkit"
 	"github.com/nearcache/nearcache-go/nearcache"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
@@ -82,7 +83,7 @@ func TestFailSafe_ServesNothingThatIsKnownToBeGone(t *testing.T) {
 					}
 					time.Sleep(time.Minute) // everything has expired, and all pushes have come
 					got, err := c.Read(t.Context(), "a", nearcache.ReadOptions{})
-					refused := counted(t, reg, "nearcache_stale_refused_total")
+					refused := testkit.Metric(t, reg, "nearcache_stale_refused_total")
 					switch {
 					case test.gone && !asked:
 						if !errors.Is(err, errDown) || refused == 0 {

@@ -13,7 +13,7 @@ import (
 type Names struct {
 	Bucket    int    // 0 to 63
 	Record    string // holds the value, or the fact that there is none
-	Lease     string // is there while somebody loads or writes the key
+	Lease     string // is there while a reader loads or a writer writes the key
 	Watermark string // is the bucket's
 }
 
@@ -35,8 +35,8 @@ func NamesOf(prefix, namespace, key string) (Names, error) {
 
 // Record is what L2 holds of a key.
 type Record struct {
-	// Readable reports whether a cache may read the record. One that was written before its bucket's watermark was lost,
-	// or under another key's name, is not readable: caches take it for a miss.
+	// Readable reports whether a cache may read the record. One that was written before its bucket's watermark was
+	// lost, or under another key's name, is not readable: caches take it for a miss.
 	Readable    bool
 	Absent      bool // the source has no value for the key
 	Version     coherence.Version

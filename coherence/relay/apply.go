@@ -40,9 +40,8 @@ type applier struct {
 	read       time.Time // when watermarks were read
 	watermarks [l2.Buckets]l2.Watermark
 	moved      time.Time
-	// seen is a position such that each bucket has the changes of its own up to there: the source need not be asked for
-	// them again for the sake of the buckets without any, whose watermarks move more rarely. Zero while that is not
-	// known.
+	// seen is a position up to which each bucket has its own changes. The source need not be asked for them again for
+	// the sake of buckets without any, whose watermarks move more rarely. Zero: not known.
 	seen coherence.Position
 }
 
@@ -62,7 +61,7 @@ func (a *applier) round(ctx context.Context) (more bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		if watermarks != a.watermarks { // Redis went back, or somebody else relays too
+		if watermarks != a.watermarks { // Redis went back, or another relay works too
 			a.watermarks, a.seen = watermarks, coherence.Position{}
 		}
 		a.loaded, a.read = true, time.Now()
@@ -150,7 +149,7 @@ func (a *applier) applyTo(
 		return false, err
 	}
 	if !applied {
-		// Redis went back, or another relay started the bucket anew: go on from where it stands.
+		// Redis went back, or another relay reset the bucket: go on from where Redis is.
 		a.m.replays.Inc()
 		a.Logger.Info("a bucket is replayed", "bucket", b, "from", now.Position, "expected", a.watermarks[b].Position)
 	}
@@ -158,22 +157,25 @@ func (a *applier) applyTo(
 	return applied, nil
 }
 
-// least is the position that every bucket has reached. A bucket without a watermark, or with one of no position, as a
-// client leaves it that has started the bucket anew and knows no source, is started anew where the source is now: what
-// it holds may be of any age, and with a new incarnation nobody reads it. So is one of another history of the source,
-// if there are others:
+// least is the position that every bucket has reached. It first resets two kinds of buckets to where the source is now.
 //
-//	the source fails over            relay: starts bucket 0 anew, and then cannot reach the shard of bucket 5
-//	relay: reads on from bucket 0, in the new history, where nothing tells it that bucket 5's changes are gone
+// A bucket without a watermark, or with one of no position, may hold records of any age. (A client without a source
+// leaves such a watermark when it has reset the bucket.) With a new incarnation those records are misses.
+//
+// A bucket of another timeline of the source is reset if there are buckets of the present one:
+//
+//	the source fails over            relay: resets bucket 0, and then cannot reach the shard of bucket 5
+//	relay: reads on from bucket 0, in the new timeline, which does not show that changes of bucket 5 are gone
 func (a *applier) least(ctx context.Context) (p coherence.Position, err error) {
 	if a.mixed() {
-		if err := a.resetWhere(ctx, func(w l2.Watermark, head coherence.Position) bool { return w.Position.Timeline != head.Timeline }); err != nil {
+		otherTimeline := func(w l2.Watermark, head coherence.Position) bool { return w.Position.Timeline != head.Timeline }
+		if err := a.resetWhere(ctx, otherTimeline); err != nil {
 			return p, err
 		}
 		if a.mixed() {
 			a.loaded = false
 			return p, errors.New(
-				"coherence: relay: another relay starts buckets anew, from another history of the source",
+				"coherence: relay: another relay resets buckets, on another timeline of the source",
 			)
 		}
 	}
@@ -196,8 +198,7 @@ func (a *applier) mixed() bool {
 	return false
 }
 
-// resetAt starts the buckets anew that are no further than a position whose changes are gone, or of another history of
-// the source.
+// resetAt resets the buckets that are no further than a position whose changes are gone, and those of another timeline.
 func (a *applier) resetAt(ctx context.Context, trimmed coherence.Position) error {
 	return a.resetWhere(ctx, func(w l2.Watermark, head coherence.Position) bool {
 		return w.Position.Timeline != head.Timeline || trimmed.Covers(w.Position)
@@ -219,7 +220,7 @@ func (a *applier) resetWhere(ctx context.Context, lost func(w l2.Watermark, head
 	return nil
 }
 
-// reset takes what stands afterwards: another relay may have been quicker.
+// reset keeps the watermark that Redis has afterwards: another relay may have been quicker.
 func (a *applier) reset(ctx context.Context, b int, to coherence.Position) error {
 	now, err := a.l2.ResetWatermark(ctx, b, a.watermarks[b], to)
 	if err != nil {

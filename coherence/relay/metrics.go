@@ -18,14 +18,20 @@ func newRelayMetrics() *relayMetrics {
 		events: vec("events_total", "Changes relayed."),
 		errors: vec("errors_total", "Rounds that failed and were repeated."),
 		rounds: vec("rounds_total", "Rounds that succeeded."),
-		resets: vec("resets_total", "Times that a cursor was lost, and the channel started anew: buckets for redis, the topic for kafka."),
+		resets: vec(
+			"resets_total",
+			"Times that a cursor was lost and set to the present: of buckets for redis, of the topic for kafka.",
+		),
 		last: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "nearcache_relay_last_success_seconds",
 			Help: "When the last round succeeded, as a Unix time."}, []string{"channel"}),
-		leader:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "nearcache_relay_leader", Help: "1 while this relay works, 0 while another does."}),
-		replays: prometheus.NewCounter(prometheus.CounterOpts{Name: "nearcache_relay_replays_total", Help: "Buckets of Redis found behind, and replayed."}),
-		trimmed: prometheus.NewCounter(prometheus.CounterOpts{Name: "nearcache_relay_trimmed_total", Help: "Changes dropped from the outbox."}),
+		leader: prometheus.NewGauge(prometheus.GaugeOpts{Name: "nearcache_relay_leader",
+			Help: "1 while this relay works, 0 while another does."}),
+		replays: prometheus.NewCounter(prometheus.CounterOpts{Name: "nearcache_relay_replays_total",
+			Help: "Buckets of Redis found behind, and replayed."}),
+		trimmed: prometheus.NewCounter(prometheus.CounterOpts{Name: "nearcache_relay_trimmed_total",
+			Help: "Changes dropped from the outbox."}),
 		unpublished: prometheus.NewCounter(prometheus.CounterOpts{Name: "nearcache_relay_unpublished_total",
-			Help: "Events that can never be published, because of their size or their codec, and were left out: followers see a gap."}),
+			Help: "Events left out because their size or codec never lets them be published: followers see a gap."}),
 	}
 }
 

@@ -13,8 +13,8 @@ import (
 //
 // Events are published first and the cursor saved after, so a relay that dies in between is followed by one that
 // publishes the same events again. Since the cursor holds the sequence numbers, and changes come in one order, they
-// have the same numbers, and whoever follows the channel sees repetition and no gap. The same goes for a relay that
-// has lost its leadership without knowing: what it publishes is what its successor does.
+// have the same numbers: a follower of the channel sees repetition and no gap. The same goes for a relay that has
+// lost its leadership without knowing: what it publishes is what its successor does.
 type publisher struct {
 	*relayRun
 	loaded      bool
@@ -145,8 +145,9 @@ func shortened(key string) string {
 	return key[:most] + "..."
 }
 
-// load reads the cursor. A topic that has grown is used whole from now on, and so is one that was made anew with
-// fewer partitions: a key whose partition changes may be seen out of order for a moment, which versions put right.
+// load reads the cursor. All partitions of a topic that has grown are used from now on, and so are those of one that
+// was made again with fewer partitions: a key whose partition changes may be seen out of order for a moment, which
+// versions put right.
 func (p *publisher) load(ctx context.Context) error {
 	cur, err := p.cursors.LoadCursor(ctx, p.Name)
 	if err != nil {
@@ -167,8 +168,8 @@ func (p *publisher) load(ctx context.Context) error {
 	return nil
 }
 
-// skip goes on at the earliest change that is left. One number is left out in every partition, so that whoever
-// follows learns that something is missing.
+// skip goes on at the earliest change that is left. One number is left out in every partition, so that followers see
+// that something is missing.
 func (p *publisher) skip(ctx context.Context) error {
 	p.Logger.Error("changes were dropped before they were published; followers will see a gap", "cursor",
 		p.cur.Position)

@@ -31,12 +31,12 @@ type Relay struct {
 	// for example, need different names. Defaults to "relay".
 	Name string
 	// Interval is how often changes are looked for and barriers and watermarks are moved; a Source that is a Waker
-	// tells of changes before. Defaults to 100ms.
+	// wakes it before. Defaults to 100ms.
 	Interval time.Duration
 	// Batch is about how many changes are taken at a time. Defaults to 500.
 	Batch int
-	// Keep is how long changes that everybody has passed are kept, for replays after Redis went back in time. Defaults
-	// to an hour. The Source must be a Trimmer for anything to be dropped.
+	// Keep is how long changes that every channel has passed are kept, for replays after Redis went back in time.
+	// Defaults to an hour. The Source must be a Trimmer for anything to be dropped.
 	Keep time.Duration
 	// Registerer takes the metrics. Defaults to none.
 	Registerer prometheus.Registerer
@@ -214,7 +214,7 @@ func (r *relayRun) pass(channel string, p coherence.Position) {
 	r.passed[channel] = p
 }
 
-// trim drops what every channel has passed and nobody will replay.
+// trim drops what every channel has passed and none will replay.
 func (r *relayRun) trim(ctx context.Context) {
 	t := coherence.AbilitiesOf(r.Source).Trimmer
 	if t == nil {

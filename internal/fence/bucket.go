@@ -79,7 +79,7 @@ func (f *Fence) Watermark(h *Heartbeat, bucket int, w l2.Watermark) {
 	f.observe(bucket, h.sessions[bucket], w, byHeartbeat)
 }
 
-// reader tells who has read a watermark.
+// reader is who has read a watermark.
 type reader uint8
 
 const (

@@ -115,12 +115,12 @@ func (l *L2) Watermarks(ctx context.Context) (ws [Buckets]Watermark, err error) 
 	return ws, nil
 }
 
-// batchMax bounds what one script does: Redis serves nobody meanwhile. At some 2 µs a change that is about 20 ms, for a
-// single transaction that changed 640,000 keys.
+// batchMax bounds one script, during which Redis serves no other client. At some 2 µs a change that is about 20 ms, for
+// a single transaction that changed 640,000 keys.
 const batchMax = 10_000
 
 // ApplyBatch applies changes to a bucket and moves its watermark from `from`, or a later one, to `to`. If the watermark
-// does not cover from, or is of another incarnation, nothing is applied and now is what stands.
+// does not cover from, or is of another incarnation, nothing is applied, and now is the watermark that Redis has.
 //
 // A batch is one script. In two, of which only the last moved the watermark, the first would be lost without a trace:
 //
@@ -128,7 +128,7 @@ const batchMax = 10_000
 //	Redis fails over to a replica that has not got it, and is at 5 too
 //	script 2: finds the watermark at 5, deletes the others, and moves it to 6
 //
-// A batch that is too long for one script starts the bucket anew instead, at `to`.
+// A batch that is too long for one script begins a new incarnation at `to` instead.
 func (l *L2) ApplyBatch(
 	ctx context.Context,
 	bucket int,
@@ -177,8 +177,8 @@ func (l *L2) applyBatch(
 	return decodeWatermark(now), applied == 1, nil
 }
 
-// ResetWatermark starts a bucket anew at a position, with a new random incarnation, which makes every record in it a
-// miss, if the watermark still is seen. now is what stands afterwards.
+// ResetWatermark begins a new random incarnation of a bucket at a position, if the watermark still is seen. Every
+// record of the bucket becomes a miss. now is the watermark that Redis has afterwards.
 func (l *L2) ResetWatermark(
 	ctx context.Context,
 	bucket int,

@@ -103,8 +103,8 @@ func Open(cfg Config) (*L2, error) {
 	return l, nil
 }
 
-// refused tries what the engine needs of Redis, if it is connected: a read with GETEX, and scripts that write. It returns
-// an error for a fault that waiting does not mend. Every other one shows in Faults, and passes or does not.
+// refused tries what the engine needs of Redis, if it is connected: a read with GETEX, and scripts that write. It
+// returns an error for a fault that waiting does not mend. Every other one shows in Faults, and passes or does not.
 func (l *L2) refused(ctx context.Context) error {
 	ctx, stop := context.WithTimeout(ctx, firstConnect)
 	defer stop()

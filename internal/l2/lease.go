@@ -26,8 +26,8 @@ type LeaseStatus uint8
 // The answers.
 const (
 	Granted LeaseStatus = iota // the caller may load and fill
-	Busy                       // somebody else loads
-	Writing                    // somebody writes: the source must be asked, and nothing filled
+	Busy                       // another reader loads
+	Writing                    // a write intent: ask the source, and fill nothing
 	Present                    // there is a usable value after all
 	Newer                      // there is a record of a newer schema or format, which must not be overwritten
 )
@@ -98,7 +98,7 @@ type FillResult uint8
 const (
 	Filled             FillResult = iota
 	LeaseLost                     // the lease expired, or the key was invalidated meanwhile
-	IncarnationChanged            // the bucket was started anew meanwhile
+	IncarnationChanged            // the bucket began another incarnation meanwhile
 	TooLarge                      // the record is over MaxRecordBytes and was not offered
 )
 
