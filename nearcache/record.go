@@ -91,6 +91,7 @@ func (c *Cache[K, V]) record(v V, absent bool, version Version, ttl, took time.D
 		if err := c.verify(v, payload); err != nil {
 			return rec, err
 		}
+		c.lossless.kept.Store(true)
 	}
 	return rec, nil
 }

@@ -127,9 +127,9 @@ func TestLossy_IsFoundOutLate(t *testing.T) {
 		for policy, want := range map[nearcache.LossyPolicy]struct {
 			fails, cached, decoded bool
 		}{
-			nearcache.LossyFail:     {fails: true},
-			nearcache.LossyUncached: {},
-			nearcache.LossyDecode:   {cached: true, decoded: true},
+			nearcache.LossyFail:   {fails: true},
+			nearcache.LossyCheck:  {},
+			nearcache.LossyDecode: {cached: true, decoded: true},
 		} {
 			r := redis{opt: nearcachetest.NewRedis(t).ClientOption()}
 			reg := prometheus.NewRegistry()

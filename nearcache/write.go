@@ -211,7 +211,7 @@ func (c *Cache[K, V]) setting(ch change[V]) (l2.SetRequest, error) {
 	switch {
 	case err == nil:
 		s.Record, s.TTL = &rec, c.l2TTL(ttl)
-	case errors.Is(err, errLossy) && c.opt.Lossy == LossyUncached:
+	case c.mayBypass(err):
 		c.m.rejected("lossy").Inc()
 		return s, nil
 	default:

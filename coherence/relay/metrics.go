@@ -7,7 +7,7 @@ type relayMetrics struct {
 	events, errors, rounds, resets *prometheus.CounterVec
 	last                           *prometheus.GaugeVec
 	leader                         prometheus.Gauge
-	replays, trimmed               prometheus.Counter
+	replays, trimmed, unpublished  prometheus.Counter
 }
 
 func newRelayMetrics() *relayMetrics {
@@ -24,11 +24,13 @@ func newRelayMetrics() *relayMetrics {
 		leader:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "nearcache_relay_leader", Help: "1 while this relay works, 0 while another does."}),
 		replays: prometheus.NewCounter(prometheus.CounterOpts{Name: "nearcache_relay_replays_total", Help: "Buckets of Redis found behind, and replayed."}),
 		trimmed: prometheus.NewCounter(prometheus.CounterOpts{Name: "nearcache_relay_trimmed_total", Help: "Changes dropped from the outbox."}),
+		unpublished: prometheus.NewCounter(prometheus.CounterOpts{Name: "nearcache_relay_unpublished_total",
+			Help: "Events that can never be published, because of their size or their codec, and were left out: followers see a gap."}),
 	}
 }
 
 func (m *relayMetrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.events, m.errors, m.rounds, m.resets, m.last, m.leader, m.replays, m.trimmed}
+	return []prometheus.Collector{m.events, m.errors, m.rounds, m.resets, m.last, m.leader, m.replays, m.trimmed, m.unpublished}
 }
 
 func (m *relayMetrics) register(reg prometheus.Registerer) error {
