@@ -80,7 +80,8 @@ func TestInstall_MovesForwardAndNeverBack(t *testing.T) {
 		t.Errorf("after the migration bump gives %d, want 77", v)
 	}
 	forget()
-	if err := src.Install(t.Context()); !errors.Is(err, postgres.ErrNewerSchema) || !strings.Contains(err.Error(), "version 2") {
+	if err := src.Install(t.Context()); !errors.Is(err, postgres.ErrNewerSchema) || !strings.Contains(err.Error(),
+		"version 2") {
 		t.Errorf("Install of the older program: %v, want ErrNewerSchema", err)
 	}
 	if v := bump(); v != 77 {
@@ -120,7 +121,8 @@ func TestInstallSQL_IsTheWholeInstallation(t *testing.T) {
 	pool := newPool(t, url)
 	src := newSource(t, url, postgres.Config{Schema: "cache"})
 	exec1(t, pool, `create table "Odd Name" (id int primary key, "it's" text)`)
-	trigger, err := src.TriggerSQL(postgres.Trigger{Table: "Odd Name", Namespace: `o'dd\`, KeyColumns: []string{"id"}, Columns: []string{"it's"}})
+	trigger, err := src.TriggerSQL(postgres.Trigger{Table: "Odd Name", Namespace: `o'dd\`, KeyColumns: []string{"id"},
+		Columns: []string{"it's"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +170,8 @@ func TestNew_RefusesWhatCannotBe(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pool.Close()
-	for _, cfg := range []postgres.Config{{Schema: "Upper"}, {Schema: "a'b"}, {Schema: strings.Repeat("x", 60)}, {Conns: -1}, {LockTimeout: -1}, {LockTimeout: 1}} {
+	for _, cfg := range []postgres.Config{{Schema: "Upper"}, {Schema: "a'b"}, {Schema: strings.Repeat("x", 60)},
+		{Conns: -1}, {LockTimeout: -1}, {LockTimeout: 1}} {
 		if _, err := postgres.New(pool, cfg); err == nil {
 			t.Errorf("New accepts %+v", cfg)
 		}
@@ -273,7 +276,8 @@ func TestLoader_FindsRowsOlderThanTheTrigger(t *testing.T) {
 	load := func(id string) (name string, v coherence.Version) {
 		t.Helper()
 		var found *string
-		err := pool.QueryRow(t.Context(), `select p.name, `+src.VersionSQL("'n'", "$1")+` from (select) one left join products p on p.id = $1`, id).Scan(&found, &v)
+		err := pool.QueryRow(t.Context(), `select p.name, `+src.VersionSQL("'n'",
+			"$1")+` from (select) one left join products p on p.id = $1`, id).Scan(&found, &v)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -300,8 +304,8 @@ func TestLoader_FindsRowsOlderThanTheTrigger(t *testing.T) {
 	wantChanges(t, src, "f", "a 1 created")
 }
 
-// TestInstallTrigger_WaitsForWhoCountsByHand: a Bump that is not committed has number 1 for a key whose old state would be
-// given number 1 too.
+// TestInstallTrigger_WaitsForWhoCountsByHand: a Bump that is not committed has number 1 for a key whose old state
+// would be given number 1 too.
 func TestInstallTrigger_WaitsForWhoCountsByHand(t *testing.T) {
 	src, pool, _ := open(t)
 	exec1(t, pool, `create table products (id text primary key, name text)`)
@@ -343,13 +347,15 @@ func ExampleSource() {
 	if err := src.Install(ctx); err != nil { // in a migration, by the owner
 		panic(err)
 	}
-	err = src.InstallTrigger(ctx, postgres.Trigger{Table: "products", Namespace: "product", KeyColumns: []string{"id"}, Columns: []string{"name", "price"}})
+	err = src.InstallTrigger(ctx, postgres.Trigger{Table: "products", Namespace: "product", KeyColumns: []string{"id"},
+		Columns: []string{"name", "price"}})
 	if err != nil {
 		panic(err)
 	}
 	// A Loader reads the row and its version in one statement.
 	var name string
 	var version coherence.Version
-	err = pool.QueryRow(ctx, `select name, `+src.VersionSQL("'product'", "$1")+` from products where id = $1`, "42").Scan(&name, &version)
+	err = pool.QueryRow(ctx, `select name, `+src.VersionSQL("'product'", "$1")+` from products where id = $1`,
+		"42").Scan(&name, &version)
 	fmt.Println(name, version, err)
 }

@@ -66,7 +66,8 @@ func withTrigger(t *testing.T, src *postgres.Source, pool *pgxpool.Pool) {
 	t.Helper()
 	exec1(t, pool, `create table products (id text primary key, name text)`)
 	for range 2 {
-		if err := src.InstallTrigger(t.Context(), postgres.Trigger{Table: "products", Namespace: "product", KeyColumns: []string{"id"}}); err != nil {
+		if err := src.InstallTrigger(t.Context(), postgres.Trigger{Table: "products", Namespace: "product",
+			KeyColumns: []string{"id"}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -179,7 +180,8 @@ func TestChanges_LosesNoOpenTransaction(t *testing.T) {
 		t.Error(diff)
 	}
 	var n int
-	if err := pool.QueryRow(t.Context(), `select count(*) from nearcache.outbox where id > $1`, naive).Scan(&n); err != nil || n != 0 {
+	if err := pool.QueryRow(t.Context(), `select count(*) from nearcache.outbox where id > $1`,
+		naive).Scan(&n); err != nil || n != 0 {
 		t.Errorf("the reader by id finds %d rows: this test shows nothing", n)
 	}
 }
@@ -298,8 +300,8 @@ func TestChanges_LimitEndsWithATransaction(t *testing.T) {
 	}
 }
 
-// TestChanges_SettlesNothingThatACrashTakesBack: a transaction that rolled back waits for no disk, and after a crash its id
-// is given out again.
+// TestChanges_SettlesNothingThatACrashTakesBack: a transaction that rolled back waits for no disk, and after a crash
+// its id is given out again.
 func TestChanges_SettlesNothingThatACrashTakesBack(t *testing.T) { // C1
 	server := servicestest.StartPostgres(t)
 	connect := func() (*postgres.Source, *pgxpool.Pool) {

@@ -148,7 +148,8 @@ func TestServer_WithoutItsFunctions(t *testing.T) {
 	server := servicestest.StartPostgres(t)
 	pool := newPool(t, server.URL)
 	exec1(t, pool, `create role managed login; grant create on database postgres to managed`)
-	for _, f := range []string{"pg_control_system()", "pg_control_checkpoint()", "pg_walfile_name(pg_lsn)", "pg_current_wal_insert_lsn()"} {
+	for _, f := range []string{"pg_control_system()", "pg_control_checkpoint()", "pg_walfile_name(pg_lsn)",
+		"pg_current_wal_insert_lsn()"} {
 		exec1(t, pool, "revoke execute on function "+f+" from public")
 	}
 	u, err := url.Parse(server.URL)
@@ -169,7 +170,8 @@ func TestServer_WithoutItsFunctions(t *testing.T) {
 		t.Fatal(err)
 	}
 	// All roles see one timeline, whatever they may do themselves.
-	if by, err := newSource(t, server.URL, postgres.Config{}).Position(t.Context()); err != nil || by.Timeline != before.Timeline {
+	if by, err := newSource(t, server.URL, postgres.Config{}).Position(t.Context()); err != nil ||
+		by.Timeline != before.Timeline {
 		t.Errorf("the superuser sees timeline %x, %v; the owner %x", by.Timeline, err, before.Timeline)
 	}
 	_, at := changes(t, src, coherence.Position{})
@@ -391,8 +393,8 @@ func TestTrim_UsesNoVersionAgain(t *testing.T) {
 	wantVersion(t, src, "5", 2)
 }
 
-// TestTrim_WaitsForWhoCounted: a transaction has counted the first version of a key from the old floor. A reader that was
-// given the new floor meanwhile would see the version go back.
+// TestTrim_WaitsForWhoCounted: a transaction has counted the first version of a key from the old floor. A reader that
+// was given the new floor meanwhile would see the version go back.
 func TestTrim_WaitsForWhoCounted(t *testing.T) {
 	src, pool := deletedProducts(t)
 	counted, err := pool.Begin(t.Context())
