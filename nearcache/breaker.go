@@ -20,8 +20,8 @@ var errBreakerOpen = fmt.Errorf("%w: the circuit breaker is open", l2.ErrUnavail
 // breakerLimit failures in a row none does. The heartbeat goes on, and closes the breaker when Redis answers in time again.
 // So no read is spent on trying.
 //
-// The questions of the read pipeline go through it: for records, leases and fills. Writes do not: they must reach Redis,
-// and have a retry behind them.
+// The questions of the read pipeline go through it: for records, leases and fills. So do writes where a Source's relay
+// carries the change too. Other writes must reach Redis, and do not.
 type breaker struct {
 	timeout  time.Duration
 	failed   atomic.Int32

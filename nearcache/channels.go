@@ -131,9 +131,7 @@ func (s sink) Deliver(ctx context.Context, p int, batch []coherence.Message) err
 	if len(unversioned) == 0 {
 		return nil
 	}
-	apply, cancel := context.WithTimeout(ctx, applyTimeout)
-	defer cancel()
-	err := c.l2.ApplyMany(apply, unversioned)
+	err := c.breaker.ask(ctx, func(ctx context.Context) error { return c.l2.ApplyMany(ctx, unversioned) })
 	for _, ch := range unversioned {
 		c.fence.Event(ch.Key, 0, coherence.Position{})
 		if err != nil {

@@ -41,6 +41,7 @@ type Client struct {
 	system    atomic.Pointer[string] // whose data the prefix holds; nil: not known
 	waiters   waiters
 	nesting   nesting
+	traceLoad func(caller, load context.Context) context.Context // nil: none
 	m         *metrics
 	log       *slog.Logger
 
@@ -102,7 +103,7 @@ func New(cfg Config) (*Client, error) {
 		cfg.Logger = slog.Default()
 	}
 	c := &Client{base: time.Now(), source: cfg.Source, beatEvery: cfg.Heartbeat, log: cfg.Logger, caches: make(map[string]managedCache)}
-	c.nesting.wake = c.waiters.wake
+	c.nesting.wake, c.traceLoad = c.waiters.wake, cfg.LoadTrace
 	if cfg.System != "" {
 		c.system.Store(&cfg.System)
 	}
@@ -237,7 +238,7 @@ func (c *Client) Apply(ctx context.Context, e coherence.Event) error {
 	}
 	key := c.keyspace.Key(e.Namespace, e.Key)
 	c.fence.Event(key, e.Version, e.Position)
-	err := c.l2.Apply(ctx, key, e.Version)
+	err := c.send(ctx, func(ctx context.Context) error { return c.l2.Apply(ctx, key, e.Version) })
 	if e.Version == 0 {
 		c.fence.Event(key, 0, e.Position)
 	}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/nearcache/nearcache-go/internal/fence"
+	"github.com/nearcache/nearcache-go/internal/wallclock"
 )
 
 // maxStaleAge is how old a value may be that this read gets in place of an error, 0: none may.
@@ -29,11 +30,15 @@ func (c *Cache[K, V]) serveStale(k K, old *staleRecord[V], atLeast Version, most
 	if r, ok, err := c.staleFromL1(k, atLeast, most); ok {
 		return r, true, err
 	}
-	if old == nil || old.version < atLeast || time.Since(old.written) > most {
+	if old == nil || old.version < atLeast {
+		return Result[V]{}, false, nil
+	}
+	since := wallclock.At(time.Now()).Sub(old.written)
+	if since > most {
 		return Result[V]{}, false, nil
 	}
 	c.m.servedStale.Inc()
-	r := Result[V]{Version: old.version, Tier: TierL2, Age: max(0, time.Since(old.written)), Stale: true}
+	r := Result[V]{Version: old.version, Tier: TierL2, Age: max(0, since), Stale: true}
 	if old.absent {
 		return r, true, ErrNotFound
 	}

@@ -79,7 +79,9 @@ func TestLateFill_L1(t *testing.T) { // R3, C2
 			t.Fatal(err)
 		}
 		codec := &held{}
-		x, y := newCache(t, client, nearcache.Options[string, string]{Load: src.load, Codec: codec}), open(t, r.opt, src)
+		x := newCache(t, client, nearcache.Options[string, string]{Load: src.load, Codec: codec})
+		other := newClient(t, nearcache.Config{Redis: r.opt})
+		y := newCache(t, other, nearcache.Options[string, string]{Load: src.load, Codec: &held{}})
 		get(t, y, "a")                 // fills L2
 		codec.decoded = func(string) { // x has the old value from L2; y writes, and Redis pushes, before x admits it
 			codec.decoded = nil

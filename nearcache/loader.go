@@ -19,15 +19,6 @@ type answer[V any] struct {
 	err    error
 }
 
-// loadContext outlives the reader. It ends LoadTimeout after the load began, by the client's clock, or when the client is
-// closed.
-func (c *Cache[K, V]) loadContext(ctx context.Context, began int64) (context.Context, context.CancelFunc) {
-	left := c.opt.LoadTimeout - time.Duration(c.client.now()-began)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), left)
-	stop := context.AfterFunc(c.client.life, cancel)
-	return ctx, func() { stop(); cancel() }
-}
-
 // callLoaders sets the answers of a batch, from one call of the Loader. A key whose error is remembered is not loaded. A
 // batch of several keys is for a cache with LoadMany.
 func (c *Cache[K, V]) callLoaders(ctx context.Context, batch []*flight[K, V]) {

@@ -2,6 +2,7 @@ package nearcache
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"reflect"
 	"sync/atomic"
@@ -14,10 +15,12 @@ type LossyPolicy uint8
 
 // The policies.
 const (
-	// LossyFail fails the read with ErrCodec, which names the part that differs.
-	LossyFail LossyPolicy = iota
-	// LossyUncached serves such a value as the Loader returned it, and keeps it in no tier.
-	LossyUncached
+	// LossyCheck takes the first value of a cache for a test of its Codec: if that is not kept, the read fails with
+	// ErrCodec, which names the part that differs. A later value that is not kept is served as the Loader returned it, and
+	// cached in no tier.
+	LossyCheck LossyPolicy = iota
+	// LossyFail fails every read of such a value with ErrCodec.
+	LossyFail
 	// LossyDecode serves every value as it is after decoding, also when it comes from the Loader: the Codec drops parts of
 	// values on purpose.
 	LossyDecode
@@ -39,6 +42,7 @@ const (
 type lossless struct {
 	risk  risk
 	count atomic.Uint64
+	kept  atomic.Bool // a value was the same after decoding
 }
 
 // due reports whether an encoding must be verified. The first always is.
@@ -111,6 +115,11 @@ func jsonRisk(t reflect.Type, seen map[reflect.Type]bool) risk {
 		return worst
 	}
 	return riskAny // interfaces, and what JSON cannot encode
+}
+
+// mayBypass reports whether a value that could not be encoded is served uncached instead of failing its read.
+func (c *Cache[K, V]) mayBypass(err error) bool {
+	return errors.Is(err, errLossy) && c.opt.Lossy == LossyCheck && c.lossless.kept.Load()
 }
 
 // decodeLossy replaces loaded values by what their encodings decode to, if Options.Lossy says so: then a value is the same

@@ -3,6 +3,7 @@ package nearcache
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/nearcache/nearcache-go/coherence"
@@ -12,7 +13,8 @@ import (
 type Options[K comparable, V any] struct {
 	// Load reads one key from the source of truth: its primary, value and version in one snapshot begun after the call.
 	// It runs at most once at a time per key and process, on a context that outlives the caller's and ends after
-	// LoadTimeout. Its errors are returned to everyone who waits and are not cached; a panic becomes an error.
+	// LoadTimeout, and that has none of the caller's values; see ContextKeys. Its errors are returned to everyone who waits
+	// and are not cached; a panic becomes an error.
 	// Required, unless LoadMany is given.
 	Load Loader[K, V]
 	// LoadMany reads several keys at once; a key that is missing from the map is absent. GetMany calls it once for all
@@ -36,7 +38,7 @@ type Options[K comparable, V any] struct {
 	// Codec's (see Shaper).
 	Shape string
 	// Lossy says what happens to a value that its Codec does not keep. Encodings are decoded again and compared: all of
-	// them where V or the Codec can lose something, else one in 64. Defaults to LossyFail.
+	// them where V or the Codec can lose something, else one in 64. Defaults to LossyCheck.
 	Lossy LossyPolicy
 	// Clone copies a value before it is handed out. Defaults to none: values are shared and must not be modified.
 	Clone func(V) V
@@ -76,6 +78,11 @@ type Options[K comparable, V any] struct {
 
 	// LoadTimeout ends a load that takes longer. Defaults to 10 seconds.
 	LoadTimeout time.Duration
+	// ContextKeys lists the keys of those values that pass from a reader's context to the Loader. By default none does, since
+	// what a Loader returns is for every reader: with a reader's transaction or tenant it would be a row that is not
+	// committed, or another tenant's view. nearcachetest.CheckLoader finds Loaders that ask for such values. Tracing passes
+	// by Config.LoadTrace. Defaults to none.
+	ContextKeys []any
 	// MaxLoads bounds how many calls of the Loaders run at a time in this process, whatever fails: further ones wait, for
 	// LoadTimeout at most. A Loader that ignores its context holds its place until it returns. Defaults to 256; negative:
 	// no bound.
@@ -184,6 +191,11 @@ func (o *Options[K, V]) validate(c *Client, namespace string) error {
 	}
 	if o.MaxLoads == 0 {
 		o.MaxLoads = defaultMaxLoads
+	}
+	for _, k := range o.ContextKeys {
+		if k == nil || !reflect.TypeOf(k).Comparable() {
+			refuse("ContextKeys has %T: no value can have it as its key", k)
+		}
 	}
 	if !(o.Jitter >= 0 && o.Jitter <= 0.9) {
 		refuse("Jitter is %v: a fraction from 0 to 0.9", o.Jitter)

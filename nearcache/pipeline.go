@@ -423,7 +423,7 @@ func (c *Cache[K, V]) evaluateLoaded(ctx context.Context, f *flight[K, V], tags 
 	}
 	ttl := c.ttl(a.e.TTL, a.absent)
 	rec, err := c.record(a.e.Value, a.absent, e.version, ttl, time.Duration(c.client.now()-f.own.Began()))
-	if errors.Is(err, errLossy) && c.opt.Lossy == LossyUncached {
+	if c.mayBypass(err) {
 		c.m.rejected("lossy").Inc()
 		c.declareUncacheable(ctx, f.lease)
 		return nil, 0

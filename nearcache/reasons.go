@@ -324,7 +324,8 @@ func describe(reasons []Reason) string {
 	return strings.Join(parts, "; ")
 }
 
-// degraded collects the reasons in force. Those that the client can give by itself have a sample of 0 otherwise.
+// degraded collects the reasons in force. Those that are known beforehand have a sample of 0
+// otherwise.
 type degraded struct{ c *Client }
 
 var degradedDesc = prometheus.NewDesc("nearcache_degraded",
@@ -336,7 +337,7 @@ func (degraded) Describe(ch chan<- *prometheus.Desc) { ch <- degradedDesc }
 // Collect implements prometheus.Collector.
 func (d degraded) Collect(ch chan<- prometheus.Metric) {
 	holds := make(map[string]float64)
-	for _, code := range ownReasons {
+	for _, code := range append(l2.FaultCodes(), ownReasons...) {
 		holds[code] = 0
 	}
 	for _, r := range d.c.refreshReasons() {

@@ -160,7 +160,9 @@ func TestReasons_SourceRelayAndBound(t *testing.T) {
 		}
 		defer client.Close()
 		_, err = nearcache.NewCache(client, "t", nearcache.Options[string, string]{MaxStaleness: time.Second,
-			Load: func(context.Context, string) (nearcache.Entry[string], error) { return nearcache.Entry[string]{Version: 1}, nil }})
+			Load: func(context.Context, string) (nearcache.Entry[string], error) {
+				return nearcache.Entry[string]{Version: 1}, nil
+			}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nearcache/nearcache-go/internal/ablate"
 	"github.com/nearcache/nearcache-go/internal/l2"
+	"github.com/nearcache/nearcache-go/internal/wallclock"
 )
 
 // This file translates between what the caller has and what Redis has: a value and a record, a key and its name.
@@ -51,7 +52,8 @@ func (c *Cache[K, V]) decode(k K, hash uint64, incarnation l2.Incarnation, raw [
 	case rec.Incarnation != incarnation && !ablate.Out(ablate.ReadSameIncarnation):
 		return rec, nil, missIncarnation
 	}
-	wall := time.Now()
+	now := time.Now()
+	wall := wallclock.At(now)
 	c.client.health.clocks(rec.WrittenAt, rec.ExpiresAt, wall, c.opt.FailSafe.MaxAge)
 	e = newEntry[K, V](k, rec.Version, rec.Absent)
 	left := c.ttl(0, rec.Absent)
@@ -59,7 +61,7 @@ func (c *Cache[K, V]) decode(k K, hash uint64, incarnation l2.Incarnation, raw [
 		// A clock that is behind the writer's must not make it longer than the writer meant.
 		left = min(rec.ExpiresAt.Sub(wall), max(0, rec.ExpiresAt.Sub(rec.WrittenAt)))
 	}
-	e.deadline = c.client.at(wall) + int64(left)
+	e.deadline = c.client.at(now) + int64(left)
 	c.setDue(e, &rec)
 	if !rec.Absent {
 		if e.value, err = safely(func() (V, error) { return c.opt.Codec.Decode(rec.Payload) }); err != nil {
@@ -74,7 +76,7 @@ func (c *Cache[K, V]) decode(k K, hash uint64, incarnation l2.Incarnation, raw [
 
 // record encodes what L2 will hold, after a load that took so long.
 func (c *Cache[K, V]) record(v V, absent bool, version Version, ttl, took time.Duration) (l2.Record, error) {
-	now := time.Now()
+	now := wallclock.At(time.Now())
 	rec := l2.Record{Absent: absent, Schema: c.opt.Schema, Shape: c.shape, Version: version, WrittenAt: now, ExpiresAt: now.Add(ttl),
 		SoftExpiry: c.softExpiry(now, ttl, took)}
 	if absent {
@@ -89,6 +91,7 @@ func (c *Cache[K, V]) record(v V, absent bool, version Version, ttl, took time.D
 		if err := c.verify(v, payload); err != nil {
 			return rec, err
 		}
+		c.lossless.kept.Store(true)
 	}
 	return rec, nil
 }

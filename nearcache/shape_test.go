@@ -19,7 +19,7 @@ type productV1 struct {
 
 // productV2 has one field more. Its build must not read zeros from what the old build has written.
 type productV2 struct {
-	Price int // in another order
+	Price int    // in another order
 	ID    string `json:"id"`
 	Stock int
 }
@@ -127,9 +127,9 @@ func TestLossy_IsFoundOutLate(t *testing.T) {
 		for policy, want := range map[nearcache.LossyPolicy]struct {
 			fails, cached, decoded bool
 		}{
-			nearcache.LossyFail:     {fails: true},
-			nearcache.LossyUncached: {},
-			nearcache.LossyDecode:   {cached: true, decoded: true},
+			nearcache.LossyFail:   {fails: true},
+			nearcache.LossyCheck:  {},
+			nearcache.LossyDecode: {cached: true, decoded: true},
 		} {
 			r := redis{opt: nearcachetest.NewRedis(t).ClientOption()}
 			reg := prometheus.NewRegistry()

@@ -10,8 +10,48 @@ import (
 	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
-// applyTimeout bounds how long a write waits for L2 after its transaction; then the retry takes over.
+// applyTimeout bounds how long a write waits for L2 after its transaction; then the retry takes over. It is for clients
+// without a Source: where a relay carries the change, the breaker's timeout is enough.
 const applyTimeout = 2 * time.Second
+
+// sendTimeout bounds how long a change is on its way to L2, whatever the caller's context.
+func (c *Client) sendTimeout() time.Duration {
+	if c.source != nil {
+		return c.breaker.timeout
+	}
+	return applyTimeout
+}
+
+// send brings changes to L2. With a Source it passes the breaker, and waits no longer than reads do: a relay carries the
+// change too, so a write need not wait for a Redis that is slow or gone. Without one the change must reach Redis, and is
+// tried in any case.
+//
+// The client of Redis may take longer than the context allows, for instance while another request of it dials. So f runs
+// on a goroutine of its own. What it does late is what the retry does as well: it may come twice, and in any order.
+func (c *Client) send(ctx context.Context, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.sendTimeout())
+	switch {
+	case c.source == nil:
+		defer cancel()
+		return f(ctx)
+	case c.breaker.opened.Load():
+		cancel()
+		return errBreakerOpen
+	}
+	answered := make(chan error, 1)
+	go func() {
+		defer cancel()
+		answered <- f(ctx)
+	}()
+	var err error
+	select {
+	case err = <-answered:
+	case <-ctx.Done():
+		err = fmt.Errorf("%w: no answer within %v", l2.ErrUnavailable, c.sendTimeout())
+	}
+	c.breaker.heard(err)
+	return err
+}
 
 // Write runs a transaction that changes k and makes every tier notice. tx returns the version it committed, or 0 if the
 // source has none.
@@ -121,8 +161,6 @@ type change[V any] struct {
 func (c *Cache[K, V]) announce(ctx context.Context, ch change[V]) error {
 	fence := c.client.fence
 	fence.Written(ch.key, ch.version)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), applyTimeout)
-	defer cancel()
 	err := c.sendToL2(ctx, ch)
 	if ch.version == 0 && !ablate.Out(ablate.WriteBumpsAfter) {
 		fence.Written(ch.key, 0)
@@ -150,10 +188,13 @@ func (c *Cache[K, V]) writeResult(ch change[V], err error) error {
 // sendToL2 brings the change to L2. A value that cannot be encoded still invalidates.
 func (c *Cache[K, V]) sendToL2(ctx context.Context, ch change[V]) error {
 	if ch.marked {
-		return c.client.l2.ResolveIntent(ctx, ch.key, ch.token, ch.version)
+		return c.client.send(ctx, func(ctx context.Context) error {
+			return c.client.l2.ResolveIntent(ctx, ch.key, ch.token, ch.version)
+		})
 	}
 	s, unencoded := c.setting(ch)
-	if err := c.client.l2.SetMany(ctx, []l2.SetRequest{s})[0]; err != nil {
+	err := c.client.send(ctx, func(ctx context.Context) error { return c.client.l2.SetMany(ctx, []l2.SetRequest{s})[0] })
+	if err != nil {
 		return err
 	}
 	return unencoded
@@ -170,7 +211,7 @@ func (c *Cache[K, V]) setting(ch change[V]) (l2.SetRequest, error) {
 	switch {
 	case err == nil:
 		s.Record, s.TTL = &rec, c.l2TTL(ttl)
-	case errors.Is(err, errLossy) && c.opt.Lossy == LossyUncached:
+	case c.mayBypass(err):
 		c.m.rejected("lossy").Inc()
 		return s, nil
 	default:

@@ -52,9 +52,7 @@ func announceMany[K comparable, V, T any](ctx context.Context, c *Cache[K, V], b
 		fence.Written(ch.key, ch.version)
 		settings[i], unencoded[i] = c.setting(ch)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), applyTimeout)
-	defer cancel()
-	for i, err := range c.client.l2.SetMany(ctx, settings) {
+	for i, err := range c.client.sendMany(ctx, settings) {
 		if chs[i].version == 0 {
 			fence.Written(chs[i].key, 0)
 		}
@@ -64,4 +62,25 @@ func announceMany[K comparable, V, T any](ctx context.Context, c *Cache[K, V], b
 		errs = append(errs, c.writeResult(chs[i], err))
 	}
 	return errors.Join(errs...)
+}
+
+// sendMany is send for several changes. It returns each one's error, in their order.
+func (c *Client) sendMany(ctx context.Context, settings []l2.SetRequest) []error {
+	answers := make(chan []error, 1)
+	err := c.send(ctx, func(ctx context.Context) error {
+		errs := c.l2.SetMany(ctx, settings)
+		answers <- errs
+		for _, err := range errs {
+			if errors.Is(err, l2.ErrUnavailable) {
+				return err
+			}
+		}
+		return nil
+	})
+	select {
+	case errs := <-answers:
+		return errs
+	default: // Redis was not asked, or has not answered
+		return slices.Repeat([]error{err}, len(settings))
+	}
 }

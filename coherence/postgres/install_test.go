@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -214,15 +215,18 @@ func TestWithoutNotify_NotifiesNobody(t *testing.T) {
 }
 
 func TestSource_HasConnectionsOfItsOwn(t *testing.T) {
-	url := servicestest.Postgres(t)
-	cfg, err := pgxpool.ParseConfig(url)
+	u, err := url.Parse(servicestest.Postgres(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Only the hook knows who may connect, as with passwords that are rotated.
+	user := u.User.Username()
+	u.User = url.User("nobody_knows")
+	cfg, err := pgxpool.ParseConfig(u.String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	cfg.MaxConns = 1
-	// Only the hook knows who may connect, as with passwords that are rotated.
-	user := cfg.ConnConfig.User
-	cfg.ConnConfig.User = "nobody_knows"
 	cfg.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error { c.User = user; return nil }
 	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
 	if err != nil {

@@ -16,7 +16,7 @@ type Config struct {
 	Seed     uint64        // of the schedule and of what is read and written
 	Faults   []string      // which faults, by name, in this order. Defaults to all, in an order that the seed gives
 	Server   string        // the program cmd/product-server; it is asked over HTTP besides. Defaults to none
-	Without  string        // a rule of the protocol that is taken out: internal/ablate. Defaults to none
+	Without  string        // a rule of the protocol that is slowRead out: internal/ablate. Defaults to none
 
 	Bound     time.Duration // Δ. Defaults to 250ms
 	Instances int           // defaults to 3

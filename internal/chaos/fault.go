@@ -13,37 +13,44 @@ import (
 // fault is one way to break things.
 type fault struct {
 	name string
-	// inject breaks things, by way of an injury, and is done when they are broken.
-	inject func(ctx context.Context, in *injury) error
+	// inject breaks things, by way of an injection, and is done when they are broken.
+	inject func(ctx context.Context, in *injection) error
 	// least and most say for how long they stay broken.
 	least, most time.Duration
 }
 
-// injury is a fault being injected: what it draws by chance, and how it is healed.
-type injury struct {
-	*bench
+// injection is a fault being injected: what it draws by chance, and how it is healed.
+type injection struct {
+	*cluster
 	rnd   *rand.Rand
 	heals []func(context.Context) error
 	every []func(context.Context) // repeated while it lasts
+
+	writes   *writeLog                     // of the injection's own writes
+	checks   []func(context.Context) error // what must hold when all is well again
+	patience time.Duration                 // for how long recovery may take, if that is longer than usual
 }
 
-// heal adds what mends something. What was broken first is mended first: of two faults, a service that is stopped must run
-// again before toxics can be taken off the links to it, which wait for what is on its way there.
-func (in *injury) heal(f func(context.Context) error) { in.heals = append(in.heals, f) }
+// check adds what must hold when all is well again.
+func (in *injection) check(f func(context.Context) error) { in.checks = append(in.checks, f) }
 
-// repeat adds what is done again and again while the injury lasts.
-func (in *injury) repeat(f func(context.Context)) { in.every = append(in.every, f) }
+// heal adds what mends something. What was broken first is mended first: of two faults, a service that is stopped must run
+// again before toxics can be slowRead off the links to it, which wait for what is on its way there.
+func (in *injection) heal(f func(context.Context) error) { in.heals = append(in.heals, f) }
+
+// repeat adds what is done again and again while the injection lasts.
+func (in *injection) repeat(f func(context.Context)) { in.every = append(in.every, f) }
 
 // mend undoes everything.
-func (in *injury) mend(ctx context.Context) (err error) {
+func (in *injection) healAll(ctx context.Context) (err error) {
 	for _, h := range in.heals {
 		err = errors.Join(err, h(ctx))
 	}
 	return err
 }
 
-// hold waits out the injury.
-func (in *injury) hold(ctx context.Context, d time.Duration) {
+// hold waits out the injection.
+func (in *injection) hold(ctx context.Context, d time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	if len(in.every) == 0 {
@@ -64,11 +71,11 @@ func (in *injury) hold(ctx context.Context, d time.Duration) {
 }
 
 // anInstance is any instance.
-func (in *injury) anInstance() string { return in.instances()[in.rnd.IntN(in.cfg.Instances)] }
+func (in *injection) anInstance() string { return in.instances()[in.rnd.IntN(in.cfg.Instances)] }
 
 // faults are all that there are.
 func faults() []fault {
-	single := slices.Concat(processFaults(), redisFaults(), kafkaFaults(), postgresFaults(), linkFaults())
+	single := slices.Concat(processFaults(), redisFaults(), demotions(), kafkaFaults(), poisons(), postgresFaults(), linkFaults(), loadFaults())
 	return append(single, pairs(single)...)
 }
 
@@ -96,7 +103,7 @@ func pairs(single []fault) (out []fault) {
 
 // both is one fault after another, without a heal in between.
 func both(a, b fault) fault {
-	return fault{"both: " + a.name + " + " + b.name, func(ctx context.Context, in *injury) error {
+	return fault{"both: " + a.name + " + " + b.name, func(ctx context.Context, in *injection) error {
 		if err := a.inject(ctx, in); err != nil {
 			return err
 		}

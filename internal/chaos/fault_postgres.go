@@ -14,12 +14,12 @@ import (
 // postgresFaults are what can happen to the source.
 func postgresFaults() []fault {
 	return []fault{
-		{"postgres: kill -9", func(_ context.Context, in *injury) error {
+		{"postgres: kill -9", func(_ context.Context, in *injection) error {
 			in.postgres.Kill()
 			in.heal(func(ctx context.Context) error { return in.postgres.Restart(ctx) })
 			return nil
 		}, 100 * time.Millisecond, time.Second},
-		{"postgres: a transaction stays open", func(ctx context.Context, in *injury) error {
+		{"postgres: a transaction stays open", func(ctx context.Context, in *injection) error {
 			conn, err := pgx.Connect(ctx, local.PostgresURL(in.postgres.Addr, "postgres"))
 			if err != nil {
 				return err
@@ -29,7 +29,7 @@ func postgresFaults() []fault {
 			return err
 		}, 2 * time.Second, 4 * time.Second},
 		// A commit that waits for a standby is in the log, and nobody sees it yet.
-		{"postgres: commits wait for a standby", func(ctx context.Context, in *injury) error {
+		{"postgres: commits wait for a standby", func(ctx context.Context, in *injection) error {
 			set := func(ctx context.Context, standby string) error {
 				for _, sql := range []string{"alter system set synchronous_standby_names = '" + standby + "'", "select pg_reload_conf()"} {
 					if _, err := in.store.pool.Exec(ctx, sql); err != nil {
@@ -41,7 +41,7 @@ func postgresFaults() []fault {
 			in.heal(func(ctx context.Context) error { return set(ctx, "") })
 			return set(ctx, "nobody")
 		}, 400 * time.Millisecond, 2 * time.Second},
-		{"postgres: all connections end", func(_ context.Context, in *injury) error {
+		{"postgres: all connections end", func(_ context.Context, in *injection) error {
 			in.repeat(func(ctx context.Context) {
 				_, _ = in.store.pool.Exec(ctx, `select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and backend_type = 'client backend'`)
 			})

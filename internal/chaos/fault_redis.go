@@ -16,7 +16,7 @@ import (
 // redisFaults are what can happen to L2.
 func redisFaults() []fault {
 	return []fault{
-		{"redis: restarts empty", func(_ context.Context, in *injury) error {
+		{"redis: restarts empty", func(_ context.Context, in *injection) error {
 			in.redis.Kill()
 			in.heal(func(ctx context.Context) error {
 				if err := in.forget(in.redis); err != nil { // a replica's copy of its primary, if it was one
@@ -26,7 +26,7 @@ func redisFaults() []fault {
 			})
 			return nil
 		}, 100 * time.Millisecond, 2 * time.Second},
-		{"redis: restarts from an old dump", func(ctx context.Context, in *injury) error {
+		{"redis: restarts from an old dump", func(ctx context.Context, in *injection) error {
 			if err := in.do(ctx, "SAVE"); err != nil {
 				return err
 			}
@@ -35,9 +35,9 @@ func redisFaults() []fault {
 			in.heal(func(ctx context.Context) error { return errors.Join(in.restartRedis(ctx), in.forget(in.redis)) })
 			return nil
 		}, 50 * time.Millisecond, 500 * time.Millisecond},
-		{"redis: fails over to a lagging replica", func(ctx context.Context, in *injury) error { return in.failOver(ctx, nil) }, 200 * time.Millisecond, time.Second},
-		{"redis: split brain", func(ctx context.Context, in *injury) error { return in.failOver(ctx, []string{in.anInstance()}) }, time.Second, 3 * time.Second},
-		{"redis: split brain, with the worker", func(ctx context.Context, in *injury) error {
+		{"redis: fails over to a lagging replica", func(ctx context.Context, in *injection) error { return in.failOver(ctx, nil) }, 200 * time.Millisecond, time.Second},
+		{"redis: split brain", func(ctx context.Context, in *injection) error { return in.failOver(ctx, []string{in.anInstance()}) }, time.Second, 3 * time.Second},
+		{"redis: split brain, with the worker", func(ctx context.Context, in *injection) error {
 			return in.failOver(ctx, []string{in.anInstance(), "worker"})
 		}, time.Second, 3 * time.Second},
 		{"redis: FLUSHALL", repeated("FLUSHALL"), 200 * time.Millisecond, 500 * time.Millisecond},
@@ -47,11 +47,11 @@ func redisFaults() []fault {
 		{"redis: CLIENT KILL", repeated("CLIENT", "KILL", "TYPE", "normal"), 100 * time.Millisecond, 500 * time.Millisecond},
 		{"redis: tracking table of 10", configured("tracking-table-max-keys", "10", "1000000"), time.Second, 2 * time.Second},
 		{"redis: out of memory", configured("maxmemory", "3mb", "0"), time.Second, 2 * time.Second},
-		{"redis: stopped", func(_ context.Context, in *injury) error {
+		{"redis: stopped", func(_ context.Context, in *injection) error {
 			in.heal(func(context.Context) error { return in.redis.Resume() })
 			return in.redis.Pause()
 		}, 300 * time.Millisecond, 3 * time.Second},
-		{"redis: DEBUG SLEEP", func(ctx context.Context, in *injury) error {
+		{"redis: DEBUG SLEEP", func(ctx context.Context, in *injection) error {
 			go func() { _, _ = local.RedisDo(ctx, in.redis.Addr, "DEBUG", "SLEEP", "0.7") }()
 			return nil
 		}, 700 * time.Millisecond, 800 * time.Millisecond},
@@ -59,13 +59,13 @@ func redisFaults() []fault {
 }
 
 // do sends a command to the primary.
-func (b *bench) do(ctx context.Context, args ...string) error {
+func (b *cluster) do(ctx context.Context, args ...string) error {
 	_, err := local.RedisDo(ctx, b.redis.Addr, args...)
 	return err
 }
 
 // forget removes a dump.
-func (b *bench) forget(s *local.Server) error {
+func (b *cluster) forget(s *local.Server) error {
 	err := os.Remove(filepath.Join(s.Dir, "dump.rdb"))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -74,7 +74,7 @@ func (b *bench) forget(s *local.Server) error {
 }
 
 // restartRedis starts the primary again, and has the replica follow it.
-func (b *bench) restartRedis(ctx context.Context) error {
+func (b *cluster) restartRedis(ctx context.Context) error {
 	if err := b.redis.Restart(ctx); err != nil {
 		return err
 	}
@@ -82,8 +82,8 @@ func (b *bench) restartRedis(ctx context.Context) error {
 }
 
 // failOver promotes a replica that has not heard from its primary for a while. Those named go on with the old primary
-// until the injury is healed; without any it dies.
-func (in *injury) failOver(ctx context.Context, left []string) error {
+// until the injection is healed; without any it dies.
+func (in *injection) failOver(ctx context.Context, left []string) error {
 	l := in.links.of("replica", "redis-link")
 	for _, stream := range []string{"upstream", "downstream"} {
 		if err := l.add(blackhole(stream)); err != nil {
@@ -131,16 +131,16 @@ func containsName(names []string, name string) bool {
 }
 
 // repeated sends a command again and again.
-func repeated(args ...string) func(context.Context, *injury) error {
-	return func(_ context.Context, in *injury) error {
+func repeated(args ...string) func(context.Context, *injection) error {
+	return func(_ context.Context, in *injection) error {
 		in.repeat(func(ctx context.Context) { _ = in.do(ctx, args...) })
 		return nil
 	}
 }
 
 // configured changes a setting, and changes it back.
-func configured(name, value, normal string) func(context.Context, *injury) error {
-	return func(ctx context.Context, in *injury) error {
+func configured(name, value, normal string) func(context.Context, *injection) error {
+	return func(ctx context.Context, in *injection) error {
 		set := func(ctx context.Context, v string) error { return in.do(ctx, "CONFIG", "SET", name, v) }
 		if name == "maxmemory" {
 			if err := in.do(ctx, "CONFIG", "SET", "maxmemory-policy", "allkeys-random"); err != nil {
@@ -153,12 +153,12 @@ func configured(name, value, normal string) func(context.Context, *injury) error
 }
 
 // deletes drops, now and then, some of the keys of a kind, as eviction does: v are records, l leases, w watermarks.
-func deletes(kind string) func(context.Context, *injury) error {
+func deletes(kind string) func(context.Context, *injection) error {
 	pattern := "nc:{*}:" + kind
 	if kind != "w" {
 		pattern += ":*"
 	}
-	return func(_ context.Context, in *injury) error {
+	return func(_ context.Context, in *injection) error {
 		in.repeat(func(ctx context.Context) {
 			found, err := local.RedisDo(ctx, in.redis.Addr, "KEYS", pattern)
 			if err != nil || found == "" {

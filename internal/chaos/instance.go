@@ -6,12 +6,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/nearcache/nearcache-go/coherence/kafka"
 	"github.com/nearcache/nearcache-go/internal/chaos/history"
+	"github.com/nearcache/nearcache-go/internal/wallclock"
 	"github.com/nearcache/nearcache-go/nearcache"
 )
 
@@ -21,12 +23,14 @@ const (
 	sayEvery  = 20 * time.Millisecond
 )
 
-// fleetMember is an instance: a client, a cache, and what reads and writes through it.
-type fleetMember struct {
+// instance is an instance: a client, a cache, and what reads and writes through it.
+type instance struct {
 	*child
 	store  *store
 	client *nearcache.Client
 	cache  *nearcache.Cache[uint32, item]
+	outer  *nearcache.Cache[uint32, int64] // its Loader reads cache
+	nested atomic.Bool                     // the Loader of cache reads cache too
 	hist   *history.Log
 
 	latest     []atomic.Uint64 // by key: the newest version seen here
@@ -34,7 +38,7 @@ type fleetMember struct {
 	bounded    atomic.Int64 // when a bounded read was last served from L1
 	complained atomic.Int64 // when an error was last logged
 	writers    *gate
-	suicide    atomic.Bool // the next write dies between its commit and telling anybody
+	crash      atomic.Bool // the next write dies between its commit and telling anybody
 }
 
 // instance runs until ctx ends.
@@ -48,36 +52,53 @@ func (c *child) instance(ctx context.Context) error {
 		return err
 	}
 	defer st.close()
-	client, err := nearcache.New(nearcache.Config{Redis: c.redis(), Source: st.source, Heartbeat: heartbeat, Logger: c.log,
-		Events: kafka.Tail{Broker: c.broker(), Topic: c.Topic, MaxWait: 100 * time.Millisecond, Silence: time.Second, Refresh: time.Second, Logger: c.log}})
-	if err != nil {
+	m := &instance{child: c, store: st, hist: hist, latest: make([]atomic.Uint64, c.Keys), writers: newGate()}
+	if err := m.open(); err != nil {
 		return err
 	}
-	defer client.Close()
-	opt := nearcache.Options[uint32, item]{Load: st.load, TTL: time.Minute, LoadTimeout: 2 * time.Second, LeaseTTL: time.Second}
-	if c.Default {
-		opt.MaxStaleness = c.Bound
-	} else if c.Instance == 1 { // and one whose entries are refreshed, or expire, now and then
-		opt.TTL, opt.AbsentTTL, opt.Refresh = 3*time.Second, 500*time.Millisecond, nearcache.Refresh{After: 0.7}
-	}
-	cache, err := nearcache.NewCache(client, namespace, opt)
-	if err != nil {
-		return err
-	}
-	m := &fleetMember{child: c, store: st, client: client, cache: cache, hist: hist, latest: make([]atomic.Uint64, c.Keys), writers: newGate()}
+	defer m.client.Close()
 	var wg sync.WaitGroup
 	wg.Go(func() { m.readAll(ctx) })
 	for i := range 2 {
 		wg.Go(func() { m.write(ctx, i) })
 	}
 	wg.Go(func() { m.look(ctx) })
+	wg.Go(func() { m.askAll(ctx) })
 	err = m.serve(ctx)
 	wg.Wait()
 	return errors.Join(err, hist.Close())
 }
 
+// leaseTTL is for how long a process that dies while it loads a key keeps others from loading it.
+const leaseTTL = time.Second
+
+// open opens the client and both caches.
+func (m *instance) open() (err error) {
+	c, st := m.child, m.store
+	m.client, err = nearcache.New(nearcache.Config{Redis: c.redis(), Source: st.source, Heartbeat: heartbeat, Logger: c.log,
+		Events: kafka.Tail{Broker: c.broker(), Topic: c.Topic, MaxWait: 100 * time.Millisecond, Silence: time.Second, Refresh: time.Second, Logger: c.log}})
+	if err != nil {
+		return err
+	}
+	opt := nearcache.Options[uint32, item]{Load: m.load, TTL: time.Minute, LoadTimeout: 2 * time.Second, LeaseTTL: leaseTTL}
+	if c.Default {
+		opt.MaxStaleness = c.Bound
+	} else if c.Instance == 1 { // and one whose entries are refreshed, or expire, now and then
+		opt.TTL, opt.AbsentTTL, opt.Refresh = 3*time.Second, 500*time.Millisecond, nearcache.Refresh{After: 0.7}
+		opt.MaxLoads = maxLoads
+	}
+	if m.cache, err = nearcache.NewCache(m.client, namespace, opt); err == nil {
+		m.outer, err = nearcache.NewCache(m.client, outerNamespace, nearcache.Options[uint32, int64]{Load: m.loadOuter,
+			TTL: 200 * time.Millisecond, LoadTimeout: 2 * time.Second, LeaseTTL: leaseTTL})
+	}
+	if err != nil {
+		return errors.Join(err, m.client.Close())
+	}
+	return nil
+}
+
 // serve carries out commands and says how things are.
-func (m *fleetMember) serve(ctx context.Context) error {
+func (m *instance) serve(ctx context.Context) error {
 	t := time.NewTicker(sayEvery)
 	defer t.Stop()
 	for n := 0; ; n++ {
@@ -85,7 +106,7 @@ func (m *fleetMember) serve(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case cmd := <-m.commands:
-			if err := m.obey(ctx, cmd); err != nil {
+			if err := m.execute(ctx, cmd); err != nil {
 				return err
 			}
 			m.done++
@@ -100,8 +121,17 @@ func (m *fleetMember) serve(ctx context.Context) error {
 	}
 }
 
-func (m *fleetMember) obey(ctx context.Context, cmd string) error {
+func (m *instance) execute(ctx context.Context, cmd string) error {
+	if ahead, ok := strings.CutPrefix(cmd, "clock "); ok {
+		d, err := time.ParseDuration(ahead)
+		wallclock.Step(d)
+		return err
+	}
 	switch cmd {
+	case "nest on":
+		m.nested.Store(true)
+	case "nest off":
+		m.nested.Store(false)
 	case "pause":
 		m.writers.shut()
 	case "go":
@@ -109,7 +139,7 @@ func (m *fleetMember) obey(ctx context.Context, cmd string) error {
 	case "sweep":
 		m.sweep(ctx)
 	case "die":
-		m.suicide.Store(true)
+		m.crash.Store(true)
 	default:
 		return fmt.Errorf("no command %q", cmd)
 	}
@@ -117,7 +147,7 @@ func (m *fleetMember) obey(ctx context.Context, cmd string) error {
 }
 
 // status looks at the clock first: no moment must come out too late.
-func (m *fleetMember) status() status {
+func (m *instance) status() status {
 	st := status{At: m.hist.Now(), Bounded: m.bounded.Load(), Reads: m.reads.Load(), Done: m.done}
 	client := m.client.Status()
 	st.Ready = client.Ready
@@ -131,7 +161,7 @@ func (m *fleetMember) status() status {
 }
 
 // look records again and again what is proved.
-func (m *fleetMember) look(ctx context.Context) {
+func (m *instance) look(ctx context.Context) {
 	t := time.NewTicker(lookEvery)
 	defer t.Stop()
 	for {

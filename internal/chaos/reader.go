@@ -29,38 +29,38 @@ func newKeys(rnd *rand.Rand, n int) keys {
 
 func (k keys) next() uint32 { return uint32(k.zipf.Uint64()) }
 
-// chair is a place from which one reader at a time reads. A read that takes long, because a service does not answer, is
-// left to itself, and another reader takes the chair: else all chairs would soon be taken by such reads, and nobody would
+// readerSlot is a place from which one reader at a time reads. A read that takes long, because a service does not answer, is
+// left to itself, and another reader takes the readerSlot: else all slots would soon be slowRead by such reads, and nobody would
 // read what L1 can serve.
-type chair struct {
+type readerSlot struct {
 	n     int
 	turn  atomic.Int64 // whose it is
 	since atomic.Int64 // when the present read began, 0 between two
 }
 
-// taken is how long a read may take until its reader loses the chair, and crowd how many readers an instance may have.
+// slowRead is how long a read may take until its reader loses the readerSlot, and maxReaders how many readers an instance may have.
 const (
-	taken = 10 * time.Millisecond
-	crowd = 1000
+	slowRead   = 10 * time.Millisecond
+	maxReaders = 1000
 )
 
-// readAll keeps all chairs taken until ctx ends.
-func (m *fleetMember) readAll(ctx context.Context) {
+// readAll keeps all slots slowRead until ctx ends.
+func (m *instance) readAll(ctx context.Context) {
 	var wg sync.WaitGroup
-	var crowded atomic.Int64
-	sit := func(c *chair, turn int64) {
-		crowded.Add(1)
+	var running atomic.Int64
+	start := func(c *readerSlot, turn int64) {
+		running.Add(1)
 		wg.Go(func() {
-			defer crowded.Add(-1)
+			defer running.Add(-1)
 			m.read(ctx, c, turn)
 		})
 	}
-	chairs := make([]chair, m.Readers)
-	for i := range chairs {
-		chairs[i].n = i
-		sit(&chairs[i], 0)
+	slots := make([]readerSlot, m.Readers)
+	for i := range slots {
+		slots[i].n = i
+		start(&slots[i], 0)
 	}
-	t := time.NewTicker(taken / 2)
+	t := time.NewTicker(slowRead / 2)
 	defer t.Stop()
 	for ctx.Err() == nil {
 		select {
@@ -68,20 +68,20 @@ func (m *fleetMember) readAll(ctx context.Context) {
 		case <-t.C:
 		}
 		now := m.hist.Now()
-		for i := range chairs {
-			c := &chairs[i]
-			if since := c.since.Load(); since != 0 && now-since > int64(taken) && crowded.Load() < crowd {
+		for i := range slots {
+			c := &slots[i]
+			if since := c.since.Load(); since != 0 && now-since > int64(slowRead) && running.Load() < maxReaders {
 				c.since.Store(0)
-				sit(c, c.turn.Add(1))
+				start(c, c.turn.Add(1))
 			}
 		}
 	}
 	wg.Wait()
 }
 
-// read reads at the chair's rate until ctx ends or somebody else has taken the chair. A reader that was held up does not
+// read reads at the readerSlot's rate until ctx ends or somebody else has slowRead the readerSlot. A reader that was held up does not
 // make up for it.
-func (m *fleetMember) read(ctx context.Context, c *chair, turn int64) {
+func (m *instance) read(ctx context.Context, c *readerSlot, turn int64) {
 	rnd := rand.New(rand.NewPCG(m.Seed, uint64(m.Process)<<48|uint64(c.n)<<32|uint64(turn)))
 	ks := newKeys(rnd, m.Keys)
 	t := time.NewTicker(readBatch)
@@ -97,7 +97,9 @@ func (m *fleetMember) read(ctx context.Context, c *chair, turn int64) {
 		batch, cancel := context.WithTimeout(ctx, readTimeout)
 		for ; owed >= 1; owed-- {
 			c.since.Store(m.hist.Now())
-			if rnd.IntN(100) == 0 {
+			if m.nestedRead(rnd) {
+				m.readOuter(batch, rnd)
+			} else if rnd.IntN(100) == 0 {
 				m.readSome(batch, rnd, ks)
 			} else {
 				m.readOnce(batch, rnd, ks.next())
@@ -113,7 +115,7 @@ func (m *fleetMember) read(ctx context.Context, c *chair, turn int64) {
 }
 
 // readOnce asks for this or that.
-func (m *fleetMember) readOnce(ctx context.Context, rnd *rand.Rand, k uint32) {
+func (m *instance) readOnce(ctx context.Context, rnd *rand.Rand, k uint32) {
 	switch n := rnd.IntN(1000); {
 	case n < 250:
 		m.get(ctx, k)
@@ -131,7 +133,7 @@ func (m *fleetMember) readOnce(ctx context.Context, rnd *rand.Rand, k uint32) {
 }
 
 // get reads as most do. Where it is the cache's default, the bound holds.
-func (m *fleetMember) get(ctx context.Context, k uint32) {
+func (m *instance) get(ctx context.Context, k uint32) {
 	rec := history.Record{Op: history.Plain, Key: k, Tier: history.Hidden, Invoke: m.hist.Now()}
 	if m.Default {
 		rec.Op, rec.Bound = history.Bounded, m.Bound
@@ -151,7 +153,7 @@ func (m *fleetMember) get(ctx context.Context, k uint32) {
 }
 
 // readSome reads several keys at once, some of them twice.
-func (m *fleetMember) readSome(ctx context.Context, rnd *rand.Rand, ks keys) {
+func (m *instance) readSome(ctx context.Context, rnd *rand.Rand, ks keys) {
 	batch := make([]uint32, 2+rnd.IntN(6))
 	for i := range batch {
 		batch[i] = ks.next()
@@ -175,7 +177,7 @@ func (m *fleetMember) readSome(ctx context.Context, rnd *rand.Rand, ks keys) {
 }
 
 // observe reads and records what came of it.
-func (m *fleetMember) observe(ctx context.Context, k uint32, op history.Op, ro nearcache.ReadOptions) {
+func (m *instance) observe(ctx context.Context, k uint32, op history.Op, ro nearcache.ReadOptions) {
 	rec := m.asked(k, op, ro)
 	rec.Invoke = m.hist.Now()
 	r, err := m.cache.Read(ctx, k, ro)
@@ -184,7 +186,7 @@ func (m *fleetMember) observe(ctx context.Context, k uint32, op history.Op, ro n
 }
 
 // asked is what a record says of a question.
-func (m *fleetMember) asked(k uint32, op history.Op, ro nearcache.ReadOptions) history.Record {
+func (m *instance) asked(k uint32, op history.Op, ro nearcache.ReadOptions) history.Record {
 	rec := history.Record{Op: op, Key: k, Bound: max(0, ro.MaxStaleness), Param: uint64(ro.AtLeast)}
 	if op == history.ServeStale {
 		rec.Param = uint64(ro.ServeStale)
@@ -196,7 +198,7 @@ func (m *fleetMember) asked(k uint32, op history.Op, ro nearcache.ReadOptions) h
 }
 
 // answered adds the answer, and appends the record.
-func (m *fleetMember) answered(rec *history.Record, r nearcache.Result[item], err error) {
+func (m *instance) answered(rec *history.Record, r nearcache.Result[item], err error) {
 	rec.Version, rec.Tier, rec.Staleness, rec.Age = uint64(r.Version), history.Tier(r.Tier), r.Staleness, r.Age
 	if r.Stale {
 		rec.Flags |= history.Stale
@@ -223,7 +225,7 @@ func (m *fleetMember) answered(rec *history.Record, r nearcache.Result[item], er
 }
 
 // complain logs an error, if none was logged for a while: what fails, fails often.
-func (m *fleetMember) complain(err error) {
+func (m *instance) complain(err error) {
 	now := m.hist.Now()
 	if last := m.complained.Load(); now-last > int64(time.Second) && m.complained.CompareAndSwap(last, now) {
 		m.log.Warn("a read fails", "error", err)
@@ -231,7 +233,7 @@ func (m *fleetMember) complain(err error) {
 }
 
 // saw remembers the newest version of a key, for reads that ask for it.
-func (m *fleetMember) saw(k uint32, version uint64) {
+func (m *instance) saw(k uint32, version uint64) {
 	for {
 		old := m.latest[k].Load()
 		if version <= old || m.latest[k].CompareAndSwap(old, version) {
@@ -241,10 +243,12 @@ func (m *fleetMember) saw(k uint32, version uint64) {
 }
 
 // sweep reads every key.
-func (m *fleetMember) sweep(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, 4*readTimeout)
+func (m *instance) sweep(ctx context.Context) {
+	all, cancel := context.WithTimeout(ctx, 4*readTimeout)
 	defer cancel()
 	for k := range uint32(m.Keys) {
-		m.observe(ctx, k, history.Sweep, nearcache.ReadOptions{MaxStaleness: -1})
+		one, cancel := context.WithTimeout(all, readTimeout)
+		m.observe(one, k, history.Sweep, nearcache.ReadOptions{MaxStaleness: -1})
+		cancel()
 	}
 }

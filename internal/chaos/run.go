@@ -25,6 +25,8 @@ type Outcome struct {
 	BrokeOff error
 	// Unrecovered are the faults after which the gate had not opened again in time, with the time it took.
 	Unrecovered []string
+	// Failed is what else did not hold after a fault.
+	Failed []string
 }
 
 // recovery bounds the wait for the gate; what takes longer has failed, and the run goes on.
@@ -34,7 +36,7 @@ const recovery = 30 * time.Second
 func Run(ctx context.Context, cfg Config) (*Outcome, error) {
 	cfg.defaults()
 	if cfg.Without != "" && !ablate.Enabled {
-		return nil, fmt.Errorf("chaos: rule %q can be taken out only of a binary built with -tags ablate", cfg.Without)
+		return nil, fmt.Errorf("chaos: rule %q can be slowRead out only of a binary built with -tags ablate", cfg.Without)
 	}
 	rnd := rand.New(rand.NewPCG(cfg.Seed, 0))
 	next, err := schedule(rnd, cfg.Faults)
@@ -42,13 +44,13 @@ func Run(ctx context.Context, cfg Config) (*Outcome, error) {
 		return nil, err
 	}
 	fmt.Fprintf(cfg.Out, "chaos: SEED=%d DURATION=%v, data in %s\n", cfg.Seed, cfg.Duration, cfg.Dir)
-	b, err := newBench(ctx, cfg)
+	b, err := newCluster(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
 	defer b.close()
-	r := &run{bench: b, rnd: rnd, next: next}
-	commits, err := r.injure(ctx)
+	r := &run{cluster: b, rnd: rnd, next: next}
+	commits, err := r.injectFaults(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -58,30 +60,33 @@ func Run(ctx context.Context, cfg Config) (*Outcome, error) {
 
 // run is a run under way.
 type run struct {
-	*bench
+	*cluster
 	rnd     *rand.Rand
 	next    func() fault
-	hist    *history.Log // the controller's own: what Redis held
+	hist    *history.Log // the controller's own: what Redis held, and the writes of faults
+	writes  *writeLog
+	failed  []string // what did not hold after a fault
 	windows []history.Window
 	began   int64
 	took    time.Duration
 	broke   error // why the run ended early
 }
 
-// injure injects one fault after another until time is up, and returns the ground truth.
-func (r *run) injure(ctx context.Context) (commits []history.Commit, err error) {
+// injectFaults injects one fault after another until time is up, and returns the ground truth.
+func (r *run) injectFaults(ctx context.Context) (commits []history.Commit, err error) {
 	r.hist, err = history.Create(filepath.Join(r.cfg.Dir, "000-controller.hist"), history.Header{Process: 0, Instance: history.NoInstance})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, r.hist.Close()) }()
+	r.writes = &writeLog{hist: r.hist}
 	r.began = r.clock.Now()
 	sampling, stop := context.WithCancel(ctx)
 	sampled := make(chan struct{})
 	go func() { defer close(sampled); r.sample(sampling) }()
 	defer func() { stop(); <-sampled }()
 	start := history.Window{Fault: "(start)", From: r.began, Healed: r.began}
-	if err := r.recovered(ctx, r.began); err != nil {
+	if err := r.recovered(ctx, r.began, recovery); err != nil {
 		return nil, err
 	}
 	start.Recovered = r.clock.Now()
@@ -91,7 +96,7 @@ func (r *run) injure(ctx context.Context) (commits []history.Commit, err error) 
 		if pause(ctx, r.cfg.Steady); ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		if err := r.strike(ctx, r.next()); err != nil {
+		if err := r.injectFault(ctx, r.next()); err != nil {
 			// What was recorded so far is judged all the same.
 			fmt.Fprintf(r.cfg.Out, "%8.1fs the run breaks off: %v\n", r.since().Seconds(), err)
 			r.broke = err
@@ -119,8 +124,8 @@ func (r *run) injure(ctx context.Context) (commits []history.Commit, err error) 
 func (r *run) since() time.Duration { return time.Duration(r.clock.Now() - r.began) }
 
 // strike injects a fault, heals it, and waits until all is well again.
-func (r *run) strike(ctx context.Context, f fault) error {
-	in := &injury{bench: r.bench, rnd: rand.New(rand.NewPCG(r.cfg.Seed, uint64(len(r.windows))))}
+func (r *run) injectFault(ctx context.Context, f fault) error {
+	in := &injection{cluster: r.cluster, rnd: rand.New(rand.NewPCG(r.cfg.Seed, uint64(len(r.windows)))), writes: r.writes}
 	w := history.Window{Fault: f.name, From: r.clock.Now()}
 	note := ""
 	if err := f.inject(ctx, in); err == nil {
@@ -129,12 +134,19 @@ func (r *run) strike(ctx context.Context, f fault) error {
 		note = fmt.Sprintf(": NOT INJECTED, or in part: %v", err)
 	}
 	// What was broken is mended in any case.
-	if err := in.mend(ctx); err != nil {
+	if err := in.healAll(ctx); err != nil {
 		return fmt.Errorf("chaos: heal %s: %w", f.name, err)
 	}
 	w.Healed = r.clock.Now()
-	late := r.recovered(ctx, w.Healed)
+	w.Patience = in.patience
+	late := r.recovered(ctx, w.Healed, max(recovery, in.patience))
 	w.Recovered = r.clock.Now()
+	for _, check := range in.checks {
+		if err := check(ctx); err != nil {
+			r.failed = append(r.failed, fmt.Sprintf("after %s: %v", f.name, err))
+			note += ": " + err.Error()
+		}
+	}
 	r.windows = append(r.windows, w)
 	if late != nil {
 		note += ": NOT RECOVERED"
@@ -144,8 +156,8 @@ func (r *run) strike(ctx context.Context, f fault) error {
 }
 
 // recovered waits until every instance proves the bound, and serves bounded reads from L1 that began after the heal.
-func (r *run) recovered(ctx context.Context, healed int64) error {
-	return until(ctx, recovery, "every instance proves the bound", func() bool {
+func (r *run) recovered(ctx context.Context, healed int64, patience time.Duration) error {
+	return until(ctx, patience, "every instance proves the bound", func() bool {
 		now := r.clock.Now()
 		for _, name := range r.instances() {
 			st := r.member(name).status()
@@ -159,12 +171,12 @@ func (r *run) recovered(ctx context.Context, healed int64) error {
 
 // judge keeps the truth beside the histories and checks them.
 func (r *run) judge(commits []history.Commit) (*Outcome, error) {
-	if err := (history.Truth{Commits: commits, Windows: r.windows, Bound: r.cfg.Bound}).Save(r.cfg.Dir); err != nil {
+	if err := (history.Truth{Commits: commits, Windows: r.windows, Bound: r.cfg.Bound, Waiting: waiting}).Save(r.cfg.Dir); err != nil {
 		return nil, err
 	}
 	o, err := judge(r.cfg, r.took)
 	if err == nil {
-		o.BrokeOff = r.broke
+		o.BrokeOff, o.Failed = r.broke, r.failed
 	}
 	return o, err
 }
@@ -195,8 +207,8 @@ func judge(cfg Config, took time.Duration) (*Outcome, error) {
 	}
 	limit := max(cfg.ReopenWithin, time.Duration(cfg.Reopen*float64(o.Report.Lag.P999)))
 	for _, w := range h.Windows[min(1, len(h.Windows)):] {
-		if took := time.Duration(w.Recovered - w.Healed); took > limit {
-			o.Unrecovered = append(o.Unrecovered, fmt.Sprintf("%s: %v, the limit is %v", w.Fault, round(took), round(limit)))
+		if took := time.Duration(w.Recovered - w.Healed); took > max(limit, w.Patience) {
+			o.Unrecovered = append(o.Unrecovered, fmt.Sprintf("%s: %v, the limit is %v", w.Fault, round(took), round(max(limit, w.Patience))))
 		}
 	}
 	return o, nil

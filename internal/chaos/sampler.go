@@ -24,12 +24,12 @@ const (
 )
 
 // sample reads and writes products over HTTP until ctx ends: what a client sees is checked like what is read in process.
-func (b *bench) sample(ctx context.Context) {
+func (b *cluster) sample(ctx context.Context) {
 	var wg sync.WaitGroup
 	for i, name := range b.serverNames() {
 		for j := range samplers {
 			wg.Go(func() {
-				s := &sampler{bench: b, name: name, rnd: rand.New(rand.NewPCG(b.cfg.Seed, uint64(i)<<8|uint64(j))), number: uint64(100+i)<<40 | uint64(j)<<32,
+				s := &sampler{cluster: b, name: name, rnd: rand.New(rand.NewPCG(b.cfg.Seed, uint64(i)<<8|uint64(j))), number: uint64(100+i)<<40 | uint64(j)<<32,
 					client: &http.Client{Timeout: readTimeout}}
 				s.run(ctx)
 			})
@@ -40,7 +40,7 @@ func (b *bench) sample(ctx context.Context) {
 
 // sampler is one client of a server.
 type sampler struct {
-	*bench
+	*cluster
 	name   string
 	rnd    *rand.Rand
 	number uint64 // of the last write
@@ -59,7 +59,7 @@ func (s *sampler) run(ctx context.Context) {
 			return
 		case <-t.C:
 		}
-		if now := s.bench.server(s.name); now != s.server {
+		if now := s.cluster.server(s.name); now != s.server {
 			s.server, s.url, s.latest = now, "", [products]uint64{}
 		}
 		if s.url == "" {
@@ -138,7 +138,7 @@ func (s *sampler) describe(r *history.Record, res answer) {
 func (s *sampler) put(ctx context.Context, k uint32) {
 	s.number++
 	c := change{key: firstProduct + k, number: s.number, body: fmt.Sprintf("%016x %d", s.number, s.rnd.IntN(1000))}
-	w := scribe{hist: s.server.hist}
+	w := writeLog{hist: s.server.hist}
 	w.begins(c)
 	res, err := s.do(ctx, http.MethodPut, k, fmt.Sprintf(`{"name": %q, "price": 1.00}`, c.body), http.Header{})
 	if err == nil && res.status != http.StatusOK && res.status != http.StatusCreated {

@@ -34,18 +34,24 @@ func hashOf(body string) uint64 { return xxhash.Sum64String(body) }
 // the version.
 const schema = `
 create table if not exists items (id bigint primary key, body text not null);
-create table if not exists nc_history (id bigserial primary key, key bigint not null, version bigint not null, body text, write bigint not null);
+create table if not exists nc_history (id bigserial primary key, key bigint not null, version bigint not null,
+	body text, write bigint not null, uncounted boolean not null default false);
+create index if not exists nc_history_key on nc_history (key, version);
 create or replace function zz_history() returns trigger language plpgsql as $$
 declare k bigint;
 begin
 	if tg_op = 'DELETE' then k := old.id; else k := new.id; end if;
-	insert into nc_history (key, version, body, write)
-		select k, v.version, case when tg_op = 'DELETE' then null else new.body end, coalesce(nullif(current_setting('chaos.write', true), ''), '0')::bigint
+	-- A version that a commit before this one has counted was not counted by this one.
+	insert into nc_history (key, version, body, write, uncounted)
+		select k, v.version, case when tg_op = 'DELETE' then null else new.body end,
+			coalesce(nullif(current_setting('chaos.write', true), ''), '0')::bigint,
+			exists (select from nc_history h where h.key = k and h.version = v.version)
 		from nearcache.versions v where v.namespace = 'item' and v.key = k::text;
 	return null;
 end $$;
 drop trigger if exists zz_history on items;
-create trigger zz_history after insert or update or delete on items for each row execute function zz_history()`
+create trigger zz_history after insert or update or delete on items for each row execute function zz_history();
+create table if not exists bulk (id bigint primary key, n bigint not null)`
 
 // store is the items in Postgres as one process reaches them.
 type store struct {
@@ -88,7 +94,14 @@ func (s *store) install(ctx context.Context, keys int) error {
 	if err := s.source.InstallTrigger(ctx, postgres.Trigger{Table: "items", Namespace: namespace, KeyColumns: []string{"id"}}); err != nil {
 		return err
 	}
-	_, err := s.pool.Exec(ctx, `insert into items select i, 'first of ' || i from generate_series(0, $1::bigint - 1) i on conflict do nothing`, keys)
+	if err := s.source.InstallTrigger(ctx, postgres.Trigger{Table: "bulk", Namespace: "bulk", KeyColumns: []string{"id"}}); err != nil {
+		return err
+	}
+	_, err := s.pool.Exec(ctx, `insert into bulk select i, 0 from generate_series(0, $1::bigint - 1) i on conflict do nothing`, keys)
+	if err != nil {
+		return fmt.Errorf("chaos: bulk: %w", err)
+	}
+	_, err = s.pool.Exec(ctx, `insert into items select i, 'first of ' || i from generate_series(0, $1::bigint - 1) i on conflict do nothing`, keys)
 	if err != nil {
 		return fmt.Errorf("chaos: items: %w", err)
 	}
@@ -163,7 +176,7 @@ func (s *store) put(ctx context.Context, tx pgx.Tx, c change) (uint64, error) {
 
 // commits is the ground truth.
 func (s *store) commits(ctx context.Context) (out []history.Commit, err error) {
-	rows, err := s.pool.Query(ctx, `select key, version, body, write from nc_history`)
+	rows, err := s.pool.Query(ctx, `select key, version, body, write, uncounted from nc_history`)
 	if err != nil {
 		return nil, fmt.Errorf("chaos: ground truth: %w", err)
 	}
@@ -171,10 +184,11 @@ func (s *store) commits(ctx context.Context) (out []history.Commit, err error) {
 	for rows.Next() {
 		var key, version, write int64
 		var body *string
-		if err := rows.Scan(&key, &version, &body, &write); err != nil {
+		var uncounted bool
+		if err := rows.Scan(&key, &version, &body, &write, &uncounted); err != nil {
 			return nil, fmt.Errorf("chaos: ground truth: %w", err)
 		}
-		c := history.Commit{Key: uint32(key), Version: uint64(version), Write: uint64(write), Deleted: body == nil}
+		c := history.Commit{Key: uint32(key), Version: uint64(version), Write: uint64(write), Deleted: body == nil, Uncounted: uncounted}
 		if body != nil {
 			c.Hash = hashOf(*body)
 		}

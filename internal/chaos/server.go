@@ -23,7 +23,8 @@ const shop = "shop"
 
 // shopSchema is the ground truth of products: a product's name begins with the number of the write that made it.
 const shopSchema = `
-create table if not exists nc_history (id bigserial primary key, key bigint not null, version bigint not null, body text, write bigint not null);
+create table if not exists nc_history (id bigserial primary key, key bigint not null, version bigint not null, body text, write bigint not null,
+	uncounted boolean not null default false);
 create or replace function zz_history() returns trigger language plpgsql as $$
 begin
 	insert into nc_history (key, version, body, write)
@@ -45,7 +46,7 @@ type productServer struct {
 }
 
 // servers are the names of the product servers, if there are any.
-func (b *bench) serverNames() []string {
+func (b *cluster) serverNames() []string {
 	if b.cfg.Server == "" {
 		return nil
 	}
@@ -53,7 +54,7 @@ func (b *bench) serverNames() []string {
 }
 
 // openShop makes the database.
-func (b *bench) openShop(ctx context.Context) (err error) {
+func (b *cluster) openShop(ctx context.Context) (err error) {
 	if b.cfg.Server == "" {
 		return nil
 	}
@@ -65,7 +66,7 @@ func (b *bench) openShop(ctx context.Context) (err error) {
 }
 
 // watchShop installs the ground truth once the servers have made their table.
-func (b *bench) watchShop(ctx context.Context) error {
+func (b *cluster) watchShop(ctx context.Context) error {
 	if b.cfg.Server == "" {
 		return nil
 	}
@@ -80,7 +81,7 @@ func (b *bench) watchShop(ctx context.Context) error {
 }
 
 // launchServer starts a product server, for the first time or again.
-func (b *bench) launchServer(name string) error {
+func (b *cluster) launchServer(name string) error {
 	b.mu.Lock()
 	b.processes++
 	s := &productServer{name: name, id: b.processes, done: make(chan struct{})}
@@ -119,7 +120,7 @@ func (b *bench) launchServer(name string) error {
 }
 
 // server is a running product server.
-func (b *bench) server(name string) *productServer {
+func (b *cluster) server(name string) *productServer {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.servers[name]

@@ -21,7 +21,7 @@ const settle = 30 * time.Second
 
 // sweep has every key read in every tier while nobody writes. The writers are paused first, then every instance must
 // prove the bound past that moment, by either channel: from then on all tiers have to agree (C7).
-func (b *bench) sweep(ctx context.Context, hist *history.Log) error {
+func (b *cluster) sweep(ctx context.Context, hist *history.Log) error {
 	if err := b.command(ctx, "pause", append(b.instances(), "writer")); err != nil {
 		return err
 	}
@@ -42,7 +42,7 @@ func (b *bench) sweep(ctx context.Context, hist *history.Log) error {
 }
 
 // command has members carry out a command and waits for it.
-func (b *bench) command(ctx context.Context, cmd string, names []string) error {
+func (b *cluster) command(ctx context.Context, cmd string, names []string) error {
 	sent := make([]int, len(names))
 	for i, name := range names {
 		var err error
@@ -58,7 +58,7 @@ func (b *bench) command(ctx context.Context, cmd string, names []string) error {
 }
 
 // sweepRedis reads every record that Redis holds and that a cache would take: of its bucket's incarnation.
-func (b *bench) sweepRedis(ctx context.Context, hist *history.Log) error {
+func (b *cluster) sweepRedis(ctx context.Context, hist *history.Log) error {
 	store, err := l2.Open(l2.Config{Redis: rueidis.ClientOption{InitAddress: []string{b.redis.Addr}}})
 	if err != nil {
 		return err

@@ -29,7 +29,7 @@ func (o *Outcome) Failures() (out []string) {
 	for _, u := range o.Unrecovered {
 		out = append(out, "the gate did not open in time after "+u)
 	}
-	return out
+	return append(out, o.Failed...)
 }
 
 // shown is how many violations are told in full.
@@ -57,6 +57,9 @@ func (o *Outcome) Print(w io.Writer) {
 	fmt.Fprintf(w, "Λ, from a commit's acknowledgement to an instance's proof, without faults: p50 %v, p99 %v, p99.9 %v, max %v (%d); Δ is %v\n",
 		round(l.P50), round(l.P99), round(l.P999), round(l.Max), l.Samples, o.Config.Bound)
 	fmt.Fprintf(w, "porcupine: %d operations on %d keys, %d keys not linearizable, %d undecided\n", r.Linear.Operations, r.Linear.Keys, len(r.Linear.Illegal), r.Linear.Undecided)
+	wt := o.History.Waiting
+	fmt.Fprintf(w, "wait: no read longer than %v while Redis and the source answered, which was %.0f%% of the time, nor ever longer than %v more; longest %v\n",
+		wt.Slack, 100*r.Answered, wt.Deadline, round(r.Longest))
 	for i, v := range r.Violations {
 		if i == shown {
 			fmt.Fprintf(w, "... and %d more\n", r.Total.Broke()-i)

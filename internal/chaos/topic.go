@@ -15,7 +15,7 @@ import (
 )
 
 // createTopic makes the topic and waits until every partition can be written and read.
-func (b *bench) createTopic(ctx context.Context) error {
+func (b *cluster) createTopic(ctx context.Context) error {
 	err := until(ctx, 30*time.Second, "the topic is created", func() bool {
 		res, err := b.admin.CreateTopics(ctx, &kafkago.CreateTopicsRequest{Topics: []kafkago.TopicConfig{
 			{Topic: topic, NumPartitions: partitions, ReplicationFactor: 1}}})
@@ -40,7 +40,7 @@ func insist(ctx context.Context, f func() error) error {
 }
 
 // ends are the offsets after the last message of each partition.
-func (b *bench) ends(ctx context.Context) (map[int]int64, error) {
+func (b *cluster) ends(ctx context.Context) (map[int]int64, error) {
 	meta, err := b.admin.Metadata(ctx, &kafkago.MetadataRequest{Topics: []string{topic}})
 	if err != nil {
 		return nil, fmt.Errorf("chaos: %w", err)
@@ -66,7 +66,7 @@ func (b *bench) ends(ctx context.Context) (map[int]int64, error) {
 }
 
 // deleteTopic deletes it, and waits until it is gone.
-func (b *bench) deleteTopic(ctx context.Context) error {
+func (b *cluster) deleteTopic(ctx context.Context) error {
 	return insist(ctx, func() error {
 		res, err := b.admin.DeleteTopics(ctx, &kafkago.DeleteTopicsRequest{Topics: []string{topic}})
 		if err == nil {
@@ -80,7 +80,7 @@ func (b *bench) deleteTopic(ctx context.Context) error {
 }
 
 // growTopic adds partitions.
-func (b *bench) growTopic(ctx context.Context, by int) error {
+func (b *cluster) growTopic(ctx context.Context, by int) error {
 	return insist(ctx, func() error {
 		ends, err := b.ends(ctx)
 		if err != nil {
@@ -99,7 +99,7 @@ func (b *bench) growTopic(ctx context.Context, by int) error {
 
 // trimTopic deletes every record that there is, as retention would, in the version 0 of Kafka's DeleteRecords, which
 // kafka-go does not speak.
-func (b *bench) trimTopic(ctx context.Context) error {
+func (b *cluster) trimTopic(ctx context.Context) error {
 	return insist(ctx, func() error {
 		ends, err := b.ends(ctx)
 		if err != nil {

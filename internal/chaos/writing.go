@@ -20,15 +20,15 @@ import (
 
 const writeTimeout = 3 * time.Second
 
-// scribe makes a process's writes and records them.
-type scribe struct {
+// writeLog makes a process's writes and records them.
+type writeLog struct {
 	hist    *history.Log
 	process uint16
 	last    atomic.Uint64
 }
 
 // number numbers a write; no other write of the run has it.
-func (s *scribe) number() uint64 { return uint64(s.process)<<40 | s.last.Add(1) }
+func (s *writeLog) number() uint64 { return uint64(s.process)<<40 | s.last.Add(1) }
 
 // body is a value that no other write makes.
 func body(rnd *rand.Rand, number uint64) string {
@@ -36,13 +36,13 @@ func body(rnd *rand.Rand, number uint64) string {
 }
 
 // begins records that a write may commit from now on, whatever becomes of this process.
-func (s *scribe) begins(c change) {
+func (s *writeLog) begins(c change) {
 	now := s.hist.Now()
 	s.hist.AppendNow(&history.Record{Op: history.Begin, Key: c.key, Hash: c.number, Invoke: now, Return: now})
 }
 
 // ended records what the database said.
-func (s *scribe) ended(c change, version uint64, err error) {
+func (s *writeLog) ended(c change, version uint64, err error) {
 	now := s.hist.Now()
 	r := history.Record{Op: history.End, Key: c.key, Hash: c.number, Invoke: now, Return: now, Version: version}
 	switch {
@@ -55,9 +55,9 @@ func (s *scribe) ended(c change, version uint64, err error) {
 }
 
 // write writes at the instance's rate, through the cache, until ctx ends.
-func (m *fleetMember) write(ctx context.Context, writer int) {
+func (m *instance) write(ctx context.Context, writer int) {
 	rnd := rand.New(rand.NewPCG(m.Seed, uint64(m.Process)<<16|0x8000|uint64(writer)))
-	ks, s := newKeys(rnd, m.Keys), &scribe{hist: m.hist, process: m.Process}
+	ks, s := newKeys(rnd, m.Keys), &writeLog{hist: m.hist, process: m.Process}
 	s.last.Store(uint64(writer) << 32)
 	for ctx.Err() == nil {
 		pause(ctx, time.Duration(rnd.ExpFloat64()*2/m.Writes*float64(time.Second)))
@@ -68,7 +68,7 @@ func (m *fleetMember) write(ctx context.Context, writer int) {
 }
 
 // writeOnce deletes or writes, and has the cache tell of it in one of the ways that there are.
-func (m *fleetMember) writeOnce(ctx context.Context, rnd *rand.Rand, s *scribe, k uint32) {
+func (m *instance) writeOnce(ctx context.Context, rnd *rand.Rand, s *writeLog, k uint32) {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	c := change{key: k, number: s.number()}
@@ -108,14 +108,14 @@ func (m *fleetMember) writeOnce(ctx context.Context, rnd *rand.Rand, s *scribe, 
 }
 
 // commit is a write's transaction. One that was told to die does so when it has committed.
-func (m *fleetMember) commit(ctx context.Context, s *scribe, c change, open time.Duration) (nearcache.Version, error) {
+func (m *instance) commit(ctx context.Context, s *writeLog, c change, open time.Duration) (nearcache.Version, error) {
 	vs, err := m.store.write(ctx, []change{c}, open)
 	var v uint64
 	if err == nil {
 		v = vs[0]
 	}
 	s.ended(c, v, err)
-	if err == nil && m.suicide.Load() {
+	if err == nil && m.crash.Load() {
 		_ = m.hist.Flush()
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	}
@@ -137,12 +137,12 @@ func (c *child) writer(ctx context.Context) error {
 	}
 	defer st.close()
 	g := newGate()
-	const hands = 4
-	finished := make(chan struct{}, hands)
-	for i := range hands {
+	const writers = 4
+	finished := make(chan struct{}, writers)
+	for i := range writers {
 		go func() {
 			defer func() { finished <- struct{}{} }()
-			c.scribble(ctx, i, st, hist, g)
+			c.writeSQL(ctx, i, st, hist, g)
 		}()
 	}
 	t := time.NewTicker(sayEvery)
@@ -161,17 +161,17 @@ func (c *child) writer(ctx context.Context) error {
 		}
 		c.say(status{At: hist.Now(), Ready: true, Done: c.done})
 	}
-	for range hands {
+	for range writers {
 		<-finished
 	}
 	return hist.Close()
 }
 
-// scribble is one hand of the foreign writer.
-func (c *child) scribble(ctx context.Context, hand int, st *store, hist *history.Log, g *gate) {
-	rnd := rand.New(rand.NewPCG(c.Seed, uint64(c.Process)<<16|uint64(hand)))
-	ks, s := newKeys(rnd, c.Keys), &scribe{hist: hist, process: c.Process}
-	s.last.Store(uint64(hand) << 32)
+// writeSQL is one hand of the foreign writer.
+func (c *child) writeSQL(ctx context.Context, writer int, st *store, hist *history.Log, g *gate) {
+	rnd := rand.New(rand.NewPCG(c.Seed, uint64(c.Process)<<16|uint64(writer)))
+	ks, s := newKeys(rnd, c.Keys), &writeLog{hist: hist, process: c.Process}
+	s.last.Store(uint64(writer) << 32)
 	for ctx.Err() == nil {
 		pause(ctx, time.Duration(rnd.ExpFloat64()*4/c.Writes*float64(time.Second)))
 		var changes []change

@@ -15,7 +15,7 @@ type Packer struct {
 
 // Bits packs or unpacks fields of n bits each; with n = 0 they are left as they are. A value that does not fit is a
 // mistake of the model's and panics.
-func (p *Packer) Bits(n uint, fields ...*uint8) {
+func Bits[T ~uint8](p *Packer, n uint, fields ...*T) {
 	if n == 0 {
 		return
 	}
@@ -27,7 +27,7 @@ func (p *Packer) Bits(n uint, fields ...*uint8) {
 			if o+n > 64 {
 				x |= p.State[(i+1)%Words] << (64 - o)
 			}
-			*f = uint8(x) & (1<<n - 1)
+			*f = T(x) & (1<<n - 1)
 		} else {
 			x := uint64(*f)
 			if x>>n != 0 {

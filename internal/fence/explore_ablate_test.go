@@ -19,41 +19,41 @@ var ablations = []struct {
 	guarantee string
 	scope     scope
 }{
-	{ablate.FillNeedsLease, "C2", scope{n: 1, loads: 1, sourced: true}},
-	{ablate.ApplyDropsLease, "C2", scope{n: 1, loads: 1, sourced: true}},
-	{ablate.SetDropsLease, "C2", scope{n: 1, loads: 1, schema: true}},
-	{ablate.SetOverValue, "C5", scope{n: 2, loads: 1, deleted: 4}},
-	{ablate.SetSameIncarnation, "C1", scope{n: 2, loads: 1, sourced: true, ev: 1}},
-	{ablate.WriteIntent, "C2", scope{n: 1, loads: 1, unversioned: true, intents: true}},
-	{ablate.WriteBumpsAfter, "C2", scope{n: 1, loads: 1, unversioned: true}},
-	{ablate.NewIncarnation, "C1", scope{n: 2, loads: 1, sourced: true, ev: 1}},
-	{ablate.FillSameIncarnation, "C1", scope{n: 1, loads: 1, sourced: true, ev: 1}},
-	{ablate.ReadSameIncarnation, "C1", scope{n: 1, loads: 1, sourced: true, ev: 1}},
-	{ablate.IncarnationSession, "C1", scope{n: 1, loads: 1, sourced: true, ev: 1}},
-	{ablate.BatchFrom, "C1", scope{n: 1, loads: 1, sourced: true, fo: 1}},
-	{ablate.BatchInOneStep, "C1", scope{n: 1, loads: 1, sourced: true}},
-	{ablate.SnapshotGuard, "C1", scope{n: 1, loads: 1, sourced: true, early: true}},
-	{ablate.Generation, "C2", scope{n: 1, loads: 1, sourced: true, kafka: true, prune: true}},
-	{ablate.RecentBumps, "C2", scope{n: 1, loads: 1, sourced: true, kafka: true, prune: true}},
-	{ablate.MinVersion, "C3", scope{n: 1, loads: 1, sourced: true, cn: 1}},
-	{ablate.ServeBumps, "C3", scope{n: 1, loads: 2, sourced: true}},
-	{ablate.RequiredWatermark, "C3", scope{n: 1, loads: 1, sourced: true, prune: true, cn: 1}},
-	{ablate.RequiredWatermarkSample, "C3", scope{n: 1, loads: 1, sourced: true, prune: true, cn: 1}},
-	{ablate.WatermarkFirst, "C1", scope{n: 1, loads: 1, sourced: true, fo: 1}},
-	{ablate.RedisSession, "C1", scope{n: 1, loads: 1, sourced: true, cn: 1}},
-	{ablate.RedisSessionWatermark, "C1", scope{n: 1, loads: 1, sourced: true, fo: 1}},
-	{ablate.DialIsSession, "C1", scope{n: 1, loads: 1, sourced: true, cn: 1}},
-	{ablate.NilIsSession, "C6", scope{n: 1, loads: 1, ev: 1}},
-	{ablate.EventSession, "C1", scope{n: 1, loads: 1, sourced: true, kafka: true, gp: 1}},
-	{ablate.SessionBase, "C1", scope{n: 1, loads: 1, sourced: true, kafka: true, gp: 1}},
-	{ablate.GapIsSession, "C1", scope{n: 1, loads: 1, sourced: true, kafka: true, gp: 1}},
-	{ablate.AdmitFromTracking, "C6", scope{n: 1, loads: 1, sourced: true}},
-	{ablate.ClockBeforeSample, "C1", scope{n: 1, loads: 1, sourced: true, slowSample: true}},
-	{ablate.ClockBeforeLoad, "C1", scope{n: 1, loads: 1, sourced: true}},
-	{ablate.AsOfBeforeCheck, "C1", scope{n: 1, loads: 2, sourced: true, bounded: true, slowHit: true}},
-	{ablate.BarrierPartitions, "C1", scope{n: 1, loads: 1, sourced: true, kafka: true, parts: 2}},
-	{ablate.FlightStillStands, "C3", scope{n: 1, loads: 2, sourced: true, joins: true}},
-	{ablate.FreshNeverJoins, "C1", scope{n: 1, loads: 1, sourced: true, joins: true}},
+	{ablate.FillNeedsLease, "C2", scope{versions: 1, loads: 1, sourced: true}},
+	{ablate.ApplyDropsLease, "C2", scope{versions: 1, loads: 1, sourced: true}},
+	{ablate.SetDropsLease, "C2", scope{versions: 1, loads: 1, olderSchema: true}},
+	{ablate.SetOverValue, "C5", scope{versions: 2, loads: 1, deleted: 4}},
+	{ablate.SetSameIncarnation, "C1", scope{versions: 2, loads: 1, sourced: true, evictions: 1}},
+	{ablate.WriteIntent, "C2", scope{versions: 1, loads: 1, unversioned: true, intents: true}},
+	{ablate.WriteBumpsAfter, "C2", scope{versions: 1, loads: 1, unversioned: true}},
+	{ablate.NewIncarnation, "C1", scope{versions: 2, loads: 1, sourced: true, evictions: 1}},
+	{ablate.FillSameIncarnation, "C1", scope{versions: 1, loads: 1, sourced: true, evictions: 1}},
+	{ablate.ReadSameIncarnation, "C1", scope{versions: 1, loads: 1, sourced: true, evictions: 1}},
+	{ablate.IncarnationSession, "C1", scope{versions: 1, loads: 1, sourced: true, evictions: 1}},
+	{ablate.BatchFrom, "C1", scope{versions: 1, loads: 1, sourced: true, failOvers: 1}},
+	{ablate.BatchInOneStep, "C1", scope{versions: 1, loads: 1, sourced: true}},
+	{ablate.SnapshotGuard, "C1", scope{versions: 1, loads: 1, sourced: true, durableFirst: true}},
+	{ablate.Generation, "C2", scope{versions: 1, loads: 1, sourced: true, events: true, forgetMinVersions: true}},
+	{ablate.RecentBumps, "C2", scope{versions: 1, loads: 1, sourced: true, events: true, forgetMinVersions: true}},
+	{ablate.MinVersion, "C3", scope{versions: 1, loads: 1, sourced: true, lostConnections: 1}},
+	{ablate.ServeBumps, "C3", scope{versions: 1, loads: 2, sourced: true}},
+	{ablate.RequiredWatermark, "C3", scope{versions: 1, loads: 1, sourced: true, forgetMinVersions: true, lostConnections: 1}},
+	{ablate.RequiredWatermarkSample, "C3", scope{versions: 1, loads: 1, sourced: true, forgetMinVersions: true, lostConnections: 1}},
+	{ablate.WatermarkFirst, "C1", scope{versions: 1, loads: 1, sourced: true, failOvers: 1}},
+	{ablate.RedisSession, "C1", scope{versions: 1, loads: 1, sourced: true, lostConnections: 1}},
+	{ablate.RedisSessionWatermark, "C1", scope{versions: 1, loads: 1, sourced: true, failOvers: 1}},
+	{ablate.DialIsSession, "C1", scope{versions: 1, loads: 1, sourced: true, lostConnections: 1}},
+	{ablate.NilIsSession, "C6", scope{versions: 1, loads: 1, evictions: 1}},
+	{ablate.EventSession, "C1", scope{versions: 1, loads: 1, sourced: true, events: true, gaps: 1}},
+	{ablate.SessionBase, "C1", scope{versions: 1, loads: 1, sourced: true, events: true, gaps: 1}},
+	{ablate.GapIsSession, "C1", scope{versions: 1, loads: 1, sourced: true, events: true, gaps: 1}},
+	{ablate.AdmitFromTracking, "C6", scope{versions: 1, loads: 1, sourced: true}},
+	{ablate.ClockBeforeSample, "C1", scope{versions: 1, loads: 1, sourced: true, samplesInSteps: true}},
+	{ablate.ClockBeforeLoad, "C1", scope{versions: 1, loads: 1, sourced: true}},
+	{ablate.AsOfBeforeCheck, "C1", scope{versions: 1, loads: 2, sourced: true, bounded: true, hitsInSteps: true}},
+	{ablate.BarrierPartitions, "C1", scope{versions: 1, loads: 1, sourced: true, events: true, partitions: 2}},
+	{ablate.FlightStillStands, "C3", scope{versions: 1, loads: 2, sourced: true, joins: true}},
+	{ablate.FreshNeverJoins, "C1", scope{versions: 1, loads: 1, sourced: true, joins: true}},
 }
 
 // elsewhere are the rules that it cannot miss, and which test does.
@@ -68,8 +68,8 @@ func TestAblations(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer func() { _ = ablate.Take("") }()
-			a.scope.only, a.scope.limit = a.guarantee, 4_000_000
-			r := explored(a.scope)
+			a.scope.guarantee, a.scope.limit = a.guarantee, 4_000_000
+			r := search(a.scope)
 			if r.Violation == "" {
 				t.Fatalf("without it %s holds, in %d states; want it broken", a.guarantee, r.States)
 			}

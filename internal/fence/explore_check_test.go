@@ -7,13 +7,13 @@ func (s *stepper) checkEntry(n *instance) {
 		return
 	}
 	val := n.entry - 1
-	proved := s.f.entry.AsOf(s.f.Fence) // before Check, as readers do
-	v := s.f.entry.Check(s.f.Fence)
+	proved := s.fence.entry.AsOf(s.fence.Fence) // before Check, as readers do
+	v := s.fence.entry.Check(s.fence.Fence)
 	if v == Invalidated || v == Collided {
 		return
 	}
 	if s.sourced && int64(val)+1 < proved {
-		if p := s.f.events.asOf.Load(); p != nil && session32(p.session) == s.f.entry.eventSession && p.moment == proved {
+		if p := s.fence.events.asOf.Load(); p != nil && session32(p.session) == s.fence.entry.eventSession && p.moment == proved {
 			s.violates("C1: the event channel proves more of an entry of L1 than is so")
 		} else {
 			s.violates("C1: tracking proves more of an entry of L1 than is so")
@@ -22,8 +22,8 @@ func (s *stepper) checkEntry(n *instance) {
 	if val < n.served && !s.unversioned && (v == Current || s.sourced) {
 		s.violates("C3: L1 would serve an older version than an earlier read")
 	}
-	vouched := s.f.entry.eventSession != 0 && s.f.entry.eventSession == session32(s.f.events.live.Load())
-	if v == Current && !vouched && n.conn == 1 && n.pushes == 0 && n.tracked == 0 && n.lateNil == 0 {
+	vouched := s.fence.entry.eventSession != 0 && s.fence.entry.eventSession == session32(s.fence.events.live.Load())
+	if v == Current && !vouched && n.connected == 1 && n.pushes == 0 && n.tracked == 0 && n.lateNil == 0 {
 		s.violates("C6: L1 would serve an entry of whose next change nobody tells")
 	}
 }
@@ -37,8 +37,8 @@ func (s *stepper) checkServer(on *server) {
 	if s.sourced && on.Watermark > 0 && val < on.Watermark-1 {
 		s.violates("C1: a record in L2 is older than its bucket's watermark")
 	}
-	if val < on.told {
-		if s.deleted>>on.told&1 == 1 {
+	if val < on.applied {
+		if s.deleted>>on.applied&1 == 1 {
 			s.violates("C5: a record in L2 is older than a delete that was applied")
 		}
 		s.violates("C2: a record in L2 is older than a version that was applied")

@@ -11,19 +11,19 @@ import (
 // own methods, and read back. Nothing here decides anything: it only translates.
 type fencer struct {
 	*Fence
-	sc          *scope
-	clock       int64
-	key         l2.Key
-	other       l2.Key // of the same slot and bucket
-	b           *bucket
-	entry       Stamp
-	snaps       [2]Snapshot // of the instance's loads
-	flightSnaps [2]Snapshot // of their flights
-	stamp       [2]Stamp    // of the entries that loads at pcHit have read
-	beats       Heartbeat
-	run         Sample // the sample under way
+	scope           *scope
+	clock           int64
+	key             l2.Key
+	other           l2.Key // of the same slot and bucket
+	bucket          *bucket
+	entry           Stamp
+	snapshots       [2]Snapshot // of the instance's loads
+	flightSnapshots [2]Snapshot // of their flights
+	hitStamps       [2]Stamp    // of the entries that loads at pcHit have read
+	heartbeat       Heartbeat
+	sampleUnderWay  Sample // the sample under way
 
-	proof, kproof asOf
+	redisAsOf, eventAsOf asOf
 }
 
 // The numbers that stand for "of now" and "older" in a fence that has been set to a state.
@@ -35,9 +35,9 @@ const (
 )
 
 func newFencer(sc *scope) *fencer {
-	f := &fencer{sc: sc, key: l2.Key{Hash: 7 << 40}, other: l2.Key{Hash: 9 << 40}}
+	f := &fencer{scope: sc, key: l2.Key{Hash: 7 << 40}, other: l2.Key{Hash: 9 << 40}}
 	f.Fence = newFence(Config{Now: func() int64 { return f.clock }, MinVersions: 1, Complete: sc.sourced, MinVersionAge: time.Hour}, 1, exploreDepth, 1)
-	f.b = &f.buckets[0]
+	f.bucket = &f.buckets[0]
 	f.events.parts = make([]partition, 0, 2)
 	f.samples.completed = make([]sample, 0, 16)
 	return f
@@ -67,85 +67,85 @@ func watermark(mark, incarnation uint8) (w l2.Watermark) {
 	return w
 }
 
-func genOf(x uint8) uint64 { return [...]uint64{genNow, genOthers, genLost}[x] }
+func genOf(x generation) uint64 { return [...]uint64{genNow, genOthers, genLost}[x] }
 
-func sessionOf(x uint8) uint64 { return [...]uint64{0, sessionNow, sessionProved}[x] }
+func sessionOf(x session) uint64 { return [...]uint64{0, sessionNow, sessionProved}[x] }
 
-func seqOf(ref uint8) uint64 {
+func seqOf(ref awaited) uint64 {
 	switch ref {
-	case refNext:
+	case sampleNext:
 		return sampleLast
-	case refRunning:
+	case sampleRunning:
 		return sampleLast - 1
 	}
-	return 2*uint64(ref-refAt) + 1
+	return 2*uint64(ref-sampleFound) + 1
 }
 
-func (f *fencer) refOf(seq uint64, running bool) uint8 {
+func (f *fencer) refOf(seq uint64, running bool) awaited {
 	p, ok := f.samples.firstAfter(seq)
 	switch {
 	case ok:
-		return refAt + uint8(p.N)
+		return sampleFound + awaited(p.N)
 	case running && seq < sampleLast:
-		return refRunning
+		return sampleRunning
 	}
-	return refNext
+	return sampleNext
 }
 
 // set makes the fence that of an instance.
 func (f *fencer) set(w *world, n *instance) {
-	f.clock = int64(w.acked) + 1
+	f.clock = int64(w.acknowledged) + 1
 	f.generations.current[0].Store(genNow)
 	f.generations.recent.Load().entry(0, genNow).Store(bumpEntry(genNow, f.other.Hash))
 
-	b := f.b
+	b := f.bucket
 	b.session.Store(sessionNow)
 	b.asOf.Store(nil)
-	if n.proof > 0 {
-		f.proof = asOf{sessionNow - uint64(n.proofOld), int64(n.proof)}
-		b.asOf.Store(&f.proof)
+	if n.redisAsOf > 0 {
+		f.redisAsOf = asOf{sessionNow - uint64(n.redisAsOfOld), int64(n.redisAsOf)}
+		b.asOf.Store(&f.redisAsOf)
 	}
-	b.watermarkKnown, b.watermarkRead, b.watermark = n.known == 1, n.read == 1, watermark(n.mark, n.incarnation)
+	b.watermarkKnown, b.watermarkRead, b.watermark = n.watermarkKnown == 1, n.watermarkRead == 1, watermark(n.watermark, n.incarnation)
 	b.heartbeatRead = false // no server of the model's goes back without T's losing its connection
 	clear(b.minVersions.byHash)
 	b.minVersions.ring, b.minVersions.next = b.minVersions.ring[:0], 0
 	if n.minVersion > 0 {
 		fl := minVersion{version: coherence.Version(n.minVersion), since: f.clock}
-		if n.minVersionRef == refNone {
+		if n.minVersionSample == sampleNone {
 			fl.at = position(n.minVersion)
 		} else {
-			fl.sample = seqOf(n.minVersionRef)
+			fl.sample = seqOf(n.minVersionSample)
 		}
 		b.minVersions.put(f.key.Hash, fl)
 	}
-	b.requiredWatermark, b.awaitingSample = place(n.horizon), 0
-	if n.await != refNone {
-		b.awaitingSample = seqOf(n.await) + 1
+	b.requiredWatermark, b.awaitingSample = place(n.requiredWatermark), 0
+	if n.awaitedSample != sampleNone {
+		b.awaitingSample = seqOf(n.awaitedSample) + 1
 	}
 
 	f.samples.lastBegun, f.samples.completed = sampleLast, f.samples.completed[:0]
-	for p := range f.sc.n + 1 {
+	for p := range f.scope.versions + 1 {
 		if n.sampled[p] > 0 {
 			f.samples.completed = append(f.samples.completed, sample{2*uint64(p) + 2, int64(n.sampled[p]), position(p)})
 		}
 	}
-	f.run = Sample{sample{seq: sampleLast, begun: int64(n.samplingAt)}}
+	f.sampleUnderWay = Sample{sample{seq: sampleLast, begun: int64(n.sampleBegun)}}
 	f.setEvents(n)
-	f.beats.sessions[0] = sessionOf(n.beating)
+	f.heartbeat.sessions[0] = sessionOf(session(n.heartbeat))
 
-	f.setStamp(&f.entry, n.gen, n.rs, n.ks)
-	for i := range f.sc.loads {
+	f.setStamp(&f.entry, n.entryGeneration, n.entryRedisSession, n.entryEventSession)
+	for i := range f.scope.loads {
 		f.setLoad(i, &n.loads[i])
 	}
 }
 
 func (f *fencer) setEvents(n *instance) {
 	c := &f.events
-	c.session, c.baseSample = sessionNow, seqOf(max(n.base, refNext))
+	c.session, c.baseSample = sessionNow, seqOf(max(n.baseSample, sampleNext))
 	c.asOf.Store(nil)
-	if n.kproof > 0 {
-		f.kproof = asOf{sessionNow - uint64(n.kproofOld), int64(n.kproof)}
-		c.asOf.Store(&f.kproof)
+	if n.eventAsOf > 0 {
+		f.eventAsOf = asOf{sessionNow - uint64(n.eventAsOfOld), int64(n.eventAsOf)}
+		c.asOf.Store(&f.eventAsOf)
 	}
 	c.parts = c.parts[:n.partitions]
 	for i := range c.parts {
@@ -154,29 +154,29 @@ func (f *fencer) setEvents(n *instance) {
 	c.publishLive()
 }
 
-func (f *fencer) setStamp(s *Stamp, gen, rs, ks uint8) {
-	s.hash, s.redisSession, s.eventSession = f.key.Hash, session32(sessionOf(rs)), session32(sessionOf(ks))
+func (f *fencer) setStamp(s *Stamp, g generation, redis, events session) {
+	s.hash, s.redisSession, s.eventSession = f.key.Hash, session32(sessionOf(redis)), session32(sessionOf(events))
 	s.loaded(0, 0, 0)
-	s.generation.Store(genOf(gen))
+	s.generation.Store(genOf(g))
 }
 
 func (f *fencer) setLoad(i uint8, l *load) {
-	switch l.pc {
-	case pcIdle:
-	case pcHit:
-		f.setStamp(&f.stamp[i], l.gen, l.hrs, l.hks)
+	switch l.phase {
+	case idle:
+	case hitting:
+		f.setStamp(&f.hitStamps[i], l.generation, l.hitRedisSession, l.hitEventSession)
 	default:
-		f.snaps[i] = f.snapshot(l.gen, l.rs, l.ks, 1)
-		f.snaps[i].WatermarkKnown, f.snaps[i].watermark = l.known == 1, watermark(l.mark, l.incarnation)
-		if f.sc.joins {
-			f.flightSnaps[i] = f.snapshot(l.fgen, l.frs, l.fks, l.fbegan)
+		f.snapshots[i] = f.snapshot(l.generation, l.redisSession, l.eventSession, 1)
+		f.snapshots[i].WatermarkKnown, f.snapshots[i].watermark = l.watermarkKnown == 1, watermark(l.watermark, l.incarnation)
+		if f.scope.joins {
+			f.flightSnapshots[i] = f.snapshot(l.flightGeneration, l.flightRedisSession, l.flightEventSession, l.flightBegan)
 		}
 	}
 }
 
-func (f *fencer) snapshot(gen, rs, ks, began uint8) Snapshot {
-	t := Snapshot{key: f.key, generations: &f.generations, generation: genOf(gen), redisSession: noMore, eventSession: sessionOf(ks), began: int64(began)}
-	if rs == 1 {
+func (f *fencer) snapshot(g generation, redis boolean, events session, began uint8) Snapshot {
+	t := Snapshot{key: f.key, generations: &f.generations, generation: genOf(g), redisSession: noMore, eventSession: sessionOf(events), began: int64(began)}
+	if redis == yes {
 		t.redisSession = sessionNow
 	}
 	return t
@@ -184,125 +184,125 @@ func (f *fencer) snapshot(gen, rs, ks, began uint8) Snapshot {
 
 // get reads the fence back into the instance.
 func (f *fencer) get(n *instance) {
-	b := f.b
+	b := f.bucket
 	pr := b.asOf.Load()
-	n.proof, n.proofOld = 0, 0
+	n.redisAsOf, n.redisAsOfOld = 0, 0
 	if pr != nil {
-		n.proof = uint8(pr.moment)
+		n.redisAsOf = uint8(pr.moment)
 		if pr.session != b.session.Load() {
-			n.proofOld = 1
+			n.redisAsOfOld = 1
 		}
 	}
-	n.known, n.read = bit(b.watermarkKnown), bit(b.watermarkRead)
-	n.mark, n.incarnation = number(b.watermark.Position), b.watermark.Incarnation[0]
-	running := n.sampling > 0
-	n.minVersion, n.minVersionRef = 0, refNone
+	n.watermarkKnown, n.watermarkRead = bit(b.watermarkKnown), bit(b.watermarkRead)
+	n.watermark, n.incarnation = number(b.watermark.Position), b.watermark.Incarnation[0]
+	running := n.sampleState > 0
+	n.minVersion, n.minVersionSample = 0, sampleNone
 	if fl, ok := b.minVersions.byHash[f.key.Hash]; ok {
 		n.minVersion = uint8(fl.version)
-		if fl.at.IsZero() && f.sc.prune {
-			n.minVersionRef = f.refOf(fl.sample, running)
+		if fl.at.IsZero() && f.scope.forgetMinVersions {
+			n.minVersionSample = f.refOf(fl.sample, running)
 		}
 	}
-	n.horizon, n.await = number(b.requiredWatermark), refNone
+	n.requiredWatermark, n.awaitedSample = number(b.requiredWatermark), sampleNone
 	if b.awaitingSample != 0 {
-		n.await = f.refOf(b.awaitingSample-1, running)
+		n.awaitedSample = f.refOf(b.awaitingSample-1, running)
 	}
 	for _, p := range f.samples.completed {
 		n.sampled[p.at.N] = uint8(p.begun)
 	}
 	f.getEvents(n, running)
-	if n.beating == 1 && b.session.Load() != sessionNow {
-		n.beating = 2
+	if n.heartbeat == 1 && b.session.Load() != sessionNow {
+		n.heartbeat = 2
 	}
-	n.gen, n.rs, n.ks = f.gen(f.entry.generation.Load()), f.redisSessionOf(uint64(f.entry.redisSession)), f.eventSessionOf(uint64(f.entry.eventSession))
-	for i := range f.sc.loads {
+	n.entryGeneration, n.entryRedisSession, n.entryEventSession = f.gen(f.entry.generation.Load()), f.redisSessionOf(uint64(f.entry.redisSession)), f.eventSessionOf(uint64(f.entry.eventSession))
+	for i := range f.scope.loads {
 		f.getLoad(i, &n.loads[i])
 	}
 }
 
 func (f *fencer) getEvents(n *instance, running bool) {
 	c := &f.events
-	if !f.sc.kafka {
+	if !f.scope.events {
 		return
 	}
-	n.base = f.refOf(c.baseSample, running)
-	n.kproof, n.kproofOld = 0, 0
+	n.baseSample = f.refOf(c.baseSample, running)
+	n.eventAsOf, n.eventAsOfOld = 0, 0
 	if p := c.asOf.Load(); p != nil {
-		n.kproof, n.kproofOld = uint8(p.moment), bit(p.session != c.session)
+		n.eventAsOf, n.eventAsOfOld = uint8(p.moment), bit(p.session != c.session)
 	}
 	n.partitions, n.followed, n.numbered = uint8(len(c.parts)), 0, 0
 	for i := range c.parts {
-		n.followed |= bit(c.parts[i].followed) << i
-		n.numbered |= bit(c.parts[i].numbered) << i
+		n.followed |= uint8(bit(c.parts[i].followed)) << i
+		n.numbered |= uint8(bit(c.parts[i].numbered)) << i
 		n.seq[i], n.barrier[i] = uint8(c.parts[i].seq), number(c.parts[i].barrier)
 	}
 }
 
 func (f *fencer) getLoad(i uint8, l *load) {
-	switch l.pc {
-	case pcIdle:
-	case pcHit:
-		l.gen, l.hrs, l.hks = f.gen(f.stamp[i].generation.Load()), f.redisSessionOf(uint64(f.stamp[i].redisSession)), f.eventSessionOf(uint64(f.stamp[i].eventSession))
+	switch l.phase {
+	case idle:
+	case hitting:
+		l.generation, l.hitRedisSession, l.hitEventSession = f.gen(f.hitStamps[i].generation.Load()), f.redisSessionOf(uint64(f.hitStamps[i].redisSession)), f.eventSessionOf(uint64(f.hitStamps[i].eventSession))
 	default:
-		t := &f.snaps[i]
-		l.gen, l.rs, l.ks = f.gen(t.generation), bit(t.redisSession == f.b.session.Load()), f.eventsOf(t)
-		if f.sc.joins {
-			t = &f.flightSnaps[i]
-			l.fgen, l.frs, l.fks = f.gen(t.generation), bit(t.redisSession == f.b.session.Load()), f.eventsOf(t)
+		t := &f.snapshots[i]
+		l.generation, l.redisSession, l.eventSession = f.gen(t.generation), bit(t.redisSession == f.bucket.session.Load()), f.eventsOf(t)
+		if f.scope.joins {
+			t = &f.flightSnapshots[i]
+			l.flightGeneration, l.flightRedisSession, l.flightEventSession = f.gen(t.generation), bit(t.redisSession == f.bucket.session.Load()), f.eventsOf(t)
 		}
 	}
 }
 
-func bit(b bool) uint8 {
+func bit(b bool) boolean {
 	if b {
 		return 1
 	}
 	return 0
 }
 
-func (f *fencer) gen(g uint64) uint8 {
+func (f *fencer) gen(g uint64) generation {
 	to, ok := f.generations.catchUp(g, f.key.Hash)
 	switch {
 	case g == to:
-		return genCurrent
+		return generationCurrent
 	case ok:
-		return genBehind
+		return generationBehind
 	}
-	return genGone
+	return generationGone
 }
 
-func (f *fencer) redisSessionOf(session uint64) uint8 {
-	return standing(session, f.b.session.Load(), f.b.asOf.Load())
+func (f *fencer) redisSessionOf(number uint64) session {
+	return standing(number, f.bucket.session.Load(), f.bucket.asOf.Load())
 }
 
-func (f *fencer) eventSessionOf(session uint64) uint8 {
-	return standing(session, f.events.session, f.events.asOf.Load())
+func (f *fencer) eventSessionOf(number uint64) session {
+	return standing(number, f.events.session, f.events.asOf.Load())
 }
 
-func standing(session, now uint64, p *asOf) uint8 {
+func standing(of, now uint64, p *asOf) session {
 	switch {
-	case session == 0:
+	case of == 0:
 		return sessionNone
-	case session == now:
+	case of == now:
 		return sessionCurrent
-	case p != nil && p.session == session:
-		return sessionProof
+	case p != nil && p.session == of:
+		return sessionPast
 	}
 	return sessionNone
 }
 
-func (f *fencer) eventsOf(t *Snapshot) uint8 {
+func (f *fencer) eventsOf(t *Snapshot) session {
 	switch t.eventSession {
 	case 0:
 		return sessionNone
 	case f.events.session:
 		return sessionCurrent
 	}
-	return sessionProof
+	return sessionPast
 }
 
 // keep makes a snapshot that was just taken, or changed, the load's.
 func (f *fencer) keep(i uint8, t Snapshot, l *load) {
-	f.snaps[i] = t
-	l.known, l.mark, l.incarnation = bit(t.WatermarkKnown), number(t.watermark.Position), t.watermark.Incarnation[0]
+	f.snapshots[i] = t
+	l.watermarkKnown, l.watermark, l.incarnation = bit(t.WatermarkKnown), number(t.watermark.Position), t.watermark.Incarnation[0]
 }

@@ -8,152 +8,152 @@ import (
 // load steps a read that missed L1, as nearcache's load, fromL2, judge and fromSource do, and a bounded hit as
 // hitWithin does.
 func (s *stepper) load(i int, j uint8) {
-	l := &s.from.ins[i].loads[j]
-	switch l.pc {
-	case pcIdle:
+	l := &s.from.instances[i].loads[j]
+	switch l.phase {
+	case idle:
 		s.begin(i, j)
 		return
-	case pcAsk, pcRead:
+	case asking, reading:
 		s.ask(i, j)
-	case pcJudge:
+	case judging:
 		s.judge(i, j)
-	case pcLease:
+	case acquiring:
 		s.acquire(i, j)
-	case pcToLoad:
+	case toLoad:
 		_, n := s.at(i)
 		s.take(n, j)
-		n.loads[j].pc = pcLoad
+		n.loads[j].phase = loading
 		s.fenced("load: a new snapshot; calls the Loader", i, -1)
-	case pcLoad:
-		m := &s.to.ins[i].loads[j]
-		m.pc, m.val = pcLoaded, s.from.acked+1
-		s.do("load: the source answers", i, int(s.from.acked))
-	case pcLoaded:
+	case loading:
+		m := &s.to.instances[i].loads[j]
+		m.phase, m.value = judgingLoaded, s.from.acknowledged+1
+		s.do("load: the source answers", i, int(s.from.acknowledged))
+	case judgingLoaded:
 		s.judgeSource(i, j)
-	case pcFill:
+	case filling:
 		s.fill(i, j)
-	case pcHit:
+	case hitting:
 		s.hitAgain(i, j)
 		return
 	}
 	if s.joins {
 		s.join(i, j)
 	}
-	s.to.ins[i].loads[j] = load{} // the lease that it holds stands until it expires
+	s.to.instances[i].loads[j] = load{} // the lease that it holds stands until it expires
 	s.do("load: ends in an error", i, -1)
 }
 
 // take gives the load a snapshot. What was invalidated before does not concern it.
 func (s *stepper) take(n *instance, j uint8) {
 	l := &n.loads[j]
-	s.f.keep(j, s.f.Begin(s.f.key), l)
-	l.hit, l.ask, l.unusable = 0, 0, 0
+	s.fence.keep(j, s.fence.Begin(s.fence.key), l)
+	l.invalidated, l.watermarkAsked, l.unusable = 0, 0, 0
 }
 
 func (s *stepper) begin(i int, j uint8) {
-	start := func(pc uint8) (n *instance, l *load) {
+	start := func(at phase) (n *instance, l *load) {
 		_, n = s.at(i)
 		l = &n.loads[j]
-		*l = load{pc: pc, seen: n.served}
+		*l = load{phase: at, servedBefore: n.served}
 		s.take(n, j)
-		s.f.flightSnaps[j] = s.f.snaps[j]
-		l.fbegan = uint8(s.f.clock)
+		s.fence.flightSnapshots[j] = s.fence.snapshots[j]
+		l.flightBegan = uint8(s.fence.clock)
 		return n, l
 	}
-	start(pcAsk)
+	start(asking)
 	s.fenced("load: a miss; takes its snapshot", i, -1)
-	if s.atLeast && s.from.acked > 0 {
-		_, l := start(pcAsk)
-		l.atLeast = s.from.acked
+	if s.atLeast && s.from.acknowledged > 0 {
+		_, l := start(asking)
+		l.atLeast = s.from.acknowledged
 		s.fenced("load: a miss with AtLeast; takes its snapshot", i, int(l.atLeast))
 	}
 	if s.joins {
-		_, l := start(pcToLoad)
-		l.fresh, l.want = 1, uint8(s.f.clock)
+		_, l := start(toLoad)
+		l.fresh, l.freshSince = 1, uint8(s.fence.clock)
 		s.fenced("load: for a Fresh read; takes its snapshot", i, -1)
 	}
-	if before := &s.from.ins[i]; s.slowHit && before.entry > 0 {
+	if before := &s.from.instances[i]; s.hitsInSteps && before.entry > 0 {
 		_, n := s.at(i)
 		l := &n.loads[j]
-		*l = load{pc: pcHit, val: n.entry, seen: n.served, gen: n.gen, hrs: n.rs, hks: n.ks}
+		*l = load{phase: hitting, value: n.entry, servedBefore: n.served, generation: n.entryGeneration, hitRedisSession: n.entryRedisSession, hitEventSession: n.entryEventSession}
 		if ablate.Out(ablate.AsOfBeforeCheck) {
-			if v := s.f.entry.Check(s.f.Fence); v == Invalidated || v == Collided {
+			if v := s.fence.entry.Check(s.fence.Fence); v == Invalidated || v == Collided {
 				s.to = s.from
 				return
 			}
 		} else {
-			l.claim = uint8(s.f.entry.AsOf(s.f.Fence))
+			l.hitAsOf = uint8(s.fence.entry.AsOf(s.fence.Fence))
 		}
-		s.f.setStamp(&s.f.stamp[j], n.gen, n.rs, n.ks)
-		s.fenced("a bounded read finds the entry, and takes the proof", i, int(n.entry)-1)
+		s.fence.setStamp(&s.fence.hitStamps[j], n.entryGeneration, n.entryRedisSession, n.entryEventSession)
+		s.fenced("a bounded read finds the entry, and takes its as-of", i, int(n.entry)-1)
 	}
 }
 
 // ask sends the GET, and before it, in one pipeline, the GETEX of the watermark if the snapshot does not know it; with
 // a bound also if it does, and proves too little: both are explored.
 func (s *stepper) ask(i int, j uint8) {
-	before, on := &s.from.ins[i], s.server(i)
-	n := &s.to.ins[i]
+	before, on := &s.from.instances[i], s.server(i)
+	n := &s.to.instances[i]
 	l := &n.loads[j]
-	if before.conn == 0 {
-		l.pc = pcToLoad
+	if before.connected == 0 {
+		l.phase = toLoad
 		s.do("load: Redis is away", i, -1)
 		return
 	}
 	if before.pushes > 0 { // they come before any reply
 		return
 	}
-	if l.pc == pcAsk && (l.known == 0 || s.bounded) {
-		l.pc, l.ask, l.mark, l.incarnation = pcRead, 1, on.Watermark, on.Incarnation()
-		s.do("load: T reads the watermark", i, int(on.Watermark)-1)
-		if l.known == 0 {
+	if l.phase == asking && (l.watermarkKnown == 0 || s.bounded) {
+		l.phase, l.watermarkAsked, l.watermark, l.incarnation = reading, 1, on.Watermark, on.Incarnation()
+		s.do("load: reads the watermark", i, int(on.Watermark)-1)
+		if l.watermarkKnown == 0 {
 			return
 		}
 		s.to = s.from
 	}
 	n.tracked = 1
-	l.pc, l.val = pcJudge, 0
+	l.phase, l.value = judging, 0
 	if on.Record > 0 && (on.RecordIncarnation == l.incarnation || ablate.Out(ablate.ReadSameIncarnation)) {
-		l.val = on.Record
+		l.value = on.Record
 	}
-	s.do("load: T's GET returns", i, int(l.val)-1)
+	s.do("load: its GET returns", i, int(l.value)-1)
 }
 
 func (s *stepper) judge(i int, j uint8) {
 	_, n := s.at(i)
-	l, t := &n.loads[j], &s.f.snaps[j]
-	if l.ask == 1 {
-		s.f.Learn(t, watermark(l.mark, l.incarnation))
+	l, t := &n.loads[j], &s.fence.snapshots[j]
+	if l.watermarkAsked == 1 {
+		s.fence.Learn(t, watermark(l.watermark, l.incarnation))
 	}
-	if l.val == 0 {
-		s.f.keep(j, *t, l)
-		l.pc = pcLease
+	if l.value == 0 {
+		s.fence.keep(j, *t, l)
+		l.phase = acquiring
 		s.fenced("load: it was a miss", i, -1)
 		return
 	}
-	if s.schema {
-		s.f.keep(j, *t, l)
-		l.pc, l.val, l.unusable = pcLease, 0, 1
+	if s.olderSchema {
+		s.fence.keep(j, *t, l)
+		l.phase, l.value, l.unusable = acquiring, 0, 1
 		s.fenced("load: L2's value is of an older schema", i, -1)
 		s.at(i)
-		if l.ask == 1 {
-			s.f.Learn(t, watermark(l.mark, l.incarnation))
+		if l.watermarkAsked == 1 {
+			s.fence.Learn(t, watermark(l.watermark, l.incarnation))
 		}
 	}
-	val := l.val - 1
+	val := l.value - 1
 	var stamp Stamp
-	outcome, admit := s.f.FromL2(t, s.ver(val), &stamp)
+	outcome, admit := s.fence.FromL2(t, s.ver(val), &stamp)
 	switch outcome {
 	case BelowMinVersion:
 		on := s.server(i)
-		floor := s.from.ins[i].minVersion
+		floor := s.from.instances[i].minVersion
 		s.applied(on, floor, on.Apply(floor, false))
-		s.f.keep(j, *t, l)
-		l.pc, l.val = pcLease, 0
+		s.fence.keep(j, *t, l)
+		l.phase, l.value = acquiring, 0
 		s.fenced("load: L2's value is below the min version, which is applied again", i, int(val))
 		return
 	case Behind:
-		l.pc, l.val = pcToLoad, 0
+		l.phase, l.value = toLoad, 0
 		s.fenced("load: L2 may be behind the required watermark", i, int(val))
 		return
 	}
@@ -165,42 +165,42 @@ func (s *stepper) judge(i int, j uint8) {
 
 func (s *stepper) acquire(i int, j uint8) {
 	on := s.server(i)
-	n := &s.to.ins[i]
+	n := &s.to.instances[i]
 	l := &n.loads[j]
 	again := func(name string) {
 		s.take(n, j)
-		l.pc = pcAsk
+		l.phase = asking
 		s.fenced(name, i, -1)
 	}
 	switch on.Acquire(l.unusable == 1) {
 	case explore.Present:
 		s.at(i)
-		s.f.Forget(0, &s.f.snaps[j])
+		s.fence.Forget(0, &s.fence.snapshots[j])
 		again("load: acquire says that there is a value by now")
 	case explore.Busy:
 		s.at(i)
 		again("load: the lease is busy; it has waited")
 	case explore.Granted:
-		l.pc, l.lease, l.leaseIncarnation = pcToLoad, 1, on.Incarnation()
+		l.phase, l.leaseGranted, l.leaseIncarnation = toLoad, 1, on.Incarnation()
 		if on == &s.to.other {
-			l.holdOther = 1
+			l.leaseHeldOther = 1
 		} else {
-			l.hold = 1
+			l.leaseHeld = 1
 		}
 		s.do("load: a lease is granted", i, -1)
 	case explore.Writing:
 	}
 	s.to = s.from
-	s.to.ins[i].loads[j].pc = pcToLoad
+	s.to.instances[i].loads[j].phase = toLoad
 	s.do("load: no lease, to the source", i, -1)
 }
 
 func (s *stepper) judgeSource(i int, j uint8) {
 	_, n := s.at(i)
 	l := &n.loads[j]
-	val := l.val - 1
+	val := l.value - 1
 	var stamp Stamp
-	outcome, admit := s.f.FromSource(&s.f.snaps[j], s.ver(val), &stamp)
+	outcome, admit := s.fence.FromSource(&s.fence.snapshots[j], s.ver(val), &stamp)
 	if outcome != Serve {
 		on := s.server(i)
 		on.Release(l.mine(on, &s.to))
@@ -210,8 +210,8 @@ func (s *stepper) judgeSource(i int, j uint8) {
 	if int64(val)+1 < stamp.LoadedAsOf() {
 		s.violates("C1: a value from the source is older than its load proves")
 	}
-	if l.lease == 1 {
-		l.pc = pcFill
+	if l.leaseGranted == 1 {
+		l.phase = filling
 		s.fenced("load: may serve the source's value", i, int(val))
 		return
 	}
@@ -221,16 +221,16 @@ func (s *stepper) judgeSource(i int, j uint8) {
 // mine reports whether the lease that stands on a server is the load's.
 func (l *load) mine(on *server, w *world) bool {
 	if on == &w.other {
-		return l.holdOther == 1
+		return l.leaseHeldOther == 1
 	}
-	return l.hold == 1
+	return l.leaseHeld == 1
 }
 
 func (s *stepper) fill(i int, j uint8) {
 	on := s.server(i)
-	n := &s.to.ins[i]
+	n := &s.to.instances[i]
 	l := &n.loads[j]
-	val := l.val - 1
+	val := l.value - 1
 	changed := on.Fill(l.mine(on, &s.to), l.leaseIncarnation, val)
 	s.touched(on, changed)
 	if l.atLeast > val {

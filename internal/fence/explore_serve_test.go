@@ -4,13 +4,13 @@ import "github.com/nearcache/nearcache-go/internal/ablate"
 
 // end serves the load's value and admits it if it may be; ristretto may decline.
 func (s *stepper) end(i int, j uint8, name string, stamp *Stamp, admit bool) {
-	n := &s.to.ins[i]
+	n := &s.to.instances[i]
 	l := n.loads[j]
-	val := l.val - 1
+	val := l.value - 1
 	if l.atLeast > val { // one tier down
 		m := &n.loads[j]
-		m.pc, m.val, m.lease = pcToLoad, 0, 0
-		if l.pc == pcLoaded {
+		m.phase, m.value, m.leaseGranted = toLoad, 0, 0
+		if l.phase == judgingLoaded {
 			*m = load{}
 			name = "load: the source has less than AtLeast asks for: not ready"
 		}
@@ -21,19 +21,19 @@ func (s *stepper) end(i int, j uint8, name string, stamp *Stamp, admit bool) {
 		s.fenced(name, i, int(val))
 		return
 	}
-	declined, bad := s.to, s.bad
-	if val < l.hit {
+	declined, bad := s.to, s.violation
+	if val < l.invalidated {
 		s.violates("C2: L1 admits a load that began before a newer version's invalidation")
 	}
-	f := s.f
+	f := s.fence
 	f.setStamp(&f.entry, 0, 0, 0)
 	f.entry.generation.Store(stamp.generation.Load())
 	f.entry.redisSession, f.entry.eventSession = stamp.redisSession, stamp.eventSession
-	n.entry, n.own = l.val, bit(stamp.LoadedAsOf() != 0 && s.sourced)
+	n.entry, n.entryOwnAsOf = l.value, bit(stamp.LoadedAsOf() != 0 && s.sourced)
 	s.fenced(name+", and L1 admits it", i, int(val))
-	s.to, s.bad = declined, bad // the fence is as it was; only L1 differs
-	if s.from.ins[i].entry > 0 {
-		f.setStamp(&f.entry, s.from.ins[i].gen, s.from.ins[i].rs, s.from.ins[i].ks)
+	s.to, s.violation = declined, bad // the fence is as it was; only L1 differs
+	if s.from.instances[i].entry > 0 {
+		f.setStamp(&f.entry, s.from.instances[i].entryGeneration, s.from.instances[i].entryRedisSession, s.from.instances[i].entryEventSession)
 		s.fenced(name+", and L1 declines it", i, int(val))
 		return
 	}
@@ -44,13 +44,13 @@ func (s *stepper) end(i int, j uint8, name string, stamp *Stamp, admit bool) {
 // serve ends a load with its value for everyone who has joined it.
 func (s *stepper) serve(n *instance, j uint8, val uint8) {
 	l := &n.loads[j]
-	if val < l.seen && !s.unversioned {
+	if val < l.servedBefore && !s.unversioned {
 		s.violates("C3: a load serves an older version than an earlier read")
 	}
-	if val+1 < l.want {
+	if val+1 < l.freshSince {
 		s.violates("C1: a Fresh read is served a value from before it")
 	}
-	if val > s.from.acked {
+	if val > s.from.acknowledged {
 		s.violates("C5: a value is served that was never committed")
 	}
 	n.served = max(n.served, val)
@@ -59,22 +59,22 @@ func (s *stepper) serve(n *instance, j uint8, val uint8) {
 
 // join lets further readers share the load, if its flight's snapshot still stands.
 func (s *stepper) join(i int, j uint8) {
-	before := &s.from.ins[i]
+	before := &s.from.instances[i]
 	l := &before.loads[j]
-	now := s.from.acked + 1
-	if before.served > l.seen {
+	now := s.from.acknowledged + 1
+	if before.served > l.servedBefore {
 		_, n := s.at(i)
-		if s.f.StillValid(&s.f.flightSnaps[j]) {
-			n.loads[j].seen = before.served
+		if s.fence.StillValid(&s.fence.flightSnapshots[j]) {
+			n.loads[j].servedBefore = before.served
 			s.fenced("load: a reader joins", i, int(before.served))
 		}
 		s.to = s.from
 	}
-	if l.fresh == 1 && l.want < now {
+	if l.fresh == 1 && l.freshSince < now {
 		_, n := s.at(i)
-		t := &s.f.flightSnaps[j]
-		if (t.Began() >= int64(now) || ablate.Out(ablate.FreshNeverJoins)) && s.f.StillValid(t) {
-			n.loads[j].want, n.loads[j].seen = now, before.served
+		t := &s.fence.flightSnapshots[j]
+		if (t.Began() >= int64(now) || ablate.Out(ablate.FreshNeverJoins)) && s.fence.StillValid(t) {
+			n.loads[j].freshSince, n.loads[j].servedBefore = now, before.served
 			s.fenced("load: a Fresh reader joins", i, -1)
 		}
 		s.to = s.from
@@ -84,15 +84,15 @@ func (s *stepper) join(i int, j uint8) {
 // hitAgain is the rest of a bounded read of L1.
 func (s *stepper) hitAgain(i int, j uint8) {
 	_, n := s.at(i)
-	l, stamp := &n.loads[j], &s.f.stamp[j]
-	claim := int64(l.claim)
+	l, stamp := &n.loads[j], &s.fence.hitStamps[j]
+	claim := int64(l.hitAsOf)
 	served := true
 	if ablate.Out(ablate.AsOfBeforeCheck) {
-		claim = stamp.AsOf(s.f.Fence)
-	} else if v := stamp.Check(s.f.Fence); v == Invalidated || v == Collided {
+		claim = stamp.AsOf(s.fence.Fence)
+	} else if v := stamp.Check(s.fence.Fence); v == Invalidated || v == Collided {
 		served = false
 	}
-	val, seen := l.val-1, l.seen
+	val, seen := l.value-1, l.servedBefore
 	*l = load{}
 	if served && claim > 0 {
 		if int64(val)+1 < claim {

@@ -2,92 +2,156 @@ package fence
 
 import "github.com/nearcache/nearcache-go/internal/explore"
 
-// The explorer follows one key, whose versions are 1 to n; version 0 is its absence before. The source commits nothing
-// else, so a commit's position is its version. A moment of the fence's clock is the number of commits acknowledged by
-// then, plus 1: a proof "no older than the source was at s" is then a statement about versions, whatever Δ is.
+// This file is the state that the explorer searches. It follows one key, whose versions are 1 to scope.versions; version 0
+// is the key's absence before. The source commits nothing else, so the position of a commit is its version. A moment of
+// the fence's clock is 1 plus the number of commits acknowledged by then: that a value is no older than the source was at a
+// moment is then a statement about versions, whatever the bound.
 //
-// Session numbers, generations and snapshots only ever matter by being those of now, so states hold just that.
+// The numbers of sessions, generations and samples matter only by how they stand to those of now, so that is all a state
+// holds. Fields are small numbers, and are packed into few bits (explore_pack_test.go). A field called a watermark, a
+// position or a value is kept as n+1, and 0 means that there is none.
 
-// How a generation stands to the slot's.
+// boolean is a bool that packs.
+type boolean uint8
+
+const yes boolean = 1
+
+// generation is how the generation of an entry or a snapshot stands to its slot's.
+type generation uint8
+
 const (
-	genCurrent = iota
-	genBehind  // the journal shows that only other keys have bumped the slot since
-	genGone    // the key was invalidated, or may have been
+	generationCurrent generation = iota
+	generationBehind             // only other keys have bumped the slot since, and that is remembered
+	generationGone               // the key was invalidated, or may have been
 )
 
-// How a session stands to the channel's.
+// session is how the session of an entry or a snapshot stands to its channel's.
+type session uint8
+
 const (
-	sessionNone    = iota // an older one, or none
-	sessionCurrent        // this one
-	sessionProof          // an older one, of which the channel still knows what it proves; of a snapshot's: an older one, not none
+	sessionNone    session = iota // none, or an old one that no longer matters
+	sessionCurrent                // the present one
+	sessionPast                   // of an entry: an older one, of which the channel still has an as-of; of a snapshot: an older one
 )
 
-// How far the wait for a sample is: "the first sample begun after this" is a number of a sample in the fence.
+// awaited is a sample that something waits for.
+type awaited uint8
+
 const (
-	refNone    = iota // nothing to wait for
-	refNext           // the next one that begins
-	refRunning        // the one that has begun and not ended
-	refAt             // refAt+p: it found position p
+	sampleNone    awaited = iota // nothing is waited for
+	sampleNext                   // the next one that begins
+	sampleRunning                // the one that has begun and not ended
+	sampleFound                  // sampleFound+p: it has ended and found position p
 )
 
-// The program counter of a load, see explore_load_test.go.
+// phase is where a load is.
+type phase uint8
+
 const (
-	pcIdle   = iota
-	pcAsk    // has its snapshot, asks T
-	pcRead   // T has read the watermark, the record is next
-	pcJudge  // has T's answer
-	pcLease  // to acquire the lease
-	pcToLoad // to take a new snapshot and call the Loader
-	pcLoad   // the Loader is running
-	pcLoaded // the Loader has returned
-	pcFill   // judged; the fill is next
-	pcHit    // no load: a bounded read of L1 that has taken its entry and its first look
+	idle          phase = iota
+	asking              // has its snapshot, and will ask Redis
+	reading             // has read the watermark; the record is next
+	judging             // has L2's answer
+	acquiring           // will acquire the lease
+	toLoad              // will take a new snapshot and call the Loader
+	loading             // the Loader is running
+	judgingLoaded       // the Loader has returned
+	filling             // was judged; the fill is next
+	hitting             // no load, but a bounded read of L1 in two steps: it has its entry, and has taken its first look
 )
 
-// load is a read that missed L1, with everyone who has joined it; at pcHit a read that has not.
+// load is a read that missed L1, with everybody who has joined it; or, in phase hitting, a read that found an entry.
 type load struct {
-	pc, val uint8 // val: version+1 of what it has, 0: nothing
-	// The snapshot.
-	gen, rs, ks       uint8
-	known, ask        uint8
-	mark, incarnation uint8 // its watermark: position+1, incarnation
-	// The flight's own snapshot, which joins are judged by; began is a moment.
-	fgen, frs, fks, fbegan uint8
-	// The lease.
-	lease, hold, holdOther uint8 // was granted one; it stands in the primary; in the other server
-	leaseIncarnation       uint8
-	fresh, atLeast         uint8 // fresh: goes to the source alone
-	unusable               uint8 // L2's record is of an older schema
+	phase phase
+	value uint8 // version+1
+
+	// Its snapshot.
+	generation     generation
+	redisSession   boolean // it is the present one
+	eventSession   session
+	watermarkKnown boolean
+	watermarkAsked boolean
+	watermark      uint8
+	incarnation    uint8
+
+	// The snapshot of its flight, by which joins are judged.
+	flightGeneration   generation
+	flightRedisSession boolean
+	flightEventSession session
+	flightBegan        uint8 // a moment
+
+	// Its lease.
+	leaseGranted     boolean
+	leaseHeld        boolean // the lease that stands in the primary is this one
+	leaseHeldOther   boolean // ... in the other server
+	leaseIncarnation uint8
+
+	// What it is for.
+	fresh    boolean // goes to the source alone
+	atLeast  uint8   // a version
+	unusable boolean // L2's record is of an older schema
+
 	// What it must not fall short of.
-	seen uint8 // newest version served to anybody before one of its readers began (C3)
-	hit  uint8 // newest version invalidated here since its snapshot (C2)
-	want uint8 // the latest moment at which a Fresh reader of it began
-	// Of pcHit: the entry's sessions, and the proof.
-	hrs, hks, claim uint8
+	servedBefore uint8 // the newest version served to anybody before one of its readers began (C3)
+	invalidated  uint8 // the newest version invalidated here since its snapshot (C2)
+	freshSince   uint8 // the latest moment at which a Fresh reader of it began (C1)
+
+	// In phase hitting: of the entry.
+	hitRedisSession session
+	hitEventSession session
+	hitAsOf         uint8 // a moment
 }
 
-// instance is one process: its fence, its L1, its T and its tail.
+// instance is one process: its fence, its L1, its tracking connection and its tail.
 type instance struct {
-	// L1's entry.
-	entry, gen, rs, ks, own uint8 // version+1; own: its load proves it, so that bounded reads take it without a channel; kept only where there are any
+	// The entry of L1.
+	entry             uint8 // version+1
+	entryGeneration   generation
+	entryRedisSession session
+	entryEventSession session
+	entryOwnAsOf      boolean // its load has an as-of, so bounded reads take it without a channel; kept only where there are any
+
 	// The bucket.
-	known, read, mark, incarnation       uint8 // the furthest watermark: position+1, incarnation
-	proof, proofOld                      uint8 // a moment; of an older session
-	minVersion, minVersionRef            uint8 // version; refNone: its position is known
-	horizon, await                       uint8 // position+1; a ref
-	partitions                           uint8
-	followed                             uint8 // a bit for each partition
-	seq, barrier                         [2]uint8
-	numbered                             uint8 // a bit for each partition
-	base, kproof, kproofOld              uint8
-	sampled                              [4]uint8 // by position: the moment the newest sample that found it began
-	sampling, samplingAt, samplePosition uint8    // a sample under way: 1 begun, 2 the source has answered; its moment, its position+1
-	// T.
-	conn, tracked, pushes, isolated, lateNil uint8
-	beating, beatMark, beatIncarnation       uint8 // a heartbeat under way: 1 of this session, 2 of an older one
-	// The tail.
-	at     [2]uint8 // last event taken, by partition
-	served uint8    // newest version served
+	watermarkKnown    boolean
+	watermarkRead     boolean
+	watermark         uint8 // the furthest
+	incarnation       uint8
+	redisAsOf         uint8   // a moment
+	redisAsOfOld      boolean // of an older session
+	minVersion        uint8
+	minVersionSample  awaited // covers it; sampleNone: its position is known
+	requiredWatermark uint8
+	awaitedSample     awaited
+
+	// The event channel.
+	partitions   uint8
+	followed     uint8 // a bit for each partition
+	numbered     uint8 // a bit for each partition
+	seq          [2]uint8
+	barrier      [2]uint8
+	baseSample   awaited
+	eventAsOf    uint8 // a moment
+	eventAsOfOld boolean
+
+	// The samples.
+	sampled        [4]uint8 // by position: the moment at which the newest sample that found it began
+	sampleState    uint8    // of one under way: 1 begun, 2 answered by the source
+	sampleBegun    uint8    // a moment
+	samplePosition uint8
+
+	// The tracking connection.
+	connected            boolean
+	tracked              boolean // Redis remembers the key for it
+	pushes               uint8   // pushKey, pushFlush: on their way
+	isolated             boolean // it is connected to the old primary
+	lateNil              boolean // the nil of the last connection is still to come
+	heartbeat            uint8   // under way: 1 of this session, 2 of an older one
+	heartbeatWatermark   uint8
+	heartbeatIncarnation uint8
+
+	// The tail, and what the process has done.
+	taken  [2]uint8 // the last event taken, by partition
+	served uint8    // the newest version served
 	wrote  uint8    // an unversioned write of its own that L2 has been told of, and that is not over
 	loads  [2]load
 }
@@ -97,20 +161,31 @@ const (
 	pushFlush = 2
 )
 
-// server is a Redis: the key there, and how far it was told.
+// server is a Redis: the key there, and how far the server was told.
 type server struct {
 	explore.L2
-	told uint8 // newest version applied here, by anybody; goes back with the data
+	applied uint8 // the newest version applied here, by anybody; goes back with the data
 }
 
 // world is a state.
 type world struct {
-	durable, acked, published  uint8
-	incarnations               uint8 // drawn so far
-	fails, evicts, drops, gaps uint8 // budgets: fail-overs, evictions, lost connections, gaps and restarts
-	writing                    uint8 // a bit for each writer that has marked
-	grown                      uint8 // 1+the last version published to the first partition alone; 0: one partition
-	relay, relayIncarnation    uint8 // the relay's own idea of the watermark; kept only when it matters
-	l2, other                  server
-	ins                        [2]instance
+	// The source and the relay.
+	durable          uint8 // versions
+	acknowledged     uint8
+	published        uint8
+	incarnations     uint8 // drawn so far
+	writing          uint8 // a bit for each writer that has placed an intent
+	grownAfter       uint8 // 1+the last version published to the first partition alone; 0: there is one partition
+	relayWatermark   uint8 // the relay's own idea of it; kept only when it matters
+	relayIncarnation uint8
+
+	// How many faults are still to come.
+	failOversLeft uint8
+	evictionsLeft uint8
+	lossesLeft    uint8 // of connections
+	gapsLeft      uint8 // and restarts
+
+	primary   server
+	other     server // the replica or, after a fail-over, the old primary
+	instances [2]instance
 }

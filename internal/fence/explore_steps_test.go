@@ -11,29 +11,29 @@ import (
 // stepper emits a state's successors.
 type stepper struct {
 	*scope
-	f    *fencer
-	from world
-	to   world // scratch: what the step under way makes of from
-	bad  string
-	emit explore.Emit
+	fence     *fencer
+	from      world
+	to        world // scratch: what the step under way makes of from
+	violation string
+	emit      explore.Emit
 }
 
 // do emits what to has become and begins anew. A negative instance or version is not named.
 func (s *stepper) do(name string, instance, version int) {
-	if s.to == s.from && s.bad == "" {
+	if s.to == s.from && s.violation == "" {
 		return
 	}
-	s.checkServer(&s.to.l2)
+	s.checkServer(&s.to.primary)
 	s.checkServer(&s.to.other)
 	next := s.pack(&s.to)
-	s.emit(explore.Step{Name: name, Instance: int8(instance), Version: int8(version)}, &next, s.bad)
-	s.to, s.bad = s.from, ""
+	s.emit(explore.Step{Name: name, Instance: int8(instance), Version: int8(version)}, &next, s.violation)
+	s.to, s.violation = s.from, ""
 }
 
 // violates records what the step violates; the first thing counts.
 func (s *stepper) violates(what string) {
-	if s.bad == "" && strings.HasPrefix(what, s.only) {
-		s.bad = what
+	if s.violation == "" && strings.HasPrefix(what, s.guarantee) {
+		s.violation = what
 	}
 }
 
@@ -47,13 +47,13 @@ func (sc *scope) ver(v uint8) coherence.Version {
 
 // Next emits every successor.
 func (s *stepper) Next(from *explore.State, emit explore.Emit) {
-	s.emit, s.from, s.bad = emit, s.unpack(from), ""
+	s.emit, s.from, s.violation = emit, s.unpack(from), ""
 	s.to = s.from
 	s.source()
 	s.relay()
 	s.writers()
 	s.redis()
-	for i := range int(s.insts) {
+	for i := range int(s.instances) {
 		s.tracking(i)
 		s.samples(i)
 		s.tail(i)
@@ -67,14 +67,14 @@ func (s *stepper) Next(from *explore.State, emit explore.Emit) {
 // source commits.
 func (s *stepper) source() {
 	w := &s.to
-	if s.early && w.durable < s.n {
+	if s.durableFirst && w.durable < s.versions {
 		w.durable++
 		s.do("a commit is durable, and not yet visible", -1, int(w.durable))
 	}
-	if next := w.acked + 1; next <= s.n && (!s.early || next <= w.durable) && (!s.intents || s.from.writing>>next&1 == 1 || s.withoutIntents()) {
-		w.acked, w.durable = next, max(next, w.durable)
-		if s.intents && s.ev == 0 && s.fo == 0 || s.intents && w.l2.Intents>>next&1 == 1 {
-			w.l2.told = next // the mark has told L2 of it: nothing fills meanwhile
+	if next := w.acknowledged + 1; next <= s.versions && (!s.durableFirst || next <= w.durable) && (!s.intents || s.from.writing>>next&1 == 1 || s.withoutIntents()) {
+		w.acknowledged, w.durable = next, max(next, w.durable)
+		if s.intents && s.evictions == 0 && s.failOvers == 0 || s.intents && w.primary.Intents>>next&1 == 1 {
+			w.primary.applied = next // the mark has told L2 of it: nothing fills meanwhile
 		}
 		s.do("a commit is visible, and acknowledged", -1, int(next))
 	}
@@ -85,10 +85,10 @@ func (s *stepper) withoutIntents() bool { return ablate.Out(ablate.WriteIntent) 
 
 // top is the last change that the relay sees.
 func (s *stepper) top() uint8 {
-	if s.early && ablate.Out(ablate.SnapshotGuard) {
+	if s.durableFirst && ablate.Out(ablate.SnapshotGuard) {
 		return s.from.durable
 	}
-	return s.from.acked
+	return s.from.acknowledged
 }
 
 // relay moves its two cursors. Which partition a version is published to depends on how many there were.
@@ -97,24 +97,24 @@ func (s *stepper) relay() {
 		return
 	}
 	w, top := &s.to, s.top()
-	if s.kafka && w.published < top && (s.insts > 1 || s.parts > 1) {
+	if s.events && w.published < top && (s.instances > 1 || s.partitions > 1) {
 		w.published++
 		s.do("the relay publishes an event", -1, int(w.published))
 	}
-	if s.parts > 1 && w.grown == 0 {
-		w.grown = w.published + 1
+	if s.partitions > 1 && w.grownAfter == 0 {
+		w.grownAfter = w.published + 1
 		s.do("the topic grows, and the relay uses the new partition", -1, -1)
 	}
 	switch {
-	case w.l2.Watermark == 0:
-		for to := range s.from.acked + 1 {
+	case w.primary.Watermark == 0:
+		for to := range s.from.acknowledged + 1 {
 			s.reset("the relay starts the bucket anew: its watermark was gone", to)
 		}
-	case w.l2.Watermark <= top:
-		v := w.l2.Watermark // the next version
+	case w.primary.Watermark <= top:
+		v := w.primary.Watermark // the next version
 		s.batch(v)
 		if w.incarnations < s.maxIncarnations() {
-			s.reset("the relay starts the bucket anew: its changes were trimmed", s.from.acked)
+			s.reset("the relay starts the bucket anew: its changes were trimmed", s.from.acknowledged)
 		}
 	}
 }
@@ -129,8 +129,8 @@ func (s *stepper) reset(name string, to uint8) {
 		w.incarnations++
 		incarnation = w.incarnations
 	}
-	w.l2.Reset(w.l2.Watermark, w.l2.WatermarkIncarnation, to, incarnation)
-	w.relay, w.relayIncarnation = to+1, incarnation
+	w.primary.Reset(w.primary.Watermark, w.primary.WatermarkIncarnation, to, incarnation)
+	w.relayWatermark, w.relayIncarnation = to+1, incarnation
 	s.do(name, -1, int(to))
 }
 
@@ -138,42 +138,42 @@ func (s *stepper) reset(name string, to uint8) {
 // stands; so only without that rule does it matter what the cursor was.
 func (s *stepper) batch(v uint8) {
 	w := &s.to
-	if ablate.Out(ablate.BatchFrom) && w.relay > v {
-		w.l2.Batch(w.relayIncarnation, w.relay-1, w.relay-1)
-		s.do("the relay moves the watermark, without what it had applied before", -1, int(w.relay-1))
+	if ablate.Out(ablate.BatchFrom) && w.relayWatermark > v {
+		w.primary.Batch(w.relayIncarnation, w.relayWatermark-1, w.relayWatermark-1)
+		s.do("the relay moves the watermark, without what it had applied before", -1, int(w.relayWatermark-1))
 	}
 	if ablate.Out(ablate.BatchInOneStep) {
-		w.l2.Batch(w.l2.WatermarkIncarnation, v-1, v)
-		w.relay, w.relayIncarnation = v+1, w.l2.WatermarkIncarnation
+		w.primary.Batch(w.primary.WatermarkIncarnation, v-1, v)
+		w.relayWatermark, w.relayIncarnation = v+1, w.primary.WatermarkIncarnation
 		s.do("the relay moves the watermark, its changes are to follow", -1, int(v))
 		return
 	}
-	changed, _ := w.l2.Batch(w.l2.WatermarkIncarnation, v-1, v, v)
-	s.applied(&w.l2, v, changed)
-	w.relay, w.relayIncarnation = v+1, w.l2.WatermarkIncarnation
+	changed, _ := w.primary.Batch(w.primary.WatermarkIncarnation, v-1, v, v)
+	s.applied(&w.primary, v, changed)
+	w.relayWatermark, w.relayIncarnation = v+1, w.primary.WatermarkIncarnation
 	s.do("the relay applies a batch to L2", -1, int(v))
 }
 
 // applied follows a script that told a server of version v.
 func (s *stepper) applied(on *server, v uint8, changed bool) {
-	on.told = max(on.told, v)
+	on.applied = max(on.applied, v)
 	s.touched(on, changed)
 }
 
 // touched follows a script on a server: whose lease is gone, and who is told that the record changed.
 func (s *stepper) touched(on *server, changed bool) {
 	other := on == &s.to.other
-	for i := range s.insts {
-		n := &s.to.ins[i]
+	for i := range s.instances {
+		n := &s.to.instances[i]
 		if changed && n.tracked == 1 && (n.isolated == 1) == other {
 			n.tracked, n.pushes = 0, n.pushes|pushKey
 		}
 		if on.Lease == 0 {
 			for j := range n.loads {
 				if other {
-					n.loads[j].holdOther = 0
+					n.loads[j].leaseHeldOther = 0
 				} else {
-					n.loads[j].hold = 0
+					n.loads[j].leaseHeld = 0
 				}
 			}
 		}
@@ -183,22 +183,22 @@ func (s *stepper) touched(on *server, changed bool) {
 // writers take their direct paths to L2, and so does the worker: late, repeated, in any order, or never.
 func (s *stepper) writers() {
 	w := &s.to
-	for v := uint8(1); v <= s.n && s.intents; v++ {
-		if s.from.writing>>v&1 == 0 && v > s.from.acked && !s.withoutIntents() {
+	for v := uint8(1); v <= s.versions && s.intents; v++ {
+		if s.from.writing>>v&1 == 0 && v > s.from.acknowledged && !s.withoutIntents() {
 			w.writing |= 1 << v
-			s.touched(&w.l2, w.l2.PlaceIntent(v))
-			s.do("a writer marks the key", -1, int(v))
+			s.touched(&w.primary, w.primary.PlaceIntent(v))
+			s.do("a writer places its intent", -1, int(v))
 		}
-		if v <= s.from.acked && s.from.l2.Intents>>v&1 == 1 {
-			s.applied(&w.l2, v, w.l2.ResolveIntent(v, v, s.unversioned))
-			s.do("a writer lifts its mark and applies its version", -1, int(v))
+		if v <= s.from.acknowledged && s.from.primary.Intents>>v&1 == 1 {
+			s.applied(&w.primary, v, w.primary.ResolveIntent(v, v, s.unversioned))
+			s.do("a writer resolves its intent and applies its version", -1, int(v))
 		}
 	}
-	for v := uint8(1); v <= s.from.acked; v++ {
-		s.applied(&w.l2, v, w.l2.Apply(v, s.unversioned))
+	for v := uint8(1); v <= s.from.acknowledged; v++ {
+		s.applied(&w.primary, v, w.primary.Apply(v, s.unversioned))
 		s.do("apply (a writer, or the worker)", -1, int(v))
 		if s.deleted>>v&1 == 0 && !s.intents {
-			s.applied(&w.l2, v, w.l2.Set(v, s.unversioned))
+			s.applied(&w.primary, v, w.primary.Set(v, s.unversioned))
 			s.do("set (a writer)", -1, int(v))
 		}
 	}
@@ -208,26 +208,26 @@ func (s *stepper) writers() {
 func (s *stepper) redis() {
 	w := &s.to
 	// A mark runs for long enough: it ends by itself only after its writer's commit, or death.
-	if w.l2.Lease > 0 || w.l2.Intents > 0 && s.over(w.l2.Intents) {
-		w.l2.EvictLease()
-		s.touched(&w.l2, false)
+	if w.primary.Lease > 0 || w.primary.Intents > 0 && s.over(w.primary.Intents) {
+		w.primary.EvictLease()
+		s.touched(&w.primary, false)
 		s.do("the lease expires", -1, -1)
 	}
-	if s.from.evicts > 0 {
+	if s.from.evictionsLeft > 0 {
 		s.evict()
 	}
-	if s.fo == 0 || s.from.fails == 0 {
+	if s.failOvers == 0 || s.from.failOversLeft == 0 {
 		return
 	}
-	w.other = w.l2
-	for i := range w.ins {
-		for j := range w.ins[i].loads {
-			w.ins[i].loads[j].holdOther = w.ins[i].loads[j].hold
+	w.other = w.primary
+	for i := range w.instances {
+		for j := range w.instances[i].loads {
+			w.instances[i].loads[j].leaseHeldOther = w.instances[i].loads[j].leaseHeld
 		}
 	}
 	s.do("the replica catches up", -1, -1)
-	for cut := range uint8(1) << s.insts { // who stays with the old primary
-		if cut == 0 || s.isolate && s.from.fails == 1 {
+	for cut := range uint8(1) << s.instances { // who stays with the old primary
+		if cut == 0 || s.isolation && s.from.failOversLeft == 1 {
 			s.failOver(cut)
 		}
 	}
@@ -235,30 +235,30 @@ func (s *stepper) redis() {
 
 // over reports whether every writer that has marked has committed. One that died before is the same as one that never
 // marked, once its mark has expired, so it is left out.
-func (s *stepper) over(writers uint8) bool { return writers>>(s.from.acked+1) == 0 }
+func (s *stepper) over(writers uint8) bool { return writers>>(s.from.acknowledged+1) == 0 }
 
 func (s *stepper) evict() {
 	w := &s.to
-	w.evicts--
-	if w.l2.Record > 0 {
-		s.touched(&w.l2, w.l2.EvictRecord())
-		s.do("Redis evicts the record", -1, int(s.from.l2.Record)-1)
-		w.evicts--
+	w.evictionsLeft--
+	if w.primary.Record > 0 {
+		s.touched(&w.primary, w.primary.EvictRecord())
+		s.do("Redis evicts the record", -1, int(s.from.primary.Record)-1)
+		w.evictionsLeft--
 	}
-	if w.l2.Watermark > 0 {
-		w.l2.EvictWatermark()
+	if w.primary.Watermark > 0 {
+		w.primary.EvictWatermark()
 		s.do("Redis evicts the watermark", -1, -1)
-		w.evicts--
+		w.evictionsLeft--
 	}
-	if w.l2.Intents > 0 {
-		w.l2.EvictLease()
-		s.do("Redis evicts the marks", -1, -1)
-		w.evicts--
+	if w.primary.Intents > 0 {
+		w.primary.EvictLease()
+		s.do("Redis evicts the intents", -1, -1)
+		w.evictionsLeft--
 	}
-	w.l2.Flush()
-	s.touched(&w.l2, false)
-	for i := range s.insts {
-		if n := &w.ins[i]; n.conn == 1 && n.isolated == 0 {
+	w.primary.Flush()
+	s.touched(&w.primary, false)
+	for i := range s.instances {
+		if n := &w.instances[i]; n.connected == 1 && n.isolated == 0 {
 			n.tracked, n.pushes = 0, n.pushes|pushFlush
 		}
 	}
@@ -269,27 +269,27 @@ func (s *stepper) evict() {
 // which still answers.
 func (s *stepper) failOver(cut uint8) {
 	w := &s.to
-	w.fails--
-	w.l2, w.other = w.other, w.l2
+	w.failOversLeft--
+	w.primary, w.other = w.other, w.primary
 	name := "Redis fails over to its replica"
-	for i := range w.ins {
-		n := &w.ins[i]
-		n.isolated = cut >> i & 1 & n.conn
+	for i := range w.instances {
+		n := &w.instances[i]
+		n.isolated = boolean(cut>>i&1) & n.connected
 		if n.isolated == 0 {
-			n.conn, n.tracked, n.pushes = 0, 0, 0
+			n.connected, n.tracked, n.pushes = 0, 0, 0
 			s.failed(n)
 		} else {
 			name = "Redis fails over to its replica, and an instance stays with the old primary"
 		}
 		for j := range n.loads {
 			l := &n.loads[j]
-			l.hold, l.holdOther = l.holdOther, l.hold
-			if w.fails == 0 && cut == 0 {
-				l.holdOther = 0
+			l.leaseHeld, l.leaseHeldOther = l.leaseHeldOther, l.leaseHeld
+			if w.failOversLeft == 0 && cut == 0 {
+				l.leaseHeldOther = 0
 			}
 		}
 	}
-	if w.fails == 0 && cut == 0 {
+	if w.failOversLeft == 0 && cut == 0 {
 		w.other = server{}
 	}
 	s.do(name, -1, -1)
@@ -299,8 +299,8 @@ func (s *stepper) failOver(cut uint8) {
 // not asked yet will do so on the next.
 func (s *stepper) failed(n *instance) {
 	for j := range n.loads {
-		if l := &n.loads[j]; l.pc == pcRead {
-			l.pc = pcToLoad
+		if l := &n.loads[j]; l.phase == reading {
+			l.phase = toLoad
 		}
 	}
 }

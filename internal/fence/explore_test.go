@@ -39,7 +39,7 @@ func TestExplore(t *testing.T) {
 		if !part {
 			sc.limit = 1_000_000 * *exploreMax
 		}
-		r := explored(sc)
+		r := search(sc)
 		total.Add(int64(r.States))
 		print(describe(&sc, &r))
 		switch {
@@ -89,7 +89,7 @@ func describe(sc *scope, r *explore.Result) string {
 
 func (sc *scope) size() string {
 	return fmt.Sprintf("%d versions %d instances %d loads %d fail-overs %d evictions %d lost T %d gaps",
-		sc.n, max(sc.insts, 1), sc.loads, sc.fo, sc.ev, sc.cn, sc.gp)
+		sc.versions, max(sc.instances, 1), sc.loads, sc.failOvers, sc.evictions, sc.lostConnections, sc.gaps)
 }
 
 func violation(r *explore.Result) string {

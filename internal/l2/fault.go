@@ -56,6 +56,19 @@ var unknownCommands = []struct {
 	{"hello", Fault{Code: "redis_protocol", Forever: true, Advice: "The server speaks no RESP3, which tracking needs; use Redis 6.2 or newer, without a RESP2 proxy."}},
 }
 
+// FaultCodes are the codes of all faults.
+func FaultCodes() []string {
+	codes := []string{"redis_error", "redis_protocol", "redis_tls", "redis_unreachable"}
+	for _, f := range faults {
+		codes = append(codes, f.Code)
+	}
+	for _, f := range unknownCommands {
+		codes = append(codes, f.Code)
+	}
+	slices.Sort(codes)
+	return slices.Compact(codes)
+}
+
 // FaultOf sorts an error of a command or of a connection. Whatever is not known otherwise is redis_unreachable, or
 // redis_error if Redis answered it. The fault of nil, and of an error that says nothing of Redis, is nil.
 func FaultOf(err error) *Fault {

@@ -96,7 +96,7 @@ var vendors = []struct {
 	by      []string // files, or directories as "x/..."
 }{
 	{"github.com/dgraph-io/ristretto", []string{"internal/l1/..."}},
-	// Config.Redis is rueidis's own struct, so a program that fills it in imports rueidis; only internal/l2 sends
+	// Config.Redis is rueidis's own struct, so a program that fills it in imports rueidis. Only internal/l2 sends
 	// commands.
 	{"github.com/redis/rueidis", []string{
 		"internal/l2/...", "tier/tier.go", "nearcache/config.go", "nearcache/nearcachetest/...",
@@ -112,7 +112,7 @@ var vendors = []struct {
 	{"modernc.org/sqlite", []string{"internal/services/..."}},
 	{"google.golang.org/protobuf", []string{"nearcache/codec/protobuf/..."}},
 	{"github.com/vmihailenco/msgpack", []string{"nearcache/codec/msgpack/..."}},
-	{"github.com/klauspost/compress", []string{"nearcache/codec/compress/...", "coherence/kafka/batch.go"}},
+	{"github.com/klauspost/compress", []string{"nearcache/codec/compress/..."}},
 	{"github.com/alicebob/miniredis", []string{"nearcache/nearcachetest/..."}},
 	{"github.com/twmb/franz-go", []string{"nearcache/nearcachetest/..."}},
 	{"github.com/Shopify/toxiproxy", []string{"internal/chaos/proxy.go"}},
@@ -193,8 +193,7 @@ func TestArch_CommandsLinkNoTestHarness(t *testing.T) {
 	for _, p := range golist(t, "./cmd/...") {
 		for _, dep := range p.Deps {
 			rel, _ := strings.CutPrefix(dep, module+"/")
-			if dep == "testing" || within(rel, "internal/services/servicestest") || within(rel,
-				"internal/services/local") {
+			if dep == "testing" || within(rel, "internal/services/servicestest") || within(rel, "internal/services/local") {
 				t.Errorf("%s links %s", p.rel(), dep)
 			}
 		}

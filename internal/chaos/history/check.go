@@ -24,10 +24,11 @@ const (
 	C7
 	FreshReads
 	StaleLabel
+	Wait
 	Guarantees // how many there are
 )
 
-var guaranteeNames = [...]string{"C1", "C2", "C3", "C4", "C5", "C6", "C7", "fresh", "stale"}
+var guaranteeNames = [...]string{"C1", "C2", "C3", "C4", "C5", "C6", "C7", "fresh", "stale", "wait"}
 
 // String is the guarantee's name.
 func (g Guarantee) String() string { return guaranteeNames[min(int(g), len(guaranteeNames)-1)] }
@@ -45,6 +46,9 @@ func (v Violation) String() string {
 	r := &v.Read
 	s := fmt.Sprintf("%v: process %d, key %d, %v read at %d (%v), from %v: version %d, hash %x, flags %b, claims %v, age %v", v.Guarantee, r.Process, r.Key,
 		r.Op, r.Invoke, time.Duration(r.Return-r.Invoke), r.Tier, r.Version, r.Hash, r.Flags, r.Staleness, r.Age)
+	if v.Guarantee == Wait {
+		s += fmt.Sprintf("; %v of its wait had no reason", v.Late)
+	}
 	if v.Want > 0 {
 		s += fmt.Sprintf("; want %d or newer, %v too late", v.Want, v.Late)
 	}
@@ -72,10 +76,10 @@ func Check(h *History, each Verdict) error {
 	slices.SortFunc(reads, func(a, b Record) int {
 		return cmp.Or(cmp.Compare(a.Key, b.Key), cmp.Compare(a.Invoke, b.Invoke))
 	})
-	own := h.ownWrites()
+	own, waits := h.ownWrites(), h.outages()
 	for len(reads) > 0 {
 		n := sort.Search(len(reads), func(i int) bool { return reads[i].Key > reads[0].Key })
-		c := checker{h: h, t: truths[reads[0].Key], own: own[reads[0].Key], each: each}
+		c := checker{h: h, t: truths[reads[0].Key], own: own[reads[0].Key], waits: waits, each: each}
 		c.key(reads[:n])
 		reads = reads[n:]
 	}
@@ -101,6 +105,7 @@ type checker struct {
 	h      *History
 	t      *truth
 	own    []Write
+	waits  outages
 	each   Verdict
 	broken []Violation
 }
@@ -144,6 +149,9 @@ func (c *checker) key(reads []Record) {
 func (c *checker) judge(r *Record, read, written uint64) {
 	c.broken = c.broken[:0]
 	skew := int64(c.h.Skew)
+	if late := c.waits.unexplained(c.h, r); late > 0 {
+		c.breaks(Wait, r, 0, late)
+	}
 	switch {
 	case r.Flags&NotReady != 0:
 		if c.t.need(r.Invoke-skew) >= r.Param {
@@ -151,12 +159,8 @@ func (c *checker) judge(r *Record, read, written uint64) {
 		}
 		c.each(r, 0, c.broken)
 		return
-	case r.Flags&Failed != 0:
-		c.each(r, 0, nil)
-		return
-	}
-	if !r.sawVersion() { // an absence that Get reports has no version
-		c.each(r, 0, nil)
+	case !r.sawVersion(): // it failed, or it is an absence that Get reports: that has no version
+		c.each(r, 0, c.broken)
 		return
 	}
 	c.wasCommitted(r)
@@ -186,7 +190,7 @@ func (c *checker) judge(r *Record, read, written uint64) {
 // wasCommitted checks that the value is one that the database has had.
 func (c *checker) wasCommitted(r *Record) {
 	absent, s := r.Flags&Absent != 0, c.t.at(r.Version)
-	if s == nil || s.deleted != absent || !absent && s.hash != r.Hash || s.begun > r.Return+int64(c.h.Skew) {
+	if !s.explains(r.Hash, absent, r.Return+int64(c.h.Skew)) {
 		c.breaks(C5, r, 0, 0)
 	}
 }

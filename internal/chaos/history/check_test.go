@@ -249,3 +249,93 @@ func TestJudge_SumsUpByFault(t *testing.T) {
 		t.Errorf("lag %+v, want 45ms", r.Lag)
 	}
 }
+
+// waiting is the rule of the small histories: 100 ms of slack, a deadline of 3 s, and what lasts for 200 ms
+// goes on to explain waiting for 50 ms.
+var waiting = history.Waiting{Slack: ms(100), Deadline: ms(3000), Slow: ms(50), Lost: ms(200), Settle: ms(50)}
+
+// asks has a process ask Redis or the source every 20 ms from one time to another, with quick answers.
+func (s *script) asks(process uint16, from, to int64) *script {
+	for t := from; t < to; t += 20 {
+		s.asked(process, t, t+1, false)
+	}
+	return s
+}
+
+func (s *script) asked(process uint16, invoke, returned int64, failed bool) *script {
+	if s.h.Answers == nil {
+		s.h.Answers, s.h.Waiting = map[uint16][]history.Answer{}, waiting
+	}
+	s.h.Answers[process] = append(s.h.Answers[process], history.Answer{Process: process, Invoke: at(invoke), Return: at(returned), Failed: failed})
+	return s
+}
+
+func TestCheck_NoReadWaitsWithoutAReason(t *testing.T) {
+	failed := func(r *history.Record) { r.Flags, r.Version = history.Failed, 0 }
+	both := func() *script { return newScript().asks(1, 1000, 9000).asks(2, 1000, 9000) }
+	for name, c := range map[string]struct {
+		s    *script
+		want []string
+	}{
+		"within the slack":               {both().reads(1, 2000, 2100, 1), []string{""}},
+		"a lease's TTL slept out":        {both().reads(1, 2000, 4000, 1), []string{"wait"}},
+		"just past the slack":            {both().reads(1, 2000, 2101, 1), []string{"wait"}},
+		"an error does not excuse it":    {both().reads(1, 2000, 4000, 0, failed), []string{"wait"}},
+		"nor does an absence of Get":     {both().reads(1, 2000, 4000, 0, func(r *history.Record) { r.Flags = history.Absent | history.Unknown }), []string{"wait"}},
+		"nor that it was not ready":      {both().reads(1, 2000, 4000, 0, atLeast(7), notReady), []string{"wait"}},
+		"a slow answer explains it":      {both().asked(1, 2010, 3900, false).reads(1, 2000, 4000, 1), []string{""}},
+		"a quick one does not":           {both().asked(1, 2010, 2050, false).reads(1, 2000, 4000, 1), []string{"wait"}},
+		"so does another instance's":     {both().asked(2, 2010, 3900, false).reads(1, 2000, 4000, 1), []string{""}},
+		"one that failed explains a bit": {both().asked(1, 2010, 2011, true).reads(1, 2000, 2151, 1), []string{""}},
+		"and no more than that":          {both().asked(1, 2010, 2011, true).reads(1, 2000, 2152, 1), []string{"wait"}},
+		"a slow answer explains itself":  {both().asked(1, 2010, 2060, false).reads(1, 2000, 2150, 1), []string{""}},
+		"and nothing beyond":             {both().asked(1, 2010, 2060, false).reads(1, 2000, 2151, 1), []string{"wait"}},
+		"a slow answer that was over":    {both().asked(1, 1010, 1900, false).reads(1, 2000, 2101, 1), []string{"wait"}},
+		"another instance was stopped":   {newScript().asks(1, 1000, 9000).asks(2, 1000, 2000).asks(2, 3900, 9000).reads(1, 2000, 4000, 1), []string{""}},
+		"and went on long before":        {newScript().asks(1, 1000, 9000).asks(2, 1000, 2000).asks(2, 2900, 9000).reads(1, 3000, 4000, 1), []string{"wait"}},
+		"no deadline is overrun":         {both().asked(1, 2010, 8900, false).reads(1, 2000, 5101, 1), []string{"wait"}},
+		"unless its process was stopped": {newScript().asks(1, 1000, 2000).asked(1, 4000, 8900, false).reads(1, 2000, 7050, 1), []string{""}},
+		"not another one":                {newScript().asks(1, 1000, 9000).asks(2, 1000, 2000).asks(2, 8000, 9000).reads(1, 2000, 5101, 1), []string{"wait"}},
+		"nobody asked":                   {newScript().reads(1, 2000, 9000, 1), []string{""}},
+	} {
+		c.s.h.Waiting = waiting
+		for p := range c.s.h.Answers {
+			slices.SortFunc(c.s.h.Answers[p], func(a, b history.Answer) int { return int(a.Invoke - b.Invoke) })
+		}
+		if diff := cmp.Diff(c.want, broken(t, &c.s.h)); diff != "" {
+			t.Errorf("%s: -want +got\n%s", name, diff)
+		}
+	}
+}
+
+func TestCheck_UncountedCommits(t *testing.T) {
+	// A commit of value 77 that counted no version, invoked at 1100, while version 2 stood.
+	uncounted := func() *script {
+		s := newScript().writes(9, 1000, 1010)
+		s.h.Writes = append(s.h.Writes, history.Write{Key: key, Number: 77, Invoke: at(1100), Return: at(1110), Told: history.Forever})
+		s.h.Commits = append(s.h.Commits, history.Commit{Key: key, Version: 2, Hash: 77, Write: 77, Uncounted: true})
+		return s
+	}
+	for name, c := range map[string]struct {
+		s    *script
+		want []string
+	}{
+		"seen":                       {uncounted().reads(1, 1200, 1201, 2, value(77)), []string{""}},
+		"not seen":                   {uncounted().reads(1, 9000, 9001, 2, bounded), []string{""}},
+		"fresh, not seen":            {uncounted().reads(1, 9000, 9001, 2, op(history.Fresh)), []string{""}},
+		"before it was written":      {uncounted().reads(1, 1050, 1060, 2, value(77)), []string{"C5"}},
+		"under another version":      {uncounted().reads(1, 1200, 1201, 1, value(77)), []string{"C5"}},
+		"a value that nobody wrote":  {uncounted().reads(1, 1200, 1201, 2, value(78)), []string{"C5"}},
+		"a deletion that nobody did": {uncounted().reads(1, 1200, 1201, 2, func(r *history.Record) { r.Flags, r.Hash = history.Absent, 0 }), []string{"C5"}},
+		"older than the counted one": {uncounted().reads(1, 1300, 1301, 1, bounded), []string{"C1 C6"}},
+	} {
+		if diff := cmp.Diff(c.want, broken(t, &c.s.h)); diff != "" {
+			t.Errorf("%s: -want +got\n%s", name, diff)
+		}
+	}
+	s := uncounted()
+	s.h.Commits[2].Version = 9
+	if err := history.Check(&s.h, func(*history.Record, time.Duration, []history.Violation) {}); err == nil {
+		t.Error("an uncounted commit of a version that nobody counted: no error")
+	}
+}

@@ -24,6 +24,16 @@
 //	       read claims something, and not more than its bound
 //	stale  a value labelled stale is within the cap that was given, by its proved staleness or, without one, by its age
 //	C7     a sweep, made when faults are healed, writers are paused and both channels prove the bound past the pause, gives need(t)
+//	wait   while Redis and the source answer, no read takes longer than Waiting.Slack; and none ever takes longer than its
+//	       caller's deadline and the slack, but for time in which its own process did not run
+//
+// Whether Redis and the source answer is measured: each instance asks both again and again, by the same links as its
+// reads, and records the answers (Ask). A slow answer, a failure, or a gap between two questions explains waiting on
+// every instance, because a read may wait for another instance's load. One that was long, a failure, and the death of a
+// process go on to explain it for Waiting.Settle: so long the lease of a dead holder stands.
+//
+// A commit that counted no version (Commit.Uncounted) is promised to nobody. Reads of the version that stood may return
+// it or not. All else holds for them too.
 //
 // The order of operations of different processes is taken from the clock up to a Skew, so that a violation is one even if
 // the clocks' offsets were measured badly.

@@ -18,6 +18,9 @@ type Commit struct {
 	Hash    uint64 // of the value; 0 for a deletion
 	Deleted bool
 	Write   uint64 // the number of the write that made it, 0 for one from before the run
+	// Uncounted says that the commit counted no version, because nothing of nearcache ran in its transaction. Version
+	// is the one that stood at the time.
+	Uncounted bool
 }
 
 // Forever is the time of what did not happen.
@@ -41,6 +44,8 @@ type Window struct {
 	From      int64 // the fault was injected
 	Healed    int64
 	Recovered int64 // every instance proved the bound again
+	// Patience is how long recovery may take where the fault left much to do. Zero: as long as after any other.
+	Patience time.Duration
 }
 
 // Look is one look at what a process can prove: everything known before At-Staleness is in what it serves.
@@ -58,6 +63,10 @@ type History struct {
 	Windows []Window          // in order of time, without overlap
 	// Instances tells which instance each process was.
 	Instances map[uint16]uint16
+	// Answers are, by process, its questions to Redis and to the source that serve to know whether they answer.
+	Answers map[uint16][]Answer
+	// Waiting says how long reads may take.
+	Waiting Waiting
 	// Skew is how far apart two processes' clocks may be.
 	Skew time.Duration
 	// Bound is the Δ of the run.
@@ -70,7 +79,7 @@ func ReadDir(dir string) (*History, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &History{Looks: map[uint16][]Look{}, Instances: map[uint16]uint16{}}
+	h := &History{Looks: map[uint16][]Look{}, Answers: map[uint16][]Answer{}, Instances: map[uint16]uint16{}}
 	size := int64(0)
 	for _, p := range paths {
 		info, err := os.Stat(p)
@@ -117,6 +126,8 @@ func (h *History) addFile(path string) (Header, error) {
 			}
 		case Gate:
 			h.Looks[r.Process] = append(h.Looks[r.Process], Look{At: r.Invoke, Staleness: r.Staleness})
+		case Ask:
+			h.Answers[r.Process] = append(h.Answers[r.Process], Answer{Process: r.Process, Invoke: r.Invoke, Return: r.Return, Failed: r.Flags&Failed != 0})
 		default:
 			h.Reads = append(h.Reads, r)
 		}
@@ -125,6 +136,8 @@ func (h *History) addFile(path string) (Header, error) {
 		return head, err
 	}
 	looks := h.Looks[head.Process]
+	answers := h.Answers[head.Process]
+	sort.SliceStable(answers, func(i, j int) bool { return answers[i].Invoke < answers[j].Invoke })
 	sort.SliceStable(looks, func(i, j int) bool { return looks[i].At < looks[j].At })
 	return head, nil
 }

@@ -86,7 +86,7 @@ func (h *History) freshOperations() map[uint32][]porcupine.Operation {
 		writes[h.Writes[i].Number] = &h.Writes[i]
 	}
 	for _, c := range h.Commits {
-		if _, fresh := out[c.Key]; !fresh {
+		if _, fresh := out[c.Key]; !fresh || c.Uncounted {
 			continue
 		}
 		op := porcupine.Operation{Input: c.Version, Output: uint64(0), Call: math.MinInt64 / 2, Return: math.MinInt64/2 + 1}

@@ -28,9 +28,10 @@ const (
 	End                      // a write's transaction has ended; Hash is its number
 	Told                     // a write's invalidation has ended as well, as far as its process takes part in it
 	Gate                     // a look at what is proved: Staleness, negative for nothing
+	Ask                      // a question to Redis or to the source, to know whether it answers
 )
 
-var opNames = [...]string{"?", "plain", "bounded", "at least", "fresh", "serve stale", "sweep", "begin", "end", "told", "gate"}
+var opNames = [...]string{"?", "plain", "bounded", "at least", "fresh", "serve stale", "sweep", "begin", "end", "told", "gate", "ask"}
 
 // String is the operation's name.
 func (o Op) String() string { return opNames[min(int(o), len(opNames)-1)] }

@@ -28,6 +28,8 @@ func TestLog_KeepsEveryField(t *testing.T) {
 	l.AppendNow(&history.Record{Op: history.End, Key: 1, Hash: 70, Invoke: 10, Return: 20, Version: 4})
 	l.Append(&history.Record{Op: history.Told, Key: 1, Hash: 70, Return: 25})
 	l.Append(&history.Record{Op: history.Gate, Invoke: 30, Staleness: 12})
+	l.Append(&history.Record{Op: history.Ask, Invoke: 41, Return: 44, Flags: history.Failed})
+	l.Append(&history.Record{Op: history.Ask, Invoke: 40, Return: 42})
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -40,6 +42,7 @@ func TestLog_KeepsEveryField(t *testing.T) {
 	}
 	h.Skew = 0
 	want := &history.History{Reads: []history.Record{read}, Looks: map[uint16][]history.Look{3: {{At: 30, Staleness: 12}}}, Instances: map[uint16]uint16{3: 1},
+		Answers: map[uint16][]history.Answer{3: {{Process: 3, Invoke: 40, Return: 42}, {Process: 3, Invoke: 41, Return: 44, Failed: true}}},
 		Writes: []history.Write{{Key: 1, Process: 3, Number: 70, Invoke: 10, Return: 20, Told: 25, Version: 4},
 			{Key: 2, Process: 3, Number: 71, Invoke: 11, Return: history.Forever, Told: history.Forever}}}
 	if diff := cmp.Diff(want, h); diff != "" {

@@ -62,6 +62,8 @@ type Report struct {
 	Violations []Violation // the first maxViolations
 	Lag        Lag
 	Linear     Linear
+	Answered   float64       // the part of the run in which Redis and the source answered every instance
+	Longest    time.Duration // the longest read of that time
 }
 
 // maxViolations bounds how many violations are kept; all are counted.
@@ -106,6 +108,7 @@ func Judge(h *History) (*Report, error) {
 		return 1
 	})
 	r.Total.add(&r.Quiet)
+	r.Answered, r.Longest = h.answered()
 	r.Lag = h.lag()
 	r.Linear, err = h.linearizable()
 	return r, err

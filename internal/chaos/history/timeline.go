@@ -21,6 +21,7 @@ type Truth struct {
 	Commits []Commit
 	Windows []Window
 	Bound   time.Duration
+	Waiting Waiting
 }
 
 // Save writes the truth into the directory of the histories.
@@ -49,7 +50,7 @@ func Load(dir string) (*History, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.Commits, h.Windows, h.Bound = t.Commits, t.Windows, t.Bound
+	h.Commits, h.Windows, h.Bound, h.Waiting = t.Commits, t.Windows, t.Bound, t.Waiting
 	return h, nil
 }
 

@@ -13,6 +13,24 @@ type state struct {
 	deleted bool
 	begun   int64 // its write was invoked; from before the run: the beginning of time
 	known   int64 // it, or a later one, had been acknowledged or read
+	// uncounted are the states that followed under the same version: their writers counted none.
+	uncounted []state
+}
+
+// explains reports whether a read that returned at some time can have seen this version with a value, or as absent.
+func (s *state) explains(hash uint64, absent bool, at int64) bool {
+	if s == nil {
+		return false
+	}
+	if s.begun <= at && s.deleted == absent && (absent || s.hash == hash) {
+		return true
+	}
+	for i := range s.uncounted {
+		if s.uncounted[i].explains(hash, absent, at) {
+			return true
+		}
+	}
+	return false
 }
 
 // truth is what is certain of one key: its versions, which are contiguous.
@@ -38,6 +56,9 @@ func (h *History) truths() (map[uint32]*truth, error) {
 	})
 	out := make(map[uint32]*truth)
 	for _, c := range commits {
+		if c.Uncounted {
+			continue
+		}
 		t := out[c.Key]
 		if t == nil {
 			t = &truth{first: c.Version}
@@ -61,6 +82,9 @@ func (h *History) truths() (map[uint32]*truth, error) {
 		}
 		t.states = append(t.states, s)
 	}
+	if err := addUncounted(out, commits, writes); err != nil {
+		return nil, err
+	}
 	for i := range h.Writes {
 		w := &h.Writes[i]
 		if w.Return == Forever || w.Version == 0 {
@@ -71,6 +95,22 @@ func (h *History) truths() (map[uint32]*truth, error) {
 		}
 	}
 	return out, nil
+}
+
+// addUncounted adds the commits that counted no version. Nothing is promised about when they are seen. But what a read
+// returns must still have been committed, so such a commit is a further state of the version that stood at the time.
+func addUncounted(truths map[uint32]*truth, commits []Commit, writes map[uint64]*Write) error {
+	for _, c := range commits {
+		if !c.Uncounted {
+			continue
+		}
+		s, w := truths[c.Key].at(c.Version), writes[c.Write]
+		if s == nil || w == nil {
+			return fmt.Errorf("history: key %d: an uncounted commit of version %d that nobody counted, or by no write", c.Key, c.Version)
+		}
+		s.uncounted = append(s.uncounted, state{hash: c.Hash, deleted: c.Deleted, begun: w.Invoke})
+	}
+	return nil
 }
 
 // at is a version's state, nil if it was never committed.

@@ -20,7 +20,7 @@ type twin struct{ h *history.History }
 // committed is the commit of a key's version.
 func (t twin) committed(key uint32, version uint64) (history.Commit, bool) {
 	for _, c := range t.h.Commits {
-		if c.Key == key && c.Version == version {
+		if c.Key == key && c.Version == version && !c.Uncounted {
 			return c, true
 		}
 	}
@@ -39,7 +39,7 @@ func (t twin) write(number uint64) history.Write {
 // known reports whether a version must be known before a time.
 func (t twin) known(key uint32, version uint64, before int64) bool {
 	for _, c := range t.h.Commits {
-		if c.Key != key || c.Version < version {
+		if c.Key != key || c.Version < version || c.Uncounted {
 			continue
 		}
 		if t.write(c.Write).Return < before {
@@ -75,9 +75,87 @@ func (t twin) deletedBetween(key uint32, a, b uint64) bool {
 	return false
 }
 
+// waited reports whether a read took longer than the moments explain during which it was under way.
+func (t twin) waited(r history.Record) bool {
+	w := t.h.Waiting
+	if w.Slack == 0 || len(t.h.Answers[r.Process]) == 0 {
+		return false
+	}
+	var unexplained, ran time.Duration
+	for at := r.Invoke; at < r.Return; at++ {
+		explained := false
+		for p := range t.h.Answers {
+			explained = explained || t.explained(t.h.Instances[p], at)
+		}
+		if !explained {
+			unexplained++
+		}
+		stopped := false
+		for since := at; since >= at-int64(w.Settle); since-- {
+			gap, lost := t.gap(since, func(p uint16) bool { return p == r.Process })
+			stopped = stopped || lost || gap && since == at
+		}
+		if !stopped {
+			ran++
+		}
+	}
+	return unexplained > w.Slack || ran > w.Slack+w.Deadline
+}
+
+// explained reports whether an instance explains waiting at a moment.
+func (t twin) explained(instance uint16, at int64) bool {
+	w := t.h.Waiting
+	of := func(p uint16) bool { return t.h.Instances[p] == instance }
+	for p, answers := range t.h.Answers {
+		for _, a := range answers {
+			took, end := time.Duration(a.Return-a.Invoke), a.Return
+			if a.Failed || took >= w.Lost {
+				end += int64(w.Settle)
+			}
+			if of(p) && (a.Failed || took >= w.Slow) && a.Invoke <= at && at < end {
+				return true
+			}
+		}
+	}
+	for since := at; since >= at-int64(w.Settle); since-- {
+		if gap, lost := t.gap(since, of); lost || gap && since == at {
+			return true
+		}
+	}
+	return false
+}
+
+// gap reports whether the processes that count asked nothing and awaited nothing for Slow around a moment, or for so long
+// that more is lost.
+func (t twin) gap(at int64, of func(uint16) bool) (gap, lost bool) {
+	before, after := int64(-history.Forever), int64(history.Forever)
+	var last, next uint16
+	for p, answers := range t.h.Answers {
+		for _, a := range answers {
+			switch {
+			case !of(p):
+			case a.Invoke <= at && at < a.Return:
+				return false, false
+			case a.Return <= at && a.Return >= before:
+				before, last = a.Return, p
+			case a.Invoke > at && a.Invoke < after:
+				after, next = a.Invoke, p
+			}
+		}
+	}
+	if before == -history.Forever || after == history.Forever {
+		return true, true
+	}
+	took := time.Duration(after - before)
+	return took >= t.h.Waiting.Slow || last != next, took >= t.h.Waiting.Lost || last != next
+}
+
 func (t twin) judge(r history.Record) (broken []history.Guarantee) {
 	add := func(g history.Guarantee) { broken = append(broken, g) }
 	skew := int64(t.h.Skew)
+	if t.waited(r) {
+		add(history.Wait)
+	}
 	if r.Flags&history.NotReady != 0 {
 		if t.known(r.Key, r.Param, r.Invoke-skew) {
 			add(history.C4)
@@ -85,11 +163,18 @@ func (t twin) judge(r history.Record) (broken []history.Guarantee) {
 		return broken
 	}
 	if r.Flags&(history.Failed|history.Unknown) != 0 {
-		return nil
+		return broken
 	}
 	absent := r.Flags&history.Absent != 0
 	c, ok := t.committed(r.Key, r.Version)
-	if !ok || c.Deleted != absent || !absent && c.Hash != r.Hash || t.write(c.Write).Invoke > r.Return+skew {
+	fits := func(c history.Commit) bool {
+		return c.Deleted == absent && (absent || c.Hash == r.Hash) && t.write(c.Write).Invoke <= r.Return+skew
+	}
+	seen := ok && fits(c)
+	for _, c := range t.h.Commits {
+		seen = seen || c.Uncounted && c.Key == r.Key && c.Version == r.Version && fits(c)
+	}
+	if !seen {
 		add(history.C5)
 	}
 	stale := r.Flags&history.Stale != 0
@@ -180,6 +265,20 @@ func chance(rnd *rand.Rand) *history.History {
 		}
 		h.Writes = append(h.Writes, w)
 	}
+	h.Waiting = history.Waiting{Slack: 1 + time.Duration(rnd.IntN(4)), Deadline: time.Duration(rnd.IntN(4)), Slow: 2 + time.Duration(rnd.IntN(3)),
+		Settle: time.Duration(rnd.IntN(3))}
+	h.Waiting.Lost = h.Waiting.Slow + time.Duration(rnd.IntN(3))
+	h.Answers = map[uint16][]history.Answer{}
+	for p := range uint16(2) {
+		for at := int64(rnd.IntN(3)); at < 50; at += 1 + int64(rnd.IntN(1+rnd.IntN(4))) {
+			took := int64(rnd.IntN(1 + rnd.IntN(4)))
+			h.Answers[p] = append(h.Answers[p], history.Answer{Process: p, Invoke: at, Return: at + took, Failed: took > 0 && rnd.IntN(20) == 0})
+		}
+	}
+	if rnd.IntN(3) == 0 && len(h.Writes) > 0 { // a commit that counted nothing
+		w := &h.Writes[rnd.IntN(len(h.Writes))]
+		h.Commits = append(h.Commits, history.Commit{Key: w.Key, Version: 1 + uint64(rnd.IntN(int(next[w.Key]-1))), Hash: 99, Write: w.Number, Uncounted: true})
+	}
 	for range rnd.IntN(12) {
 		k := uint32(rnd.IntN(2))
 		from := int64(rnd.IntN(50))
@@ -193,6 +292,9 @@ func chance(rnd *rand.Rand) *history.History {
 			r.Bound = time.Duration(1 + rnd.IntN(20))
 		}
 		r.Hash = r.Version
+		if rnd.IntN(10) == 0 {
+			r.Hash = 99
+		}
 		if rnd.IntN(3) > 0 { // mostly a state that there was
 			for _, c := range h.Commits {
 				if c.Key == k && c.Version == r.Version && c.Deleted {

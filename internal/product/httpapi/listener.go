@@ -51,7 +51,7 @@ func (c *problemConn) Write(b []byte) (int, error) {
 func refuse(status int, reason string) []byte {
 	title, detail, _ := bytes.Cut([]byte(reason), []byte(": "))
 	if len(detail) == 0 {
-		detail = []byte("the request is not valid HTTP")
+		detail = []byte("the request cannot be read: its first line, or a header, is malformed; a path is percent-encoded")
 	}
 	body, err := json.Marshal(details{Type: "about:blank", Title: string(title), Status: status, Detail: string(detail)})
 	if err != nil { // texts and a number always have a JSON form

@@ -37,7 +37,8 @@ func main() {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "services:", err)
 		if errors.Is(err, local.ErrMissing) {
-			fmt.Fprintln(os.Stderr, "services: as root on Debian, `make install` installs what is missing; elsewhere install it,"+
+			fmt.Fprintln(os.Stderr, "services: as root on Debian, `make install` installs what is missing;"+
+				" elsewhere install it,"+
 				" or set NEARCACHE_TEST_REDIS, NEARCACHE_TEST_POSTGRES and NEARCACHE_TEST_KAFKA to servers that run already")
 		}
 		if code == 0 {

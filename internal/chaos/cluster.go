@@ -24,7 +24,7 @@ const (
 )
 
 // bench is everything that a run is made on: the services, the links to them, and the fleet.
-type bench struct {
+type cluster struct {
 	cfg   Config
 	clock history.Clock
 	links *links
@@ -43,9 +43,9 @@ type bench struct {
 	processes uint16 // given out so far
 }
 
-// newBench starts the services and the fleet.
-func newBench(ctx context.Context, cfg Config) (b *bench, err error) {
-	b = &bench{cfg: cfg, clock: history.NewClock(), links: newLinks(), fleet: map[string]*process{}, servers: map[string]*productServer{}}
+// newCluster starts the services and the fleet.
+func newCluster(ctx context.Context, cfg Config) (b *cluster, err error) {
+	b = &cluster{cfg: cfg, clock: history.NewClock(), links: newLinks(), fleet: map[string]*process{}, servers: map[string]*productServer{}}
 	defer func() {
 		if err != nil {
 			b.close()
@@ -80,7 +80,7 @@ func newBench(ctx context.Context, cfg Config) (b *bench, err error) {
 	return b, b.watchShop(ctx)
 }
 
-func (b *bench) startServices(ctx context.Context) (err error) {
+func (b *cluster) startServices(ctx context.Context) (err error) {
 	dir := func(name string) string {
 		d := filepath.Join(b.cfg.Dir, name)
 		err = errors.Join(err, os.MkdirAll(d, 0o755))
@@ -109,12 +109,12 @@ func (b *bench) startServices(ctx context.Context) (err error) {
 	return b.follow(ctx, b.replica, b.redis)
 }
 
-func (b *bench) startRedis(ctx context.Context, dir string) (*local.Server, error) {
+func (b *cluster) startRedis(ctx context.Context, dir string) (*local.Server, error) {
 	return local.StartRedis(ctx, dir, local.Launch{}, "--repl-diskless-sync-delay", "0", "--repl-timeout", "5", "--dbfilename", "dump.rdb")
 }
 
 // follow makes a Redis the replica of another, by way of the link for that, and waits until it is.
-func (b *bench) follow(ctx context.Context, replica, primary *local.Server) error {
+func (b *cluster) follow(ctx context.Context, replica, primary *local.Server) error {
 	l := b.links.of("replica", "redis-link")
 	if err := l.cure(); err != nil {
 		return err
@@ -133,7 +133,7 @@ func (b *bench) follow(ctx context.Context, replica, primary *local.Server) erro
 }
 
 // upstream is where a service is.
-func (b *bench) upstream(s service) string {
+func (b *cluster) upstream(s service) string {
 	switch s {
 	case redisService:
 		return b.redis.Addr
@@ -144,7 +144,7 @@ func (b *bench) upstream(s service) string {
 }
 
 // instances are the names of those with a cache.
-func (b *bench) instances() (out []string) {
+func (b *cluster) instances() (out []string) {
 	for i := range b.cfg.Instances {
 		out = append(out, "instance-"+strconv.Itoa(i))
 	}
@@ -152,12 +152,12 @@ func (b *bench) instances() (out []string) {
 }
 
 // members are the names of the fleet.
-func (b *bench) members() []string {
+func (b *cluster) members() []string {
 	return append(append(b.instances(), "relay-0", "relay-1", "worker", "writer"), b.serverNames()...)
 }
 
 // launch starts a member, for the first time or again.
-func (b *bench) launch(name string) error {
+func (b *cluster) launch(name string) error {
 	if _, ok := number(name, "server-"); ok {
 		return b.launchServer(name)
 	}
@@ -165,7 +165,7 @@ func (b *bench) launch(name string) error {
 	b.processes++
 	id := b.processes
 	b.mu.Unlock()
-	s := spec{Process: id, Instance: history.NoInstance, Seed: b.cfg.Seed, Brokers: []string{b.kafka.Addr}, Topic: topic, Group: "workers",
+	s := spec{Process: id, Instance: history.NoInstance, Seed: b.cfg.Seed, Brokers: []string{b.kafka.Addr}, Topic: topic, Group: group,
 		Redis: b.links.of(name, redisService).addr, Kafka: b.links.of(name, kafkaService).addr,
 		Keys: b.cfg.Keys, Readers: b.cfg.Readers, Rate: b.cfg.Rate, Writes: b.cfg.Writes, Bound: b.cfg.Bound, Hold: b.cfg.Hold, Without: b.cfg.Without}
 	s.Postgres = local.PostgresURL(b.links.of(name, postgresService).addr, "postgres") + "&application_name=" + name
@@ -186,14 +186,14 @@ func (b *bench) launch(name string) error {
 }
 
 // member is a running process of the fleet.
-func (b *bench) member(name string) *process {
+func (b *cluster) member(name string) *process {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.fleet[name]
 }
 
 // close ends everything that was started.
-func (b *bench) close() {
+func (b *cluster) close() {
 	b.mu.Lock()
 	fleet := b.fleet
 	b.fleet = nil

@@ -1,0 +1,81 @@
+//go:build unix
+
+package chaos
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/nearcache/nearcache-go/internal/chaos/history"
+)
+
+// The rule about waiting, as history.Waiting explains it. The slack covers one wait for a Redis that does not answer, the
+// client's RedisTimeout of 500 ms, and the load that follows. Settle covers the lease of a holder that has died.
+const (
+	askEvery   = 20 * time.Millisecond
+	askTimeout = 2 * time.Second
+	waitSlack  = 700 * time.Millisecond
+	waitSlow   = 100 * time.Millisecond
+	waitLost   = 500 * time.Millisecond
+	waitSettle = leaseTTL + 500*time.Millisecond
+)
+
+// waiting is the rule for a run.
+var waiting = history.Waiting{Slack: waitSlack, Deadline: readTimeout, Slow: waitSlow, Lost: waitLost, Settle: waitSettle}
+
+// askAll records until ctx ends whether Redis and the source answer. It asks by the same links as the cache does: the
+// source with the Loader's own query, Redis on a connection of its own.
+func (m *instance) askAll(ctx context.Context) {
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		m.ask(ctx, func(ctx context.Context) error {
+			_, err := m.store.load(ctx, 0)
+			return ignoreAbsent(err)
+		})
+	})
+	wg.Go(func() {
+		var redis rueidis.Client
+		m.ask(ctx, func(ctx context.Context) (err error) {
+			if redis == nil {
+				opt := m.redis()
+				opt.DisableCache = true
+				if redis, err = rueidis.NewClient(opt); err != nil {
+					redis = nil
+					return err
+				}
+			}
+			return redis.Do(ctx, redis.B().Ping().Build()).Error()
+		})
+		if redis != nil {
+			redis.Close()
+		}
+	})
+	wg.Wait()
+}
+
+// ask asks again and again, and records each answer.
+func (m *instance) ask(ctx context.Context, question func(context.Context) error) {
+	t := time.NewTicker(askEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		r := history.Record{Op: history.Ask, Invoke: m.hist.Now()}
+		one, cancel := context.WithTimeout(ctx, askTimeout)
+		err := question(one)
+		cancel()
+		if ctx.Err() != nil {
+			return
+		}
+		if r.Return = m.hist.Now(); err != nil {
+			r.Flags = history.Failed
+		}
+		m.hist.Append(&r)
+	}
+}

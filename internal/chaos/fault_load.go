@@ -1,0 +1,230 @@
+//go:build unix
+
+package chaos
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/nearcache/nearcache-go/internal/services/local"
+)
+
+const (
+	bulkRows        = 200_000          // of the large transaction, and of the backlog
+	bulkTransaction = 2_000            // rows of each transaction of the backlog
+	bulkPatience    = 60 * time.Second // the relay may take so long to carry them
+	clocksApart     = 10 * time.Minute
+)
+
+// loadFaults are writes that are too large or too many, and what Loaders and clocks may do.
+func loadFaults() []fault {
+	return []fault{
+		{"postgres: a transaction of 200,000 rows", largeTransaction, 100 * time.Millisecond, 500 * time.Millisecond},
+		{"postgres: trigger disabled", triggerDisabled, 100 * time.Millisecond, 500 * time.Millisecond},
+		{"relay: a backlog of 200,000 changes", backlog, 100 * time.Millisecond, 500 * time.Millisecond},
+		{"instance: nested loads", nestedLoads, time.Second, 3 * time.Second},
+		{"instance: clocks ten minutes apart", clocks, 2 * time.Second, 4 * time.Second},
+	}
+}
+
+// bulkSQL counts a change of each of a range of rows, in one statement.
+const bulkSQL = `insert into bulk select i, 1 from generate_series($1::bigint, $2::bigint) i on conflict (id) do update set n = bulk.n + 1`
+
+// bulkStart is the first row that only these faults write; the outer cache reads those before.
+const bulkStart = 1_000_000
+
+// largeTransaction commits one transaction with bulkRows changes of another table, and at its end some of the items. Those
+// are counted and promised like any other write, and their changes are behind the others in the outbox.
+func largeTransaction(ctx context.Context, in *injection) error {
+	in.patience = bulkPatience
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	defer cancel()
+	tx, err := in.store.pool.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	if _, err := tx.Exec(ctx, bulkSQL, bulkStart, bulkStart+bulkRows-1); err != nil {
+		return fmt.Errorf("chaos: a large transaction: %w", err)
+	}
+	changes := in.changes(4)
+	versions := make([]uint64, len(changes))
+	for i, c := range changes {
+		in.writes.begins(c)
+		if versions[i], err = in.store.put(ctx, tx, c); err != nil {
+			break
+		}
+	}
+	if err == nil {
+		err = tx.Commit(ctx)
+	}
+	for i, c := range changes {
+		in.writes.ended(c, versions[i], err)
+	}
+	return err
+}
+
+// changes are writes of the hottest items, in the order of their keys.
+func (in *injection) changes(n uint32) (out []change) {
+	for k := range n {
+		c := change{key: k, number: in.writes.number()}
+		c.body = body(in.rnd, c.number)
+		out = append(out, c)
+	}
+	return out
+}
+
+// triggerDisabled writes items while the trigger that counts versions does not fire. The writers of the fleet are paused
+// meanwhile: their writes are promised, and these are not. The ground truth knows each of them as a further state of the
+// version that stood. When the trigger fires again, a counted write of the same items ends that state: from then on
+// everything is promised again.
+func triggerDisabled(ctx context.Context, in *injection) error {
+	names := append(in.instances(), "writer")
+	if err := in.command(ctx, "pause", names); err != nil {
+		return err
+	}
+	in.heal(func(ctx context.Context) error { return in.command(ctx, "go", names) })
+	var trigger string
+	err := in.store.pool.QueryRow(ctx, `select tgname from pg_trigger where tgrelid = 'items'::regclass and not tgisinternal
+		and tgname <> 'zz_history' and tgtype & 1 = 1`).Scan(&trigger)
+	if err != nil {
+		return fmt.Errorf("chaos: the trigger's name: %w", err)
+	}
+	set := func(ctx context.Context, how string) error {
+		_, err := in.store.pool.Exec(ctx, fmt.Sprintf("alter table items %s trigger %q", how, trigger))
+		return err
+	}
+	if err := set(ctx, "disable"); err != nil {
+		return err
+	}
+	in.heals = append([]func(context.Context) error{func(ctx context.Context) error {
+		if err := set(ctx, "enable always"); err != nil {
+			return err
+		}
+		return in.writeItems(ctx)
+	}}, in.heals...)
+	for end := time.Now().Add(time.Second); time.Now().Before(end) && ctx.Err() == nil; {
+		if err := in.writeUncounted(ctx); err != nil {
+			return err
+		}
+		pause(ctx, 50*time.Millisecond)
+	}
+	return nil
+}
+
+// writeUncounted writes one of the hottest items, or deletes it.
+func (in *injection) writeUncounted(ctx context.Context) error {
+	c := change{key: uint32(in.rnd.IntN(8)), number: in.writes.number()}
+	if in.rnd.IntN(4) > 0 {
+		c.body = body(in.rnd, c.number)
+	}
+	in.writes.begins(c)
+	_, err := in.store.write(ctx, []change{c}, 0)
+	in.writes.ended(c, 0, err) // the version that it was told is somebody else's
+	if c.body == "" {
+		return nil // it may have been deleted already
+	}
+	return err
+}
+
+// writeItems writes the hottest items, counted.
+func (in *injection) writeItems(ctx context.Context) error {
+	changes := in.changes(8)
+	for _, c := range changes {
+		in.writes.begins(c)
+	}
+	versions, err := in.store.write(ctx, changes, 0)
+	for i, c := range changes {
+		v := uint64(0)
+		if err == nil {
+			v = versions[i]
+		}
+		in.writes.ended(c, v, err)
+	}
+	return err
+}
+
+// backlog fills the outbox while no relay runs, and then starts both.
+func backlog(ctx context.Context, in *injection) error {
+	in.patience = bulkPatience
+	for _, name := range []string{"relay-0", "relay-1"} {
+		in.member(name).kill()
+		in.heal(func(context.Context) error { return in.launch(name) })
+	}
+	for from := bulkStart; from < bulkStart+bulkRows; from += bulkTransaction {
+		if _, err := in.store.pool.Exec(ctx, bulkSQL, from, from+bulkTransaction-1); err != nil {
+			return fmt.Errorf("chaos: a backlog: %w", err)
+		}
+	}
+	return nil
+}
+
+// clocks steps the wall clocks of two instances: one goes ten minutes ahead, the next ten minutes behind. Other clocks of
+// these processes are not touched, so that the history's order stands.
+func clocks(ctx context.Context, in *injection) error {
+	names := in.instances()
+	rand.New(rand.NewPCG(in.rnd.Uint64(), 0)).Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+	in.heal(func(ctx context.Context) error { return in.command(ctx, "clock 0s", names) })
+	for i, ahead := range []time.Duration{clocksApart, -clocksApart}[:min(2, len(names))] {
+		if err := in.command(ctx, "clock "+ahead.String(), names[i:i+1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// demotions are fail-overs in which the connections to the old primary stand: it goes on to answer, as a replica that
+// takes no writes. again says whether it is promoted again in the end, or everybody is led to the new primary.
+func demotions() []fault {
+	demote := func(ctx context.Context, in *injection) (old, promoted *local.Server, err error) {
+		old, promoted = in.redis, in.replica
+		if _, err := local.RedisDo(ctx, promoted.Addr, "REPLICAOF", "NO", "ONE"); err != nil {
+			return nil, nil, err
+		}
+		host, port := split(promoted.Addr)
+		_, err = local.RedisDo(ctx, old.Addr, "REPLICAOF", host, port)
+		return old, promoted, err
+	}
+	return []fault{
+		{"redis: demoted, and the connections stand", func(ctx context.Context, in *injection) error {
+			old, promoted, err := demote(ctx, in)
+			if err != nil {
+				return err
+			}
+			in.redis, in.replica = promoted, old
+			in.heal(func(ctx context.Context) error {
+				for _, m := range in.members() {
+					if err := in.links.of(m, redisService).route(promoted.Addr); err != nil {
+						return err
+					}
+				}
+				return in.follow(ctx, old, promoted)
+			})
+			if in.rnd.IntN(2) > 0 {
+				return nil
+			}
+			// The relays and the worker have found the new primary; the instances stay where they are.
+			for _, m := range []string{"relay-0", "relay-1", "worker"} {
+				if err := in.links.of(m, redisService).route(promoted.Addr); err != nil {
+					return err
+				}
+			}
+			return nil
+		}, 500 * time.Millisecond, 2 * time.Second},
+		{"redis: demoted, and promoted again", func(ctx context.Context, in *injection) error {
+			old, promoted, err := demote(ctx, in)
+			if err != nil {
+				return err
+			}
+			in.heal(func(ctx context.Context) error {
+				if _, err := local.RedisDo(ctx, old.Addr, "REPLICAOF", "NO", "ONE"); err != nil {
+					return err
+				}
+				return in.follow(ctx, promoted, old)
+			})
+			return nil
+		}, 500 * time.Millisecond, 2 * time.Second},
+	}
+}

@@ -1,0 +1,91 @@
+//go:build unix
+
+package chaos
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+
+	"github.com/nearcache/nearcache-go/internal/chaos/history"
+	"github.com/nearcache/nearcache-go/nearcache"
+)
+
+const (
+	// outerNamespace is that of the cache whose Loader reads the cache of items. Its rows are those of the table bulk.
+	outerNamespace = "bulk"
+	// chain is the length of a chain of loads: the load of key 0 reads key 1, and so on. No chain is a circle.
+	chain = 4
+	// maxLoads is so small that nested loads which were charged twice would soon have no place left.
+	maxLoads = 8
+)
+
+func ignoreAbsent(err error) error {
+	if errors.Is(err, nearcache.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// load is the Loader of the items. While loads are nested it first reads another key of its own cache.
+func (m *instance) load(ctx context.Context, k uint32) (nearcache.Entry[item], error) {
+	if m.nested.Load() && k%chain != chain-1 && int(k)+1 < m.Keys {
+		if _, err := m.cache.Get(ctx, k+1); ignoreAbsent(err) != nil {
+			return nearcache.Entry[item]{}, err
+		}
+	}
+	return m.store.load(ctx, k)
+}
+
+// loadOuter is the Loader of the outer cache: a row of its own, and a read of the cache of items.
+func (m *instance) loadOuter(ctx context.Context, k uint32) (nearcache.Entry[int64], error) {
+	var version, n int64
+	err := m.store.pool.QueryRow(ctx, `select coalesce(v.version, 1), b.n from bulk b
+		left join nearcache.versions v on v.namespace = 'bulk' and v.key = b.id::text where b.id = $1`, int64(k)).Scan(&version, &n)
+	if err != nil {
+		return nearcache.Entry[int64]{}, err
+	}
+	if _, err := m.cache.Get(ctx, k); ignoreAbsent(err) != nil {
+		return nearcache.Entry[int64]{}, err
+	}
+	return nearcache.Entry[int64]{Value: n, Version: nearcache.Version(version)}, nil
+}
+
+// readOuter reads the outer cache. There is no ground truth of its rows, so only the time that the read takes is judged.
+func (m *instance) readOuter(ctx context.Context, rnd *rand.Rand) {
+	k := uint32(rnd.IntN(m.Keys))
+	r := history.Record{Op: history.Plain, Key: firstOuter + k, Tier: history.Hidden, Flags: history.Unknown, Invoke: m.hist.Now()}
+	_, err := m.outer.Get(ctx, k)
+	r.Return = m.hist.Now()
+	if ignoreAbsent(err) != nil {
+		r.Flags, r.Tier = history.Failed, history.None
+		m.complain(err)
+	}
+	m.reads.Add(1)
+	m.hist.Append(&r)
+}
+
+// firstOuter is the outer cache's first key in the history.
+const firstOuter = 1 << 24
+
+// nestedLoads makes the Loaders of all instances read caches, and evicts records so that they have something to do.
+func nestedLoads(ctx context.Context, in *injection) error {
+	if err := in.command(ctx, "nest on", in.instances()); err != nil {
+		return err
+	}
+	in.heal(func(ctx context.Context) error { return in.command(ctx, "nest off", in.instances()) })
+	for _, kind := range []string{"v", "l"} {
+		if err := deletes(kind)(ctx, in); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// nestedNumber is how often a read goes to the outer cache while loads are nested: one in so many.
+const nestedNumber = 20
+
+// nestedRead reports whether a read should go to the outer cache.
+func (m *instance) nestedRead(rnd *rand.Rand) bool {
+	return m.nested.Load() && rnd.IntN(nestedNumber) == 0
+}
