@@ -49,7 +49,8 @@ func TestArticle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	redis, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{net.JoinHostPort(host, port)}, DisableCache: true})
+	redis, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{net.JoinHostPort(host, port)},
+		DisableCache: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,24 +97,30 @@ func TestArticle(t *testing.T) {
 		}
 		part := coherence.PartitionOf(product.Namespace, key, 4)
 		seqs[part]++
-		batch = append(batch, coherence.PartitionMessage{Partition: part, Message: coherence.Message{Event: coherence.Event{
-			Namespace: product.Namespace, Key: key, Version: 1, Op: ops[i%3], Seq: seqs[part]}}})
+		batch = append(batch, coherence.PartitionMessage{Partition: part,
+			Message: coherence.Message{Event: coherence.Event{
+				Namespace: product.Namespace, Key: key, Version: 1, Op: ops[i%3], Seq: seqs[part]}}})
 	}
 	for part, seq := range seqs {
 		barriers = append(barriers, coherence.PartitionMessage{Partition: part, Message: coherence.Message{
 			Barrier: &coherence.Barrier{Position: coherence.Position{Timeline: 1, N: 1}, Seq: seq, Partitions: 4}}})
 	}
-	testkit.Eventually(t, "the events are published", func() bool { return publisher.Publish(t.Context(), batch) == nil })
+	testkit.Eventually(t, "the events are published", func() bool {
+		return publisher.Publish(t.Context(),
+			batch) == nil
+	})
 	testkit.Eventually(t, "so are barriers", func() bool { return publisher.Publish(t.Context(), barriers) == nil })
 
-	producer := exec.CommandContext(t.Context(), interpreter, "testdata/article/producer.py", strings.Join(brokers, ","), topic, "9007199254740993")
+	producer := exec.CommandContext(t.Context(), interpreter, "testdata/article/producer.py", strings.Join(brokers,
+		","), topic, "9007199254740993")
 	if out, err := producer.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	testkit.Eventually(t, "their worker has heard of all of it", func() bool { return theirs.count("deleted ") >= 41 })
 	testkit.Eventually(t, "ours too", func() bool { return ours.has("9007199254740993") && ours.has(topic+"-39") })
 	for i := range 40 {
-		if n, err := redis.Do(t.Context(), redis.B().Exists().Key(fmt.Sprintf("product:%s-%d", topic, i)).Build()).AsInt64(); n != 0 || err != nil {
+		if n, err := redis.Do(t.Context(), redis.B().Exists().Key(fmt.Sprintf("product:%s-%d", topic,
+			i)).Build()).AsInt64(); n != 0 || err != nil {
 			t.Errorf("their entry of product %d survives its change (%v)", i, err)
 		}
 	}
