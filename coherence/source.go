@@ -38,7 +38,8 @@ type (
 	// republishes from the same cursor gives the same numbers.
 	Cursors interface {
 		LoadCursor(ctx context.Context, name string) (Cursor, error) // the zero Cursor if there is none
-		SaveCursor(ctx context.Context, name string, c Cursor) error // refuses to move Position back within a timeline
+		// SaveCursor refuses to move Position back within a timeline.
+		SaveCursor(ctx context.Context, name string, c Cursor) error
 	}
 	// Waker shortens the wait for the next poll.
 	Waker interface {

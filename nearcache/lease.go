@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nearcache/nearcache-go/internal/ablate"
 	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
@@ -224,7 +225,11 @@ func (w *fillWait[K, V]) next(f *flight[K, V]) step {
 		if w.woken == nil {
 			w.woken = make(chan struct{}, 1)
 		}
-		f.waiter = w.c.client.waiters.arm(w.woken, f.key.Hash, f.key.LeaseHash())
+		hashes := []uint64{f.key.Hash, f.key.LeaseHash()}
+		if ablate.Out(ablate.LeaseEndWakes) {
+			hashes = hashes[:1]
+		}
+		f.waiter = w.c.client.waiters.arm(w.woken, hashes...)
 		w.armed = append(w.armed, f)
 		return stepAsk
 	}

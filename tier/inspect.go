@@ -62,8 +62,16 @@ func (l *L2) Get(ctx context.Context, namespace, key string) (r Record, ok bool,
 	if err != nil {
 		return r, false, err
 	}
-	return Record{Readable: rec.Incarnation == w.Incarnation && rec.KeyHash == k.Hash, Absent: rec.Absent, Version: rec.Version, Schema: rec.Schema,
-		Incarnation: rec.Incarnation.String(), WrittenAt: rec.WrittenAt, ExpiresAt: rec.ExpiresAt, Payload: rec.Payload}, true, nil
+	return Record{
+		Readable:    rec.Incarnation == w.Incarnation && rec.KeyHash == k.Hash,
+		Absent:      rec.Absent,
+		Version:     rec.Version,
+		Schema:      rec.Schema,
+		Incarnation: rec.Incarnation.String(),
+		WrittenAt:   rec.WrittenAt,
+		ExpiresAt:   rec.ExpiresAt,
+		Payload:     rec.Payload,
+	}, true, nil
 }
 
 // Watermark says that every change up to a position of the source has been applied to a bucket.

@@ -14,10 +14,22 @@ import (
 
 // engine is L2 as the relay uses it.
 type engine interface {
+	Claim(ctx context.Context, system string) error
 	Keyspace() *l2.Keyspace
 	Watermarks(ctx context.Context) ([l2.Buckets]l2.Watermark, error)
-	ApplyBatch(ctx context.Context, bucket int, changes []l2.Change, from l2.Watermark, to coherence.Position) (now l2.Watermark, applied bool, err error)
-	ResetWatermark(ctx context.Context, bucket int, seen l2.Watermark, to coherence.Position) (now l2.Watermark, err error)
+	ApplyBatch(
+		ctx context.Context,
+		bucket int,
+		changes []l2.Change,
+		from l2.Watermark,
+		to coherence.Position,
+	) (now l2.Watermark, applied bool, err error)
+	ResetWatermark(
+		ctx context.Context,
+		bucket int,
+		seen l2.Watermark,
+		to coherence.Position,
+	) (now l2.Watermark, err error)
 }
 
 // applier is the relay's way to L2, in one term of leadership. Its cursor is each bucket's watermark, in Redis itself:
@@ -42,6 +54,10 @@ func (a *applier) round(ctx context.Context) (more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
 	defer cancel()
 	if !a.loaded || time.Since(a.read) >= rereads*a.Interval {
+		if err := a.claim(ctx); err != nil {
+			a.loaded = false
+			return false, err
+		}
 		watermarks, err := a.l2.Watermarks(ctx)
 		if err != nil {
 			return false, err
@@ -123,7 +139,12 @@ func firstOf(errs []error) error {
 }
 
 // applyTo writes only its own bucket's watermark. It is not applied if the bucket is not where it was left.
-func (a *applier) applyTo(ctx context.Context, b int, changes []l2.Change, upto coherence.Position) (applied bool, err error) {
+func (a *applier) applyTo(
+	ctx context.Context,
+	b int,
+	changes []l2.Change,
+	upto coherence.Position,
+) (applied bool, err error) {
 	now, applied, err := a.l2.ApplyBatch(ctx, b, changes, a.watermarks[b], upto)
 	if err != nil {
 		return false, err
@@ -151,7 +172,9 @@ func (a *applier) least(ctx context.Context) (p coherence.Position, err error) {
 		}
 		if a.mixed() {
 			a.loaded = false
-			return p, errors.New("coherence: relay: another relay starts buckets anew, from another history of the source")
+			return p, errors.New(
+				"coherence: relay: another relay starts buckets anew, from another history of the source",
+			)
 		}
 	}
 	for b := range a.watermarks {
@@ -165,7 +188,8 @@ func (a *applier) least(ctx context.Context) (p coherence.Position, err error) {
 // mixed reports whether the buckets' positions cannot be compared.
 func (a *applier) mixed() bool {
 	for b := range a.watermarks {
-		if a.watermarks[b].Position.IsZero() || a.watermarks[b].Position.Timeline != a.watermarks[0].Position.Timeline {
+		if a.watermarks[b].Position.IsZero() ||
+			a.watermarks[b].Position.Timeline != a.watermarks[0].Position.Timeline {
 			return true
 		}
 	}

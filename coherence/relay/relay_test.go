@@ -38,7 +38,16 @@ func newLog() *log { return &log{cursors: map[string]coherence.Cursor{}} }
 func (l *log) add(key string, v coherence.Version) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.events = append(l.events, coherence.Event{Namespace: "n", Key: key, Version: v, Op: coherence.OpUpdated, Position: at(uint64(len(l.events) + 1))})
+	l.events = append(
+		l.events,
+		coherence.Event{
+			Namespace: "n",
+			Key:       key,
+			Version:   v,
+			Op:        coherence.OpUpdated,
+			Position:  at(uint64(len(l.events) + 1)),
+		},
+	)
 }
 
 func (l *log) Abilities() coherence.Abilities { return coherence.Abilities{} }
@@ -49,7 +58,11 @@ func (l *log) Position(context.Context) (coherence.Position, error) {
 	return at(uint64(len(l.events))), nil
 }
 
-func (l *log) Changes(_ context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
+func (l *log) Changes(
+	_ context.Context,
+	after coherence.Position,
+	limit int,
+) ([]coherence.Event, coherence.Position, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !after.IsZero() && (after.Timeline != 1 || after.N < l.trimmed) {
@@ -148,7 +161,13 @@ func (r *redisFake) Watermarks(context.Context) ([l2.Buckets]l2.Watermark, error
 	return r.watermarks, r.fail
 }
 
-func (r *redisFake) ApplyBatch(_ context.Context, b int, changes []l2.Change, from l2.Watermark, to coherence.Position) (l2.Watermark, bool, error) {
+func (r *redisFake) ApplyBatch(
+	_ context.Context,
+	b int,
+	changes []l2.Change,
+	from l2.Watermark,
+	to coherence.Position,
+) (l2.Watermark, bool, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.fail != nil {
@@ -170,12 +189,20 @@ func (r *redisFake) ApplyBatch(_ context.Context, b int, changes []l2.Change, fr
 	return r.watermarks[b], true, nil
 }
 
-func (r *redisFake) ResetWatermark(_ context.Context, b int, seen l2.Watermark, to coherence.Position) (l2.Watermark, error) {
+func (r *redisFake) ResetWatermark(
+	_ context.Context,
+	b int,
+	seen l2.Watermark,
+	to coherence.Position,
+) (l2.Watermark, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.watermarks[b] == seen {
 		r.resets++
-		r.watermarks[b] = l2.Watermark{Incarnation: l2.Incarnation{1, byte(r.resets >> 8), byte(r.resets)}, Position: to}
+		r.watermarks[b] = l2.Watermark{
+			Incarnation: l2.Incarnation{1, byte(r.resets >> 8), byte(r.resets)},
+			Position:    to,
+		}
 	}
 	return r.watermarks[b], nil
 }
@@ -246,7 +273,11 @@ func TestRelay_PublishesTheSameAgain(t *testing.T) { // R23
 	src.refuse = nil
 	src.add("c", 1)
 	stop = start(t, relay.Relay{Source: src, Publisher: top}, nil)
-	eventually(t, "its successor publishes", func() bool { return len(top.events(0)) > 0 && top.events(0)[len(top.events(0))-1] == "c@3" })
+	eventually(
+		t,
+		"its successor publishes",
+		func() bool { return len(top.events(0)) > 0 && top.events(0)[len(top.events(0))-1] == "c@3" },
+	)
 	stop()
 	for i, e := range top.events(0) {
 		want := map[byte]string{'a': "a@1", 'b': "b@2", 'c': "c@3"}[e[0]]
@@ -366,7 +397,11 @@ func (w *waking) Wait(ctx context.Context, d time.Duration) error {
 	return ctx.Err()
 }
 
-func (w *waking) Changes(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
+func (w *waking) Changes(
+	ctx context.Context,
+	after coherence.Position,
+	limit int,
+) ([]coherence.Event, coherence.Position, error) {
 	events, upto, err := w.log.Changes(ctx, after, limit)
 	w.told.Add(int64(len(events)))
 	return events, upto, err
@@ -452,7 +487,11 @@ func TestRelay_TrimmedOutboxIsAGapForAll(t *testing.T) {
 	}
 	src.trimmed = 6
 	stop := start(t, relay.Relay{Source: src, Publisher: top}, red)
-	eventually(t, "the rest is published", func() bool { return len(top.events(0))+len(top.events(1)) == 4 && red.reached(10) })
+	eventually(
+		t,
+		"the rest is published",
+		func() bool { return len(top.events(0))+len(top.events(1)) == 4 && red.reached(10) },
+	)
 	stop()
 	for p, first := range []uint64{7, 9} { // 6 and 8 were left out
 		top.mu.Lock()

@@ -13,6 +13,7 @@ const (
 	// The lease and what drops it.
 	FillNeedsLease     Rule = "fill-needs-lease"     // a fill is accepted only while its lease stands
 	ApplyDropsLease    Rule = "apply-drops-lease"    // applying a version to an absent key drops the lease of a load under way
+	LeaseEndWakes      Rule = "lease-end-wakes"      // whoever waits for a fill is woken when the lease in the way ends, not only by the fill
 	SetDropsLease      Rule = "set-drops-lease"      // set over a value drops it too
 	SetOverValue       Rule = "set-over-value"       // set writes only where there is an older value
 	SetSameIncarnation Rule = "set-same-incarnation" // ... of the bucket's incarnation

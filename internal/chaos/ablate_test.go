@@ -24,12 +24,14 @@ func TestAblations_AreNoticed(t *testing.T) {
 		{ablate.SnapshotGuard, []history.Guarantee{history.C1}},
 		{ablate.ClockOnRead, []history.Guarantee{history.C1, history.C6}},
 		{ablate.FreshNeverJoins, []history.Guarantee{history.C6, history.FreshReads}},
+		{ablate.LeaseEndWakes, []history.Guarantee{history.Wait}},
 		{ablate.RedisSession, []history.Guarantee{history.C1, history.C6}},
 	} {
 		t.Run(string(a.rule), func(t *testing.T) {
 			faults := chaos.Exposes(string(a.rule))
 			for try := range tries {
-				cfg := chaos.Config{Seed: uint64(try + 1), Without: string(a.rule), Faults: faults, Times: max(3, len(faults)), Rate: 4000, Writes: 40, Keys: 100}
+				cfg := chaos.Config{Seed: uint64(try + 1), Without: string(a.rule), Faults: faults, Times: max(3, len(faults)),
+					Rate: 4000, Writes: 40, Keys: 100}
 				broken := run(t, cfg).Report.Total.Broken
 				for _, g := range a.want {
 					if broken[g] > 0 {

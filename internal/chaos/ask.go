@@ -12,8 +12,8 @@ import (
 	"github.com/nearcache/nearcache-go/internal/chaos/history"
 )
 
-// The rule about waiting, as history.Waiting explains it. The slack covers one wait for a Redis that does not answer, the
-// client's RedisTimeout of 500 ms, and the load that follows. Settle covers the lease of a holder that has died.
+// The rule about waiting, as history.Waiting explains it. The slack covers one wait for a Redis that does not answer,
+// the client's RedisTimeout of 500 ms, and the load that follows. Settle covers the lease of a holder that has died.
 const (
 	askEvery   = 20 * time.Millisecond
 	askTimeout = 2 * time.Second
@@ -24,7 +24,8 @@ const (
 )
 
 // waiting is the rule for a run.
-var waiting = history.Waiting{Slack: waitSlack, Deadline: readTimeout, Slow: waitSlow, Lost: waitLost, Settle: waitSettle}
+var waiting = history.Waiting{Slack: waitSlack, Deadline: readTimeout, Slow: waitSlow, Lost: waitLost,
+	Settle: waitSettle}
 
 // askAll records until ctx ends whether Redis and the source answer. It asks by the same links as the cache does: the
 // source with the Loader's own query, Redis on a connection of its own.

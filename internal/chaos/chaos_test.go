@@ -20,8 +20,13 @@ func TestChaos_Briefly(t *testing.T) {
 		"instance: dies after a commit",
 		"kafka: records deleted",
 		"link: an instance, isolated",
+		"redis: demoted, and the connections stand",
+		"postgres: trigger disabled",
+		"kafka: poison, no JSON",
+		"instance: nested loads",
 	}
-	o := run(t, chaos.Config{Seed: 20261125, Times: len(faults), Faults: faults, Instances: 2, Readers: 4, Rate: 2000, Steady: 500 * time.Millisecond,
+	o := run(t, chaos.Config{Seed: 20261125, Times: len(faults), Faults: faults, Instances: 2, Readers: 4, Rate: 2000,
+		Steady:   500 * time.Millisecond,
 		MinShare: 0.5, ReopenWithin: 25 * time.Second})
 	for _, f := range o.Failures() {
 		t.Error(f)

@@ -23,7 +23,7 @@ const (
 	partitions = 4
 )
 
-// bench is everything that a run is made on: the services, the links to them, and the fleet.
+// cluster is everything that a run works on: the services, the links to them, and the fleet.
 type cluster struct {
 	cfg   Config
 	clock history.Clock
@@ -45,7 +45,8 @@ type cluster struct {
 
 // newCluster starts the services and the fleet.
 func newCluster(ctx context.Context, cfg Config) (b *cluster, err error) {
-	b = &cluster{cfg: cfg, clock: history.NewClock(), links: newLinks(), fleet: map[string]*process{}, servers: map[string]*productServer{}}
+	b = &cluster{cfg: cfg, clock: history.NewClock(), links: newLinks(), fleet: map[string]*process{},
+		servers: map[string]*productServer{}}
 	defer func() {
 		if err != nil {
 			b.close()
@@ -110,7 +111,8 @@ func (b *cluster) startServices(ctx context.Context) (err error) {
 }
 
 func (b *cluster) startRedis(ctx context.Context, dir string) (*local.Server, error) {
-	return local.StartRedis(ctx, dir, local.Launch{}, "--repl-diskless-sync-delay", "0", "--repl-timeout", "5", "--dbfilename", "dump.rdb")
+	return local.StartRedis(ctx, dir, local.Launch{}, "--repl-diskless-sync-delay", "0", "--repl-timeout", "5",
+		"--dbfilename", "dump.rdb")
 }
 
 // follow makes a Redis the replica of another, by way of the link for that, and waits until it is.
@@ -165,9 +167,11 @@ func (b *cluster) launch(name string) error {
 	b.processes++
 	id := b.processes
 	b.mu.Unlock()
-	s := spec{Process: id, Instance: history.NoInstance, Seed: b.cfg.Seed, Brokers: []string{b.kafka.Addr}, Topic: topic, Group: group,
+	s := spec{Process: id, Instance: history.NoInstance, Seed: b.cfg.Seed, Brokers: []string{b.kafka.Addr}, Topic: topic,
+		Group: group,
 		Redis: b.links.of(name, redisService).addr, Kafka: b.links.of(name, kafkaService).addr,
-		Keys: b.cfg.Keys, Readers: b.cfg.Readers, Rate: b.cfg.Rate, Writes: b.cfg.Writes, Bound: b.cfg.Bound, Hold: b.cfg.Hold, Without: b.cfg.Without}
+		Keys: b.cfg.Keys, Readers: b.cfg.Readers, Rate: b.cfg.Rate, Writes: b.cfg.Writes,
+		Bound: b.cfg.Bound, Hold: b.cfg.Hold, Without: b.cfg.Without}
 	s.Postgres = local.PostgresURL(b.links.of(name, postgresService).addr, "postgres") + "&application_name=" + name
 	s.Role, s.Log = name, filepath.Join(b.cfg.Dir, fmt.Sprintf("%03d-%s.hist", id, name))
 	if n, ok := number(name, "instance-"); ok {

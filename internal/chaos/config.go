@@ -15,8 +15,9 @@ type Config struct {
 	Times    int           // how many faults are injected, however long that takes. Defaults to as many as Duration allows
 	Seed     uint64        // of the schedule and of what is read and written
 	Faults   []string      // which faults, by name, in this order. Defaults to all, in an order that the seed gives
+	Heavy    bool          // also the faults that take minutes. Defaults to false
 	Server   string        // the program cmd/product-server; it is asked over HTTP besides. Defaults to none
-	Without  string        // a rule of the protocol that is slowRead out: internal/ablate. Defaults to none
+	Without  string        // a rule of the protocol that is taken out: internal/ablate. Defaults to none
 
 	Bound     time.Duration // Δ. Defaults to 250ms
 	Instances int           // defaults to 3
@@ -29,9 +30,11 @@ type Config struct {
 
 	// MinShare is the part of the reads that L1 must have served while there was no fault. Defaults to 0.9.
 	MinShare float64
-	// Reopen bounds how many times the 99.9th percentile of Λ the gate may take to open again after a heal. Defaults to 50.
+	// Reopen bounds how many times the 99.9th percentile of Λ the gate may take to open again after a heal. Defaults
+	// to 50.
 	Reopen float64
-	// ReopenWithin is a bound that is enough however small Λ is: reconnecting has timeouts of its own. Defaults to 5s.
+	// ReopenWithin is a bound that is enough however small Λ is: reconnecting has timeouts of its own. Defaults to
+	// 5s.
 	ReopenWithin time.Duration
 
 	Out io.Writer // takes the progress and the table. Defaults to discarding

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// deleteRecords deletes what lies before an offset of each partition, as retention does: Kafka's DeleteRecords in version
-// 1, which kafka-go does not speak.
+// deleteRecords deletes what lies before an offset of each partition, as retention does: Kafka's DeleteRecords in
+// version 1, which kafka-go does not speak.
 func deleteRecords(ctx context.Context, broker, topic string, before map[int]int64) error {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", broker)

@@ -13,13 +13,13 @@ import (
 // fault is one way to break things.
 type fault struct {
 	name string
-	// inject breaks things, by way of an injection, and is done when they are broken.
+	// inject starts the fault. It returns when the fault is active.
 	inject func(ctx context.Context, in *injection) error
-	// least and most say for how long they stay broken.
+	// least and most bound how long the fault then stays active.
 	least, most time.Duration
 }
 
-// injection is a fault being injected: what it draws by chance, and how it is healed.
+// injection is one fault while it is active: its random numbers, and how it is healed.
 type injection struct {
 	*cluster
 	rnd   *rand.Rand
@@ -34,14 +34,15 @@ type injection struct {
 // check adds what must hold when all is well again.
 func (in *injection) check(f func(context.Context) error) { in.checks = append(in.checks, f) }
 
-// heal adds what mends something. What was broken first is mended first: of two faults, a service that is stopped must run
-// again before toxics can be slowRead off the links to it, which wait for what is on its way there.
+// heal adds a step that undoes a part of the fault. The steps run in the order in which they were added. With two
+// faults at once, a stopped service must run again before toxics can be removed from its links: removal waits for
+// data under way.
 func (in *injection) heal(f func(context.Context) error) { in.heals = append(in.heals, f) }
 
-// repeat adds what is done again and again while the injection lasts.
+// repeat adds an action that is repeated while the fault is active.
 func (in *injection) repeat(f func(context.Context)) { in.every = append(in.every, f) }
 
-// mend undoes everything.
+// healAll undoes everything.
 func (in *injection) healAll(ctx context.Context) (err error) {
 	for _, h := range in.heals {
 		err = errors.Join(err, h(ctx))
@@ -49,7 +50,7 @@ func (in *injection) healAll(ctx context.Context) (err error) {
 	return err
 }
 
-// hold waits out the injection.
+// hold waits until the fault has been active for d.
 func (in *injection) hold(ctx context.Context, d time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
@@ -73,14 +74,15 @@ func (in *injection) hold(ctx context.Context, d time.Duration) {
 // anInstance is any instance.
 func (in *injection) anInstance() string { return in.instances()[in.rnd.IntN(in.cfg.Instances)] }
 
-// faults are all that there are.
+// faults are all but the heavy ones.
 func faults() []fault {
-	single := slices.Concat(processFaults(), redisFaults(), demotions(), kafkaFaults(), poisons(), postgresFaults(), linkFaults(), loadFaults())
+	single := slices.Concat(processFaults(), redisFaults(), demotions(), kafkaFaults(), poisons(), postgresFaults(),
+		linkFaults(), loadFaults())
 	return append(single, pairs(single)...)
 }
 
-// pairs are faults at the same time. Either channel is enough for a proof, so what would go wrong in one goes unnoticed
-// while the other is well.
+// pairs are two faults at the same time. Either channel is enough for a proof, so an error in one channel stays
+// hidden while the other one works.
 func pairs(single []fault) (out []fault) {
 	named := func(name string) fault {
 		return single[slices.IndexFunc(single, func(f fault) bool { return f.name == name })]
@@ -89,9 +91,12 @@ func pairs(single []fault) (out []fault) {
 		first string
 		then  []string
 	}{
-		{"kafka: stopped", []string{"redis: restarts empty", "redis: restarts from an old dump", "redis: fails over to a lagging replica", "redis: split brain",
+		{"kafka: stopped", []string{"redis: restarts empty", "redis: restarts from an old dump",
+			"redis: fails over to a lagging replica", "redis: split brain",
 			"redis: FLUSHALL", "redis: watermarks evicted", "redis: CLIENT KILL", "relay: a zombie beside its successor", slow}},
-		{"link: no instance has redis", []string{"kafka: records deleted", "kafka: topic made anew", "kafka: partitions added", "relay: both kill -9", slow}},
+		{"link: no instance has redis",
+			[]string{"kafka: records deleted", "kafka: topic made anew", "kafka: partitions added", "relay: both kill -9",
+				slow}},
 		{slow, []string{"redis: fails over to a lagging replica", "instance: kill -9"}},
 	} {
 		for _, name := range p.then {
@@ -113,16 +118,19 @@ func both(a, b fault) fault {
 
 // faultNames are their names.
 func faultNames() (names []string) {
-	for _, f := range faults() {
+	for _, f := range append(faults(), heavyFaults()...) {
 		names = append(names, f.name)
 	}
 	return names
 }
 
-// schedule gives one fault after another: those that were asked for in their order, else all, in rounds of an order drawn
-// by chance.
-func schedule(rnd *rand.Rand, only []string) (func() fault, error) {
-	all := faults()
+// schedule gives one fault after another: those that the Config names, in their order; else all, in rounds of an
+// order drawn by chance.
+func schedule(rnd *rand.Rand, cfg Config) (func() fault, error) {
+	all, only := faults(), cfg.Faults
+	if len(only) > 0 || cfg.Heavy {
+		all = append(all, heavyFaults()...)
+	}
 	if len(only) > 0 {
 		var chosen []fault
 		for _, name := range only {

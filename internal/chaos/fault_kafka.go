@@ -30,7 +30,8 @@ func kafkaFaults() []fault {
 			in.heal(func(ctx context.Context) error { return in.createTopic(ctx) })
 			return nil
 		}, 100 * time.Millisecond, time.Second},
-		{"kafka: partitions added", func(ctx context.Context, in *injection) error { return in.growTopic(ctx, 1) }, 300 * time.Millisecond, time.Second},
+		{"kafka: partitions added", func(ctx context.Context, in *injection) error { return in.growTopic(ctx, 1) },
+			300 * time.Millisecond, time.Second},
 		{"kafka: stopped", func(_ context.Context, in *injection) error {
 			in.heal(func(context.Context) error { return in.kafka.Resume() })
 			return in.kafka.Pause()

@@ -9,70 +9,91 @@ import (
 	"time"
 )
 
+// slowly delays a stream by 50 to 250 ms.
+func slowly(stream string) toxic { return latency(stream, 150, 100) }
+
 // linkFaults are what can happen between a member of the fleet and a service.
 func linkFaults() []fault {
 	least, most := 400*time.Millisecond, 2500*time.Millisecond
+	// all is a fault of all links of one member.
+	all := func(name string, member func(context.Context, *injection) string, t func(string) toxic) fault {
+		return fault{name, func(ctx context.Context, in *injection) error {
+			return in.addToxicsEverywhere(member(ctx, in), t)
+		}, least, most}
+	}
+	anInstance := func(_ context.Context, in *injection) string { return in.anInstance() }
+	aRelay := func(ctx context.Context, in *injection) string { return in.leader(ctx) }
 	var out []fault
 	for _, s := range services {
-		out = append(out,
-			fault{"link: an instance and " + string(s) + ", blackhole", func(_ context.Context, in *injection) error {
-				return in.addToxics(in.anInstance(), s, blackhole, in.streams())
-			}, least, most},
-			fault{"link: a relay and " + string(s) + ", blackhole", func(ctx context.Context, in *injection) error {
-				return in.addToxics(in.leader(ctx), s, blackhole, in.streams())
-			}, least, most},
-			fault{"link: an instance and " + string(s) + ", refused", func(_ context.Context, in *injection) error {
-				l := in.links.of(in.anInstance(), s)
-				in.heal(func(context.Context) error { return l.restore() })
-				l.cut()
-				return nil
-			}, least, most})
+		out = append(out, serviceLinkFaults(s, least, most)...)
 	}
-	late := func(stream string) toxic { return latency(stream, 150, 100) }
 	return append(out,
-		fault{"link: an instance, all slow", func(_ context.Context, in *injection) error { return in.addToxicsEverywhere(in.anInstance(), late) }, least, most},
-		fault{slow, func(_ context.Context, in *injection) error {
-			for _, m := range in.instances() {
-				if err := in.addToxicsEverywhere(m, late); err != nil {
-					return err
-				}
-			}
-			return nil
-		}, time.Second, most},
-		fault{"link: an instance, all dribble", func(_ context.Context, in *injection) error {
-			return in.addToxicsEverywhere(in.anInstance(), func(stream string) toxic { return dribble(stream, 20) })
-		}, least, most},
-		fault{"link: a relay, all slow", func(ctx context.Context, in *injection) error { return in.addToxicsEverywhere(in.leader(ctx), late) }, least, most},
-		fault{"link: an instance, isolated", func(_ context.Context, in *injection) error {
-			return in.addToxicsEverywhere(in.anInstance(), blackhole)
-		}, least, most},
-		fault{"link: all resets", func(_ context.Context, in *injection) error {
-			in.repeat(func(context.Context) {
-				for _, m := range in.members() {
-					for _, s := range services {
-						if in.rnd.IntN(6) == 0 {
-							_ = in.links.of(m, s).reset()
-						}
-					}
-				}
-			})
-			return nil
-		}, least, most},
-		// What a probe proves is the age of its question; while it is under way the answer gets old.
-		fault{"link: postgres slow, then the leader stops", func(ctx context.Context, in *injection) error {
-			leader := in.member(in.leader(ctx))
-			in.heal(func(context.Context) error { return leader.signal(syscall.SIGCONT) })
-			for _, m := range in.instances() {
-				if err := in.addToxics(m, postgresService, late, []string{"upstream", "downstream"}); err != nil {
-					return err
-				}
-			}
-			pause(ctx, time.Second)
-			return leader.signal(syscall.SIGSTOP)
-		}, 500 * time.Millisecond, 1500 * time.Millisecond},
+		all("link: an instance, all slow", anInstance, slowly),
+		fault{slow, slowEverywhere, time.Second, most},
+		all("link: an instance, all dribble", anInstance, func(stream string) toxic { return dribble(stream, 20) }),
+		all("link: a relay, all slow", aRelay, slowly),
+		all("link: an instance, isolated", anInstance, blackhole),
+		fault{"link: all resets", resets, least, most},
+		fault{late, slowThenStopped, 500 * time.Millisecond, 1500 * time.Millisecond},
 		lost("link: no instance has redis", redisService),
 		lost("link: no instance has redis or kafka", redisService, kafkaService),
 	)
+}
+
+// serviceLinkFaults are those of a link to one service.
+func serviceLinkFaults(s service, least, most time.Duration) []fault {
+	return []fault{
+		{"link: an instance and " + string(s) + ", blackhole", func(_ context.Context, in *injection) error {
+			return in.addToxics(in.anInstance(), s, blackhole, in.streams())
+		}, least, most},
+		{"link: a relay and " + string(s) + ", blackhole", func(ctx context.Context, in *injection) error {
+			return in.addToxics(in.leader(ctx), s, blackhole, in.streams())
+		}, least, most},
+		{"link: an instance and " + string(s) + ", refused", func(_ context.Context, in *injection) error {
+			l := in.links.of(in.anInstance(), s)
+			in.heal(func(context.Context) error { return l.restore() })
+			l.cut()
+			return nil
+		}, least, most},
+	}
+}
+
+// slowEverywhere delays all links of all instances.
+func slowEverywhere(_ context.Context, in *injection) error {
+	for _, m := range in.instances() {
+		if err := in.addToxicsEverywhere(m, slowly); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// resets closes the connections of random links again and again.
+func resets(_ context.Context, in *injection) error {
+	in.repeat(func(context.Context) {
+		for _, m := range in.members() {
+			for _, s := range services {
+				if in.rnd.IntN(6) == 0 {
+					_ = in.links.of(m, s).reset()
+				}
+			}
+		}
+	})
+	return nil
+}
+
+// slowThenStopped delays the instances' questions to Postgres, and then stops the leading relay. The position that an
+// answer brings was read when the question began, so it is old when it arrives.
+func slowThenStopped(ctx context.Context, in *injection) error {
+	leader := in.member(in.leader(ctx))
+	in.heal(func(context.Context) error { return leader.signal(syscall.SIGCONT) })
+	for _, m := range in.instances() {
+		if err := in.addToxics(m, postgresService, slowly, []string{"upstream", "downstream"}); err != nil {
+			return err
+		}
+	}
+	pause(ctx, time.Second)
+	return leader.signal(syscall.SIGSTOP)
 }
 
 // lost is a fault in which no instance hears from services.

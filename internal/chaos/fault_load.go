@@ -5,65 +5,81 @@ package chaos
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/nearcache/nearcache-go/internal/services/local"
 )
 
 const (
-	bulkRows        = 200_000          // of the large transaction, and of the backlog
-	bulkTransaction = 2_000            // rows of each transaction of the backlog
-	bulkPatience    = 60 * time.Second // the relay may take so long to carry them
-	clocksApart     = 10 * time.Minute
+	largeRows   = 20_000           // changes of a large transaction, and of a backlog
+	heavyRows   = 200_000          // of the heavy ones
+	backlogStep = 2_000            // changes of each transaction of a backlog
+	patience    = 20 * time.Second // for which the relay may carry the large ones
+	heavyFor    = 2 * time.Minute  // and the heavy ones
+	clocksApart = 10 * time.Minute
 )
 
 // loadFaults are writes that are too large or too many, and what Loaders and clocks may do.
 func loadFaults() []fault {
+	short, long := 100*time.Millisecond, 500*time.Millisecond
 	return []fault{
-		{"postgres: a transaction of 200,000 rows", largeTransaction, 100 * time.Millisecond, 500 * time.Millisecond},
-		{"postgres: trigger disabled", triggerDisabled, 100 * time.Millisecond, 500 * time.Millisecond},
-		{"relay: a backlog of 200,000 changes", backlog, 100 * time.Millisecond, 500 * time.Millisecond},
-		{"instance: nested loads", nestedLoads, time.Second, 3 * time.Second},
-		{"instance: clocks ten minutes apart", clocks, 2 * time.Second, 4 * time.Second},
+		{name: "postgres: a transaction of 20,000 rows", inject: largeTransaction(largeRows, patience), least: short,
+			most: long},
+		{name: "postgres: trigger disabled", inject: triggerDisabled, least: short, most: long},
+		{name: "relay: a backlog of 20,000 changes", inject: backlog(largeRows, patience), least: short, most: long},
+		{name: nested, inject: nestedLoads, least: time.Second, most: 3 * time.Second},
+		{name: "instance: clocks ten minutes apart", inject: clocks, least: 2 * time.Second, most: 4 * time.Second},
+	}
+}
+
+// heavyFaults take minutes. Only a run that asks for them has them in its schedule.
+func heavyFaults() []fault {
+	short, long := 100*time.Millisecond, 500*time.Millisecond
+	return []fault{
+		{name: "postgres: a transaction of 200,000 rows", inject: largeTransaction(heavyRows, heavyFor), least: short,
+			most: long},
+		{name: "relay: a backlog of 200,000 changes", inject: backlog(heavyRows, heavyFor), least: short, most: long},
 	}
 }
 
 // bulkSQL counts a change of each of a range of rows, in one statement.
-const bulkSQL = `insert into bulk select i, 1 from generate_series($1::bigint, $2::bigint) i on conflict (id) do update set n = bulk.n + 1`
+const bulkSQL = `insert into bulk select i, 1 from generate_series($1::bigint, $2::bigint) i
+	on conflict (id) do update set n = bulk.n + 1`
 
 // bulkStart is the first row that only these faults write; the outer cache reads those before.
 const bulkStart = 1_000_000
 
-// largeTransaction commits one transaction with bulkRows changes of another table, and at its end some of the items. Those
-// are counted and promised like any other write, and their changes are behind the others in the outbox.
-func largeTransaction(ctx context.Context, in *injection) error {
-	in.patience = bulkPatience
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
-	defer cancel()
-	tx, err := in.store.pool.Begin(ctx)
-	if err != nil {
+// largeTransaction commits one transaction with so many changes of another table, and at its end some of the items.
+// Those are counted and promised like any other write, and their changes are behind the others in the outbox.
+func largeTransaction(rows int, patience time.Duration) func(context.Context, *injection) error {
+	return func(ctx context.Context, in *injection) error {
+		in.patience = patience
+		ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+		defer cancel()
+		tx, err := in.store.pool.Begin(ctx)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+		if _, err := tx.Exec(ctx, bulkSQL, bulkStart, bulkStart+rows-1); err != nil {
+			return fmt.Errorf("chaos: a large transaction: %w", err)
+		}
+		changes := in.changes(4)
+		versions := make([]uint64, len(changes))
+		for i, c := range changes {
+			in.writes.begins(c)
+			if versions[i], err = in.store.put(ctx, tx, c); err != nil {
+				break
+			}
+		}
+		if err == nil {
+			err = tx.Commit(ctx)
+		}
+		for i, c := range changes {
+			in.writes.ended(c, versions[i], err)
+		}
 		return err
 	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	if _, err := tx.Exec(ctx, bulkSQL, bulkStart, bulkStart+bulkRows-1); err != nil {
-		return fmt.Errorf("chaos: a large transaction: %w", err)
-	}
-	changes := in.changes(4)
-	versions := make([]uint64, len(changes))
-	for i, c := range changes {
-		in.writes.begins(c)
-		if versions[i], err = in.store.put(ctx, tx, c); err != nil {
-			break
-		}
-	}
-	if err == nil {
-		err = tx.Commit(ctx)
-	}
-	for i, c := range changes {
-		in.writes.ended(c, versions[i], err)
-	}
-	return err
 }
 
 // changes are writes of the hottest items, in the order of their keys.
@@ -76,10 +92,10 @@ func (in *injection) changes(n uint32) (out []change) {
 	return out
 }
 
-// triggerDisabled writes items while the trigger that counts versions does not fire. The writers of the fleet are paused
-// meanwhile: their writes are promised, and these are not. The ground truth knows each of them as a further state of the
-// version that stood. When the trigger fires again, a counted write of the same items ends that state: from then on
-// everything is promised again.
+// triggerDisabled writes items while the trigger that counts versions does not fire. The writers of the fleet are
+// paused meanwhile: their writes are promised, and these are not. The ground truth knows each of them as a further
+// state of the version that stood. When the trigger fires again, a counted write of the same items ends that state:
+// from then on everything is promised again.
 func triggerDisabled(ctx context.Context, in *injection) error {
 	names := append(in.instances(), "writer")
 	if err := in.command(ctx, "pause", names); err != nil {
@@ -87,7 +103,8 @@ func triggerDisabled(ctx context.Context, in *injection) error {
 	}
 	in.heal(func(ctx context.Context) error { return in.command(ctx, "go", names) })
 	var trigger string
-	err := in.store.pool.QueryRow(ctx, `select tgname from pg_trigger where tgrelid = 'items'::regclass and not tgisinternal
+	err := in.store.pool.QueryRow(ctx, `select tgname from pg_trigger
+		where tgrelid = 'items'::regclass and not tgisinternal
 		and tgname <> 'zz_history' and tgtype & 1 = 1`).Scan(&trigger)
 	if err != nil {
 		return fmt.Errorf("chaos: the trigger's name: %w", err)
@@ -122,7 +139,7 @@ func (in *injection) writeUncounted(ctx context.Context) error {
 	}
 	in.writes.begins(c)
 	_, err := in.store.write(ctx, []change{c}, 0)
-	in.writes.ended(c, 0, err) // the version that it was told is somebody else's
+	in.writes.ended(c, 0, err) // the version that it read is that of an earlier write
 	if c.body == "" {
 		return nil // it may have been deleted already
 	}
@@ -147,25 +164,28 @@ func (in *injection) writeItems(ctx context.Context) error {
 }
 
 // backlog fills the outbox while no relay runs, and then starts both.
-func backlog(ctx context.Context, in *injection) error {
-	in.patience = bulkPatience
-	for _, name := range []string{"relay-0", "relay-1"} {
-		in.member(name).kill()
-		in.heal(func(context.Context) error { return in.launch(name) })
-	}
-	for from := bulkStart; from < bulkStart+bulkRows; from += bulkTransaction {
-		if _, err := in.store.pool.Exec(ctx, bulkSQL, from, from+bulkTransaction-1); err != nil {
-			return fmt.Errorf("chaos: a backlog: %w", err)
+func backlog(rows int, patience time.Duration) func(context.Context, *injection) error {
+	return func(ctx context.Context, in *injection) error {
+		in.patience = patience
+		for _, name := range []string{"relay-0", "relay-1"} {
+			in.member(name).kill()
+			in.heal(func(context.Context) error { return in.launch(name) })
 		}
+		for from := bulkStart; from < bulkStart+rows; from += backlogStep {
+			if _, err := in.store.pool.Exec(ctx, bulkSQL, from, from+backlogStep-1); err != nil {
+				return fmt.Errorf("chaos: a backlog: %w", err)
+			}
+		}
+		return nil
 	}
-	return nil
 }
 
-// clocks steps the wall clocks of two instances: one goes ten minutes ahead, the next ten minutes behind. Other clocks of
-// these processes are not touched, so that the history's order stands.
+// clocks steps the wall clocks of two instances: one goes ten minutes ahead, the next ten minutes behind. Other
+// clocks of these processes are not touched, so that the history's order stands.
 func clocks(ctx context.Context, in *injection) error {
 	names := in.instances()
-	rand.New(rand.NewPCG(in.rnd.Uint64(), 0)).Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+	in.rnd.Shuffle(len(names),
+		func(i, j int) { names[i], names[j] = names[j], names[i] })
 	in.heal(func(ctx context.Context) error { return in.command(ctx, "clock 0s", names) })
 	for i, ahead := range []time.Duration{clocksApart, -clocksApart}[:min(2, len(names))] {
 		if err := in.command(ctx, "clock "+ahead.String(), names[i:i+1]); err != nil {
@@ -176,55 +196,63 @@ func clocks(ctx context.Context, in *injection) error {
 }
 
 // demotions are fail-overs in which the connections to the old primary stand: it goes on to answer, as a replica that
-// takes no writes. again says whether it is promoted again in the end, or everybody is led to the new primary.
+// takes no writes.
 func demotions() []fault {
-	demote := func(ctx context.Context, in *injection) (old, promoted *local.Server, err error) {
-		old, promoted = in.redis, in.replica
-		if _, err := local.RedisDo(ctx, promoted.Addr, "REPLICAOF", "NO", "ONE"); err != nil {
-			return nil, nil, err
-		}
-		host, port := split(promoted.Addr)
-		_, err = local.RedisDo(ctx, old.Addr, "REPLICAOF", host, port)
-		return old, promoted, err
-	}
+	least, most := 500*time.Millisecond, 2*time.Second
 	return []fault{
-		{"redis: demoted, and the connections stand", func(ctx context.Context, in *injection) error {
-			old, promoted, err := demote(ctx, in)
-			if err != nil {
-				return err
-			}
-			in.redis, in.replica = promoted, old
-			in.heal(func(ctx context.Context) error {
-				for _, m := range in.members() {
-					if err := in.links.of(m, redisService).route(promoted.Addr); err != nil {
-						return err
-					}
-				}
-				return in.follow(ctx, old, promoted)
-			})
-			if in.rnd.IntN(2) > 0 {
-				return nil
-			}
-			// The relays and the worker have found the new primary; the instances stay where they are.
-			for _, m := range []string{"relay-0", "relay-1", "worker"} {
-				if err := in.links.of(m, redisService).route(promoted.Addr); err != nil {
-					return err
-				}
-			}
-			return nil
-		}, 500 * time.Millisecond, 2 * time.Second},
-		{"redis: demoted, and promoted again", func(ctx context.Context, in *injection) error {
-			old, promoted, err := demote(ctx, in)
-			if err != nil {
-				return err
-			}
-			in.heal(func(ctx context.Context) error {
-				if _, err := local.RedisDo(ctx, old.Addr, "REPLICAOF", "NO", "ONE"); err != nil {
-					return err
-				}
-				return in.follow(ctx, promoted, old)
-			})
-			return nil
-		}, 500 * time.Millisecond, 2 * time.Second},
+		{name: "redis: demoted, and the connections stand", inject: demoted, least: least, most: most},
+		{name: "redis: demoted, and promoted again", inject: demotedForAWhile, least: least, most: most},
 	}
+}
+
+// demote makes the primary a replica of its replica.
+func (in *injection) demote(ctx context.Context) (old, promoted *local.Server, err error) {
+	old, promoted = in.redis, in.replica
+	if _, err := local.RedisDo(ctx, promoted.Addr, "REPLICAOF", "NO", "ONE"); err != nil {
+		return nil, nil, err
+	}
+	host, port := split(promoted.Addr)
+	_, err = local.RedisDo(ctx, old.Addr, "REPLICAOF", host, port)
+	return old, promoted, err
+}
+
+// demoted leaves the instances at the old primary until the fault is healed, and by chance everybody else too.
+func demoted(ctx context.Context, in *injection) error {
+	old, promoted, err := in.demote(ctx)
+	if err != nil {
+		return err
+	}
+	in.redis, in.replica = promoted, old
+	in.heal(func(ctx context.Context) error {
+		for _, m := range in.members() {
+			if err := in.links.of(m, redisService).route(promoted.Addr); err != nil {
+				return err
+			}
+		}
+		return in.follow(ctx, old, promoted)
+	})
+	if in.rnd.IntN(2) > 0 {
+		return nil
+	}
+	for _, m := range []string{"relay-0", "relay-1", "worker"} {
+		if err := in.links.of(m, redisService).route(promoted.Addr); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// demotedForAWhile promotes the old primary again, behind the connections that have stood all the time.
+func demotedForAWhile(ctx context.Context, in *injection) error {
+	old, promoted, err := in.demote(ctx)
+	if err != nil {
+		return err
+	}
+	in.heal(func(ctx context.Context) error {
+		if _, err := local.RedisDo(ctx, old.Addr, "REPLICAOF", "NO", "ONE"); err != nil {
+			return err
+		}
+		return in.follow(ctx, promoted, old)
+	})
+	return nil
 }

@@ -22,8 +22,8 @@ const (
 	workerBehind = 20 * time.Second // the worker may take so long to pass what it cannot decode
 )
 
-// poisons are messages that no codec of ours made. A worker must pass all of them, and the instances must go on to follow
-// the topic.
+// poisons are messages that no codec of ours made. A worker must pass all of them, and the instances must go on to
+// follow the topic.
 func poisons() []fault {
 	random := func(rnd *rand.Rand, n int) []byte {
 		b := make([]byte, n)
@@ -41,12 +41,15 @@ func poisons() []fault {
 		messages func(rnd *rand.Rand) [][]byte
 	}{
 		{"no JSON", 0, func(*rand.Rand) [][]byte {
-			return [][]byte{nil, {}, []byte("no JSON"), {0}, []byte("null"), []byte("[]"), []byte("42"), []byte(`{"version":`), {0xff, 0xfe}}
+			return [][]byte{nil, {}, []byte("no JSON"), {0}, []byte("null"), []byte("[]"), []byte("42"), []byte(`{"version":`),
+				{0xff, 0xfe}}
 		}},
 		{"JSON of other types", 0, func(*rand.Rand) [][]byte {
 			var out [][]byte
-			for _, s := range []string{`{}`, `{"id":{},"version":1}`, `{"id":"1","version":"x"}`, `{"id":"1","version":-1}`, `{"id":"1","version":1e99}`,
-				`{"id":[1],"version":[2],"timestamp":{}}`, `{"barrier":"yes"}`, `{"barrier":{"n":-1}}`, `{"id":"\ud800","version":1}`} {
+			for _, s := range []string{`{}`, `{"id":{},"version":1}`, `{"id":"1","version":"x"}`, `{"id":"1","version":-1}`,
+				`{"id":"1","version":1e99}`,
+				`{"id":[1],"version":[2],"timestamp":{}}`, `{"barrier":"yes"}`, `{"barrier":{"n":-1}}`,
+				`{"id":"\ud800","version":1}`} {
 				out = append(out, []byte(s))
 			}
 			return append(out, []byte(strings.Repeat("[", 100_000)), []byte(`{"id":`+strings.Repeat(`{"a":`, 50_000)))
@@ -69,8 +72,8 @@ func poisons() []fault {
 	return out
 }
 
-// publishPoison sends messages to every partition, in requests that the broker takes, and has the run check afterwards that
-// the worker has passed them.
+// publishPoison sends messages to every partition, in requests that the broker takes, and has the run check
+// afterwards that the worker has passed them.
 func (in *injection) publishPoison(ctx context.Context, values [][]byte, codec kafkago.Compression) error {
 	ends, err := in.ends(ctx)
 	if err != nil {
@@ -78,8 +81,9 @@ func (in *injection) publishPoison(ctx context.Context, values [][]byte, codec k
 	}
 	for part := range ends {
 		for _, chunk := range chunks(values, largestValue) {
-			res, err := in.admin.Produce(ctx, &kafkago.ProduceRequest{Topic: topic, Partition: part, RequiredAcks: kafkago.RequireAll,
-				Compression: codec, Records: kafkago.NewRecordReader(records(chunk)...)})
+			res, err := in.admin.Produce(ctx,
+				&kafkago.ProduceRequest{Topic: topic, Partition: part, RequiredAcks: kafkago.RequireAll,
+					Compression: codec, Records: kafkago.NewRecordReader(records(chunk)...)})
 			if err == nil {
 				err = res.Error
 			}
@@ -124,7 +128,8 @@ func (in *injection) workerPasses(ctx context.Context, ends map[int]int64) error
 	}
 	behind := ""
 	if err := until(ctx, workerBehind, "the worker passes what it cannot decode", func() bool {
-		res, err := in.admin.OffsetFetch(ctx, &kafkago.OffsetFetchRequest{GroupID: group, Topics: map[string][]int{topic: parts}})
+		res, err := in.admin.OffsetFetch(ctx,
+			&kafkago.OffsetFetchRequest{GroupID: group, Topics: map[string][]int{topic: parts}})
 		if err != nil {
 			behind = err.Error()
 			return false

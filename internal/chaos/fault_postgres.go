@@ -28,10 +28,11 @@ func postgresFaults() []fault {
 			_, err = conn.Exec(ctx, `begin; select pg_current_xact_id()`)
 			return err
 		}, 2 * time.Second, 4 * time.Second},
-		// A commit that waits for a standby is in the log, and nobody sees it yet.
+		// A commit that waits for a standby is in the log, but no transaction sees it yet.
 		{"postgres: commits wait for a standby", func(ctx context.Context, in *injection) error {
 			set := func(ctx context.Context, standby string) error {
-				for _, sql := range []string{"alter system set synchronous_standby_names = '" + standby + "'", "select pg_reload_conf()"} {
+				for _, sql := range []string{"alter system set synchronous_standby_names = '" + standby + "'",
+					"select pg_reload_conf()"} {
 					if _, err := in.store.pool.Exec(ctx, sql); err != nil {
 						return err
 					}
@@ -43,7 +44,9 @@ func postgresFaults() []fault {
 		}, 400 * time.Millisecond, 2 * time.Second},
 		{"postgres: all connections end", func(_ context.Context, in *injection) error {
 			in.repeat(func(ctx context.Context) {
-				_, _ = in.store.pool.Exec(ctx, `select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and backend_type = 'client backend'`)
+				_, _ = in.store.pool.Exec(ctx,
+					`select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()
+						and backend_type = 'client backend'`)
 			})
 			return nil
 		}, 100 * time.Millisecond, 500 * time.Millisecond},

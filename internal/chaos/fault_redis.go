@@ -35,8 +35,15 @@ func redisFaults() []fault {
 			in.heal(func(ctx context.Context) error { return errors.Join(in.restartRedis(ctx), in.forget(in.redis)) })
 			return nil
 		}, 50 * time.Millisecond, 500 * time.Millisecond},
-		{"redis: fails over to a lagging replica", func(ctx context.Context, in *injection) error { return in.failOver(ctx, nil) }, 200 * time.Millisecond, time.Second},
-		{"redis: split brain", func(ctx context.Context, in *injection) error { return in.failOver(ctx, []string{in.anInstance()}) }, time.Second, 3 * time.Second},
+		{"redis: fails over to a lagging replica",
+			func(ctx context.Context, in *injection) error {
+				return in.failOver(ctx,
+					nil)
+			}, 200 * time.Millisecond, time.Second},
+		{"redis: split brain", func(ctx context.Context,
+			in *injection) error {
+			return in.failOver(ctx, []string{in.anInstance()})
+		}, time.Second, 3 * time.Second},
 		{"redis: split brain, with the worker", func(ctx context.Context, in *injection) error {
 			return in.failOver(ctx, []string{in.anInstance(), "worker"})
 		}, time.Second, 3 * time.Second},

@@ -21,8 +21,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// run makes a run and returns what came of it. Histories and logs of a test that failed are kept. The test skips where a
-// service is not installed.
+// run makes a run and returns what came of it. Histories and logs of a test that failed are kept. The test skips
+// where a service is not installed.
 func run(t *testing.T, cfg chaos.Config) *chaos.Outcome {
 	t.Helper()
 	root, err := local.Root(".")

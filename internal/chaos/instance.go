@@ -18,9 +18,9 @@ import (
 )
 
 const (
-	heartbeat = 25 * time.Millisecond
-	lookEvery = 5 * time.Millisecond
-	sayEvery  = 20 * time.Millisecond
+	heartbeat   = 25 * time.Millisecond
+	lookEvery   = 5 * time.Millisecond
+	reportEvery = 20 * time.Millisecond
 )
 
 // instance is an instance: a client, a cache, and what reads and writes through it.
@@ -75,12 +75,15 @@ const leaseTTL = time.Second
 // open opens the client and both caches.
 func (m *instance) open() (err error) {
 	c, st := m.child, m.store
-	m.client, err = nearcache.New(nearcache.Config{Redis: c.redis(), Source: st.source, Heartbeat: heartbeat, Logger: c.log,
-		Events: kafka.Tail{Broker: c.broker(), Topic: c.Topic, MaxWait: 100 * time.Millisecond, Silence: time.Second, Refresh: time.Second, Logger: c.log}})
+	m.client, err = nearcache.New(nearcache.Config{Redis: c.redis(), Source: st.source, Heartbeat: heartbeat,
+		Logger: c.log,
+		Events: kafka.Tail{Broker: c.broker(), Topic: c.Topic, MaxWait: 100 * time.Millisecond, Silence: time.Second,
+			Refresh: time.Second, Logger: c.log}})
 	if err != nil {
 		return err
 	}
-	opt := nearcache.Options[uint32, item]{Load: m.load, TTL: time.Minute, LoadTimeout: 2 * time.Second, LeaseTTL: leaseTTL}
+	opt := nearcache.Options[uint32, item]{Load: m.load, TTL: time.Minute, LoadTimeout: 2 * time.Second,
+		LeaseTTL: leaseTTL}
 	if c.Default {
 		opt.MaxStaleness = c.Bound
 	} else if c.Instance == 1 { // and one whose entries are refreshed, or expire, now and then
@@ -99,7 +102,7 @@ func (m *instance) open() (err error) {
 
 // serve carries out commands and says how things are.
 func (m *instance) serve(ctx context.Context) error {
-	t := time.NewTicker(sayEvery)
+	t := time.NewTicker(reportEvery)
 	defer t.Stop()
 	for n := 0; ; n++ {
 		select {
@@ -117,7 +120,7 @@ func (m *instance) serve(ctx context.Context) error {
 				return err
 			}
 		}
-		m.say(m.status())
+		m.report(m.status())
 	}
 }
 
@@ -181,12 +184,12 @@ func (m *instance) look(ctx context.Context) {
 
 // gate lets writers be paused.
 type gate struct {
-	mu sync.RWMutex // held for reading by whoever writes
+	mu sync.RWMutex // each write holds it for reading
 }
 
 func newGate() *gate { return &gate{} }
 
-// shut returns when nobody writes any more.
+// shut returns when no write is under way.
 func (g *gate) shut() { g.mu.Lock() }
 
 func (g *gate) open() { g.mu.Unlock() }

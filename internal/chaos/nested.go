@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	// outerNamespace is that of the cache whose Loader reads the cache of items. Its rows are those of the table bulk.
+	// outerNamespace is that of the cache whose Loader reads the cache of items. Its rows are those of the table
+	// bulk.
 	outerNamespace = "bulk"
 	// chain is the length of a chain of loads: the load of key 0 reads key 1, and so on. No chain is a circle.
 	chain = 4
@@ -41,7 +42,8 @@ func (m *instance) load(ctx context.Context, k uint32) (nearcache.Entry[item], e
 func (m *instance) loadOuter(ctx context.Context, k uint32) (nearcache.Entry[int64], error) {
 	var version, n int64
 	err := m.store.pool.QueryRow(ctx, `select coalesce(v.version, 1), b.n from bulk b
-		left join nearcache.versions v on v.namespace = 'bulk' and v.key = b.id::text where b.id = $1`, int64(k)).Scan(&version, &n)
+		left join nearcache.versions v on v.namespace = 'bulk' and v.key = b.id::text
+		where b.id = $1`, int64(k)).Scan(&version, &n)
 	if err != nil {
 		return nearcache.Entry[int64]{}, err
 	}
@@ -51,10 +53,12 @@ func (m *instance) loadOuter(ctx context.Context, k uint32) (nearcache.Entry[int
 	return nearcache.Entry[int64]{Value: n, Version: nearcache.Version(version)}, nil
 }
 
-// readOuter reads the outer cache. There is no ground truth of its rows, so only the time that the read takes is judged.
+// readOuter reads the outer cache. There is no ground truth of its rows, so only the time that the read takes is
+// judged.
 func (m *instance) readOuter(ctx context.Context, rnd *rand.Rand) {
 	k := uint32(rnd.IntN(m.Keys))
-	r := history.Record{Op: history.Plain, Key: firstOuter + k, Tier: history.Hidden, Flags: history.Unknown, Invoke: m.hist.Now()}
+	r := history.Record{Op: history.Plain, Key: firstOuter + k, Tier: history.Hidden, Flags: history.Unknown,
+		Invoke: m.hist.Now()}
 	_, err := m.outer.Get(ctx, k)
 	r.Return = m.hist.Now()
 	if ignoreAbsent(err) != nil {

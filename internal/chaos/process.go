@@ -17,8 +17,8 @@ import (
 	"github.com/nearcache/nearcache-go/internal/services/local"
 )
 
-// process is a running member of the fleet. It ends when this one does: its standard input is closed then, and where the
-// system can, it is bound to its parent.
+// process is a running member of the fleet. It ends when this one does: its standard input is closed then, and where
+// the operating system can, the kernel also ends it with its parent.
 type process struct {
 	name  string
 	spec  spec
@@ -129,9 +129,10 @@ func (p *process) send(cmd string) (int, error) {
 	return p.sent, nil
 }
 
-// did waits until the n-th command was carried out.
-func (p *process) did(ctx context.Context, n int) error {
-	return until(ctx, 20*time.Second, p.name+" carries out its command", func() bool { return p.status().Done >= n || !p.alive() })
+// await waits until the n-th command was carried out.
+func (p *process) await(ctx context.Context, n int) error {
+	return until(ctx, 20*time.Second, p.name+" carries out its command",
+		func() bool { return p.status().Done >= n || !p.alive() })
 }
 
 // until polls; what it waits for must come within d.

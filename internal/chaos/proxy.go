@@ -43,7 +43,8 @@ type link struct {
 
 func newLinks() *links {
 	zerolog.SetGlobalLevel(zerolog.Disabled) // some toxics log by themselves
-	return &links{server: toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop()), by: map[string]*link{}}
+	return &links{server: toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop()),
+		by: map[string]*link{}}
 }
 
 // add makes a link that goes to upstream.
@@ -86,17 +87,20 @@ type toxic struct {
 
 // blackhole swallows everything that goes in a direction, and says nothing.
 func blackhole(stream string) toxic {
-	return toxic{Name: "blackhole-" + stream, Type: "timeout", Stream: stream, Toxicity: 1, Attributes: map[string]int{"timeout": 0}}
+	return toxic{Name: "blackhole-" + stream, Type: "timeout", Stream: stream, Toxicity: 1,
+		Attributes: map[string]int{"timeout": 0}}
 }
 
 // latency delays, in milliseconds.
 func latency(stream string, delay, jitter int) toxic {
-	return toxic{Name: "latency-" + stream, Type: "latency", Stream: stream, Toxicity: 1, Attributes: map[string]int{"latency": delay, "jitter": jitter}}
+	return toxic{Name: "latency-" + stream, Type: "latency", Stream: stream, Toxicity: 1,
+		Attributes: map[string]int{"latency": delay, "jitter": jitter}}
 }
 
 // dribble lets through a few kilobytes a second.
 func dribble(stream string, rate int) toxic {
-	return toxic{Name: "dribble-" + stream, Type: "bandwidth", Stream: stream, Toxicity: 1, Attributes: map[string]int{"rate": rate}}
+	return toxic{Name: "dribble-" + stream, Type: "bandwidth", Stream: stream, Toxicity: 1,
+		Attributes: map[string]int{"rate": rate}}
 }
 
 // add puts a toxic on a link, on its connections and those to come.

@@ -29,22 +29,22 @@ func newKeys(rnd *rand.Rand, n int) keys {
 
 func (k keys) next() uint32 { return uint32(k.zipf.Uint64()) }
 
-// readerSlot is a place from which one reader at a time reads. A read that takes long, because a service does not answer, is
-// left to itself, and another reader takes the readerSlot: else all slots would soon be slowRead by such reads, and nobody would
-// read what L1 can serve.
+// readerSlot paces one reader at a time. A slow read, because a service does not answer, goes on without the slot,
+// and another reader gets it. Otherwise such reads would soon hold all slots, and nothing that L1 can serve would be
+// read.
 type readerSlot struct {
 	n     int
-	turn  atomic.Int64 // whose it is
-	since atomic.Int64 // when the present read began, 0 between two
+	turn  atomic.Int64 // counts the readers that had it
+	since atomic.Int64 // when the present read began, 0 between two reads
 }
 
-// slowRead is how long a read may take until its reader loses the readerSlot, and maxReaders how many readers an instance may have.
+// slowRead is how long a read may take until its reader loses the slot. maxReaders bounds the readers of an instance.
 const (
 	slowRead   = 10 * time.Millisecond
 	maxReaders = 1000
 )
 
-// readAll keeps all slots slowRead until ctx ends.
+// readAll keeps a reader in every slot until ctx ends.
 func (m *instance) readAll(ctx context.Context) {
 	var wg sync.WaitGroup
 	var running atomic.Int64
@@ -79,7 +79,7 @@ func (m *instance) readAll(ctx context.Context) {
 	wg.Wait()
 }
 
-// read reads at the readerSlot's rate until ctx ends or somebody else has slowRead the readerSlot. A reader that was held up does not
+// read reads at the slot's rate until ctx ends or another reader has got the slot. A reader that was held up does not
 // make up for it.
 func (m *instance) read(ctx context.Context, c *readerSlot, turn int64) {
 	rnd := rand.New(rand.NewPCG(m.Seed, uint64(m.Process)<<48|uint64(c.n)<<32|uint64(turn)))
@@ -114,7 +114,7 @@ func (m *instance) read(ctx context.Context, c *readerSlot, turn int64) {
 	}
 }
 
-// readOnce asks for this or that.
+// readOnce makes one read, of a kind drawn by chance.
 func (m *instance) readOnce(ctx context.Context, rnd *rand.Rand, k uint32) {
 	switch n := rnd.IntN(1000); {
 	case n < 250:
@@ -126,7 +126,8 @@ func (m *instance) readOnce(ctx context.Context, rnd *rand.Rand, k uint32) {
 	case n < 960:
 		m.observe(ctx, k, history.ServeStale, nearcache.ReadOptions{MaxStaleness: m.Bound, ServeStale: staleCap})
 	case n < 990:
-		m.observe(ctx, k, history.AtLeast, nearcache.ReadOptions{MaxStaleness: -1, AtLeast: nearcache.Version(m.latest[k].Load())})
+		m.observe(ctx, k, history.AtLeast,
+			nearcache.ReadOptions{MaxStaleness: -1, AtLeast: nearcache.Version(m.latest[k].Load())})
 	default:
 		m.observe(ctx, k, history.Fresh, nearcache.ReadOptions{Fresh: true})
 	}

@@ -30,7 +30,8 @@ func (c *child) relay(ctx context.Context) error {
 		return err
 	}
 	defer pub.Close()
-	return c.run(ctx, relay.Relay{Source: st.source, Publisher: pub, L2: l2, Interval: heartbeat, Keep: relayKeep, Logger: c.log}.Run)
+	return c.run(ctx, relay.Relay{Source: st.source, Publisher: pub, L2: l2, Interval: heartbeat, Keep: relayKeep,
+		Logger: c.log}.Run)
 }
 
 // worker runs until ctx ends.
@@ -45,6 +46,6 @@ func (c *child) worker(ctx context.Context) error {
 
 // run says that it is there and works. These take no commands.
 func (c *child) run(ctx context.Context, f func(context.Context) error) error {
-	c.say(status{Ready: true})
+	c.report(status{Ready: true})
 	return f(ctx)
 }

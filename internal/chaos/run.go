@@ -36,10 +36,10 @@ const recovery = 30 * time.Second
 func Run(ctx context.Context, cfg Config) (*Outcome, error) {
 	cfg.defaults()
 	if cfg.Without != "" && !ablate.Enabled {
-		return nil, fmt.Errorf("chaos: rule %q can be slowRead out only of a binary built with -tags ablate", cfg.Without)
+		return nil, fmt.Errorf("chaos: rule %q can be taken out only of a binary built with -tags ablate", cfg.Without)
 	}
 	rnd := rand.New(rand.NewPCG(cfg.Seed, 0))
-	next, err := schedule(rnd, cfg.Faults)
+	next, err := schedule(rnd, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +74,8 @@ type run struct {
 
 // injectFaults injects one fault after another until time is up, and returns the ground truth.
 func (r *run) injectFaults(ctx context.Context) (commits []history.Commit, err error) {
-	r.hist, err = history.Create(filepath.Join(r.cfg.Dir, "000-controller.hist"), history.Header{Process: 0, Instance: history.NoInstance})
+	r.hist, err = history.Create(filepath.Join(r.cfg.Dir, "000-controller.hist"),
+		history.Header{Process: 0, Instance: history.NoInstance})
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +124,7 @@ func (r *run) injectFaults(ctx context.Context) (commits []history.Commit, err e
 
 func (r *run) since() time.Duration { return time.Duration(r.clock.Now() - r.began) }
 
-// strike injects a fault, heals it, and waits until all is well again.
+// injectFault injects a fault, heals it, and waits until every instance has recovered.
 func (r *run) injectFault(ctx context.Context, f fault) error {
 	in := &injection{cluster: r.cluster, rnd: rand.New(rand.NewPCG(r.cfg.Seed, uint64(len(r.windows)))), writes: r.writes}
 	w := history.Window{Fault: f.name, From: r.clock.Now()}
@@ -133,7 +134,7 @@ func (r *run) injectFault(ctx context.Context, f fault) error {
 	} else {
 		note = fmt.Sprintf(": NOT INJECTED, or in part: %v", err)
 	}
-	// What was broken is mended in any case.
+	// A fault that was injected in part is healed too.
 	if err := in.healAll(ctx); err != nil {
 		return fmt.Errorf("chaos: heal %s: %w", f.name, err)
 	}
@@ -151,7 +152,8 @@ func (r *run) injectFault(ctx context.Context, f fault) error {
 	if late != nil {
 		note += ": NOT RECOVERED"
 	}
-	fmt.Fprintf(r.cfg.Out, "%8.1fs %s: %v, recovered in %v%s\n", r.since().Seconds(), f.name, round(time.Duration(w.Healed-w.From)), round(time.Duration(w.Recovered-w.Healed)), note)
+	fmt.Fprintf(r.cfg.Out, "%8.1fs %s: %v, recovered in %v%s\n", r.since().Seconds(), f.name,
+		round(time.Duration(w.Healed-w.From)), round(time.Duration(w.Recovered-w.Healed)), note)
 	return ctx.Err()
 }
 
@@ -171,7 +173,8 @@ func (r *run) recovered(ctx context.Context, healed int64, patience time.Duratio
 
 // judge keeps the truth beside the histories and checks them.
 func (r *run) judge(commits []history.Commit) (*Outcome, error) {
-	if err := (history.Truth{Commits: commits, Windows: r.windows, Bound: r.cfg.Bound, Waiting: waiting}).Save(r.cfg.Dir); err != nil {
+	if err := (history.Truth{Commits: commits, Windows: r.windows, Bound: r.cfg.Bound,
+		Waiting: waiting}).Save(r.cfg.Dir); err != nil {
 		return nil, err
 	}
 	o, err := judge(r.cfg, r.took)
@@ -208,7 +211,8 @@ func judge(cfg Config, took time.Duration) (*Outcome, error) {
 	limit := max(cfg.ReopenWithin, time.Duration(cfg.Reopen*float64(o.Report.Lag.P999)))
 	for _, w := range h.Windows[min(1, len(h.Windows)):] {
 		if took := time.Duration(w.Recovered - w.Healed); took > max(limit, w.Patience) {
-			o.Unrecovered = append(o.Unrecovered, fmt.Sprintf("%s: %v, the limit is %v", w.Fault, round(took), round(max(limit, w.Patience))))
+			o.Unrecovered = append(o.Unrecovered,
+				fmt.Sprintf("%s: %v, the limit is %v", w.Fault, round(took), round(max(limit, w.Patience))))
 		}
 	}
 	return o, nil

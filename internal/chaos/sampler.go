@@ -23,13 +23,15 @@ const (
 	samplers     = 4                     // of each server
 )
 
-// sample reads and writes products over HTTP until ctx ends: what a client sees is checked like what is read in process.
+// sample reads and writes products over HTTP until ctx ends: what a client sees is checked like what is read in
+// process.
 func (b *cluster) sample(ctx context.Context) {
 	var wg sync.WaitGroup
 	for i, name := range b.serverNames() {
 		for j := range samplers {
 			wg.Go(func() {
-				s := &sampler{cluster: b, name: name, rnd: rand.New(rand.NewPCG(b.cfg.Seed, uint64(i)<<8|uint64(j))), number: uint64(100+i)<<40 | uint64(j)<<32,
+				s := &sampler{cluster: b, name: name, rnd: rand.New(rand.NewPCG(b.cfg.Seed, uint64(i)<<8|uint64(j))),
+					number: uint64(100+i)<<40 | uint64(j)<<32,
 					client: &http.Client{Timeout: readTimeout}}
 				s.run(ctx)
 			})
@@ -114,12 +116,13 @@ func (s *sampler) get(ctx context.Context, k uint32) {
 // describe takes from the answer what it says about itself.
 func (s *sampler) describe(r *history.Record, res answer) {
 	if res.status == http.StatusNotFound {
-		r.Flags = history.Absent | history.Unknown // a 404 tells no version
+		r.Flags = history.Absent | history.Unknown // a 404 has no version
 	} else {
 		r.Version, r.Hash = res.version(), hashOf(res.name)
 	}
 	detail := res.header.Get("Cache-Status")
-	for text, t := range map[string]history.Tier{"detail=L1": history.L1, "detail=L2": history.L2, "detail=source": history.Source} {
+	for text, t := range map[string]history.Tier{"detail=L1": history.L1, "detail=L2": history.L2,
+		"detail=source": history.Source} {
 		if strings.Contains(detail, text) {
 			r.Tier = t
 		}
@@ -128,7 +131,7 @@ func (s *sampler) describe(r *history.Record, res answer) {
 		r.Flags |= history.Stale
 	}
 	if f, err := strconv.ParseFloat(res.header.Get("Nearcache-Staleness"), 64); err == nil {
-		r.Staleness = time.Duration(f*1e9) + time.Microsecond // it is told to a microsecond
+		r.Staleness = time.Duration(f*1e9) + time.Microsecond // the header is rounded to a microsecond
 	}
 	if n, err := strconv.Atoi(res.header.Get("Age")); err == nil {
 		r.Age = time.Duration(n) * time.Second
@@ -148,7 +151,8 @@ func (s *sampler) put(ctx context.Context, k uint32) {
 	w.ended(c, v, err)
 	if err == nil {
 		now := s.clock.Now()
-		s.server.hist.AppendNow(&history.Record{Op: history.Told, Key: c.key, Hash: c.number, Invoke: now, Return: now})
+		s.server.hist.AppendNow(&history.Record{Op: history.Invalidated, Key: c.key, Hash: c.number, Invoke: now,
+			Return: now})
 		s.latest[k] = max(s.latest[k], v)
 	}
 }
@@ -165,8 +169,10 @@ func (a answer) version() uint64 {
 	return v
 }
 
-func (s *sampler) do(ctx context.Context, method string, k uint32, body string, header http.Header) (a answer, err error) {
-	req, err := http.NewRequestWithContext(ctx, method, fmt.Sprintf("%s/products/p%d", s.url, firstProduct+k), strings.NewReader(body))
+func (s *sampler) do(ctx context.Context, method string, k uint32, body string, header http.Header) (a answer,
+	err error) {
+	req, err := http.NewRequestWithContext(ctx, method, fmt.Sprintf("%s/products/p%d", s.url, firstProduct+k),
+		strings.NewReader(body))
 	if err != nil {
 		return answer{header: http.Header{}}, err
 	}

@@ -21,17 +21,17 @@ import (
 // namespace is that of the items.
 const namespace = "item"
 
-// item is the cached value. Its version is in it as well, for Get does not tell one.
+// item is the cached value. It carries its version, because Get returns none.
 type item struct {
 	Version uint64 `json:"v"`
 	Body    string `json:"b"`
 }
 
-// hashOf is how a value is told from others in the history.
+// hashOf identifies a value in the history.
 func hashOf(body string) uint64 { return xxhash.Sum64String(body) }
 
-// schema is the table of items and the ground truth. The trigger's name makes it run after nearcache's own, which counts
-// the version.
+// schema is the table of items and the ground truth. The trigger's name makes it run after nearcache's own, which
+// counts the version.
 const schema = `
 create table if not exists items (id bigint primary key, body text not null);
 create table if not exists nc_history (id bigserial primary key, key bigint not null, version bigint not null,
@@ -91,17 +91,21 @@ func (s *store) install(ctx context.Context, keys int) error {
 	if _, err := s.pool.Exec(ctx, schema); err != nil {
 		return fmt.Errorf("chaos: schema: %w", err)
 	}
-	if err := s.source.InstallTrigger(ctx, postgres.Trigger{Table: "items", Namespace: namespace, KeyColumns: []string{"id"}}); err != nil {
+	if err := s.source.InstallTrigger(ctx,
+		postgres.Trigger{Table: "items", Namespace: namespace, KeyColumns: []string{"id"}}); err != nil {
 		return err
 	}
-	if err := s.source.InstallTrigger(ctx, postgres.Trigger{Table: "bulk", Namespace: "bulk", KeyColumns: []string{"id"}}); err != nil {
+	if err := s.source.InstallTrigger(ctx,
+		postgres.Trigger{Table: "bulk", Namespace: "bulk", KeyColumns: []string{"id"}}); err != nil {
 		return err
 	}
-	_, err := s.pool.Exec(ctx, `insert into bulk select i, 0 from generate_series(0, $1::bigint - 1) i on conflict do nothing`, keys)
+	_, err := s.pool.Exec(ctx, `insert into bulk select i, 0 from generate_series(0, $1::bigint - 1) i
+		on conflict do nothing`, keys)
 	if err != nil {
 		return fmt.Errorf("chaos: bulk: %w", err)
 	}
-	_, err = s.pool.Exec(ctx, `insert into items select i, 'first of ' || i from generate_series(0, $1::bigint - 1) i on conflict do nothing`, keys)
+	_, err = s.pool.Exec(ctx, `insert into items select i, 'first of ' || i from generate_series(0, $1::bigint - 1) i
+		on conflict do nothing`, keys)
 	if err != nil {
 		return fmt.Errorf("chaos: items: %w", err)
 	}
@@ -120,7 +124,8 @@ func (s *store) load(ctx context.Context, k uint32) (nearcache.Entry[item], erro
 	case body == nil:
 		return nearcache.Entry[item]{Version: nearcache.Version(version)}, nearcache.ErrNotFound
 	}
-	return nearcache.Entry[item]{Value: item{Version: uint64(version), Body: *body}, Version: nearcache.Version(version)}, nil
+	return nearcache.Entry[item]{Value: item{Version: uint64(version), Body: *body},
+		Version: nearcache.Version(version)}, nil
 }
 
 // change is one state to be written; a body of "" deletes.
@@ -133,14 +138,15 @@ type change struct {
 // errNothing says that a transaction changed nothing, certainly.
 var errNothing = errors.New("chaos: nothing was written")
 
-// write commits changes in one transaction, which stays open for a while, and returns their versions. An error that does
-// not wrap errNothing leaves open whether it committed.
+// write commits changes in one transaction, which stays open for a while, and returns their versions. An error that
+// does not wrap errNothing leaves open whether it committed.
 func (s *store) write(ctx context.Context, changes []change, open time.Duration) (versions []uint64, err error) {
 	tx, err := s.pool.Begin(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errNothing, err)
 	}
-	// Whatever this finds to roll back was not committed, and a connection that is broken is rolled back by the server.
+	// Whatever this finds to roll back was not committed, and a connection that is broken is rolled back by the
+	// server.
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
 	for _, c := range changes {
 		v, err := s.put(ctx, tx, c)
@@ -159,7 +165,8 @@ func (s *store) put(ctx context.Context, tx pgx.Tx, c change) (uint64, error) {
 	if _, err := tx.Exec(ctx, `select set_config('chaos.write', $1, true)`, strconv.FormatUint(c.number, 10)); err != nil {
 		return 0, err
 	}
-	sql, args := `insert into items values ($1, $2) on conflict (id) do update set body = excluded.body`, []any{int64(c.key), c.body}
+	sql := `insert into items values ($1, $2) on conflict (id) do update set body = excluded.body`
+	args := []any{int64(c.key), c.body}
 	if c.body == "" {
 		sql, args = `delete from items where id = $1`, args[:1]
 	}
@@ -188,7 +195,8 @@ func (s *store) commits(ctx context.Context) (out []history.Commit, err error) {
 		if err := rows.Scan(&key, &version, &body, &write, &uncounted); err != nil {
 			return nil, fmt.Errorf("chaos: ground truth: %w", err)
 		}
-		c := history.Commit{Key: uint32(key), Version: uint64(version), Write: uint64(write), Deleted: body == nil, Uncounted: uncounted}
+		c := history.Commit{Key: uint32(key), Version: uint64(version), Write: uint64(write), Deleted: body == nil,
+			Uncounted: uncounted}
 		if body != nil {
 			c.Hash = hashOf(*body)
 		}

@@ -23,7 +23,8 @@ const shop = "shop"
 
 // shopSchema is the ground truth of products: a product's name begins with the number of the write that made it.
 const shopSchema = `
-create table if not exists nc_history (id bigserial primary key, key bigint not null, version bigint not null, body text, write bigint not null,
+create table if not exists nc_history (id bigserial primary key, key bigint not null, version bigint not null,
+	body text, write bigint not null,
 	uncounted boolean not null default false);
 create or replace function zz_history() returns trigger language plpgsql as $$
 begin
@@ -93,7 +94,8 @@ func (b *cluster) launchServer(name string) error {
 		return fmt.Errorf("chaos: %w", err)
 	}
 	defer logFile.Close()
-	s.hist, err = history.Create(filepath.Join(b.cfg.Dir, fmt.Sprintf("%03d-%s.hist", s.id, name)), history.Header{Process: s.id, Instance: uint16(100 + n)})
+	s.hist, err = history.Create(filepath.Join(b.cfg.Dir, fmt.Sprintf("%03d-%s.hist", s.id, name)),
+		history.Header{Process: s.id, Instance: uint16(100 + n)})
 	if err != nil {
 		return err
 	}

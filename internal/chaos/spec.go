@@ -21,10 +21,10 @@ import (
 	"github.com/nearcache/nearcache-go/tier"
 )
 
-// roleVariable tells a program started again what it is: a spec in JSON.
+// roleVariable is the environment variable that gives a child process its spec, in JSON.
 const roleVariable = "NEARCACHE_CHAOS_ROLE"
 
-// spec is what a process of the fleet is told.
+// spec configures a process of the fleet.
 type spec struct {
 	Role     string // instance, relay, worker or writer
 	Process  uint16
@@ -68,7 +68,7 @@ type status struct {
 // IsChild reports whether this program was started as a part of a fleet.
 func IsChild() bool { return os.Getenv(roleVariable) != "" }
 
-// Child plays the part that this program was started for, and returns its exit code.
+// Child runs the role that this process was started for, and returns its exit code.
 func Child() int {
 	var s spec
 	if err := json.Unmarshal([]byte(os.Getenv(roleVariable)), &s); err != nil {
@@ -90,7 +90,8 @@ func Child() int {
 			c.commands <- in.Text()
 		}
 	}()
-	roles := map[string]func(context.Context) error{"instance": c.instance, "relay": c.relay, "worker": c.worker, "writer": c.writer}
+	roles := map[string]func(context.Context) error{"instance": c.instance, "relay": c.relay, "worker": c.worker,
+		"writer": c.writer}
 	role, ok := roles[s.Role]
 	if !ok {
 		fmt.Fprintf(os.Stderr, "chaos: no role %q\n", s.Role)
@@ -113,8 +114,8 @@ type child struct {
 	done int        // commands carried out; only the role's main loop counts
 }
 
-// say prints a status.
-func (c *child) say(st status) {
+// report prints a status.
+func (c *child) report(st status) {
 	b, err := json.Marshal(st)
 	if err != nil {
 		return
@@ -136,7 +137,8 @@ func (c *child) broker() kafka.Broker {
 }
 
 func (c *child) redis() rueidis.ClientOption {
-	return rueidis.ClientOption{InitAddress: []string{c.Redis}, ConnWriteTimeout: time.Second, Dialer: net.Dialer{Timeout: time.Second, KeepAlive: 500 * time.Millisecond}}
+	return rueidis.ClientOption{InitAddress: []string{c.Redis}, ConnWriteTimeout: time.Second,
+		Dialer: net.Dialer{Timeout: time.Second, KeepAlive: 500 * time.Millisecond}}
 }
 
 // l2 is Redis for a process that only writes to it.

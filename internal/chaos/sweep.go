@@ -16,11 +16,11 @@ import (
 	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
-// settle is how long it may take until everything is proved once nobody writes any more.
+// settle is how long it may take until everything is proved once all writers are paused.
 const settle = 30 * time.Second
 
-// sweep has every key read in every tier while nobody writes. The writers are paused first, then every instance must
-// prove the bound past that moment, by either channel: from then on all tiers have to agree (C7).
+// sweep has every key read in every tier while all writers are paused. The writers are paused first, then every
+// instance must prove the bound past that moment, by either channel: from then on all tiers have to agree (C7).
 func (b *cluster) sweep(ctx context.Context, hist *history.Log) error {
 	if err := b.command(ctx, "pause", append(b.instances(), "writer")); err != nil {
 		return err
@@ -52,7 +52,7 @@ func (b *cluster) command(ctx context.Context, cmd string, names []string) error
 	}
 	var errs []error
 	for i, name := range names {
-		errs = append(errs, b.member(name).did(ctx, sent[i]))
+		errs = append(errs, b.member(name).await(ctx, sent[i]))
 	}
 	return errors.Join(errs...)
 }
@@ -66,7 +66,8 @@ func (b *cluster) sweepRedis(ctx context.Context, hist *history.Log) error {
 	defer store.Close()
 	for k := range uint32(b.cfg.Keys) {
 		r := history.Record{Op: history.Sweep, Key: k, Tier: history.L2, Invoke: b.clock.Now()}
-		raw, w, err := store.Get(ctx, store.Keyspace().Key(namespace, strconv.FormatUint(uint64(k), 10)), l2.ReadOptions{Watermark: true})
+		raw, w, err := store.Get(ctx, store.Keyspace().Key(namespace, strconv.FormatUint(uint64(k), 10)),
+			l2.ReadOptions{Watermark: true})
 		r.Return = b.clock.Now()
 		if err != nil {
 			return fmt.Errorf("chaos: sweeping Redis: %w", err)

@@ -21,10 +21,12 @@ func (o *Outcome) Failures() (out []string) {
 		out = append(out, fmt.Sprintf("%d violations", n))
 	}
 	if len(r.Linear.Illegal) > 0 {
-		out = append(out, fmt.Sprintf("Fresh reads and writes of %d keys are not linearizable: %v", len(r.Linear.Illegal), r.Linear.Illegal))
+		out = append(out, fmt.Sprintf("Fresh reads and writes of %d keys are not linearizable: %v", len(r.Linear.Illegal),
+			r.Linear.Illegal))
 	}
 	if share := r.Quiet.Share(history.L1); share < o.Config.MinShare {
-		out = append(out, fmt.Sprintf("L1 served %.1f%% of the reads without faults, at least %.0f%% are asked for", 100*share, 100*o.Config.MinShare))
+		out = append(out, fmt.Sprintf("L1 served %.1f%% of the reads without faults, at least %.0f%% are asked for",
+			100*share, 100*o.Config.MinShare))
 	}
 	for _, u := range o.Unrecovered {
 		out = append(out, "the gate did not open in time after "+u)
@@ -32,7 +34,7 @@ func (o *Outcome) Failures() (out []string) {
 	return append(out, o.Failed...)
 }
 
-// shown is how many violations are told in full.
+// shown is how many violations are printed in full.
 const shown = 5
 
 // Print writes the table, and what was found.
@@ -50,15 +52,21 @@ func (o *Outcome) Print(w io.Writer) {
 	print(t, &r.Quiet)
 	print(t, &r.Total)
 	_ = t.Flush()
-	fmt.Fprintf(w, "stalest: of reads with a bound, which is %v; plain: of reads without one; recover: from the heal until every instance proves the bound again\n", o.Config.Bound)
-	fmt.Fprintf(w, "%d reads checked and %d writes committed in %v (%.0f reads and %.1f writes a second); L1 served %.1f%% of the reads while there was no fault\n",
-		r.Total.Checked, o.Writes, round(o.Took), float64(r.Total.Checked)/o.Took.Seconds(), float64(o.Writes)/o.Took.Seconds(), 100*r.Quiet.Share(history.L1))
+	fmt.Fprintf(w, "stalest: of reads with a bound, which is %v; plain: of reads without one; "+
+		"recover: from the heal until every instance proves the bound again\n", o.Config.Bound)
+	fmt.Fprintf(w, "%d reads checked and %d writes committed in %v (%.0f reads and %.1f writes a second); "+
+		"L1 served %.1f%% of the reads while there was no fault\n",
+		r.Total.Checked, o.Writes, round(o.Took), float64(r.Total.Checked)/o.Took.Seconds(),
+		float64(o.Writes)/o.Took.Seconds(), 100*r.Quiet.Share(history.L1))
 	l := r.Lag
-	fmt.Fprintf(w, "Λ, from a commit's acknowledgement to an instance's proof, without faults: p50 %v, p99 %v, p99.9 %v, max %v (%d); Δ is %v\n",
+	fmt.Fprintf(w, "Λ, from a commit's acknowledgement to an instance's proof, without faults: "+
+		"p50 %v, p99 %v, p99.9 %v, max %v (%d); Δ is %v\n",
 		round(l.P50), round(l.P99), round(l.P999), round(l.Max), l.Samples, o.Config.Bound)
-	fmt.Fprintf(w, "porcupine: %d operations on %d keys, %d keys not linearizable, %d undecided\n", r.Linear.Operations, r.Linear.Keys, len(r.Linear.Illegal), r.Linear.Undecided)
+	fmt.Fprintf(w, "porcupine: %d operations on %d keys, %d keys not linearizable, %d undecided\n", r.Linear.Operations,
+		r.Linear.Keys, len(r.Linear.Illegal), r.Linear.Undecided)
 	wt := o.History.Waiting
-	fmt.Fprintf(w, "wait: no read longer than %v while Redis and the source answered, which was %.0f%% of the time, nor ever longer than %v more; longest %v\n",
+	fmt.Fprintf(w, "wait: no read longer than %v while Redis and the source answered, "+
+		"which was %.0f%% of the time, nor ever longer than %v more; longest %v\n",
 		wt.Slack, 100*r.Answered, wt.Deadline, round(r.Longest))
 	for i, v := range r.Violations {
 		if i == shown {

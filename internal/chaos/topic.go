@@ -33,7 +33,8 @@ func (b *cluster) createTopic(ctx context.Context) error {
 // insist repeats what a broker refuses that was started a moment ago.
 func insist(ctx context.Context, f func() error) error {
 	var err error
-	if late := until(ctx, 15*time.Second, "Kafka does as it is told", func() bool { err = f(); return err == nil }); late != nil {
+	if late := until(ctx, 15*time.Second, "Kafka does as it is told",
+		func() bool { err = f(); return err == nil }); late != nil {
 		return fmt.Errorf("%w: %w", late, err)
 	}
 	return nil
@@ -51,7 +52,8 @@ func (b *cluster) ends(ctx context.Context) (map[int]int64, error) {
 			ask = append(ask, kafkago.LastOffsetOf(p.ID))
 		}
 	}
-	got, err := b.admin.ListOffsets(ctx, &kafkago.ListOffsetsRequest{Topics: map[string][]kafkago.OffsetRequest{topic: ask}})
+	got, err := b.admin.ListOffsets(ctx,
+		&kafkago.ListOffsetsRequest{Topics: map[string][]kafkago.OffsetRequest{topic: ask}})
 	if err != nil {
 		return nil, fmt.Errorf("chaos: %w", err)
 	}
@@ -86,7 +88,9 @@ func (b *cluster) growTopic(ctx context.Context, by int) error {
 		if err != nil {
 			return err
 		}
-		res, err := b.admin.CreatePartitions(ctx, &kafkago.CreatePartitionsRequest{Topics: []kafkago.TopicPartitionsConfig{{Name: topic, Count: int32(len(ends) + by)}}})
+		res, err := b.admin.CreatePartitions(ctx,
+			&kafkago.CreatePartitionsRequest{Topics: []kafkago.TopicPartitionsConfig{{Name: topic,
+				Count: int32(len(ends) + by)}}})
 		if err == nil {
 			err = res.Errors[topic]
 		}

@@ -20,7 +20,7 @@ import (
 
 const writeTimeout = 3 * time.Second
 
-// writeLog makes a process's writes and records them.
+// writeLog numbers a process's writes and records them.
 type writeLog struct {
 	hist    *history.Log
 	process uint16
@@ -67,7 +67,7 @@ func (m *instance) write(ctx context.Context, writer int) {
 	}
 }
 
-// writeOnce deletes or writes, and has the cache tell of it in one of the ways that there are.
+// writeOnce deletes or writes, by one of the methods that the cache has for it.
 func (m *instance) writeOnce(ctx context.Context, rnd *rand.Rand, s *writeLog, k uint32) {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
@@ -102,12 +102,12 @@ func (m *instance) writeOnce(ctx context.Context, rnd *rand.Rand, s *writeLog, k
 	}
 	if err == nil {
 		now := m.hist.Now()
-		m.hist.AppendNow(&history.Record{Op: history.Told, Key: k, Hash: c.number, Invoke: now, Return: now})
+		m.hist.AppendNow(&history.Record{Op: history.Invalidated, Key: k, Hash: c.number, Invoke: now, Return: now})
 		m.saw(k, uint64(v))
 	}
 }
 
-// commit is a write's transaction. One that was told to die does so when it has committed.
+// commit is a write's transaction. After the command "die" the process kills itself right after the commit.
 func (m *instance) commit(ctx context.Context, s *writeLog, c change, open time.Duration) (nearcache.Version, error) {
 	vs, err := m.store.write(ctx, []change{c}, open)
 	var v uint64
@@ -125,7 +125,7 @@ func (m *instance) commit(ctx context.Context, s *writeLog, c change, open time.
 	return nearcache.Version(v), err
 }
 
-// writer writes SQL and tells nobody: several keys in one transaction, some of them open for a while.
+// writer writes SQL without a cache: several keys in one transaction, some of them open for a while.
 func (c *child) writer(ctx context.Context) error {
 	hist, err := history.Create(c.Log, history.Header{Process: c.Process, Instance: history.NoInstance})
 	if err != nil {
@@ -145,7 +145,7 @@ func (c *child) writer(ctx context.Context) error {
 			c.writeSQL(ctx, i, st, hist, g)
 		}()
 	}
-	t := time.NewTicker(sayEvery)
+	t := time.NewTicker(reportEvery)
 	defer t.Stop()
 	for ctx.Err() == nil {
 		select {
@@ -159,7 +159,7 @@ func (c *child) writer(ctx context.Context) error {
 			c.done++
 		case <-t.C:
 		}
-		c.say(status{At: hist.Now(), Ready: true, Done: c.done})
+		c.report(status{At: hist.Now(), Ready: true, Done: c.done})
 	}
 	for range writers {
 		<-finished
@@ -167,7 +167,7 @@ func (c *child) writer(ctx context.Context) error {
 	return hist.Close()
 }
 
-// writeSQL is one hand of the foreign writer.
+// writeSQL is one of the foreign writer's goroutines.
 func (c *child) writeSQL(ctx context.Context, writer int, st *store, hist *history.Log, g *gate) {
 	rnd := rand.New(rand.NewPCG(c.Seed, uint64(c.Process)<<16|uint64(writer)))
 	ks, s := newKeys(rnd, c.Keys), &writeLog{hist: hist, process: c.Process}

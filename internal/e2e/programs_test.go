@@ -364,6 +364,32 @@ func TestPrefix_SeparatesTwoSystems(t *testing.T) {
 	}
 }
 
+// TestPrefix_OfAnotherSystemIsRefused by name: by the server, and by a relay, which applies nothing.
+func TestPrefix_OfAnotherSystemIsRefused(t *testing.T) {
+	w := newWorld(t)
+	w.env["KAFKA_BOOTSTRAP_SERVERS"] = ""
+	a := w.start("product-server", "RELAY=true")
+	a.mustPut("p", "of a")
+	other := servicestest.Postgres(t)
+	env := append(os.Environ(), "REDIS_URL="+w.env["REDIS_URL"], "DATABASE_URL="+other, "KAFKA_BOOTSTRAP_SERVERS=")
+	code, _, errOut := once(t, env, "product-server")
+	if code == 0 || !strings.Contains(errOut, "belongs to the system") {
+		t.Errorf("the server of another system: %d %s", code, errOut)
+	}
+	relay := w.start("outbox-relay", "DATABASE_URL="+other)
+	eventually(t, "the relay says whose prefix it is", func() bool {
+		relay.mu.Lock()
+		defer relay.mu.Unlock()
+		return strings.Contains(relay.log.String(), "belongs to the system")
+	})
+	v := a.mustPut("p", "of a, again").version
+	a.fromL1("p")
+	if got := a.get("p", "Nearcache-Max-Staleness", "1"); got.status != 200 || got.version != v {
+		t.Errorf("the first system: %d %s", got.status, got.body)
+	}
+	eventually(t, "the relay is not ready", func() bool { return relay.reasons()["relay_behind"] })
+}
+
 // once runs a program that ends by itself.
 func once(t *testing.T, env []string, name string, args ...string) (code int, out, errOut string) {
 	t.Helper()

@@ -156,7 +156,10 @@ func TestAsOf_NumbersOfALostHistoryHideNoGap(t *testing.T) { // R21, R25
 	events(r, 1)
 	r.sample(5)
 	r.EventSeq(0, 900)
-	r.EndSample(r.BeginSample(), coherence.Position{Timeline: 2, N: 3}) // a restored database, and with it the relay's cursor
+	r.EndSample(
+		r.BeginSample(),
+		coherence.Position{Timeline: 2, N: 3},
+	) // a restored database, and with it the relay's cursor
 	if r.EventSeq(0, 700) || !r.EventSeq(0, 702) {
 		t.Error("the numbers start at 700 now, and 701 is missing")
 	}

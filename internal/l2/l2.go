@@ -162,7 +162,8 @@ func (l *L2) failed(err error) error {
 		l.up()
 		return nil
 	}
-	if _, ok := rueidis.IsRedisErr(err); !ok && !errors.Is(err, context.Canceled) && l.down.CompareAndSwap(false, true) {
+	if _, ok := rueidis.IsRedisErr(err); !ok && !errors.Is(err, context.Canceled) &&
+		l.down.CompareAndSwap(false, true) {
 		l.log.Warn("Redis does not answer", "error", err)
 	}
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)

@@ -46,7 +46,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // What is wrong with bytes that are not a record. All of them are misses.
 var (
 	ErrCorrupt     = errors.New("tier: not a record")                 // foreign, truncated or damaged
-	ErrNewerFormat = errors.New("tier: a record of a newer format")   // written by a later release; not to be overwritten
+	ErrNewerFormat = errors.New("tier: a record of a newer format")   // by a later release; must not be overwritten
 	ErrWrongType   = errors.New("tier: not a string in Redis")        // somebody put a list, a hash, ... there
 	ErrTooLarge    = errors.New("tier: record over MaxRecordBytes")   // not offered to Redis
 	ErrInvalid     = errors.New("tier: a record that cannot be kept") // too many tags, a TTL that is not positive
@@ -149,7 +149,10 @@ func DecodeRecord(b []byte) (r Record, err error) {
 			return Record{}, fmt.Errorf("%w: tags", ErrCorrupt)
 		}
 		body = body[w:]
-		r.Tags = append(r.Tags, Tag{Name: string(body[:l]), Version: coherence.Version(binary.BigEndian.Uint64(body[l:]))})
+		r.Tags = append(
+			r.Tags,
+			Tag{Name: string(body[:l]), Version: coherence.Version(binary.BigEndian.Uint64(body[l:]))},
+		)
 		body = body[l+8:]
 	}
 	r.Payload = body

@@ -24,6 +24,7 @@ type arrow struct {
 //	coherence                              types that everybody shares; it imports nothing
 var arrows = []arrow{
 	{"internal/ablate", nil},
+	{"internal/wallclock", nil},
 	{"coherence", nil},
 	{"coherence/kafka", []string{"coherence", "internal/ablate"}},
 	{"coherence/postgres", []string{"coherence", "internal/ablate"}},
@@ -34,7 +35,8 @@ var arrows = []arrow{
 	{"internal/l1", nil},
 	{"internal/l2", []string{"coherence", "internal/ablate"}},
 	{"internal/fence", []string{"coherence", "internal/l2", "internal/ablate"}},
-	{"nearcache", []string{"coherence", "tier", "internal/fence", "internal/l1", "internal/l2", "internal/ablate"}},
+	{"nearcache", []string{"coherence", "tier", "internal/fence", "internal/l1", "internal/l2", "internal/ablate",
+		"internal/wallclock"}},
 	{"nearcache/codec/protobuf", nil},
 	{"nearcache/codec/msgpack", nil},
 	{"nearcache/codec/compress", []string{"nearcache"}},
@@ -49,7 +51,8 @@ var arrows = []arrow{
 	{"internal/explore", []string{"internal/ablate"}},
 	{"internal/lint", nil},
 	{"internal/chaos", []string{
-		"internal/chaos/history", "internal/services/local", "internal/ablate", "internal/l2", "nearcache",
+		"internal/chaos/history", "internal/services/local", "internal/ablate", "internal/wallclock", "internal/l2",
+		"nearcache",
 		"coherence/...", "tier",
 	}},
 	{"internal/chaos/history", nil},

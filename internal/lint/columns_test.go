@@ -13,7 +13,7 @@ const columns = 120
 // a folder out when it is.
 var wide = []string{
 	"benchmarks/", "coherence/", "nearcache/", "tier/",
-	"internal/ablate/", "internal/chaos/", "internal/explore/", "internal/fence/", "internal/l1/", "internal/l2/",
+	"internal/ablate/", "internal/explore/", "internal/fence/", "internal/l1/", "internal/l2/",
 	"internal/tools/gotest/printer_test.go", // lines of go test's output
 }
 

@@ -1,6 +1,6 @@
-// Package wallclock reads the wall clock for what compares it with the wall clocks of other processes: the expiry that a
-// record in Redis carries. Step shifts it for this process alone, so that a test can set the clocks of several processes
-// apart on one host. The monotonic clock, by which everything else is measured, is not touched.
+// Package wallclock reads the wall clock for code that compares it with the wall clocks of other processes: the expiry
+// of a record in Redis. Step shifts it for this process alone, so that a test can set the clocks of several processes
+// apart on one host. It does not touch the monotonic clock, by which everything else is measured.
 package wallclock
 
 import (

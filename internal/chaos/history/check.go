@@ -44,7 +44,8 @@ type Violation struct {
 // String says what happened.
 func (v Violation) String() string {
 	r := &v.Read
-	s := fmt.Sprintf("%v: process %d, key %d, %v read at %d (%v), from %v: version %d, hash %x, flags %b, claims %v, age %v", v.Guarantee, r.Process, r.Key,
+	s := fmt.Sprintf("%v: process %d, key %d, %v read at %d (%v), from %v: "+
+		"version %d, hash %x, flags %b, claims %v, age %v", v.Guarantee, r.Process, r.Key,
 		r.Op, r.Invoke, time.Duration(r.Return-r.Invoke), r.Tier, r.Version, r.Hash, r.Flags, r.Staleness, r.Age)
 	if v.Guarantee == Wait {
 		s += fmt.Sprintf("; %v of its wait had no reason", v.Late)
@@ -86,14 +87,14 @@ func Check(h *History, each Verdict) error {
 	return nil
 }
 
-// sawVersion reports whether the read tells a version that was there.
+// sawVersion reports whether the read returned a version.
 func (r *Record) sawVersion() bool { return r.Flags&(Failed|Unknown) == 0 }
 
 // ownWrites are the writes that processes with a cache have finished, by key.
 func (h *History) ownWrites() map[uint32][]Write {
 	out := make(map[uint32][]Write)
 	for _, w := range h.Writes {
-		if w.Told != Forever && w.Version != 0 && h.Instances[w.Process] != NoInstance {
+		if w.Invalidated != Forever && w.Version != 0 && h.Instances[w.Process] != NoInstance {
 			out[w.Key] = append(out[w.Key], w)
 		}
 	}
@@ -126,7 +127,7 @@ func (c *checker) key(reads []Record) {
 		}
 	}
 	for _, w := range c.own {
-		ended = append(ended, done{w.Told, w.Process, w.Version, true})
+		ended = append(ended, done{w.Invalidated, w.Process, w.Version, true})
 	}
 	slices.SortFunc(ended, func(a, b done) int { return cmp.Compare(a.at, b.at) })
 	read, written := map[uint16]uint64{}, map[uint16]uint64{}

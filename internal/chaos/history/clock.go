@@ -10,9 +10,9 @@ import (
 
 // Clock gives the host's monotonic time in nanoseconds, comparable between processes of one host.
 //
-// Go's monotonic clock counts from somewhere in the process's start, and is read without a system call. So its distance
-// to CLOCK_MONOTONIC is taken once, between two readings of one clock; the closest of many tries counts, since a process
-// may lose the processor between any two.
+// Go's monotonic clock counts from somewhere in the process's start, and is read without a system call. So its
+// distance to CLOCK_MONOTONIC is taken once, between two readings of one clock; the closest of many tries counts,
+// since a process may lose the processor between any two.
 type Clock struct {
 	base   time.Time
 	offset int64

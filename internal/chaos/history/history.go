@@ -28,14 +28,14 @@ const Forever = math.MaxInt64
 
 // Write is a write as its process saw it.
 type Write struct {
-	Key     uint32
-	Process uint16
-	Number  uint64
-	Invoke  int64
-	Return  int64  // when its transaction was acknowledged; Forever: it was not, or its outcome is not known
-	Told    int64  // when its process had invalidated what it could; Forever: it had not
-	Version uint64 // as told to the writer, 0 if it was not
-	Failed  bool   // it said that it certainly changed nothing
+	Key         uint32
+	Process     uint16
+	Number      uint64
+	Invoke      int64
+	Return      int64  // when its transaction was acknowledged; Forever: it was not, or its outcome is not known
+	Invalidated int64  // when its process had invalidated what it could; Forever: it had not
+	Version     uint64 // as returned to the writer, 0 if it was not
+	Failed      bool   // it said that it certainly changed nothing
 }
 
 // Window is a stretch of time in which a fault was at work.
@@ -61,7 +61,7 @@ type History struct {
 	Commits []Commit
 	Looks   map[uint16][]Look // by process, in order of time
 	Windows []Window          // in order of time, without overlap
-	// Instances tells which instance each process was.
+	// Instances is, by process, the instance that it ran.
 	Instances map[uint16]uint16
 	// Answers are, by process, its questions to Redis and to the source that serve to know whether they answer.
 	Answers map[uint16][]Answer
@@ -109,7 +109,8 @@ func (h *History) addFile(path string) (Header, error) {
 		switch r.Op {
 		case Begin:
 			begun[r.Hash] = len(h.Writes)
-			h.Writes = append(h.Writes, Write{Key: r.Key, Process: r.Process, Number: r.Hash, Invoke: r.Invoke, Return: Forever, Told: Forever})
+			h.Writes = append(h.Writes, Write{Key: r.Key, Process: r.Process, Number: r.Hash, Invoke: r.Invoke, Return: Forever,
+				Invalidated: Forever})
 		case End:
 			i, ok := begun[r.Hash]
 			if !ok {
@@ -120,14 +121,15 @@ func (h *History) addFile(path string) (Header, error) {
 			} else if r.Flags&Unknown == 0 {
 				w.Return, w.Version = r.Return, r.Version
 			}
-		case Told:
+		case Invalidated:
 			if i, ok := begun[r.Hash]; ok {
-				h.Writes[i].Told = r.Return
+				h.Writes[i].Invalidated = r.Return
 			}
 		case Gate:
 			h.Looks[r.Process] = append(h.Looks[r.Process], Look{At: r.Invoke, Staleness: r.Staleness})
 		case Ask:
-			h.Answers[r.Process] = append(h.Answers[r.Process], Answer{Process: r.Process, Invoke: r.Invoke, Return: r.Return, Failed: r.Flags&Failed != 0})
+			h.Answers[r.Process] = append(h.Answers[r.Process],
+				Answer{Process: r.Process, Invoke: r.Invoke, Return: r.Return, Failed: r.Flags&Failed != 0})
 		default:
 			h.Reads = append(h.Reads, r)
 		}

@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// Lag is the distribution of Λ: how long after a write was acknowledged an instance first proved that whatever it serves
-// is at least that new. Only writes made while no fault was at work count, and only if none began before the proof.
+// Lag is the distribution of Λ: how long after a write was acknowledged an instance first proved that whatever it
+// serves is at least that new. Only writes made while no fault was at work count, and only if none began before the
+// proof.
 type Lag struct {
 	Samples        int
 	P50, P99, P999 time.Duration

@@ -71,14 +71,16 @@ func (h *History) linearizable() (l Linear, err error) {
 	return l, nil
 }
 
-// freshOperations are the committed writes and the Fresh reads of each key that has any. A write whose outcome its client
-// did not learn returned at the end of time, if it committed, and did not happen otherwise.
+// freshOperations are the committed writes and the Fresh reads of each key that has any. A write whose outcome its
+// client await not learn returned at the end of time, if it committed, and did not happen otherwise.
 func (h *History) freshOperations() map[uint32][]porcupine.Operation {
 	out := make(map[uint32][]porcupine.Operation)
 	for i := range h.Reads {
 		r := &h.Reads[i]
 		if r.Op == Fresh && r.sawVersion() {
-			out[r.Key] = append(out[r.Key], porcupine.Operation{ClientId: int(r.Process), Input: uint64(0), Output: r.Version, Call: r.Invoke, Return: r.Return})
+			out[r.Key] = append(out[r.Key],
+				porcupine.Operation{ClientId: int(r.Process), Input: uint64(0), Output: r.Version, Call: r.Invoke,
+					Return: r.Return})
 		}
 	}
 	writes := make(map[uint64]*Write, len(h.Writes))

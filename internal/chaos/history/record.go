@@ -18,20 +18,21 @@ type Op uint8
 
 // The operations.
 const (
-	Plain      Op = iota + 1 // a read that asks for nothing
-	Bounded                  // a read with a bound on staleness
-	AtLeast                  // a read with a least version
-	Fresh                    // a read of the source
-	ServeStale               // a read that takes a stale value if need be, with a bound otherwise
-	Sweep                    // a plain read while all is quiet: it must give the newest version
-	Begin                    // a write is about to begin; Hash is its number
-	End                      // a write's transaction has ended; Hash is its number
-	Told                     // a write's invalidation has ended as well, as far as its process takes part in it
-	Gate                     // a look at what is proved: Staleness, negative for nothing
-	Ask                      // a question to Redis or to the source, to know whether it answers
+	Plain       Op = iota + 1 // a read that asks for nothing
+	Bounded                   // a read with a bound on staleness
+	AtLeast                   // a read with a least version
+	Fresh                     // a read of the source
+	ServeStale                // a read that takes a stale value if need be, with a bound otherwise
+	Sweep                     // a plain read while all is quiet: it must give the newest version
+	Begin                     // a write is about to begin; Hash is its number
+	End                       // a write's transaction has ended; Hash is its number
+	Invalidated               // a write's invalidation has ended as well, as far as its process takes part in it
+	Gate                      // a look at what is proved: Staleness, negative for nothing
+	Ask                       // a question to Redis or to the source, to know whether it answers
 )
 
-var opNames = [...]string{"?", "plain", "bounded", "at least", "fresh", "serve stale", "sweep", "begin", "end", "told", "gate", "ask"}
+var opNames = [...]string{"?", "plain", "bounded", "at least", "fresh", "serve stale", "sweep", "begin", "end",
+	"invalidated", "gate", "ask"}
 
 // String is the operation's name.
 func (o Op) String() string { return opNames[min(int(o), len(opNames)-1)] }
@@ -145,7 +146,8 @@ func (l *Log) AppendNow(r *Record) {
 func (l *Log) append(r *Record) {
 	var a [recordSize]byte
 	b := a[:0]
-	for _, v := range [...]uint64{uint64(r.Invoke), uint64(r.Return), r.Version, r.Hash, uint64(r.Bound), r.Param, uint64(r.Staleness), uint64(r.Age)} {
+	for _, v := range [...]uint64{uint64(r.Invoke), uint64(r.Return), r.Version, r.Hash, uint64(r.Bound), r.Param,
+		uint64(r.Staleness), uint64(r.Age)} {
 		b = binary.LittleEndian.AppendUint64(b, v)
 	}
 	b = binary.LittleEndian.AppendUint32(b, r.Key)
@@ -174,8 +176,8 @@ func (l *Log) Flush() error {
 // Close flushes and closes the file.
 func (l *Log) Close() error { return errors.Join(l.Flush(), l.f.Close()) }
 
-// ReadFile reads a process's file. A file may end within a record if its process was killed; that record counts as not
-// written.
+// ReadFile reads a process's file. A file may end within a record if its process was killed; that record counts as
+// not written.
 func ReadFile(path string, each func(Record)) (h Header, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -199,8 +201,10 @@ func ReadFile(path string, each func(Record)) (h Header, err error) {
 			return h, fmt.Errorf("history: %s: %w", path, err)
 		}
 		u := func(i int) uint64 { return binary.LittleEndian.Uint64(b[8*i:]) }
-		each(Record{Invoke: int64(u(0)), Return: int64(u(1)), Version: u(2), Hash: u(3), Bound: time.Duration(u(4)), Param: u(5),
-			Staleness: time.Duration(u(6)), Age: time.Duration(u(7)), Key: binary.LittleEndian.Uint32(b[64:]), Process: h.Process,
+		each(Record{Invoke: int64(u(0)), Return: int64(u(1)), Version: u(2), Hash: u(3), Bound: time.Duration(u(4)),
+			Param:     u(5),
+			Staleness: time.Duration(u(6)), Age: time.Duration(u(7)),
+			Key: binary.LittleEndian.Uint32(b[64:]), Process: h.Process,
 			Op: Op(b[68]), Tier: Tier(b[69]), Flags: Flags(b[70])})
 	}
 }

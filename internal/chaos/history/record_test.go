@@ -20,13 +20,14 @@ func TestLog_KeepsEveryField(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	read := history.Record{Invoke: 1 << 60, Return: 1<<60 + 1, Version: 1 << 63, Hash: 5, Bound: 6, Param: 7, Staleness: -8, Age: 9, Key: 1 << 31,
+	read := history.Record{Invoke: 1 << 60, Return: 1<<60 + 1, Version: 1 << 63, Hash: 5, Bound: 6, Param: 7,
+		Staleness: -8, Age: 9, Key: 1 << 31,
 		Process: 3, Op: history.ServeStale, Tier: history.L2, Flags: history.Absent | history.Unknown}
 	l.Append(&read)
 	l.AppendNow(&history.Record{Op: history.Begin, Key: 1, Hash: 70, Invoke: 10})
 	l.AppendNow(&history.Record{Op: history.Begin, Key: 2, Hash: 71, Invoke: 11})
 	l.AppendNow(&history.Record{Op: history.End, Key: 1, Hash: 70, Invoke: 10, Return: 20, Version: 4})
-	l.Append(&history.Record{Op: history.Told, Key: 1, Hash: 70, Return: 25})
+	l.Append(&history.Record{Op: history.Invalidated, Key: 1, Hash: 70, Return: 25})
 	l.Append(&history.Record{Op: history.Gate, Invoke: 30, Staleness: 12})
 	l.Append(&history.Record{Op: history.Ask, Invoke: 41, Return: 44, Flags: history.Failed})
 	l.Append(&history.Record{Op: history.Ask, Invoke: 40, Return: 42})
@@ -41,10 +42,12 @@ func TestLog_KeepsEveryField(t *testing.T) {
 		t.Errorf("skew %v", h.Skew)
 	}
 	h.Skew = 0
-	want := &history.History{Reads: []history.Record{read}, Looks: map[uint16][]history.Look{3: {{At: 30, Staleness: 12}}}, Instances: map[uint16]uint16{3: 1},
-		Answers: map[uint16][]history.Answer{3: {{Process: 3, Invoke: 40, Return: 42}, {Process: 3, Invoke: 41, Return: 44, Failed: true}}},
-		Writes: []history.Write{{Key: 1, Process: 3, Number: 70, Invoke: 10, Return: 20, Told: 25, Version: 4},
-			{Key: 2, Process: 3, Number: 71, Invoke: 11, Return: history.Forever, Told: history.Forever}}}
+	want := &history.History{Reads: []history.Record{read},
+		Looks: map[uint16][]history.Look{3: {{At: 30, Staleness: 12}}}, Instances: map[uint16]uint16{3: 1},
+		Answers: map[uint16][]history.Answer{3: {{Process: 3, Invoke: 40, Return: 42},
+			{Process: 3, Invoke: 41, Return: 44, Failed: true}}},
+		Writes: []history.Write{{Key: 1, Process: 3, Number: 70, Invoke: 10, Return: 20, Invalidated: 25, Version: 4},
+			{Key: 2, Process: 3, Number: 71, Invoke: 11, Return: history.Forever, Invalidated: history.Forever}}}
 	if diff := cmp.Diff(want, h); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
@@ -92,7 +95,8 @@ func TestClock_IsOneForAll(t *testing.T) {
 }
 
 func TestTimeline_TellsWhatHappened(t *testing.T) {
-	s := newScript().writes(9, 1000, 1010).reads(1, 1011, 1012, 2).reads(2, 1011, 1012, 1).reads(2, 1020, 1021, 1).reads(1, 1013, 1014, 1)
+	s := newScript().writes(9, 1000, 1010).reads(1, 1011, 1012, 2).reads(2, 1011, 1012, 1).reads(2, 1020, 1021,
+		1).reads(1, 1013, 1014, 1)
 	s.h.Windows = []history.Window{{Fault: "cable", From: at(1005), Healed: at(1009), Recovered: at(1300)}}
 	dir := t.TempDir()
 	if err := (history.Truth{Commits: s.h.Commits, Windows: s.h.Windows, Bound: s.h.Bound}).Save(dir); err != nil {
@@ -111,7 +115,8 @@ func TestTimeline_TellsWhatHappened(t *testing.T) {
 	}
 	var b strings.Builder
 	s.h.Timeline(&b, r.Violations[0], ms(100))
-	for _, want := range []string{"cable: from -8.000", "write 2 of version 2 by process 9, acknowledged -3.000", "<-- C3"} {
+	for _, want := range []string{"cable: from -8.000", "write 2 of version 2 by process 9, acknowledged -3.000",
+		"<-- C3"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, b.String())
 		}

@@ -54,8 +54,9 @@ func Load(dir string) (*History, error) {
 	return h, nil
 }
 
-// Timeline writes what happened to a violation's key around it, a line each, by time in milliseconds before and after the
-// read began: the key's writes, and the reads of all processes, those that saw the same as the one before left out.
+// Timeline writes what happened to a violation's key around it, a line each, by time in milliseconds before and after
+// the read began: the key's writes, and the reads of all processes, those that saw the same as the one before left
+// out.
 func (h *History) Timeline(w io.Writer, v Violation, around time.Duration) {
 	type line struct {
 		at   int64
@@ -73,7 +74,8 @@ func (h *History) Timeline(w io.Writer, v Violation, around time.Duration) {
 		if wr.Return != Forever {
 			end = fmt.Sprintf("acknowledged %+.3f", ms(wr.Return))
 		}
-		lines = append(lines, line{wr.Invoke, fmt.Sprintf("write %x of version %d by process %d, %s", wr.Number, wr.Version, wr.Process, end)})
+		lines = append(lines, line{wr.Invoke,
+			fmt.Sprintf("write %x of version %d by process %d, %s", wr.Number, wr.Version, wr.Process, end)})
 	}
 	type seen struct {
 		version uint64
@@ -95,14 +97,17 @@ func (h *History) Timeline(w io.Writer, v Violation, around time.Duration) {
 		if *r == v.Read {
 			mark = "   <-- " + v.Guarantee.String()
 		}
-		lines = append(lines, line{r.Invoke, fmt.Sprintf("process %d (instance %d): %v read from %v until %+.3f: version %d, flags %b, claims %v, age %v%s", r.Process,
-			h.Instances[r.Process], r.Op, r.Tier, ms(r.Return), r.Version, r.Flags, r.Staleness, r.Age, mark)})
+		lines = append(lines, line{r.Invoke,
+			fmt.Sprintf("process %d (instance %d): %v read from %v until %+.3f: version %d, flags %b, claims %v, age %v%s",
+				r.Process,
+				h.Instances[r.Process], r.Op, r.Tier, ms(r.Return), r.Version, r.Flags, r.Staleness, r.Age, mark)})
 	}
 	slices.SortFunc(lines, func(a, b line) int { return cmp.Compare(a.at, b.at) })
 	fmt.Fprintf(w, "%v\n", v)
 	for _, win := range h.Windows {
 		if near(win.From) || near(win.Healed) || win.From < v.Read.Invoke && win.Recovered > v.Read.Invoke {
-			fmt.Fprintf(w, "  %s: from %+.3f, healed %+.3f, recovered %+.3f\n", win.Fault, ms(win.From), ms(win.Healed), ms(win.Recovered))
+			fmt.Fprintf(w, "  %s: from %+.3f, healed %+.3f, recovered %+.3f\n", win.Fault, ms(win.From), ms(win.Healed),
+				ms(win.Recovered))
 		}
 	}
 	for _, l := range lines {

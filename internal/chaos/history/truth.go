@@ -97,8 +97,9 @@ func (h *History) truths() (map[uint32]*truth, error) {
 	return out, nil
 }
 
-// addUncounted adds the commits that counted no version. Nothing is promised about when they are seen. But what a read
-// returns must still have been committed, so such a commit is a further state of the version that stood at the time.
+// addUncounted adds the commits that counted no version. Nothing is promised about when they are seen. But what a
+// read returns must still have been committed, so such a commit is a further state of the version that stood at the
+// time.
 func addUncounted(truths map[uint32]*truth, commits []Commit, writes map[uint64]*Write) error {
 	for _, c := range commits {
 		if !c.Uncounted {
@@ -106,7 +107,8 @@ func addUncounted(truths map[uint32]*truth, commits []Commit, writes map[uint64]
 		}
 		s, w := truths[c.Key].at(c.Version), writes[c.Write]
 		if s == nil || w == nil {
-			return fmt.Errorf("history: key %d: an uncounted commit of version %d that nobody counted, or by no write", c.Key, c.Version)
+			return fmt.Errorf("history: key %d: an uncounted commit of version %d that nobody counted, or by no write", c.Key,
+				c.Version)
 		}
 		s.uncounted = append(s.uncounted, state{hash: c.Hash, deleted: c.Deleted, begun: w.Invoke})
 	}
@@ -128,7 +130,7 @@ func (t *truth) saw(version uint64, at int64) {
 	}
 }
 
-// settle carries what is known to older versions: whoever knows a version knows that those before it are committed.
+// settle carries what is known to older versions: if a version is known, the versions before it are committed.
 func (t *truth) settle() {
 	for i := len(t.states) - 2; i >= 0; i-- {
 		t.states[i].known = min(t.states[i].known, t.states[i+1].known)

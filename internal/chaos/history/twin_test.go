@@ -125,8 +125,8 @@ func (t twin) explained(instance uint16, at int64) bool {
 	return false
 }
 
-// gap reports whether the processes that count asked nothing and awaited nothing for Slow around a moment, or for so long
-// that more is lost.
+// gap reports whether the processes that count asked nothing and awaited nothing for Slow around a moment, or for so
+// long that more is lost.
 func (t twin) gap(at int64, of func(uint16) bool) (gap, lost bool) {
 	before, after := int64(-history.Forever), int64(history.Forever)
 	var last, next uint16
@@ -190,7 +190,8 @@ func (t twin) judge(r history.Record) (broken []history.Guarantee) {
 	if r.Staleness > 0 {
 		late(history.C6, r.Invoke-int64(r.Staleness)-skew)
 	}
-	if r.Bound > 0 && !stale && (r.Staleness > r.Bound+time.Duration(r.Return-r.Invoke) || r.Staleness <= 0 && r.Tier != history.Hidden) {
+	if r.Bound > 0 && !stale && (r.Staleness > r.Bound+time.Duration(r.Return-r.Invoke) || r.Staleness <= 0 &&
+		r.Tier != history.Hidden) {
 		add(history.C6)
 	}
 	claim := r.Age
@@ -207,12 +208,14 @@ func (t twin) judge(r history.Record) (broken []history.Guarantee) {
 		var seen, written uint64
 		for _, o := range t.h.Reads {
 			_, there := t.committed(o.Key, o.Version)
-			if there && o.Key == r.Key && o.Process == r.Process && o.Return < r.Invoke && o.Flags&(history.Failed|history.Unknown) == 0 {
+			if there && o.Key == r.Key && o.Process == r.Process && o.Return < r.Invoke &&
+				o.Flags&(history.Failed|history.Unknown) == 0 {
 				seen = max(seen, o.Version)
 			}
 		}
 		for _, w := range t.h.Writes {
-			if w.Key == r.Key && w.Process == r.Process && w.Told < r.Invoke && t.h.Instances[w.Process] != history.NoInstance {
+			if w.Key == r.Key && w.Process == r.Process && w.Invalidated < r.Invoke &&
+				t.h.Instances[w.Process] != history.NoInstance {
 				written = max(written, w.Version)
 			}
 		}
@@ -241,7 +244,8 @@ func (t twin) judge(r history.Record) (broken []history.Guarantee) {
 
 // chance makes a history in which anything may have happened, right or wrong, on a short time line with many ties.
 func chance(rnd *rand.Rand) *history.History {
-	h := &history.History{Instances: map[uint16]uint16{0: 0, 1: 1, 9: history.NoInstance}, Skew: time.Duration(rnd.IntN(3))}
+	h := &history.History{Instances: map[uint16]uint16{0: 0, 1: 1, 9: history.NoInstance},
+		Skew: time.Duration(rnd.IntN(3))}
 	next := map[uint32]uint64{}
 	for k := range uint32(2) {
 		h.Commits = append(h.Commits, history.Commit{Key: k, Version: 1, Hash: 1})
@@ -250,7 +254,8 @@ func chance(rnd *rand.Rand) *history.History {
 	for i := range rnd.IntN(8) {
 		k := uint32(rnd.IntN(2))
 		from := int64(rnd.IntN(40))
-		w := history.Write{Key: k, Process: []uint16{0, 1, 9}[rnd.IntN(3)], Number: uint64(i + 1), Invoke: from, Return: history.Forever, Told: history.Forever}
+		w := history.Write{Key: k, Process: []uint16{0, 1, 9}[rnd.IntN(3)], Number: uint64(i + 1), Invoke: from,
+			Return: history.Forever, Invalidated: history.Forever}
 		if rnd.IntN(5) > 0 { // it committed
 			c := history.Commit{Key: k, Version: next[k], Hash: next[k], Write: w.Number, Deleted: rnd.IntN(4) == 0}
 			if c.Deleted {
@@ -260,30 +265,36 @@ func chance(rnd *rand.Rand) *history.History {
 			h.Commits = append(h.Commits, c)
 			if rnd.IntN(4) > 0 {
 				w.Return, w.Version = from+int64(rnd.IntN(10)), c.Version
-				w.Told = w.Return + int64(rnd.IntN(4))
+				w.Invalidated = w.Return + int64(rnd.IntN(4))
 			}
 		}
 		h.Writes = append(h.Writes, w)
 	}
-	h.Waiting = history.Waiting{Slack: 1 + time.Duration(rnd.IntN(4)), Deadline: time.Duration(rnd.IntN(4)), Slow: 2 + time.Duration(rnd.IntN(3)),
+	h.Waiting = history.Waiting{Slack: 1 + time.Duration(rnd.IntN(4)), Deadline: time.Duration(rnd.IntN(4)),
+		Slow:   2 + time.Duration(rnd.IntN(3)),
 		Settle: time.Duration(rnd.IntN(3))}
 	h.Waiting.Lost = h.Waiting.Slow + time.Duration(rnd.IntN(3))
 	h.Answers = map[uint16][]history.Answer{}
 	for p := range uint16(2) {
 		for at := int64(rnd.IntN(3)); at < 50; at += 1 + int64(rnd.IntN(1+rnd.IntN(4))) {
 			took := int64(rnd.IntN(1 + rnd.IntN(4)))
-			h.Answers[p] = append(h.Answers[p], history.Answer{Process: p, Invoke: at, Return: at + took, Failed: took > 0 && rnd.IntN(20) == 0})
+			h.Answers[p] = append(h.Answers[p],
+				history.Answer{Process: p, Invoke: at, Return: at + took, Failed: took > 0 && rnd.IntN(20) == 0})
 		}
 	}
 	if rnd.IntN(3) == 0 && len(h.Writes) > 0 { // a commit that counted nothing
 		w := &h.Writes[rnd.IntN(len(h.Writes))]
-		h.Commits = append(h.Commits, history.Commit{Key: w.Key, Version: 1 + uint64(rnd.IntN(int(next[w.Key]-1))), Hash: 99, Write: w.Number, Uncounted: true})
+		h.Commits = append(h.Commits,
+			history.Commit{Key: w.Key, Version: 1 + uint64(rnd.IntN(int(next[w.Key]-1))), Hash: 99, Write: w.Number,
+				Uncounted: true})
 	}
 	for range rnd.IntN(12) {
 		k := uint32(rnd.IntN(2))
 		from := int64(rnd.IntN(50))
-		r := history.Record{Key: k, Process: uint16(rnd.IntN(2)), Op: history.Op(1 + rnd.IntN(int(history.Sweep))), Tier: history.Tier(rnd.IntN(5)),
-			Invoke: from, Return: from + int64(rnd.IntN(8)), Version: uint64(rnd.IntN(int(next[k]) + 1)), Staleness: time.Duration(rnd.IntN(20) - 4),
+		r := history.Record{Key: k, Process: uint16(rnd.IntN(2)), Op: history.Op(1 + rnd.IntN(int(history.Sweep))),
+			Tier:   history.Tier(rnd.IntN(5)),
+			Invoke: from, Return: from + int64(rnd.IntN(8)),
+			Version: uint64(rnd.IntN(int(next[k]) + 1)), Staleness: time.Duration(rnd.IntN(20) - 4),
 			Age: time.Duration(rnd.IntN(20)), Param: uint64(rnd.IntN(20)), Flags: history.Flags(1<<rnd.IntN(8)) & 0x1f}
 		if rnd.IntN(2) == 0 {
 			r.Flags = 0
@@ -331,9 +342,12 @@ func TestCheck_AgreesWithItsDumbTwin(t *testing.T) {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
 		order := func(a, b judged) int {
-			return cmp.Or(cmp.Compare(a.Read.Key, b.Read.Key), cmp.Compare(a.Read.Invoke, b.Read.Invoke), cmp.Compare(a.Read.Return, b.Read.Return),
-				cmp.Compare(a.Read.Version, b.Read.Version), cmp.Compare(a.Read.Op, b.Read.Op), cmp.Compare(a.Read.Process, b.Read.Process),
-				cmp.Compare(a.Read.Staleness, b.Read.Staleness), cmp.Compare(a.Read.Param, b.Read.Param), cmp.Compare(a.Read.Age, b.Read.Age))
+			return cmp.Or(cmp.Compare(a.Read.Key, b.Read.Key), cmp.Compare(a.Read.Invoke, b.Read.Invoke),
+				cmp.Compare(a.Read.Return, b.Read.Return),
+				cmp.Compare(a.Read.Version, b.Read.Version), cmp.Compare(a.Read.Op, b.Read.Op), cmp.Compare(a.Read.Process,
+					b.Read.Process),
+				cmp.Compare(a.Read.Staleness, b.Read.Staleness), cmp.Compare(a.Read.Param, b.Read.Param), cmp.Compare(a.Read.Age,
+					b.Read.Age))
 		}
 		slices.SortFunc(got, order)
 		slices.SortFunc(want, order)

@@ -11,15 +11,15 @@ import (
 
 // Waiting says how long a read may take.
 type Waiting struct {
-	// Slack is how long a read may take while Redis and the source answer: the work of the read, and what the scheduler of
-	// a busy machine adds. Zero: the rule is not checked.
+	// Slack is how long a read may take while Redis and the source answer: the work of the read, and what the
+	// scheduler of a busy machine adds. Zero: the rule is not checked.
 	Slack time.Duration
 	// Deadline is the caller's: a read returns by then, whatever fails.
 	Deadline time.Duration
 	// Slow is the duration from which an answer, or a gap between two questions, explains waiting while it lasts.
 	Slow time.Duration
-	// Lost is the duration from which either goes on to explain it: connections and leases may have been lost. So does
-	// an answer that failed, and the death of a process.
+	// Lost is the duration from which either goes on to explain it: connections and leases may have been lost. So
+	// does an answer that failed, and the death of a process.
 	Lost time.Duration
 	// Settle is for how long it does.
 	Settle time.Duration
@@ -70,8 +70,8 @@ func (h *History) explains(from, to int64, lost bool) span {
 	return span{from, to}
 }
 
-// gaps are the stretches in which a process, or one after the other of an instance, asked nothing and awaited nothing.
-// The time before the first and after the last question is one too.
+// gaps are the stretches in which a process, or one after the other of an instance, asked nothing and awaited
+// nothing. The time before the first and after the last question is one too.
 func (h *History) gaps(answers []Answer) (out []span) {
 	end := int64(-Forever)
 	for i, a := range answers {
@@ -106,8 +106,8 @@ func overlap(spans []span, from, to int64) (sum time.Duration) {
 	return sum
 }
 
-// unexplained is how much longer a read took than it may; 0: it did not. A process that asked nothing is not judged: its
-// reads cannot be told from those of one that was stopped.
+// unexplained is how much longer a read took than it may; 0: it did not. A process that asked nothing is not judged:
+// its reads look like those of a process that was stopped.
 func (o *outages) unexplained(h *History, r *Record) time.Duration {
 	took := time.Duration(r.Return - r.Invoke)
 	if h.Waiting.Slack <= 0 || took <= h.Waiting.Slack || len(h.Answers[r.Process]) == 0 {
@@ -126,7 +126,8 @@ func (h *History) answered() (part float64, longest time.Duration) {
 	for i := range h.Reads {
 		r := &h.Reads[i]
 		from, to = min(from, r.Invoke), max(to, r.Return)
-		if took := time.Duration(r.Return - r.Invoke); took > longest && len(h.Answers[r.Process]) > 0 && overlap(o.all, r.Invoke, r.Return) == 0 {
+		if took := time.Duration(r.Return - r.Invoke); took > longest && len(h.Answers[r.Process]) > 0 &&
+			overlap(o.all, r.Invoke, r.Return) == 0 {
 			longest = took
 		}
 	}

@@ -1,6 +1,6 @@
 //go:build unix
 
-// Command chaos runs a fleet of near caches on services of its own, breaks things, and checks everything that was read:
+// Command chaos runs a fleet of near caches on services of its own, injects faults, and checks every read:
 // package internal/chaos. It exits with 1 if a guarantee was broken, L1 served too little, or service did not resume.
 package main
 
@@ -39,71 +39,91 @@ func main() {
 	}
 }
 
-func run(ctx context.Context) (passed bool, err error) {
-	cfg := chaos.Config{Out: os.Stdout}
+// command is what the command line asks for.
+type command struct {
+	cfg        chaos.Config
+	keep, list bool
+	judge      string // the directory of an earlier run
+}
+
+func parse(args []string) (c command, err error) {
 	fs := flag.NewFlagSet("chaos", flag.ContinueOnError)
-	fs.DurationVar(&cfg.Duration, "duration", time.Minute, "for how long faults are injected")
-	fs.Uint64Var(&cfg.Seed, "seed", 0, "of schedule, keys and writes; 0: by chance")
-	fs.StringVar(&cfg.Without, "without", "", "a rule to take out (needs -tags ablate)")
-	fs.Float64Var(&cfg.Rate, "rate", 0, "reads a second and instance")
-	fs.Float64Var(&cfg.Writes, "writes", 0, "writes a second of each writing process")
-	fs.IntVar(&cfg.Keys, "keys", 0, "how many keys")
-	fs.StringVar(&cfg.Server, "server", "", "the program product-server, to be asked over HTTP besides")
-	keep := fs.Bool("keep", false, "keep histories and logs of a run that passed")
-	again := fs.String("judge", "", "judge the histories in this directory again, and run nothing")
-	list := fs.Bool("list", false, "list the faults")
-	only := fs.String("faults", "", "only these faults, separated by semicolons, in this order")
-	if err := fs.Parse(os.Args[1:]); err != nil {
-		return false, err
+	fs.DurationVar(&c.cfg.Duration, "duration", time.Minute, "for how long faults are injected")
+	fs.Uint64Var(&c.cfg.Seed, "seed", 0, "seed of the schedule, the keys and the writes; 0 draws one")
+	fs.StringVar(&c.cfg.Without, "without", "", "run without this rule of the protocol (needs -tags ablate)")
+	fs.Float64Var(&c.cfg.Rate, "rate", 0, "reads per second and instance")
+	fs.Float64Var(&c.cfg.Writes, "writes", 0, "writes per second of each process that writes")
+	fs.IntVar(&c.cfg.Keys, "keys", 0, "number of keys")
+	fs.StringVar(&c.cfg.Server, "server", "", "path of the program product-server; it is then used over HTTP too")
+	fs.BoolVar(&c.cfg.Heavy, "heavy", false, "add the faults that take minutes")
+	fs.BoolVar(&c.keep, "keep", false, "keep histories and logs of a run that passed")
+	fs.StringVar(&c.judge, "judge", "", "check the histories in this directory again, and run nothing")
+	fs.BoolVar(&c.list, "list", false, "list the faults")
+	only := fs.String("faults", "", "inject only these faults, separated by semicolons, in this order")
+	if err := fs.Parse(args); err != nil {
+		return c, err
 	}
-	if *again != "" {
-		cfg.Dir = *again
-		o, err := chaos.Judge(cfg)
+	if *only != "" {
+		c.cfg.Faults = strings.Split(*only, ";")
+	} else if c.cfg.Without != "" {
+		c.cfg.Faults = chaos.Exposes(c.cfg.Without)
+	}
+	if c.cfg.Seed == 0 {
+		c.cfg.Seed = rand.Uint64N(1 << 32)
+	}
+	c.cfg.Out = os.Stdout
+	return c, nil
+}
+
+func run(ctx context.Context) (passed bool, err error) {
+	c, err := parse(os.Args[1:])
+	switch {
+	case err != nil:
+		return false, err
+	case c.list:
+		fmt.Println(strings.Join(chaos.Faults(), "\n"))
+		return true, nil
+	case c.judge != "":
+		c.cfg.Dir = c.judge
+		o, err := chaos.Judge(c.cfg)
 		if err != nil {
 			return false, err
 		}
 		o.Print(os.Stdout)
 		return len(o.Failures()) == 0, nil
 	}
-	if *list {
-		fmt.Println(strings.Join(chaos.Faults(), "\n"))
-		return true, nil
+	if err := prepare(ctx, &c.cfg); err != nil {
+		return false, err
 	}
-	if *only != "" {
-		cfg.Faults = strings.Split(*only, ";")
-	} else if cfg.Without != "" {
-		cfg.Faults = chaos.Exposes(cfg.Without)
+	o, err := chaos.Run(ctx, c.cfg)
+	if err != nil {
+		return false, fmt.Errorf("%w (SEED=%d, histories and logs are in %s)", err, c.cfg.Seed, c.cfg.Dir)
 	}
-	if cfg.Seed == 0 {
-		cfg.Seed = rand.Uint64N(1 << 32)
+	o.Print(os.Stdout)
+	passed = len(o.Failures()) == 0
+	if !passed || c.keep {
+		fmt.Printf("histories and logs are in %s; run it again with SEED=%d\n", c.cfg.Dir, c.cfg.Seed)
+		return passed, nil
 	}
+	return passed, os.RemoveAll(c.cfg.Dir)
+}
+
+// prepare fetches Kafka if it is missing, and makes the run's directory.
+func prepare(ctx context.Context, cfg *chaos.Config) error {
 	root, err := local.Root(".")
 	if err != nil {
-		return false, err
+		return err
 	}
 	base := filepath.Join(root, ".services")
 	unlock, err := local.Lock(base)
 	if err != nil {
-		return false, err
+		return err
 	}
 	cfg.Jars, err = local.FetchKafka(ctx, base, os.Stderr)
 	unlock()
 	if err != nil {
-		return false, err
+		return err
 	}
 	cfg.Dir = filepath.Join(root, ".build", fmt.Sprintf("chaos-%d-%d", cfg.Seed, time.Now().Unix()))
-	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
-		return false, err
-	}
-	o, err := chaos.Run(ctx, cfg)
-	if err != nil {
-		return false, fmt.Errorf("%w (SEED=%d, histories and logs are in %s)", err, cfg.Seed, cfg.Dir)
-	}
-	o.Print(os.Stdout)
-	passed = len(o.Failures()) == 0
-	if !passed || *keep {
-		fmt.Printf("histories and logs are in %s; run it again with SEED=%d\n", cfg.Dir, cfg.Seed)
-		return passed, nil
-	}
-	return passed, os.RemoveAll(cfg.Dir)
+	return os.MkdirAll(cfg.Dir, 0o755)
 }
