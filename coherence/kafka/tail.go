@@ -231,18 +231,25 @@ func (r *tailRun) readBarriers(ctx context.Context, from int64) (next int64, err
 				r.Logger.Warn("a record of the barriers' topic is none", "topic", r.BarrierTopic, "offset",
 					rec.offset, "error", err)
 			} else if b.topic == r.Topic {
-				newest = b // it covers what those before it do
+				if newest != nil && newest.id != b.id {
+					r.take(ctx, newest)
+				}
+				newest = b // it covers what those before it do, unless they are of another topic of the name
 			}
 			return nil
 		}}
 	err = rd.read(res.records)
 	if newest != nil {
-		r.mu.Lock()
-		r.last = newest
-		r.mu.Unlock()
-		r.offerAll(ctx)
+		r.take(ctx, newest)
 	}
 	return rd.next, err
+}
+
+func (r *tailRun) take(ctx context.Context, b *barrier) {
+	r.mu.Lock()
+	r.last = b
+	r.mu.Unlock()
+	r.offerAll(ctx)
 }
 
 func (r *tailRun) newest() *barrier {
