@@ -35,9 +35,10 @@ func encodeEvent(m coherence.Message) ([]byte, error) {
 	return coherence.EncodeJSON(m, map[string]string{"type": t, "product_id": m.Event.Key})
 }
 
-// AlsoUpdated is a second message for the events that create or delete a product: the same change as a PRODUCT_UPDATED.
-// It is for consumers of the topic that know no other type. It has no sequence number, and the version of the event that
-// it follows, so the near cache's own readers find it known. It is what kafka.PublisherConfig.Also takes.
+// AlsoUpdated is a second message for the events that create or delete a product: the same change as a
+// PRODUCT_UPDATED. It is for consumers of the topic that know no other type. It has no sequence number, and the
+// version of the event that it follows, so the near cache's own readers find it known. It is what
+// kafka.PublisherConfig.Also takes.
 func AlsoUpdated(e coherence.Event) ([]byte, error) {
 	if e.Namespace != Namespace || e.Op != coherence.OpCreated && e.Op != coherence.OpDeleted {
 		return nil, nil
@@ -46,8 +47,8 @@ func AlsoUpdated(e coherence.Event) ([]byte, error) {
 	return encodeEvent(coherence.Message{Event: e})
 }
 
-// decodeEvent needs a type and a product_id, and refuses nothing for what else there is. A type of products' that is not
-// known here invalidates, as an update does.
+// decodeEvent needs a type and a product_id, and refuses nothing for what else there is. A type of products' that is
+// not known here invalidates, as an update does.
 func decodeEvent(b []byte) (coherence.Message, error) {
 	o, err := coherence.ParseObject(b)
 	if err != nil {

@@ -63,7 +63,9 @@ func TestEvents_OnTheSharedTopic(t *testing.T) {
 			t.Errorf("%s: %+v, %v", s, m, err)
 		}
 	}
-	for _, s := range []string{`{"type":"PRODUCT_UPDATED"}`, `{"product_id":"p1"}`, `{"type":"ORDER_PLACED","product_id":"p1"}`, `{"type":"PRODUCT_UPDATED","product_id":null}`, `{"type":"PRODUCT_UPDATED","product_id":true}`,
+	for _, s := range []string{`{"type":"PRODUCT_UPDATED"}`, `{"product_id":"p1"}`,
+		`{"type":"ORDER_PLACED","product_id":"p1"}`, `{"type":"PRODUCT_UPDATED","product_id":null}`,
+		`{"type":"PRODUCT_UPDATED","product_id":true}`,
 		`{"type":"PRODUCT_UPDATED","product_id":"p1","namespace":"product","key":"p2","version":1}`, "7", ""} {
 		if m, err := c.Decode([]byte(s)); !errors.Is(err, coherence.ErrMalformed) {
 			t.Errorf("%s: %+v, %v", s, m, err)
@@ -71,19 +73,23 @@ func TestEvents_OnTheSharedTopic(t *testing.T) {
 	}
 }
 
-// TestEvents_WhatIsSaidBesidesRefusesNothing: an event was set aside for its timestamp, and one whose id was a number for that.
+// TestEvents_WhatIsSaidBesidesRefusesNothing: an event was set aside for its timestamp, and one whose id was a number
+// for that.
 func TestEvents_WhatIsSaidBesidesRefusesNothing(t *testing.T) {
 	decode := product.EventCodec().Decode
-	for _, anything := range []string{`"2026-11-24T09:30:00.123456"`, `1795804451.5`, `"1795804451"`, `""`, `null`, `{}`, `[[1]]`, `true`, `1e400`,
+	for _, anything := range []string{`"2026-11-24T09:30:00.123456"`, `1795804451.5`, `"1795804451"`, `""`, `null`, `{}`,
+		`[[1]]`, `true`, `1e400`,
 		"\"\xff\"", `"\ud800"`} {
-		for _, field := range []string{"timestamp", "time", "Timestamp", "version", "op", "seq", "position", "fields", "partitions", "user", ""} {
+		for _, field := range []string{"timestamp", "time", "Timestamp", "version", "op", "seq", "position", "fields",
+			"partitions", "user", ""} {
 			s := fmt.Sprintf(`{"type":"PRODUCT_UPDATED","product_id":"p1",%q:%s}`, field, anything)
 			if m, err := decode([]byte(s)); err != nil || m.Barrier != nil || m.Event.Key != "p1" {
 				t.Errorf("%s: %+v, %v", s, m, err)
 			}
 		}
 	}
-	for id, want := range map[string]string{"7": "7", "9007199254740993": "9007199254740993", "1.0": "1", "1e3": "1000", "-5": "-5", "1.50": "1.5"} {
+	for id, want := range map[string]string{"7": "7", "9007199254740993": "9007199254740993", "1.0": "1", "1e3": "1000",
+		"-5": "-5", "1.50": "1.5"} {
 		s := fmt.Sprintf("\xef\xbb\xbf \r\n{\"type\":\" Product_updated\",\"product_id\":%s}\n", id)
 		if m, err := decode([]byte(s)); err != nil || m.Event.Key != want {
 			t.Errorf("%s: %+v, %v; want %s", s, m, err, want)
@@ -101,10 +107,12 @@ func TestEvents_AlsoUpdated(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m, err := product.EventCodec().Decode(b); err != nil || m.Event.Version != 7 || m.Event.Seq != 0 || !strings.Contains(string(b), `"type":"PRODUCT_UPDATED"`) {
+	if m, err := product.EventCodec().Decode(b); err != nil || m.Event.Version != 7 || m.Event.Seq != 0 ||
+		!strings.Contains(string(b), `"type":"PRODUCT_UPDATED"`) {
 		t.Errorf("%s: %+v, %v", b, m, err)
 	}
-	for _, none := range []coherence.Event{{Namespace: "product", Op: coherence.OpUpdated}, {Namespace: "tags", Op: coherence.OpDeleted}} {
+	for _, none := range []coherence.Event{{Namespace: "product", Op: coherence.OpUpdated}, {Namespace: "tags",
+		Op: coherence.OpDeleted}} {
 		if b, err := product.AlsoUpdated(none); b != nil || err != nil {
 			t.Errorf("%+v: %s, %v", none, b, err)
 		}
@@ -116,7 +124,8 @@ func FuzzDecodeEvent(f *testing.F) {
 	f.Add([]byte(`{"type":"PRODUCT_DELETED","product_id":"p1","namespace":"product","key":"p1","version":7,"seq":3}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := product.EventCodec().Decode(b)
-		if err == nil && m.Barrier == nil && (m.Event.Namespace == "" || m.Event.Namespace == product.Namespace && product.CheckID(m.Event.Key) != "") {
+		if err == nil && m.Barrier == nil && (m.Event.Namespace == "" || m.Event.Namespace == product.Namespace &&
+			product.CheckID(m.Event.Key) != "") {
 			t.Errorf("%s is taken for %+v", b, m)
 		}
 	})
