@@ -262,7 +262,7 @@ func TestHealth_OfRelayAndWorker(t *testing.T) {
 	lost := w.start("invalidation-worker", "KAFKA_BOOTSTRAP_SERVERS=127.0.0.1:1")
 	testkit.Eventually(t, "a worker without Kafka is not ready", func() bool {
 		return !lost.ready() &&
-			lost.reasons()["topic_unreachable"]
+			lost.reasons()["worker_topic"]
 	})
 }
 

@@ -28,6 +28,8 @@ type Config struct {
 	Prefix         string
 	Brokers        string
 	Topic          string
+	BarrierTopic   string // auto: the default beside Topic
+	AlsoUpdated    bool
 	GroupID        string
 	TTL            time.Duration
 	MaxStaleness   time.Duration
@@ -122,6 +124,9 @@ func (c *Config) checkServices(program string, env func(string) string) (errs []
 	if _, err := c.brokers(); err != nil {
 		errs = append(errs, err)
 	}
+	if c.barrierTopic() == c.Topic {
+		wrong("KAFKA_BARRIER_TOPIC is the topic of the events: whoever writes those could forge proofs")
+	}
 	if program == ProductServer && c.embedded() {
 		return errs
 	}
@@ -149,6 +154,14 @@ func (c *Config) hasRedis() bool { return c.RedisURL != "" || c.RedisHost != "" 
 
 // embedded says that no service is configured.
 func (c *Config) embedded() bool { return c.DatabaseURL == "" && !c.hasRedis() && c.Brokers == "" }
+
+// barrierTopic is where barriers go.
+func (c *Config) barrierTopic() string {
+	if c.BarrierTopic == "auto" {
+		return kafka.BarrierTopic(c.Topic)
+	}
+	return c.BarrierTopic
+}
 
 // floor is the smallest bound that does not count as a forced read.
 func (c *Config) floor() time.Duration {

@@ -42,7 +42,8 @@ func (s *Server) start(ctx context.Context, b *backend, i int, prepared <-chan s
 	cfg := nearcache.Config{Redis: b.redis, Prefix: s.Config.Prefix, Source: b.source, Heartbeat: s.Config.Heartbeat,
 		Registerer: in.reg, Logger: log}
 	if len(b.brokers.Brokers) > 0 {
-		cfg.Events = kafka.Tail{Broker: b.brokers, Topic: s.Config.Topic, Codec: product.EventCodec(), Logger: log}
+		cfg.Events = kafka.Tail{Broker: b.brokers, Topic: s.Config.Topic, BarrierTopic: s.Config.barrierTopic(),
+			Codec: product.EventCodec(), Logger: log}
 	}
 	if in.client, err = nearcache.New(cfg); err != nil {
 		return nil, err

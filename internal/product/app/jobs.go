@@ -17,7 +17,12 @@ func (b *backend) relay(c *Config, l2 *tier.L2, log *slog.Logger) (*kafka.Publis
 	if len(b.brokers.Brokers) == 0 {
 		return nil, r, nil
 	}
-	p, err := kafka.NewPublisher(kafka.PublisherConfig{Broker: b.brokers, Topic: c.Topic, Codec: product.EventCodec()})
+	cfg := kafka.PublisherConfig{Broker: b.brokers, Topic: c.Topic, BarrierTopic: c.barrierTopic(),
+		Codec: product.EventCodec()}
+	if c.AlsoUpdated {
+		cfg.Also = product.AlsoUpdated
+	}
+	p, err := kafka.NewPublisher(cfg)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -29,6 +29,7 @@ type role struct {
 	log     *slog.Logger
 	reg     *prometheus.Registry
 	checks  []health.Check
+	also    func() []health.Reason
 	status  func() map[string]any
 	job     func(context.Context) error
 }
@@ -45,16 +46,15 @@ func Worker(ctx context.Context, c Config, log *slog.Logger) error {
 	}
 	defer l2.Close()
 	b := &backend{brokers: brokers}
-	topic, err := kafka.NewPublisher(kafka.PublisherConfig{Broker: brokers,
-		Topic: c.Topic}) // asks for the topic's partitions
-	if err != nil {
-		return err
-	}
-	defer topic.Close()
 	r := newRole(InvalidationWorker, &c, log)
-	r.checks = []health.Check{redisCheck(l2), topicCheck(topic, c.Topic)}
 	worker := b.worker(&c, l2, log)
 	worker.Registerer = r.reg
+	r.checks = []health.Check{redisCheck(l2)}
+	r.also = func() []health.Reason { return workerReasons(worker.Status()) }
+	r.status = func() map[string]any {
+		s := worker.Status()
+		return map[string]any{"partitions": s.Partitions, "lag": s.Lag, "behind_seconds": s.Behind.Seconds()}
+	}
 	r.job = worker.Run
 	return r.run(ctx)
 }
@@ -129,6 +129,16 @@ func topicCheck(p *kafka.Publisher, topic string) health.Check {
 	}}
 }
 
+// workerReasons are why a worker does not do its job. Being late is none: another worker would be late as well.
+func workerReasons(s kafka.WorkerStatus) []health.Reason {
+	reasons := make([]health.Reason, 0, len(s.Reasons))
+	for _, r := range s.Reasons {
+		reasons = append(reasons, health.Reason{Code: "worker_" + r.Code, Detail: r.Text, Since: r.Since,
+			Unready: r.Code != "behind"})
+	}
+	return reasons
+}
+
 func newRole(program string, c *Config, log *slog.Logger) *role {
 	r := &role{program: program, cfg: c, log: log, reg: prometheus.NewRegistry()}
 	r.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -142,6 +152,7 @@ func (r *role) run(ctx context.Context) error {
 		return fmt.Errorf("listening: %w", err)
 	}
 	monitor := health.NewMonitor(r.log, r.checks...)
+	monitor.Also = r.also
 	mux := http.NewServeMux()
 	monitor.Routes(mux, r.program, r.status)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(r.reg, promhttp.HandlerOpts{}))

@@ -56,6 +56,11 @@ var settings = []setting{
 		text(func(c *Config) *string { return &c.Brokers })},
 	{"topic", "KAFKA_PRODUCT_TOPIC", "product_events", "topic of the products' events", everyProgram, false,
 		text(func(c *Config) *string { return &c.Topic })},
+	{"barrier-topic", "KAFKA_BARRIER_TOPIC", "auto", "topic where the relay says how far it has come, which no other" +
+		" program may write; auto: the topic of the events and .barriers", withDatabase, false,
+		text(func(c *Config) *string { return &c.BarrierTopic })},
+	{"also-updated", "KAFKA_ALSO_UPDATED", "false", "publish a PRODUCT_UPDATED after each creation and deletion, for" +
+		" consumers that know no other type", withDatabase, true, yesNo(func(c *Config) *bool { return &c.AlsoUpdated })},
 	{"group", "KAFKA_GROUP_ID", "nearcache-invalidation-worker",
 		"consumer group of the worker; no other program may use it",
 		withKafkaGroup, false, text(func(c *Config) *string { return &c.GroupID })},
