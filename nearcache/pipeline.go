@@ -48,9 +48,6 @@ type fetched[V any] struct {
 	expired  *staleRecord[V] // a record past its TTL
 }
 
-// miss reports whether a lease may be asked for.
-func (f *fetched[V]) miss() bool { return !f.served && !f.direct && !f.later }
-
 // snapshot begins to ask for a key: what comes back is judged by the fence's state as of now.
 func (c *Cache[K, V]) snapshot(batch []*flight[K, V]) {
 	for _, f := range batch {
