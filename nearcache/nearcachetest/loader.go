@@ -4,7 +4,6 @@ import (
 	"context"
 	"reflect"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/nearcache/nearcache-go/nearcache"
@@ -14,7 +13,10 @@ import (
 // What a Loader returns is cached for every reader, so it must not depend on one reader's context. The cache hands its
 // Loaders none of those values but those of Options.ContextKeys; give the same keys as allowed. The Loader may return any
 // error. Keys that libraries below the Loader ask for, such as a driver's tracer, are reported as well: allow them.
-func CheckLoader[K comparable, V any](t testing.TB, load nearcache.Loader[K, V], k K, allowed ...any) {
+func CheckLoader[K comparable, V any](t interface {
+	Helper()
+	Errorf(format string, args ...any)
+}, load nearcache.Loader[K, V], k K, allowed ...any) {
 	t.Helper()
 	ctx := &askedContext{}
 	_, cancel := context.WithTimeout(ctx, time.Hour) // package context asks for a key of its own, which says nothing
