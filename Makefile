@@ -90,7 +90,7 @@ $(VENV)/.done: docs/site/requirements.txt
 	@touch $@
 
 docs: $(VENV)/.done ## the documentation as a static site, in .build/site; needs Python 3.10
-	@$(VENV)/bin/mkdocs build --quiet --strict --config-file mkdocs.yml --site-dir $(BUILD)/site
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict --config-file mkdocs.yml --site-dir $(BUILD)/site
 	@echo "open $(BUILD)/site/index.html"
 
 LIMIT ?= 40

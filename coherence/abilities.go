@@ -19,7 +19,9 @@ type Abilities struct {
 //
 //   - a wrapper that embeds a Source inherits the abilities of the source inside;
 //   - a method that the outermost value itself declares, such as Wait, replaces the one inside;
-//   - a wrapper that declares Abilities decides by itself what it passes on, for the abilities that are not its methods.
+//   - a wrapper that declares Abilities decides by itself what it passes on, for the abilities that are not its
+//
+// methods.
 func AbilitiesOf(s Source) Abilities {
 	if s == nil {
 		return Abilities{}

@@ -3,10 +3,10 @@
 // A program that only uses caches needs nothing of it beyond what nearcache.Config names. It is for who connects
 // something new:
 //
-//   - A Source makes the near cache follow a database: it has a commit order (Position) and the changes in it. The packages
+//   - A Source makes the near cache follow a database: it has a commit order (Position) and the changes in it.
 //     coherence/postgres and coherence/sqlite are Sources. Its optional abilities are interfaces too; see Abilities.
-//   - An EventSource feeds the near cache a stream of version events, and tells a Sink what it may have missed. It evicts L1
-//     without waiting for Redis. The Tail of coherence/kafka is one.
+//   - An EventSource feeds the near cache a stream of version events, and says to a Sink when some may be missing. L1
+//     drops an entry without waiting for Redis. The Tail of coherence/kafka is one.
 //   - A Publisher takes what the relay (coherence/relay) publishes. coherence/kafka has one.
 //
 // # Words

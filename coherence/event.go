@@ -18,11 +18,12 @@ const (
 	OpDeleted Op = "deleted"
 )
 
-// Event says that the state of a key changed. It carries no value: whoever sees it loads again.
+// Event says that the state of a key changed. It carries no value: a reader that is affected loads again.
 type Event struct {
 	Namespace string
 	Key       string
-	// Version is the state's version. 0: the event is somebody else's and has none; it invalidates unconditionally.
+	// Version is the state's version. 0: it has none, as events of other systems do; it invalidates
+	// unconditionally.
 	Version Version
 	Op      Op
 	// Seq is the relay's sequence number in the event's partition, contiguous from 1. 0: none; gap detection ignores

@@ -38,14 +38,15 @@ type (
 	// republishes from the same cursor gives the same numbers.
 	Cursors interface {
 		LoadCursor(ctx context.Context, name string) (Cursor, error) // the zero Cursor if there is none
-		SaveCursor(ctx context.Context, name string, c Cursor) error // refuses to move Position back within a timeline
+		// SaveCursor refuses to move Position back within a timeline.
+		SaveCursor(ctx context.Context, name string, c Cursor) error
 	}
 	// Waker shortens the wait for the next poll.
 	Waker interface {
 		// Wait returns nil when there may be new changes, or after d at the latest.
 		Wait(ctx context.Context, d time.Duration) error
 	}
-	// Trimmer drops changes that everybody has passed.
+	// Trimmer drops changes that every channel has passed.
 	Trimmer interface {
 		// Trim drops changes at or before upto that are older than keep. Changes then returns ErrTrimmed for positions
 		// before what was dropped. It works in bounded steps: when ctx ends after some of them, it returns how much was

@@ -1,24 +1,25 @@
 package coherence
 
 import (
-	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"time"
+	"unicode/utf8"
 )
 
-// MaxMessageBytes bounds a message on the wire; a longer one is malformed.
+// MaxMessageBytes bounds a message on the wire. A longer one is malformed, so a Publisher does not send any.
 const MaxMessageBytes = 1 << 20
 
-// ErrMalformed is what a decoder returns (wrapped) for bytes that are no message. The message is counted, set aside and
-// skipped; it never stops a partition.
+// ErrMalformed is what a decoder returns (wrapped) for bytes that do not say what changed. Such a message is counted,
+// set aside and skipped; it never stops a partition.
 var ErrMalformed = errors.New("coherence: malformed message")
 
-// Codec is how messages look on the wire. A nil function is the default: EncodeJSON without extra fields, DecodeJSON.
-// Both are called concurrently.
+// EventCodec is how messages look on the wire. A nil function is the default: EncodeJSON without extra fields,
+// DecodeJSON. Both are called concurrently. A function that panics, or that ends its goroutine, has failed for that
+// message alone.
 type EventCodec struct {
 	Encode func(Message) ([]byte, error)
 	Decode func([]byte) (Message, error)
@@ -44,11 +45,14 @@ func (c EventCodec) WithDefaults() EventCodec {
 //
 //	{"barrier":true,"seq":981,"partitions":4,"position":{"timeline":"5f3a","n":7741}}
 //
-// Only namespace and key are required. Fields that are not known are ignored.
+// A namespace or key that is not UTF-8 has no form as a JSON string. It goes as "namespace_base64" or "key_base64"
+// instead, so that a reader that does not know these fields finds no key, and does not take another key for it.
 type wireMessage struct {
 	Barrier   bool              `json:"barrier,omitempty"`
 	Namespace string            `json:"namespace,omitempty"`
+	RawName   []byte            `json:"namespace_base64,omitempty"`
 	Key       *string           `json:"key,omitempty"`
+	RawKey    []byte            `json:"key_base64,omitempty"`
 	Version   uint64            `json:"version,omitempty"`
 	Op        Op                `json:"op,omitempty"`
 	Seq       uint64            `json:"seq,omitempty"`
@@ -65,22 +69,7 @@ type wirePosition struct {
 
 // EncodeJSON encodes a message, with extra string fields beside those of the format.
 func EncodeJSON(m Message, extra map[string]string) ([]byte, error) {
-	w := wireMessage{Barrier: m.Barrier != nil}
-	at := m.Event.Position
-	if m.Barrier != nil {
-		w.Seq, w.Parts, at = m.Barrier.Seq, m.Barrier.Partitions, m.Barrier.Position
-	} else {
-		e := &m.Event
-		w.Namespace, w.Key, w.Version, w.Op, w.Seq, w.Fields = e.Namespace, &e.Key, uint64(e.Version), e.Op, e.Seq, e.Fields
-		if !e.Time.IsZero() {
-			t := e.Time.UTC()
-			w.Time = &t
-		}
-	}
-	if !at.IsZero() {
-		w.Position = &wirePosition{strconv.FormatUint(at.Timeline, 16), at.N}
-	}
-	b, err := json.Marshal(w)
+	b, err := json.Marshal(wireOf(m))
 	if err != nil || len(extra) == 0 {
 		return b, err
 	}
@@ -94,53 +83,95 @@ func EncodeJSON(m Message, extra map[string]string) ([]byte, error) {
 	return append(append(x[:len(x)-1], ','), b[1:]...), nil
 }
 
-// DecodeJSON is the inverse of EncodeJSON. It never panics; what it refuses is ErrMalformed with the reason.
+func wireOf(m Message) (w wireMessage) {
+	at := m.Event.Position
+	if m.Barrier != nil {
+		w = wireMessage{Barrier: true, Seq: m.Barrier.Seq, Parts: m.Barrier.Partitions}
+		at = m.Barrier.Position
+	} else {
+		e := &m.Event
+		w = wireMessage{Version: uint64(e.Version), Op: e.Op, Seq: e.Seq, Fields: e.Fields}
+		if w.Namespace = e.Namespace; !utf8.ValidString(e.Namespace) {
+			w.Namespace, w.RawName = "", []byte(e.Namespace)
+		}
+		if w.Key = &e.Key; !utf8.ValidString(e.Key) {
+			w.Key, w.RawKey = nil, []byte(e.Key)
+		}
+		if t := e.Time.UTC(); !t.IsZero() && t.Year() > 0 && t.Year() < 10000 { // JSON has no others
+			w.Time = &t
+		}
+	}
+	if !at.IsZero() {
+		w.Position = &wirePosition{strconv.FormatUint(at.Timeline, 16), at.N}
+	}
+	return w
+}
+
+// DecodeJSON is the inverse of EncodeJSON. It never panics.
+//
+// An event needs a namespace and a key, and is never refused for what it says besides: a field that is not known is
+// ignored, and one that is known and makes no sense counts as absent. So an event whose version cannot be read is one
+// without a version, which invalidates unconditionally. The key, the namespace and the version may each be a JSON
+// string or a number. What cannot be understood is ErrMalformed with the reason.
 func DecodeJSON(b []byte) (m Message, err error) {
-	var w wireMessage
-	if err := UnmarshalObject(b, &w); err != nil {
+	o, err := ParseObject(b)
+	if err != nil {
 		return m, err
 	}
-	var at Position
-	if w.Position != nil {
-		if at.Timeline, err = strconv.ParseUint(w.Position.Timeline, 16, 64); err != nil || at.Timeline == 0 {
-			return m, fmt.Errorf("%w: position timeline %q", ErrMalformed, w.Position.Timeline)
-		}
-		at.N = w.Position.N
-	}
-	if w.Barrier {
+	at := o.position("position")
+	if string(o.raw("barrier")) == "true" {
 		if at.IsZero() {
 			return m, fmt.Errorf("%w: a barrier without a position", ErrMalformed)
 		}
-		return Message{Barrier: &Barrier{Position: at, Seq: w.Seq, Partitions: w.Parts}}, nil
+		return Message{Barrier: &Barrier{Position: at, Seq: o.Uint("seq"), Partitions: o.partitions()}}, nil
 	}
-	if w.Namespace == "" || w.Key == nil {
+	e := Event{Version: Version(o.Uint("version")), Op: o.op(), Seq: o.Uint("seq"), Position: at, Time: o.Time("time"),
+		Fields: o.fields("fields")}
+	var hasKey bool
+	e.Namespace, _ = o.exact("namespace")
+	e.Key, hasKey = o.exact("key")
+	if e.Namespace == "" || !hasKey {
 		return m, fmt.Errorf("%w: no namespace or no key", ErrMalformed)
 	}
-	if w.Seq > 0 && w.Version == 0 {
-		return m, fmt.Errorf("%w: a sequence number without a version", ErrMalformed)
-	}
-	m.Event = Event{Namespace: w.Namespace, Key: *w.Key, Version: Version(w.Version), Op: w.Op, Seq: w.Seq, Position: at, Fields: w.Fields}
-	if w.Time != nil {
-		m.Event.Time = *w.Time
-	}
-	return m, nil
+	return Message{Event: e}, nil
 }
 
-// UnmarshalObject parses one JSON object and nothing after it into v, a pointer to a struct. For decoders of the
-// caller's own: the error is ErrMalformed.
-func UnmarshalObject[T any](b []byte, v *T) error {
-	if len(b) > MaxMessageBytes {
-		return fmt.Errorf("%w: %d bytes", ErrMalformed, len(b))
+// exact is a string of any bytes.
+func (o Object) exact(name string) (s string, ok bool) {
+	if coded, ok := o.Text(name + "_base64"); ok {
+		if b, err := base64.StdEncoding.DecodeString(coded); err == nil {
+			return string(b), true
+		}
 	}
-	if t := bytes.TrimLeft(b, " \t\r\n"); len(t) == 0 || t[0] != '{' {
-		return fmt.Errorf("%w: not a JSON object", ErrMalformed)
+	return o.Text(name)
+}
+
+func (o Object) op() Op {
+	s, _ := o.Text("op")
+	return Op(s)
+}
+
+func (o Object) partitions() int {
+	const most = 1 << 24
+	return int(min(o.Uint("partitions"), most))
+}
+
+func (o Object) position(name string) (at Position) {
+	in, err := ParseObject(o.raw(name))
+	if err != nil {
+		return at
 	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	if err := d.Decode(v); err != nil {
-		return fmt.Errorf("%w: %w", ErrMalformed, err)
+	s, _ := in.Text("timeline")
+	if timeline, err := strconv.ParseUint(s, 16, 64); err == nil && timeline != 0 {
+		at = Position{Timeline: timeline, N: in.Uint("n")}
 	}
-	if _, err := d.Token(); err != io.EOF {
-		return fmt.Errorf("%w: something follows the JSON object", ErrMalformed)
+	return at
+}
+
+func (o Object) fields(name string) map[string]string {
+	var m map[string]string
+	if json.Unmarshal(o.raw(name), &m) != nil || len(m) == 0 {
+		return nil
 	}
-	return nil
+	return m
 }

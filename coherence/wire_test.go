@@ -1,6 +1,7 @@
 package coherence_test
 
 import (
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -15,7 +16,8 @@ func TestJSON_RoundTrip(t *testing.T) {
 	for _, m := range []coherence.Message{
 		{Event: coherence.Event{Namespace: "n", Key: "k"}},
 		{Event: coherence.Event{Namespace: "n", Key: "", Version: 1<<63 + 1, Op: coherence.OpDeleted, Seq: 1<<53 + 1,
-			Position: coherence.Position{Timeline: 1 << 63, N: 1<<53 + 3}, Time: time.Unix(5, 7).UTC(), Fields: map[string]string{"a": "b"}}},
+			Position: coherence.Position{Timeline: 1 << 63, N: 1<<53 + 3}, Time: time.Unix(5, 7).UTC(),
+			Fields: map[string]string{"a": "b"}}},
 		{Barrier: &coherence.Barrier{Position: coherence.Position{Timeline: 3, N: 9}, Seq: 4}},
 	} {
 		b, err := coherence.EncodeJSON(m, map[string]string{"type": "X", "product_id": "k"})
@@ -24,17 +26,19 @@ func TestJSON_RoundTrip(t *testing.T) {
 		}
 		got, err := coherence.DecodeJSON(b)
 		if err != nil {
-			t.Fatalf("%s: %v", b, err)
+			t.Fatalf("decode %s: got error %v, want none", b, err)
 		}
 		if diff := cmp.Diff(m, got); diff != "" {
-			t.Errorf("%s: %s", b, diff)
+			t.Errorf("decode %s: (-want +got) %s", b, diff)
 		}
 	}
 }
 
 func TestJSON_Golden(t *testing.T) { // other languages read this
-	b, err := coherence.EncodeJSON(coherence.Message{Event: coherence.Event{Namespace: "product", Key: "42", Version: 7, Op: coherence.OpUpdated,
-		Seq: 981, Position: coherence.Position{Timeline: 0x5f3a, N: 7741}, Time: time.Date(2026, 11, 24, 9, 30, 0, 123e6, time.UTC)}}, nil)
+	b, err := coherence.EncodeJSON(coherence.Message{Event: coherence.Event{Namespace: "product", Key: "42",
+		Version: 7, Op: coherence.OpUpdated,
+		Seq: 981, Position: coherence.Position{Timeline: 0x5f3a, N: 7741}, Time: time.Date(2026, 11, 24, 9, 30, 0,
+			123e6, time.UTC)}}, nil)
 	want := `{"namespace":"product","key":"42","version":7,"op":"updated","seq":981,"position":{"timeline":"5f3a","n":7741},"time":"2026-11-24T09:30:00.123Z"}`
 	if string(b) != want || err != nil {
 		t.Errorf("%s, %v\nwant %s", b, err, want)
@@ -42,12 +46,63 @@ func TestJSON_Golden(t *testing.T) { // other languages read this
 }
 
 func TestJSON_Malformed(t *testing.T) {
-	for _, s := range []string{"", "null", "[]", "{", `{"namespace":"n"}`, `{"key":"k"}`, `{"namespace":"n","key":"k","version":-1}`,
-		`{"namespace":"n","key":"k","version":1.5}`, `{"namespace":"n","key":"k","version":1e3}`, `{"namespace":"n","key":"k","seq":4}`,
-		`{"namespace":"n","key":"k","position":{"timeline":"zz","n":1}}`, `{"barrier":true}`, `{"namespace":"n","key":"k"} trailing`,
+	for _, s := range []string{"", "null", "[]", "{", `{"namespace":"n"}`, `{"key":"k"}`,
+		`{"namespace":"n","key":null}`, `{"namespace":"n","key":{}}`,
+		`{"barrier":true}`, `{"namespace":"n","key":"k"} trailing`, "\xff\xfe{\x00}\x00",
 		`{"namespace":"n","key":"k","fields":{"x":"` + strings.Repeat("y", coherence.MaxMessageBytes) + `"}}`} {
 		if _, err := coherence.DecodeJSON([]byte(s)); !errors.Is(err, coherence.ErrMalformed) {
 			t.Errorf("%.60s: %v", s, err)
+		}
+	}
+}
+
+// TestJSON_WhatIsSaidBesides: an event that says what changed was refused for its version, its time or its position.
+func TestJSON_WhatIsSaidBesides(t *testing.T) {
+	for field, version := range map[string]coherence.Version{
+		`"version":-1`: 0, `"version":1.5`: 0, `"version":1e3`: 1000, `"version":7.0`: 7, `"version":"7"`: 7,
+		`"version":" 7 "`:                7,
+		`"version":18446744073709551615`: 1<<64 - 1, `"version":18446744073709551616`: 0,
+		`"version":9007199254740993`: 9007199254740993, `"version":null`: 0,
+		`"version":1,"version":2`: 2, `"Version":3`: 3, `"VERSION":9,"version":4`: 4, `"seq":4`: 0, `"seq":"x"`: 0,
+		`"op":7`: 0, `"op":"replaced"`: 0,
+		`"position":{"timeline":"zz","n":1}`: 0, `"position":5`: 0, `"partitions":1e300`: 0, `"time":"yesterday"`: 0,
+		`"time":"0000-01-01T00:00:00Z"`: 0,
+		`"fields":[1]`:                  0, `"fields":{"a":1}`: 0, "\"fields\":{\"a\":\"\xff\"}": 0, `"barrier":"no"`: 0,
+		`"unknown":{"deep":[{}]}`: 0,
+	} {
+		s := `{"namespace":"n","key":"k",` + field + `}`
+		m, err := coherence.DecodeJSON([]byte(s))
+		if err != nil || m.Barrier != nil || m.Event.Namespace != "n" || m.Event.Key != "k" ||
+			m.Event.Version != version {
+			t.Errorf("%s: %+v, %v; want version %d", s, m, err, version)
+		}
+	}
+}
+
+// TestJSON_KeysAreExact: JSON strings are UTF-8, and a key that is not came out as another key.
+func TestJSON_KeysAreExact(t *testing.T) {
+	for _, key := range []string{"", "\xff\xfe", "a\x00b", "\nnc:{7}", `{"key":"x"}`, "<&>\u2028", "\xed\xa0\x80",
+		"nul\x00\xff", strings.Repeat("\xff", 999)} {
+		m := coherence.Message{Event: coherence.Event{Namespace: "n", Key: key, Version: 1}}
+		b, err := coherence.EncodeJSON(m, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := coherence.DecodeJSON(b); err != nil || got.Event.Key != key {
+			t.Errorf("%q became %q: %v", key, got.Event.Key, err)
+		}
+		var old struct{ Key *string } // of a reader that knows "key" alone
+		if err := json.Unmarshal(b, &old); err != nil || old.Key != nil && *old.Key != key {
+			t.Errorf("%q: an older reader takes %q, %v", key, *old.Key, err)
+		}
+	}
+	for raw, want := range map[string]string{`42`: "42", `42.0`: "42", `4.2e1`: "42", `1e3`: "1000", `-0`: "0",
+		`9007199254740993`:               "9007199254740993",
+		`123456789012345678901234567890`: "123456789012345678901234567890", `0.10`: "0.1", `1.5`: "1.5",
+		`"1.50"`: "1.50", "\"a\xff\\u00e9\"": "a\xff\u00e9"} {
+		m, err := coherence.DecodeJSON([]byte(`{"namespace":"n","key":` + raw + `}`))
+		if err != nil || m.Event.Key != want {
+			t.Errorf("%s: %q, %v; want %q", raw, m.Event.Key, err, want)
 		}
 	}
 }
@@ -63,14 +118,14 @@ func FuzzDecodeJSON(f *testing.F) {
 		}
 		again, err := coherence.EncodeJSON(m, nil)
 		if err != nil {
-			return // a year past 9999
+			t.Fatalf("%s decodes, and does not encode: %v", b, err)
 		}
 		got, err := coherence.DecodeJSON(again)
 		if err != nil {
 			t.Fatalf("%s decodes, %s does not: %v", b, again, err)
 		}
 		if diff := cmp.Diff(m, got); diff != "" {
-			t.Errorf("%s: %s", b, diff)
+			t.Errorf("decode %s: (-want +got) %s", b, diff)
 		}
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/nearcache/nearcache-go/internal/l2"
+	"github.com/nearcache/nearcache-go/internal/testkit"
 	"github.com/nearcache/nearcache-go/nearcache"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
@@ -36,7 +37,7 @@ func TestLoader_Misbehaves(t *testing.T) {
 		}})
 	for k, want := range map[string]error{"panics": nearcache.ErrPanic, "blocks": context.DeadlineExceeded, "fails": boom} {
 		if _, err := c.Get(t.Context(), k); !errors.Is(err, want) {
-			t.Errorf("%s: %v", k, err)
+			t.Errorf("%s: got error %v, want %v", k, err, want)
 		} else if !strings.Contains(err.Error(), k) && k != "fails" {
 			t.Errorf("the error does not name the key: %v", err)
 		}
@@ -52,9 +53,9 @@ func TestLoader_Misbehaves(t *testing.T) {
 }
 
 func TestKeysAndValues_OfAllKinds(t *testing.T) {
-	onBoth(t, func(t *testing.T, r redis) {
+	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
 		src := newSource()
-		c := open(t, r.opt, src)
+		c := open(t, r.Option, src)
 		for _, k := range []string{"", " ", "a b", "nul\x00byte", "co:lon:s", "{brace}", "\xff\xfe", strings.Repeat("k", 10<<10), "日本"} {
 			src.put(k, "value of "+k)
 			if v, err := c.Get(t.Context(), k); v != "value of "+k || err != nil {
@@ -73,10 +74,10 @@ func TestKeysAndValues_OfAllKinds(t *testing.T) {
 }
 
 func TestGarbageInL2_IsAMissAndIsReplaced(t *testing.T) {
-	onBoth(t, func(t *testing.T, r redis) {
+	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
 		src := newSource()
 		src.put("a", "one")
-		c := open(t, r.opt, src)
+		c := open(t, r.Option, src)
 		key := l2.NewKeyspace("").Key("t", "a")
 		get(t, c, "a")
 		good, err := l2.AppendRecord(nil, l2.Record{KeyHash: key.Hash, Version: 9, Payload: []byte(`"forged"`)})
@@ -91,9 +92,9 @@ func TestGarbageInL2_IsAMissAndIsReplaced(t *testing.T) {
 		}
 		for name, b := range map[string]string{"empty": "", "foreign": "hello", "truncated": string(good[:40]), "cut short": string(good[:len(good)-1]),
 			"damaged": string(flipped), "undecodable": string(notJSON), "header only": string(good[:l2.HeaderSize])} {
-			r.do("SET", key.Record, b)
+			r.Do("SET", key.Record, b)
 			for range 3 {
-				eventually(t, name, func() bool { return get(t, c, "a").Value == "one" })
+				testkit.Eventually(t, name, func() bool { return get(t, c, "a").Value == "one" })
 			}
 			resident(t, c, "a")
 		}
@@ -101,11 +102,11 @@ func TestGarbageInL2_IsAMissAndIsReplaced(t *testing.T) {
 }
 
 func TestSchemas_SideBySide(t *testing.T) {
-	onBoth(t, func(t *testing.T, r redis) {
+	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
 		src := newSource()
 		src.put("a", "one")
-		older := newCache(t, newClient(t, nearcache.Config{Redis: r.opt}), nearcache.Options[string, string]{Load: src.load, Schema: 1})
-		newer := newCache(t, newClient(t, nearcache.Config{Redis: r.opt}), nearcache.Options[string, string]{Load: src.load, Schema: 2})
+		older := newCache(t, newClient(t, nearcache.Config{Redis: r.Option}), nearcache.Options[string, string]{Load: src.load, Schema: 1})
+		newer := newCache(t, newClient(t, nearcache.Config{Redis: r.Option}), nearcache.Options[string, string]{Load: src.load, Schema: 2})
 		get(t, older, "a")
 		if got := get(t, newer, "a"); got.Tier != nearcache.TierSource {
 			t.Errorf("the newer build reads an older schema: %+v", got)

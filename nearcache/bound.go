@@ -43,8 +43,8 @@ func (d *demand) below(now int64) {
 	}
 }
 
-// meets reports whether a flight's result will do. A client younger than the bound has a since before its clock's zero, and
-// 0 means that nothing is proved, not that the clock's zero is:
+// meets reports whether a flight's result will do. A client younger than the bound has a since before its clock's zero,
+// and 0 means that nothing is proved, not that the clock's zero is:
 //
 //	client: is one second old, and its bound a minute; since is -59s
 //	L2:     has a value of last week, from before its watermark was lost; asOf is 0, and later than that
@@ -63,8 +63,8 @@ func (d *demand) unmet(version Version, stale bool) error {
 	return nil
 }
 
-// sourceSince is the moment that a call of the Loader must have begun at or after, for a reader that L2's answer did not
-// suffice. A version that is asked for, and is newer than that answer, was committed before now.
+// sourceSince is the moment that a call of the Loader must have begun at or after, for a reader that L2's answer did
+// not suffice. A version that is asked for, and is newer than that answer, was committed before now.
 func (d *demand) sourceSince(version Version, now int64) int64 {
 	if version < d.atLeast {
 		return now

@@ -75,123 +75,160 @@ func (l *link) mend() {
 	l.down = false
 }
 
-// TestBound_EitherChannelIsEnough runs the real clients, kafka-go's and rueidis, over pipes on fake time: with Redis gone L1
-// goes on for what Kafka proves, without a flush; with Kafka gone too, each key is loaded once for each bound; and all of it
-// comes back by itself.
-func TestBound_EitherChannelIsEnough(t *testing.T) { // C1, and the failure table's rows Redis, Kafka, both
+// channels is a bounded cache whose client learns of changes through Redis and through Kafka, with a relay to both.
+type channels struct {
+	*bounded
+	src   *cursors
+	redis *nearcachetest.Redis
+	link  *link // to Kafka
+}
+
+// inChannelsBubble runs a test with the real clients, those of kafka-go and rueidis, over pipes and in fake time. Key a has
+// the value "one", and both channels prove it.
+func inChannelsBubble(t *testing.T, test func(t *testing.T, b *channels)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		src := &cursors{commits: &commits{source: newSource()}, by: map[string]coherence.Cursor{}}
-		redis, err := nearcachetest.StartRedis("")
-		if err != nil {
+		b := &channels{src: &cursors{commits: &commits{source: newSource()}, by: map[string]coherence.Cursor{}}}
+		var err error
+		if b.redis, err = nearcachetest.StartRedis(""); err != nil {
 			t.Fatal(err)
 		}
-		defer redis.Close()
+		defer b.redis.Close()
 		k, err := nearcachetest.StartKafkaOnPipes(2, "events")
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer k.Close()
-		link := &link{dial: k.Dial}
-		tr := &kafkago.Transport{DialTimeout: time.Second, MetadataTTL: time.Second, Dial: link.Dial}
+		b.link = &link{dial: k.Dial}
+		tr := &kafkago.Transport{DialTimeout: time.Second, MetadataTTL: time.Second, Dial: b.link.Dial}
 		defer tr.CloseIdleConnections()
 		broker := kafka.Broker{Brokers: k.Brokers(), Transport: tr}
 		publisher, err := kafka.NewPublisher(kafka.PublisherConfig{Broker: broker, Topic: "events"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		client, err := nearcache.New(nearcache.Config{Redis: redis.PipeOption(), Source: src, Heartbeat: 25 * time.Millisecond,
-			Events: kafka.Tail{Broker: broker, Topic: "events", MaxWait: 25 * time.Millisecond, Silence: 500 * time.Millisecond}})
+		client, err := nearcache.New(nearcache.Config{Redis: b.redis.PipeOption(), Source: b.src,
+			Heartbeat: 25 * time.Millisecond, Events: kafka.Tail{Broker: broker, Topic: "events",
+				MaxWait: 25 * time.Millisecond, Silence: 500 * time.Millisecond}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer client.Close()
 		ctx, stop := context.WithCancel(t.Context())
-		var carrying sync.WaitGroup
-		carrying.Go(func() {
-			_ = relay.Relay{Source: src, L2: client.L2(), Publisher: publisher, Interval: 25 * time.Millisecond}.Run(ctx)
+		var relaying sync.WaitGroup
+		relaying.Go(func() {
+			_ = relay.Relay{Source: b.src, L2: client.L2(), Publisher: publisher, Interval: 25 * time.Millisecond}.Run(ctx)
 		})
-		defer carrying.Wait()
+		defer relaying.Wait()
 		defer stop()
-		src.write("a", "one")
-		b := &bounded{Cache: newCache(t, client, nearcache.Options[string, string]{Load: src.load, MaxStaleness: delta}), src: src.commits, client: client}
+		b.src.write("a", "one")
+		o := nearcache.Options[string, string]{Load: b.src.load, MaxStaleness: delta}
+		b.bounded = &bounded{Cache: newCache(t, client, o), src: b.src.commits, client: client}
 		if err := client.Ready(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
 		b.warm(t)
-		if s := client.Status(); s.Bound.Redis == 0 || s.Bound.Events == 0 {
-			t.Fatalf("both channels prove: %+v", s)
-		}
+		b.wantBothProve(t, "at the beginning")
+		test(t, b)
+	})
+}
 
-		loads := src.loads.Load()
-		redis.Stop()
+func (b *channels) wantBothProve(t *testing.T, when string) {
+	t.Helper()
+	if s := b.client.Status(); s.Bound.Redis == 0 || s.Bound.Events == 0 {
+		t.Fatalf("%s: got %+v, want both channels to prove", when, s.Bound)
+	}
+}
+
+// The following tests are the rows Redis, Kafka and both of the failure table.
+
+func TestBound_KafkaIsEnoughWithoutRedis(t *testing.T) { // C1
+	inChannelsBubble(t, func(t *testing.T, b *channels) {
+		loads := b.src.loads.Load()
+		b.redis.Stop()
 		for range 200 {
 			if r := b.read(t, nearcache.ReadOptions{}); r.Tier != nearcache.TierL1 {
-				t.Fatalf("without Redis: %+v", r)
+				t.Fatalf("got %+v, want a hit in L1", r)
 			}
 			time.Sleep(5 * time.Millisecond)
 		}
-		if n := src.loads.Load() - loads; n != 0 {
-			t.Errorf("%d loads: Kafka vouches for what L1 holds", n)
+		if n := b.src.loads.Load() - loads; n != 0 {
+			t.Errorf("got %d loads, want none: Kafka shows that L1 is current", n)
 		}
-		if s := client.Status(); s.Bound.Channel != "events" || !s.Caches["t"].Open {
-			t.Errorf("%+v", s.Bound)
+		if s := b.client.Status(); s.Bound.Channel != "events" || !s.Caches["t"].Open {
+			t.Errorf("got %+v, want the channel \"events\" and an open cache", s.Bound)
 		}
-		src.write("a", "two")
+		b.src.write("a", "two")
 		time.Sleep(delta)
 		if r := b.read(t, nearcache.ReadOptions{}); r.Value != "two" {
-			t.Errorf("the write is not noticed by Kafka alone: %+v", r)
+			t.Errorf("after a write: got %+v, want \"two\"", r)
 		}
+	})
+}
 
-		// A tag's version comes by the same channel.
-		tagged, err := nearcache.NewCache(client, "u", nearcache.Options[string, string]{MaxStaleness: delta, Load: func(ctx context.Context, k string) (nearcache.Entry[string], error) {
-			e, err := src.load(ctx, k)
+func TestBound_KafkaBringsATagsVersion(t *testing.T) {
+	inChannelsBubble(t, func(t *testing.T, b *channels) {
+		b.redis.Stop()
+		load := func(ctx context.Context, k string) (nearcache.Entry[string], error) {
+			e, err := b.src.load(ctx, k)
 			e.Tags = []string{"shop"}
 			return e, err
-		}})
+		}
+		tagged, err := nearcache.NewCache(b.client, "u", nearcache.Options[string, string]{MaxStaleness: delta, Load: load})
 		if err != nil {
 			t.Fatal(err)
 		}
 		resident(t, tagged, "a")
-		src.set(func() { src.put("a", "by its tag") })
-		if _, err := src.BumpKey(t.Context(), nearcache.TagNamespace, nearcache.TagKey("u", "shop")); err != nil {
+		b.src.set(func() { b.src.put("a", "by its tag") })
+		if _, err := b.src.BumpKey(t.Context(), nearcache.TagNamespace, nearcache.TagKey("u", "shop")); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(delta / 2) // the event is here; the bound is not over
+		time.Sleep(delta / 2) // the event has arrived, and the bound is not over
 		if r := get(t, tagged, "a"); r.Value != "by its tag" {
-			t.Errorf("the tag is not noticed by Kafka alone: %+v", r)
+			t.Errorf("got %+v, want \"by its tag\"", r)
 		}
+	})
+}
 
-		link.cut() // and Kafka
-		src.write("a", "three")
+func TestBound_WithoutChannelsAKeyIsLoadedOncePerBound(t *testing.T) {
+	inChannelsBubble(t, func(t *testing.T, b *channels) {
+		b.redis.Stop()
+		b.link.cut()
+		b.src.write("a", "two")
 		time.Sleep(delta + time.Millisecond)
-		loads = src.loads.Load()
+		loads := b.src.loads.Load()
 		for range 100 {
-			if r := b.read(t, nearcache.ReadOptions{}); r.Value != "three" {
-				t.Fatalf("%+v", r)
+			if r := b.read(t, nearcache.ReadOptions{}); r.Value != "two" {
+				t.Fatalf("got %+v, want \"two\"", r)
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
-		if n := src.loads.Load() - loads; n > 1+1000/250 {
-			t.Errorf("%d loads in a second, one for each bound is enough", n)
+		if n := b.src.loads.Load() - loads; n > 1+1000/250 {
+			t.Errorf("got %d loads in a second, want at most one for each bound", n)
 		}
-		if s := client.Status(); s.Bound.Channel != "none" || s.Caches["t"].Open {
-			t.Errorf("%+v", s)
+		if s := b.client.Status(); s.Bound.Channel != "none" || s.Caches["t"].Open {
+			t.Errorf("got %+v, want the channel \"none\" and a closed cache", s)
 		}
+	})
+}
 
-		link.mend()
+func TestBound_ChannelsComeBack(t *testing.T) {
+	inChannelsBubble(t, func(t *testing.T, b *channels) {
+		b.redis.Stop()
+		b.link.cut()
+		time.Sleep(time.Second)
+		b.link.mend()
 		time.Sleep(10 * time.Second)
 		b.warm(t)
-		if s := client.Status(); s.Bound.Channel != "events" {
-			t.Errorf("Kafka is back: %+v", s.Bound)
+		if s := b.client.Status(); s.Bound.Channel != "events" {
+			t.Errorf("Kafka is back: got %+v, want the channel \"events\"", s.Bound)
 		}
-		if err := redis.Start(); err != nil {
+		if err := b.redis.Start(); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(10 * time.Second)
 		b.warm(t)
-		if s := client.Status(); s.Bound.Redis == 0 || s.Bound.Events == 0 {
-			t.Errorf("both are back: %+v", s.Bound)
-		}
+		b.wantBothProve(t, "both are back")
 	})
 }

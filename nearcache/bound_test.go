@@ -187,7 +187,7 @@ func TestBound_GateClosesWithoutRelayAndOpensAgain(t *testing.T) { // C1, and th
 		time.Sleep(time.Second)
 		b.warm(t)
 		if s := b.client.Status(); s.Bound.Channel != "redis" || s.Bound.Staleness > 150*time.Millisecond || !s.Caches["t"].Open || s.Caches["t"].Slack < delta-150*time.Millisecond {
-			t.Errorf("%+v %+v", s.Bound, s.Caches)
+			t.Errorf("got %+v and caches %+v, want the channel \"redis\" at most 150 ms behind, and an open cache", s.Bound, s.Caches)
 		}
 		b.src.set(func() { b.src.stalled = true })
 		b.src.write("a", "two") // nobody is told: its writer has died, and the relay sees nothing
@@ -227,7 +227,7 @@ func TestBound_PausedInstanceServesNothingOld(t *testing.T) { // a stopped proce
 		b.src.write("a", "two")
 		time.Sleep(delta + time.Millisecond)
 		if r, err := b.Read(t.Context(), "a", nearcache.ReadOptions{}); err != nil || r.Value != "two" {
-			t.Errorf("%+v, %v", r, err)
+			t.Errorf("got %+v and error %v, want \"two\"", r, err)
 		}
 		if r := b.read(t, nearcache.ReadOptions{}); r.Tier != nearcache.TierL1 || r.Value != "two" {
 			t.Errorf("what the source has just said: %+v", r)
@@ -257,8 +257,8 @@ func TestBound_PlainReadGoesOnWhereBoundedOnesStop(t *testing.T) {
 	})
 }
 
-// TestBound_HoldsForAYoungClient: what L2 holds may be of any age, and a client that is younger than its bound knows that
-// no better than another one.
+// TestBound_HoldsForAYoungClient: what L2 holds may be of any age, and a client that is younger than its bound knows
+// that no better than another one.
 func TestBound_HoldsForAYoungClient(t *testing.T) { // C1
 	synctest.Test(t, func(t *testing.T) {
 		src := &commits{source: newSource(), stalled: true}
@@ -277,7 +277,7 @@ func TestBound_HoldsForAYoungClient(t *testing.T) { // C1
 		client, c := open()
 		src.write("a", "one")
 		if r, err := c.Read(t.Context(), "a", nearcache.ReadOptions{}); err != nil || r.Value != "one" {
-			t.Fatalf("%+v, %v", r, err)
+			t.Fatalf("got %+v and error %v, want \"one\"", r, err)
 		}
 		client.Close()
 		src.write("a", "two") // and there is no relay that would tell L2
@@ -305,7 +305,7 @@ func TestServeStale_IsLabelledAndCapped(t *testing.T) {
 		time.Sleep(time.Second)
 		r := b.read(t, nearcache.ReadOptions{ServeStale: 2 * time.Second})
 		if !r.Stale || r.Value != "one" || r.Staleness < time.Second {
-			t.Errorf("%+v", r)
+			t.Errorf("got %+v, want a stale \"one\" of at least a second", r)
 		}
 		if _, err := b.Read(t.Context(), "a", nearcache.ReadOptions{ServeStale: 900 * time.Millisecond}); !errors.Is(err, errDown) {
 			t.Errorf("older than was put up with: %v", err)
@@ -330,11 +330,11 @@ func TestFresh_IsValidatedByVersion(t *testing.T) {
 		b.src.set(func() { b.src.stalled = true })
 		b.src.write("a", "two")
 		if r := b.read(t, nearcache.ReadOptions{Fresh: true}); r.Value != "two" || r.Tier != nearcache.TierSource {
-			t.Errorf("%+v", r)
+			t.Errorf("got %+v, want \"two\" of the source", r)
 		}
 		v := b.src.write("a", "three")
 		if r := b.read(t, nearcache.ReadOptions{AtLeast: v}); r.Value != "three" {
-			t.Errorf("%+v", r)
+			t.Errorf("got %+v, want \"three\"", r)
 		}
 		if _, err := b.Read(t.Context(), "a", nearcache.ReadOptions{AtLeast: v + 1}); !errors.Is(err, nearcache.ErrNotReady) {
 			t.Errorf("a version that is not there: %v", err)
@@ -342,8 +342,8 @@ func TestFresh_IsValidatedByVersion(t *testing.T) {
 	})
 }
 
-// TestFresh_VersionOfALostHistory: after a fail-over that lost version 2, the next write is a version 2 again, and what L1
-// holds of the first is not it.
+// TestFresh_VersionOfALostHistory: after a fail-over that lost version 2, the next write is a version 2 again, and what
+// L1 holds of the first is not it.
 func TestFresh_VersionOfALostHistory(t *testing.T) { // C1, C5, R21
 	failOver := func(b *bounded) {
 		b.src.source.mu.Lock()
@@ -361,7 +361,7 @@ func TestFresh_VersionOfALostHistory(t *testing.T) { // C1, C5, R21
 				failOver(b)
 				time.Sleep(wait)
 				if r := b.read(t, nearcache.ReadOptions{Fresh: true}); r.Value != "another two" {
-					t.Errorf("%+v", r)
+					t.Errorf("got %+v, want \"another two\"", r)
 				}
 				time.Sleep(time.Second)
 				b.warm(t)
@@ -437,7 +437,7 @@ func TestBound_ManyKeysInOneLoad(t *testing.T) {
 		time.Sleep(2 * delta)
 		for i, r := range b.ReadMany(t.Context(), ks, nearcache.ReadOptions{}) {
 			if r.Err != nil || r.Tier != nearcache.TierSource || r.Staleness <= 0 {
-				t.Errorf("%s: %+v", ks[i], r)
+				t.Errorf("key %s: got %+v, want a value of the source with its staleness", ks[i], r)
 			}
 		}
 		for range 10 { // ristretto may drop what it is given
@@ -458,11 +458,11 @@ func TestBound_NeedsItsPremises(t *testing.T) {
 		src.put("a", "v")
 		_, err := nearcache.NewCache(client, "u", nearcache.Options[string, string]{Load: src.load, MaxStaleness: time.Second})
 		if !errors.Is(err, nearcache.ErrUnsupported) || !strings.Contains(err.Error(), "MaxStaleness") || !strings.Contains(err.Error(), "Config.Source") {
-			t.Errorf("%v", err)
+			t.Errorf("got error %v, want ErrUnsupported that names MaxStaleness and Config.Source", err)
 		}
 		c := newCache(t, client, nearcache.Options[string, string]{Load: src.load})
 		if _, err := c.Read(t.Context(), "a", nearcache.ReadOptions{MaxStaleness: time.Second}); !errors.Is(err, nearcache.ErrUnsupported) {
-			t.Errorf("%v", err)
+			t.Errorf("got error %v, want ErrUnsupported", err)
 		}
 		if r := get(t, c, "a"); r.Staleness != 0 && r.Tier != nearcache.TierSource {
 			t.Errorf("proved without a source: %+v", r)
@@ -471,13 +471,13 @@ func TestBound_NeedsItsPremises(t *testing.T) {
 	inBoundedBubble(t, func(t *testing.T, b *bounded) {
 		_, err := nearcache.NewCache(b.client, "u", nearcache.Options[string, string]{Load: b.src.load, MaxStaleness: 40 * time.Millisecond})
 		if err == nil || !strings.Contains(err.Error(), "MaxStaleness") || !strings.Contains(err.Error(), "Config.Heartbeat") {
-			t.Errorf("%v", err)
+			t.Errorf("got error %v, want one that names MaxStaleness and Config.Heartbeat", err)
 		}
 	})
 }
 
-// TestBound_ChangedWhileItIsLoaded: what a Loader read before a write of which this instance heard meanwhile is as new as a bound
-// asks for, and is not kept. A Loader that returns less than was known before it was asked is behind.
+// TestBound_ChangedWhileItIsLoaded: what a Loader read before a write of which this instance heard meanwhile is as new
+// as a bound asks for, and is not kept. A Loader that returns less than was known before it was asked is behind.
 func TestBound_ChangedWhileItIsLoaded(t *testing.T) { // C1, C3
 	inBoundedBubble(t, func(t *testing.T, b *bounded) {
 		b.src.write("a", "one")
@@ -503,14 +503,14 @@ func TestBound_ChangedWhileItIsLoaded(t *testing.T) { // C1, C3
 		overtaken = true
 		old, err := c.Read(t.Context(), "a", nearcache.ReadOptions{Fresh: true})
 		if err != nil || old.Value != "one" || old.Stale || old.Staleness <= 0 || old.Staleness > delta {
-			t.Errorf("%+v, %v", old, err)
+			t.Errorf("got %+v and error %v, want \"one\" within the bound", old, err)
 		}
 		if r, err := c.Read(t.Context(), "a", nearcache.ReadOptions{}); err != nil || r.Value != "two" {
 			t.Errorf("the next read: %+v, %v", r, err)
 		}
 		behind = nearcache.Entry[string]{Value: "one", Version: old.Version} // a replica
 		if r, err := c.Read(t.Context(), "a", nearcache.ReadOptions{Fresh: true}); !errors.Is(err, nearcache.ErrNotReady) {
-			t.Errorf("%+v, %v", r, err)
+			t.Errorf("got %+v and error %v, want ErrNotReady", r, err)
 		}
 	})
 }

@@ -16,9 +16,9 @@ const breakerLimit = 5
 
 var errBreakerOpen = fmt.Errorf("%w: the circuit breaker is open", l2.ErrUnavailable)
 
-// breaker keeps a Redis that is slow, or gone, from slowing every read: each waits for it at most for timeout, and after
-// breakerLimit failures in a row none does. The heartbeat goes on, and closes the breaker when Redis answers in time again.
-// So no read is spent on trying.
+// breaker keeps a Redis that is slow, or gone, from slowing every read: each waits for it at most for timeout, and
+// after breakerLimit failures in a row none does. The heartbeat goes on, and closes the breaker when Redis answers in
+// time again. So no read is spent on trying.
 //
 // The questions of the read pipeline go through it: for records, leases and fills. So do writes where a Source's relay
 // carries the change too. Other writes must reach Redis, and do not.
@@ -36,8 +36,8 @@ func (b *breaker) ask(ctx context.Context, f func(context.Context) error) error 
 	return b.askSince(ctx, b.inFlight.now(), b.timeout, f)
 }
 
-// askSince is ask for a request that began at a moment of the client's clock and may take so long. A reader that gives up
-// says nothing about Redis, and is not counted.
+// askSince is ask for a request that began at a moment of the client's clock and may take so long. A reader that gives
+// up says nothing about Redis, and is not counted.
 func (b *breaker) askSince(ctx context.Context, began int64, limit time.Duration, f func(context.Context) error) error {
 	if b.opened.Load() {
 		return errBreakerOpen

@@ -28,9 +28,9 @@ type Cache[K comparable, V any] struct {
 	m          *cacheMetrics
 }
 
-// NewCache makes the cache of a namespace, which is the first part of its keys' names and the namespace of their version
-// events. The namespace has no colon and no brace, and a client has at most one cache of it. K is any comparable type that
-// has a name (see Options.EncodeKey).
+// NewCache makes the cache of a namespace, which is the first part of its keys' names and the namespace of their
+// version events. The namespace has no colon and no brace, and a client has at most one cache of it. K is any
+// comparable type that has a name (see Options.EncodeKey).
 func NewCache[K comparable, V any](client *Client, namespace string, o Options[K, V]) (*Cache[K, V], error) {
 	if err := o.validate(client, namespace); err != nil {
 		return nil, err

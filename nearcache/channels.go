@@ -13,7 +13,7 @@ var _ l2.BucketTracker = tracker{}
 // tracker hands Redis's pushes to the fence. It runs on rueidis's reader goroutine and does not block.
 type tracker struct{ c *Client }
 
-// KeysChanged evicts the pushed keys, and then wakes whoever waits for their fill.
+// KeysChanged evicts the pushed keys, and then wakes the flights that wait for their fill.
 func (t tracker) KeysChanged(hashes []uint64) {
 	for _, h := range hashes {
 		t.c.fence.Changed(h)
@@ -36,7 +36,8 @@ func (t tracker) BucketMoved(bucket int) {
 	t.c.m.redisSessions.Inc()
 }
 
-// heartbeat reads the watermarks on the tracking connection. It also keeps that connected: rueidis dials only when there is a command to send.
+// heartbeat reads the watermarks on the tracking connection. It also keeps that connected: rueidis dials only when
+// there is a command to send.
 func (c *Client) heartbeat() {
 	ctx, cancel := context.WithTimeout(c.life, 2*time.Second)
 	defer cancel()
@@ -103,8 +104,8 @@ func (s sink) Malformed(int, error) { s.c.m.malformed.Inc() }
 
 // Deliver applies a batch of a partition in order.
 //
-// An event without a version comes from somebody who does not tell L2 either, so each instance does, and only then
-// bumps: a load between the two would admit what L2 still had. Their keys are bumped before as well, which costs nothing
+// The sender of an event without a version does not invalidate L2. So each instance does, and bumps the slots only
+// then: a load between the two would admit what L2 still had. Their keys are bumped before as well, which costs nothing
 // and shortens the time for which the old value is served while Redis answers.
 func (s sink) Deliver(ctx context.Context, p int, batch []coherence.Message) error {
 	c := s.c

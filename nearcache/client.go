@@ -16,8 +16,8 @@ import (
 	"github.com/nearcache/nearcache-go/tier"
 )
 
-// Client is what the caches of a process share: the connections to Redis, the fence, and the channels that feed it. Make
-// one with New and its caches with NewCache; all its methods are safe for concurrent use.
+// Client is what the caches of a process share: the connections to Redis, the fence, and the channels that feed it.
+// Make one with New and its caches with NewCache; all its methods are safe for concurrent use.
 type Client struct {
 	// The hot path reads these two; they are written rarely.
 	coarse atomic.Int64 // now, up to a tick old
@@ -41,6 +41,7 @@ type Client struct {
 	system    atomic.Pointer[string] // whose data the prefix holds; nil: not known
 	waiters   waiters
 	nesting   nesting
+	traceLoad func(caller, load context.Context) context.Context // nil: none
 	m         *metrics
 	log       *slog.Logger
 
@@ -53,8 +54,8 @@ type Client struct {
 	near   int64 // L1Bytes of all caches
 }
 
-// bytesPerBump is what of L1's memory goes with a bump that the fence's journals remember, in 8 bytes: an entry, the least of which
-// are a few hundred bytes, has several.
+// bytesPerBump is what of L1's memory goes with a bump that the fence's journals remember, in 8 bytes: an entry, the
+// least of which are a few hundred bytes, has several.
 const bytesPerBump = 128
 
 // remember makes the fence's journals as long as all that L1 may hold needs.
@@ -102,7 +103,7 @@ func New(cfg Config) (*Client, error) {
 		cfg.Logger = slog.Default()
 	}
 	c := &Client{base: time.Now(), source: cfg.Source, beatEvery: cfg.Heartbeat, log: cfg.Logger, caches: make(map[string]managedCache)}
-	c.nesting.wake = c.waiters.wake
+	c.nesting.wake, c.traceLoad = c.waiters.wake, cfg.LoadTrace
 	if cfg.System != "" {
 		c.system.Store(&cfg.System)
 	}
@@ -227,7 +228,7 @@ func (c *Client) Ready(ctx context.Context) error {
 }
 
 // Apply makes every tier notice an event that reached the caller by a way of its own. An event without a version drops
-// whatever there is. It returns an error when L2 could not be told; the invalidation is retried in the background.
+// whatever there is. It returns an error when the change could not be sent to L2; it is then retried in the background.
 func (c *Client) Apply(ctx context.Context, e coherence.Event) error {
 	if c.closed.Load() {
 		return ErrClosed

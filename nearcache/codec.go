@@ -5,8 +5,8 @@ import (
 )
 
 // Codec turns values into bytes for L2 and back. Both methods are called concurrently; Decode must not keep or modify b
-// and must refuse, not guess, what it cannot decode: that is a counted miss. There are further ones below nearcache/codec.
-// A Codec of values that carry more than they mean is a Comparer too.
+// and must refuse, not guess, what it cannot decode: that is a counted miss. There are further ones below
+// nearcache/codec. A Codec of values that carry more than they mean is a Comparer too.
 type Codec[V any] interface {
 	Append(b []byte, v V) ([]byte, error) // appends v's encoding to b
 	Decode(b []byte) (V, error)

@@ -1,6 +1,7 @@
 package nearcache
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
@@ -32,6 +33,11 @@ type Config struct {
 	RedisTimeout time.Duration
 	// Heartbeat is how often watermarks and positions are read. Defaults to 100ms with a Source and 1s without.
 	Heartbeat time.Duration
+	// LoadTrace lets a load belong to its reader's trace. It gets the context of the reader that begins a load, and the
+	// one that its Loader will get; it returns the latter with what tracing needs of the former, and nothing else of
+	// it: for OpenTelemetry, trace.ContextWithSpanContext(load, trace.SpanContextFromContext(caller)). It must not
+	// panic, and is called concurrently. Defaults to none.
+	LoadTrace func(caller, load context.Context) context.Context
 	// Registerer takes the metrics. Defaults to none.
 	Registerer prometheus.Registerer
 	// Logger takes what cannot be returned: a line at Warn for each reason in Status, when it begins. Defaults to

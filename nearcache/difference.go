@@ -9,8 +9,8 @@ import (
 )
 
 // difference names the first part of two values that differs, as a path from the value: ".Address.zip", "[3]", `["a"]`.
-// It is "" if they are equal. Unexported fields are compared too. Empty and nil slices and maps are equal, and so are two
-// NaNs, and values whose method Equal says so.
+// It is "" if they are equal. Unexported fields are compared too. Empty and nil slices and maps are equal, and so are
+// two NaNs, and values whose method Equal says so.
 func difference[V any](a, b V) string {
 	d := differ{seen: make(map[visit]bool)}
 	return d.values(reflect.ValueOf(&a).Elem(), reflect.ValueOf(&b).Elem(), "")

@@ -81,10 +81,10 @@ func TestDifference_EndsOnCycles(t *testing.T) {
 	a, b := &diffOuter{ID: 1}, &diffOuter{ID: 1}
 	a.next, b.next = a, b
 	if got := difference(a, b); got != "" {
-		t.Errorf("%q", got)
+		t.Errorf("got %q, want no difference", got)
 	}
 	b.next = &diffOuter{ID: 2}
 	if got := difference(a, b); got != ".next.ID" {
-		t.Errorf("%q", got)
+		t.Errorf("got %q, want \".next.ID\"", got)
 	}
 }

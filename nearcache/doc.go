@@ -1,6 +1,6 @@
-// Package nearcache keeps decoded values in this process (L1, ristretto), in front of Redis (L2, rueidis), in front of a
-// source of truth; and keeps the two coherent with it over many processes. A hit in L1 costs about what a bare ristretto
-// lookup does, and allocates nothing.
+// Package nearcache keeps decoded values in this process (L1, ristretto), in front of Redis (L2, rueidis), in front of
+// a source of truth; and keeps the two coherent with it over many processes. A hit in L1 costs about what a bare
+// ristretto lookup does, and allocates nothing.
 //
 // A program makes one Client with New, one Cache for each namespace with For, and reads with Get, Read or ReadMany. It
 // tells of its writes with Write, or leaves that to a trigger and a relay in the database (coherence/postgres).
@@ -16,7 +16,8 @@
 //
 // # Guarantees
 //
-// They are numbered as in the project's documents, and tests cite the numbers. docs/internals/consistency.md explains them.
+// They are numbered as in the project's documents, and tests cite the numbers. docs/internals/consistency.md explains
+// them.
 //
 //   - C1: a read with a bound (Options.MaxStaleness, ReadOptions.MaxStaleness) returns no value older than that, by this
 //     process's clock, counted from the read's beginning, whatever fails. It needs a Source, a Loader that reads the

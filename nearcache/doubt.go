@@ -2,8 +2,8 @@ package nearcache
 
 import "context"
 
-// renew starts a bucket of L2 anew where it stands: under another incarnation, which makes every record that it has a miss on
-// every instance. Somebody else who has done so since we looked has done it for us.
+// renew starts a bucket of L2 again where it stands, under a new incarnation. That makes every record in it a miss on
+// every instance. If another process has done so since we looked, nothing is left to do.
 func (c *Client) renew(ctx context.Context, bucket int) error {
 	all, err := c.l2.Watermarks(ctx)
 	if err != nil {
@@ -26,9 +26,9 @@ func (c *Client) renew(ctx context.Context, bucket int) error {
 func (c *Client) doubt(bucket int, lost bool) {
 	if lost {
 		c.fence.Quarantine(bucket)
-		c.log.Warn("too many invalidations failed: a bucket is read at the source until Redis has started it anew", "bucket", bucket)
+		c.log.Warn("too many invalidations failed: a bucket is read at the source until Redis has started it again", "bucket", bucket)
 		return
 	}
 	c.fence.Release(bucket)
-	c.log.Info("a bucket was started anew, and is believed again", "bucket", bucket)
+	c.log.Info("a bucket was started again, and is believed again", "bucket", bucket)
 }

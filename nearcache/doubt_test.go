@@ -9,13 +9,14 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/nearcache/nearcache-go/internal/testkit"
 	"github.com/nearcache/nearcache-go/nearcache"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
 
-// TestRetries_OverflowIsNotForgotten: while Redis is gone more writes fail than are remembered, and they have no versions.
-// When Redis is back with all the old values, the writer's instance serves none of those that it has forgotten, and the
-// others cease to.
+// TestRetries_OverflowIsNotForgotten: while Redis is gone more writes fail than are remembered, and they have no
+// versions. When Redis is back with all the old values, the writer's instance serves none of those that it has
+// forgotten, and the others cease to.
 func TestRetries_OverflowIsNotForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		redis, err := nearcachetest.StartRedis("")
@@ -63,8 +64,8 @@ func TestRetries_OverflowIsNotForgotten(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if s := clients[0].Status(); s.Pending != 2 || s.Quarantined != 7 || counted(t, reg, "nearcache_quarantined_buckets") != 7 ||
-			counted(t, reg, "nearcache_retries_dropped_total") != 7 {
+		if s := clients[0].Status(); s.Pending != 2 || s.Quarantined != 7 || testkit.Metric(t, reg, "nearcache_quarantined_buckets") != 7 ||
+			testkit.Metric(t, reg, "nearcache_retries_dropped_total") != 7 {
 			t.Errorf("%d pending, %d buckets quarantined: the limit is 2", s.Pending, s.Quarantined)
 		}
 		if err := redis.Start(); err != nil {
@@ -77,7 +78,7 @@ func TestRetries_OverflowIsNotForgotten(t *testing.T) {
 					t.Fatalf("%s is %q again, %v", k, v, err)
 				}
 			}
-			asked = asked || counted(t, reg, "nearcache_misses_total", "l2", "behind") > 0
+			asked = asked || testkit.Metric(t, reg, "nearcache_misses_total", "l2", "behind") > 0
 			time.Sleep(10 * time.Millisecond)
 		}
 		if !asked {

@@ -15,17 +15,17 @@ var (
 	ErrClosed = errors.New("nearcache: closed")
 	// ErrPanic wraps a panic of a Loader.
 	ErrPanic = errors.New("nearcache: a callback panicked")
-	// ErrLoadCycle says that a Loader reads a key that cannot be there before the Loader has returned: its own key, or one
-	// whose Loader waits for it. The error names the keys.
+	// ErrLoadCycle says that a Loader reads a key that cannot be there before the Loader has returned: its own key, or
+	// one whose Loader waits for it. The error names the keys.
 	ErrLoadCycle = errors.New("nearcache: loads wait for one another")
 	// ErrCodec says that a value could not be encoded, or that what was decoded again differs from it.
 	ErrCodec = errors.New("nearcache: the codec does not keep the value")
 	// ErrUnsupported says that something was asked for that is not built yet, or whose premise is missing.
 	ErrUnsupported = errors.New("nearcache: unsupported")
-	// ErrNotCommitted is what a transaction given to Write returns (wrapped) when it certainly changed nothing: a conflict,
-	// a validation. Then nothing needs to be invalidated. Any other error may hide a commit.
+	// ErrNotCommitted is what a transaction given to Write returns (wrapped) when it certainly changed nothing: a
+	// conflict, a validation. Then nothing needs to be invalidated. Any other error may hide a commit.
 	ErrNotCommitted = errors.New("nearcache: not committed")
-	// ErrNotInvalidated says that a write went through but L2 could not be told. The invalidation is retried in the
+	// ErrNotInvalidated says that a write went through but could not be sent to L2. The invalidation is retried in the
 	// background; until it succeeds other instances may serve the old value (see the package's guarantees).
 	ErrNotInvalidated = errors.New("nearcache: written, but not yet invalidated")
 )

@@ -284,7 +284,8 @@ func ExampleClient_SetMode() {
 	// source <nil>
 }
 
-// Events that reach the program by a way of its own are applied to both tiers. One without a version drops what is there.
+// Events that reach the program by a way of its own are applied to both tiers. One without a version drops what is
+// there.
 func ExampleClient_Apply() {
 	repo := newShop()
 	client, products, stop := start(repo, nearcache.Options[string, product]{})

@@ -58,14 +58,14 @@ func TestFailSafe_ServesTheLastValueAndSaysSo(t *testing.T) {
 		time.Sleep(10 * time.Second) // its TTL has passed in both tiers
 		for range 100 {
 			if v, err := c.Get(t.Context(), "a"); err != nil || v != "one" {
-				t.Fatalf("%q, %v", v, err)
+				t.Fatalf("got %q and error %v, want \"one\"", v, err)
 			}
 		}
 		if got, err := c.Read(t.Context(), "a", nearcache.ReadOptions{}); err != nil || !got.Stale || got.Age < 10*time.Second {
 			t.Errorf("not labelled: %+v, %v", got, err)
 		}
 		if m, err := c.GetMany(t.Context(), []string{"a", "b"}); m["a"] != "one" || !errors.Is(err, errDown) {
-			t.Errorf("%v, %v", m, err)
+			t.Errorf("got %v and error %v, want \"one\" for a and the source's error for b", m, err)
 		}
 		if _, err := c.Read(t.Context(), "a", nearcache.ReadOptions{ServeStale: -1}); !errors.Is(err, errDown) {
 			t.Errorf("a read that puts up with nothing: %v", err)
@@ -98,7 +98,7 @@ func TestFailSafe_AnInstanceThatNeverHadItAsksL2(t *testing.T) {
 		defer two.Close()
 		got, err := newCache(t, two, o).Read(t.Context(), "a", nearcache.ReadOptions{})
 		if err != nil || !got.Stale || got.Value != "one" || got.Tier != nearcache.TierL2 || got.Age < 9*time.Second {
-			t.Errorf("%+v, %v", got, err)
+			t.Errorf("got %+v and error %v, want a stale \"one\" of L2", got, err)
 		}
 	})
 }
@@ -140,7 +140,7 @@ func TestErrorTTL_SparesTheLoader(t *testing.T) {
 		f.err.Store(nil)
 		time.Sleep(time.Second)
 		if got := get(t, c, "a"); got.Value != "one" {
-			t.Errorf("%+v", got)
+			t.Errorf("got %+v, want \"one\"", got)
 		}
 	})
 }
@@ -311,7 +311,7 @@ func TestOptions_PoliciesThatClash(t *testing.T) {
 		_, err := nearcache.NewCache(client, "clash", o)
 		for _, field := range strings.Fields(want) {
 			if err == nil || !strings.Contains(err.Error(), field) {
-				t.Errorf("%s: %v", want, err)
+				t.Errorf("got error %[2]v, want one that names %[1]s", want, err)
 			}
 		}
 	}

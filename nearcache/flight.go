@@ -12,11 +12,12 @@ import (
 )
 
 // flights coalesces the work of one process: of a key at most one flight runs, and at most one is queued behind it. A
-// cache has two groups. The flights of one go through L2 and the lease; the flights of the other are calls of the Loader.
+// cache has two groups. The flights of one go through L2 and the lease; the flights of the other are calls of the
+// Loader.
 //
-// A reader joins the running flight only while nothing has invalidated the key since the flight took its snapshot. After
-// an invalidation the running flight may return the old state, so later readers wait for the queued one, which begins
-// when the running one has ended:
+// A reader joins the running flight only while nothing has invalidated the key since the flight took its snapshot.
+// After an invalidation the running flight may return the old state, so later readers wait for the queued one, which
+// begins when the running one has ended:
 //
 //	reader A: begins flight 1         writer: invalidates         reader B: flight 1's snapshot is void; queues flight 2
 //	flight 1 returns the old row to A                             flight 2 begins, returns the new row to B and to
@@ -27,8 +28,8 @@ type flights[K comparable, V any] struct {
 	// tryInline is the part of a flight that the reader does itself, on its own goroutine and context. It moves the
 	// flights that are finished with it to the front of the batch and returns their number. nil: there is no such part.
 	tryInline func(ctx context.Context, batch []*flight[K, V]) (finished int)
-	// run does the rest, and calls finish for every flight of the batch before it returns. Its context has the values of
-	// the reader's and is not cancelled with it.
+	// run does the rest, and calls finish for every flight of the batch before it returns. Its context has the values
+	// of the reader's and is not cancelled with it.
 	run func(ctx context.Context, batch []*flight[K, V])
 
 	mu      sync.Mutex
@@ -123,7 +124,8 @@ func (fs *flights[K, V]) join(ctx context.Context, w *want[K]) (seat[K, V], erro
 	if err := fs.nesting.wait(within, w.key); err != nil {
 		return seat[K, V]{}, err
 	}
-	if (f.snap.Began() >= w.since || ablate.Out(ablate.FreshNeverJoins)) && (w.bypass || !f.bypass) && fs.fence.StillValid(&f.snap) {
+	inTime := f.snap.Began() >= w.since || ablate.Out(ablate.FreshNeverJoins)
+	if inTime && (w.bypass || !f.bypass) && fs.fence.StillValid(&f.snap) {
 		return seat[K, V]{f: f, done: f.wait(), within: within}, nil
 	}
 	if f.next == nil {
@@ -221,8 +223,8 @@ func (fs *flights[K, V]) doMany(ctx context.Context, ls []*lookup[K, V]) {
 	}
 }
 
-// wait announces the wait for a flight of the reader's own, if the reader is within a call of a Loader. Waits for those of
-// others are announced when they are joined.
+// wait announces the wait for a flight of the reader's own, if the reader is within a call of a Loader. Waits for those
+// of others are announced when they are joined.
 func (fs *flights[K, V]) wait(ctx context.Context, s *seat[K, V]) error {
 	within := fs.nesting.within(ctx)
 	if err := fs.nesting.wait(within, s.f.key); err != nil {

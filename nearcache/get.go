@@ -44,10 +44,10 @@ const (
 // hit is the entry of k if L1 may serve it. With a bound, or if need asks for it, it also returns the moment that the
 // entry is proved to be no older than, 0 if none is.
 //
-// The entry is read first and judged after: its key (the table is addressed by a hash), its deadline by the coarse clock,
-// and last its stamp, so that an invalidation which came before this read is seen. With a bound the proof is taken before
-// the stamp is checked (see coherence.Stamp.Proved) and the real clock is read after: a process that was stopped in
-// between finds the proof too old.
+// The entry is read first and judged after: its key (the table is addressed by a hash), its deadline by the coarse
+// clock, and last its stamp, so that an invalidation which came before this read is seen. With a bound the proof is
+// taken before the stamp is checked (see coherence.Stamp.Proved) and the real clock is read after: a process that was
+// stopped in between finds the proof too old.
 func (c *Cache[K, V]) hit(k K, bound time.Duration, need asOfNeed) (e *entry[K, V], asOf int64) {
 	if c.opt.L1Bytes < 0 {
 		return nil, 0

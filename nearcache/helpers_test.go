@@ -6,33 +6,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/rueidis"
 
-	"github.com/nearcache/nearcache-go/internal/services/servicestest"
+	"github.com/nearcache/nearcache-go/internal/testkit"
 	"github.com/nearcache/nearcache-go/nearcache"
-	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
-
-// onBoth runs a test on the embedded Redis and on a real one of its own, so that it may flush it.
-func onBoth(t *testing.T, test func(t *testing.T, r redis)) {
-	t.Helper()
-	t.Run("embedded", func(t *testing.T) {
-		e := nearcachetest.NewRedis(t)
-		test(t, redis{e.ClientOption(), func(args ...string) string { return e.Do(args[0], args[1:]...) }})
-	})
-	t.Run("real", func(t *testing.T) {
-		p := servicestest.StartRedis(t)
-		test(t, redis{rueidis.ClientOption{InitAddress: []string{p.Addr}}, p.Do})
-	})
-}
-
-type redis struct {
-	opt rueidis.ClientOption
-	do  func(args ...string) string // as a foreign client
-}
 
 // source is a source of truth in memory, with versions that go on after deletes.
 type source struct {
@@ -111,20 +90,6 @@ func open(t testing.TB, opt rueidis.ClientOption, src *source) *nearcache.Cache[
 	return newCache(t, c, nearcache.Options[string, string]{Load: src.load})
 }
 
-// eventually waits for what another goroutine brings about.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("not in 10 seconds: %s", what)
-		}
-		<-tick.C
-	}
-}
-
 func get(t testing.TB, c *nearcache.Cache[string, string], k string) nearcache.Result[string] {
 	t.Helper()
 	r, err := c.Read(t.Context(), k, nearcache.ReadOptions{})
@@ -138,35 +103,7 @@ func get(t testing.TB, c *nearcache.Cache[string, string], k string) nearcache.R
 // resident reads until L1 serves the key.
 func resident(t testing.TB, c *nearcache.Cache[string, string], k string) {
 	t.Helper()
-	eventually(t, k+" is in L1", func() bool { return get(t, c, k).Tier == nearcache.TierL1 })
-}
-
-// counted is the sum of a metric over those of its children that have all these label values.
-func counted(t testing.TB, reg *prometheus.Registry, name string, labels ...string) (sum float64) {
-	t.Helper()
-	families, err := reg.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, family := range families {
-		if family.GetName() != name {
-			continue
-		}
-	metrics:
-		for _, m := range family.GetMetric() {
-			has := map[string]bool{}
-			for _, l := range m.GetLabel() {
-				has[l.GetValue()] = true
-			}
-			for _, l := range labels {
-				if !has[l] {
-					continue metrics
-				}
-			}
-			sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
-		}
-	}
-	return sum
+	testkit.Eventually(t, k+" is in L1", func() bool { return get(t, c, k).Tier == nearcache.TierL1 })
 }
 
 // value is a repository method without versions.

@@ -10,10 +10,10 @@ import (
 // hotSample is that one hit in so many is counted.
 const hotSample = 64
 
-// hot finds the keys that are hit most, in bounded memory: Space-Saving (Metwally, Agrawal, El Abbadi: Efficient Computation
-// of Frequent and Top-k Elements in Data Streams, ICDT 2005) over a sample of the hits. A key that is new takes the place
-// and the count of the least, so that a key hit often enough is never missing, whatever comes between. Counts are halved now
-// and then, so that what was hot yesterday makes way.
+// hot finds the keys that are hit most, in bounded memory: Space-Saving (Metwally, Agrawal, El Abbadi: Efficient
+// Computation of Frequent and Top-k Elements in Data Streams, ICDT 2005) over a sample of the hits. A key that is new
+// takes the place and the count of the least, so that a key hit often enough is never missing, whatever comes between.
+// Counts are halved now and then, so that what was hot yesterday makes way.
 type hot[K comparable] struct {
 	mu    sync.Mutex
 	max   int
@@ -31,7 +31,7 @@ func newHot[K comparable](max int) *hot[K] {
 	return &hot[K]{max: max, at: make(map[K]int, max)}
 }
 
-// hit counts a sampled hit, unless somebody else is counting one: a reader waits for nobody.
+// hit counts a sampled hit, unless another reader is counting one: no reader waits here.
 func (h *hot[K]) hit(k K) {
 	if rand.Uint32()%hotSample != 0 || !h.mu.TryLock() {
 		return

@@ -7,8 +7,8 @@ import (
 	"github.com/nearcache/nearcache-go/internal/fence"
 )
 
-// entry is what L1 holds. It is immutable but for its stamp and its refresh. There may be millions of them: what most do not
-// have is in rare, and what a hit looks at comes first, to be in one cache line. Made by newEntry.
+// entry is what L1 holds. It is immutable but for its stamp and its refresh. There may be millions of them: what most
+// do not have is in rare, and what a hit looks at comes first, to be in one cache line. Made by newEntry.
 type entry[K comparable, V any] struct {
 	key      K
 	deadline int64   // by the client's clock
@@ -21,7 +21,7 @@ type entry[K comparable, V any] struct {
 // rare is what few entries have.
 type extras struct {
 	absent  bool
-	refresh atomic.Int64 // when it is due to be loaded anew, by the client's clock; 0: never
+	refresh atomic.Int64 // when it is due to be refreshed, by the client's clock; 0: never
 	tags    tagged
 	sum     uint64 // CheckShared's; 0: none
 }
@@ -43,8 +43,9 @@ func (e *entry[K, V]) tags() tagged {
 	return e.extras.tags
 }
 
-// newEntry makes the entry of a key. The bytes of a short string are within the entry's own memory: a hit compares them with
-// those of the caller, and finds them next to what it has read already. What the caller's string is a part of is not kept.
+// newEntry makes the entry of a key. The bytes of a short string are within the entry's own memory: a hit compares them
+// with those of the caller, and finds them next to what it has read already. What the caller's string is a part of is
+// not kept.
 func newEntry[K comparable, V any](k K, version Version, absent bool) (e *entry[K, V]) {
 	s, ok := any(k).(string)
 	switch n := len(s); {

@@ -28,9 +28,10 @@ type shelved struct {
 	About string `json:"about"`
 }
 
-// BenchmarkL2Hit compares a hit in L2, with L1 switched off, with a bare GET and the same decoding, of a real Redis in the same
-// run. "tracked" is the same bare GET on a connection that Redis pushes invalidations on, as L2's is: a client of such a
-// connection always reads it on a goroutine of its own. cpu-ns is this process's processor time, redis-ns Redis's.
+// BenchmarkL2Hit compares a hit in L2, with L1 switched off, with a bare GET and the same decoding, of a real Redis in
+// the same run. "tracked" is the same bare GET on a connection that Redis pushes invalidations on, as L2's is: a client
+// of such a connection always reads it on a goroutine of its own. cpu-ns is this process's processor time, redis-ns
+// Redis's.
 func BenchmarkL2Hit(b *testing.B) {
 	p := servicestest.StartRedis(b)
 	opt := rueidis.ClientOption{InitAddress: []string{p.Addr}}

@@ -7,14 +7,15 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/nearcache/nearcache-go/internal/testkit"
 	"github.com/nearcache/nearcache-go/nearcache"
 )
 
 func TestLateFill_L2(t *testing.T) { // R1, C2
-	onBoth(t, func(t *testing.T, r redis) {
+	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
 		src := newSource()
 		src.put("a", "old")
-		x, y := open(t, r.opt, src), open(t, r.opt, src)
+		x, y := open(t, r.Option, src), open(t, r.Option, src)
 		src.after = func(string) { // x has read the old row; y writes and invalidates before x fills
 			src.after = nil
 			if _, err := y.Write(context.Background(), "a", func(context.Context) (nearcache.Version, error) { return src.put("a", "new"), nil }); err != nil {
@@ -34,10 +35,10 @@ func TestLateFill_L2(t *testing.T) { // R1, C2
 }
 
 func TestLateSet_IsNotBorn(t *testing.T) { // C5
-	onBoth(t, func(t *testing.T, r redis) {
+	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
 		src := newSource()
 		v1 := src.put("a", "one")
-		x, y := open(t, r.opt, src), open(t, r.opt, src)
+		x, y := open(t, r.Option, src), open(t, r.Option, src)
 		v2 := src.del("a")
 		if err := x.Invalidate(t.Context(), "a", v2); err != nil {
 			t.Fatal(err)
@@ -69,25 +70,27 @@ func (h *held) Decode(b []byte) (string, error) {
 }
 
 func TestLateFill_L1(t *testing.T) { // R3, C2
-	onBoth(t, func(t *testing.T, r redis) {
+	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
 		src := newSource()
 		src.put("a", "old")
 		src.put("other", "")
 		reg := prometheus.NewRegistry()
-		client := newClient(t, nearcache.Config{Redis: r.opt, Registerer: reg})
+		client := newClient(t, nearcache.Config{Redis: r.Option, Registerer: reg})
 		if err := client.Ready(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		codec := &held{}
-		x, y := newCache(t, client, nearcache.Options[string, string]{Load: src.load, Codec: codec}), open(t, r.opt, src)
+		x := newCache(t, client, nearcache.Options[string, string]{Load: src.load, Codec: codec})
+		other := newClient(t, nearcache.Config{Redis: r.Option})
+		y := newCache(t, other, nearcache.Options[string, string]{Load: src.load, Codec: &held{}})
 		get(t, y, "a")                 // fills L2
 		codec.decoded = func(string) { // x has the old value from L2; y writes, and Redis pushes, before x admits it
 			codec.decoded = nil
-			before := counted(t, reg, "nearcache_tracking_pushes_total")
+			before := testkit.Metric(t, reg, "nearcache_tracking_pushes_total")
 			if err := y.Invalidate(context.Background(), "a", src.put("a", "new")); err != nil {
 				t.Error(err)
 			}
-			eventually(t, "the push", func() bool { return counted(t, reg, "nearcache_tracking_pushes_total") > before })
+			testkit.Eventually(t, "the push", func() bool { return testkit.Metric(t, reg, "nearcache_tracking_pushes_total") > before })
 		}
 		if got := get(t, x, "a"); got.Value != "old" || got.Tier != nearcache.TierL2 {
 			t.Errorf("x has not met the race: %+v", got)

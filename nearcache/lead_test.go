@@ -222,7 +222,7 @@ func TestLead_ReadersWhoGiveUpDoNotOpenTheBreaker(t *testing.T) {
 		for i := range 20 {
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 			if got := c.ReadMany(ctx, []string{fmt.Sprint(i), "a"}, nearcache.ReadOptions{}); got[0].Err == nil {
-				t.Errorf("%+v", got)
+				t.Errorf("got %+v, want an error for the first key", got)
 			}
 			cancel()
 		}
@@ -260,11 +260,11 @@ func TestLead_CodecThatEndsItsGoroutine(t *testing.T) {
 			switch what {
 			case "panic": // is a miss, as whatever cannot be decoded
 				if first.err != nil || first.Tier != nearcache.TierSource || second.Result != first.Result {
-					t.Errorf("%+v, %v; %+v, %v", first.Result, first.err, second.Result, second.err)
+					t.Errorf("got %+v, error %v and %+v, error %v; want one load of the source for both", first.Result, first.err, second.Result, second.err)
 				}
 			case "Goexit":
 				if first.took != 0 || first.Value != "" || !errors.Is(second.err, nearcache.ErrPanic) {
-					t.Errorf("%+v, %v; %+v, %v", first.Result, first.err, second.Result, second.err)
+					t.Errorf("got %+v, error %v and %+v, error %v; want no answer for the first reader and ErrPanic for the second", first.Result, first.err, second.Result, second.err)
 				}
 			}
 			if got := get(t, c, "a"); got.Value != "one" {
@@ -307,7 +307,7 @@ func TestLead_ManyWhoGiveUp(t *testing.T) {
 				case err != nil && ctx.Err() != nil:
 					gave.Add(1)
 				default:
-					t.Errorf("%s: %q, %v", k, v, err)
+					t.Errorf("key %s: got %q and error %v, want its value", k, v, err)
 				}
 				cancel()
 			}
@@ -370,7 +370,7 @@ func TestBound_TheWatermarkIsReadOnlyWhenTheLastOneProvesTooLittle(t *testing.T)
 			got := get(t, c, "a")
 			if got.Tier != nearcache.TierL2 {
 				if got.Tier != nearcache.TierSource || got.Staleness > delta {
-					t.Errorf("%+v", got)
+					t.Errorf("got %+v, want a value of the source within the bound", got)
 				}
 				break
 			}

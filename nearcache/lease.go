@@ -11,8 +11,8 @@ import (
 )
 
 // heldLease is a lease that this process holds while it loads the key. It is renewed until it is settled: by a fill, or
-// given back. So LeaseTTL can be short and a load long. A process that was stopped renews nothing: its lease expires, and
-// its late fill is refused.
+// given back. So LeaseTTL can be short and a load long. A process that was stopped renews nothing: its lease expires,
+// and its late fill is refused.
 type heldLease struct {
 	key   l2.Key
 	lease l2.Lease
@@ -92,7 +92,7 @@ func (c *Cache[K, V]) acquisition(f *flight[K, V]) l2.AcquireOptions {
 	return l2.AcquireOptions{Schema: c.opt.Schema, Unusable: f.got.unusable}
 }
 
-// release gives back a lease whose load came to nothing, so that nobody waits for its fill. A nil lease is none.
+// release gives back a lease whose load came to nothing, so that no flight waits for its fill. A nil lease is none.
 func (c *Cache[K, V]) release(ctx context.Context, h *heldLease) {
 	if h == nil {
 		return
@@ -109,9 +109,10 @@ func (c *Cache[K, V]) release(ctx context.Context, h *heldLease) {
 // uncacheableTTL is how long L2 remembers that the value of a key cannot be kept there.
 const uncacheableTTL = 30 * time.Second
 
-// declareUncacheable gives back a lease whose value L2 will never take: it is too large, or has tags that cannot be kept.
-// A write intent takes the lease's place for a while: it sends the key's readers on all instances to the source at once.
-// Otherwise each of them would be granted the lease in turn, while all others waited for a fill that cannot come.
+// declareUncacheable gives back a lease whose value L2 will never take: it is too large, or has tags that cannot be
+// kept. A write intent takes the lease's place for a while: it sends the key's readers on all instances to the source
+// at once. Otherwise each of them would be granted the lease in turn, while all others waited for a fill that cannot
+// come.
 func (c *Cache[K, V]) declareUncacheable(ctx context.Context, h *heldLease) {
 	if h == nil {
 		return
@@ -190,14 +191,14 @@ const (
 const maxRounds = 100
 
 // fillWait is the wait of a batch's flights for the fills of other processes. It ends when the lease in the way ends,
-// whether by a fill or because no fill can come any more: the lease was given back, dropped by an invalidation, replaced by
-// a writer's intent, evicted or flushed. Redis pushes all of that to every client that has read the lease. A lease that
-// expires because its holder is dead ends the wait by the clock, and a lost connection ends all waits.
+// whether by a fill or because no fill can come any more: the lease was given back, dropped by an invalidation,
+// replaced by a writer's intent, evicted or flushed. Redis pushes all of that to every client that has read the lease.
+// A lease that expires because its holder is dead ends the wait by the clock, and a lost connection ends all waits.
 //
 // A flight must be armed for the push before the GETs that make Redis track the record and the lease, so the first time
 // round it only arms:
 //
-//	we: GET misses             holder: fills; Redis pushes to nobody who waits
+//	we: GET misses             holder: fills; Redis pushes to no flight that waits
 //	we: acquire answers busy
 //	we: arm; GET again         finds the value; had the fill come later still, its push would wake us
 type fillWait[K comparable, V any] struct {
@@ -216,7 +217,8 @@ func (w *fillWait[K, V]) next(f *flight[K, V]) step {
 	case f.rounds > maxRounds:
 		return stepLoad
 	case status == l2.Present:
-		// It was filled since our GET, or under an incarnation of the bucket that we have not heard of: look at both again.
+		// It was filled since our GET, or under an incarnation of the bucket that we have not heard of: look at both
+		// again.
 		w.c.client.fence.Forget(f.key.Bucket, &f.own)
 		return stepAsk
 	case w.c.client.nesting.isWanted(f.key):

@@ -58,7 +58,7 @@ func TestLease_OfADeadHolderCostsItsTTL(t *testing.T) {
 		r.Do("SET", k.Lease, "R"+string(token[:]), "PX", "2000") // somebody acquired it, and died
 		begun := time.Now()
 		if got := get(t, c, "a"); got.Value != "v" {
-			t.Errorf("%+v", got)
+			t.Errorf("got %+v, want \"v\"", got)
 		}
 		if waited := time.Since(begun); waited < 1500*time.Millisecond || waited > 3*time.Second {
 			t.Errorf("waited %v for a lease of 2s", waited)

@@ -19,17 +19,8 @@ type answer[V any] struct {
 	err    error
 }
 
-// loadContext outlives the reader. It ends LoadTimeout after the load began, by the client's clock, or when the client is
-// closed.
-func (c *Cache[K, V]) loadContext(ctx context.Context, began int64) (context.Context, context.CancelFunc) {
-	left := c.opt.LoadTimeout - time.Duration(c.client.now()-began)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), left)
-	stop := context.AfterFunc(c.client.life, cancel)
-	return ctx, func() { stop(); cancel() }
-}
-
-// callLoaders sets the answers of a batch, from one call of the Loader. A key whose error is remembered is not loaded. A
-// batch of several keys is for a cache with LoadMany.
+// callLoaders sets the answers of a batch, from one call of the Loader. A key whose error is remembered is not loaded.
+// A batch of several keys is for a cache with LoadMany.
 func (c *Cache[K, V]) callLoaders(ctx context.Context, batch []*flight[K, V]) {
 	var load []*flight[K, V]
 	for _, f := range batch {
@@ -164,8 +155,8 @@ func admitted[K comparable, V, T any](ctx context.Context, c *Cache[K, V], keys 
 	return v, err
 }
 
-// within runs f on a goroutine of its own and returns what it returns, or why ctx ended before. So a callback that ignores
-// its context cannot keep the key for ever; what it returns later is dropped. Its panic is an error.
+// within runs f on a goroutine of its own and returns what it returns, or why ctx ended before. So a callback that
+// ignores its context cannot keep the key for ever; what it returns later is dropped. Its panic is an error.
 func within[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	type result struct {
 		v   T

@@ -2,24 +2,27 @@ package nearcache
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"reflect"
 	"sync/atomic"
 	"time"
 )
 
-// LossyPolicy says what happens to a value that is not the same after it was encoded and decoded. If it were cached as it
-// is, reads from the source would differ from reads from L2.
+// LossyPolicy says what happens to a value that is not the same after it was encoded and decoded. If it were cached as
+// it is, reads from the source would differ from reads from L2.
 type LossyPolicy uint8
 
 // The policies.
 const (
-	// LossyFail fails the read with ErrCodec, which names the part that differs.
-	LossyFail LossyPolicy = iota
-	// LossyUncached serves such a value as the Loader returned it, and keeps it in no tier.
-	LossyUncached
-	// LossyDecode serves every value as it is after decoding, also when it comes from the Loader: the Codec drops parts of
-	// values on purpose.
+	// LossyCheck takes the first value of a cache for a test of its Codec: if that is not kept, the read fails with
+	// ErrCodec, which names the part that differs. A later value that is not kept is served as the Loader returned it,
+	// and cached in no tier.
+	LossyCheck LossyPolicy = iota
+	// LossyFail fails every read of such a value with ErrCodec.
+	LossyFail
+	// LossyDecode serves every value as it is after decoding, also when it comes from the Loader: the Codec drops parts
+	// of values on purpose.
 	LossyDecode
 )
 
@@ -39,6 +42,7 @@ const (
 type lossless struct {
 	risk  risk
 	count atomic.Uint64
+	kept  atomic.Bool // a value was the same after decoding
 }
 
 // due reports whether an encoding must be verified. The first always is.
@@ -62,8 +66,8 @@ func riskOf[V any](codec Codec[V]) risk {
 
 var timeType = reflect.TypeFor[time.Time]()
 
-// jsonRisk looks for what encoding/json drops or changes: fields without a name in JSON, numbers within interfaces, which
-// come back as float64, and everything that types do by methods of their own.
+// jsonRisk looks for what encoding/json drops or changes: fields without a name in JSON, numbers within interfaces,
+// which come back as float64, and everything that types do by methods of their own.
 func jsonRisk(t reflect.Type, seen map[reflect.Type]bool) risk {
 	if t == timeType || seen[t] {
 		return riskNone
@@ -113,8 +117,13 @@ func jsonRisk(t reflect.Type, seen map[reflect.Type]bool) risk {
 	return riskAny // interfaces, and what JSON cannot encode
 }
 
-// decodeLossy replaces loaded values by what their encodings decode to, if Options.Lossy says so: then a value is the same
-// from every tier.
+// mayBypass reports whether a value that could not be encoded is served uncached instead of failing its read.
+func (c *Cache[K, V]) mayBypass(err error) bool {
+	return errors.Is(err, errLossy) && c.opt.Lossy == LossyCheck && c.lossless.kept.Load()
+}
+
+// decodeLossy replaces loaded values by what their encodings decode to, if Options.Lossy says so: then a value is the
+// same from every tier.
 func (c *Cache[K, V]) decodeLossy(batch []*flight[K, V]) {
 	if c.opt.Lossy != LossyDecode {
 		return

@@ -108,7 +108,7 @@ func (c *Cache[K, V]) readManyBelow(ctx context.Context, ls []*lookup[K, V], ro 
 	var again []*lookup[K, V]
 	for _, l := range ls {
 		if l.err != nil && maxStale > 0 && ctx.Err() == nil {
-			if r, ok, err := c.serveStale(l.want.k, l.res.expired, ro.AtLeast, maxStale); ok {
+			if r, ok, err := c.serveStale(ctx, l.want.k, l.res.expired, ro.AtLeast, maxStale); ok {
 				l.result, l.err = r, err
 				continue
 			}

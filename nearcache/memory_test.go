@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/nearcache/nearcache-go/internal/testkit"
 	"github.com/nearcache/nearcache-go/nearcache"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
@@ -33,7 +34,7 @@ func TestL1Bytes_HoldsForSmallAndBigValues(t *testing.T) {
 					return strings.Repeat("v", size), nil
 				})})
 			held := func() int64 {
-				n := int64(counted(t, reg, "nearcache_l1_bytes"))
+				n := int64(testkit.Metric(t, reg, "nearcache_l1_bytes"))
 				if n > bound {
 					t.Fatalf("L1 holds %d bytes of %d", n, bound)
 				}
@@ -71,17 +72,17 @@ func TestSize_CountsAndMayPanic(t *testing.T) {
 	}})
 	src.put("a", "small")
 	resident(t, c, "a")
-	eventually(t, "what Size says is counted", func() bool {
-		n := counted(t, reg, "nearcache_l1_bytes")
+	testkit.Eventually(t, "what Size says is counted", func() bool {
+		n := testkit.Metric(t, reg, "nearcache_l1_bytes")
 		return n > 12345 && n < 12345+500
 	})
 	src.put("b", "panics")
 	for range 3 {
 		if got := get(t, c, "b"); got.Value != "panics" || got.Tier == nearcache.TierL1 {
-			t.Errorf("%+v", got)
+			t.Errorf("got %+v, want \"panics\", not from L1", got)
 		}
 	}
-	if counted(t, reg, "nearcache_rejected_total", "size") == 0 {
+	if testkit.Metric(t, reg, "nearcache_rejected_total", "size") == 0 {
 		t.Error("a value that has no size is not counted")
 	}
 }
@@ -102,11 +103,11 @@ func TestCheckShared_FindsWhoModifiesAValue(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return r, int(counted(t, reg, "nearcache_mutated_total"))
+		return r, int(testkit.Metric(t, reg, "nearcache_mutated_total"))
 	}
 	for round := range 3 {
 		var shared map[string]int
-		eventually(t, "it is in L1", func() bool {
+		testkit.Eventually(t, "it is in L1", func() bool {
 			r, n := read()
 			if n != round {
 				t.Fatalf("%d counted, and nobody has modified anything", n)
@@ -122,7 +123,7 @@ func TestCheckShared_FindsWhoModifiesAValue(t *testing.T) {
 	if !strings.Contains(log.String(), "the key") {
 		t.Errorf("the log does not name the key: %s", log)
 	}
-	if n := counted(t, reg, "nearcache_misses_total", "l1", "mutated"); n != 3 {
+	if n := testkit.Metric(t, reg, "nearcache_misses_total", "l1", "mutated"); n != 3 {
 		t.Errorf("%v misses", n)
 	}
 }
@@ -144,7 +145,7 @@ func TestCheckShared_NothingIsMadeOfAModifiedValue(t *testing.T) {
 			t.Fatal(err)
 		}
 		var r nearcache.Result[map[string]int]
-		eventually(t, "it is in L1", func() bool {
+		testkit.Eventually(t, "it is in L1", func() bool {
 			r, err = c.Read(t.Context(), "a", nearcache.ReadOptions{})
 			return err == nil && r.Tier == nearcache.TierL1
 		})

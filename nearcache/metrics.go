@@ -17,9 +17,9 @@ type metrics struct {
 	all    []prometheus.Collector
 	events bool // Config.Events is set
 
-	hits, misses, load, fill, lease, reject, admit, write *prometheus.CounterVec
-	stale, shadow, refresh, mutate, warmKey, warmFile     *prometheus.CounterVec
-	loadSeconds                                           *prometheus.HistogramVec
+	hits, misses, load, fill, lease, reject, admit, write      *prometheus.CounterVec
+	stale, refused, shadow, refresh, mutate, warmKey, warmFile *prometheus.CounterVec
+	loadSeconds                                                *prometheus.HistogramVec
 
 	pushes, redisSessions, malformed, retryDropped prometheus.Counter
 	eventCount, eventSession, failed               *prometheus.CounterVec
@@ -51,6 +51,7 @@ func newMetrics(c *Client, events bool) *metrics {
 	m.admit = vec("l1_admissions_total", "Entries offered to L1, by result.", "cache", "result")
 	m.write = vec("writes_total", "Writes announced to Redis, by result.", "cache", "result")
 	m.stale = vec("served_stale_total", "Reads answered with a value labelled stale.", "cache")
+	m.refused = vec("stale_refused_total", "Stale values that were not served because they are known to be replaced or removed.", "cache")
 	m.shadow = vec("shadow_total", "Reads compared in ModeShadow, by result.", "cache", "result")
 	m.refresh = vec("refreshes_total", "Keys that were due to be refreshed, by result.", "cache", "result")
 	m.mutate = vec("mutated_total", "Values in L1 that a caller has modified (Options.CheckShared).", "cache")
@@ -72,7 +73,7 @@ func newMetrics(c *Client, events bool) *metrics {
 	m.eventCount = vec("events_total", "Version events applied, by whether they had a version.", "kind")
 	m.eventSession = vec("event_sessions_total", "Sessions of the event channel begun, by reason.", "reason")
 	m.failed = vec("errors_total", "Failures of background work, by operation.", "operation")
-	gauge("retries_pending", "Invalidations that Redis could not be told yet.", func() float64 { return float64(c.retry.len()) })
+	gauge("retries_pending", "Invalidations that could not be sent to Redis yet.", func() float64 { return float64(c.retry.len()) })
 	gauge("quarantined_buckets", "Buckets of Redis that are read at the source, because failed invalidations of theirs were forgotten.",
 		func() float64 { return float64(c.retry.buckets()) })
 	gauge("redis_up", "1 while Redis is connected.", func() float64 { return flag(c.l2.Up()) })
@@ -145,7 +146,8 @@ func (m *metrics) lag(channel string) prometheus.Observer {
 
 func (m *metrics) errors(op string) prometheus.Counter { return m.failed.WithLabelValues(op) }
 
-// event counts an applied event. The two clocks of the propagation time may differ: it is for looking at, not for proofs.
+// event counts an applied event. The two clocks of the propagation time may differ: it is for looking at, not for
+// proofs.
 func (m *metrics) event(e *coherence.Event) {
 	kind := "versioned"
 	if e.Version == 0 {
@@ -164,8 +166,8 @@ type cacheMetrics struct {
 	l1Hits   stripes
 	l1Misses struct{ absent, expired, invalidated, collided, unvouched, unproved, tag, mutated prometheus.Counter }
 
-	l2Hits, admitted, declined, servedStale, mutated prometheus.Counter
-	loadSeconds                                      prometheus.Observer
+	l2Hits, admitted, declined, servedStale, staleRefused, mutated prometheus.Counter
+	loadSeconds                                                    prometheus.Observer
 }
 
 func (m *metrics) forCache(name string, cache managedCache, c *Client) (*cacheMetrics, error) {
@@ -175,7 +177,7 @@ func (m *metrics) forCache(name string, cache managedCache, c *Client) (*cacheMe
 	cm.l1Misses.invalidated, cm.l1Misses.collided = l1Miss("invalidated"), l1Miss("collided")
 	cm.l1Misses.unvouched, cm.l1Misses.unproved = l1Miss("unvouched"), l1Miss("unproved")
 	cm.l1Misses.tag = l1Miss("tag")
-	cm.l2Hits, cm.servedStale = m.hits.WithLabelValues(name), m.stale.WithLabelValues(name)
+	cm.l2Hits, cm.servedStale, cm.staleRefused = m.hits.WithLabelValues(name), m.stale.WithLabelValues(name), m.refused.WithLabelValues(name)
 	cm.admitted, cm.declined = m.admit.WithLabelValues(name, "offered"), m.admit.WithLabelValues(name, "dropped")
 	cm.l1Misses.mutated, cm.mutated = l1Miss("mutated"), m.mutate.WithLabelValues(name)
 	cm.loadSeconds = m.loadSeconds.WithLabelValues(name)

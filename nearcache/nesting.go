@@ -11,8 +11,8 @@ import (
 	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
-// nesting knows which keys are being loaded, and which loads wait for which keys, over all caches of a client. A load waits
-// for a key when its Loader reads it. With that, nothing waits for itself:
+// nesting knows which keys are being loaded, and which loads wait for which keys, over all caches of a client. A load
+// waits for a key when its Loader reads it. With that, nothing waits for itself:
 //
 //   - A read that would close a circle fails at once with ErrLoadCycle.
 //   - A load that another load waits for is not held up by the bulkhead, whose places the waiting loads may hold all, nor
@@ -80,8 +80,8 @@ func (n *nesting) within(ctx context.Context) *call {
 	return nil
 }
 
-// wait announces that a read within a call waits for a key; waited must be called. The error says that the key cannot come
-// before the call has returned. A nil call is none.
+// wait announces that a read within a call waits for a key; waited must be called. The error says that the key cannot
+// come before the call has returned. A nil call is none.
 func (n *nesting) wait(c *call, key l2.Key) error {
 	if c == nil {
 		return nil

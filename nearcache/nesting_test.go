@@ -169,7 +169,7 @@ func TestNesting_ACircleFailsAtOnce(t *testing.T) {
 						wg.Go(func() {
 							_, err := caches[ns].Get(t.Context(), k)
 							if !errors.Is(err, nearcache.ErrLoadCycle) {
-								t.Errorf("%s: %v", first, err)
+								t.Errorf("%s: got error %v, want ErrLoadCycle", first, err)
 								return
 							}
 							for _, name := range test.names {
@@ -189,8 +189,8 @@ func TestNesting_ACircleFailsAtOnce(t *testing.T) {
 	}
 }
 
-// Two processes, each of which loads a key that needs the key that the other one loads: neither may wait for the other's
-// lease.
+// Two processes, each of which loads a key that needs the key that the other one loads: neither may wait for the
+// other's lease.
 func TestNesting_ACircleOverTwoProcessesFailsAtOnce(t *testing.T) {
 	needs := map[string]string{"a": "b", "b": "a"}
 	var cs []*nearcache.Cache[string, string]
@@ -217,7 +217,7 @@ func TestNesting_ACircleOverTwoProcessesFailsAtOnce(t *testing.T) {
 			for _, k := range keys {
 				wg.Go(func() {
 					if _, err := cs[i].Get(t.Context(), k); !errors.Is(err, nearcache.ErrLoadCycle) {
-						t.Errorf("%s: %v", k, err)
+						t.Errorf("%s: got error %v, want ErrLoadCycle", k, err)
 					}
 				})
 				synctest.Wait()

@@ -3,6 +3,7 @@ package nearcache
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/nearcache/nearcache-go/coherence"
@@ -12,8 +13,8 @@ import (
 type Options[K comparable, V any] struct {
 	// Load reads one key from the source of truth: its primary, value and version in one snapshot begun after the call.
 	// It runs at most once at a time per key and process, on a context that outlives the caller's and ends after
-	// LoadTimeout. Its errors are returned to everyone who waits and are not cached; a panic becomes an error.
-	// Required, unless LoadMany is given.
+	// LoadTimeout, and that has none of the caller's values; see ContextKeys. Its errors are returned to everyone who
+	// waits and are not cached; a panic becomes an error. Required, unless LoadMany is given.
 	Load Loader[K, V]
 	// LoadMany reads several keys at once; a key that is missing from the map is absent. GetMany calls it once for all
 	// the keys that no tier has. Defaults to calling Load for each key.
@@ -30,26 +31,26 @@ type Options[K comparable, V any] struct {
 	// Schema numbers the shape of V. A record of a higher schema is never overwritten, and one of a lower schema is a
 	// miss: so two builds can run side by side during a roll-out. Defaults to 0.
 	Schema uint32
-	// Shape tells apart types whose values cannot be read as each other, within one Schema: a record of another shape is a
-	// miss, and is overwritten. Set a name of your own, and keep it, to say that builds with different types can read each
-	// other's records: a new field then reads as zero from an old record. Defaults to a fingerprint of V's fields, or to the
-	// Codec's (see Shaper).
+	// Shape tells apart types whose values cannot be read as each other, within one Schema: a record of another shape
+	// is a miss, and is overwritten. Set a name of your own, and keep it, to say that builds with different types can
+	// read each other's records: a new field then reads as zero from an old record. Defaults to a fingerprint of V's
+	// fields, or to the Codec's (see Shaper).
 	Shape string
 	// Lossy says what happens to a value that its Codec does not keep. Encodings are decoded again and compared: all of
-	// them where V or the Codec can lose something, else one in 64. Defaults to LossyFail.
+	// them where V or the Codec can lose something, else one in 64. Defaults to LossyCheck.
 	Lossy LossyPolicy
 	// Clone copies a value before it is handed out. Defaults to none: values are shared and must not be modified.
 	Clone func(V) V
-	// CheckShared finds callers that modify values they share, for use in tests and when something is odd: each entry of L1
-	// keeps a checksum of its value's encoding, which each hit takes anew. A value that has changed is counted, logged with
-	// the key's name, and loaded anew instead of served. It needs a Codec that encodes equal values alike, and sees only
-	// what that encodes. Defaults to false.
+	// CheckShared finds callers that modify values they share, for use in tests and when something is odd: each entry
+	// of L1 keeps a checksum of its value's encoding, which each hit computes again. A value that has changed is
+	// counted, logged with the key's name, and loaded again instead of served. It needs a Codec that encodes equal
+	// values alike, and sees only what that encodes. Defaults to false.
 	CheckShared bool
 
 	// TTL is how long a value is kept in either tier. Defaults to 5 minutes.
 	TTL time.Duration
-	// Jitter shortens each TTL by a random part of it, up to this fraction (0 to 0.9), so that what was filled together does
-	// not expire together. Defaults to 0.
+	// Jitter shortens each TTL by a random part of it, up to this fraction (0 to 0.9), so that what was filled together
+	// does not expire together. Defaults to 0.
 	Jitter float64
 	// AbsentTTL is how long an absence is kept in either tier. Defaults to TTL or 30 seconds, whichever is shorter.
 	AbsentTTL time.Duration
@@ -59,31 +60,36 @@ type Options[K comparable, V any] struct {
 	// Config.Source, and Loaders that read the primary. Defaults to 0: no bound but the TTL.
 	MaxStaleness time.Duration
 
-	// Clearable makes every value depend on the cache's own tag, so that Clear can drop them all at once. A hit in L1 then
-	// looks at that too. Defaults to false.
+	// Clearable makes every value depend on the cache's own tag, so that Clear can drop them all at once. A hit in L1
+	// then looks at that too. Defaults to false.
 	Clearable bool
 
-	// L1Bytes bounds what L1 holds: its values by Size, their keys, and what an entry costs beside them. The counters by
-	// which L1 chooses what to keep are extra, about a tenth; so are the fence's journals, a sixteenth. Defaults to 64 MiB;
-	// negative switches L1 off.
+	// L1Bytes bounds what L1 holds: its values by Size, their keys, and what an entry costs beside them. The counters
+	// by which L1 chooses what to keep are extra, about a tenth; so are the fence's journals, a sixteenth. Defaults to
+	// 64 MiB; negative switches L1 off.
 	L1Bytes int64
-	// Size is how many bytes of memory a value takes. It is called when the value is admitted to L1; one for which it panics
-	// is not. It is a function of the value and nothing that a Loader could decide, because most of what is in L1 was
-	// loaded, if at all, by another process. Defaults to the value's encoded size.
+	// Size is how many bytes of memory a value takes. It is called when the value is admitted to L1; one for which it
+	// panics is not. It is a function of the value and nothing that a Loader could decide, because most of what is in
+	// L1 was loaded, if at all, by another process. Defaults to the value's encoded size.
 	Size func(V) int64
-	// Warm fetches what was hot in L1 when the cache is made anew. Defaults to off.
+	// Warm fetches the keys that were hot in L1 when the cache is made again. Defaults to off.
 	Warm Warm
 
 	// LoadTimeout ends a load that takes longer. Defaults to 10 seconds.
 	LoadTimeout time.Duration
-	// MaxLoads bounds how many calls of the Loaders run at a time in this process, whatever fails: further ones wait, for
-	// LoadTimeout at most. A Loader that ignores its context holds its place until it returns. Defaults to 256; negative:
-	// no bound.
+	// ContextKeys lists the keys of those values that pass from a reader's context to the Loader. By default none does,
+	// since what a Loader returns is for every reader: with a reader's transaction or tenant it would be a row that is
+	// not committed, or another tenant's view. nearcachetest.CheckLoader finds Loaders that ask for such values.
+	// Tracing passes by Config.LoadTrace. Defaults to none.
+	ContextKeys []any
+	// MaxLoads bounds how many calls of the Loaders run at a time in this process, whatever fails: further ones wait,
+	// for LoadTimeout at most. A Loader that ignores its context holds its place until it returns. A load that another
+	// load waits for, because that one's Loader reads its key, needs no place. Defaults to 256; negative: no bound.
 	MaxLoads int
 	// ErrorTTL is how long a Loader's error is remembered: for so long reads of that key get it, or what FailSafe has,
 	// without another call. Defaults to 0: not at all.
 	ErrorTTL time.Duration
-	// Refresh loads values anew before they expire. Defaults to off.
+	// Refresh loads values again before they expire. Defaults to off.
 	Refresh Refresh
 	// FailSafe serves the last value when the Loader fails or is slow. Defaults to off.
 	FailSafe FailSafe
@@ -91,7 +97,7 @@ type Options[K comparable, V any] struct {
 	// lease until LoadTimeout. Defaults to 2 seconds.
 	LeaseTTL time.Duration
 	// LeaseWait bounds how long a read waits for another process's load of its key; then it loads too, and fills
-	// nothing. Defaults to half of LoadTimeout.
+	// nothing. The wait ends as soon as that load can no longer fill. Defaults to half of LoadTimeout.
 	LeaseWait time.Duration
 	// WriteTTL is how long a Write keeps readers of its key at the source if its process dies meanwhile; a transaction
 	// that takes longer loses that protection. Defaults to 10 seconds.
@@ -100,16 +106,16 @@ type Options[K comparable, V any] struct {
 	admitted func(*entry[K, V]) // takes what L1 would, of a cache without one
 }
 
-// Refresh loads a value anew, in the background, before it expires; readers keep the value meanwhile. One process of all
-// does it, by the key's lease, and keys that fall due together are loaded together if there is a LoadMany. A refresh is
-// begun by a read: what nobody reads expires.
+// Refresh loads a value again, in the background, before it expires; readers keep the value meanwhile. One process of
+// all does it, by the key's lease, and keys that fall due together are loaded together if there is a LoadMany. A
+// refresh is begun by a read: a value that is not read expires.
 type Refresh struct {
 	// After is the fraction of the TTL, between 0 and 1, after which a value is due. Defaults to 0: off.
 	After float64
-	// Beta is XFetch's: a value is due at a random time before its expiry, exponentially distributed with Beta times the time
-	// that its load took as the mean, so that the slower a load is the earlier it begins, and seldom two at once. 1 is a
-	// good value. (Vattani, Chierichetti, Lowenstein: Optimal Probabilistic Cache Stampede Prevention, VLDB 2015; drawn
-	// once for each entry of L1, so that a hit costs a comparison.) Defaults to 0: off.
+	// Beta is XFetch's: a value is due at a random time before its expiry, exponentially distributed with Beta times
+	// the time that its load took as the mean, so that the slower a load is the earlier it begins, and seldom two at
+	// once. 1 is a good value. (Vattani, Chierichetti, Lowenstein: Optimal Probabilistic Cache Stampede Prevention,
+	// VLDB 2015; drawn once for each entry of L1, so that a hit costs a comparison.) Defaults to 0: off.
 	Beta float64
 }
 
@@ -121,12 +127,16 @@ type FailSafe struct {
 	// Result.Staleness, or by Result.Age where nothing is proved. L2 keeps values so much longer than their TTL. It is
 	// the default of ReadOptions.ServeStale. Defaults to 0: off.
 	MaxAge time.Duration
-	// SoftTimeout is how long a read waits for the Loader if L1 has such a value; then it gets that one, and the load goes
-	// on in the background and fills. Defaults to 0: reads wait.
+	// SoftTimeout is how long a read waits for the Loader if L1 has such a value; then it gets that one, and the load
+	// goes on in the background and fills. Defaults to 0: reads wait.
 	SoftTimeout time.Duration
-	// BeyondBound allows MaxAge in a cache with a MaxStaleness, whose bound such values break. Defaults to false: NewCache
-	// refuses the two together.
+	// BeyondBound allows MaxAge in a cache with a MaxStaleness, whose bound such values break. Defaults to false:
+	// NewCache refuses the two together.
 	BeyondBound bool
+	// Invalidated serves such a value also if this instance knows that it was removed or replaced: by a newer version,
+	// an invalidation, a tag or Clear. Defaults to false: what has expired may be served, and what is known to be wrong
+	// may not. nearcache_stale_refused_total counts the latter.
+	Invalidated bool
 }
 
 const (
@@ -184,6 +194,11 @@ func (o *Options[K, V]) validate(c *Client, namespace string) error {
 	}
 	if o.MaxLoads == 0 {
 		o.MaxLoads = defaultMaxLoads
+	}
+	for _, k := range o.ContextKeys {
+		if k == nil || !reflect.TypeOf(k).Comparable() {
+			refuse("ContextKeys has %T: no value can have it as its key", k)
+		}
 	}
 	if !(o.Jitter >= 0 && o.Jitter <= 0.9) {
 		refuse("Jitter is %v: a fraction from 0 to 0.9", o.Jitter)

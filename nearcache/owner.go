@@ -10,8 +10,8 @@ import (
 	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
-// claimEvery is how often a client repeats its claim to the prefix: Redis may have been away when the client started, and
-// may evict the owner's name.
+// claimEvery is how often a client repeats its claim to the prefix: Redis may have been away when the client started,
+// and may evict the owner's name.
 const claimEvery = 10 * time.Second
 
 // learnSystem asks the source for the system's name, if the configuration gives none. It reports whether it is known.

@@ -19,8 +19,8 @@ import (
 //	acquire    the leases of what is missing, in one round trip
 //	loadSource the Loader, at most once at a time for each key, and the fill, in one round trip
 //
-// Get, Read and ReadMany go all the way (walk). Refresh skips what another process has refreshed or is refreshing; a warm
-// start ends after evaluateL2. A policy says when the pipeline runs and how far, and nothing of how.
+// Get, Read and ReadMany go all the way (walk). Refresh skips what another process has refreshed or is refreshing; a
+// warm start ends after evaluateL2. A policy says when the pipeline runs and how far, and nothing of how.
 
 // effort says what evaluateL2 may do to come to a verdict.
 type effort uint8
@@ -89,10 +89,10 @@ func (c *Cache[K, V]) readL2(ctx context.Context, batch []*flight[K, V]) {
 // proves too little for the cache's bound.
 //
 // The snapshot's watermark was read earlier on this connection. If the Redis session has not changed, it covers the
-// record that is about to be read just as a fresh read would, only for a slightly earlier moment: one heartbeat at most.
-// So it is read again when three quarters of the bound are over. The last quarter is for readers that join the flight:
-// their bounds end later, and without it they would have to ask the source. All other flights of the bucket then use what
-// this one has learnt.
+// record that is about to be read just as a fresh read would, only for a slightly earlier moment: one heartbeat at
+// most. So it is read again when three quarters of the bound are over. The last quarter is for readers that join the
+// flight: their bounds end later, and without it they would have to ask the source. All other flights of the bucket
+// then use what this one has learnt.
 func (c *Cache[K, V]) mustLearn(tok *fence.Snapshot) bool {
 	bound := int64(c.opt.MaxStaleness)
 	return !tok.WatermarkKnown || bound > 0 && tok.Began()-c.client.fence.SnapshotAsOf(tok) > bound-bound/4
@@ -126,7 +126,8 @@ func (c *Cache[K, V]) evaluateL2(ctx context.Context, f *flight[K, V], io effort
 	case missCorrupt, missKey, missShape:
 		return fetched[V]{unusable: header(f.l2.raw)}
 	case missExpired:
-		old := &staleRecord[V]{e.value, e.version, rec.Absent, rec.WrittenAt}
+		old := &staleRecord[V]{value: e.value, version: e.version, absent: rec.Absent, written: rec.WrittenAt, key: f.key, tags: rec.Tags}
+		old.judged, _ = c.client.fence.FromL2(&f.own, e.version, &e.stamp)
 		return fetched[V]{unusable: header(f.l2.raw), expired: old}
 	}
 	return fetched[V]{}
@@ -177,8 +178,8 @@ func (c *Cache[K, V]) repairL2(ctx context.Context, key l2.Key) error {
 
 func header(raw []byte) []byte { return raw[:min(len(raw), l2.HeaderSize)] }
 
-// tryL2 is the part of new flights that their reader does itself: L2 is asked once, and what can be answered without any
-// further I/O is. It returns how many flights are finished with that, and moves them to the front.
+// tryL2 is the part of new flights that their reader does itself: L2 is asked once, and what can be answered without
+// any further I/O is. It returns how many flights are finished with that, and moves them to the front.
 func (c *Cache[K, V]) tryL2(ctx context.Context, batch []*flight[K, V]) (finished int) {
 	for _, f := range batch {
 		f.own = f.snap
@@ -195,8 +196,8 @@ func (c *Cache[K, V]) tryL2(ctx context.Context, batch []*flight[K, V]) (finishe
 	return finished
 }
 
-// walk is the pipeline for readers: it takes flights from L2, or from where tryL2 has left them, to a result. Those that
-// find their lease taken wait for its holder's fill; see fillWait.
+// walk is the pipeline for readers: it takes flights from L2, or from where tryL2 has left them, to a result. Those
+// that find their lease taken wait for its holder's fill; see fillWait.
 func (c *Cache[K, V]) walk(ctx context.Context, batch []*flight[K, V]) {
 	ctx, done := c.loadContext(ctx, batch[0].began)
 	defer done()
@@ -235,8 +236,8 @@ func (c *Cache[K, V]) startLoad(ctx context.Context, loading *sync.WaitGroup, ba
 	}
 }
 
-// askAgain asks L2 for flights that have no answer yet, and finishes those that are served. The others are missing in L2,
-// or must be loaded without a lease.
+// askAgain asks L2 for flights that have no answer yet, and finishes those that are served. The others are missing in
+// L2, or must be loaded without a lease.
 func (c *Cache[K, V]) askAgain(ctx context.Context, batch []*flight[K, V]) (missing, load []*flight[K, V]) {
 	var ask, served []*flight[K, V]
 	for _, f := range batch {
@@ -275,8 +276,8 @@ func (c *Cache[K, V]) askAgain(ctx context.Context, batch []*flight[K, V]) (miss
 // already is shared: of a key it may not run twice at a time. What it returns is not filled under our lease then, which
 // was granted after the call began.
 //
-// Keys wait for one another only where one LoadMany brings them. Otherwise each has its result as soon as it is there: the
-// Loader of another key of the batch may be waiting for it.
+// Keys wait for one another only where one LoadMany brings them. Otherwise each has its result as soon as it is there:
+// the Loader of another key of the batch may be waiting for it.
 func (c *Cache[K, V]) loadSource(ctx context.Context, batch []*flight[K, V], done func([]*flight[K, V])) {
 	var shared sync.WaitGroup
 	defer shared.Wait()
@@ -380,8 +381,8 @@ func (c *Cache[K, V]) callSource(ctx context.Context, batch []*flight[K, V]) {
 // evaluateLoaded decides whether a loaded value may be served, and sets the flight's result. It returns what may be
 // offered to L2.
 //
-// A value without a lease is admitted to L1 if the fence allows it: L2 was not asked, or could not be. One with a lease is
-// not: the fill would evict it again, and the next Get, which makes Redis track the key, admits it.
+// A value without a lease is admitted to L1 if the fence allows it: L2 was not asked, or could not be. One with a lease
+// is not: the fill would evict it again, and the next Get, which makes Redis track the key, admits it.
 func (c *Cache[K, V]) evaluateLoaded(ctx context.Context, f *flight[K, V], tags tagged) (*l2.Record, time.Duration) {
 	a := &f.answer
 	refuse := func(reason string) (*l2.Record, time.Duration) {
@@ -405,8 +406,8 @@ func (c *Cache[K, V]) evaluateLoaded(ctx context.Context, f *flight[K, V], tags 
 	f.res = loaded[V]{value: e.value, version: e.version, absent: a.absent, tier: TierSource, asOf: e.stamp.LoadedAsOf()}
 	switch {
 	case outcome != fence.Serve && e.version >= f.minVersion:
-		// A write was heard of while the Loader read the state before it. The readers of this flight began to wait before
-		// that. So the value is as new as its load proves: it is served, and not kept.
+		// A write was heard of while the Loader read the state before it. The readers of this flight began to wait
+		// before that. So the value is as new as its load proves: it is served, and not kept.
 		return refuse("overtaken")
 	case outcome != fence.Serve:
 		// The Loader read less than this instance had seen before: a replica, or a source that lost commits.
@@ -423,7 +424,7 @@ func (c *Cache[K, V]) evaluateLoaded(ctx context.Context, f *flight[K, V], tags 
 	}
 	ttl := c.ttl(a.e.TTL, a.absent)
 	rec, err := c.record(a.e.Value, a.absent, e.version, ttl, time.Duration(c.client.now()-f.own.Began()))
-	if errors.Is(err, errLossy) && c.opt.Lossy == LossyUncached {
+	if c.mayBypass(err) {
 		c.m.rejected("lossy").Inc()
 		c.declareUncacheable(ctx, f.lease)
 		return nil, 0

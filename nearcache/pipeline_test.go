@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/nearcache/nearcache-go/internal/testkit"
 	"github.com/nearcache/nearcache-go/nearcache"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
@@ -113,9 +114,9 @@ func TestPipeline_RefreshWithALoaderSlowerThanTheLease(t *testing.T) {
 					}
 				}
 				time.Sleep(4 * time.Second)
-				loads, lost := l.calls.Load(), counted(t, reg, "nearcache_fills_total", "lease_lost")
-				filled := counted(t, reg, "nearcache_fills_total", "filled")
-				refreshed := counted(t, reg, "nearcache_refreshes_total", "loaded")
+				loads, lost := l.calls.Load(), testkit.Metric(t, reg, "nearcache_fills_total", "lease_lost")
+				filled := testkit.Metric(t, reg, "nearcache_fills_total", "filled")
+				refreshed := testkit.Metric(t, reg, "nearcache_refreshes_total", "loaded")
 				if waited != 1 || lost != 0 || filled != float64(loads) || refreshed != filled-1 || loads < 2 || loads > 4 {
 					t.Errorf("%d reads waited, %d loads, %v filled, %v lost, %v refreshes counted as loaded; "+
 						"want 1 read, 2 to 4 loads, all filled, one refresh less", waited, loads, filled, lost, refreshed)
@@ -132,7 +133,7 @@ func TestPipeline_LoadManySlowerThanTheLeaseFills(t *testing.T) {
 		if m, err := c.GetMany(t.Context(), []string{"a", "b"}); err != nil || len(m) != 2 {
 			t.Fatal(m, err)
 		}
-		if filled := counted(t, reg, "nearcache_fills_total", "filled"); filled != 2 {
+		if filled := testkit.Metric(t, reg, "nearcache_fills_total", "filled"); filled != 2 {
 			t.Errorf("%v of 2 values filled", filled)
 		}
 		if m, err := c.GetMany(t.Context(), []string{"a", "b"}); err != nil || len(m) != 2 || l.calls.Load() != 1 {
@@ -181,7 +182,7 @@ func TestPipeline_LoaderRunsOnceAtATime(t *testing.T) {
 	many := func(t *testing.T, c *nearcache.Cache[string, string]) error {
 		m, err := c.GetMany(t.Context(), []string{"b", "a", "c"})
 		if err == nil && len(m) != 3 {
-			err = fmt.Errorf("%v", m)
+			err = fmt.Errorf("got %v, want 3 keys", m)
 		}
 		return err
 	}
@@ -322,7 +323,7 @@ func TestPipeline_APanicEndsTheBatch(t *testing.T) {
 		for range 2 {
 			_, err := c.GetMany(t.Context(), []string{"a", "b"})
 			if !errors.Is(err, nearcache.ErrPanic) || !strings.Contains(err.Error(), "boom") {
-				t.Errorf("%v", err)
+				t.Errorf("got error %v, want ErrPanic with the Loader's message", err)
 			}
 		}
 	})

@@ -51,7 +51,7 @@ func (c *Cache[K, V]) readBelow(ctx context.Context, k K, ro ReadOptions, d dema
 	}
 	l, err := c.descend(wait, k, key, d)
 	if err != nil && maxStale > 0 && ctx.Err() == nil {
-		if r, ok, staleErr := c.serveStale(k, l.expired, ro.AtLeast, maxStale); ok {
+		if r, ok, staleErr := c.serveStale(ctx, k, l.expired, ro.AtLeast, maxStale); ok {
 			return r, staleErr
 		}
 		if wait.Err() != nil { // what L1 has is too old after all

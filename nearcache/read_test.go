@@ -11,17 +11,18 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/nearcache/nearcache-go/internal/testkit"
 	"github.com/nearcache/nearcache-go/nearcache"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
 
 func TestGet_ComesNearerWithEveryRead(t *testing.T) {
-	onBoth(t, func(t *testing.T, r redis) {
+	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
 		src := newSource()
 		src.put("a", "one")
-		c := open(t, r.opt, src)
+		c := open(t, r.Option, src)
 		var tiers []string
-		eventually(t, "a hit in L1", func() bool {
+		testkit.Eventually(t, "a hit in L1", func() bool {
 			res := get(t, c, "a")
 			if res.Value != "one" || res.Version != 1 {
 				t.Fatalf("got %+v", res)
@@ -41,26 +42,26 @@ func TestGet_ComesNearerWithEveryRead(t *testing.T) {
 }
 
 func TestStampede_OneLoadOverAllInstances(t *testing.T) {
-	onBoth(t, func(t *testing.T, r redis) {
+	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
 		src := newSource()
 		src.put("hot", "v")
 		gate := make(chan struct{})
 		src.before = func(string) { <-gate }
 		var caches []*nearcache.Cache[string, string]
 		for range 3 {
-			caches = append(caches, open(t, r.opt, src))
+			caches = append(caches, open(t, r.Option, src))
 		}
 		var wg sync.WaitGroup
 		for _, c := range caches {
 			for range 1000 {
 				wg.Go(func() {
 					if v, err := c.Get(t.Context(), "hot"); v != "v" || err != nil {
-						t.Errorf("%q, %v", v, err)
+						t.Errorf("got %q and error %v, want \"v\"", v, err)
 					}
 				})
 			}
 		}
-		eventually(t, "somebody loads", func() bool { return src.loads.Load() > 0 })
+		testkit.Eventually(t, "somebody loads", func() bool { return src.loads.Load() > 0 })
 		close(gate)
 		wg.Wait()
 		if n := src.loads.Load(); n != 1 {
@@ -141,7 +142,7 @@ func TestReadYourWrites_AtLeast(t *testing.T) { // C4
 	}
 	r, err := c.Read(t.Context(), "a", nearcache.ReadOptions{AtLeast: v})
 	if err != nil || r.Value != "two" || r.Version != v {
-		t.Errorf("%+v, %v", r, err)
+		t.Errorf("got %+v and error %v, want \"two\" of the written version", r, err)
 	}
 	if got := get(t, c, "a"); got.Version < v {
 		t.Errorf("then it went back to %+v", got) // C3
@@ -160,27 +161,27 @@ func TestAbsence_IsCachedWithItsVersion(t *testing.T) {
 	src.del("a")
 	opt := nearcachetest.NewRedis(t).ClientOption()
 	x, y := open(t, opt, src), open(t, opt, src)
-	eventually(t, "the absence is in L1", func() bool {
+	testkit.Eventually(t, "the absence is in L1", func() bool {
 		r, err := y.Read(t.Context(), "a", nearcache.ReadOptions{})
 		if !errors.Is(err, nearcache.ErrNotFound) || r.Version != 2 {
-			t.Fatalf("%+v, %v", r, err)
+			t.Fatalf("got %+v and error %v, want the absence of version 2", r, err)
 		}
 		return r.Tier == nearcache.TierL1
 	})
 	if err := x.Set(t.Context(), "a", nearcache.Entry[string]{Value: "born again", Version: src.put("a", "born again")}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the creation ends the absence everywhere", func() bool { return get(t, y, "a").Value == "born again" })
+	testkit.Eventually(t, "the creation ends the absence everywhere", func() bool { return get(t, y, "a").Value == "born again" })
 }
 
 func TestReadMany_OrderDuplicatesAndErrors(t *testing.T) {
-	onBoth(t, func(t *testing.T, r redis) {
+	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
 		src := newSource()
 		for _, k := range []string{"a", "b", "c"} {
 			src.put(k, "value of "+k)
 		}
 		boom := errors.New("boom")
-		client := newClient(t, nearcache.Config{Redis: r.opt})
+		client := newClient(t, nearcache.Config{Redis: r.Option})
 		if err := client.Ready(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -237,9 +238,9 @@ func TestShadow_AnswersFromTheSourceAndCounts(t *testing.T) {
 	}
 	src.put("a", "two") // the cache is not told
 	if got := get(t, c, "a"); got.Value != "two" || got.Tier != nearcache.TierSource {
-		t.Errorf("%+v", got)
+		t.Errorf("got %+v, want \"two\" of the source", got)
 	}
-	older := counted(t, reg, "nearcache_shadow_total", "older")
+	older := testkit.Metric(t, reg, "nearcache_shadow_total", "older")
 	if older != 1 {
 		t.Errorf("%v reads counted as older", older)
 	}

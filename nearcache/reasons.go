@@ -232,7 +232,7 @@ func (c *Client) redisReasons(add addReason, young bool) bool {
 			l2.Buckets-ch.Watermarks, l2.Buckets)
 	}
 	if n := c.retry.buckets(); n > 0 {
-		add(reasonQuarantine, "Too many invalidations failed: %d buckets are read at the source until Redis has started them anew.", n)
+		add(reasonQuarantine, "Too many invalidations failed: %d buckets are read at the source until Redis has started them again.", n)
 	}
 	if n := c.retry.len(); n > 0 {
 		add(reasonPending, "%d invalidations have not reached Redis yet: other instances may serve the old values.", n)

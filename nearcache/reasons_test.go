@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/internal/testkit"
 	"github.com/nearcache/nearcache-go/nearcache"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
@@ -82,7 +83,7 @@ func TestReasons_RedisComesAndGoes(t *testing.T) {
 		if s := client.Status(); s.Redis || s.Ready {
 			t.Errorf("redis %v, ready %v with Redis stopped", s.Redis, s.Ready)
 		}
-		if got := counted(t, reg, "nearcache_degraded", "redis_unreachable"); got != 1 {
+		if got := testkit.Metric(t, reg, "nearcache_degraded", "redis_unreachable"); got != 1 {
 			t.Errorf("nearcache_degraded is %v, want 1", got)
 		}
 		if got := log.count("level=WARN", "redis_unreachable"); got != 1 {
@@ -207,7 +208,7 @@ func TestReasons_EventChannel(t *testing.T) {
 		code string
 	}{{denied, "events_misconfigured"}, {errors.New("unknown topic"), "events_not_followed"}} {
 		client := newClient(t, nearcache.Config{Redis: redis.ClientOption(), Events: failingEvents{run: c.err}})
-		eventually(t, c.code, func() bool { return slices.Contains(reasonCodes(client), c.code) })
+		testkit.Eventually(t, c.code, func() bool { return slices.Contains(reasonCodes(client), c.code) })
 		if client.Status().Ready {
 			t.Errorf("%s: ready although a partition is not followed", c.code)
 		}
@@ -216,15 +217,15 @@ func TestReasons_EventChannel(t *testing.T) {
 
 // Two systems on one prefix: the second is refused by name, and serves nothing of the first.
 func TestSystem_OneAPrefix(t *testing.T) {
-	onBoth(t, func(t *testing.T, r redis) {
-		newClient(t, nearcache.Config{Redis: r.opt, System: "shop"})
-		newClient(t, nearcache.Config{Redis: r.opt, System: "shop"}) // another instance
-		_, err := nearcache.New(nearcache.Config{Redis: r.opt, System: "billing"})
+	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
+		newClient(t, nearcache.Config{Redis: r.Option, System: "shop"})
+		newClient(t, nearcache.Config{Redis: r.Option, System: "shop"}) // another instance
+		_, err := nearcache.New(nearcache.Config{Redis: r.Option, System: "billing"})
 		if !errors.Is(err, coherence.ErrMisconfigured) || !strings.Contains(err.Error(), "shop") {
 			t.Errorf("the other system: got %v, want a refusal that names the first", err)
 		}
-		newClient(t, nearcache.Config{Redis: r.opt, System: "billing", Prefix: "billing"})
-		_, err = nearcache.New(nearcache.Config{Redis: r.opt, Source: nearcachetest.NewSource()})
+		newClient(t, nearcache.Config{Redis: r.Option, System: "billing", Prefix: "billing"})
+		_, err = nearcache.New(nearcache.Config{Redis: r.Option, Source: nearcachetest.NewSource()})
 		if !errors.Is(err, coherence.ErrMisconfigured) {
 			t.Errorf("a system named by its source: got %v, want a refusal", err)
 		}

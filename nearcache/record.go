@@ -30,9 +30,9 @@ const (
 	missExpired     l2Miss = "expired"     // past its TTL, and kept for FailSafe alone
 )
 
-// decode parses a record of a bucket's incarnation into an entry. The entry's deadline never passes the record's own: Redis
-// does not push an expiry when it falls due. That deadline is by the writer's wall clock, a backstop and no part of any
-// bound.
+// decode parses a record of a bucket's incarnation into an entry. The entry's deadline never passes the record's own:
+// Redis does not push an expiry when it falls due. That deadline is by the writer's wall clock, a backstop and no part
+// of any bound.
 func (c *Cache[K, V]) decode(k K, hash uint64, incarnation l2.Incarnation, raw []byte) (rec l2.Record, e *entry[K, V], miss l2Miss) {
 	if raw == nil {
 		return rec, nil, missAbsent
@@ -91,6 +91,7 @@ func (c *Cache[K, V]) record(v V, absent bool, version Version, ttl, took time.D
 		if err := c.verify(v, payload); err != nil {
 			return rec, err
 		}
+		c.lossless.kept.Store(true)
 	}
 	return rec, nil
 }
@@ -143,8 +144,8 @@ func (c *Cache[K, V]) key(k K) (l2.Key, error) {
 	return c.client.keyspace.Key(c.namespace, name), nil
 }
 
-// encodeKey is how a cache names its keys: the caller's function, or what suits K. It is nil for a K that has no obvious,
-// injective name. Only a TextMarshaler's error is an error: two keys without a name must not share one.
+// encodeKey is how a cache names its keys: the caller's function, or what suits K. It is nil for a K that has no
+// obvious, injective name. Only a TextMarshaler's error is an error: two keys without a name must not share one.
 func encodeKey[K comparable](own func(K) string) func(K) (string, error) {
 	if own != nil {
 		return func(k K) (string, error) { return own(k), nil }

@@ -12,28 +12,29 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/internal/l2"
 	"github.com/nearcache/nearcache-go/internal/services/servicestest"
+	"github.com/nearcache/nearcache-go/internal/testkit"
 	"github.com/nearcache/nearcache-go/nearcache"
 )
 
 func TestForeignCommandsAreNoticed(t *testing.T) {
-	onBoth(t, func(t *testing.T, r redis) {
+	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
 		src := newSource()
 		src.put("a", "one")
-		c := open(t, r.opt, src)
+		c := open(t, r.Option, src)
 		key := l2.NewKeyspace("").Key("t", "a")
 		for _, cmd := range [][]string{{"DEL", key.Record}, {"SET", key.Record, "garbage"}, {"FLUSHALL"}, {"LPUSH", key.Record, "x"}} {
 			if cmd[0] == "LPUSH" {
-				r.do("DEL", key.Record)
+				r.Do("DEL", key.Record)
 			}
 			resident(t, c, "a")
 			src.mu.Lock()
 			src.values["a"] = "changed before " + cmd[0]
 			src.mu.Unlock()
 			if cmd[0] == "LPUSH" {
-				r.do("DEL", key.Record)
+				r.Do("DEL", key.Record)
 			}
-			r.do(cmd...)
-			eventually(t, "L1 lets go after "+cmd[0], func() bool { return get(t, c, "a").Value == "changed before "+cmd[0] })
+			r.Do(cmd...)
+			testkit.Eventually(t, "L1 lets go after "+cmd[0], func() bool { return get(t, c, "a").Value == "changed before "+cmd[0] })
 		}
 	})
 }
@@ -53,7 +54,7 @@ func TestTTL_NoPushTellsOfExpiry(t *testing.T) {
 	src.mu.Lock()
 	src.values["a"] = "two"
 	src.mu.Unlock()
-	eventually(t, "the record's own TTL ends it in L1", func() bool { return get(t, c, "a").Value == "two" })
+	testkit.Eventually(t, "the record's own TTL ends it in L1", func() bool { return get(t, c, "a").Value == "two" })
 }
 
 func TestRedisDown_ServesFromTheSourceAndComesBack(t *testing.T) { // C6, C7
@@ -75,10 +76,10 @@ func TestRedisDown_ServesFromTheSourceAndComesBack(t *testing.T) { // C6, C7
 	p.Restart()
 	resident(t, c, "a")
 	p.Kill()
-	eventually(t, "Redis died, and nothing vouches for L1 any more", func() bool { return get(t, c, "a").Tier == nearcache.TierSource })
+	testkit.Eventually(t, "Redis died, and nothing vouches for L1 any more", func() bool { return get(t, c, "a").Tier == nearcache.TierSource })
 	p.Restart()
 	resident(t, c, "a")
-	eventually(t, "the failed invalidation went out", func() bool { return client.Status().Pending == 0 })
+	testkit.Eventually(t, "the failed invalidation went out", func() bool { return client.Status().Pending == 0 })
 }
 
 func TestFullTrackingTable_EvictsAndNeverServesOld(t *testing.T) { // R9, the NOLOOP trap
@@ -94,7 +95,7 @@ func TestFullTrackingTable_EvictsAndNeverServesOld(t *testing.T) { // R9, the NO
 			}
 		}
 		for i := range 100 {
-			eventually(t, "y reads the new round", func() bool { return get(t, y, fmt.Sprint(i)).Value == fmt.Sprint("round ", round) })
+			testkit.Eventually(t, "y reads the new round", func() bool { return get(t, y, fmt.Sprint(i)).Value == fmt.Sprint("round ", round) })
 			get(t, y, fmt.Sprint(i))
 			get(t, y, fmt.Sprint(i))
 		}
@@ -111,14 +112,14 @@ func TestMaxmemoryEviction_IsPushed(t *testing.T) {
 	src.values["a"] = "two"
 	src.mu.Unlock()
 	p.Do("CONFIG", "SET", "maxmemory", "1") // evicts everything
-	eventually(t, "the evicted key left L1 too", func() bool { return get(t, c, "a").Value == "two" })
+	testkit.Eventually(t, "the evicted key left L1 too", func() bool { return get(t, c, "a").Value == "two" })
 }
 
 func TestIncarnation_ARecordOfAnotherIsAMiss(t *testing.T) {
-	onBoth(t, func(t *testing.T, r redis) {
+	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
 		src := newSource()
 		src.put("a", "one")
-		client := newClient(t, nearcache.Config{Redis: r.opt, Heartbeat: 10 * time.Millisecond})
+		client := newClient(t, nearcache.Config{Redis: r.Option, Heartbeat: 10 * time.Millisecond})
 		if err := client.Ready(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -131,7 +132,7 @@ func TestIncarnation_ARecordOfAnotherIsAMiss(t *testing.T) {
 		if _, err := store.ResetWatermark(t.Context(), store.Keyspace().Key("t", "a").Bucket, l2.Watermark{}, coherence.Position{Timeline: 1, N: 1}); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "neither tier serves what the new incarnation does not vouch for", func() bool { return get(t, c, "a").Value != "one" })
+		testkit.Eventually(t, "neither tier serves what the new incarnation does not vouch for", func() bool { return get(t, c, "a").Value != "one" })
 		resident(t, c, "a")
 	})
 }

@@ -15,15 +15,15 @@ const (
 	refreshAgain = time.Second // until a read asks again for what was not refreshed
 )
 
-// refresher loads keys again whose entries are due. It is one goroutine for each cache: a round that takes long makes the
-// next one larger.
+// refresher loads keys again whose entries are due. It is one goroutine for each cache: a round that takes long makes
+// the next one larger.
 type refresher[K comparable] struct {
 	queue chan K
 	done  chan struct{}
 }
 
-// due asks for a refresh of an entry that is due when it is read. One of its readers asks, and one of the processes that
-// ask is granted the lease. Until the refresh has ended no other reader asks.
+// due asks for a refresh of an entry that is due when it is read. One of its readers asks, and one of the processes
+// that ask is granted the lease. Until the refresh has ended no other reader asks.
 func (c *Cache[K, V]) due(e *entry[K, V], now int64) {
 	was := e.extras.refresh.Load()
 	if was == 0 || was > now || !e.extras.refresh.CompareAndSwap(was, now+int64(c.opt.LoadTimeout)) {
@@ -88,8 +88,8 @@ func (c *Cache[K, V]) refreshing() {
 }
 
 // refreshMany is a round. The records are read first, since another process may have been quicker. Those that are due
-// still are leased, loaded and filled, and the fill's push makes every instance read them again. A key that is leased to
-// another process is being loaded there.
+// still are leased, loaded and filled, and the fill's push makes every instance read them again. A key that is leased
+// to another process is being loaded there.
 func (c *Cache[K, V]) refreshMany(ks []K) {
 	if Mode(c.client.mode.Load()) != ModeOn {
 		return
@@ -148,7 +148,7 @@ func refreshResult[V any](res loaded[V]) string {
 	return "loaded"
 }
 
-// newBatch makes flights that nobody joins, for a policy of the cache's own. Keys without a name are left out.
+// newBatch makes flights that no reader joins, for a policy of the cache's own. Keys without a name are left out.
 func (c *Cache[K, V]) newBatch(ks []K) (batch []*flight[K, V], unnamed int) {
 	for _, k := range ks {
 		key, err := c.key(k)

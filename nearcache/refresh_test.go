@@ -87,7 +87,7 @@ func TestRefresh_FailureKeepsTheValue(t *testing.T) {
 		resident(t, cs[0], "a")
 		for range 90 {
 			if v, err := cs[0].Get(t.Context(), "a"); err != nil || v != "one" {
-				t.Fatalf("%q, %v", v, err)
+				t.Fatalf("got %q and error %v, want \"one\"", v, err)
 			}
 			time.Sleep(100 * time.Millisecond)
 		}

@@ -11,10 +11,10 @@ const sweepInterval = 5 * time.Millisecond
 
 // requests are the requests to Redis that are under way. Almost all are answered long before anything ends them. A
 // context with a deadline of its own is a timer, a channel and a place among its parent's children, and would cost more
-// than the rest of the request. So one timer looks at all requests, while there are any, and a request that it finds twice
-// gets a goroutine that watches the reader's context, the timeout, and Close. Deadlines are exact, since a request whose
-// deadline is near gets its goroutine at once. A reader that is cancelled within two intervals is noticed at their end, and
-// later at once.
+// than the rest of the request. So one timer looks at all requests, while there are any, and a request that it finds
+// twice gets a goroutine that watches the reader's context, the timeout, and Close. Deadlines are exact, since a
+// request whose deadline is near gets its goroutine at once. A reader that is cancelled within two intervals is noticed
+// at their end, and later at once.
 //
 // The context of an answered request is used again. That is safe while neither rueidis nor internal/l2 keeps a context
 // after its call has returned, which TestL2_KeepsNoContextOfAnAnsweredRequest pins. A request that was not answered, or

@@ -16,8 +16,9 @@ type Entry[V any] struct {
 	Version Version
 	// TTL is how long this value may be kept, instead of Options.TTL (or Options.AbsentTTL). 0: the option holds.
 	TTL time.Duration
-	// Tags name what else the value depends on: Cache.InvalidateTag drops all values of a tag at once. A value with tags that
-	// this process has not met before is loaded twice, since their versions must be known before its load begins.
+	// Tags name what else the value depends on: Cache.InvalidateTag drops all values of a tag at once. A value with
+	// tags that this process has not met before is loaded twice, since their versions must be known before its load
+	// begins.
 	Tags []string
 }
 
@@ -69,15 +70,15 @@ type ReadOptions struct {
 	// the read fails with ErrNotReady. A write's version passed here gives read-your-writes on every instance.
 	// Defaults to 0: any version.
 	AtLeast Version
-	// MaxStaleness refuses a value that is not proved to be younger, by this process's clock, when the read began (C1). A
-	// tier that cannot prove it is passed over; the source always can. It needs Config.Source: without one a positive
+	// MaxStaleness refuses a value that is not proved to be younger, by this process's clock, when the read began (C1).
+	// A tier that cannot prove it is passed over; the source always can. It needs Config.Source: without one a positive
 	// value fails with ErrUnsupported. Defaults to Options.MaxStaleness; negative: no bound.
 	MaxStaleness time.Duration
 	// Fresh refuses a value older than the read: it is read from the source by a load that begins after this call, or
 	// kept if the source (a coherence.Versioner) then says that its version still stands.
 	Fresh bool
 	// ServeStale is how old a value may be that is served, labelled Stale, when the source fails or does not answer in
-	// time: by Result.Staleness, or by Result.Age where nothing is proved. Such a value may be older than MaxStaleness and
-	// than what this instance has served before. Defaults to Options.FailSafe.MaxAge; negative: never.
+	// time: by Result.Staleness, or by Result.Age where nothing is proved. Such a value may be older than MaxStaleness
+	// and than what this instance has served before. Defaults to Options.FailSafe.MaxAge; negative: never.
 	ServeStale time.Duration
 }

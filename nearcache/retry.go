@@ -12,17 +12,18 @@ import (
 // maxRetries bounds the invalidations that wait for Redis to come back.
 const maxRetries = 1 << 16
 
-// retry repeats invalidations that L2 could not be told, one pending change a key, until it takes them.
+// retry repeats invalidations that could not be sent to L2, one pending change for each key, until L2 takes them.
 //
-// If more than limit keys are pending, the bucket of the next one is lost: what is pending in it, and whatever fails in it
-// from then on, is counted and forgotten, and the bucket itself is remembered, which are 64 bits. Until L2 has started it
-// anew this client believes nothing that L2 has of it.
+// If more than limit keys are pending, the bucket of the next one is lost: what is pending in it, and whatever fails in
+// it from then on, is counted and forgotten, and the bucket itself is remembered, which are 64 bits. Until L2 has
+// started it again this client believes nothing that L2 has of it.
 type retry struct {
 	limit int
 	// Of L2: apply tells it changes, and renew makes every record of a bucket a miss, on all instances.
 	apply func(context.Context, []l2.Change) error
 	renew func(ctx context.Context, bucket int) error
-	// Of the fence: done is called for each change that was told, and doubt when a bucket is lost, and when it is not any more.
+	// Of the fence: done is called for each change that was sent, and doubt when a bucket is lost, and when it is not
+	// any more.
 	done  func(l2.Change)
 	doubt func(bucket int, lost bool)
 	drop  func(changes int)
@@ -57,8 +58,8 @@ func (r *retry) put(ch l2.Change) {
 	r.pending[ch.Key.Record] = ch
 }
 
-// lose forgets the changes of a bucket and remembers the bucket. The caller holds r.mu: whoever is told that his change
-// failed finds the bucket in quarantine already.
+// lose forgets the changes of a bucket and remembers the bucket. The caller holds r.mu: a caller that learns that its
+// change failed finds the bucket in quarantine already.
 func (r *retry) lose(bucket int) {
 	forgotten := 1
 	if r.lost&(1<<bucket) == 0 {
@@ -80,6 +81,14 @@ func (r *retry) len() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.pending) + r.sending
+}
+
+// has reports whether a change of a key is pending, so that L2 does not know it yet.
+func (r *retry) has(key l2.Key) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, ok := r.pending[key.Record]
+	return ok || r.lost&(1<<key.Bucket) != 0
 }
 
 // buckets is how many are lost.
@@ -163,10 +172,10 @@ func (r *retry) flush(ctx context.Context) (ok bool) {
 	return true
 }
 
-// restore starts the lost buckets anew. A change that was forgotten meanwhile may have come too late for that:
+// restore starts the lost buckets again. A change that was forgotten meanwhile may have come too late for that:
 //
-//	restore: starts the bucket anew       a reader: loads the old row, and fills it under the new incarnation
-//	writer: commits; L2 cannot be told; its change is forgotten
+//	restore: starts the bucket again      a reader: loads the old row, and fills it under the new incarnation
+//	writer: commits; L2 cannot be reached; its change is forgotten
 //	restore: trusts the bucket, and the old row with it
 //
 // So then the bucket stays lost.

@@ -11,17 +11,17 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// Shaper is a Codec that knows by itself which types can read each other's encodings. A Codec that wraps another one has
-// an Unwrap method for it.
+// Shaper is a Codec that knows by itself which types can read each other's encodings. A Codec that wraps another one
+// has an Unwrap method for it.
 type Shaper interface {
-	// Shape names the type as the Codec encodes it. Values of types with one shape can be decoded as each other without a
-	// loss that matters. Empty: the Codec does not know.
+	// Shape names the type as the Codec encodes it. Values of types with one shape can be decoded as each other without
+	// a loss that matters. Empty: the Codec does not know.
 	Shape() string
 }
 
-// shapeOf is a fingerprint of how values are encoded: 0 if it is not known. Records of another shape are misses: a build
-// whose struct has one more field would read a zero from a record that an older build has written. Options.Shape, the
-// Codec, or the type's fields give it, in this order.
+// shapeOf is a fingerprint of how values are encoded: 0 if it is not known. Records of another shape are misses: a
+// build whose struct has one more field would read a zero from a record that an older build has written. Options.Shape,
+// the Codec, or the type's fields give it, in this order.
 func shapeOf[V any](codec Codec[V], own string) uint32 {
 	if own != "" {
 		return fingerprint("own:" + own)

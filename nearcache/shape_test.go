@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/nearcache/nearcache-go/internal/l2"
+	"github.com/nearcache/nearcache-go/internal/testkit"
 	"github.com/nearcache/nearcache-go/nearcache"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
@@ -37,9 +38,9 @@ func always[V any](v V) nearcache.Loader[string, V] {
 }
 
 // build is a build of a service: a client of its own with one cache.
-func build[V any](t *testing.T, r redis, reg prometheus.Registerer, o nearcache.Options[string, V]) *nearcache.Cache[string, V] {
+func build[V any](t *testing.T, r testkit.Redis, reg prometheus.Registerer, o nearcache.Options[string, V]) *nearcache.Cache[string, V] {
 	t.Helper()
-	client := newClient(t, nearcache.Config{Redis: r.opt, Registerer: reg})
+	client := newClient(t, nearcache.Config{Redis: r.Option, Registerer: reg})
 	if err := client.Ready(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +61,7 @@ func readTier[V any](t *testing.T, c *nearcache.Cache[string, V], k string) (V, 
 }
 
 func TestShape_AFieldMoreIsAMiss(t *testing.T) {
-	onBoth(t, func(t *testing.T, r redis) {
+	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
 		old := build(t, r, nil, nearcache.Options[string, productV1]{Load: always(productV1{"1", 5})})
 		readTier(t, old, "1")
 		if v, tier := readTier(t, build(t, r, nil, nearcache.Options[string, reordered]{Load: always(reordered{})}), "1"); tier != nearcache.TierL2 || v != (reordered{5, "1"}) {
@@ -71,7 +72,7 @@ func TestShape_AFieldMoreIsAMiss(t *testing.T) {
 		if v, tier := readTier(t, now, "1"); v.Stock != 7 || tier != nearcache.TierSource {
 			t.Errorf("got %+v from %v, want the loaded value and not a zero from the old record", v, tier)
 		}
-		if got := counted(t, reg, "nearcache_misses_total", "t", "l2", "shape"); got != 1 {
+		if got := testkit.Metric(t, reg, "nearcache_misses_total", "t", "l2", "shape"); got != 1 {
 			t.Errorf("%v misses by shape, want 1", got)
 		}
 		if _, tier := readTier(t, now, "1"); tier == nearcache.TierSource {
@@ -81,7 +82,7 @@ func TestShape_AFieldMoreIsAMiss(t *testing.T) {
 }
 
 func TestShape_OptionSaysThatBuildsAgree(t *testing.T) {
-	r := redis{opt: nearcachetest.NewRedis(t).ClientOption()}
+	r := testkit.Redis{Option: nearcachetest.NewRedis(t).ClientOption()}
 	old := build(t, r, nil, nearcache.Options[string, productV1]{Load: always(productV1{"1", 5}), Shape: "product"})
 	readTier(t, old, "1")
 	now := build(t, r, nil, nearcache.Options[string, productV2]{Load: always(productV2{}), Shape: "product"})
@@ -92,16 +93,16 @@ func TestShape_OptionSaysThatBuildsAgree(t *testing.T) {
 
 // A record names its key: under another key's name it is a miss, whoever put it there.
 func TestRecord_OfAnotherKey(t *testing.T) {
-	onBoth(t, func(t *testing.T, r redis) {
+	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
 		src := newSource()
 		src.put("a", "one")
 		src.put("b", "two")
-		c := open(t, r.opt, src)
+		c := open(t, r.Option, src)
 		get(t, c, "a")
 		get(t, c, "b")
 		space := l2.NewKeyspace("")
 		a, b := space.Key("t", "a"), space.Key("t", "b")
-		if got := r.do("EVAL", "return redis.call('SET', KEYS[1], redis.call('GET', KEYS[2])) and 1", "2", b.Record, a.Record); got == "" {
+		if got := r.Do("EVAL", "return redis.call('SET', KEYS[1], redis.call('GET', KEYS[2])) and 1", "2", b.Record, a.Record); got == "" {
 			t.Fatal("the record was not copied")
 		}
 		for range 3 {
@@ -127,11 +128,11 @@ func TestLossy_IsFoundOutLate(t *testing.T) {
 		for policy, want := range map[nearcache.LossyPolicy]struct {
 			fails, cached, decoded bool
 		}{
-			nearcache.LossyFail:     {fails: true},
-			nearcache.LossyUncached: {},
-			nearcache.LossyDecode:   {cached: true, decoded: true},
+			nearcache.LossyFail:   {fails: true},
+			nearcache.LossyCheck:  {},
+			nearcache.LossyDecode: {cached: true, decoded: true},
 		} {
-			r := redis{opt: nearcachetest.NewRedis(t).ClientOption()}
+			r := testkit.Redis{Option: nearcachetest.NewRedis(t).ClientOption()}
 			reg := prometheus.NewRegistry()
 			c := build(t, r, reg, nearcache.Options[string, loose]{Lossy: policy,
 				Load: func(_ context.Context, k string) (nearcache.Entry[loose], error) {
@@ -159,7 +160,7 @@ func TestLossy_IsFoundOutLate(t *testing.T) {
 					t.Errorf("%s, policy %d: %+v first and %+v later: it differs by tier", name, policy, values[0], v)
 				}
 			}
-			if got := counted(t, reg, "nearcache_rejected_total", "t"); (got > 0) != (want.fails || !want.cached) {
+			if got := testkit.Metric(t, reg, "nearcache_rejected_total", "t"); (got > 0) != (want.fails || !want.cached) {
 				t.Errorf("%s, policy %d: %v values rejected", name, policy, got)
 			}
 		}

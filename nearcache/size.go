@@ -2,8 +2,8 @@ package nearcache
 
 import "unsafe"
 
-// cost is what an entry counts for under L1Bytes: its value by Options.Size, and the entry itself with its key and tags. What L1 adds
-// is l1.EntryBytes.
+// cost is what an entry counts for under L1Bytes: its value by Options.Size, and the entry itself with its key and
+// tags. What L1 adds is l1.EntryBytes.
 func (c *Cache[K, V]) cost(e *entry[K, V], encoded int) (int64, error) {
 	size := int64(encoded)
 	if c.opt.Size != nil && !e.absent() {

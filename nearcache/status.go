@@ -14,8 +14,8 @@ type Status struct {
 	Redis       bool // Redis is connected
 	Events      bool // every partition of Config.Events is followed; false without one
 	Mode        Mode
-	Pending     int // invalidations that L2 could not be told yet
-	Quarantined int // of the 64 buckets, those read at the source because too many invalidations failed, until L2 has started them anew
+	Pending     int // invalidations that could not be sent to L2 yet
+	Quarantined int // of the 64 buckets, those read at the source because too many invalidations failed, until L2 has started them again
 	Bound       Bound
 	Caches      map[string]CacheStatus // by namespace
 	Channels    Channels
@@ -25,13 +25,13 @@ type Status struct {
 
 // Bound is what the channels prove now of every entry that they vouch for. Either one is enough for a read.
 type Bound struct {
-	// Redis is how old, at most, an entry is that tracking vouches for, by the watermark in Redis; of the 64 buckets the
-	// worst counts. 0: nothing is proved.
+	// Redis is how old, at most, an entry is that tracking vouches for, by the watermark in Redis; of the 64 buckets
+	// the worst counts. 0: nothing is proved.
 	Redis time.Duration
 	// Events is the same by the event channel's barriers.
 	Events time.Duration
-	// Staleness is the smaller of the two: the tightest MaxStaleness that L1 can serve now. 0: nothing is proved, and reads
-	// with a bound go to the source.
+	// Staleness is the smaller of the two: the tightest MaxStaleness that L1 can serve now. 0: nothing is proved, and
+	// reads with a bound go to the source.
 	Staleness time.Duration
 	// Channel is the one that proves Staleness: "redis", "events", or "none".
 	Channel string
@@ -51,8 +51,8 @@ type Channels struct {
 // CacheStatus is what a cache's own bound comes to.
 type CacheStatus struct {
 	MaxStaleness time.Duration // as configured; 0: no bound
-	// Slack is how much later the proof in force may come and L1 still serve; negative: the gate is closed, by that much.
-	// Without any proof it is -MaxStaleness.
+	// Slack is how much later the proof in force may come and L1 still serve; negative: the gate is closed, by that
+	// much. Without any proof it is -MaxStaleness.
 	Slack time.Duration
 	// Open says whether L1 serves what the channels vouch for. A cache without a bound is always open.
 	Open bool
@@ -97,8 +97,8 @@ func (b Bound) of(most time.Duration) CacheStatus {
 	return CacheStatus{MaxStaleness: most, Slack: most - b.Staleness, Open: b.Staleness <= most}
 }
 
-// lag measures how long a commit takes to be proved applied here. A commit just after the moment of one proof is covered
-// by the next: so what a proof's age has grown to when the next one comes is the longest that any commit took.
+// lag measures how long a commit takes to be proved applied here. A commit just after the moment of one proof is
+// covered by the next: so what a proof's age has grown to when the next one comes is the longest that any commit took.
 type lag struct {
 	mu   sync.Mutex
 	last fence.ChannelsAsOf

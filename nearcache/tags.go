@@ -16,19 +16,19 @@ import (
 	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
-// TagNamespace is the namespace of tags' versions: a tag is a key like any other, whose value is its version. Somebody who
-// invalidates a tag within a transaction of his own counts a version of TagKey in it.
+// TagNamespace is the namespace of tags' versions: a tag is a key like any other, whose value is its version. To
+// invalidate a tag within a transaction of your own, count a version of TagKey in it.
 const TagNamespace = "nearcache.tags"
 
 // TagKey is the key, in TagNamespace, of a tag of a namespace; of the whole namespace if tag is "".
 func TagKey(namespace, tag string) string { return namespace + ":" + tag }
 
-// tags are the versions of a client's tags, near-cached as values are: in Redis, by the same leases, channels and proofs. In
-// this process they are in a map, since what depends on a tag points to its entry: while that entry is current so is its
-// version, and a hit of a tagged value asks nothing more.
+// tags are the versions of a client's tags, near-cached as values are: in Redis, by the same leases, channels and
+// proofs. In this process they are in a map, since what depends on a tag points to its entry: while that entry is
+// current so is its version, and a hit of a tagged value asks nothing more.
 //
-// With a source that tells versions, a tag's version is the source's. Without one it is a random number that Redis holds: a
-// missing one is drawn anew, so that what depended on the old one fails closed.
+// With a source that tells versions, a tag's version is the source's. Without one it is a random number that Redis
+// holds: a missing one is drawn again, so that what depended on the old one fails closed.
 type tags struct {
 	*Cache[string, uint64]
 	mu   sync.RWMutex
@@ -90,8 +90,8 @@ func (t *tags) remember(e *entry[string, uint64]) {
 	t.by[e.key] = keptTag{e, t.kept}
 }
 
-// current is a tag's entry if it may be served within a bound and was among the first so many that were learnt, and what
-// proves it.
+// current is a tag's entry if it may be served within a bound and was among the first so many that were learnt, and
+// what proves it.
 func (t *tags) current(name string, bound time.Duration, learnt uint64) (e *entry[string, uint64], proved int64) {
 	t.mu.RLock()
 	k := t.by[name]
@@ -110,9 +110,9 @@ func (t *tags) current(name string, bound time.Duration, learnt uint64) (e *entr
 	return e, proved
 }
 
-// look is current, and reads the tag if need be: it is loaded and filled by the first read, comes from a GET that Redis
+// settle is current, and reads the tag if need be: it is loaded and filled by the first read, comes from a GET that Redis
 // tracks by the second, and by the third if the push of the fill came in between.
-func (t *tags) look(ctx context.Context, name string, bound time.Duration) (*entry[string, uint64], int64, error) {
+func (t *tags) settle(ctx context.Context, name string, bound time.Duration) (*entry[string, uint64], int64, error) {
 	for tries := 0; ; tries++ {
 		if e, proved := t.current(name, bound, math.MaxUint64); e != nil {
 			return e, proved, nil
@@ -136,8 +136,8 @@ type tagRef struct {
 	entry *entry[string, uint64] // current when the entry was admitted; its value is the tag's version
 }
 
-// check says whether all tags have the versions that they had, and since when at the latest that is proved; proved is the
-// entry's own. Like the entry's, a tag's proof is taken before it is checked.
+// check says whether all tags have the versions that they had, and since when at the latest that is proved; proved is
+// the entry's own. Like the entry's, a tag's proof is taken before it is checked.
 func (ts tagged) check(f *fence.Fence, now, proved int64) (fence.Verdict, int64) {
 	worst := fence.Current
 	for i := range ts {
@@ -169,14 +169,14 @@ func (c *Cache[K, V]) tagNames(of []string) []string {
 	return names
 }
 
-// tagsBefore are the versions that tags had when a load began, or earlier: an older one than the value saw costs a load, a
-// newer one would hide an invalidation:
+// tagsBefore are the versions that tags had when a load began, or earlier: an older one than the value saw costs a
+// load, a newer one would hide an invalidation:
 //
-//	load: reads the old value       somebody: changes it, and invalidates its tag
+//	load: reads the old value       a writer: changes it, and invalidates its tag
 //	load: learns the tag's version, which is the new one already, and keeps it with the old value
 //
-// So a tag that was not known here before the load began makes its value uncacheable: again says so, and that the tags have
-// been looked up, so that a second load would find them.
+// So a tag that was not known here before the load began makes its value uncacheable: again says so, and that the tags
+// have been looked up, so that a second load would find them.
 func (c *Cache[K, V]) tagsBefore(ctx context.Context, names []string, learnt uint64) (ts tagged, again bool) {
 	t, err := c.client.openTags()
 	if err != nil {
@@ -187,7 +187,7 @@ func (c *Cache[K, V]) tagsBefore(ctx context.Context, names []string, learnt uin
 			ts = append(ts, tagRef{name, e})
 			continue
 		}
-		if _, _, err := t.look(ctx, name, c.opt.MaxStaleness); err != nil {
+		if _, _, err := t.settle(ctx, name, c.opt.MaxStaleness); err != nil {
 			return nil, false
 		}
 		again = true
@@ -213,11 +213,12 @@ func (c *Cache[K, V]) tagsOfEntry(e *entry[K, V]) (of []string) {
 	return of
 }
 
-// tagsUnproved reports whether values with tags are not cached at all: they have a bound, and no source proves their tags.
+// tagsUnproved reports whether values with tags are not cached at all: they have a bound, and no source proves their
+// tags.
 func (c *Cache[K, V]) tagsUnproved() bool { return c.opt.MaxStaleness > 0 && c.client.versions == nil }
 
-// loadedTags resolves a loaded value's tags to the versions that were known before the load began. again is true if some
-// were unknown; a second load will find them.
+// loadedTags resolves a loaded value's tags to the versions that were known before the load began. again is true if
+// some were unknown; a second load will find them.
 func (c *Cache[K, V]) loadedTags(ctx context.Context, got Entry[V], learnt uint64) (ts tagged, again bool) {
 	if c.tagCount(got) == 0 || c.tagsUnproved() {
 		return nil, false
@@ -225,8 +226,8 @@ func (c *Cache[K, V]) loadedTags(ctx context.Context, got Entry[V], learnt uint6
 	return c.tagsBefore(ctx, c.tagNames(got.Tags), learnt)
 }
 
-// tagsOf are a record's tags, if each has the version still that the record says; proved is since when at the latest that is
-// proved.
+// tagsOf are a record's tags, if each has the version still that the record says; proved is since when at the latest
+// that is proved.
 func (c *Cache[K, V]) tagsOf(ctx context.Context, rec *l2.Record, proved int64) (ts tagged, since int64, ok bool) {
 	if c.opt.Clearable && len(rec.Tags) == 0 {
 		return nil, 0, false // from before it was
@@ -236,7 +237,7 @@ func (c *Cache[K, V]) tagsOf(ctx context.Context, rec *l2.Record, proved int64) 
 		return nil, 0, false
 	}
 	for _, tag := range rec.Tags {
-		e, p, err := t.look(ctx, tag.Name, c.opt.MaxStaleness)
+		e, p, err := t.settle(ctx, tag.Name, c.opt.MaxStaleness)
 		if err != nil || e.value != uint64(tag.Version) {
 			return nil, 0, false
 		}
@@ -245,7 +246,7 @@ func (c *Cache[K, V]) tagsOf(ctx context.Context, rec *l2.Record, proved int64) 
 	return ts, proved, true
 }
 
-// tagsKnown says whether tagsOf need ask nobody.
+// tagsKnown reports whether tagsOf needs no I/O.
 func (c *Cache[K, V]) tagsKnown(rec *l2.Record) bool {
 	t := c.client.tags.Load()
 	if t == nil {
@@ -267,10 +268,11 @@ func (ts tagged) records() (out []l2.Tag) {
 	return out
 }
 
-// InvalidateTag makes every value of this cache that depends on a tag (Entry.Tags) be loaded anew, on every instance and in
-// L2, however many there are: it is one write. With a source that can count versions (coherence.Bumper) it is a commit, and
-// carried as one, so that reads with a bound keep it; otherwise it changes a random number in Redis, of which no bound can
-// tell: caches with a MaxStaleness do not cache tagged values then. What it returns is what Write does.
+// InvalidateTag makes every value of this cache that depends on a tag (Entry.Tags) be loaded again, on every instance
+// and in L2, however many there are: it is one write. With a source that can count versions (coherence.Bumper) it is a
+// commit, and carried as one, so that reads with a bound keep it; otherwise it changes a random number in Redis, of
+// which no bound can tell: caches with a MaxStaleness do not cache tagged values then. What it returns is what Write
+// does.
 func (c *Cache[K, V]) InvalidateTag(ctx context.Context, tag string) error {
 	if tag == "" {
 		return errors.New("nearcache: InvalidateTag: the tag is empty; Clear is for the whole cache")

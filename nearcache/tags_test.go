@@ -64,7 +64,8 @@ func TestTags_InvalidateAllOfThemEverywhere(t *testing.T) {
 	})
 }
 
-// TestTags_InvalidatedDuringALoad: the load's value is from before, and must not be kept with the tag's version from after.
+// TestTags_InvalidatedDuringALoad: the load's value is from before, and must not be kept with the tag's version from
+// after.
 func TestTags_InvalidatedDuringALoad(t *testing.T) {
 	src := &shelf{source: newSource()}
 	src.put("r1", "old")
@@ -83,7 +84,7 @@ func TestTags_InvalidatedDuringALoad(t *testing.T) {
 		get(t, one, "r1")
 		for _, c := range []*nearcache.Cache[string, string]{one, two, one} {
 			if got := get(t, c, "r1"); got.Value != "new" {
-				t.Errorf("%+v", got)
+				t.Errorf("got %+v, want \"new\"", got)
 			}
 		}
 	})
@@ -103,7 +104,7 @@ func TestTags_LostNonceFailsClosed(t *testing.T) {
 		}
 		synctest.Wait()
 		if got := get(t, one, "r1"); got.Value != "new" {
-			t.Errorf("%+v", got)
+			t.Errorf("got %+v, want \"new\"", got)
 		}
 	})
 }
@@ -145,7 +146,7 @@ func TestClear_IsOneWrite(t *testing.T) {
 			m, err := c.GetMany(t.Context(), ks)
 			for _, k := range ks {
 				if m[k] != "new" {
-					t.Errorf("%s: %q, %v", k, m[k], err)
+					t.Errorf("key %s: got %q and error %v, want \"new\"", k, m[k], err)
 				}
 			}
 		}
@@ -153,7 +154,7 @@ func TestClear_IsOneWrite(t *testing.T) {
 	inBubble(t, func(t *testing.T, _ *nearcachetest.Redis, client *nearcache.Client) {
 		c := newCache(t, client, nearcache.Options[string, string]{Load: src.load})
 		if err := c.Clear(t.Context()); !errors.Is(err, nearcache.ErrUnsupported) {
-			t.Errorf("%v", err)
+			t.Errorf("got error %v, want ErrUnsupported", err)
 		}
 	})
 }
@@ -168,8 +169,8 @@ func (s *commits) BumpKey(_ context.Context, namespace, k string) (coherence.Ver
 	return ver, nil
 }
 
-// TestTags_KeepTheBound: a tag's version is proved like a value's. The writer dies after the commit and tells nobody, and
-// the relay is held up: nothing but the bound tells.
+// TestTags_KeepTheBound: a tag's version is proved like a value's. The writer dies after the commit and tells nobody,
+// and the relay is held up: nothing but the bound tells.
 func TestTags_KeepTheBound(t *testing.T) { // C1
 	inBoundedBubble(t, func(t *testing.T, b *bounded) {
 		load := func(ctx context.Context, k string) (nearcache.Entry[string], error) {
@@ -191,7 +192,7 @@ func TestTags_KeepTheBound(t *testing.T) { // C1
 		}
 		time.Sleep(delta + time.Millisecond)
 		if got := get(t, c, "a"); got.Value != "new" || got.Staleness <= 0 {
-			t.Errorf("%+v", got)
+			t.Errorf("got %+v, want \"new\" with its staleness", got)
 		}
 		b.src.set(func() { b.src.stalled = false })
 		time.Sleep(time.Second)
@@ -201,7 +202,7 @@ func TestTags_KeepTheBound(t *testing.T) { // C1
 		}
 		b.src.set(func() { b.src.put("a", "newer") })
 		if got := get(t, c, "a"); got.Value != "newer" {
-			t.Errorf("%+v", got)
+			t.Errorf("got %+v, want \"newer\"", got)
 		}
 	})
 }

@@ -14,11 +14,13 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/internal/testkit"
 	"github.com/nearcache/nearcache-go/nearcache"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
 
-// slow is a network on which a test can meddle with what the client sends as commands, and hold back what Redis sends on the tracking connection.
+// slow is a network on which a test can meddle with what the client sends as commands, and hold back what Redis sends
+// on the tracking connection.
 type slow struct {
 	onScript func()        // runs before the next script goes out
 	gate     chan struct{} // while not nil and open, the tracking connection hears nothing
@@ -145,12 +147,12 @@ func TestUnversioned_BumpsAfterL2(t *testing.T) {
 				t.Fatal(err)
 			}
 			seen := func() float64 {
-				return counted(t, reg, "nearcache_l1_hits_total") + counted(t, reg, "nearcache_misses_total", "l1")
+				return testkit.Metric(t, reg, "nearcache_l1_hits_total") + testkit.Metric(t, reg, "nearcache_misses_total", "l1")
 			}
 			before := seen()
 			answer := make(chan string, 1)
 			go func() { v, _ := c.Get(context.Background(), "a"); answer <- v }()
-			eventually(t, "L1 has been asked", func() bool { return seen() > before })
+			testkit.Eventually(t, "L1 has been asked", func() bool { return seen() > before })
 			open() // the push comes
 			if v := <-answer; v != "new" {
 				t.Errorf("after the change was over: %q", v)

@@ -8,8 +8,8 @@ import (
 // errLossy says that a value is not what its encoding decodes to.
 var errLossy = errors.New("lossy")
 
-// verify decodes what was encoded and compares it with the value, unexported fields and all: a field that the codec drops
-// would be there when the Loader answers and gone when L2 does. See difference for what is equal.
+// verify decodes what was encoded and compares it with the value, unexported fields and all: a field that the codec
+// drops would be there when the Loader answers and gone when L2 does. See difference for what is equal.
 func (c *Cache[K, V]) verify(v V, payload []byte) error {
 	got, err := safely(func() (V, error) { return c.opt.Codec.Decode(payload) })
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/nearcache/nearcache-go/internal/l2"
+	"github.com/nearcache/nearcache-go/internal/testkit"
 	"github.com/nearcache/nearcache-go/nearcache"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
@@ -25,8 +26,8 @@ type holder struct {
 	over   chan struct{}                                // its read has returned
 }
 
-// inHolderBubble has two instances on one Redis: one holds the lease of key a and is loading it, a read on the other waits
-// for its fill. waited returns how long that read has taken since the wait's beginning.
+// inHolderBubble has two instances on one Redis: one holds the lease of key a and is loading it, a read on the other
+// waits for its fill. waited returns how long that read has taken since the wait's beginning.
 func inHolderBubble(t *testing.T, test func(t *testing.T, r *nearcachetest.Redis, h *holder, waited func() time.Duration)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -206,7 +207,7 @@ func TestWait_NobodyWaitsForAValueThatCannotBeKept(t *testing.T) {
 						}
 					}
 				}
-				if !test.kept && counted(t, reg, "nearcache_fills_total", test.reason) == 0 {
+				if !test.kept && testkit.Metric(t, reg, "nearcache_fills_total", test.reason) == 0 {
 					t.Errorf("no fill is counted as %s", test.reason)
 				}
 			})

@@ -5,8 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// waiters wakes the flights that wait for another process's fill of their key: by the tracking pushes of the record and of
-// the lease. It is called on rueidis's reader goroutine, so while nobody waits a push costs one atomic load.
+// waiters wakes the flights that wait for another process's fill of their key: by the tracking pushes of the record and
+// of the lease. It is called on rueidis's reader goroutine, so while no flight waits a push costs one atomic load.
 type waiters struct {
 	n  atomic.Int64
 	mu sync.Mutex
@@ -28,8 +28,8 @@ func (w *waiter) wake() {
 	signal(w.woken)
 }
 
-// arm makes woken receive when one of the Redis keys is pushed from now on; disarm must be called. It is armed before the
-// GETs that make Redis track the keys, so that no push is missed.
+// arm makes woken receive when one of the Redis keys is pushed from now on; disarm must be called. It is armed before
+// the GETs that make Redis track the keys, so that no push is missed.
 func (ws *waiters) arm(woken chan struct{}, hashes ...uint64) *waiter {
 	w := &waiter{hashes: hashes, woken: woken}
 	ws.n.Add(1)

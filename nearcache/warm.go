@@ -7,14 +7,15 @@ import (
 	"time"
 )
 
-// Warm saves the names of the hottest keys of L1 when the client is closed, and fetches them into L1 when the cache is made
-// anew. They come from L2, by the same rules as in a read, so that nothing is served for having been in the file; what L2
-// does not have is left to its first reader. What is hot is estimated from one hit in 64.
+// Warm saves the names of the hottest keys of L1 when the client is closed, and fetches them into L1 when the cache is
+// made again. They come from L2, by the same rules as in a read, so that nothing is served for having been in the file;
+// what L2 does not have is left to its first reader. What is hot is estimated from one hit in 64.
 type Warm struct {
 	// File is where they are saved. It is this cache's alone: a file of another cache is left as it is, and one that is
 	// damaged is not believed. Its folder must exist. Defaults to "": off.
 	File string
-	// Keys is how many are saved; twice as many are watched, at about 100 bytes and the key's own each. Defaults to 10,000.
+	// Keys is how many are saved; twice as many are watched, at about 100 bytes and the key's own each. Defaults to
+	// 10,000.
 	Keys int
 	// Rate is how many keys a second are fetched from L2, in batches of at most 100. Defaults to 1,000.
 	Rate int

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/nearcache/nearcache-go/internal/testkit"
 	"github.com/nearcache/nearcache-go/nearcache"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
@@ -43,7 +44,7 @@ func live(t *testing.T, r *nearcachetest.Redis, o nearcache.Options[string, stri
 }
 
 func (l life) warm(t *testing.T, result string) int {
-	return int(counted(t, l.reg, "nearcache_warm_keys_total", result) + counted(t, l.reg, "nearcache_warm_files_total", result))
+	return int(testkit.Metric(t, l.reg, "nearcache_warm_keys_total", result) + testkit.Metric(t, l.reg, "nearcache_warm_files_total", result))
 }
 
 // inWarmBubble is a Redis, a source of 20 hot and 50 cold keys, and the options for them.

@@ -22,12 +22,13 @@ func (c *Client) sendTimeout() time.Duration {
 	return applyTimeout
 }
 
-// send brings changes to L2. With a Source it passes the breaker, and waits no longer than reads do: a relay carries the
-// change too, so a write need not wait for a Redis that is slow or gone. Without one the change must reach Redis, and is
-// tried in any case.
+// send brings changes to L2. With a Source it passes the breaker, and waits no longer than reads do: a relay carries
+// the change too, so a write need not wait for a Redis that is slow or gone. Without one the change must reach Redis,
+// and is tried in any case.
 //
-// The client of Redis may take longer than the context allows, for instance while another request of it dials. So f runs
-// on a goroutine of its own. What it does late is what the retry does as well: it may come twice, and in any order.
+// The client of Redis may take longer than the context allows, for instance while another request of it dials. So f
+// runs on a goroutine of its own. What it does late is what the retry does as well: it may come twice, and in any
+// order.
 func (c *Client) send(ctx context.Context, f func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.sendTimeout())
 	switch {
@@ -58,11 +59,11 @@ func (c *Client) send(ctx context.Context, f func(context.Context) error) error 
 //
 // Without a Source the key is marked in L2 first: until the write is over, or its process has been dead for
 // Options.WriteTTL, readers go to the source and nothing is cached. The version is applied when tx has returned, also
-// when it returned an error, since a commit's outcome can be unknown (unless it wraps ErrNotCommitted). tx's error is returned as it is. If the
-// transaction went through but L2 could not be told, the invalidation is retried in the background; with no Source to
-// carry it either, Write then returns ErrNotInvalidated beside the version.
+// when it returned an error, since a commit's outcome can be unknown (unless it wraps ErrNotCommitted). tx's error is
+// returned as it is. If the transaction went through but could not be sent to L2, the invalidation is retried in the
+// background; with no Source to carry it either, Write then returns ErrNotInvalidated beside the version.
 func (c *Cache[K, V]) Write(ctx context.Context, k K, tx func(context.Context) (Version, error)) (Version, error) {
-	e, err := c.write(ctx, k, false, func(ctx context.Context) (Entry[V], error) {
+	e, err := c.write(ctx, k, dropsOlder, func(ctx context.Context) (Entry[V], error) {
 		v, err := tx(ctx)
 		return Entry[V]{Version: v}, err
 	})
@@ -72,11 +73,20 @@ func (c *Cache[K, V]) Write(ctx context.Context, k K, tx func(context.Context) (
 // WriteEntry is Write for a transaction that knows the value it leaves behind: where L2 holds an older value, it gets
 // the new one at once instead of losing the old. The entry needs a version for that; without one it is Write.
 func (c *Cache[K, V]) WriteEntry(ctx context.Context, k K, tx func(context.Context) (Entry[V], error)) (Version, error) {
-	e, err := c.write(ctx, k, true, tx)
+	e, err := c.write(ctx, k, replacesOlder, tx)
 	return e.Version, err
 }
 
-func (c *Cache[K, V]) write(ctx context.Context, k K, set bool, tx func(context.Context) (Entry[V], error)) (Entry[V], error) {
+// writeEffect is what a write does to L2's value.
+type writeEffect uint8
+
+const (
+	dropsOlder    writeEffect = iota // an older value goes
+	replacesOlder                    // an older value is replaced by the new one
+)
+
+func (c *Cache[K, V]) write(ctx context.Context, k K, effect writeEffect,
+	tx func(context.Context) (Entry[V], error)) (Entry[V], error) {
 	if c.client.closed.Load() {
 		return Entry[V]{}, ErrClosed
 	}
@@ -98,7 +108,7 @@ func (c *Cache[K, V]) write(ctx context.Context, k K, set bool, tx func(context.
 		e = Entry[V]{} // whether it committed, and what, is not known: whatever is cached goes
 	}
 	ch := change[V]{key: key, version: e.Version, marked: marked, token: token}
-	if set && txErr == nil && e.Version > 0 && !marked {
+	if effect == replacesOlder && txErr == nil && e.Version > 0 && !marked {
 		ch.entry = &e
 	}
 	err = c.announce(ctx, ch)
@@ -126,8 +136,8 @@ func (c *Cache[K, V]) Set(ctx context.Context, k K, e Entry[V]) error {
 	return c.announce(ctx, ch)
 }
 
-// Invalidate tells every tier that k has a state of this version; older ones are dropped. Version 0 drops whatever there
-// is. What it returns is Write's second result.
+// Invalidate tells every tier that k has a state of this version; older ones are dropped. Version 0 drops whatever
+// there is. What it returns is Write's second result.
 func (c *Cache[K, V]) Invalidate(ctx context.Context, k K, v Version) error {
 	if c.client.closed.Load() {
 		return ErrClosed
@@ -211,7 +221,7 @@ func (c *Cache[K, V]) setting(ch change[V]) (l2.SetRequest, error) {
 	switch {
 	case err == nil:
 		s.Record, s.TTL = &rec, c.l2TTL(ttl)
-	case errors.Is(err, errLossy) && c.opt.Lossy == LossyUncached:
+	case c.mayBypass(err):
 		c.m.rejected("lossy").Inc()
 		return s, nil
 	default:

@@ -9,9 +9,9 @@ import (
 	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
-// SetMany is Set for several keys, in one pipeline for each node. Each is told by itself: what fails for one is joined to
-// the error, with the key named, and the others take effect all the same. It is no transaction: other instances may see
-// the new state of one key beside the old one of another.
+// SetMany is Set for several keys, in one pipeline for each node. Each is sent by itself: what fails for one is joined
+// to the error, with the key named, and the others take effect all the same. It is no transaction: other instances may
+// see the new state of one key beside the old one of another.
 func (c *Cache[K, V]) SetMany(ctx context.Context, es map[K]Entry[V]) error {
 	return announceMany(ctx, c, es, func(e Entry[V]) change[V] {
 		if e.Version == 0 {

@@ -7,18 +7,19 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nearcache/nearcache-go/internal/testkit"
 	"github.com/nearcache/nearcache-go/nearcache"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
 
 func TestSetMany_EachKeyByItsVersion(t *testing.T) {
-	onBoth(t, func(t *testing.T, r redis) {
+	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
 		src := newSource()
 		ks := []string{"older", "newer", "unversioned", "absent"}
 		for _, k := range ks[:3] {
 			src.put(k, "one")
 		}
-		x, y := open(t, r.opt, src), open(t, r.opt, src)
+		x, y := open(t, r.Option, src), open(t, r.Option, src)
 		for _, k := range ks[:3] {
 			resident(t, x, k)
 			resident(t, y, k)
@@ -36,7 +37,7 @@ func TestSetMany_EachKeyByItsVersion(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, c := range []*nearcache.Cache[string, string]{x, y} {
-			eventually(t, "the newer value is there", func() bool { return get(t, c, "older").Value == "two" })
+			testkit.Eventually(t, "the newer value is there", func() bool { return get(t, c, "older").Value == "two" })
 			if n := src.loads.Load() - loads; n != 0 {
 				t.Errorf("%d loads for a value that SetMany brought", n)
 			}
@@ -45,7 +46,7 @@ func TestSetMany_EachKeyByItsVersion(t *testing.T) {
 			}
 		}
 		for _, c := range []*nearcache.Cache[string, string]{x, y} {
-			eventually(t, "what has no version is dropped", func() bool { return get(t, c, "unversioned").Value == "two" })
+			testkit.Eventually(t, "what has no version is dropped", func() bool { return get(t, c, "unversioned").Value == "two" })
 		}
 		if got := get(t, y, "absent"); got.Value != "two" || got.Tier != nearcache.TierSource {
 			t.Errorf("a set gave birth to a value: %+v", got) // C5
@@ -56,7 +57,7 @@ func TestSetMany_EachKeyByItsVersion(t *testing.T) {
 		if got := get(t, x, "older"); got.Value != "three" {
 			t.Errorf("the writer reads %+v", got)
 		}
-		eventually(t, "the other instance reads the new value", func() bool { return get(t, y, "newer").Value == "two" && get(t, y, "older").Value == "three" })
+		testkit.Eventually(t, "the other instance reads the new value", func() bool { return get(t, y, "newer").Value == "two" && get(t, y, "older").Value == "three" })
 	})
 }
 
@@ -90,7 +91,7 @@ func TestSetMany_FailsKeyByKey(t *testing.T) {
 	now = "loaded anew"
 	err = c.SetMany(t.Context(), map[nameless]nearcache.Entry[any]{"good": {Value: "two", Version: 2}, "bad": {Value: func() {}, Version: 2}, "": {Version: 2}})
 	if !errors.Is(err, nearcache.ErrCodec) || !strings.Contains(err.Error(), `"bad"`) || !strings.Contains(err.Error(), "has no name") || strings.Contains(err.Error(), "good") {
-		t.Errorf("%v", err)
+		t.Errorf("got error %v, want ErrCodec that names the bad keys only", err)
 	}
 	for k, want := range map[nameless]string{"good": "two", "bad": "loaded anew"} {
 		if v, err := c.Get(t.Context(), k); v != want || err != nil {
@@ -108,7 +109,7 @@ func TestSetMany_FailsKeyByKey(t *testing.T) {
 	if err := redis.Start(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the failed invalidations went out", func() bool { return client.Status().Pending == 0 })
+	testkit.Eventually(t, "the failed invalidations went out", func() bool { return client.Status().Pending == 0 })
 	if err := client.Close(); err != nil {
 		t.Fatal(err)
 	}

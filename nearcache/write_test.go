@@ -8,14 +8,15 @@ import (
 	"time"
 
 	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/internal/testkit"
 	"github.com/nearcache/nearcache-go/nearcache"
 )
 
 func TestWrite_EveryInstanceNotices(t *testing.T) {
-	onBoth(t, func(t *testing.T, r redis) {
+	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
 		src := newSource()
 		src.put("a", "one")
-		x, y := open(t, r.opt, src), open(t, r.opt, src)
+		x, y := open(t, r.Option, src), open(t, r.Option, src)
 		resident(t, x, "a")
 		resident(t, y, "a")
 		v, err := x.Write(t.Context(), "a", func(context.Context) (nearcache.Version, error) { return src.put("a", "two"), nil })
@@ -25,11 +26,11 @@ func TestWrite_EveryInstanceNotices(t *testing.T) {
 		if got := get(t, x, "a"); got.Value != "two" {
 			t.Errorf("the writer reads %+v", got)
 		}
-		eventually(t, "the other instance reads the new value", func() bool { return get(t, y, "a").Value == "two" })
+		testkit.Eventually(t, "the other instance reads the new value", func() bool { return get(t, y, "a").Value == "two" })
 		if _, err := y.Write(t.Context(), "a", func(context.Context) (nearcache.Version, error) { return src.del("a"), nil }); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the deletion is noticed", func() bool {
+		testkit.Eventually(t, "the deletion is noticed", func() bool {
 			_, err := x.Get(t.Context(), "a")
 			return errors.Is(err, nearcache.ErrNotFound)
 		})
@@ -37,16 +38,16 @@ func TestWrite_EveryInstanceNotices(t *testing.T) {
 }
 
 func TestSet_ReplacesOlderValue(t *testing.T) {
-	onBoth(t, func(t *testing.T, r redis) {
+	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
 		src := newSource()
 		src.put("a", "one")
-		x, y := open(t, r.opt, src), open(t, r.opt, src)
+		x, y := open(t, r.Option, src), open(t, r.Option, src)
 		resident(t, y, "a")
 		loads := src.loads.Load()
 		if err := x.Set(t.Context(), "a", nearcache.Entry[string]{Value: "two", Version: src.put("a", "two")}); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "y has the new value", func() bool { return get(t, y, "a").Value == "two" })
+		testkit.Eventually(t, "y has the new value", func() bool { return get(t, y, "a").Value == "two" })
 		if n := src.loads.Load(); n != loads {
 			t.Errorf("%d loads for a value that Set brought", n-loads)
 		}
@@ -60,14 +61,14 @@ func TestSet_ReplacesOlderValue(t *testing.T) {
 }
 
 func TestWrite_KeepsReadersAtTheSourceMeanwhile(t *testing.T) {
-	onBoth(t, func(t *testing.T, r redis) {
+	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
 		src := newSource()
 		src.put("a", "one")
-		x := newCache(t, newClient(t, nearcache.Config{Redis: r.opt}), nearcache.Options[string, string]{Load: src.load, WriteTTL: time.Hour})
-		y := open(t, r.opt, src)
+		x := newCache(t, newClient(t, nearcache.Config{Redis: r.Option}), nearcache.Options[string, string]{Load: src.load, WriteTTL: time.Hour})
+		y := open(t, r.Option, src)
 		resident(t, y, "a")
 		_, err := x.Write(t.Context(), "a", func(context.Context) (nearcache.Version, error) {
-			eventually(t, "y reads the source during the write", func() bool { return get(t, y, "a").Tier == nearcache.TierSource })
+			testkit.Eventually(t, "y reads the source during the write", func() bool { return get(t, y, "a").Tier == nearcache.TierSource })
 			for range 3 {
 				if got := get(t, y, "a"); got.Tier != nearcache.TierSource {
 					t.Errorf("a read during the write was cached: %+v", got)
@@ -79,7 +80,7 @@ func TestWrite_KeepsReadersAtTheSourceMeanwhile(t *testing.T) {
 		if err == nil {
 			t.Error("the transaction's error is lost")
 		}
-		eventually(t, "y reads what was committed", func() bool { return get(t, y, "a").Value == "two" })
+		testkit.Eventually(t, "y reads what was committed", func() bool { return get(t, y, "a").Value == "two" })
 		resident(t, y, "a") // the intent was resolved, and did not have to run out
 	})
 }
@@ -98,14 +99,14 @@ func (still) Changes(context.Context, coherence.Position, int) ([]coherence.Even
 }
 
 func TestWrite_WithASourceDropsWhatMayHaveChanged(t *testing.T) {
-	onBoth(t, func(t *testing.T, r redis) {
+	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
 		src := newSource()
 		src.put("a", "one")
-		c := newCache(t, newClient(t, nearcache.Config{Redis: r.opt, Source: still{}}), nearcache.Options[string, string]{Load: src.load})
+		c := newCache(t, newClient(t, nearcache.Config{Redis: r.Option, Source: still{}}), nearcache.Options[string, string]{Load: src.load})
 		resident(t, c, "a")
 		lost := errors.New("the connection broke during the commit")
 		if _, err := c.Write(t.Context(), "a", func(context.Context) (nearcache.Version, error) { src.put("a", "two"); return 0, lost }); !errors.Is(err, lost) {
-			t.Errorf("%v", err)
+			t.Errorf("got error %v, want that of the commit", err)
 		}
 		if got := get(t, c, "a"); got.Value != "two" {
 			t.Errorf("after a commit of unknown outcome: %+v", got)
@@ -114,7 +115,7 @@ func TestWrite_WithASourceDropsWhatMayHaveChanged(t *testing.T) {
 		loads := src.loads.Load()
 		refused := fmt.Errorf("%w: a conflict", nearcache.ErrNotCommitted)
 		if _, err := c.Write(t.Context(), "a", func(context.Context) (nearcache.Version, error) { return 0, refused }); !errors.Is(err, refused) {
-			t.Errorf("%v", err)
+			t.Errorf("got error %v, want that of the refusal", err)
 		}
 		if got := get(t, c, "a"); got.Tier != nearcache.TierL1 || src.loads.Load() != loads {
 			t.Errorf("a write that certainly changed nothing has evicted: %+v", got)
@@ -123,10 +124,10 @@ func TestWrite_WithASourceDropsWhatMayHaveChanged(t *testing.T) {
 }
 
 func TestUnversionedEvent_DropsBothTiers(t *testing.T) {
-	onBoth(t, func(t *testing.T, r redis) {
+	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
 		src := newSource()
 		src.put("a", "one")
-		client := newClient(t, nearcache.Config{Redis: r.opt})
+		client := newClient(t, nearcache.Config{Redis: r.Option})
 		if err := client.Ready(t.Context()); err != nil {
 			t.Fatal(err)
 		}

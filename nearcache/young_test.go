@@ -7,9 +7,9 @@ import (
 	"github.com/nearcache/nearcache-go/nearcache"
 )
 
-// An instance that has just started has proved nothing, and the time since its start is less than the bound: no claim may
-// be taken for a proof from before it. Found by make chaos: instances were killed and started again while every link was
-// slow, and one of them served what L2 held, 640ms old, within 250ms of its start.
+// An instance that has just started has proved nothing, and the time since its start is less than the bound: no claim
+// may be taken for a proof from before it. Found by make chaos: instances were killed and started again while every
+// link was slow, and one of them served what L2 held, 640ms old, within 250ms of its start.
 func TestBound_AYoungClientTakesNothingFromL2Unproved(t *testing.T) { // C1
 	inBoundedBubble(t, func(t *testing.T, b *bounded) {
 		b.src.write("a", "one")
@@ -30,7 +30,7 @@ func TestBound_AYoungClientTakesNothingFromL2Unproved(t *testing.T) { // C1
 			}
 		}
 		if r, err := c.Read(t.Context(), "a", nearcache.ReadOptions{}); err != nil || r.Value != "two" {
-			t.Errorf("%+v, %v", r, err)
+			t.Errorf("got %+v and error %v, want \"two\"", r, err)
 		}
 	})
 }

@@ -13,7 +13,7 @@ import (
 type Names struct {
 	Bucket    int    // 0 to 63
 	Record    string // holds the value, or the fact that there is none
-	Lease     string // is there while somebody loads or writes the key
+	Lease     string // is there while a reader loads or a writer writes the key
 	Watermark string // is the bucket's
 }
 
@@ -35,8 +35,8 @@ func NamesOf(prefix, namespace, key string) (Names, error) {
 
 // Record is what L2 holds of a key.
 type Record struct {
-	// Readable reports whether a cache may read the record. One that was written before its bucket's watermark was lost,
-	// or under another key's name, is not readable: caches take it for a miss.
+	// Readable reports whether a cache may read the record. One that was written before its bucket's watermark was
+	// lost, or under another key's name, is not readable: caches take it for a miss.
 	Readable    bool
 	Absent      bool // the source has no value for the key
 	Version     coherence.Version
@@ -62,8 +62,16 @@ func (l *L2) Get(ctx context.Context, namespace, key string) (r Record, ok bool,
 	if err != nil {
 		return r, false, err
 	}
-	return Record{Readable: rec.Incarnation == w.Incarnation && rec.KeyHash == k.Hash, Absent: rec.Absent, Version: rec.Version, Schema: rec.Schema,
-		Incarnation: rec.Incarnation.String(), WrittenAt: rec.WrittenAt, ExpiresAt: rec.ExpiresAt, Payload: rec.Payload}, true, nil
+	return Record{
+		Readable:    rec.Incarnation == w.Incarnation && rec.KeyHash == k.Hash,
+		Absent:      rec.Absent,
+		Version:     rec.Version,
+		Schema:      rec.Schema,
+		Incarnation: rec.Incarnation.String(),
+		WrittenAt:   rec.WrittenAt,
+		ExpiresAt:   rec.ExpiresAt,
+		Payload:     rec.Payload,
+	}, true, nil
 }
 
 // Watermark says that every change up to a position of the source has been applied to a bucket.

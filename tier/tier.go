@@ -65,7 +65,7 @@ func (l *L2) Close() {
 
 // Apply makes L2 drop every state of a key that is older than its event's version, in one pipeline for all events. An
 // event of version 0 drops whatever L2 holds. Every instance of the near cache that has read such a key drops it too,
-// for Redis tells it. Events may be applied late, twice, and in any order.
+// for Redis pushes the change. Events may be applied late, twice, and in any order.
 //
 // After an error some of the events may have been applied, and all of them may be applied again. An event whose
 // namespace no cache can have is not applied, and the error is then coherence.ErrMalformed; all others are.

@@ -40,7 +40,8 @@ func put(t *testing.T, l *tier.L2, key string, v coherence.Version) {
 	if err != nil || lease.Status != l2.Granted {
 		t.Fatalf("acquire: %v, %v", lease.Status, err)
 	}
-	if got, err := engine.Fill(t.Context(), k, lease.ID, lease.Incarnation, l2.Record{Version: v, Payload: []byte("x")}, 60e9); err != nil || got != l2.Filled {
+	rec := l2.Record{Version: v, Payload: []byte("x")}
+	if got, err := engine.Fill(t.Context(), k, lease.ID, lease.Incarnation, rec, 60e9); err != nil || got != l2.Filled {
 		t.Fatalf("fill: %v, %v", got, err)
 	}
 }
@@ -76,9 +77,11 @@ func TestApply_AMalformedEventIsReportedAndTheOthersApply(t *testing.T) {
 	l := open(t, nearcachetest.NewRedis(t))
 	put(t, l, "a", 1)
 	put(t, l, "b", 1)
-	err := l.Apply(t.Context(), coherence.Event{Namespace: "n", Key: "a", Version: 2}, coherence.Event{Namespace: "n:m", Key: "x", Version: 2},
+	err := l.Apply(t.Context(),
+		coherence.Event{Namespace: "n", Key: "a", Version: 2}, coherence.Event{Namespace: "n:m", Key: "x", Version: 2},
 		coherence.Event{Key: "x", Version: 2}, coherence.Event{Namespace: "n", Key: "b", Version: 2})
-	if !errors.Is(err, coherence.ErrMalformed) || !strings.Contains(err.Error(), `"n:m" contains a colon`) || !strings.Contains(err.Error(), `"" is empty`) {
+	if !errors.Is(err, coherence.ErrMalformed) || !strings.Contains(err.Error(), `"n:m" contains a colon`) ||
+		!strings.Contains(err.Error(), `"" is empty`) {
 		t.Errorf("got error %v, want ErrMalformed that names both namespaces", err)
 	}
 	if has(t, l, "a") || has(t, l, "b") {
@@ -90,7 +93,8 @@ func TestApply_SaysThatRedisIsAway(t *testing.T) {
 	redis := nearcachetest.NewRedis(t)
 	l := open(t, redis)
 	redis.Close()
-	if err := l.Apply(t.Context(), coherence.Event{Namespace: "n", Key: "a", Version: 2}); !errors.Is(err, tier.ErrUnavailable) {
+	err := l.Apply(t.Context(), coherence.Event{Namespace: "n", Key: "a", Version: 2})
+	if !errors.Is(err, tier.ErrUnavailable) {
 		t.Errorf("got error %v, want ErrUnavailable", err)
 	}
 	if err := l.Apply(t.Context()); err != nil {
@@ -101,9 +105,10 @@ func TestApply_SaysThatRedisIsAway(t *testing.T) {
 func TestOpen_RefusesWhatCannotWork(t *testing.T) {
 	opt := nearcachetest.NewRedis(t).ClientOption()
 	for name, cfg := range map[string]tier.Config{
-		"no address":    {},
-		"a bad prefix":  {Redis: opt, Prefix: "a{b"},
-		"own pushes":    {Redis: rueidis.ClientOption{InitAddress: opt.InitAddress, OnInvalidations: func([]rueidis.RedisMessage) {}}},
+		"no address":   {},
+		"a bad prefix": {Redis: opt, Prefix: "a{b"},
+		"own pushes": {Redis: rueidis.ClientOption{
+			InitAddress: opt.InitAddress, OnInvalidations: func([]rueidis.RedisMessage) {}}},
 		"a line break":  {Redis: opt, Prefix: "a\nb"},
 		"a long prefix": {Redis: opt, Prefix: strings.Repeat("p", 129)},
 	} {
@@ -140,7 +145,8 @@ func (c tapped) Write(b []byte) (int, error) {
 // TestOpen_TracksNothing: there is nobody for the pushes, and Redis need not remember the keys.
 func TestOpen_TracksNothing(t *testing.T) {
 	redis, tap := nearcachetest.NewRedis(t), &wiretap{}
-	l, err := tier.Open(tier.Config{Redis: rueidis.ClientOption{InitAddress: []string{redis.Addr()}, DialCtxFn: tap.dial}})
+	opt := rueidis.ClientOption{InitAddress: []string{redis.Addr()}, DialCtxFn: tap.dial}
+	l, err := tier.Open(tier.Config{Redis: opt})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +176,8 @@ func TestShare_CloseLeavesTheClientOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	client.L2().Close()
-	if err := client.L2().Apply(context.Background(), coherence.Event{Namespace: "n", Key: "a", Version: 2}); err != nil {
+	event := coherence.Event{Namespace: "n", Key: "a", Version: 2}
+	if err := client.L2().Apply(context.Background(), event); err != nil {
 		t.Errorf("after Close of the shared L2: %v", err)
 	}
 }

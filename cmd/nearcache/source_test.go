@@ -66,7 +66,7 @@ func TestInstall_OnAnybodysTable(t *testing.T) {
 		"dry run": func(t *testing.T, url string, pool *pgxpool.Pool) {
 			code, sql, errOut := call(t, nil, append(args, "--print-sql")...)
 			if code != 0 {
-				t.Fatalf("%d %s", code, errOut)
+				t.Fatalf("got the exit code %d and %s, want 0", code, errOut)
 			}
 			if _, there, _ := call(t, map[string]string{"DATABASE_URL": url}, append(args, "--print-sql")...); there != sql {
 				t.Error("the statements depend on the database")
@@ -96,7 +96,7 @@ func TestInstall_OnAnybodysTable(t *testing.T) {
 			if len(got) != 3 || !strings.Contains(got[0], "created") || !strings.Contains(got[1], "updated") ||
 				!strings.Contains(got[2], "deleted") ||
 				!strings.HasPrefix(got[0], "shelf ") {
-				t.Errorf("%q", got)
+				t.Errorf("got the changes %q, want created, updated and deleted of shelf", got)
 			}
 		})
 	}
@@ -150,7 +150,7 @@ func TestInvalidate_ThroughTheSource(t *testing.T) {
 		t.Errorf("without Redis: %d\n%s", code, out)
 	}
 	if got := changes(t, pool); len(got) != 4 {
-		t.Errorf("%q", got)
+		t.Errorf("got the changes %q, want 4", got)
 	}
 	stop()
 	if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {

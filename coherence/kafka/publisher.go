@@ -2,10 +2,10 @@ package kafka
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
-	"net"
-	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -14,49 +14,37 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 )
 
-// Broker says how to reach a Kafka cluster.
-type Broker struct {
-	// Brokers are the bootstrap servers, host:port. Required.
-	Brokers []string
-	// Transport carries TLS and SASL, and pools connections. Defaults to kafka-go's own with a dial timeout of a second.
-	Transport *kafkago.Transport
-	// Timeout bounds each request. Defaults to 5 seconds.
-	Timeout time.Duration
-}
-
-// transport is the broker's own, or a fresh one that the caller must close.
-func (b Broker) transport() (t *kafkago.Transport, own bool) {
-	if b.Transport != nil {
-		return b.Transport, false
-	}
-	return &kafkago.Transport{DialTimeout: time.Second, MetadataTTL: 2 * time.Second, ClientID: "nearcache"}, true
-}
-
-func (b Broker) client(t *kafkago.Transport) *kafkago.Client {
-	timeout := b.Timeout
-	if timeout <= 0 {
-		timeout = 5 * time.Second
-	}
-	return &kafkago.Client{Addr: addr(b.Brokers), Transport: t, Timeout: timeout}
-}
-
-func addr(brokers []string) net.Addr { return kafkago.TCP(brokers...) }
-
-// Publisher sends the relay's messages to a topic: each to the partition it is bound for, in order, acknowledged by all
-// replicas in sync. It is a coherence.Publisher and safe for concurrent use, though order is only that of one caller.
-// Close it.
+// Publisher sends the relay's events to a topic, each to the partition it is bound for, in order, acknowledged by all
+// replicas in sync; and its barriers to a topic of their own (see BarrierTopic). It is a coherence.Publisher and safe
+// for concurrent use, though order is only that of one caller. Close it.
 type Publisher struct {
-	topic  string
-	codec  coherence.EventCodec
-	client *kafkago.Client
-	own    *kafkago.Transport
+	cfg      PublisherConfig
+	c        *cluster
+	events   *producer
+	barriers *producer
+
+	mu sync.Mutex
+	id topicID // the topic's when the last barrier was sent
 }
 
 // PublisherConfig configures a Publisher.
 type PublisherConfig struct {
 	Broker
-	Topic string               // required
-	Codec coherence.EventCodec // defaults to JSON
+	// Topic takes the events. Required. It may be shared, and compacted: every event has a record key, which is
+	// "namespace:key", or a hash of that where it is long.
+	Topic string
+	// BarrierTopic takes the barriers. Defaults to BarrierTopic(Topic). Nobody but the relay should have the right to
+	// write it. It has one partition, and is made if it is missing.
+	BarrierTopic string
+	// Codec encodes events. Defaults to JSON.
+	Codec coherence.EventCodec
+	// Also encodes a second message to follow an event's own, for others who read the topic; nil: none. It must not
+	// have a sequence number. Defaults to none at all.
+	Also func(coherence.Event) ([]byte, error)
+	// MaxBytes bounds a batch. Defaults to the topic's max.message.bytes, where that may be asked for, and else to
+	// 1,048,588, Kafka's own default. An event larger than that, or than coherence.MaxMessageBytes, is sent without
+	// its Time and Fields, and is a coherence.UnpublishedError if it still is.
+	MaxBytes int
 }
 
 // NewPublisher returns a Publisher. It does not connect yet.
@@ -64,100 +52,223 @@ func NewPublisher(cfg PublisherConfig) (*Publisher, error) {
 	if len(cfg.Brokers) == 0 || cfg.Topic == "" {
 		return nil, errors.New("kafka: publisher: Brokers and Topic are required")
 	}
-	t, own := cfg.transport()
-	p := &Publisher{topic: cfg.Topic, codec: cfg.Codec.WithDefaults(), client: cfg.client(t)}
-	if own {
-		p.own = t
+	if cfg.BarrierTopic == "" {
+		cfg.BarrierTopic = BarrierTopic(cfg.Topic)
 	}
-	return p, nil
+	if cfg.BarrierTopic == cfg.Topic {
+		return nil, errors.New("kafka: publisher: BarrierTopic is the topic of the events: whoever writes those could forge proofs")
+	}
+	const least = 1024
+	if cfg.MaxBytes != 0 && cfg.MaxBytes < least {
+		return nil, fmt.Errorf("kafka: publisher: MaxBytes is %d: less than %d hold no event", cfg.MaxBytes, least)
+	}
+	cfg.Codec = cfg.Codec.WithDefaults()
+	c := cfg.connect()
+	return &Publisher{cfg: cfg, c: c, events: &producer{c: c, topic: cfg.Topic, limit: cfg.MaxBytes},
+		barriers: &producer{c: c, topic: cfg.BarrierTopic}}, nil
 }
 
 // Close closes idle connections.
-func (p *Publisher) Close() {
-	if p.own != nil {
-		p.own.CloseIdleConnections()
-	}
-}
+func (p *Publisher) Close() { p.c.close() }
 
-// CreateTopic makes the topic unless it is there.
+// CreateTopic makes the topic, and that of the barriers, unless they are there.
 func (p *Publisher) CreateTopic(ctx context.Context, partitions, replication int) error {
-	return createTopic(ctx, p.client, p.topic, partitions, replication)
+	if err := createTopic(ctx, p.c.client, p.cfg.Topic, partitions, replication); err != nil {
+		return err
+	}
+	return p.createBarriers(ctx, replication)
 }
 
-func createTopic(ctx context.Context, c *kafkago.Client, topic string, partitions, replication int) error {
-	res, err := c.CreateTopics(ctx, &kafkago.CreateTopicsRequest{Topics: []kafkago.TopicConfig{
-		{Topic: topic, NumPartitions: partitions, ReplicationFactor: replication}}})
-	if err == nil {
-		err = res.Errors[topic]
-	}
-	if err != nil && !errors.Is(err, kafkago.TopicAlreadyExists) {
-		return fmt.Errorf("kafka: creating topic %s: %w", topic, err)
-	}
-	return nil
+// createBarriers makes the barriers' topic. Only its last record is ever needed.
+func (p *Publisher) createBarriers(ctx context.Context, replication int) error {
+	return createTopic(ctx, p.c.client, p.cfg.BarrierTopic, 1, replication,
+		kafkago.ConfigEntry{ConfigName: "retention.ms", ConfigValue: strconv.Itoa(int(time.Hour.Milliseconds()))},
+		kafkago.ConfigEntry{ConfigName: "segment.bytes", ConfigValue: strconv.Itoa(16 << 20)},
+		kafkago.ConfigEntry{ConfigName: "cleanup.policy", ConfigValue: "delete"})
 }
 
 // Partitions is the number of the topic's partitions.
 func (p *Publisher) Partitions(ctx context.Context) (int, error) {
-	return partitions(ctx, p.client, p.topic)
+	return partitions(ctx, p.c.client, p.cfg.Topic)
 }
 
-func partitions(ctx context.Context, c *kafkago.Client, topic string) (int, error) {
-	res, err := c.Metadata(ctx, &kafkago.MetadataRequest{Topics: []string{topic}})
-	if err != nil {
-		return 0, fmt.Errorf("kafka: metadata of %s: %w", topic, err)
-	}
-	for _, t := range res.Topics {
-		if t.Name == topic {
-			if t.Error != nil {
-				return 0, fmt.Errorf("kafka: metadata of %s: %w", topic, t.Error)
-			}
-			return len(t.Partitions), nil
-		}
-	}
-	return 0, fmt.Errorf("kafka: metadata of %s: %w", topic, kafkago.UnknownTopicOrPartition)
-}
-
-// Publish sends a batch, a request for each partition side by side. After an error any message may have been delivered,
-// or may still be: their sequence numbers make a second time harmless.
+// Publish sends a batch: the events first, a request for each partition side by side, and then what its barriers say,
+// in one record. After an error any message may have been delivered, or may still be: their sequence numbers make a
+// second time harmless. A coherence.UnpublishedError names events that were left out; barriers of such a batch are
+// not sent.
 func (p *Publisher) Publish(ctx context.Context, batch []coherence.PartitionMessage) error {
-	byPart := make(map[int][]kafkago.Record)
-	for _, o := range batch {
-		b, err := p.codec.Encode(o.Message)
-		if err != nil {
-			return fmt.Errorf("kafka: encoding %s %q: %w", o.Event.Namespace, o.Event.Key, err)
-		}
-		r := kafkago.Record{Value: kafkago.NewBytes(b), Time: time.Now()}
-		if o.Barrier == nil {
-			r.Key = kafkago.NewBytes([]byte(o.Event.Key))
-		}
-		byPart[o.Partition] = append(byPart[o.Partition], r)
-	}
+	byPart, bad := p.encode(ctx, batch)
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var errs []error
 	for part, records := range byPart {
 		wg.Go(func() {
-			if err := p.produce(ctx, part, records); err != nil {
-				mu.Lock()
-				errs = append(errs, fmt.Errorf("kafka: publishing to %s/%d: %w", p.topic, part, err))
-				mu.Unlock()
+			tooLarge, err := p.events.send(ctx, part, records)
+			mu.Lock()
+			defer mu.Unlock()
+			for _, i := range tooLarge {
+				if i >= 0 {
+					bad[i] = kafkago.MessageSizeTooLarge
+				}
+			}
+			if err != nil {
+				errs = append(errs, err)
 			}
 		})
 	}
 	wg.Wait()
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	if len(bad) > 0 {
+		return &coherence.UnpublishedError{Messages: bad}
+	}
+	return p.publishBarriers(ctx, batch)
 }
 
-func (p *Publisher) produce(ctx context.Context, part int, records []kafkago.Record) error {
-	for chunk := range slices.Chunk(records, 1000) {
-		res, err := p.client.Produce(ctx, &kafkago.ProduceRequest{Topic: p.topic, Partition: part,
-			RequiredAcks: kafkago.RequireAll, Records: kafkago.NewRecordReader(chunk...)})
-		if err == nil {
-			err = res.Error
+// encode makes the events' records, by partition.
+func (p *Publisher) encode(ctx context.Context, batch []coherence.PartitionMessage) (byPart map[int][]out,
+	bad map[int]error) {
+	encoded, also := make([][]byte, len(batch)), make([][]byte, len(batch))
+	most := 0
+	bad = each(len(batch), func(i int) (err error) {
+		if batch[i].Barrier != nil {
+			return nil
 		}
+		if most == 0 {
+			most = p.events.most(ctx)
+		}
+		encoded[i], err = p.fit(batch[i].Message, most)
+		return err
+	})
+	byPart = make(map[int][]out)
+	if p.cfg.Also != nil {
+		each(len(batch), func(i int) (err error) {
+			if batch[i].Barrier == nil {
+				also[i], err = p.cfg.Also(batch[i].Event)
+			}
+			return err
+		})
+	}
+	for i, m := range batch {
+		if m.Barrier != nil || bad[i] != nil {
+			continue
+		}
+		key := recordKey(m.Event)
+		byPart[m.Partition] = append(byPart[m.Partition], out{index: i, key: key, value: encoded[i]})
+		if also[i] != nil && len(also[i]) <= most {
+			byPart[m.Partition] = append(byPart[m.Partition], out{index: -1, key: key, value: also[i]})
+		}
+	}
+	return byPart, bad
+}
+
+// fit encodes an event in at most so many bytes, if need be without what is informative.
+func (p *Publisher) fit(m coherence.Message, most int) ([]byte, error) {
+	room := most - len(recordKey(m.Event)) - 40
+	b, err := p.cfg.Codec.Encode(m)
+	if err != nil || len(b) <= room {
+		return b, err
+	}
+	m.Event.Time, m.Event.Fields = time.Time{}, nil
+	if b, err = p.cfg.Codec.Encode(m); err == nil && len(b) > room {
+		err = fmt.Errorf("kafka: an event of %d bytes, where %d fit: its key has %d", len(b), room, len(m.Event.Key))
+	}
+	return b, err
+}
+
+// recordKey names what changed, for a compacted topic, which keeps the last record of a name. The event has the key
+// already, so a long one goes as a hash.
+func recordKey(e coherence.Event) []byte {
+	const long = 256
+	if n := len(e.Namespace) + 1 + len(e.Key); n <= long {
+		return []byte(e.Namespace + ":" + e.Key)
+	}
+	sum := sha256.Sum256([]byte(e.Namespace + ":" + e.Key))
+	return fmt.Appendf(nil, "sha256:%x", sum)
+}
+
+// publishBarriers sends what the barriers of a batch say, if it has one for each partition.
+func (p *Publisher) publishBarriers(ctx context.Context, batch []coherence.PartitionMessage) error {
+	var b *barrier
+	for _, m := range batch {
+		if m.Barrier == nil {
+			continue
+		}
+		if b == nil {
+			b = &barrier{topic: p.cfg.Topic, at: m.Barrier.Position, seqs: make([]uint64, m.Barrier.Partitions)}
+		}
+		if m.Barrier.Position != b.at || m.Partition < 0 || m.Partition >= len(b.seqs) {
+			return errors.New("kafka: a batch's barriers do not belong together")
+		}
+		b.seqs[m.Partition] = m.Barrier.Seq
+	}
+	if b == nil {
+		return nil
+	}
+	if err := p.locate(ctx, b); err != nil {
+		return err
+	}
+	value, err := b.encode()
+	if err != nil {
+		return err
+	}
+	_, err = p.barriers.send(ctx, 0, []out{{value: value}})
+	if missing(err) {
+		return errors.Join(err, p.createBarriers(ctx, -1))
+	}
+	return err
+}
+
+// locate says where in which topic everything published so far ends.
+//
+// The ends are asked for each time: a relay of another process may have published what this one's cursor says is
+// published. They are asked for after the events were acknowledged, so they cover them. The topic's id is read after
+// that, and if it is the one that was read last time, then the ends are of that topic.
+func (p *Publisher) locate(ctx context.Context, b *barrier) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	b.ends = make([]int64, len(b.seqs))
+	for range 3 {
+		if err := p.highWatermarks(ctx, b.ends); err != nil {
+			return err
+		}
+		t, err := p.c.topic(ctx, p.cfg.Topic)
 		if err != nil {
 			return err
 		}
+		b.id = t.id
+		if p.id == t.id {
+			return nil
+		}
+		p.id = t.id
+	}
+	return fmt.Errorf("kafka: the topic %s is being made anew", p.cfg.Topic)
+}
+
+// highWatermarks are the ends of all partitions, also behind transactions that are open: our events may be there.
+func (p *Publisher) highWatermarks(ctx context.Context, ends []int64) error {
+	ask := make([]kafkago.OffsetRequest, len(ends))
+	for i := range ask {
+		ask[i] = kafkago.LastOffsetOf(i)
+	}
+	res, err := p.c.client.ListOffsets(ctx,
+		&kafkago.ListOffsetsRequest{Topics: map[string][]kafkago.OffsetRequest{p.cfg.Topic: ask}})
+	if err != nil {
+		return fmt.Errorf("kafka: offsets of %s: %w", p.cfg.Topic, err)
+	}
+	found := 0
+	for _, o := range res.Topics[p.cfg.Topic] {
+		if o.Error != nil {
+			return fmt.Errorf("kafka: offsets of %s/%d: %w", p.cfg.Topic, o.Partition, o.Error)
+		}
+		if o.Partition >= 0 && o.Partition < len(ends) {
+			ends[o.Partition] = o.LastOffset
+			found++
+		}
+	}
+	if found != len(ends) {
+		return fmt.Errorf("kafka: %d of %d offsets of %s", found, len(ends), p.cfg.Topic)
 	}
 	return nil
 }

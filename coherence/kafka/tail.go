@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -16,10 +15,16 @@ import (
 
 // Tail follows every partition of a topic from its present end: each instance has one of its own, and none commits
 // offsets. It is a coherence.EventSource; Run may be called once at a time.
+//
+// It reads committed records only. While somebody else's transaction is open on a partition, nothing after its first
+// record is delivered there: that delays invalidations and proofs, and never makes a proof wrong.
 type Tail struct {
 	Broker
 	// Topic is what is followed. Required. While it does not exist Run waits for it.
 	Topic string
+	// BarrierTopic is where the relay says how far it has come. Defaults to BarrierTopic(Topic). Without the topic,
+	// or the right to read it, events invalidate and nothing is proved by them.
+	BarrierTopic string
 	// Codec decodes messages. Defaults to JSON.
 	Codec coherence.EventCodec
 	// MaxWait is how long the broker may hold back an answer when there is nothing new. Defaults to 250ms.
@@ -28,7 +33,8 @@ type Tail struct {
 	Silence time.Duration
 	// Refresh is how often the number of partitions is looked up. Defaults to 5 seconds.
 	Refresh time.Duration
-	// Logger hears of sessions and losses. Defaults to discarding it.
+	// Logger hears of sessions and losses, and at Warn why nothing is followed, once for each reason. Defaults to
+	// discarding it.
 	Logger *slog.Logger
 }
 
@@ -36,6 +42,12 @@ type Tail struct {
 func (t Tail) Run(ctx context.Context, sink coherence.Sink) error {
 	if len(t.Brokers) == 0 || t.Topic == "" {
 		return errors.New("kafka: tail: Brokers and Topic are required")
+	}
+	if t.BarrierTopic == "" {
+		t.BarrierTopic = BarrierTopic(t.Topic)
+	}
+	if t.BarrierTopic == t.Topic {
+		return errors.New("kafka: tail: BarrierTopic is the topic of the events: whoever writes those could forge proofs")
 	}
 	for _, d := range []struct {
 		v   *time.Duration
@@ -49,22 +61,39 @@ func (t Tail) Run(ctx context.Context, sink coherence.Sink) error {
 		t.Logger = slog.New(slog.DiscardHandler)
 	}
 	t.Codec = t.Codec.WithDefaults()
-	tr, own := t.transport()
-	if own {
-		defer tr.CloseIdleConnections()
-	}
-	r := &tailRun{Tail: t, sink: sink, client: t.client(tr)}
+	c := t.connect()
+	defer c.close()
+	r := &tailRun{Tail: t, sink: sink, c: c}
 	for ctx.Err() == nil {
 		r.follow(ctx)
 	}
 	return ctx.Err()
 }
 
+// Ping implements coherence.Pinger: it finds out whether a broker lets us in, and lets us see the topic. A topic that
+// is not there may be made later, and a broker that does not answer may do so yet.
+func (t Tail) Ping(ctx context.Context) error {
+	if len(t.Brokers) == 0 || t.Topic == "" {
+		return fmt.Errorf("kafka: tail: Brokers and Topic are required: %w", coherence.ErrMisconfigured)
+	}
+	c := t.connect()
+	defer c.close()
+	if _, err := c.count(ctx, t.Topic); errors.Is(err, coherence.ErrMisconfigured) {
+		return err
+	}
+	return nil
+}
+
 // tailRun is one Run of a Tail.
 type tailRun struct {
 	Tail
-	sink   coherence.Sink
-	client *kafkago.Client
+	sink coherence.Sink
+	c    *cluster
+
+	mu        sync.Mutex
+	followers []*follower // by partition
+	last      *barrier    // the newest
+	reason    string      // why nothing is followed, as it was reported last
 }
 
 // follow follows all partitions until ctx ends, or until the topic has fewer than it had: partitions are never taken
@@ -74,22 +103,33 @@ func (r *tailRun) follow(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
+	r.mu.Lock()
+	r.followers = nil
+	r.mu.Unlock()
+	wg.Go(func() { r.followBarriers(ctx) })
 	for following := 0; ctx.Err() == nil; {
 		n, err := r.count(ctx)
 		wait := r.Refresh
 		switch {
 		case err != nil:
+			if following == 0 {
+				r.failed(ctx, -1, err)
+			}
 			wait = min(wait, 500*time.Millisecond)
 		case n < following:
 			r.sink.Partitions(0) // nothing is followed until the new ones are
 			return
 		case n > following:
+			r.worksAgain()
 			r.sink.Partitions(n)
 			for p := following; p < n; p++ {
 				f := &follower{tailRun: r, part: p, start: kafkago.LastOffset, session: true}
 				if following > 0 { // it appeared while we looked on: read it from its beginning
 					f.start = kafkago.FirstOffset
 				}
+				r.mu.Lock()
+				r.followers = append(r.followers, f)
+				r.mu.Unlock()
 				wg.Go(func() { f.run(ctx) })
 			}
 			following = n
@@ -101,151 +141,121 @@ func (r *tailRun) follow(ctx context.Context) {
 func (r *tailRun) count(ctx context.Context) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.Silence)
 	defer cancel()
-	return partitions(ctx, r.client, r.Topic)
+	return r.c.count(ctx, r.Topic)
 }
 
-// follower follows one partition.
-type follower struct {
-	*tailRun
-	part    int
-	start   int64 // FirstOffset or LastOffset: where a session begins
-	session bool  // the next offset must be resolved, and a session begun
-	next    int64
-	lost    bool
-	heard   time.Time // the last answer
+// failed reports why a partition, or with -1 the topic, is not followed: once for each reason.
+func (r *tailRun) failed(ctx context.Context, part int, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	r.mu.Lock()
+	reason := fmt.Sprint(part, reasonOf(err))
+	known := r.reason == reason
+	r.reason = reason
+	r.mu.Unlock()
+	r.sink.Failed(part, err)
+	if !known {
+		r.Logger.Warn("the topic of events is not followed", "topic", r.Topic, "partition", part, "error", err)
+	}
 }
 
-func (f *follower) run(ctx context.Context) {
-	f.heard = time.Now()
+func (r *tailRun) worksAgain() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.reason = ""
+}
+
+// reasonOf is an error without what differs from one attempt to the next, such as the number of a port.
+func reasonOf(err error) string {
+	var code kafkago.Error
+	switch {
+	case errors.As(err, &code):
+		return code.Title()
+	case errors.Is(err, context.DeadlineExceeded):
+		return "timeout"
+	}
+	return fmt.Sprintf("%T", err)
+}
+
+// followBarriers reads the barriers' topic from its last record on.
+func (r *tailRun) followBarriers(ctx context.Context) {
+	missing := false
+	next := int64(-1)
 	for ctx.Err() == nil {
-		err := f.step(ctx)
-		if err == nil {
-			f.heard = time.Now()
+		var err error
+		if next < 0 {
+			next, err = r.lastBarrier(ctx)
+		} else {
+			next, err = r.readBarriers(ctx, next)
+		}
+		switch {
+		case err == nil:
+			missing = false
 			continue
+		case gone(err):
+			next = -1
 		}
-		if ctx.Err() != nil {
-			return
+		if !missing && ctx.Err() == nil {
+			missing = true
+			r.Logger.Warn("barriers are not followed: events invalidate, and prove nothing", "topic", r.BarrierTopic,
+				"error", err)
 		}
-		if !f.lost && time.Since(f.heard) > f.Silence {
-			f.lost = true
-			f.sink.Lost(f.part)
-			f.Logger.Warn("Kafka does not answer", "topic", f.Topic, "partition", f.part, "error", err)
-		}
-		pause(ctx, 100*time.Millisecond)
+		pause(ctx, 200*time.Millisecond)
 	}
 }
 
-// step resolves the offset, or fetches once.
-func (f *follower) step(ctx context.Context) error {
-	if f.session {
-		return f.begin(ctx)
-	}
-	ask, cancel := context.WithTimeout(ctx, f.MaxWait+f.Silence)
+func (r *tailRun) lastBarrier(ctx context.Context) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.Silence)
 	defer cancel()
-	res, err := f.client.Fetch(ask, &kafkago.FetchRequest{Topic: f.Topic, Partition: f.part, Offset: f.next,
-		MinBytes: 1, MaxBytes: 4 << 20, MaxWait: f.MaxWait})
-	if err == nil {
-		err = res.Error
-	}
-	if errors.Is(err, kafkago.OffsetOutOfRange) || errors.Is(err, kafkago.UnknownTopicOrPartition) {
-		// Retention has passed us, or the topic was deleted and perhaps made anew: either way something may be missing.
-		f.session = true
-	}
+	end, err := r.c.offset(ctx, r.BarrierTopic, 0, kafkago.LastOffset)
 	if err != nil {
-		return err
+		return -1, err
 	}
-	if err := f.deliver(ctx, res); err != nil {
-		return err
-	}
-	if f.lost && !f.session && f.next >= res.HighWatermark {
-		f.lost = false
-		f.sink.Resumed(f.part)
-		f.Logger.Info("Kafka answers again", "topic", f.Topic, "partition", f.part)
-	}
-	return nil
+	first, err := r.c.offset(ctx, r.BarrierTopic, 0, kafkago.FirstOffset)
+	return max(end-1, first), err
 }
 
-// begin resolves where the session starts and only then declares it, so that whatever is published afterwards lies at or
-// past that offset.
-func (f *follower) begin(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, f.Silence)
+func (r *tailRun) readBarriers(ctx context.Context, from int64) (next int64, err error) {
+	ask, cancel := context.WithTimeout(ctx, r.MaxWait+r.Silence)
 	defer cancel()
-	res, err := f.client.ListOffsets(ctx, &kafkago.ListOffsetsRequest{Topics: map[string][]kafkago.OffsetRequest{
-		f.Topic: {{Partition: f.part, Timestamp: f.start}}}})
+	res, err := r.c.fetch(ask, &fetchRequest{topic: r.BarrierTopic, offset: from, wait: r.MaxWait, maxBytes: 1 << 20})
 	if err != nil {
-		return err
+		return from, err
 	}
-	for _, p := range res.Topics[f.Topic] {
-		if p.Partition != f.part {
-			continue
-		}
-		if p.Error != nil {
-			return p.Error
-		}
-		f.next = p.LastOffset
-		if f.start == kafkago.FirstOffset {
-			f.next = p.FirstOffset
-		}
-		f.start, f.session, f.lost = kafkago.LastOffset, false, false
-		f.sink.Session(f.part)
-		f.Logger.Info("following", "topic", f.Topic, "partition", f.part, "offset", f.next)
-		return nil
-	}
-	return fmt.Errorf("kafka: no offset of %s/%d", f.Topic, f.part)
-}
-
-// deliver hands over the records of an answer. An offset that is skipped means that retention has removed messages before
-// we saw them: the session ends, and another begins at the record that is there.
-func (f *follower) deliver(ctx context.Context, res *kafkago.FetchResponse) error {
-	var batch []coherence.Message
-	flush := func() error {
-		if len(batch) == 0 {
-			return nil
-		}
-		err := f.sink.Deliver(ctx, f.part, batch)
-		batch = nil
-		f.session = f.session || err != nil // they count as missed
-		return err
-	}
-	for {
-		rec, err := res.Records.ReadRecord()
-		if errors.Is(err, io.EOF) {
-			return flush()
-		}
-		if err != nil {
-			// The answer broke off. What came before counts; the rest is fetched again.
-			return errors.Join(flush(), err)
-		}
-		if rec.Offset < f.next { // a batch is sent whole, from its beginning
-			continue
-		}
-		value, err := read(rec.Value)
-		if err != nil {
-			return errors.Join(flush(), err)
-		}
-		if rec.Offset > f.next {
-			if err := flush(); err != nil {
-				return err
+	var newest *barrier
+	rd := &reading{next: from, aborted: res.aborted, lost: func(int64, int64, error) error { return nil },
+		record: func(rec *record) error {
+			b, err := decodeBarrier(rec.value.data)
+			if err != nil {
+				r.Logger.Warn("a record of the barriers' topic is none", "topic", r.BarrierTopic, "offset",
+					rec.offset, "error", err)
+			} else if b.topic == r.Topic {
+				if newest != nil && newest.id != b.id {
+					r.take(ctx, newest)
+				}
+				newest = b // it covers what those before it do, unless they are of another topic of the name
 			}
-			f.sink.Session(f.part)
-			f.Logger.Warn("messages are missing", "topic", f.Topic, "partition", f.part, "from", f.next, "to", rec.Offset)
-		}
-		f.next = rec.Offset + 1
-		m, err := f.Codec.Decode(value)
-		if err != nil {
-			f.sink.Malformed(f.part, err)
-			f.Logger.Warn("a malformed message is skipped", "topic", f.Topic, "partition", f.part, "offset", rec.Offset, "error", err)
-			continue
-		}
-		batch = append(batch, m)
+			return nil
+		}}
+	err = rd.read(res.records)
+	if newest != nil {
+		r.take(ctx, newest)
 	}
+	return rd.next, err
 }
 
-func read(b kafkago.Bytes) ([]byte, error) {
-	if b == nil {
-		return nil, nil
-	}
-	return kafkago.ReadAll(b)
+func (r *tailRun) take(ctx context.Context, b *barrier) {
+	r.mu.Lock()
+	r.last = b
+	r.mu.Unlock()
+	r.offerAll(ctx)
+}
+
+func (r *tailRun) newest() *barrier {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.last
 }
 
 // pause waits for d or until ctx ends.

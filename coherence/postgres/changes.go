@@ -16,8 +16,8 @@ import (
 	"github.com/nearcache/nearcache-go/internal/ablate"
 )
 
-// stateSQL is the state of the server, in one row: in recovery or not, its history, the snapshot, and whether there is a
-// log that a crash would lose.
+// stateSQL is the state of the server, in one row: in recovery or not, its history, the snapshot, and whether there is
+// a log that a crash would lose.
 const stateSQL = `select s.snap::text, v.standby, coalesce(v.history, '') || '/' || m.timeline::text as history, m.trimmed_in, m.trimmed::text, coalesce(v.unflushed, false)
 	from (select pg_current_snapshot() as snap) s, @@.meta m, @@.server() v where m.only_row`
 
@@ -83,8 +83,10 @@ func (s *Source) Position(ctx context.Context) (coherence.Position, error) {
 	return coherence.Position{Timeline: st.timeline, N: st.xmax}, nil
 }
 
-// Changes reads settled changes and the snapshot's xmin in one statement. A limited batch ends with a whole transaction.
-func (s *Source) Changes(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
+// Changes reads settled changes and the snapshot's xmin in one statement. A limited batch ends with a whole
+// transaction.
+func (s *Source) Changes(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event,
+	coherence.Position, error) {
 	events, upto, err := s.changes(ctx, after, limit)
 	if err != nil {
 		return nil, coherence.Position{}, s.fault("changes", err)
@@ -92,7 +94,8 @@ func (s *Source) Changes(ctx context.Context, after coherence.Position, limit in
 	return events, upto, nil
 }
 
-func (s *Source) changes(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
+func (s *Source) changes(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event,
+	coherence.Position, error) {
 	pool, err := s.feed()
 	if err != nil {
 		return nil, coherence.Position{}, err
@@ -173,8 +176,8 @@ func scanChanges(rows pgx.Rows) (st state, events []coherence.Event, err error) 
 	return st, events, nil
 }
 
-// flush returns when all log that was written before is on disk. Only then may a position leave the server. A transaction
-// that rolls back waits for no disk, and after a crash its id is given out again:
+// flush returns when all log that was written before is on disk. Only then may a position leave the server. A
+// transaction that rolls back waits for no disk, and after a crash its id is given out again:
 //
 //	transaction 900: rolls back                  Changes: everything below 901 is settled
 //	relay: moves a watermark, or a barrier, to 901
@@ -197,7 +200,8 @@ type txBeginner interface {
 
 // whole cuts a batch that was longer than its limit at the end of a transaction. One that is longer than the limit by
 // itself is read again with a larger limit.
-func (s *Source) whole(ctx context.Context, events []coherence.Event, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
+func (s *Source) whole(ctx context.Context, events []coherence.Event, after coherence.Position,
+	limit int) ([]coherence.Event, coherence.Position, error) {
 	n := len(events) - 1
 	last := events[n].Position
 	for n > 0 && events[n-1].Position == last {

@@ -19,7 +19,8 @@ func (s *Source) LoadCursor(ctx context.Context, name string) (c coherence.Curso
 		return c, s.fault("cursor "+name, err)
 	}
 	var timeline, n, seqs string
-	err = pool.QueryRow(ctx, s.q(`select timeline::text, n::text, seqs::text from @@.cursors where name = $1`), name).Scan(&timeline, &n, &seqs)
+	err = pool.QueryRow(ctx, s.q(`select timeline::text, n::text, seqs::text from @@.cursors where name = $1`),
+		name).Scan(&timeline, &n, &seqs)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return c, nil
 	}
@@ -38,8 +39,8 @@ func (s *Source) LoadCursor(ctx context.Context, name string) (c coherence.Curso
 	return c, nil
 }
 
-// SaveCursor writes a relay's cursor, unless that would move it back within a timeline: a relay that lost its leadership
-// without knowing has nothing to say.
+// SaveCursor writes a relay's cursor, unless that would move it back within a timeline: a relay that lost its
+// leadership without knowing has nothing to say.
 func (s *Source) SaveCursor(ctx context.Context, name string, c coherence.Cursor) error {
 	pool, err := s.feed()
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 //go:embed schema.sql
 var schemaSQL string
 
-// migrations lead from one version of the schema to the next. Each runs in the transaction of the whole Install. A later one
-// is never undone: Install of a program that knows fewer of them refuses.
+// migrations lead from one version of the schema to the next. Each runs in the transaction of the whole Install. A
+// later one is never undone: Install of a program that knows fewer of them refuses.
 var migrations = []string{schemaSQL}
 
 // InstallSQL is what Install runs on a database that has nothing of it yet, for whoever runs it by hand.
@@ -34,7 +34,8 @@ func (s *Source) installed(ctx context.Context, db Querier) (version int, notify
 	var there, readable bool
 	err = db.QueryRow(ctx, `select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relname = 'meta'),
 		exists (select from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
-			where n.nspname = $1 and c.relname = 'meta' and a.attname = 'schema_version' and not a.attisdropped)`, s.schema).Scan(&there, &readable)
+			where n.nspname = $1 and c.relname = 'meta' and a.attname = 'schema_version'
+				and not a.attisdropped)`, s.schema).Scan(&there, &readable)
 	switch {
 	case err != nil || !there:
 		return 0, false, err
@@ -63,7 +64,8 @@ func (s *Source) Install(ctx context.Context) error {
 	}
 	return s.fault("install", s.patiently(ctx, "schema "+s.schema, func(tx pgx.Tx) error {
 		// "if not exists" is not atomic between sessions.
-		if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock(hashtextextended($1, 1))`, "nearcache install "+s.schema); err != nil {
+		if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock(hashtextextended($1, 1))`,
+			"nearcache install "+s.schema); err != nil {
 			return err
 		}
 		version, _, err := s.installed(ctx, tx)
@@ -85,18 +87,20 @@ func (s *Source) Install(ctx context.Context) error {
 }
 
 func (s *Source) newer(version int) error {
-	return fmt.Errorf("postgres: install: %w: schema %s has version %d, the program knows %d", ErrNewerSchema, s.schema, version, len(migrations))
+	return fmt.Errorf("postgres: install: %w: schema %s has version %d, the program knows %d", ErrNewerSchema, s.schema,
+		version, len(migrations))
 }
 
-// patiently runs f in a transaction that waits for no lock longer than Config.LockTimeout: whatever comes after a lock that
-// waits has to wait too. Meanwhile the others get their turn.
+// patiently runs f in a transaction that waits for no lock longer than Config.LockTimeout: whatever comes after a lock
+// that waits has to wait too. Meanwhile the others get their turn.
 func (s *Source) patiently(ctx context.Context, what string, f func(pgx.Tx) error) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	var held error // what the last attempt waited for in vain
 	for pause := s.cfg.LockTimeout; ; pause = min(2*pause, 5*time.Second) {
 		err := s.transact(ctx, func(tx pgx.Tx) error {
-			if _, err := tx.Exec(ctx, `select set_config('lock_timeout', $1, true)`, fmt.Sprint(s.cfg.LockTimeout.Milliseconds())); err != nil {
+			if _, err := tx.Exec(ctx, `select set_config('lock_timeout', $1, true)`,
+				fmt.Sprint(s.cfg.LockTimeout.Milliseconds())); err != nil {
 				return err
 			}
 			return f(tx)
@@ -129,9 +133,9 @@ func passes(err error) bool {
 	return false
 }
 
-// NewTimeline says that the database's history was replaced, for example by a copy of its files: positions from before are
-// void, and every cache drops what it has. A restored dump, a promoted standby and a restored archive are noticed without
-// it. Call it after a restore, before anything reads the database.
+// NewTimeline says that the database's history was replaced, for example by a copy of its files: positions from before
+// are void, and every cache drops what it has. A restored dump, a promoted standby and a restored archive are noticed
+// without it. Call it after a restore, before anything reads the database.
 func (s *Source) NewTimeline(ctx context.Context) error {
 	return s.fault("new timeline", s.transact(ctx, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, s.q(`update @@.meta set timeline = default`))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/postgres"
 	"github.com/nearcache/nearcache-go/internal/services/servicestest"
+	"github.com/nearcache/nearcache-go/internal/testkit"
 )
 
 func TestInstall_OnlyReadsWhenNothingChanged(t *testing.T) {
@@ -53,7 +55,7 @@ func TestInstall_MovesForwardAndNeverBack(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	eventually(t, "the installation waits for the reader", func() bool {
+	testkit.Eventually(t, "the installation waits for the reader", func() bool {
 		var n int
 		_ = pool.QueryRow(t.Context(), `select count(*) from pg_locks where not granted and relation = 'nearcache.meta'::regclass`).Scan(&n)
 		return n > 0
@@ -78,7 +80,8 @@ func TestInstall_MovesForwardAndNeverBack(t *testing.T) {
 		t.Errorf("after the migration bump gives %d, want 77", v)
 	}
 	forget()
-	if err := src.Install(t.Context()); !errors.Is(err, postgres.ErrNewerSchema) || !strings.Contains(err.Error(), "version 2") {
+	if err := src.Install(t.Context()); !errors.Is(err, postgres.ErrNewerSchema) || !strings.Contains(err.Error(),
+		"version 2") {
 		t.Errorf("Install of the older program: %v, want ErrNewerSchema", err)
 	}
 	if v := bump(); v != 77 {
@@ -118,7 +121,8 @@ func TestInstallSQL_IsTheWholeInstallation(t *testing.T) {
 	pool := newPool(t, url)
 	src := newSource(t, url, postgres.Config{Schema: "cache"})
 	exec1(t, pool, `create table "Odd Name" (id int primary key, "it's" text)`)
-	trigger, err := src.TriggerSQL(postgres.Trigger{Table: "Odd Name", Namespace: `o'dd\`, KeyColumns: []string{"id"}, Columns: []string{"it's"}})
+	trigger, err := src.TriggerSQL(postgres.Trigger{Table: "Odd Name", Namespace: `o'dd\`, KeyColumns: []string{"id"},
+		Columns: []string{"it's"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +170,8 @@ func TestNew_RefusesWhatCannotBe(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pool.Close()
-	for _, cfg := range []postgres.Config{{Schema: "Upper"}, {Schema: "a'b"}, {Schema: strings.Repeat("x", 60)}, {Conns: -1}, {LockTimeout: -1}, {LockTimeout: 1}} {
+	for _, cfg := range []postgres.Config{{Schema: "Upper"}, {Schema: "a'b"}, {Schema: strings.Repeat("x", 60)},
+		{Conns: -1}, {LockTimeout: -1}, {LockTimeout: 1}} {
 		if _, err := postgres.New(pool, cfg); err == nil {
 			t.Errorf("New accepts %+v", cfg)
 		}
@@ -214,15 +219,18 @@ func TestWithoutNotify_NotifiesNobody(t *testing.T) {
 }
 
 func TestSource_HasConnectionsOfItsOwn(t *testing.T) {
-	url := servicestest.Postgres(t)
-	cfg, err := pgxpool.ParseConfig(url)
+	u, err := url.Parse(servicestest.Postgres(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Only the hook knows who may connect, as with passwords that are rotated.
+	user := u.User.Username()
+	u.User = url.User("nobody_knows")
+	cfg, err := pgxpool.ParseConfig(u.String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	cfg.MaxConns = 1
-	// Only the hook knows who may connect, as with passwords that are rotated.
-	user := cfg.ConnConfig.User
-	cfg.ConnConfig.User = "nobody_knows"
 	cfg.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error { c.User = user; return nil }
 	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
 	if err != nil {
@@ -268,7 +276,8 @@ func TestLoader_FindsRowsOlderThanTheTrigger(t *testing.T) {
 	load := func(id string) (name string, v coherence.Version) {
 		t.Helper()
 		var found *string
-		err := pool.QueryRow(t.Context(), `select p.name, `+src.VersionSQL("'n'", "$1")+` from (select) one left join products p on p.id = $1`, id).Scan(&found, &v)
+		err := pool.QueryRow(t.Context(), `select p.name, `+src.VersionSQL("'n'",
+			"$1")+` from (select) one left join products p on p.id = $1`, id).Scan(&found, &v)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -295,8 +304,8 @@ func TestLoader_FindsRowsOlderThanTheTrigger(t *testing.T) {
 	wantChanges(t, src, "f", "a 1 created")
 }
 
-// TestInstallTrigger_WaitsForWhoCountsByHand: a Bump that is not committed has number 1 for a key whose old state would be
-// given number 1 too.
+// TestInstallTrigger_WaitsForWhoCountsByHand: a Bump that is not committed has number 1 for a key whose old state
+// would be given number 1 too.
 func TestInstallTrigger_WaitsForWhoCountsByHand(t *testing.T) {
 	src, pool, _ := open(t)
 	exec1(t, pool, `create table products (id text primary key, name text)`)
@@ -338,13 +347,15 @@ func ExampleSource() {
 	if err := src.Install(ctx); err != nil { // in a migration, by the owner
 		panic(err)
 	}
-	err = src.InstallTrigger(ctx, postgres.Trigger{Table: "products", Namespace: "product", KeyColumns: []string{"id"}, Columns: []string{"name", "price"}})
+	err = src.InstallTrigger(ctx, postgres.Trigger{Table: "products", Namespace: "product", KeyColumns: []string{"id"},
+		Columns: []string{"name", "price"}})
 	if err != nil {
 		panic(err)
 	}
 	// A Loader reads the row and its version in one statement.
 	var name string
 	var version coherence.Version
-	err = pool.QueryRow(ctx, `select name, `+src.VersionSQL("'product'", "$1")+` from products where id = $1`, "42").Scan(&name, &version)
+	err = pool.QueryRow(ctx, `select name, `+src.VersionSQL("'product'", "$1")+` from products where id = $1`,
+		"42").Scan(&name, &version)
 	fmt.Println(name, version, err)
 }

@@ -15,9 +15,9 @@ const (
 	leaderCheck = time.Second            // for how long a check may go unanswered
 )
 
-// Lead holds an advisory lock, by the relay's name, on a connection of its own. When that connection is lost the server lets
-// go of the lock, and leading ends as soon as we notice; until then two may work, which the cursor and the sequence numbers
-// make harmless.
+// Lead holds an advisory lock, by the relay's name, on a connection of its own. When that connection is lost the
+// server lets go of the lock, and leading ends as soon as we notice; until then two may work, which the cursor and the
+// sequence numbers make harmless.
 func (s *Source) Lead(ctx context.Context, name string) (leading context.Context, release func(), err error) {
 	conn, err := s.session(ctx)
 	if err != nil {
@@ -82,8 +82,8 @@ func (s *Source) session(ctx context.Context) (*pgx.Conn, error) {
 	return conn, nil
 }
 
-// refusePooler finds out whether another connection is given the session that this one has. A server says its process id
-// when a connection begins; a pooler makes one up.
+// refusePooler finds out whether another connection is given the session that this one has. A server says its process
+// id when a connection begins; a pooler makes one up.
 func (s *Source) refusePooler(ctx context.Context, conn *pgx.Conn) error {
 	var pid uint32
 	if err := conn.QueryRow(ctx, `select pg_backend_pid()`, pgx.QueryExecModeSimpleProtocol).Scan(&pid); err != nil {
@@ -113,11 +113,12 @@ func pooledError(pooled bool) error {
 	return nil
 }
 
-// shared marks the session of one connection and looks for the mark from the other: in a transaction there, and then here,
-// while that transaction holds the session that the pooler would have given us.
+// shared marks the session of one connection and looks for the mark from the other: in a transaction there, and then
+// here, while that transaction holds the session that the pooler would have given us.
 func shared(ctx context.Context, conn, other *pgx.Conn) (bool, error) {
 	mark := rand.Text()
-	if _, err := conn.Exec(ctx, fmt.Sprintf(`select set_config('nearcache.session', '%s', false)`, mark), pgx.QueryExecModeSimpleProtocol); err != nil {
+	if _, err := conn.Exec(ctx, fmt.Sprintf(`select set_config('nearcache.session', '%s', false)`, mark),
+		pgx.QueryExecModeSimpleProtocol); err != nil {
 		return false, err
 	}
 	var there, here string

@@ -82,7 +82,7 @@ func TestNotCommitted_OfRealErrors(t *testing.T) {
 			return err
 		})
 		if !postgres.NotCommitted(err) {
-			t.Errorf("%s: %v", statement, err)
+			t.Errorf("%s: got error %v, want one that says the transaction is not committed", statement, err)
 		}
 	}
 	lost := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {

@@ -20,6 +20,7 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/postgres"
 	"github.com/nearcache/nearcache-go/internal/services/servicestest"
+	"github.com/nearcache/nearcache-go/internal/testkit"
 )
 
 var _ interface {
@@ -65,7 +66,8 @@ func withTrigger(t *testing.T, src *postgres.Source, pool *pgxpool.Pool) {
 	t.Helper()
 	exec1(t, pool, `create table products (id text primary key, name text)`)
 	for range 2 {
-		if err := src.InstallTrigger(t.Context(), postgres.Trigger{Table: "products", Namespace: "product", KeyColumns: []string{"id"}}); err != nil {
+		if err := src.InstallTrigger(t.Context(), postgres.Trigger{Table: "products", Namespace: "product",
+			KeyColumns: []string{"id"}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -84,7 +86,7 @@ func changes(t *testing.T, src *postgres.Source, after coherence.Position) (out 
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the changes are settled", func() bool {
+	testkit.Eventually(t, "the changes are settled", func() bool {
 		events, u, err := src.Changes(t.Context(), after, 10_000)
 		if err != nil {
 			t.Fatal(err)
@@ -99,19 +101,6 @@ func changes(t *testing.T, src *postgres.Source, after coherence.Position) (out 
 		return u.Covers(p)
 	})
 	return out, upto
-}
-
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(60 * time.Second)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("not in 60 seconds: %s", what)
-		}
-		<-tick.C
-	}
 }
 
 func TestTrigger_CountsWhateverWrites(t *testing.T) {
@@ -129,7 +118,7 @@ func TestTrigger_CountsWhateverWrites(t *testing.T) {
 	if psql, err := exec.LookPath("psql"); err != nil {
 		t.Error("psql is not installed")
 	} else if out, err := exec.Command(psql, url, "-c", `delete from products`).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+		t.Fatalf("psql: got error %v and output %s, want no error", err, out)
 	}
 	exec1(t, pool, `insert into products values ('a', 'again'), ('b', 'other') on conflict do nothing`)
 	exec1(t, pool, `insert into products values ('a', 'again') on conflict do nothing`) // does nothing, counts nothing
@@ -191,7 +180,8 @@ func TestChanges_LosesNoOpenTransaction(t *testing.T) {
 		t.Error(diff)
 	}
 	var n int
-	if err := pool.QueryRow(t.Context(), `select count(*) from nearcache.outbox where id > $1`, naive).Scan(&n); err != nil || n != 0 {
+	if err := pool.QueryRow(t.Context(), `select count(*) from nearcache.outbox where id > $1`,
+		naive).Scan(&n); err != nil || n != 0 {
 		t.Errorf("the reader by id finds %d rows: this test shows nothing", n)
 	}
 }
@@ -213,7 +203,7 @@ func TestVersions_FollowCommitOrder(t *testing.T) {
 		_, err := pool.Exec(context.Background(), `insert into products values ('a', 'two')`)
 		done <- err
 	}()
-	eventually(t, "the insert waits", func() bool {
+	testkit.Eventually(t, "the insert waits", func() bool {
 		var n int
 		_ = pool.QueryRow(t.Context(), `select count(*) from pg_locks where not granted and pid in (select pid from pg_stat_activity where datname = current_database())`).Scan(&n)
 		return n > 0
@@ -310,8 +300,8 @@ func TestChanges_LimitEndsWithATransaction(t *testing.T) {
 	}
 }
 
-// TestChanges_SettlesNothingThatACrashTakesBack: a transaction that rolled back waits for no disk, and after a crash its id
-// is given out again.
+// TestChanges_SettlesNothingThatACrashTakesBack: a transaction that rolled back waits for no disk, and after a crash
+// its id is given out again.
 func TestChanges_SettlesNothingThatACrashTakesBack(t *testing.T) { // C1
 	server := servicestest.StartPostgres(t)
 	connect := func() (*postgres.Source, *pgxpool.Pool) {
@@ -330,7 +320,7 @@ func TestChanges_SettlesNothingThatACrashTakesBack(t *testing.T) { // C1
 		t.Fatal(err)
 	}
 	exec1(t, pool, `create table junk (i int)`)
-	eventually(t, "there is much that a crash would lose", func() bool {
+	testkit.Eventually(t, "there is much that a crash would lose", func() bool {
 		for range 20 {
 			tx, err := pool.Begin(t.Context())
 			if err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/postgres"
+	"github.com/nearcache/nearcache-go/internal/testkit"
 )
 
 // grants are the statements of the guide for a role, with the role's name put in.
@@ -88,10 +89,10 @@ func TestRoles_NeedWhatTheGuideSays(t *testing.T) {
 		},
 	} {
 		if err := call(); err != nil {
-			t.Errorf("%s: %v", what, err)
+			t.Errorf("%s: got error %v, want none", what, err)
 		}
 	}
-	eventually(t, "the relay trims changes and versions", func() bool {
+	testkit.Eventually(t, "the relay trims changes and versions", func() bool {
 		_, at, err := relay.Changes(t.Context(), coherence.Position{}, 10_000)
 		if err != nil {
 			t.Fatal(err)
@@ -127,8 +128,16 @@ func TestRoles_NeedEachGrant(t *testing.T) {
 			_, err := s.Bump(t.Context(), own, "n", "k", coherence.OpUpdated)
 			return err
 		}},
-		{"instance", "usage", func(s *postgres.Source, _ *pgxpool.Pool) error { _, err := s.Position(t.Context()); return err }},
-		{"instance", "select", func(s *postgres.Source, _ *pgxpool.Pool) error { _, err := s.Position(t.Context()); return err }},
+		{"instance", "usage", func(s *postgres.Source, _ *pgxpool.Pool) error {
+			_,
+				err := s.Position(t.Context())
+			return err
+		}},
+		{"instance", "select", func(s *postgres.Source, _ *pgxpool.Pool) error {
+			_,
+				err := s.Position(t.Context())
+			return err
+		}},
 		{"instance", "execute", func(s *postgres.Source, _ *pgxpool.Pool) error {
 			_, err := s.BumpKey(t.Context(), "n", "k")
 			return err
@@ -137,8 +146,16 @@ func TestRoles_NeedEachGrant(t *testing.T) {
 			_, _, err := s.Changes(t.Context(), coherence.Position{}, 1)
 			return err
 		}},
-		{"relay", "nearcache.cursors", func(s *postgres.Source, _ *pgxpool.Pool) error { _, err := s.LoadCursor(t.Context(), "r"); return err }},
-		{"relay", "nearcache.triggers", func(s *postgres.Source, _ *pgxpool.Pool) error { _, err := s.Check(t.Context()); return err }},
+		{"relay", "nearcache.cursors", func(s *postgres.Source, _ *pgxpool.Pool) error {
+			_,
+				err := s.LoadCursor(t.Context(), "r")
+			return err
+		}},
+		{"relay", "nearcache.triggers", func(s *postgres.Source, _ *pgxpool.Pool) error {
+			_,
+				err := s.Check(t.Context())
+			return err
+		}},
 		{"relay", "nearcache.versions", func(s *postgres.Source, _ *pgxpool.Pool) error {
 			_, err := s.Version(t.Context(), "n", "k")
 			return err
@@ -148,7 +165,8 @@ func TestRoles_NeedEachGrant(t *testing.T) {
 			src, own := roleSource(t, pool, c.role, c.without)
 			err := c.call(src, own)
 			var pg *pgconn.PgError
-			if !errors.As(err, &pg) || pg.Code != "42501" || !errors.Is(err, coherence.ErrMisconfigured) || !strings.Contains(err.Error(), "docs/guides/postgres.md") {
+			if !errors.As(err, &pg) || pg.Code != "42501" || !errors.Is(err, coherence.ErrMisconfigured) ||
+				!strings.Contains(err.Error(), "docs/guides/postgres.md") {
 				t.Errorf("got %v, want a permission that is denied, and where to look", err)
 			}
 		})

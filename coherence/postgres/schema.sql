@@ -69,11 +69,13 @@ begin
 	if current_setting('synchronous_commit') = 'off' then
 		perform set_config('synchronous_commit', 'local', true);
 	end if;
-	insert into @@.versions as t (namespace, key, version, deleted)
+	with counted as (
+		insert into @@.versions as t (namespace, key, version, deleted)
 		values (ns, @@.stored_key(k), 1 + coalesce((select f.next_floor from @@.floors f where f.namespace = ns), 0), o = 'deleted')
 		on conflict (namespace, key) do update set version = t.version + 1, deleted = excluded.deleted
+		returning t.version)
+	insert into @@.outbox (namespace, key, version, op) select ns, k, c.version, o from counted c
 		returning version, (select m.notify from @@.meta m where m.only_row) into v, loud;
-	insert into @@.outbox (namespace, key, version, op) values (ns, k, v, o);
 	if loud then
 		perform pg_notify('@@', '');
 	end if;

@@ -38,9 +38,10 @@ type Config struct {
 	// the caller's queries. They are made from the pool's configuration, hooks included. An instance uses one, a relay up
 	// to four. Leading and Wait take one more each. Defaults to 4.
 	Conns int32
-	// WithoutNotify leaves out pg_notify. With it a commit wakes the relay at once; but a transaction that notifies holds a
-	// lock of the whole server while it commits, so that with synchronous replication commits wait for each other. Without
-	// it the relay finds changes at its Interval. Install writes the setting into the schema: the last Install decides.
+	// WithoutNotify leaves out pg_notify. With it a commit wakes the relay at once; but a transaction that notifies holds
+	// a lock of the whole server while it commits, so that with synchronous replication commits wait for each other.
+	// Without it the relay finds changes at its Interval. Install writes the setting into the schema: the last Install
+	// decides.
 	WithoutNotify bool
 	// LockTimeout is how long Install and InstallTrigger wait for a lock at a time, and so how long they may hold up
 	// queries that come after them. They try again until their context ends, for a minute at most. Defaults to 200ms.
@@ -79,7 +80,8 @@ func New(pool *pgxpool.Pool, cfg Config) (*Source, error) {
 	case pool == nil:
 		return nil, errors.New("postgres: the pool is nil")
 	case !plain.MatchString(cfg.Schema):
-		return nil, fmt.Errorf("postgres: Config.Schema %q: use lower-case letters, digits and underscores, 48 at most", cfg.Schema)
+		return nil, fmt.Errorf("postgres: Config.Schema %q: use lower-case letters, digits and underscores, 48 at most",
+			cfg.Schema)
 	case cfg.Conns < 0:
 		return nil, fmt.Errorf("postgres: Config.Conns is %d", cfg.Conns)
 	case cfg.LockTimeout < time.Millisecond:
@@ -90,7 +92,8 @@ func New(pool *pgxpool.Pool, cfg Config) (*Source, error) {
 
 // Abilities implements coherence.Source.
 func (s *Source) Abilities() coherence.Abilities {
-	return coherence.Abilities{Leader: s, Cursors: s, Waker: s, Trimmer: s, Bumper: s, Versioner: s, Checker: s, Identifier: s}
+	return coherence.Abilities{Leader: s, Cursors: s, Waker: s, Trimmer: s, Bumper: s, Versioner: s, Checker: s,
+		Identifier: s}
 }
 
 // Close closes the Source's own connections. The pool stays open.
@@ -110,8 +113,8 @@ func (s *Source) Close() {
 	}
 }
 
-// feed is the pool of the Source's own connections. It is made from the caller's configuration, so that hooks that fetch a
-// password or set up a session count for it too.
+// feed is the pool of the Source's own connections. It is made from the caller's configuration, so that hooks that
+// fetch a password or set up a session count for it too.
 func (s *Source) feed() (*pgxpool.Pool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -173,12 +176,14 @@ func (s *Source) fault(doing string, err error) error {
 		case "3F000", "42P01", "42883": // no such schema, table, function
 			err = fmt.Errorf("schema %s: %w: %w", s.schema, ErrNotInstalled, err)
 		case "42501":
-			err = fmt.Errorf("%w: the role lacks a right; docs/guides/postgres.md lists what each role needs: %w", coherence.ErrMisconfigured, err)
+			err = fmt.Errorf("%w: the role lacks a right; docs/guides/postgres.md lists what each role needs: %w",
+				coherence.ErrMisconfigured, err)
 		case "28P01", "28000", "3D000": // wrong password, no such role, no such database
 			err = fmt.Errorf("%w: %w", coherence.ErrMisconfigured, err)
 		}
 	}
-	if (errors.Is(err, ErrNotInstalled) || errors.Is(err, ErrPooled) || errors.Is(err, ErrNewerSchema)) && !errors.Is(err, coherence.ErrMisconfigured) {
+	if (errors.Is(err, ErrNotInstalled) || errors.Is(err, ErrPooled) || errors.Is(err, ErrNewerSchema)) &&
+		!errors.Is(err, coherence.ErrMisconfigured) {
 		err = fmt.Errorf("%w: %w", coherence.ErrMisconfigured, err)
 	}
 	return fmt.Errorf("postgres: %s: %w", doing, err)

@@ -19,6 +19,7 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/postgres"
 	"github.com/nearcache/nearcache-go/internal/services/servicestest"
+	"github.com/nearcache/nearcache-go/internal/testkit"
 )
 
 // pgTool runs a program of Postgres and returns what it prints.
@@ -64,7 +65,7 @@ func passThrough(t *testing.T, src *postgres.Source, before coherence.Position) 
 		t.Fatal(err)
 	}
 	found := false
-	eventually(t, "the change after the restore comes", func() bool {
+	testkit.Eventually(t, "the change after the restore comes", func() bool {
 		events, upto, err := src.Changes(t.Context(), at, 10)
 		if err != nil {
 			t.Fatalf("the relay is reset again and again: %v", err)
@@ -147,7 +148,8 @@ func TestServer_WithoutItsFunctions(t *testing.T) {
 	server := servicestest.StartPostgres(t)
 	pool := newPool(t, server.URL)
 	exec1(t, pool, `create role managed login; grant create on database postgres to managed`)
-	for _, f := range []string{"pg_control_system()", "pg_control_checkpoint()", "pg_walfile_name(pg_lsn)", "pg_current_wal_insert_lsn()"} {
+	for _, f := range []string{"pg_control_system()", "pg_control_checkpoint()", "pg_walfile_name(pg_lsn)",
+		"pg_current_wal_insert_lsn()"} {
 		exec1(t, pool, "revoke execute on function "+f+" from public")
 	}
 	u, err := url.Parse(server.URL)
@@ -168,7 +170,8 @@ func TestServer_WithoutItsFunctions(t *testing.T) {
 		t.Fatal(err)
 	}
 	// All roles see one timeline, whatever they may do themselves.
-	if by, err := newSource(t, server.URL, postgres.Config{}).Position(t.Context()); err != nil || by.Timeline != before.Timeline {
+	if by, err := newSource(t, server.URL, postgres.Config{}).Position(t.Context()); err != nil ||
+		by.Timeline != before.Timeline {
 		t.Errorf("the superuser sees timeline %x, %v; the owner %x", by.Timeline, err, before.Timeline)
 	}
 	_, at := changes(t, src, coherence.Position{})
@@ -232,7 +235,7 @@ ignore_startup_parameters = extra_float_digits
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	through := fmt.Sprintf("postgres://%s@127.0.0.1:%d/%s?sslmode=disable", cfg.User, port, cfg.Database)
-	eventually(t, "pgbouncer answers", func() bool {
+	testkit.Eventually(t, "pgbouncer answers", func() bool {
 		conn, err := pgx.Connect(t.Context(), through+"&default_query_exec_mode=simple_protocol")
 		if err != nil {
 			return false
@@ -347,80 +350,103 @@ func TestTrim_GoesOnWhereItWasStopped(t *testing.T) {
 	}
 }
 
-func TestTrim_RemovesVersionsOfDeletedKeysSafely(t *testing.T) {
+// deletedProducts is a table of 1500 products of which 1490 were deleted at version 3.
+func deletedProducts(t *testing.T) (*postgres.Source, *pgxpool.Pool) {
+	t.Helper()
 	src, pool, _ := open(t)
 	withTrigger(t, src, pool)
 	exec1(t, pool, `insert into products select g::text, '' from generate_series(1, 1500) g`)
 	exec1(t, pool, `update products set name = 'x'`)
 	exec1(t, pool, `delete from products where id::int > 10`)
-	trim := func() (left int) {
-		t.Helper()
-		_, at := changes(t, src, coherence.Position{})
-		if _, err := src.Trim(t.Context(), at, time.Hour); err != nil {
-			t.Fatal(err)
-		}
-		if err := pool.QueryRow(t.Context(), `select count(*) from nearcache.versions where namespace = 'product'`).Scan(&left); err != nil {
-			t.Fatal(err)
-		}
-		return left
+	return src, pool
+}
+
+// trim trims once, and returns how many version rows are left.
+func trim(t *testing.T, src *postgres.Source, pool *pgxpool.Pool) (left int) {
+	t.Helper()
+	at, err := src.Position(t.Context())
+	if err != nil {
+		t.Fatal(err)
 	}
-	// A transaction has counted the first version of a key from the old floor and is still open; another one still sees the
-	// old floor. While either lasts, nothing may be removed: see sweep.
+	if _, err := src.Trim(t.Context(), at, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if err := pool.QueryRow(t.Context(), `select count(*) from nearcache.versions where namespace = 'product'`).Scan(&left); err != nil {
+		t.Fatal(err)
+	}
+	return left
+}
+
+func wantVersion(t *testing.T, src *postgres.Source, key string, want coherence.Version) {
+	t.Helper()
+	if v, err := src.Version(t.Context(), "product", key); v != want || err != nil {
+		t.Errorf("product %s has version %d, %v, want %d", key, v, err, want)
+	}
+}
+
+func TestTrim_UsesNoVersionAgain(t *testing.T) {
+	src, pool := deletedProducts(t)
+	testkit.Eventually(t, "the version rows of deleted keys are removed", func() bool { return trim(t, src, pool) == 10 })
+	wantVersion(t, src, "800", 3)
+	exec1(t, pool, `insert into products values ('800', 'again')`)
+	wantVersion(t, src, "800", 4)
+	wantVersion(t, src, "5", 2)
+}
+
+// TestTrim_WaitsForWhoCounted: a transaction has counted the first version of a key from the old floor. A reader that
+// was given the new floor meanwhile would see the version go back.
+func TestTrim_WaitsForWhoCounted(t *testing.T) {
+	src, pool := deletedProducts(t)
 	counted, err := pool.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer func() { _ = counted.Rollback(context.Background()) }()
 	if _, err := counted.Exec(t.Context(), `insert into products values ('first', '')`); err != nil {
 		t.Fatal(err)
 	}
-	sees, err := pool.BeginTx(t.Context(), pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := sees.Exec(t.Context(), `select count(*) from nearcache.versions`); err != nil {
-		t.Fatal(err)
-	}
-	trimNow := func() (left int) {
-		t.Helper()
-		at, err := src.Position(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := src.Trim(t.Context(), at, time.Hour); err != nil {
-			t.Fatal(err)
-		}
-		_ = pool.QueryRow(t.Context(), `select count(*) from nearcache.versions where namespace = 'product'`).Scan(&left)
-		return left
-	}
 	for range 3 {
-		if left := trimNow(); left != 1500 {
-			t.Fatalf("%d version rows are left beside the transactions, want 1500", left)
+		if left := trim(t, src, pool); left != 1500 {
+			t.Fatalf("%d version rows are left beside the transaction, want 1500", left)
 		}
-		if v, err := src.Version(t.Context(), "product", "first"); v != 0 || err != nil {
-			t.Fatalf("a reader is given version %d of a key whose version 1 is not committed", v)
-		}
+		wantVersion(t, src, "first", 0)
 	}
 	if err := counted.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if left := trim(); left != 1501 {
-		t.Fatalf("%d version rows are left beside a snapshot of before, want 1501", left)
+	wantVersion(t, src, "first", 1)
+	testkit.Eventually(t, "the version rows of deleted keys are removed", func() bool { return trim(t, src, pool) == 11 })
+	wantVersion(t, src, "first", 1)
+	wantVersion(t, src, "second", 3)
+}
+
+// TestTrim_WaitsForWhoSeesTheOldFloor: a transaction that has not written anything yet would count from it.
+func TestTrim_WaitsForWhoSeesTheOldFloor(t *testing.T) {
+	src, pool := deletedProducts(t)
+	sees, err := pool.BeginTx(t.Context(), pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
+	if err != nil {
+		t.Fatal(err)
 	}
-	if _, err := sees.Exec(t.Context(), `insert into products values ('700', 'again')`); err != nil {
+	defer func() { _ = sees.Rollback(context.Background()) }()
+	if _, err := sees.Exec(t.Context(), `select count(*) from nearcache.versions`); err != nil {
+		t.Fatal(err)
+	}
+	// The raise is settled, as other transactions go; only the snapshot is from before.
+	trim(t, src, pool)
+	changes(t, src, coherence.Position{})
+	for range 3 {
+		if left := trim(t, src, pool); left != 1500 {
+			t.Fatalf("%d version rows are left beside a snapshot of before, want 1500", left)
+		}
+	}
+	if _, err := sees.Exec(t.Context(), `insert into products values ('700', 'again'), ('new', '')`); err != nil {
 		t.Fatal(err)
 	}
 	if err := sees.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if v, err := src.Version(t.Context(), "product", "700"); v != 4 || err != nil {
-		t.Errorf("the key that came back has version %d, %v, want 4", v, err)
-	}
-	eventually(t, "the version rows of deleted keys are removed", func() bool { return trim() == 12 })
-	if v, err := src.Version(t.Context(), "product", "800"); v != 3 || err != nil {
-		t.Errorf("a key that was deleted at version 3 has version %d, %v", v, err)
-	}
-	exec1(t, pool, `insert into products values ('800', 'again')`)
-	if v, err := src.Version(t.Context(), "product", "800"); v != 4 || err != nil {
-		t.Errorf("it comes back at version %d, %v, want 4", v, err)
-	}
+	wantVersion(t, src, "700", 4)
+	wantVersion(t, src, "new", 1)
+	testkit.Eventually(t, "the version rows of deleted keys are removed", func() bool { return trim(t, src, pool) == 12 })
+	wantVersion(t, src, "new", 1)
 }

@@ -36,14 +36,15 @@ func (s *Source) TriggerSQL(t Trigger) (string, error) {
 	if strings.ContainsRune(t.Table+t.Namespace+strings.Join(t.KeyColumns, "")+strings.Join(t.Columns, ""), 0) {
 		return "", errors.New("postgres: trigger: a name has a NUL in it")
 	}
-	return s.q("select @@.install_trigger(") + literal(regclass(t.Table)) + ", " + literal(t.Namespace) + ", " + array(t.KeyColumns) + ", " +
+	return s.q("select @@.install_trigger(") + literal(regclass(t.Table)) + ", " + literal(t.Namespace) + ", " +
+		array(t.KeyColumns) + ", " +
 		array(t.Columns) + fmt.Sprintf(", %v)", t.SharedKeys), nil
 }
 
 // InstallTrigger makes every change of a table's rows count a version and write the outbox, whoever makes it: inserts,
-// updates, deletes, and a truncate, which counts every row. An update that changes the key is a delete and an insert. Rows
-// that are there already have version 1, or the namespace's floor, until they change. A table may have triggers of several
-// namespaces, and a namespace triggers on several tables.
+// updates, deletes, and a truncate, which counts every row. An update that changes the key is a delete and an insert.
+// Rows that are there already have version 1, or the namespace's floor, until they change. A table may have triggers
+// of several namespaces, and a namespace triggers on several tables.
 //
 // Nothing is done, and no lock is taken, when the same trigger is there already. Otherwise the table is locked against
 // writers for a moment, after waiting for them in the way of Config.LockTimeout. The role must own the table, or be a
@@ -86,7 +87,8 @@ func (s *Source) check(ctx context.Context) ([]coherence.Finding, error) {
 		return nil, fmt.Errorf("schema %s: %w", s.schema, ErrNotInstalled)
 	case version != len(migrations):
 		return []coherence.Finding{{Code: coherence.FindingSchemaVersion, Subject: s.schema,
-			Text: fmt.Sprintf("schema %s has version %d and the program knows %d: call Install of the newer program", s.schema, version, len(migrations))}}, nil
+			Text: fmt.Sprintf("schema %s has version %d and the program knows %d: call Install of the newer program",
+				s.schema, version, len(migrations))}}, nil
 	}
 	rows, err := pool.Query(ctx, s.q(`select code, table_name, namespace, detail from @@.check() order by 1, 2, 3, 4`))
 	if err != nil {
@@ -105,7 +107,8 @@ func (s *Source) check(ctx context.Context) ([]coherence.Finding, error) {
 	})
 }
 
-// regclass is a table's name as SQL writes it. "a.b" is table b of schema a; a name with a quote in it is taken as it is.
+// regclass is a table's name as SQL writes it. "a.b" is table b of schema a; a name with a quote in it is taken as it
+// is.
 func regclass(table string) string {
 	if strings.Contains(table, `"`) {
 		return table

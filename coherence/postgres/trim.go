@@ -15,8 +15,8 @@ const (
 	sweepFrom = 1_000  // a namespace's deleted keys whose version rows are kept before Trim removes any
 )
 
-// Trim drops changes at or before upto that are older than keep, and remembers up to where. Then it removes the version rows
-// of deleted keys. Each statement removes a bounded number of rows, and stands by itself.
+// Trim drops changes at or before upto that are older than keep, and remembers up to where. Then it removes the
+// version rows of deleted keys. Each statement removes a bounded number of rows, and stands by itself.
 func (s *Source) Trim(ctx context.Context, upto coherence.Position, keep time.Duration) (dropped int64, err error) {
 	pool, err := s.feed()
 	if err == nil {
@@ -31,7 +31,8 @@ func (s *Source) Trim(ctx context.Context, upto coherence.Position, keep time.Du
 	return dropped, nil
 }
 
-func (s *Source) trim(ctx context.Context, pool *pgxpool.Pool, upto coherence.Position, keep time.Duration) (dropped int64, err error) {
+func (s *Source) trim(ctx context.Context, pool *pgxpool.Pool, upto coherence.Position,
+	keep time.Duration) (dropped int64, err error) {
 	st, err := s.state(ctx, pool)
 	if err != nil {
 		return 0, err
@@ -66,8 +67,8 @@ func (s *Source) trim(ctx context.Context, pool *pgxpool.Pool, upto coherence.Po
 	return dropped, nil
 }
 
-// sweep removes the version rows of deleted keys, without any number being used for two states. It takes two steps, with
-// time between them:
+// sweep removes the version rows of deleted keys, without any number being used for two states. It takes two steps,
+// with time between them:
 //
 //	raise     next_floor, from which the first version of a key goes on, becomes the largest version that is to go
 //	publish   once no transaction is left that may have counted from the old next_floor, and no snapshot that still sees
@@ -78,12 +79,14 @@ func (s *Source) trim(ctx context.Context, pool *pgxpool.Pool, upto coherence.Po
 func (s *Source) sweep(ctx context.Context, pool *pgxpool.Pool) error {
 	if _, err := pool.Exec(ctx, s.q(`update @@.floors f set floor = next_floor where floor < next_floor
 		and raised < pg_snapshot_xmin(pg_current_snapshot())
-		and not exists (select from pg_stat_activity a where a.pid <> pg_backend_pid() and a.backend_xmin is not null and age(a.backend_xmin) >= age(f.raised::xid))`)); err != nil {
+		and not exists (select from pg_stat_activity a where a.pid <> pg_backend_pid() and a.backend_xmin is not null
+			and age(a.backend_xmin) >= age(f.raised::xid))`)); err != nil {
 		return err
 	}
 	for n := int64(trimChunk); n == trimChunk; {
 		tag, err := pool.Exec(ctx, s.q(`delete from @@.versions where ctid = any (array(select v.ctid from @@.versions v
-			join @@.floors f on f.namespace = v.namespace where v.deleted and v.version <= f.floor limit $1 for update of v skip locked))`), trimChunk)
+			join @@.floors f on f.namespace = v.namespace where v.deleted
+				and v.version <= f.floor limit $1 for update of v skip locked))`), trimChunk)
 		if err != nil {
 			return err
 		}

@@ -14,8 +14,8 @@ type Querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// Version is a key's present version. A key that was never counted has the floor of its namespace: 0, or 1 if there were rows
-// before the trigger, until Trim raises it.
+// Version is a key's present version. A key that was never counted has the floor of its namespace: 0, or 1 if there
+// were rows before the trigger, until Trim raises it.
 func (s *Source) Version(ctx context.Context, namespace, key string) (coherence.Version, error) {
 	return s.VersionOf(ctx, s.pool, namespace, key)
 }
@@ -29,15 +29,17 @@ func (s *Source) VersionOf(ctx context.Context, q Querier, namespace, key string
 	return coherence.Version(v), nil
 }
 
-// VersionSQL is an SQL expression for a key's version, for a Loader that reads value and version in one statement. namespace
-// and key are SQL expressions themselves, such as "'product'" and "$1".
+// VersionSQL is an SQL expression for a key's version, for a Loader that reads value and version in one statement.
+// namespace and key are SQL expressions themselves, such as "'product'" and "$1".
 func (s *Source) VersionSQL(namespace, key string) string {
 	return s.q("@@.version_of(" + namespace + ", " + key + ")")
 }
 
-// Bump counts a key's next version and writes its outbox row. It should be the first statement of a transaction: the key's
-// version is locked until commit, which puts the transactions of a key in order. Not needed where a trigger is installed.
-func (s *Source) Bump(ctx context.Context, tx Querier, namespace, key string, op coherence.Op) (coherence.Version, error) {
+// Bump counts a key's next version and writes its outbox row. It should be the first statement of a transaction: the
+// key's version is locked until commit, which puts the transactions of a key in order. Not needed where a trigger is
+// installed.
+func (s *Source) Bump(ctx context.Context, tx Querier, namespace, key string, op coherence.Op) (coherence.Version,
+	error) {
 	var v int64
 	if err := tx.QueryRow(ctx, s.q(`select @@.bump($1, $2, $3)`), namespace, key, string(op)).Scan(&v); err != nil {
 		return 0, s.fault(fmt.Sprintf("bump %s %q", namespace, key), err)

@@ -14,10 +14,22 @@ import (
 
 // engine is L2 as the relay uses it.
 type engine interface {
+	Claim(ctx context.Context, system string) error
 	Keyspace() *l2.Keyspace
 	Watermarks(ctx context.Context) ([l2.Buckets]l2.Watermark, error)
-	ApplyBatch(ctx context.Context, bucket int, changes []l2.Change, from l2.Watermark, to coherence.Position) (now l2.Watermark, applied bool, err error)
-	ResetWatermark(ctx context.Context, bucket int, seen l2.Watermark, to coherence.Position) (now l2.Watermark, err error)
+	ApplyBatch(
+		ctx context.Context,
+		bucket int,
+		changes []l2.Change,
+		from l2.Watermark,
+		to coherence.Position,
+	) (now l2.Watermark, applied bool, err error)
+	ResetWatermark(
+		ctx context.Context,
+		bucket int,
+		seen l2.Watermark,
+		to coherence.Position,
+	) (now l2.Watermark, err error)
 }
 
 // applier is the relay's way to L2, in one term of leadership. Its cursor is each bucket's watermark, in Redis itself:
@@ -28,9 +40,8 @@ type applier struct {
 	read       time.Time // when watermarks were read
 	watermarks [l2.Buckets]l2.Watermark
 	moved      time.Time
-	// seen is a position such that each bucket has the changes of its own up to there: the source need not be asked for
-	// them again for the sake of the buckets without any, whose watermarks move more rarely. Zero while that is not
-	// known.
+	// seen is a position up to which each bucket has its own changes. The source need not be asked for them again for
+	// the sake of buckets without any, whose watermarks move more rarely. Zero: not known.
 	seen coherence.Position
 }
 
@@ -42,11 +53,15 @@ func (a *applier) round(ctx context.Context) (more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
 	defer cancel()
 	if !a.loaded || time.Since(a.read) >= rereads*a.Interval {
+		if err := a.claim(ctx); err != nil {
+			a.loaded = false
+			return false, err
+		}
 		watermarks, err := a.l2.Watermarks(ctx)
 		if err != nil {
 			return false, err
 		}
-		if watermarks != a.watermarks { // Redis went back, or somebody else relays too
+		if watermarks != a.watermarks { // Redis went back, or another relay works too
 			a.watermarks, a.seen = watermarks, coherence.Position{}
 		}
 		a.loaded, a.read = true, time.Now()
@@ -123,13 +138,18 @@ func firstOf(errs []error) error {
 }
 
 // applyTo writes only its own bucket's watermark. It is not applied if the bucket is not where it was left.
-func (a *applier) applyTo(ctx context.Context, b int, changes []l2.Change, upto coherence.Position) (applied bool, err error) {
+func (a *applier) applyTo(
+	ctx context.Context,
+	b int,
+	changes []l2.Change,
+	upto coherence.Position,
+) (applied bool, err error) {
 	now, applied, err := a.l2.ApplyBatch(ctx, b, changes, a.watermarks[b], upto)
 	if err != nil {
 		return false, err
 	}
 	if !applied {
-		// Redis went back, or another relay started the bucket anew: go on from where it stands.
+		// Redis went back, or another relay reset the bucket: go on from where Redis is.
 		a.m.replays.Inc()
 		a.Logger.Info("a bucket is replayed", "bucket", b, "from", now.Position, "expected", a.watermarks[b].Position)
 	}
@@ -137,21 +157,26 @@ func (a *applier) applyTo(ctx context.Context, b int, changes []l2.Change, upto 
 	return applied, nil
 }
 
-// least is the position that every bucket has reached. A bucket without a watermark, or with one of no position, as a
-// client leaves it that has started the bucket anew and knows no source, is started anew where the source is now: what
-// it holds may be of any age, and with a new incarnation nobody reads it. So is one of another history of the source,
-// if there are others:
+// least is the position that every bucket has reached. It first resets two kinds of buckets to where the source is now.
 //
-//	the source fails over            relay: starts bucket 0 anew, and then cannot reach the shard of bucket 5
-//	relay: reads on from bucket 0, in the new history, where nothing tells it that bucket 5's changes are gone
+// A bucket without a watermark, or with one of no position, may hold records of any age. (A client without a source
+// leaves such a watermark when it has reset the bucket.) With a new incarnation those records are misses.
+//
+// A bucket of another timeline of the source is reset if there are buckets of the present one:
+//
+//	the source fails over            relay: resets bucket 0, and then cannot reach the shard of bucket 5
+//	relay: reads on from bucket 0, in the new timeline, which does not show that changes of bucket 5 are gone
 func (a *applier) least(ctx context.Context) (p coherence.Position, err error) {
 	if a.mixed() {
-		if err := a.resetWhere(ctx, func(w l2.Watermark, head coherence.Position) bool { return w.Position.Timeline != head.Timeline }); err != nil {
+		otherTimeline := func(w l2.Watermark, head coherence.Position) bool { return w.Position.Timeline != head.Timeline }
+		if err := a.resetWhere(ctx, otherTimeline); err != nil {
 			return p, err
 		}
 		if a.mixed() {
 			a.loaded = false
-			return p, errors.New("coherence: relay: another relay starts buckets anew, from another history of the source")
+			return p, errors.New(
+				"coherence: relay: another relay resets buckets, on another timeline of the source",
+			)
 		}
 	}
 	for b := range a.watermarks {
@@ -165,15 +190,15 @@ func (a *applier) least(ctx context.Context) (p coherence.Position, err error) {
 // mixed reports whether the buckets' positions cannot be compared.
 func (a *applier) mixed() bool {
 	for b := range a.watermarks {
-		if a.watermarks[b].Position.IsZero() || a.watermarks[b].Position.Timeline != a.watermarks[0].Position.Timeline {
+		if a.watermarks[b].Position.IsZero() ||
+			a.watermarks[b].Position.Timeline != a.watermarks[0].Position.Timeline {
 			return true
 		}
 	}
 	return false
 }
 
-// resetAt starts the buckets anew that are no further than a position whose changes are gone, or of another history of
-// the source.
+// resetAt resets the buckets that are no further than a position whose changes are gone, and those of another timeline.
 func (a *applier) resetAt(ctx context.Context, trimmed coherence.Position) error {
 	return a.resetWhere(ctx, func(w l2.Watermark, head coherence.Position) bool {
 		return w.Position.Timeline != head.Timeline || trimmed.Covers(w.Position)
@@ -195,7 +220,7 @@ func (a *applier) resetWhere(ctx context.Context, lost func(w l2.Watermark, head
 	return nil
 }
 
-// reset takes what stands afterwards: another relay may have been quicker.
+// reset keeps the watermark that Redis has afterwards: another relay may have been quicker.
 func (a *applier) reset(ctx context.Context, b int, to coherence.Position) error {
 	now, err := a.l2.ResetWatermark(ctx, b, a.watermarks[b], to)
 	if err != nil {

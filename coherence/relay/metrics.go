@@ -7,7 +7,7 @@ type relayMetrics struct {
 	events, errors, rounds, resets *prometheus.CounterVec
 	last                           *prometheus.GaugeVec
 	leader                         prometheus.Gauge
-	replays, trimmed               prometheus.Counter
+	replays, trimmed, unpublished  prometheus.Counter
 }
 
 func newRelayMetrics() *relayMetrics {
@@ -18,17 +18,25 @@ func newRelayMetrics() *relayMetrics {
 		events: vec("events_total", "Changes relayed."),
 		errors: vec("errors_total", "Rounds that failed and were repeated."),
 		rounds: vec("rounds_total", "Rounds that succeeded."),
-		resets: vec("resets_total", "Times that a cursor was lost, and the channel started anew: buckets for redis, the topic for kafka."),
+		resets: vec(
+			"resets_total",
+			"Times that a cursor was lost and set to the present: of buckets for redis, of the topic for kafka.",
+		),
 		last: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "nearcache_relay_last_success_seconds",
 			Help: "When the last round succeeded, as a Unix time."}, []string{"channel"}),
-		leader:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "nearcache_relay_leader", Help: "1 while this relay works, 0 while another does."}),
-		replays: prometheus.NewCounter(prometheus.CounterOpts{Name: "nearcache_relay_replays_total", Help: "Buckets of Redis found behind, and replayed."}),
-		trimmed: prometheus.NewCounter(prometheus.CounterOpts{Name: "nearcache_relay_trimmed_total", Help: "Changes dropped from the outbox."}),
+		leader: prometheus.NewGauge(prometheus.GaugeOpts{Name: "nearcache_relay_leader",
+			Help: "1 while this relay works, 0 while another does."}),
+		replays: prometheus.NewCounter(prometheus.CounterOpts{Name: "nearcache_relay_replays_total",
+			Help: "Buckets of Redis found behind, and replayed."}),
+		trimmed: prometheus.NewCounter(prometheus.CounterOpts{Name: "nearcache_relay_trimmed_total",
+			Help: "Changes dropped from the outbox."}),
+		unpublished: prometheus.NewCounter(prometheus.CounterOpts{Name: "nearcache_relay_unpublished_total",
+			Help: "Events left out because their size or codec never lets them be published: followers see a gap."}),
 	}
 }
 
 func (m *relayMetrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.events, m.errors, m.rounds, m.resets, m.last, m.leader, m.replays, m.trimmed}
+	return []prometheus.Collector{m.events, m.errors, m.rounds, m.resets, m.last, m.leader, m.replays, m.trimmed, m.unpublished}
 }
 
 func (m *relayMetrics) register(reg prometheus.Registerer) error {

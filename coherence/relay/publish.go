@@ -13,7 +13,7 @@ import (
 //
 // Events are published first and the cursor saved after, so a relay that dies in between is followed by one that
 // publishes the same events again. Since the cursor holds the sequence numbers, and changes come in one order, they
-// have the same numbers, and whoever follows the channel sees repetition and no gap. The same goes for a relay that has
+// have the same numbers: a follower of the channel sees repetition and no gap. The same goes for a relay that has
 // lost its leadership without knowing: what it publishes is what its successor does.
 type publisher struct {
 	*relayRun
@@ -21,11 +21,18 @@ type publisher struct {
 	cur         coherence.Cursor
 	saved       coherence.Position
 	lastBarrier time.Time
-	counted     time.Time // when the partitions were
+	barrier     barrierState // that the last one said
+	counted     time.Time    // when the partitions were
 }
 
-// recount is how often the number of partitions is looked up. Followers that see more than the barriers tell of believe
-// no barrier, so a topic that grows closes their gate for about as long.
+// barrierState is what barriers tell of.
+type barrierState struct {
+	at         coherence.Position
+	partitions int
+}
+
+// recount is how often the number of partitions is looked up. Followers that see more than the barriers tell of
+// believe no barrier, so a topic that grows closes their gate for about as long.
 const recount = time.Second
 
 func (p *publisher) round(ctx context.Context) (more bool, err error) {
@@ -61,21 +68,9 @@ func (p *publisher) round(ctx context.Context) (more bool, err error) {
 	if err := p.send(ctx, out); err != nil {
 		return false, err
 	}
-	// Barriers go in a batch of their own, after the events: they are a request for each partition, beside which the
-	// events' own took twice as long.
-	due := time.Since(p.lastBarrier) >= p.Interval
-	if due {
-		barriers := make([]coherence.PartitionMessage, len(seqs))
-		for part, seq := range seqs {
-			barriers[part] = coherence.PartitionMessage{Partition: part, Message: coherence.Message{Barrier: &coherence.Barrier{Position: upto, Seq: seq, Partitions: len(seqs)}}}
-		}
-		if err := p.send(ctx, barriers); err != nil {
-			return false, err
-		}
-		p.lastBarrier = time.Now()
-	}
 	p.cur = coherence.Cursor{Position: upto, Seqs: seqs}
 	p.m.events.WithLabelValues("kafka").Add(float64(len(events)))
+	due := time.Since(p.lastBarrier) >= p.Interval
 	// A cursor that moved past nothing need not be saved at once: it only keeps the outbox from being trimmed.
 	if len(events) > 0 || upto != p.saved && due {
 		if err := p.cursors.SaveCursor(ctx, p.Name, p.cur); err != nil {
@@ -85,21 +80,74 @@ func (p *publisher) round(ctx context.Context) (more bool, err error) {
 		p.saved = upto
 	}
 	p.pass("kafka", p.saved)
+	if due {
+		if err := p.barriers(ctx); err != nil {
+			return false, err
+		}
+	}
 	return len(events) >= p.Batch, nil
 }
 
+// idleBarrier is how often barriers are sent that say nothing new. While the source is idle the last one proves as
+// much as another would; but a follower that has begun a session may have to hear it again.
+const idleBarrier = time.Second
+
+// barriers sends what the cursor says, if that is news. It comes after the events of the round, in a batch of its
+// own, and after the cursor is saved: a barrier that cannot be sent does not have the events sent again.
+func (p *publisher) barriers(ctx context.Context) error {
+	now := barrierState{p.cur.Position, len(p.cur.Seqs)}
+	if now == p.barrier && time.Since(p.lastBarrier) < idleBarrier {
+		return nil
+	}
+	batch := make([]coherence.PartitionMessage, len(p.cur.Seqs))
+	for part, seq := range p.cur.Seqs {
+		b := &coherence.Barrier{Position: p.cur.Position, Seq: seq, Partitions: len(p.cur.Seqs)}
+		batch[part] = coherence.PartitionMessage{Partition: part, Message: coherence.Message{Barrier: b}}
+	}
+	if err := p.send(ctx, batch); err != nil {
+		return err
+	}
+	p.barrier, p.lastBarrier = now, time.Now()
+	return nil
+}
+
 // send publishes a batch. After an error the number of partitions may have changed, or the leadership.
+//
+// Events that can never be published are left out, and their numbers with them: the next event or barrier of the
+// partition shows its followers a gap, and they vouch for nothing from before. So no barrier passes over such an
+// event in silence, and it does not stop those behind it.
 func (p *publisher) send(ctx context.Context, batch []coherence.PartitionMessage) error {
 	if len(batch) == 0 {
 		return nil
 	}
 	err := p.Publisher.Publish(ctx, batch)
+	var left *coherence.UnpublishedError
+	if errors.As(err, &left) {
+		p.m.unpublished.Add(float64(len(left.Messages)))
+		for i, why := range left.Messages {
+			e := batch[i].Event
+			p.Logger.Error("an event cannot be published; followers will see a gap", "namespace", e.Namespace,
+				"key", shortened(e.Key), "key_bytes", len(e.Key), "partition", batch[i].Partition, "seq", e.Seq,
+				"error", why)
+		}
+		return nil
+	}
 	p.loaded = p.loaded && err == nil
 	return err
 }
 
-// load reads the cursor. A topic that has grown is used whole from now on, and so is one that was made anew with fewer
-// partitions: a key whose partition changes may be seen out of order for a moment, which versions put right.
+// shortened is the beginning of a key, for the log.
+func shortened(key string) string {
+	const most = 64
+	if len(key) <= most {
+		return key
+	}
+	return key[:most] + "..."
+}
+
+// load reads the cursor. All partitions of a topic that has grown are used from now on, and so are those of one that
+// was made again with fewer partitions: a key whose partition changes may be seen out of order for a moment, which
+// versions put right.
 func (p *publisher) load(ctx context.Context) error {
 	cur, err := p.cursors.LoadCursor(ctx, p.Name)
 	if err != nil {
@@ -120,10 +168,11 @@ func (p *publisher) load(ctx context.Context) error {
 	return nil
 }
 
-// skip goes on at the earliest change that is left. One number is left out in every partition, so that whoever follows
-// learns that something is missing.
+// skip goes on at the earliest change that is left. One number is left out in every partition, so that followers see
+// that something is missing.
 func (p *publisher) skip(ctx context.Context) error {
-	p.Logger.Error("changes were dropped before they were published; followers will see a gap", "cursor", p.cur.Position)
+	p.Logger.Error("changes were dropped before they were published; followers will see a gap", "cursor",
+		p.cur.Position)
 	p.m.resets.WithLabelValues("kafka").Inc()
 	next := coherence.Cursor{Seqs: slices.Clone(p.cur.Seqs)}
 	for i := range next.Seqs {

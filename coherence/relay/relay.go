@@ -24,16 +24,19 @@ type Relay struct {
 	Publisher coherence.Publisher
 	// L2 takes the changes of each bucket and its watermark. Defaults to none. One of the two is required.
 	L2 *tier.L2
+	// System names the system whose data L2's prefix holds, as nearcache.Config.System does; it must be the same. A relay
+	// of another system applies nothing to L2. Defaults to the Source's identity, if it has one.
+	System string
 	// Name is that of the cursor and of the leadership. Two relays of one source that do different work, for two Redis
 	// for example, need different names. Defaults to "relay".
 	Name string
 	// Interval is how often changes are looked for and barriers and watermarks are moved; a Source that is a Waker
-	// tells of changes before. Defaults to 100ms.
+	// wakes it before. Defaults to 100ms.
 	Interval time.Duration
 	// Batch is about how many changes are taken at a time. Defaults to 500.
 	Batch int
-	// Keep is how long changes that everybody has passed are kept, for replays after Redis went back in time. Defaults
-	// to an hour. The Source must be a Trimmer for anything to be dropped.
+	// Keep is how long changes that every channel has passed are kept, for replays after Redis went back in time.
+	// Defaults to an hour. The Source must be a Trimmer for anything to be dropped.
 	Keep time.Duration
 	// Registerer takes the metrics. Defaults to none.
 	Registerer prometheus.Registerer
@@ -61,7 +64,10 @@ func (r Relay) run(ctx context.Context, l2 engine) error {
 	case r.Publisher == nil && l2 == nil:
 		return errors.New("coherence: relay: Publisher and L2 are both nil: one of them is required")
 	case r.Publisher != nil && cursors == nil:
-		return fmt.Errorf("coherence: relay: with a Publisher the Source must have Cursors among its Abilities, and %T has not", r.Source)
+		return fmt.Errorf(
+			"coherence: relay: with a Publisher the Source must have Cursors among its Abilities, and %T has not",
+			r.Source,
+		)
 	}
 	if r.Name == "" {
 		r.Name = "relay"
@@ -141,7 +147,12 @@ func (r *relayRun) lead(ctx context.Context) error {
 
 // loop runs rounds of one channel: at once while there is more, when woken, and at every interval. A failure is logged
 // once, and repeated more and more slowly.
-func (r *relayRun) loop(ctx context.Context, channel string, wake <-chan struct{}, round func(context.Context) (bool, error)) {
+func (r *relayRun) loop(
+	ctx context.Context,
+	channel string,
+	wake <-chan struct{},
+	round func(context.Context) (bool, error),
+) {
 	wait, failing := r.Interval, false
 	for ctx.Err() == nil {
 		more, err := round(ctx)
@@ -203,7 +214,7 @@ func (r *relayRun) pass(channel string, p coherence.Position) {
 	r.passed[channel] = p
 }
 
-// trim drops what every channel has passed and nobody will replay.
+// trim drops what every channel has passed and none will replay.
 func (r *relayRun) trim(ctx context.Context) {
 	t := coherence.AbilitiesOf(r.Source).Trimmer
 	if t == nil {

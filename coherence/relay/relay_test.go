@@ -16,118 +16,41 @@ import (
 	"github.com/nearcache/nearcache-go/coherence/relay"
 	"github.com/nearcache/nearcache-go/internal/fence"
 	"github.com/nearcache/nearcache-go/internal/l2"
+	"github.com/nearcache/nearcache-go/internal/testkit"
+	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
 
 var keys = l2.NewKeyspace("")
 
-// at is a position of the source.
-func at(n uint64) coherence.Position { return coherence.Position{Timeline: 1, N: n} }
+// at is the position of the source after n writes.
+func at(n uint64) coherence.Position { return coherence.Position{Timeline: 1, N: n + 1} }
 
-// log is a source of changes in memory.
-type log struct {
-	mu      sync.Mutex
-	events  []coherence.Event
-	cursors map[string]coherence.Cursor
-	trimmed uint64
-	upto    coherence.Position // the last Trim
-	refuse  error              // of SaveCursor
+// outbox is a source in memory whose cursor cannot be saved if the test says so.
+type outbox struct {
+	*nearcachetest.Source
+	mu     sync.Mutex
+	refuse error // of SaveCursor
 }
 
-func newLog() *log { return &log{cursors: map[string]coherence.Cursor{}} }
+func newOutbox() *outbox { return &outbox{Source: nearcachetest.NewSource()} }
 
-func (l *log) add(key string, v coherence.Version) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.events = append(l.events, coherence.Event{Namespace: "n", Key: key, Version: v, Op: coherence.OpUpdated, Position: at(uint64(len(l.events) + 1))})
+// add commits the next version of a key.
+func (o *outbox) add(key string) { o.Write("n", key, coherence.OpUpdated) }
+
+func (o *outbox) refuseCursors(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.refuse = err
 }
 
-func (l *log) Abilities() coherence.Abilities { return coherence.Abilities{} }
-
-func (l *log) Position(context.Context) (coherence.Position, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return at(uint64(len(l.events))), nil
-}
-
-func (l *log) Changes(_ context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !after.IsZero() && (after.Timeline != 1 || after.N < l.trimmed) {
-		return nil, coherence.Position{}, fmt.Errorf("%w: %v", coherence.ErrTrimmed, after)
+func (o *outbox) SaveCursor(ctx context.Context, name string, c coherence.Cursor) error {
+	o.mu.Lock()
+	err := o.refuse
+	o.mu.Unlock()
+	if err != nil {
+		return err
 	}
-	from, to := int(max(after.N, l.trimmed)), len(l.events)
-	if limit > 0 && to-from > limit {
-		to = from + limit
-	}
-	if limit <= 0 {
-		return nil, at(uint64(len(l.events))), nil
-	}
-	return l.events[from:to], at(uint64(to)), nil
-}
-
-func (l *log) LoadCursor(_ context.Context, name string) (coherence.Cursor, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.cursors[name], nil
-}
-
-func (l *log) SaveCursor(_ context.Context, name string, c coherence.Cursor) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.refuse != nil {
-		return l.refuse
-	}
-	l.cursors[name] = c
-	return nil
-}
-
-func (l *log) Trim(_ context.Context, upto coherence.Position, _ time.Duration) (int64, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.upto = upto
-	return 0, nil
-}
-
-// topic is a publisher in memory.
-type topic struct {
-	mu    sync.Mutex
-	parts [][]coherence.Message
-	fail  error
-	n     int
-	mixed bool // a batch had events and barriers
-}
-
-func (p *topic) Partitions(context.Context) (int, error) { return p.n, nil }
-
-func (p *topic) Publish(_ context.Context, batch []coherence.PartitionMessage) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.fail != nil {
-		return p.fail
-	}
-	if p.parts == nil {
-		p.parts = make([][]coherence.Message, p.n)
-	}
-	for _, o := range batch {
-		p.mixed = p.mixed || (o.Barrier == nil) != (batch[0].Barrier == nil)
-		p.parts[o.Partition] = append(p.parts[o.Partition], o.Message)
-	}
-	return nil
-}
-
-// events are what a partition's followers see, barriers apart: "key@seq".
-func (p *topic) events(part int) (out []string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.parts == nil {
-		return nil
-	}
-	for _, m := range p.parts[part] {
-		if m.Barrier == nil {
-			out = append(out, fmt.Sprintf("%s@%d", m.Event.Key, m.Event.Seq))
-		}
-	}
-	return out
+	return o.Source.SaveCursor(ctx, name, c)
 }
 
 // redisFake applies to buckets in memory.
@@ -148,7 +71,8 @@ func (r *redisFake) Watermarks(context.Context) ([l2.Buckets]l2.Watermark, error
 	return r.watermarks, r.fail
 }
 
-func (r *redisFake) ApplyBatch(_ context.Context, b int, changes []l2.Change, from l2.Watermark, to coherence.Position) (l2.Watermark, bool, error) {
+func (r *redisFake) ApplyBatch(_ context.Context, b int, changes []l2.Change, from l2.Watermark,
+	to coherence.Position) (l2.Watermark, bool, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.fail != nil {
@@ -170,7 +94,8 @@ func (r *redisFake) ApplyBatch(_ context.Context, b int, changes []l2.Change, fr
 	return r.watermarks[b], true, nil
 }
 
-func (r *redisFake) ResetWatermark(_ context.Context, b int, seen l2.Watermark, to coherence.Position) (l2.Watermark, error) {
+func (r *redisFake) ResetWatermark(_ context.Context, b int, seen l2.Watermark,
+	to coherence.Position) (l2.Watermark, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.watermarks[b] == seen {
@@ -222,42 +147,32 @@ func start(t *testing.T, r relay.Relay, red *redisFake) (stop func()) {
 	return stop
 }
 
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("not in 20 seconds: %s", what)
-		}
-		<-tick.C
-	}
-}
-
 func TestRelay_PublishesTheSameAgain(t *testing.T) { // R23
-	src, top := newLog(), &topic{n: 1}
-	src.add("a", 1)
-	src.add("b", 1)
-	src.refuse = errors.New("the relay dies before it saves")
+	src, top := newOutbox(), testkit.NewTopic(1)
+	src.add("a")
+	src.add("b")
+	src.refuseCursors(errors.New("the relay dies before it saves"))
 	stop := start(t, relay.Relay{Source: src, Publisher: top}, nil)
-	eventually(t, "both are published", func() bool { return len(top.events(0)) >= 2 })
+	testkit.Eventually(t, "both are published", func() bool { return len(top.Events(0)) >= 2 })
 	stop()
-	src.refuse = nil
-	src.add("c", 1)
+	src.refuseCursors(nil)
+	src.add("c")
 	stop = start(t, relay.Relay{Source: src, Publisher: top}, nil)
-	eventually(t, "its successor publishes", func() bool { return len(top.events(0)) > 0 && top.events(0)[len(top.events(0))-1] == "c@3" })
+	testkit.Eventually(t, "its successor publishes", func() bool {
+		events := top.Events(0)
+		return len(events) > 0 && events[len(events)-1] == "c@3"
+	})
 	stop()
-	for i, e := range top.events(0) {
+	for i, e := range top.Events(0) {
 		want := map[byte]string{'a': "a@1", 'b': "b@2", 'c': "c@3"}[e[0]]
 		if e != want {
-			t.Errorf("message %d is %s, want %s", i, e, want)
+			t.Errorf("message %d: got %s, want %s", i, e, want)
 		}
 	}
 	r := fence.New(fence.Config{Complete: true, Now: func() int64 { return 1 }})
 	r.EventPartitions(1)
 	r.EventSession(0)
-	for _, m := range top.parts[0] { // and a follower sees no gap
+	for _, m := range top.Messages(0) { // and a follower sees no gap
 		gap := false
 		if m.Barrier != nil {
 			gap = r.EventBarrier(0, *m.Barrier)
@@ -265,92 +180,86 @@ func TestRelay_PublishesTheSameAgain(t *testing.T) { // R23
 			gap = r.EventSeq(0, m.Event.Seq)
 		}
 		if gap {
-			t.Errorf("%+v is a gap", m)
+			t.Errorf("got a gap at %+v, want none", m)
 		}
 	}
 }
 
 func TestRelay_BarriersFollowTheirEvents(t *testing.T) {
-	src, top := newLog(), &topic{n: 2}
+	src, top := newOutbox(), testkit.NewTopic(2)
 	for i := range 100 {
-		src.add(fmt.Sprint(i), 1)
+		src.add(fmt.Sprint(i))
 	}
 	start(t, relay.Relay{Source: src, Publisher: top, Batch: 7}, nil)
 	last := func(p int) *coherence.Barrier {
-		top.mu.Lock()
-		defer top.mu.Unlock()
-		if top.parts == nil || len(top.parts[p]) == 0 {
+		all := top.Messages(p)
+		if len(all) == 0 {
 			return nil
 		}
-		return top.parts[p][len(top.parts[p])-1].Barrier
+		return all[len(all)-1].Barrier
 	}
-	eventually(t, "barriers reach the end", func() bool {
+	testkit.Eventually(t, "barriers reach the end", func() bool {
 		a, b := last(0), last(1)
 		return a != nil && b != nil && a.Position == at(100) && b.Position == at(100) && a.Seq+b.Seq == 100
 	})
-	top.mu.Lock()
-	if top.mixed {
-		t.Error("barriers were in a batch with events, which they hold up")
+	if top.Mixed() {
+		t.Error("got a batch with barriers and events, want batches of either: barriers hold events up")
 	}
-	top.mu.Unlock()
 	for p := range 2 {
 		seen := uint64(0)
-		top.mu.Lock()
-		for _, m := range top.parts[p] {
+		for _, m := range top.Messages(p) {
 			if m.Barrier != nil && m.Barrier.Seq != seen {
-				t.Errorf("a barrier of %d after event %d", m.Barrier.Seq, seen)
+				t.Errorf("got a barrier of %d after event %d, want one of %[2]d", m.Barrier.Seq, seen)
 			} else if m.Barrier == nil {
 				seen = m.Event.Seq
 			}
 		}
-		top.mu.Unlock()
 	}
 }
 
 func TestRelay_ChannelsDoNotWaitForEachOther(t *testing.T) {
-	src, top, red := newLog(), &topic{n: 1, fail: errors.New("Kafka is down")}, newRedisFake()
+	src, top, red := newOutbox(), testkit.NewTopic(1), newRedisFake()
+	top.Fail(errors.New("Kafka is down"))
 	start(t, relay.Relay{Source: src, Publisher: top}, red)
-	eventually(t, "watermarks", func() bool { return red.reached(0) })
-	src.add("a", 1)
-	eventually(t, "Redis has it", func() bool { return red.version("a") == 1 && red.reached(1) })
+	testkit.Eventually(t, "watermarks", func() bool { return red.reached(0) })
+	src.add("a")
+	testkit.Eventually(t, "Redis has it", func() bool { return red.version("a") == 1 && red.reached(1) })
 	red.mu.Lock()
 	red.fail = errors.New("Redis is down")
 	red.mu.Unlock()
-	top.mu.Lock()
-	top.fail = nil
-	top.mu.Unlock()
-	src.add("b", 1)
-	eventually(t, "Kafka has both", func() bool { return cmp.Equal(top.events(0), []string{"a@1", "b@2"}) })
+	top.Fail(nil)
+	src.add("b")
+	testkit.Eventually(t, "Kafka has both", func() bool { return cmp.Equal(top.Events(0), []string{"a@1", "b@2"}) })
 	red.mu.Lock()
 	red.fail = nil
 	red.mu.Unlock()
-	eventually(t, "Redis has both", func() bool { return red.version("b") == 1 && red.reached(2) })
+	testkit.Eventually(t, "Redis has both", func() bool { return red.version("b") == 1 && red.reached(2) })
 }
 
 func TestRelay_ReplaysWhatRedisLost(t *testing.T) { // R11
-	src, red := newLog(), newRedisFake()
+	src, red := newOutbox(), newRedisFake()
 	start(t, relay.Relay{Source: src}, red)
-	eventually(t, "watermarks", func() bool { return red.reached(0) })
+	testkit.Eventually(t, "watermarks", func() bool { return red.reached(0) })
 	red.mu.Lock()
 	replica := red.watermarks
 	red.mu.Unlock()
-	src.add("a", 1)
-	eventually(t, "applied", func() bool { return red.version("a") == 1 && red.reached(1) })
+	src.add("a")
+	testkit.Eventually(t, "applied", func() bool { return red.version("a") == 1 && red.reached(1) })
 	red.mu.Lock() // fail-over to a replica that had not heard of it
 	red.watermarks, red.applied = replica, map[string]coherence.Version{}
 	resets := red.resets
 	red.mu.Unlock()
-	eventually(t, "applied again", func() bool { return red.version("a") == 1 && red.reached(1) })
+	testkit.Eventually(t, "applied again", func() bool { return red.version("a") == 1 && red.reached(1) })
 	red.mu.Lock()
 	defer red.mu.Unlock()
 	if red.resets != resets {
-		t.Error("the buckets were started anew, although nothing was missing from the outbox")
+		t.Error("got new buckets, want the old ones: the outbox lacked nothing")
 	}
 }
 
 // waking is a source whose changes wake the relay, and that counts how many it was asked for.
 type waking struct {
-	*log
+	*outbox
 	wake chan struct{}
 	told atomic.Int64
 }
@@ -366,8 +275,9 @@ func (w *waking) Wait(ctx context.Context, d time.Duration) error {
 	return ctx.Err()
 }
 
-func (w *waking) Changes(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
-	events, upto, err := w.log.Changes(ctx, after, limit)
+func (w *waking) Changes(ctx context.Context, after coherence.Position, limit int) (
+	[]coherence.Event, coherence.Position, error) {
+	events, upto, err := w.outbox.Changes(ctx, after, limit)
 	w.told.Add(int64(len(events)))
 	return events, upto, err
 }
@@ -376,7 +286,7 @@ func (w *waking) Changes(ctx context.Context, after coherence.Position, limit in
 // read the others' again; a bucket that Redis lost does.
 func TestRelay_AsksForEachChangeOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		src, red := &waking{log: newLog(), wake: make(chan struct{})}, newRedisFake()
+		src, red := &waking{outbox: newOutbox(), wake: make(chan struct{})}, newRedisFake()
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() { _ = relay.Relay{Source: src, Interval: time.Minute}.RunOn(ctx, red) })
@@ -385,7 +295,7 @@ func TestRelay_AsksForEachChangeOnce(t *testing.T) {
 		synctest.Wait()
 		before := red.watermarks
 		for i := range 20 {
-			src.add(fmt.Sprint(i), 1)
+			src.add(fmt.Sprint(i))
 			src.wake <- struct{}{}
 			synctest.Wait()
 			if red.version(fmt.Sprint(i)) != 1 {
@@ -393,7 +303,7 @@ func TestRelay_AsksForEachChangeOnce(t *testing.T) {
 			}
 		}
 		if told := src.told.Load(); told != 20 {
-			t.Errorf("the source was asked for %d changes, and has 20", told)
+			t.Errorf("got %d changes from the source, want each of the 20 once", told)
 		}
 		red.mu.Lock()
 		red.watermarks, red.applied = before, map[string]coherence.Version{}
@@ -409,16 +319,16 @@ func TestRelay_AsksForEachChangeOnce(t *testing.T) {
 }
 
 func TestRelay_LostWatermarkIsANewIncarnation(t *testing.T) {
-	src, red := newLog(), newRedisFake()
+	src, red := newOutbox(), newRedisFake()
 	stop := start(t, relay.Relay{Source: src}, red)
-	src.add("a", 1)
-	eventually(t, "watermarks", func() bool { return red.reached(1) })
+	src.add("a")
+	testkit.Eventually(t, "watermarks", func() bool { return red.reached(1) })
 	red.mu.Lock()
 	before := red.watermarks[5].Incarnation
 	red.watermarks[5] = l2.Watermark{}
 	red.mu.Unlock()
-	src.add("b", 1)
-	eventually(t, "a new watermark", func() bool { return red.reached(2) })
+	src.add("b")
+	testkit.Eventually(t, "a new watermark", func() bool { return red.reached(2) })
 	stop()
 	if red.watermarks[5].Incarnation == before || red.watermarks[5].Incarnation == (l2.Incarnation{}) {
 		t.Errorf("incarnation %v after %v", red.watermarks[5].Incarnation, before)
@@ -427,44 +337,49 @@ func TestRelay_LostWatermarkIsANewIncarnation(t *testing.T) {
 
 // TestRelay_BucketOfALostHistoryIsStartedAnew: one that could not be reached when the others were.
 func TestRelay_BucketOfALostHistoryIsStartedAnew(t *testing.T) { // C7, R21
-	src, red := newLog(), newRedisFake()
+	src, red := newOutbox(), newRedisFake()
 	for b := range red.watermarks {
 		red.watermarks[b] = l2.Watermark{Incarnation: l2.Incarnation{9}, Position: at(0)}
 	}
 	red.watermarks[5].Position.Timeline = 7
-	src.add("a", 1)
+	src.add("a")
 	stop := start(t, relay.Relay{Source: src}, red)
-	eventually(t, "all buckets go on", func() bool { return red.reached(1) })
+	testkit.Eventually(t, "all buckets go on", func() bool { return red.reached(1) })
 	stop()
 	if red.watermarks[5].Incarnation == (l2.Incarnation{9}) || red.watermarks[4].Incarnation != (l2.Incarnation{9}) {
-		t.Errorf("%+v, %+v", red.watermarks[4], red.watermarks[5])
+		t.Errorf("got %+v for bucket 4 and %+v for bucket 5, want only bucket 5 to begin again",
+			red.watermarks[4], red.watermarks[5])
 	}
 }
 
 func TestRelay_TrimmedOutboxIsAGapForAll(t *testing.T) {
-	src, top, red := newLog(), &topic{n: 2}, newRedisFake()
+	src, top, red := newOutbox(), testkit.NewTopic(2), newRedisFake()
 	for i := range 10 {
-		src.add(fmt.Sprint(i), 1)
+		src.add(fmt.Sprint(i))
 	}
-	src.cursors["relay"] = coherence.Cursor{Position: at(2), Seqs: []uint64{5, 7}}
+	if err := src.SaveCursor(t.Context(), "relay", coherence.Cursor{Position: at(2), Seqs: []uint64{5, 7}}); err != nil {
+		t.Fatal(err)
+	}
 	for b := range red.watermarks {
 		red.watermarks[b] = l2.Watermark{Incarnation: l2.Incarnation{9}, Position: at(2)}
 	}
-	src.trimmed = 6
+	if _, err := src.Trim(t.Context(), at(6), 0); err != nil {
+		t.Fatal(err)
+	}
 	stop := start(t, relay.Relay{Source: src, Publisher: top}, red)
-	eventually(t, "the rest is published", func() bool { return len(top.events(0))+len(top.events(1)) == 4 && red.reached(10) })
+	testkit.Eventually(t, "the rest is published", func() bool {
+		return len(top.Events(0))+len(top.Events(1)) == 4 && red.reached(10)
+	})
 	stop()
 	for p, first := range []uint64{7, 9} { // 6 and 8 were left out
-		top.mu.Lock()
-		m := top.parts[p][0]
-		top.mu.Unlock()
+		m := top.Messages(p)[0]
 		if m.Barrier == nil && m.Event.Seq != first || m.Barrier != nil && m.Barrier.Seq != first-1 {
-			t.Errorf("partition %d goes on with %+v", p, m)
+			t.Errorf("partition %d: got %+v first, want event %d", p, m, first)
 		}
 	}
 	for b := range red.watermarks {
 		if red.watermarks[b].Incarnation == (l2.Incarnation{9}) {
-			t.Errorf("bucket %d keeps its incarnation, although it missed changes", b)
+			t.Errorf("bucket %d: got the old incarnation, want a new one: it missed changes", b)
 		}
 	}
 }
@@ -473,15 +388,15 @@ func TestRelay_TrimmedOutboxIsAGapForAll(t *testing.T) {
 func TestRelay_StartsBucketsWithoutAPositionAnew(t *testing.T) {
 	for name, n := range map[string]int{"one": 1, "all": l2.Buckets} {
 		t.Run(name, func(t *testing.T) {
-			src, store := newLog(), newRedisFake()
-			src.add("a", 1)
+			src, store := newOutbox(), newRedisFake()
+			src.add("a")
 			for b := range n {
 				store.watermarks[b] = l2.Watermark{Incarnation: l2.Incarnation{9, byte(b)}}
 			}
 			start(t, relay.Relay{Source: src}, store)
-			eventually(t, "the relay moves every bucket", func() bool { return store.reached(1) })
-			src.add("a", 2)
-			eventually(t, "and goes on", func() bool { return store.reached(2) && store.version("a") == 2 })
+			testkit.Eventually(t, "the relay moves every bucket", func() bool { return store.reached(1) })
+			src.add("a")
+			testkit.Eventually(t, "and goes on", func() bool { return store.reached(2) && store.version("a") == 2 })
 		})
 	}
 }

@@ -407,7 +407,8 @@ func restart(t T, h Harness) {
 		t.Errorf("after the restart got %v, want %v", got, want)
 	}
 	if c := coherence.AbilitiesOf(next).Cursors; c != nil {
-		if got, err := c.LoadCursor(t.Context(), "r"); err != nil || got.Position != before || !slices.Equal(got.Seqs, cursor.Seqs) {
+		if got, err := c.LoadCursor(t.Context(), "r"); err != nil || got.Position != before || !slices.Equal(got.Seqs,
+			cursor.Seqs) {
 			t.Errorf("after the restart the cursor is %+v, %v, want %+v", got, err, cursor)
 		}
 	}

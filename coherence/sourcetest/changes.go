@@ -17,7 +17,8 @@ func abilitiesSurvive(t T, h Harness) {
 	own, wrapped := reflect.ValueOf(coherence.AbilitiesOf(h.Source)), reflect.ValueOf(coherence.AbilitiesOf(wrapper{h.Source}))
 	for i := range own.NumField() {
 		if own.Field(i).IsNil() != wrapped.Field(i).IsNil() {
-			t.Errorf("the source has the methods of a %s, and its Abilities do not return it: a wrapper loses it", own.Type().Field(i).Name)
+			t.Errorf("the source has the methods of a %s, and its Abilities do not return it: a wrapper loses it",
+				own.Type().Field(i).Name)
 		}
 	}
 }
@@ -40,7 +41,10 @@ func positionCovers(t T, h Harness) {
 		}
 		all, upto := drain(t, h.Source, coherence.Position{}, 100)
 		newest := all[len(all)-1]
-		if newest.Version != v && !slices.ContainsFunc(all, func(e coherence.Event) bool { return e.Version == v && e.Key == fmt.Sprint("k", i%3) }) {
+		if newest.Version != v && !slices.ContainsFunc(all, func(e coherence.Event) bool {
+			return e.Version == v &&
+				e.Key == fmt.Sprint("k", i%3)
+		}) {
 			t.Fatalf("version %d was acknowledged, and Changes up to %v has %v", v, upto, changesOf(all))
 		}
 		if !p.Covers(newest.Position) {
@@ -96,7 +100,8 @@ func changesOps(t T, h Harness) {
 	}
 	for i, e := range events {
 		if e.Namespace != ns || e.Key != keys[i%len(keys)] || e.Op != ops[i/len(keys)] || e.Version == 0 {
-			t.Errorf("event %d is %s %q %s version %d, want %s %q %s", i, e.Namespace, e.Key, e.Op, e.Version, ns, keys[i%len(keys)], ops[i/len(keys)])
+			t.Errorf("event %d is %s %q %s version %d, want %s %q %s", i, e.Namespace, e.Key, e.Op, e.Version, ns,
+				keys[i%len(keys)], ops[i/len(keys)])
 		}
 	}
 }
@@ -107,7 +112,8 @@ func changesLimitZero(t T, h Harness) {
 	for _, after := range []coherence.Position{{}, end} {
 		events, upto := batch(t, h.Source, after, 0)
 		if len(events) > 0 || !upto.Covers(end) {
-			t.Errorf("Changes(%v, 0) = %v, %v, want no events and everything settled, at least %v", after, changesOf(events), upto, end)
+			t.Errorf("Changes(%v, 0) = %v, %v, want no events and everything settled, at least %v", after, changesOf(events),
+				upto, end)
 		}
 	}
 }

@@ -174,7 +174,8 @@ func batch(t T, s coherence.Source, after coherence.Position, limit int) ([]cohe
 }
 
 // drain reads from a position until everything that was committed before the call is settled and read.
-func drain(t T, s coherence.Source, after coherence.Position, limit int) (all []coherence.Event, upto coherence.Position) {
+func drain(t T, s coherence.Source, after coherence.Position, limit int) (all []coherence.Event,
+	upto coherence.Position) {
 	t.Helper()
 	target := position(t, s)
 	upto = after

@@ -70,8 +70,9 @@ func run(t *testing.T, c sourcetest.Check, h sourcetest.Harness) *record {
 // broken is a source with a fault. A nil field leaves the method as it is.
 type broken struct {
 	*nearcachetest.Source
-	position    func(coherence.Position, error) (coherence.Position, error)
-	changes     func(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error)
+	position func(coherence.Position, error) (coherence.Position, error)
+	changes  func(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position,
+		error)
 	trim        func(ctx context.Context, upto coherence.Position, keep time.Duration) (int64, error)
 	version     func(coherence.Version) coherence.Version
 	bump        func(ctx context.Context, namespace, key string) (coherence.Version, error)
@@ -92,7 +93,8 @@ func (b *broken) Position(ctx context.Context) (coherence.Position, error) {
 	return p, err
 }
 
-func (b *broken) Changes(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
+func (b *broken) Changes(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event,
+	coherence.Position, error) {
 	if b.changes != nil {
 		return b.changes(ctx, after, limit)
 	}
@@ -199,7 +201,10 @@ var faults = map[string]struct {
 	noticedBy string
 	breaks    func(b *broken, h *sourcetest.Harness)
 }{
-	"loses its abilities in a wrapper": {"Abilities_SurviveAWrapper", func(b *broken, _ *sourcetest.Harness) { b.noAbilities = true }},
+	"loses its abilities in a wrapper": {"Abilities_SurviveAWrapper", func(b *broken,
+		_ *sourcetest.Harness) {
+		b.noAbilities = true
+	}},
 	"the position goes back": {"Position_IsMonotoneAndCoversCommits", func(b *broken, _ *sourcetest.Harness) {
 		calls := uint64(0)
 		b.position = func(p coherence.Position, err error) (coherence.Position, error) {
@@ -209,7 +214,8 @@ var faults = map[string]struct {
 			return p, err
 		}
 	}},
-	"the position is that of a moment ago": {"Position_IsMonotoneAndCoversCommits", func(b *broken, _ *sourcetest.Harness) {
+	"the position is that of a moment ago": {"Position_IsMonotoneAndCoversCommits", func(b *broken,
+		_ *sourcetest.Harness) {
 		var before coherence.Position
 		b.position = func(p coherence.Position, err error) (coherence.Position, error) {
 			if before.IsZero() {
@@ -225,7 +231,8 @@ var faults = map[string]struct {
 		}
 	}},
 	"loses a change at a batch's end": {"Changes_AreCompleteAndOrdered", func(b *broken, _ *sourcetest.Harness) {
-		b.changes = func(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
+		b.changes = func(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position,
+			error) {
 			events, upto, err := b.Source.Changes(ctx, after, limit+1)
 			if len(events) > limit && limit > 0 {
 				events = events[:limit]
@@ -234,7 +241,8 @@ var faults = map[string]struct {
 		}
 	}},
 	"delivers the last change again": {"Changes_AreCompleteAndOrdered", func(b *broken, _ *sourcetest.Harness) {
-		b.changes = func(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
+		b.changes = func(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position,
+			error) {
 			if after.N > 2 {
 				after.N--
 			}
@@ -242,7 +250,8 @@ var faults = map[string]struct {
 		}
 	}},
 	"delivers out of order": {"Changes_AreCompleteAndOrdered", func(b *broken, _ *sourcetest.Harness) {
-		b.changes = func(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
+		b.changes = func(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position,
+			error) {
 			events, upto, err := b.Source.Changes(ctx, after, limit)
 			if n := len(events); n > 1 {
 				events[0], events[n-1] = events[n-1], events[0]
@@ -251,7 +260,8 @@ var faults = map[string]struct {
 		}
 	}},
 	"moves back when there is nothing": {"Changes_AreCompleteAndOrdered", func(b *broken, _ *sourcetest.Harness) {
-		b.changes = func(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
+		b.changes = func(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position,
+			error) {
 			events, upto, err := b.Source.Changes(ctx, after, limit)
 			if len(events) == 0 && upto.N > 1 {
 				upto.N--
@@ -260,7 +270,8 @@ var faults = map[string]struct {
 		}
 	}},
 	"numbers its events": {"Changes_AreCompleteAndOrdered", func(b *broken, _ *sourcetest.Harness) {
-		b.changes = func(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
+		b.changes = func(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position,
+			error) {
 			events, upto, err := b.Source.Changes(ctx, after, limit)
 			for i := range events {
 				events[i].Seq = 1
@@ -269,7 +280,8 @@ var faults = map[string]struct {
 		}
 	}},
 	"calls every change an update": {"Changes_KeepTheirOperation", func(b *broken, _ *sourcetest.Harness) {
-		b.changes = func(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
+		b.changes = func(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position,
+			error) {
 			events, upto, err := b.Source.Changes(ctx, after, limit)
 			for i := range events {
 				events[i].Op = coherence.OpUpdated
@@ -278,7 +290,8 @@ var faults = map[string]struct {
 		}
 	}},
 	"takes a limit of 0 for none": {"Changes_LimitZeroAsksForThePosition", func(b *broken, _ *sourcetest.Harness) {
-		b.changes = func(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
+		b.changes = func(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position,
+			error) {
 			if limit == 0 {
 				limit = 1000
 			}
@@ -286,7 +299,8 @@ var faults = map[string]struct {
 		}
 	}},
 	"is stuck at a large transaction": {"Changes_PassATransactionOverTheLimit", func(b *broken, _ *sourcetest.Harness) {
-		b.changes = func(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
+		b.changes = func(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position,
+			error) {
 			events, upto, err := b.Source.Changes(ctx, after, limit)
 			if limit > 0 && len(events) > limit {
 				return events[:limit], after, err
@@ -295,7 +309,8 @@ var faults = map[string]struct {
 		}
 	}},
 	"cuts a large transaction": {"Changes_PassATransactionOverTheLimit", func(b *broken, _ *sourcetest.Harness) {
-		b.changes = func(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
+		b.changes = func(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position,
+			error) {
 			events, upto, err := b.Source.Changes(ctx, after, limit)
 			if limit > 0 && len(events) > limit {
 				events = events[:limit]
@@ -310,8 +325,10 @@ var faults = map[string]struct {
 			return eager{tx}, err
 		}
 	}},
-	"settles beside an open transaction": {"Changes_SettleNothingBesideAnOpenTransaction", func(b *broken, _ *sourcetest.Harness) {
-		b.changes = func(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
+	"settles beside an open transaction": {"Changes_SettleNothingBesideAnOpenTransaction", func(b *broken,
+		_ *sourcetest.Harness) {
+		b.changes = func(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position,
+			error) {
 			events, upto, err := b.Source.Changes(ctx, after, limit)
 			if p, perr := b.Source.Position(ctx); err == nil && perr == nil && len(events) < max(limit, 1) {
 				upto = p
@@ -322,7 +339,8 @@ var faults = map[string]struct {
 	"loses what commits late": {"Changes_MissNothingOfConcurrentWriters", func(b *broken, h *sourcetest.Harness) {
 		var mu sync.Mutex
 		n := 0
-		b.changes = func(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
+		b.changes = func(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position,
+			error) {
 			events, upto, err := b.Source.Changes(ctx, after, limit)
 			mu.Lock()
 			defer mu.Unlock()
@@ -333,7 +351,8 @@ var faults = map[string]struct {
 		}
 	}},
 	"takes a position of another timeline": {"Changes_RefuseOtherTimelines", func(b *broken, _ *sourcetest.Harness) {
-		b.changes = func(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
+		b.changes = func(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position,
+			error) {
 			if !after.IsZero() {
 				after.Timeline = 1
 			}
@@ -341,7 +360,8 @@ var faults = map[string]struct {
 		}
 	}},
 	"takes a position that it has not reached": {"Changes_RefuseOtherTimelines", func(b *broken, _ *sourcetest.Harness) {
-		b.changes = func(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
+		b.changes = func(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position,
+			error) {
 			if after.N > 1_000_000 {
 				return nil, after, nil
 			}
@@ -366,7 +386,8 @@ var faults = map[string]struct {
 		b.trim = func(context.Context, coherence.Position, time.Duration) (int64, error) { return 0, nil }
 	}},
 	"forgets that it trimmed": {"Trim_RefusesPositionsBefore", func(b *broken, _ *sourcetest.Harness) {
-		b.changes = func(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
+		b.changes = func(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position,
+			error) {
 			events, upto, err := b.Source.Changes(ctx, after, limit)
 			if errors.Is(err, coherence.ErrTrimmed) {
 				return b.Source.Changes(ctx, coherence.Position{}, limit)

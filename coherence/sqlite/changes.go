@@ -23,7 +23,8 @@ func (s *Source) Position(ctx context.Context) (p coherence.Position, err error)
 
 // Changes reads the changes after a position, and the last id, in one transaction. A limited batch may end between two
 // changes of one transaction, since nothing else can be committed between them.
-func (s *Source) Changes(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
+func (s *Source) Changes(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event,
+	coherence.Position, error) {
 	events, upto, err := s.changes(ctx, after, limit)
 	if err != nil {
 		return nil, coherence.Position{}, fault("changes", err)
@@ -31,7 +32,8 @@ func (s *Source) Changes(ctx context.Context, after coherence.Position, limit in
 	return events, upto, nil
 }
 
-func (s *Source) changes(ctx context.Context, after coherence.Position, limit int) (events []coherence.Event, upto coherence.Position, err error) {
+func (s *Source) changes(ctx context.Context, after coherence.Position, limit int) (events []coherence.Event,
+	upto coherence.Position, err error) {
 	tx, err := s.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		return nil, upto, err

@@ -16,7 +16,8 @@ import (
 func (s *Source) LoadCursor(ctx context.Context, name string) (c coherence.Cursor, err error) {
 	var seqs string
 	var timeline, n int64 // SQLite's integers are signed
-	err = s.db.QueryRowContext(ctx, s.q(`select timeline, n, seqs from @@cursors where name = ?`), name).Scan(&timeline, &n, &seqs)
+	err = s.db.QueryRowContext(ctx, s.q(`select timeline, n, seqs from @@cursors where name = ?`), name).Scan(&timeline,
+		&n, &seqs)
 	if errors.Is(err, sql.ErrNoRows) {
 		return coherence.Cursor{}, nil
 	}
@@ -37,7 +38,8 @@ func (s *Source) SaveCursor(ctx context.Context, name string, c coherence.Cursor
 		return err
 	}
 	res, err := s.db.ExecContext(ctx, s.q(`insert into @@cursors values (?, ?, ?, ?) on conflict (name) do update
-		set timeline = excluded.timeline, n = excluded.n, seqs = excluded.seqs where timeline <> excluded.timeline or n <= excluded.n`),
+		set timeline = excluded.timeline, n = excluded.n, seqs = excluded.seqs
+			where timeline <> excluded.timeline or n <= excluded.n`),
 		name, int64(c.Position.Timeline), int64(c.Position.N), string(seqs))
 	if err != nil {
 		return fault("cursor "+name, err)
@@ -75,7 +77,8 @@ func (s *Source) trimChunk(ctx context.Context, upto coherence.Position, before 
 		var top sql.NullInt64
 		// Ids are in commit order, so everything before the first row that is to stay may go.
 		err := tx.QueryRowContext(ctx, s.q(`select max(id) from (select id from @@outbox where id <= ?1 and id < coalesce(
-				(select min(id) from @@outbox where created_at >= ?2), ?1 + 1) order by id limit ?3)`), int64(upto.N), before, trimChunk).Scan(&top)
+				(select min(id) from @@outbox where created_at >= ?2), ?1 + 1)
+					order by id limit ?3)`), int64(upto.N), before, trimChunk).Scan(&top)
 		if err != nil || !top.Valid {
 			return err
 		}
@@ -91,8 +94,8 @@ func (s *Source) trimChunk(ctx context.Context, upto coherence.Position, before 
 	return dropped, err
 }
 
-// sweep removes version rows of deleted keys. Their numbers are not used again: the floor of their namespace, from which a
-// key without a row goes on, is raised to the largest of them in the same transaction.
+// sweep removes version rows of deleted keys. Their numbers are not used again: the floor of their namespace, from
+// which a key without a row goes on, is raised to the largest of them in the same transaction.
 func (s *Source) sweep(ctx context.Context) error {
 	for more := true; more; {
 		err := s.transact(ctx, func(tx *sql.Tx) error {
@@ -112,7 +115,8 @@ func (s *Source) sweep(ctx context.Context) error {
 				return err
 			}
 			_, err = tx.ExecContext(ctx, s.q(`delete from @@versions where (namespace, key) in
-				(select namespace, key from @@versions where deleted and namespace = ? order by key limit ?)`), namespace, trimChunk)
+				(select namespace, key from @@versions where deleted and namespace = ?
+					order by key limit ?)`), namespace, trimChunk)
 			return err
 		})
 		if err != nil {

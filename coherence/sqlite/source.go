@@ -26,8 +26,8 @@ type Config struct {
 	Prefix string
 }
 
-// Source is a coherence.Source over an SQLite database. It is safe for concurrent use as far as the *sql.DB is; for a file
-// with several connections set a busy timeout.
+// Source is a coherence.Source over an SQLite database. It is safe for concurrent use as far as the *sql.DB is; for a
+// file with several connections set a busy timeout.
 type Source struct {
 	db     *sql.DB
 	prefix string
@@ -44,12 +44,14 @@ func New(db *sql.DB, cfg Config) (*Source, error) {
 		return nil, errors.New("sqlite: the database is nil")
 	}
 	if !plain.MatchString(cfg.Prefix) {
-		return nil, fmt.Errorf("sqlite: Config.Prefix %q: use lower-case letters, digits and underscores, 32 at most", cfg.Prefix)
+		return nil, fmt.Errorf("sqlite: Config.Prefix %q: use lower-case letters, digits and underscores, 32 at most",
+			cfg.Prefix)
 	}
 	return &Source{db: db, prefix: cfg.Prefix}, nil
 }
 
-// Close releases what the Source holds, which is nothing: the database stays open. It is there because every driver has it.
+// Close releases what the Source holds, which is nothing: the database stays open. It is there because every driver
+// has it.
 func (s *Source) Close() {}
 
 // Abilities implements coherence.Source.
@@ -98,7 +100,8 @@ func (s *Source) Install(ctx context.Context) error {
 	case err != nil:
 		return fault("install", err)
 	case version > schemaVersion:
-		return fmt.Errorf("sqlite: install: %w: tables %s* have version %d, the program knows %d", ErrNewerSchema, s.prefix, version, schemaVersion)
+		return fmt.Errorf("sqlite: install: %w: tables %s* have version %d, the program knows %d", ErrNewerSchema,
+			s.prefix, version, schemaVersion)
 	case version == schemaVersion:
 		return nil
 	}
@@ -111,7 +114,8 @@ func (s *Source) Install(ctx context.Context) error {
 			return err
 		}
 		var n int
-		if err := tx.QueryRowContext(ctx, `select count(*) from sqlite_master where name = ?`, s.prefix+"meta").Scan(&n); err != nil || n > 0 {
+		if err := tx.QueryRowContext(ctx, `select count(*) from sqlite_master where name = ?`,
+			s.prefix+"meta").Scan(&n); err != nil || n > 0 {
 			return err
 		}
 		if _, err := tx.ExecContext(ctx, s.q(schemaSQL)); err != nil {

@@ -52,7 +52,7 @@ func exec(t *testing.T, db *sql.DB, queries ...string) {
 	t.Helper()
 	for _, q := range queries {
 		if _, err := db.ExecContext(t.Context(), q); err != nil {
-			t.Fatalf("%s: %v", q, err)
+			t.Fatalf("%s: got error %v, want none", q, err)
 		}
 	}
 }
@@ -127,7 +127,8 @@ func wantChanges(t *testing.T, src *sqlite.Source, namespace string, want ...see
 func product(t *testing.T, src *sqlite.Source) {
 	t.Helper()
 	for range 2 {
-		if err := src.InstallTrigger(t.Context(), sqlite.Trigger{Table: "products", Namespace: "product", KeyColumns: []string{"id"}}); err != nil {
+		if err := src.InstallTrigger(t.Context(), sqlite.Trigger{Table: "products", Namespace: "product",
+			KeyColumns: []string{"id"}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -141,7 +142,8 @@ func TestTrigger_CountsEveryChange(t *testing.T) {
 		`insert into products values (1, 'x') on conflict do nothing`, `delete from products where id = 1`,
 		`insert into products values (1, 'again')`, `update products set id = 3 where id = 2`,
 		`insert or replace into products values (3, 'replaced')`)
-	wantChanges(t, src, "product", seen{"1", 1, "created"}, seen{"2", 1, "created"}, seen{"1", 2, "updated"}, seen{"1", 3, "deleted"},
+	wantChanges(t, src, "product", seen{"1", 1, "created"}, seen{"2", 1, "created"}, seen{"1", 2, "updated"}, seen{"1",
+		3, "deleted"},
 		seen{"1", 4, "created"}, seen{"2", 2, "deleted"}, seen{"3", 1, "created"}, seen{"3", 2, "created"})
 }
 
@@ -162,10 +164,12 @@ func TestTrigger_ReplaceThroughASecondUniqueColumn(t *testing.T) {
 func TestTrigger_ColumnsThatCount(t *testing.T) {
 	src, db := open(t)
 	exec(t, db, `create table products (id integer primary key, name text, views integer)`)
-	if err := src.InstallTrigger(t.Context(), sqlite.Trigger{Table: "products", Namespace: "product", KeyColumns: []string{"id"}, Columns: []string{"name"}}); err != nil {
+	if err := src.InstallTrigger(t.Context(), sqlite.Trigger{Table: "products", Namespace: "product",
+		KeyColumns: []string{"id"}, Columns: []string{"name"}}); err != nil {
 		t.Fatal(err)
 	}
-	exec(t, db, `insert into products values (1, 'a', 0)`, `update products set views = 1`, `update products set name = 'a'`,
+	exec(t, db, `insert into products values (1, 'a', 0)`, `update products set views = 1`,
+		`update products set name = 'a'`,
 		`update products set name = null`, `update products set name = null, views = 3`)
 	wantChanges(t, src, "product", seen{"1", 1, "created"}, seen{"1", 2, "updated"})
 }
@@ -180,7 +184,8 @@ func TestTrigger_SeveralNamespacesAndCompositeKeys(t *testing.T) {
 		}
 	}
 	exec(t, db, `insert into lines values ('a:b', 'c', ''), ('a', 'b:c', ''), ('n', x'00ff', ''), (null, 'x', '')`)
-	wantChanges(t, src, "line", seen{coherence.CompositeKey("a:b", "c"), 1, "created"}, seen{coherence.CompositeKey("a", "b:c"), 1, "created"},
+	wantChanges(t, src, "line", seen{coherence.CompositeKey("a:b", "c"), 1, "created"}, seen{coherence.CompositeKey("a",
+		"b:c"), 1, "created"},
 		seen{coherence.CompositeKey("n", `\x00ff`), 1, "created"})
 	wantChanges(t, src, "shop", seen{"a:b", 1, "created"}, seen{"a", 1, "created"}, seen{"n", 1, "created"})
 	if err := src.RemoveTrigger(t.Context(), sqlite.Trigger{Table: "lines", Namespace: "shop"}); err != nil {
@@ -205,14 +210,16 @@ func TestTrigger_FollowsARenamedColumn(t *testing.T) {
 
 func TestInstallTrigger_RefusesWhatItCannotCount(t *testing.T) {
 	src, db := open(t)
-	exec(t, db, `create table products (id integer primary key, name text, code text collate nocase unique)`, `create view shown as select * from products`,
+	exec(t, db, `create table products (id integer primary key, name text, code text collate nocase unique)`,
+		`create view shown as select * from products`,
 		`create table lower (k text not null, v text)`, `create unique index lower_k on lower (lower(k))`)
 	for want, trigger := range map[string]sqlite.Trigger{
-		"required":                        {Table: "products"},
-		"no table":                        {Table: "nowhere", Namespace: "n", KeyColumns: []string{"id"}},
-		"is a view":                       {Table: "shown", Namespace: "n", KeyColumns: []string{"id"}},
-		`no column "idd"`:                 {Table: "products", Namespace: "n", KeyColumns: []string{"idd"}},
-		`no column "price"`:               {Table: "products", Namespace: "n", KeyColumns: []string{"id"}, Columns: []string{"price"}},
+		"required":        {Table: "products"},
+		"no table":        {Table: "nowhere", Namespace: "n", KeyColumns: []string{"id"}},
+		"is a view":       {Table: "shown", Namespace: "n", KeyColumns: []string{"id"}},
+		`no column "idd"`: {Table: "products", Namespace: "n", KeyColumns: []string{"idd"}},
+		`no column "price"`: {Table: "products", Namespace: "n", KeyColumns: []string{"id"},
+			Columns: []string{"price"}},
 		"not unique":                      {Table: "products", Namespace: "n", KeyColumns: []string{"name"}},
 		"collation":                       {Table: "products", Namespace: "n", KeyColumns: []string{"code"}},
 		"index lower_k has an expression": {Table: "lower", Namespace: "n", KeyColumns: []string{"k"}, SharedKeys: true},
@@ -232,7 +239,8 @@ func TestCheck_FindsDroppedTriggersAndTables(t *testing.T) {
 	}
 	exec(t, db, `drop trigger nearcache_products_product_delete`)
 	found, err := src.Check(t.Context())
-	if err != nil || len(found) != 1 || found[0].Code != coherence.FindingTriggerMissing || found[0].Namespace != "product" {
+	if err != nil || len(found) != 1 || found[0].Code != coherence.FindingTriggerMissing ||
+		found[0].Namespace != "product" {
 		t.Errorf("Check = %+v, %v, want %s", found, err, coherence.FindingTriggerMissing)
 	}
 	product(t, src)
@@ -277,7 +285,8 @@ func TestSource_NamesMissingAndNewerTables(t *testing.T) {
 
 func TestVersionSQL_FindsRowsOlderThanTheTrigger(t *testing.T) {
 	src, db := open(t)
-	exec(t, db, `create table products (id text primary key, name text)`, `insert into products values ('old', 'there before')`)
+	exec(t, db, `create table products (id text primary key, name text)`,
+		`insert into products values ('old', 'there before')`)
 	product(t, src)
 	load := func(id string) (name string, v coherence.Version) {
 		t.Helper()

@@ -28,9 +28,9 @@ type Trigger struct {
 }
 
 // InstallTrigger makes every change of a table's rows count a version and write the outbox, whoever makes it: inserts,
-// updates, deletes, and rows that REPLACE removes. An update that changes the key is a delete and an insert. Rows that are
-// there already have version 1, or the namespace's floor, until they change. A table may have triggers of several namespaces, and a
-// namespace triggers on several tables. Nothing is done when the same trigger is there already.
+// updates, deletes, and rows that REPLACE removes. An update that changes the key is a delete and an insert. Rows that
+// are there already have version 1, or the namespace's floor, until they change. A table may have triggers of several
+// namespaces, and a namespace triggers on several tables. Nothing is done when the same trigger is there already.
 func (s *Source) InstallTrigger(ctx context.Context, t Trigger) error {
 	err := s.transact(ctx, func(tx *sql.Tx) error {
 		table, err := describe(ctx, tx, t)
@@ -86,12 +86,14 @@ func (s *Source) install(ctx context.Context, tx *sql.Tx, t Trigger, parts []par
 		if slices.Contains(there, p) {
 			continue
 		}
-		for _, query := range []string{"drop trigger if exists " + ident(p.name), "create trigger " + ident(p.name) + " " + p.body} {
+		for _, query := range []string{"drop trigger if exists " + ident(p.name), "create trigger " + ident(p.name) + " " +
+			p.body} {
 			if _, err := tx.ExecContext(ctx, query); err != nil {
 				return err
 			}
 		}
-		if _, err := tx.ExecContext(ctx, s.q(`insert into @@triggers values (?, ?, ?, ?, ?)`), t.Table, t.Namespace, p.suffix, p.name, p.body); err != nil {
+		if _, err := tx.ExecContext(ctx, s.q(`insert into @@triggers values (?, ?, ?, ?, ?)`), t.Table, t.Namespace,
+			p.suffix, p.name, p.body); err != nil {
 			return err
 		}
 	}
@@ -101,7 +103,8 @@ func (s *Source) install(ctx context.Context, tx *sql.Tx, t Trigger, parts []par
 // parts are the triggers that are registered and there.
 func (s *Source) parts(ctx context.Context, tx *sql.Tx, t Trigger) (out []part, err error) {
 	rows, err := tx.QueryContext(ctx, s.q(`select r.suffix, case when m.name is null then '' else r.name end, r.body from @@triggers r
-		left join sqlite_master m on m.type = 'trigger' and m.name = r.name where r.table_name = ? and r.namespace = ?`), t.Table, t.Namespace)
+		left join sqlite_master m on m.type = 'trigger' and m.name = r.name where r.table_name = ?
+			and r.namespace = ?`), t.Table, t.Namespace)
 	if err != nil {
 		return nil, err
 	}
@@ -136,8 +139,10 @@ func (s *Source) triggers(t Trigger, table *table) []part {
 	bodies := []part{
 		{suffix: "insert", body: "after insert on " + on + " begin " + count(one(newKey), "created") + "end"},
 		{suffix: "delete", body: "after delete on " + on + " begin " + count(one(oldKey), "deleted") + "end"},
-		{suffix: "update", body: "after update on " + on + " when not (" + renamed + ")" + updated + " begin " + count(one(newKey), "updated") + "end"},
-		{suffix: "rename", body: "after update on " + on + " when " + renamed + " begin " + count(one(oldKey), "deleted") + count(one(newKey), "created") + "end"},
+		{suffix: "update", body: "after update on " + on + " when not (" + renamed + ")" + updated + " begin " +
+			count(one(newKey), "updated") + "end"},
+		{suffix: "rename", body: "after update on " + on + " when " + renamed + " begin " + count(one(oldKey), "deleted") +
+			count(one(newKey), "created") + "end"},
 	}
 	// REPLACE removes rows that conflict by any unique column and fires no trigger for them.
 	for i, unique := range table.uniques {
@@ -145,13 +150,16 @@ func (s *Source) triggers(t Trigger, table *table) []part {
 		for _, c := range unique {
 			match = append(match, "o."+c.name+" = new."+c.name+c.collate)
 		}
-		others := "select distinct " + keySQL("o", t.KeyColumns) + " as k from " + on + " o where " + strings.Join(match, " and ") +
+		others := "select distinct " + keySQL("o", t.KeyColumns) + " as k from " + on + " o where " + strings.Join(match,
+			" and ") +
 			" and (" + keySQL("o", t.KeyColumns) + ") is not (" + newKey + ")"
 		inserted, changed := others, others
 		changed += " and (" + keySQL("o", t.KeyColumns) + ") is not (" + oldKey + ")"
 		bodies = append(bodies,
-			part{suffix: fmt.Sprintf("replace_%d", i), body: "before insert on " + on + " begin " + count(inserted, "updated") + "end"},
-			part{suffix: fmt.Sprintf("replace_update_%d", i), body: "before update on " + on + " begin " + count(changed, "updated") + "end"})
+			part{suffix: fmt.Sprintf("replace_%d", i), body: "before insert on " + on + " begin " + count(inserted,
+				"updated") + "end"},
+			part{suffix: fmt.Sprintf("replace_update_%d", i), body: "before update on " + on + " begin " + count(changed,
+				"updated") + "end"})
 	}
 	for i := range bodies {
 		bodies[i].name = s.prefix + table.name + "_" + t.Namespace + "_" + bodies[i].suffix
@@ -164,7 +172,8 @@ func keySQL(row string, columns []string) string {
 	var parts []string
 	for _, c := range columns {
 		value := row + "." + ident(c)
-		text := `case typeof(` + value + `) when 'blob' then '\x' || lower(hex(` + value + `)) else cast(` + value + ` as text) end`
+		text := `case typeof(` + value + `) when 'blob' then '\x' || lower(hex(` + value + `)) else cast(` + value +
+			` as text) end`
 		if len(columns) > 1 {
 			text = `replace(replace(` + text + `, '\', '\\'), ':', '\:')`
 		}
@@ -211,7 +220,8 @@ func describe(ctx context.Context, tx *sql.Tx, t Trigger) (*table, error) {
 	if err := d.readUniques(ctx, tx); err != nil {
 		return nil, err
 	}
-	if index, ok := d.unique(t.KeyColumns); ok && slices.ContainsFunc(index, func(c column) bool { return c.collate != "" && c.collate != binary }) {
+	if index, ok := d.unique(t.KeyColumns); ok && slices.ContainsFunc(index,
+		func(c column) bool { return c.collate != "" && c.collate != binary }) {
 		return nil, fmt.Errorf("the key (%s) is compared by another collation than BINARY: one row would have several names; "+
 			"use a column that holds one spelling", strings.Join(t.KeyColumns, ", "))
 	} else if !ok && !t.SharedKeys {
@@ -319,7 +329,8 @@ func (s *Source) Check(ctx context.Context) ([]coherence.Finding, error) {
 		if err := rows.Scan(&f.Subject, &f.Namespace, &there); err != nil {
 			return nil, fault("check", err)
 		}
-		f.Text = fmt.Sprintf("a trigger of namespace %s on table %s was dropped: call InstallTrigger again", f.Namespace, f.Subject)
+		f.Text = fmt.Sprintf("a trigger of namespace %s on table %s was dropped: call InstallTrigger again", f.Namespace,
+			f.Subject)
 		if !there {
 			f.Code = coherence.FindingTableMissing
 			f.Text = fmt.Sprintf("table %s of namespace %s is gone: create it and call InstallTrigger again, or call RemoveTrigger", f.Subject, f.Namespace)

@@ -18,9 +18,11 @@ func floorSQL(namespace string) string {
 	return "coalesce((select floor from @@floors where namespace = " + namespace + "), 0)"
 }
 
-// countSQL counts the next version of each key that a query `keys` of one column k returns. Keys that are null are none.
+// countSQL counts the next version of each key that a query `keys` of one column k returns. Keys that are null are
+// none.
 func countSQL(namespace, keys, deleted string) string {
-	return "insert into @@versions select " + namespace + ", k, 1 + " + floorSQL(namespace) + ", " + deleted + " from (" + keys + ") where k is not null " +
+	return "insert into @@versions select " + namespace + ", k, 1 + " + floorSQL(namespace) + ", " + deleted +
+		" from (" + keys + ") where k is not null " +
 		"on conflict (namespace, key) do update set version = version + 1, deleted = excluded.deleted; "
 }
 
@@ -68,8 +70,9 @@ func (s *Source) VersionOf(ctx context.Context, q Conn, namespace, key string) (
 	return coherence.Version(v), nil
 }
 
-// VersionSQL is an SQL expression for a key's version, for a Loader that reads value and version in one statement. namespace
-// and key are SQL expressions themselves, such as "'product'" and "?1".
+// VersionSQL is an SQL expression for a key's version, for a Loader that reads value and version in one statement.
+// namespace and key are SQL expressions themselves, such as "'product'" and "?1".
 func (s *Source) VersionSQL(namespace, key string) string {
-	return s.q("coalesce((select version from @@versions where namespace = " + namespace + " and key = " + key + "), " + floorSQL(namespace) + ")")
+	return s.q("coalesce((select version from @@versions where namespace = " + namespace + " and key = " + key + "), " +
+		floorSQL(namespace) + ")")
 }

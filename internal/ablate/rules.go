@@ -1,5 +1,5 @@
-// Package ablate takes single rules out of the protocol, so that tests can show that somebody notices: the explorer,
-// the history checker, or a test of its own. A rule whose absence nobody notices is untested or not needed.
+// Package ablate takes single rules out of the protocol, so that tests can show that something notices: the explorer,
+// the history checker, or a test of its own. A rule whose absence goes unnoticed is untested or not needed.
 //
 // It works only in binaries built with the tag "ablate". In every other one Out is the constant false, and the compiler
 // drops what it guards.
@@ -12,17 +12,17 @@ type Rule string
 const (
 	// The lease and what drops it.
 	FillNeedsLease     Rule = "fill-needs-lease"     // a fill is accepted only while its lease stands
-	ApplyDropsLease    Rule = "apply-drops-lease"    // applying a version to an absent key drops the lease of a load under way
-	LeaseEndWakes      Rule = "lease-end-wakes"      // whoever waits for a fill is woken when the lease in the way ends, not only by the fill
+	ApplyDropsLease    Rule = "apply-drops-lease"    // a version applied to an absent key drops the lease of a load
+	LeaseEndWakes      Rule = "lease-end-wakes"      // the end of a lease wakes who waits for it, not only a fill does
 	SetDropsLease      Rule = "set-drops-lease"      // set over a value drops it too
 	SetOverValue       Rule = "set-over-value"       // set writes only where there is an older value
 	SetSameIncarnation Rule = "set-same-incarnation" // ... of the bucket's incarnation
 	WriteIntent        Rule = "write-intent"         // without a Source, a write keeps readers from filling meanwhile
-	WriteBumpsAfter    Rule = "write-bumps-after"    // an unversioned write invalidates L1 once more when L2 has been told
+	WriteBumpsAfter    Rule = "write-bumps-after"    // an unversioned write invalidates L1 once more after L2
 
 	// The bucket's incarnation and watermark.
-	NewIncarnation      Rule = "new-incarnation"       // a lost watermark starts the bucket anew
-	FillSameIncarnation Rule = "fill-same-incarnation" // a fill is of the incarnation its lease was granted in, and accepted only there
+	NewIncarnation      Rule = "new-incarnation"       // a bucket that lost its watermark begins one
+	FillSameIncarnation Rule = "fill-same-incarnation" // a fill is accepted in the incarnation of its lease alone
 	ReadSameIncarnation Rule = "read-same-incarnation" // a record of another incarnation is a miss
 	IncarnationSession  Rule = "incarnation-session"   // a new incarnation ends the bucket's Redis session
 	BatchFrom           Rule = "batch-from"            // a batch is refused where what came before it is missing
@@ -31,12 +31,12 @@ const (
 
 	// The fence.
 	Generation              Rule = "generation"                // an invalidation ends entries and loads of its key
-	RecentBumps             Rule = "recent-bumps"              // a reader that is behind looks for its own key among the bumps it missed
-	MinVersion              Rule = "min-version"               // nothing older than what this instance has seen is served or admitted
+	RecentBumps             Rule = "recent-bumps"              // a reader that is behind looks for its key among the bumps
+	MinVersion              Rule = "min-version"               // nothing older than what was seen is served or admitted
 	ServeBumps              Rule = "serve-bumps"               // serving a newer version evicts an older entry
 	RequiredWatermark       Rule = "required-watermark"        // a min version that was forgotten asks L2 to be past it
-	RequiredWatermarkSample Rule = "required-watermark-sample" // ... by a sample that began after the min version's version was seen
-	WatermarkFirst          Rule = "watermark-first"           // the watermark that vouches for an L2 value was read before it, on the same session
+	RequiredWatermarkSample Rule = "required-watermark-sample" // ... by a sample begun after the version was seen
+	WatermarkFirst          Rule = "watermark-first"           // a value of L2 is judged by a watermark read before it
 
 	// Sessions.
 	RedisSession          Rule = "redis-session"           // tracking vouches only for entries of the present session

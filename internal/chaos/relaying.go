@@ -41,7 +41,7 @@ func (c *child) worker(ctx context.Context) error {
 		return err
 	}
 	defer l2.Close()
-	return c.run(ctx, kafka.Worker{Broker: c.broker(), Topic: c.Topic, GroupID: c.Group, L2: l2, Logger: c.log}.Run)
+	return c.run(ctx, (&kafka.Worker{Broker: c.broker(), Topic: c.Topic, GroupID: c.Group, L2: l2, Logger: c.log}).Run)
 }
 
 // run says that it is there and works. These take no commands.

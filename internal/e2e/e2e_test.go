@@ -17,6 +17,7 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/nearcache/nearcache-go/internal/l2"
+	"github.com/nearcache/nearcache-go/internal/testkit"
 )
 
 // TestPropagation measures how long another instance goes on serving the old value, from the write's answer.
@@ -30,7 +31,7 @@ func TestPropagation(t *testing.T) {
 		for i := range n {
 			v := a.mustPut("p", fmt.Sprint("name ", i)).version
 			begun := time.Now()
-			eventually(t, "the new value is served", func() bool { return reader.get("p").version >= v })
+			testkit.Eventually(t, "the new value is served", func() bool { return reader.get("p").version >= v })
 			d = append(d, time.Since(begun))
 			reader.fromL1("p")
 		}
@@ -41,7 +42,7 @@ func TestPropagation(t *testing.T) {
 	b.fromL1("p")
 	d := measure(b, 200)
 	t.Logf("direct path: p50 %v, p99 %v, max %v", d[100], d[198], d[199])
-	eventually(t, "Kafka vouches for L1", func() bool {
+	testkit.Eventually(t, "Kafka vouches for L1", func() bool {
 		return strings.Contains(deaf.get("p").header.Get("Cache-Status"),
 			"L1")
 	})
@@ -88,7 +89,7 @@ func TestMixedRequests(t *testing.T) {
 				}
 				res, err := do(t.Context(), method, s.url+"/products/"+id, body, header...)
 				if err != nil || res.status != 200 {
-					t.Errorf("%s %s: %v %d %s", method, id, err, res.status, res.body)
+					t.Errorf("%s %s: got error %v, status %d and body %s, want status 200", method, id, err, res.status, res.body)
 					return
 				}
 				if res.version < seen[id] {
@@ -123,7 +124,7 @@ func TestKill9_Writer(t *testing.T) {
 		t.Fatal("the writer survived")
 	}
 	<-dying.done
-	eventually(t, "the other instance serves what was committed", func() bool {
+	testkit.Eventually(t, "the other instance serves what was committed", func() bool {
 		return strings.Contains(b.get("p").body,
 			"after")
 	})
@@ -140,14 +141,16 @@ func TestKill9_RelayAndWorker(t *testing.T) {
 	relay.kill()
 	worker.kill()
 	v := a.mustPut("p", "two").version
-	eventually(t, "the direct path needs neither", func() bool { return b.get("p").version == v })
+	testkit.Eventually(t, "the direct path needs neither", func() bool { return b.get("p").version == v })
 	b.fromL1("p")
 	if _, err := w.database().Exec(`update products set name = 'three' where id = 'p'`); err != nil {
 		t.Fatal(err)
 	}
 	w.start("outbox-relay")
 	w.start("invalidation-worker")
-	eventually(t, "the change made by SQL is noticed", func() bool { return strings.Contains(b.get("p").body, "three") })
+	testkit.Eventually(t, "the change made by SQL is noticed", func() bool {
+		return strings.Contains(b.get("p").body, "three")
+	})
 }
 
 // TestKill9_Redis: products are served meanwhile, and the cache works again after.
@@ -160,7 +163,7 @@ func TestKill9_Redis(t *testing.T) {
 	w.redis.Kill()
 	for i := range 20 {
 		v := a.mustPut("p", fmt.Sprint("without Redis ", i)).version
-		eventually(t, "the write is seen", func() bool { return b.get("p").version >= v })
+		testkit.Eventually(t, "the write is seen", func() bool { return b.get("p").version >= v })
 		if got := b.get("p", "Nearcache-At-Least", strconv.Itoa(v)); got.status != 200 || got.version < v {
 			t.Errorf("at least %d: %d, version %d", v, got.status, got.version)
 		}
@@ -168,7 +171,7 @@ func TestKill9_Redis(t *testing.T) {
 	w.redis.Restart()
 	b.fromL1("p")
 	v := a.mustPut("p", "again").version
-	eventually(t, "the write is seen", func() bool { return b.get("p").version == v })
+	testkit.Eventually(t, "the write is seen", func() bool { return b.get("p").version == v })
 	w.redis.Do("FLUSHALL")
 	if got := b.get("p"); got.version != v {
 		t.Errorf("after FLUSHALL: version %d", got.version)
@@ -188,7 +191,7 @@ func TestKill9_Server(t *testing.T) {
 	if _, err := w.database().Exec(`update products set name = 'by SQL' where id = 'p'`); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the other relay has taken over", func() bool { return c.get("p").version == v+1 })
+	testkit.Eventually(t, "the other relay has taken over", func() bool { return c.get("p").version == v+1 })
 	b.interrupt()
 	c.interrupt()
 }
@@ -212,7 +215,7 @@ func TestKafkaEvents_OfOthers(t *testing.T) {
 	write(t, writer, `{"oops`, `{"type":"PRODUCT_EXPLODED","product_id":"p"}`,
 		`{"type":"PRODUCT_UPDATED","product_id":"p","timestamp":null}`)
 	for _, s := range []*program{a, b} {
-		eventually(t, "an event without a version invalidates both tiers",
+		testkit.Eventually(t, "an event without a version invalidates both tiers",
 			func() bool { return strings.Contains(s.get("p").body, "silently") })
 	}
 	reader := kafkago.NewReader(kafkago.ReaderConfig{Brokers: strings.Split(w.env["KAFKA_BOOTSTRAP_SERVERS"], ","),
@@ -245,7 +248,9 @@ func write(t *testing.T, w *kafkago.Writer, values ...string) {
 	for i, v := range values {
 		messages[i].Value = []byte(v)
 	}
-	eventually(t, "Kafka takes the messages", func() bool { return w.WriteMessages(t.Context(), messages...) == nil })
+	testkit.Eventually(t, "Kafka takes the messages", func() bool {
+		return w.WriteMessages(t.Context(), messages...) == nil
+	})
 }
 
 // TestRedisAndRelay_NoKafka is the second of the four configurations.
@@ -259,7 +264,7 @@ func TestRedisAndRelay_NoKafka(t *testing.T) {
 	if _, err := do(t.Context(), "PUT", dying.url+"/products/p", `{"name":"after","price":1}`); err == nil {
 		t.Fatal("the writer survived")
 	}
-	eventually(t, "the relay tells Redis, and Redis the instance", func() bool {
+	testkit.Eventually(t, "the relay tells Redis, and Redis the instance", func() bool {
 		return strings.Contains(b.get("p").body,
 			"after")
 	})
@@ -319,7 +324,7 @@ func TestHTTP_ByTheBook(t *testing.T) {
 	}
 	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
 		if res, err := do(t.Context(), "GET", s.url+path, ""); err != nil || res.status != 200 {
-			t.Errorf("%s: %d %v", path, res.status, err)
+			t.Errorf("%s: got status %d and error %v, want 200", path, res.status, err)
 		}
 	}
 	s.interrupt()
@@ -346,13 +351,13 @@ func TestShutdown_FinishesRequests(t *testing.T) {
 		answered <- r
 	}()
 	db := w.database()
-	eventually(t, "the PUT waits for the lock", func() bool {
+	testkit.Eventually(t, "the PUT waits for the lock", func() bool {
 		var n int
 		_ = db.QueryRow(`select count(*) from pg_locks where not granted`).Scan(&n)
 		return n > 0
 	})
 	go s.interrupt()
-	eventually(t, "the server is shutting down", func() bool {
+	testkit.Eventually(t, "the server is shutting down", func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return strings.Contains(s.log.String(), "shutting down")
@@ -375,7 +380,7 @@ func TestForeignRedisCommands(t *testing.T) {
 	for _, cmd := range [][]string{{"DEL", key}, {"SET", key, "stray"}, {"FLUSHALL"}} {
 		s.fromL1("p")
 		w.redis.Do(cmd...)
-		eventually(t, "L1 lets go after "+cmd[0],
+		testkit.Eventually(t, "L1 lets go after "+cmd[0],
 			func() bool { return !strings.Contains(s.get("p").header.Get("Cache-Status"), "L1") })
 		if got := s.get("p"); got.status != 200 || !strings.Contains(got.body, "one") {
 			t.Errorf("after %s: %d %s", cmd[0], got.status, got.body)

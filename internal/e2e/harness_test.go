@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/nearcache/nearcache-go/internal/services/servicestest"
+	"github.com/nearcache/nearcache-go/internal/testkit"
 )
 
 var build = sync.OnceValues(func() (string, error) {
@@ -222,21 +223,8 @@ func (p *program) mustPut(id, name string) reply {
 // fromL1 reads until L1 answers.
 func (p *program) fromL1(id string) {
 	p.t.Helper()
-	eventually(p.t, id+" comes from L1", func() bool {
+	testkit.Eventually(p.t, id+" comes from L1", func() bool {
 		return strings.Contains(p.get(id).header.Get("Cache-Status"),
 			"detail=L1")
 	})
-}
-
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("not in 30 seconds: %s", what)
-		}
-		<-tick.C
-	}
 }

@@ -4,6 +4,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/nearcache/nearcache-go/internal/testkit"
 )
 
 // TestInvalidate_AfterRedisRestarted: Redis has forgotten who has read the key, and Kafka vouches for what the instance
@@ -16,16 +18,17 @@ func TestInvalidate_AfterRedisRestarted(t *testing.T) {
 	s.fromL1("p")
 	w.redis.Kill()
 	w.redis.Restart()
-	eventually(t, "Kafka vouches for L1 meanwhile", func() bool {
+	testkit.Eventually(t, "Kafka vouches for L1 meanwhile", func() bool {
 		return strings.Contains(s.get("p").header.Get("Cache-Status"), "L1")
 	})
 	w.unseen(`update products set name = 'unseen' where id = 'p'`)
 	env := append(os.Environ(), "DATABASE_URL="+w.env["DATABASE_URL"], "REDIS_URL="+w.env["REDIS_URL"])
 	code, out, errOut := once(t, env, "nearcache", "invalidate", "product", "p", "--relay", w.topic)
-	if code != 0 || !strings.Contains(out, "relay     has brought") || !strings.Contains(out, "kafka     the relay has published") {
+	if code != 0 || !strings.Contains(out, "relay     has brought") ||
+		!strings.Contains(out, "kafka     the relay has published") {
 		t.Fatalf("%d\n%s%s", code, out, errOut)
 	}
-	eventually(t, "the instance reads anew", func() bool { return strings.Contains(s.get("p").body, "unseen") })
+	testkit.Eventually(t, "the instance reads anew", func() bool { return strings.Contains(s.get("p").body, "unseen") })
 
 	// Without the source it says what it does not reach.
 	env = append(os.Environ(), "DATABASE_URL=", "REDIS_URL="+w.env["REDIS_URL"])
@@ -42,7 +45,8 @@ func TestInstall_ForAnybodysTable(t *testing.T) {
 	if _, err := db.Exec(`create table items (sku text primary key, stock int)`); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"install", "--database", w.env["DATABASE_URL"], "--table", "items", "--namespace", "item", "--key", "sku"}
+	args := []string{"install", "--database", w.env["DATABASE_URL"],
+		"--table", "items", "--namespace", "item", "--key", "sku"}
 	code, sql, errOut := once(t, os.Environ(), "nearcache", append(args, "--print-sql")...)
 	if code != 0 || !strings.Contains(sql, "items") || !strings.Contains(sql, "begin;") {
 		t.Fatalf("%d\n%s%s", code, sql, errOut)

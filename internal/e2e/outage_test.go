@@ -14,6 +14,7 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/kafka"
 	"github.com/nearcache/nearcache-go/internal/services/servicestest"
+	"github.com/nearcache/nearcache-go/internal/testkit"
 	"github.com/nearcache/nearcache-go/nearcache"
 )
 
@@ -29,7 +30,7 @@ func TestKafkaDown(t *testing.T) {
 	var last int
 	for i := range 10 {
 		last = a.mustPut("p", fmt.Sprint("without Kafka ", i)).version
-		eventually(t, "tracking goes on", func() bool { return b.get("p").version == last })
+		testkit.Eventually(t, "tracking goes on", func() bool { return b.get("p").version == last })
 	}
 	k.Restart()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
@@ -39,7 +40,7 @@ func TestKafkaDown(t *testing.T) {
 	var wg sync.WaitGroup
 	client := &kafkago.Client{Addr: kafkago.TCP(k.Brokers...)}
 	parts := 0
-	eventually(t, "the topic is served", func() bool {
+	testkit.Eventually(t, "the topic is served", func() bool {
 		res, err := client.Metadata(ctx, &kafkago.MetadataRequest{Topics: []string{w.topic}})
 		if err != nil || len(res.Topics) == 0 || res.Topics[0].Error != nil {
 			return false
@@ -63,7 +64,7 @@ func TestKafkaDown(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "every write has its event", func() bool {
+	testkit.Eventually(t, "every write has its event", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		for v := 1; v <= last; v++ {
@@ -94,7 +95,9 @@ func TestEverythingDownAtStart(t *testing.T) {
 		t.Errorf("without a database: %d %s", got.status, got.body)
 	}
 	pg.Restart()
-	eventually(t, "it writes as soon as the database is there", func() bool { return s.put("p", "one").status/100 == 2 })
+	testkit.Eventually(t, "it writes as soon as the database is there", func() bool {
+		return s.put("p", "one").status/100 == 2
+	})
 	if got := s.get("p"); got.status != 200 || !strings.Contains(got.header.Get("Cache-Status"), "source") {
 		t.Errorf("without Redis and Kafka: %d %v", got.status, got.header)
 	}
@@ -102,7 +105,7 @@ func TestEverythingDownAtStart(t *testing.T) {
 	s.fromL1("p")
 	k.Restart()
 	v := s.mustPut("p", "two").version
-	eventually(t, "the event of each write has been to Kafka and back", func() bool {
+	testkit.Eventually(t, "the event of each write has been to Kafka and back", func() bool {
 		m, err := do(t.Context(), "GET", s.url+"/metrics", "")
 		return err == nil && strings.Contains(m.body, "nearcache_events_followed 1\n") &&
 			strings.Contains(m.body, fmt.Sprintf("nearcache_worker_applied_total %d\n", v))
@@ -121,7 +124,7 @@ func TestPostgresDown(t *testing.T) {
 	s.fromL1("p")
 	pg.Kill()
 	// The postmaster is gone; its children notice when they next wait for something, and may answer until then.
-	eventually(t, "the server notices", func() bool {
+	testkit.Eventually(t, "the server notices", func() bool {
 		got, err := do(t.Context(), "GET", s.url+"/status", "")
 		return err == nil && strings.Contains(got.body, "database_unreachable")
 	})
@@ -144,8 +147,8 @@ func TestPostgresDown(t *testing.T) {
 		}
 	}
 	pg.Restart()
-	eventually(t, "writes are taken again", func() bool { return s.put("p", "three").status == 200 })
-	eventually(t, "and read", func() bool { return strings.Contains(s.get("p").body, "three") })
+	testkit.Eventually(t, "writes are taken again", func() bool { return s.put("p", "three").status == 200 })
+	testkit.Eventually(t, "and read", func() bool { return strings.Contains(s.get("p").body, "three") })
 }
 
 // TestRedisAndForeignEvents is the third of the four configurations: a library user with Redis, and a topic that
@@ -190,7 +193,7 @@ func TestRedisAndForeignEvents(t *testing.T) {
 	defer writer.Close()
 	for _, next := range []string{"two", "three"} {
 		for _, c := range caches {
-			eventually(t, "a hit in L1", func() bool {
+			testkit.Eventually(t, "a hit in L1", func() bool {
 				r, err := c.Read(t.Context(), "42", nearcache.ReadOptions{})
 				return err == nil && r.Tier == nearcache.TierL1
 			})
@@ -200,7 +203,7 @@ func TestRedisAndForeignEvents(t *testing.T) {
 		mu.Unlock()
 		write(t, writer, "nonsense", "price-changed/42")
 		for _, c := range caches {
-			eventually(t, "every instance reads "+next, func() bool {
+			testkit.Eventually(t, "every instance reads "+next, func() bool {
 				v, err := c.Get(t.Context(), "42")
 				return err == nil &&
 					v == next

@@ -19,6 +19,7 @@ import (
 
 	"github.com/nearcache/nearcache-go/internal/l2"
 	"github.com/nearcache/nearcache-go/internal/services/servicestest"
+	"github.com/nearcache/nearcache-go/internal/testkit"
 	"github.com/nearcache/nearcache-go/nearcache"
 )
 
@@ -54,7 +55,7 @@ func rush(t *testing.T, cs []*nearcache.Cache[string, string], goroutines int, k
 			wg.Go(func() {
 				if v, err := c.Get(t.Context(), k); err != nil || v != want {
 					if wrong.Add(1) == 1 {
-						t.Errorf("%q, %v", v, err)
+						t.Errorf("got %q and error %v, want the key's value", v, err)
 					}
 				}
 			})
@@ -119,7 +120,7 @@ func TestStampede_HolderKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "loading\n" {
-		t.Fatalf("%q, %v", line, err)
+		t.Fatalf("got the line %q and error %v, want \"loading\"", line, err)
 	}
 	var loads atomic.Int64
 	cs := instances(t, 8, redis, nearcache.Options[string, string]{Load: func(context.Context,
@@ -195,7 +196,7 @@ func TestFailSafe_DatabaseDownUnderLoad(t *testing.T) {
 					}
 					if err != nil || r.Value != "v"+id {
 						if failed.Add(1) == 1 {
-							t.Errorf("%s: %+v, %v", id, r, err)
+							t.Errorf("key %s: got %+v and error %v, want its value", id, r, err)
 						}
 					}
 				}
@@ -209,7 +210,7 @@ func TestFailSafe_DatabaseDownUnderLoad(t *testing.T) {
 		t.Errorf("%d errors, %d stale", failed.Load(), stale.Load())
 	}
 	pg.Restart()
-	eventually(t, "what the database says is served again", func() bool {
+	testkit.Eventually(t, "what the database says is served again", func() bool {
 		r, err := cs[0].Read(t.Context(), "0", nearcache.ReadOptions{})
 		return err == nil && !r.Stale && r.Tier == nearcache.TierSource
 	})

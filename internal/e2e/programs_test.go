@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/nearcache/nearcache-go/internal/services/servicestest"
+	"github.com/nearcache/nearcache-go/internal/testkit"
 )
 
 // reasons are those of a program's /status, by code.
@@ -36,7 +37,7 @@ func (p *program) reasons() map[string]bool {
 		}
 	}
 	if err := json.Unmarshal([]byte(r.body), &status); err != nil {
-		p.t.Fatalf("%v: %s", err, r.body)
+		p.t.Fatalf("got error %v for %s, want a status in JSON", err, r.body)
 	}
 	codes := map[string]bool{}
 	for _, reason := range status.Reasons {
@@ -65,7 +66,7 @@ func TestChangeByHand_IsWithinTheBound(t *testing.T) {
 		out, err := exec.Command("psql", "-q", w.env["DATABASE_URL"], "-c",
 			"update products set name = '"+name+"' where id = 'p'").CombinedOutput()
 		if err != nil {
-			t.Fatalf("%v: %s", err, out)
+			t.Fatalf("psql: got error %v and output %s, want no error", err, out)
 		}
 		if got := s.get("p", "Nearcache-Fresh", "?1"); got.status != 200 || !strings.Contains(got.body, name) {
 			t.Errorf("a fresh read: %d %s", got.status, got.body)
@@ -83,12 +84,12 @@ func TestReadiness_TurnsBeforeTheListenerCloses(t *testing.T) {
 	w := newWorld(t)
 	s := w.start("product-server", "SHUTDOWN_DELAY_MS=3000")
 	s.mustPut("p", "one")
-	eventually(t, "it is ready", s.ready)
+	testkit.Eventually(t, "it is ready", s.ready)
 	began := time.Now()
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "readiness turns", func() bool { return !s.ready() })
+	testkit.Eventually(t, "readiness turns", func() bool { return !s.ready() })
 	if d := time.Since(began); d > 2*time.Second {
 		t.Errorf("readiness turned after %v", d)
 	}
@@ -189,22 +190,22 @@ func TestReadiness_OfOneInstance(t *testing.T) {
 	whole, alone := w.start("product-server", "RELAY=true"), w.start("product-server", "DATABASE_URL="+through.String())
 	whole.mustPut("p", "one")
 	for _, s := range []*program{whole, alone} {
-		eventually(t, "it is ready", s.ready)
+		testkit.Eventually(t, "it is ready", s.ready)
 		s.fromL1("p")
 	}
 	link.set(true)
-	eventually(t, "the instance that is cut off is not ready", func() bool { return !alone.ready() })
+	testkit.Eventually(t, "the instance that is cut off is not ready", func() bool { return !alone.ready() })
 	if unready := alone.reasons()["database_unreachable"]; !unready {
-		t.Errorf("%v", alone.reasons())
+		t.Errorf("got the reasons %v, want database_unreachable", alone.reasons())
 	}
 	if !whole.ready() {
 		t.Error("its neighbour is not ready either")
 	}
 	link.set(false)
-	eventually(t, "it is ready again", alone.ready)
+	testkit.Eventually(t, "it is ready again", alone.ready)
 	pg.Kill()
 	for _, s := range []*program{whole, alone} {
-		eventually(t, "it notices", func() bool { _, is := s.reasons()["database_unreachable"]; return is })
+		testkit.Eventually(t, "it notices", func() bool { _, is := s.reasons()["database_unreachable"]; return is })
 	}
 	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); <-time.After(50 * time.Millisecond) {
 		for _, s := range []*program{whole, alone} {
@@ -225,7 +226,7 @@ func TestHealth_OfRelayAndWorker(t *testing.T) {
 	w.env["DATABASE_URL"] = pg.URL
 	relay, worker := w.start("outbox-relay"), w.start("invalidation-worker")
 	for _, p := range []*program{relay, worker} {
-		eventually(t, "it is ready", p.ready)
+		testkit.Eventually(t, "it is ready", p.ready)
 		if r, err := do(t.Context(), "GET", p.url+"/healthz", ""); err != nil || r.status != 200 {
 			t.Errorf("/healthz: %d %v", r.status, err)
 		}
@@ -234,12 +235,12 @@ func TestHealth_OfRelayAndWorker(t *testing.T) {
 			t.Errorf("/nowhere: %d %v", r.status, err)
 		}
 	}
-	eventually(t, "the relay leads", func() bool {
+	testkit.Eventually(t, "the relay leads", func() bool {
 		r, err := do(t.Context(), "GET", relay.url+"/status", "")
 		return err == nil && strings.Contains(r.body, `"leads":true`)
 	})
 	pg.Kill()
-	eventually(t, "the relay is not ready without its database", func() bool {
+	testkit.Eventually(t, "the relay is not ready without its database", func() bool {
 		return !relay.ready() &&
 			relay.reasons()["database_unreachable"]
 	})
@@ -248,16 +249,18 @@ func TestHealth_OfRelayAndWorker(t *testing.T) {
 	}
 	w.redis.Kill()
 	for _, p := range []*program{relay, worker} {
-		eventually(t, "it is not ready without Redis", func() bool { return !p.ready() && p.reasons()["redis_unreachable"] })
+		testkit.Eventually(t, "it is not ready without Redis", func() bool {
+			return !p.ready() && p.reasons()["redis_unreachable"]
+		})
 	}
 	w.redis.Restart()
 	pg.Restart()
 	for _, p := range []*program{relay, worker} {
-		eventually(t, "it is ready again", p.ready)
+		testkit.Eventually(t, "it is ready again", p.ready)
 		p.interrupt()
 	}
 	lost := w.start("invalidation-worker", "KAFKA_BOOTSTRAP_SERVERS=127.0.0.1:1")
-	eventually(t, "a worker without Kafka is not ready", func() bool {
+	testkit.Eventually(t, "a worker without Kafka is not ready", func() bool {
 		return !lost.ready() &&
 			lost.reasons()["topic_unreachable"]
 	})
@@ -329,7 +332,7 @@ func TestDeadline_OfRequests(t *testing.T) {
 		t.Errorf("what is cached: %d; ready: %v", got.status, s.ready())
 	}
 	thaw()
-	eventually(t, "the server answers again", func() bool { return s.get("another").status == 404 })
+	testkit.Eventually(t, "the server answers again", func() bool { return s.get("another").status == 404 })
 	if got := s.get("p", "Nearcache-Fresh", "?1"); got.status != 200 || got.version != v || !strings.Contains(got.body,
 		"three") {
 		t.Errorf("a write that timed out was done: %d %s", got.status, got.body)
@@ -356,12 +359,38 @@ func TestPrefix_SeparatesTwoSystems(t *testing.T) {
 	}
 	for _, prefix := range []string{"shop-a", "shop-b"} {
 		if keys := w.redis.Do("KEYS", prefix+":*"); !strings.Contains(keys, "product:p") {
-			t.Errorf("%s: %s", prefix, keys)
+			t.Errorf("prefix %s: got the keys %s, want one of product p", prefix, keys)
 		}
 	}
 	if keys := w.redis.Do("KEYS", "nc:*"); strings.TrimSpace(keys) != "" {
 		t.Errorf("keys of the default prefix: %s", keys)
 	}
+}
+
+// TestPrefix_OfAnotherSystemIsRefused by name: by the server, and by a relay, which applies nothing.
+func TestPrefix_OfAnotherSystemIsRefused(t *testing.T) {
+	w := newWorld(t)
+	w.env["KAFKA_BOOTSTRAP_SERVERS"] = ""
+	a := w.start("product-server", "RELAY=true")
+	a.mustPut("p", "of a")
+	other := servicestest.Postgres(t)
+	env := append(os.Environ(), "REDIS_URL="+w.env["REDIS_URL"], "DATABASE_URL="+other, "KAFKA_BOOTSTRAP_SERVERS=")
+	code, _, errOut := once(t, env, "product-server")
+	if code == 0 || !strings.Contains(errOut, "belongs to the system") {
+		t.Errorf("the server of another system: %d %s", code, errOut)
+	}
+	relay := w.start("outbox-relay", "DATABASE_URL="+other)
+	testkit.Eventually(t, "the relay says whose prefix it is", func() bool {
+		relay.mu.Lock()
+		defer relay.mu.Unlock()
+		return strings.Contains(relay.log.String(), "belongs to the system")
+	})
+	v := a.mustPut("p", "of a, again").version
+	a.fromL1("p")
+	if got := a.get("p", "Nearcache-Max-Staleness", "1"); got.status != 200 || got.version != v {
+		t.Errorf("the first system: %d %s", got.status, got.body)
+	}
+	testkit.Eventually(t, "the relay is not ready", func() bool { return relay.reasons()["relay_behind"] })
 }
 
 // once runs a program that ends by itself.
@@ -419,7 +448,7 @@ func TestLogs_ShowNoPassword(t *testing.T) {
 		"KAFKA_BOOTSTRAP_SERVERS=127.0.0.1:1")
 	for range 300 {
 		if got := s.get("p"); got.status != 503 {
-			t.Fatalf("%d %s", got.status, got.body)
+			t.Fatalf("got the status %d and %s, want 503", got.status, got.body)
 		}
 	}
 	if s.ready() || !s.reasons()["nothing_reachable"] {
@@ -445,19 +474,19 @@ func TestEmbedded_SaysSo(t *testing.T) {
 	w := &world{t: t, env: map[string]string{"DATABASE_URL": "", "REDIS_URL": "", "REDIS_HOST": "",
 		"KAFKA_BOOTSTRAP_SERVERS": "", "SHUTDOWN_DELAY_MS": "0"}}
 	s := w.start("product-server")
-	eventually(t, "it is ready", s.ready)
+	testkit.Eventually(t, "it is ready", s.ready)
 	if _, is := s.reasons()["embedded_services"]; !is {
-		t.Errorf("%v", s.reasons())
+		t.Errorf("got the reasons %v, want embedded_services", s.reasons())
 	}
 	if r, err := do(t.Context(), "GET", s.url+"/status", ""); err != nil || !strings.Contains(r.body,
 		`"services":"embedded"`) {
-		t.Errorf("%s %v", r.body, err)
+		t.Errorf("got %s and error %v, want embedded services", r.body, err)
 	}
 	s.mu.Lock()
 	said := s.log.String()
 	s.mu.Unlock()
 	if !strings.Contains(said, "level=WARN") || !strings.Contains(said, "NO SERVICE IS CONFIGURED") {
-		t.Errorf("%s", said)
+		t.Errorf("got the log %s, want a warning that no service is configured", said)
 	}
 	s.interrupt()
 }

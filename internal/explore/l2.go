@@ -6,9 +6,9 @@ import "github.com/nearcache/nearcache-go/internal/ablate"
 // or a position n is kept as n+1, and 0 is none; incarnations are counted from 1, and 0 is the incarnation of a bucket
 // without a watermark.
 //
-// Whose lease stands is kept by whoever holds it, who clears that when Lease is 0 again; so holders are
-// interchangeable. A method reports whether it has modified the record's key, of which Redis then tells whoever tracks
-// it.
+// A holder keeps for itself that the lease is its own, and forgets that when Lease is 0 again; so holders are
+// interchangeable. A method reports whether it has modified the record's key: then Redis pushes the key to every
+// connection that tracks it.
 type L2 struct {
 	Record               uint8 // version+1
 	RecordIncarnation    uint8
@@ -97,7 +97,8 @@ func (l *L2) Set(version uint8, anyVersion bool) (changed bool) {
 
 // Batch is batch.lua with at most one change of this key: from and to are positions, incarnation is that of from.
 func (l *L2) Batch(incarnation, from, to uint8, versions ...uint8) (changed, applied bool) {
-	if l.Watermark == 0 || (l.WatermarkIncarnation != incarnation || l.Watermark-1 < from) && !ablate.Out(ablate.BatchFrom) {
+	if l.Watermark == 0 ||
+		(l.WatermarkIncarnation != incarnation || l.Watermark-1 < from) && !ablate.Out(ablate.BatchFrom) {
 		return false, false
 	}
 	for _, v := range versions {

@@ -82,7 +82,9 @@ func (deaf) KeysChanged([]uint64) {}
 func (deaf) SessionChanged()      {}
 
 func run(t *testing.T, opt rueidis.ClientOption, do func(...string) string, rounds int) {
-	raw, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: opt.InitAddress, DialCtxFn: opt.DialCtxFn, DisableCache: true})
+	raw, err := rueidis.NewClient(
+		rueidis.ClientOption{InitAddress: opt.InitAddress, DialCtxFn: opt.DialCtxFn, DisableCache: true},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,7 +46,7 @@ func TestAsOf_WatermarkCoversSamples(t *testing.T) { // C1
 	r.heartbeat(mark(10))
 	r.proved(t, entry, 30)
 	if b := r.ChannelsAsOf(); b.Redis != 30 || b.Events != 0 {
-		t.Errorf("%+v", b)
+		t.Errorf("got %+v, want Redis proved at 30 and events at 0", b)
 	}
 	r.RedisSession()
 	r.heartbeat(mark(11))
@@ -94,7 +94,7 @@ func TestAsOf_BarriersOfEveryPartition(t *testing.T) { // C1, R26
 	r.EventBarrier(1, coherence.Barrier{Position: at(8), Partitions: 2})
 	r.proved(t, entry, 20)
 	if b := r.ChannelsAsOf(); b.Events != 20 {
-		t.Errorf("%+v", b)
+		t.Errorf("got %+v, want events proved at 20", b)
 	}
 	r.EventPartitions(3) // a partition is added: what its barriers say is not known yet
 	r.EventSession(2)
@@ -156,7 +156,10 @@ func TestAsOf_NumbersOfALostHistoryHideNoGap(t *testing.T) { // R21, R25
 	events(r, 1)
 	r.sample(5)
 	r.EventSeq(0, 900)
-	r.EndSample(r.BeginSample(), coherence.Position{Timeline: 2, N: 3}) // a restored database, and with it the relay's cursor
+	r.EndSample(
+		r.BeginSample(),
+		coherence.Position{Timeline: 2, N: 3},
+	) // a restored database, and with it the relay's cursor
 	if r.EventSeq(0, 700) || !r.EventSeq(0, 702) {
 		t.Error("the numbers start at 700 now, and 701 is missing")
 	}

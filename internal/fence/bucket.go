@@ -24,7 +24,7 @@ type bucket struct {
 
 	minVersions       minVersions
 	requiredWatermark coherence.Position // L2 must have applied this much to be believed
-	awaitingSample    uint64             // the required watermark rises to the first sample begun after this one; 0: to none
+	awaitingSample    uint64             // the first sample begun after it raises the required watermark; 0: none
 	quarantined       bool
 }
 
@@ -79,7 +79,7 @@ func (f *Fence) Watermark(h *Heartbeat, bucket int, w l2.Watermark) {
 	f.observe(bucket, h.sessions[bucket], w, byHeartbeat)
 }
 
-// reader tells who has read a watermark.
+// reader is who has read a watermark.
 type reader uint8
 
 const (
@@ -102,7 +102,8 @@ func (f *Fence) observe(bucket int, session uint64, w l2.Watermark, by reader) {
 		return
 	}
 	otherIncarnation := b.watermarkRead && b.watermark.Incarnation != w.Incarnation
-	wentBack := by == byHeartbeat && b.heartbeatRead && b.lastHeartbeat.Position.Covers(w.Position) && b.lastHeartbeat != w
+	wentBack := by == byHeartbeat && b.heartbeatRead && b.lastHeartbeat.Position.Covers(w.Position) &&
+		b.lastHeartbeat != w
 	switch {
 	case otherIncarnation || wentBack:
 		if !ablate.Out(ablate.IncarnationSession) {

@@ -1,9 +1,9 @@
 // Package fence decides what a near cache may serve. It is the heart of the protocol, and does no I/O.
 //
 // Four kinds of facts go in: pushes of Redis tracking, version events, watermarks that were read in Redis, and samples
-// of the source's position. Loads take a Snapshot before they ask anybody. At the end of a load the fence judges its
-// value by the snapshot: whether to serve it, and whether L1 may keep it. An entry of L1 bears a Stamp, and each hit
-// checks it.
+// of the source's position. Loads take a Snapshot before they ask L2 or the source. At the end of a load the fence
+// judges its value by the snapshot: whether to serve it, and whether L1 may keep it. An entry of L1 bears a Stamp, and
+// each hit checks it.
 //
 // The guarantees C1 to C7 are numbered in package nearcache. Each rule below has a test that fails without it.
 //
@@ -36,12 +36,12 @@
 //	slot          what all keys whose hash falls on it share: one of 4,096 generations
 //	snapshot      the state of the fence when a load began
 //	stamp         what an entry was admitted under: its generation, sessions, and as-of
-//	quarantine    of a bucket: L2 lacks changes that nobody will apply; nothing of it is believed until release
+//	quarantine    of a bucket: L2 lacks changes that will not be applied; nothing of it is believed until release
 //	gate, slack   of a cache with MaxStaleness: whether, and by how much, the channels' as-of is within the bound
 //
 // # Rules
 //
-//	generation    A load takes the generation of its key before it asks anybody. An entry is served while the generation
+//	generation    A load takes the generation of its key before it asks L2. An entry is served while the generation
 //	              stands. An invalidation is one atomic add (C2).
 //	recent bumps  A slot remembers the last keys that bumped it, so that invalidations of other keys evict nothing. What
 //	              is not remembered counts as the entry's own key (C6).

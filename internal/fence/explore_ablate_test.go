@@ -37,8 +37,16 @@ var ablations = []struct {
 	{ablate.RecentBumps, "C2", scope{versions: 1, loads: 1, sourced: true, events: true, forgetMinVersions: true}},
 	{ablate.MinVersion, "C3", scope{versions: 1, loads: 1, sourced: true, lostConnections: 1}},
 	{ablate.ServeBumps, "C3", scope{versions: 1, loads: 2, sourced: true}},
-	{ablate.RequiredWatermark, "C3", scope{versions: 1, loads: 1, sourced: true, forgetMinVersions: true, lostConnections: 1}},
-	{ablate.RequiredWatermarkSample, "C3", scope{versions: 1, loads: 1, sourced: true, forgetMinVersions: true, lostConnections: 1}},
+	{
+		ablate.RequiredWatermark,
+		"C3",
+		scope{versions: 1, loads: 1, sourced: true, forgetMinVersions: true, lostConnections: 1},
+	},
+	{
+		ablate.RequiredWatermarkSample,
+		"C3",
+		scope{versions: 1, loads: 1, sourced: true, forgetMinVersions: true, lostConnections: 1},
+	},
 	{ablate.WatermarkFirst, "C1", scope{versions: 1, loads: 1, sourced: true, failOvers: 1}},
 	{ablate.RedisSession, "C1", scope{versions: 1, loads: 1, sourced: true, lostConnections: 1}},
 	{ablate.RedisSessionWatermark, "C1", scope{versions: 1, loads: 1, sourced: true, failOvers: 1}},
@@ -79,7 +87,7 @@ func TestAblations(t *testing.T) {
 	}
 }
 
-// TestAblations_NameEveryRule: a rule that nobody is named for is untested or not needed.
+// TestAblations_NameEveryRule: a rule without a test that misses it is untested or not needed.
 func TestAblations_NameEveryRule(t *testing.T) {
 	named := make(map[ablate.Rule]bool)
 	for _, a := range ablations {
@@ -107,7 +115,7 @@ func TestAblations_NameEveryRule(t *testing.T) {
 		}
 		rules++
 		if !named[ablate.Rule(value)] {
-			t.Errorf("nobody is named who misses the rule %q", value)
+			t.Errorf("no test is named that misses the rule %q", value)
 		}
 		return false
 	})

@@ -1,6 +1,6 @@
 package fence
 
-// checkEntry asks the fence, as it stands after a step, what a read of L1 would be told of the entry, and holds that
+// checkEntry asks the fence, as it stands after a step, what it says of the entry of L1, and compares that
 // against what the entry is.
 func (s *stepper) checkEntry(n *instance) {
 	if n.entry == 0 {
@@ -13,10 +13,11 @@ func (s *stepper) checkEntry(n *instance) {
 		return
 	}
 	if s.sourced && int64(val)+1 < proved {
-		if p := s.fence.events.asOf.Load(); p != nil && session32(p.session) == s.fence.entry.eventSession && p.moment == proved {
-			s.violates("C1: the event channel proves more of an entry of L1 than is so")
+		if p := s.fence.events.asOf.Load(); p != nil && session32(p.session) == s.fence.entry.eventSession &&
+			p.moment == proved {
+			s.violates("C1: an entry of L1 is older than the as-of of the event channel")
 		} else {
-			s.violates("C1: tracking proves more of an entry of L1 than is so")
+			s.violates("C1: an entry of L1 is older than the as-of of tracking")
 		}
 	}
 	if val < n.served && !s.unversioned && (v == Current || s.sourced) {
@@ -24,7 +25,7 @@ func (s *stepper) checkEntry(n *instance) {
 	}
 	vouched := s.fence.entry.eventSession != 0 && s.fence.entry.eventSession == session32(s.fence.events.live.Load())
 	if v == Current && !vouched && n.connected == 1 && n.pushes == 0 && n.tracked == 0 && n.lateNil == 0 {
-		s.violates("C6: L1 would serve an entry of whose next change nobody tells")
+		s.violates("C6: L1 would serve an entry whose next change no channel will bring")
 	}
 }
 

@@ -19,7 +19,7 @@ type fencer struct {
 	entry           Stamp
 	snapshots       [2]Snapshot // of the instance's loads
 	flightSnapshots [2]Snapshot // of their flights
-	hitStamps       [2]Stamp    // of the entries that loads at pcHit have read
+	hitStamps       [2]Stamp    // of the entries that reads in phase hitting have
 	heartbeat       Heartbeat
 	sampleUnderWay  Sample // the sample under way
 
@@ -31,12 +31,13 @@ const (
 	genNow, genOthers, genLost        = 1000, 999, 500
 	sessionNow, sessionProved, noMore = 100, 99, 50
 	sampleLast                        = 40 // position p was found by sample 2(p+1)
-	exploreDepth                      = 8  // of the journal
+	exploreDepth                      = 8  // of the recent bumps
 )
 
 func newFencer(sc *scope) *fencer {
 	f := &fencer{scope: sc, key: l2.Key{Hash: 7 << 40}, other: l2.Key{Hash: 9 << 40}}
-	f.Fence = newFence(Config{Now: func() int64 { return f.clock }, MinVersions: 1, Complete: sc.sourced, MinVersionAge: time.Hour}, 1, exploreDepth, 1)
+	cfg := Config{Now: func() int64 { return f.clock }, MinVersions: 1, Complete: sc.sourced, MinVersionAge: time.Hour}
+	f.Fence = newFence(cfg, 1, exploreDepth, 1)
 	f.bucket = &f.buckets[0]
 	f.events.parts = make([]partition, 0, 2)
 	f.samples.completed = make([]sample, 0, 16)
@@ -105,8 +106,9 @@ func (f *fencer) set(w *world, n *instance) {
 		f.redisAsOf = asOf{sessionNow - uint64(n.redisAsOfOld), int64(n.redisAsOf)}
 		b.asOf.Store(&f.redisAsOf)
 	}
-	b.watermarkKnown, b.watermarkRead, b.watermark = n.watermarkKnown == 1, n.watermarkRead == 1, watermark(n.watermark, n.incarnation)
-	b.heartbeatRead = false // no server of the model's goes back without T's losing its connection
+	b.watermarkKnown, b.watermarkRead = n.watermarkKnown == yes, n.watermarkRead == yes
+	b.watermark = watermark(n.watermark, n.incarnation)
+	b.heartbeatRead = false // in the model no server goes back behind a connection that stays
 	clear(b.minVersions.byHash)
 	b.minVersions.ring, b.minVersions.next = b.minVersions.ring[:0], 0
 	if n.minVersion > 0 {
@@ -149,7 +151,8 @@ func (f *fencer) setEvents(n *instance) {
 	}
 	c.parts = c.parts[:n.partitions]
 	for i := range c.parts {
-		c.parts[i] = partition{followed: n.followed>>i&1 == 1, numbered: n.numbered>>i&1 == 1, seq: uint64(n.seq[i]), barrier: place(n.barrier[i])}
+		c.parts[i] = partition{followed: n.followed>>i&1 == 1, numbered: n.numbered>>i&1 == 1,
+			seq: uint64(n.seq[i]), barrier: place(n.barrier[i])}
 	}
 	c.publishLive()
 }
@@ -167,15 +170,18 @@ func (f *fencer) setLoad(i uint8, l *load) {
 		f.setStamp(&f.hitStamps[i], l.generation, l.hitRedisSession, l.hitEventSession)
 	default:
 		f.snapshots[i] = f.snapshot(l.generation, l.redisSession, l.eventSession, 1)
-		f.snapshots[i].WatermarkKnown, f.snapshots[i].watermark = l.watermarkKnown == 1, watermark(l.watermark, l.incarnation)
+		f.snapshots[i].WatermarkKnown = l.watermarkKnown == yes
+		f.snapshots[i].watermark = watermark(l.watermark, l.incarnation)
 		if f.scope.joins {
-			f.flightSnapshots[i] = f.snapshot(l.flightGeneration, l.flightRedisSession, l.flightEventSession, l.flightBegan)
+			f.flightSnapshots[i] = f.snapshot(l.flightGeneration, l.flightRedisSession, l.flightEventSession,
+				l.flightBegan)
 		}
 	}
 }
 
 func (f *fencer) snapshot(g generation, redis boolean, events session, began uint8) Snapshot {
-	t := Snapshot{key: f.key, generations: &f.generations, generation: genOf(g), redisSession: noMore, eventSession: sessionOf(events), began: int64(began)}
+	t := Snapshot{key: f.key, generations: &f.generations, generation: genOf(g), redisSession: noMore,
+		eventSession: sessionOf(events), began: int64(began)}
 	if redis == yes {
 		t.redisSession = sessionNow
 	}
@@ -214,7 +220,7 @@ func (f *fencer) get(n *instance) {
 	if n.heartbeat == 1 && b.session.Load() != sessionNow {
 		n.heartbeat = 2
 	}
-	n.entryGeneration, n.entryRedisSession, n.entryEventSession = f.gen(f.entry.generation.Load()), f.redisSessionOf(uint64(f.entry.redisSession)), f.eventSessionOf(uint64(f.entry.eventSession))
+	n.entryGeneration, n.entryRedisSession, n.entryEventSession = f.standing(&f.entry)
 	for i := range f.scope.loads {
 		f.getLoad(i, &n.loads[i])
 	}
@@ -242,13 +248,15 @@ func (f *fencer) getLoad(i uint8, l *load) {
 	switch l.phase {
 	case idle:
 	case hitting:
-		l.generation, l.hitRedisSession, l.hitEventSession = f.gen(f.hitStamps[i].generation.Load()), f.redisSessionOf(uint64(f.hitStamps[i].redisSession)), f.eventSessionOf(uint64(f.hitStamps[i].eventSession))
+		l.generation, l.hitRedisSession, l.hitEventSession = f.standing(&f.hitStamps[i])
 	default:
 		t := &f.snapshots[i]
-		l.generation, l.redisSession, l.eventSession = f.gen(t.generation), bit(t.redisSession == f.bucket.session.Load()), f.eventsOf(t)
+		l.generation, l.eventSession = f.gen(t.generation), f.eventsOf(t)
+		l.redisSession = bit(t.redisSession == f.bucket.session.Load())
 		if f.scope.joins {
 			t = &f.flightSnapshots[i]
-			l.flightGeneration, l.flightRedisSession, l.flightEventSession = f.gen(t.generation), bit(t.redisSession == f.bucket.session.Load()), f.eventsOf(t)
+			l.flightGeneration, l.flightEventSession = f.gen(t.generation), f.eventsOf(t)
+			l.flightRedisSession = bit(t.redisSession == f.bucket.session.Load())
 		}
 	}
 }
@@ -271,21 +279,20 @@ func (f *fencer) gen(g uint64) generation {
 	return generationGone
 }
 
-func (f *fencer) redisSessionOf(number uint64) session {
-	return standing(number, f.bucket.session.Load(), f.bucket.asOf.Load())
+// standing is how a stamp stands to the present.
+func (f *fencer) standing(s *Stamp) (generation, session, session) {
+	redis := standing(uint64(s.redisSession), f.bucket.session.Load(), f.bucket.asOf.Load())
+	events := standing(uint64(s.eventSession), f.events.session, f.events.asOf.Load())
+	return f.gen(s.generation.Load()), redis, events
 }
 
-func (f *fencer) eventSessionOf(number uint64) session {
-	return standing(number, f.events.session, f.events.asOf.Load())
-}
-
-func standing(of, now uint64, p *asOf) session {
+func standing(of, now uint64, a *asOf) session {
 	switch {
 	case of == 0:
 		return sessionNone
 	case of == now:
 		return sessionCurrent
-	case p != nil && p.session == of:
+	case a != nil && a.session == of:
 		return sessionPast
 	}
 	return sessionNone
@@ -304,5 +311,6 @@ func (f *fencer) eventsOf(t *Snapshot) session {
 // keep makes a snapshot that was just taken, or changed, the load's.
 func (f *fencer) keep(i uint8, t Snapshot, l *load) {
 	f.snapshots[i] = t
-	l.watermarkKnown, l.watermark, l.incarnation = bit(t.WatermarkKnown), number(t.watermark.Position), t.watermark.Incarnation[0]
+	l.watermarkKnown = bit(t.WatermarkKnown)
+	l.watermark, l.incarnation = number(t.watermark.Position), t.watermark.Incarnation[0]
 }

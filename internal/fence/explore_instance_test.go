@@ -36,8 +36,8 @@ func (n *instance) invalidated(v uint8) {
 	}
 }
 
-// tracking is T: pushes and replies come in the order in which the server made them, on one connection; a new one is
-// dialled for the next command only.
+// tracking is the tracking connection: pushes and replies come in the order in which the server made them, on one
+// connection; a new one is dialled for the next command only.
 func (s *stepper) tracking(i int) {
 	before := &s.from.instances[i]
 	if before.pushes > 0 {
@@ -235,7 +235,14 @@ func (s *stepper) barriers(i int, p uint8) {
 			continue
 		}
 		s.at(i)
-		s.fence.EventBarrier(int(p), coherence.Barrier{Position: position(upto), Seq: uint64(s.seqIn(p, before.taken[p])), Partitions: int(known)})
+		s.fence.EventBarrier(
+			int(p),
+			coherence.Barrier{
+				Position:   position(upto),
+				Seq:        uint64(s.seqIn(p, before.taken[p])),
+				Partitions: int(known),
+			},
+		)
 		s.fenced("the tail takes a barrier", i, int(upto))
 	}
 }
@@ -305,10 +312,11 @@ func (s *stepper) life(i int) {
 
 // lags reports whether a bump of the slot makes a difference.
 func (s *stepper) lags(n *instance) bool {
-	return n.entry > 0 || n.loads[0].phase != idle && n.loads[0].generation != generationGone || n.loads[1].phase != idle && n.loads[1].generation != generationGone
+	return n.entry > 0 || n.loads[0].phase != idle && n.loads[0].generation != generationGone ||
+		n.loads[1].phase != idle && n.loads[1].generation != generationGone
 }
 
-// newInstance has just started: its tail follows from the end, T has connected.
+// newInstance has just started: its tail follows from the end, and its tracking connection stands.
 func (sc *scope) newInstance(w *world) (n instance) {
 	n.baseSample = sampleNext
 	if sc.events {

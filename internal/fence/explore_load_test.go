@@ -75,7 +75,14 @@ func (s *stepper) begin(i int, j uint8) {
 	if before := &s.from.instances[i]; s.hitsInSteps && before.entry > 0 {
 		_, n := s.at(i)
 		l := &n.loads[j]
-		*l = load{phase: hitting, value: n.entry, servedBefore: n.served, generation: n.entryGeneration, hitRedisSession: n.entryRedisSession, hitEventSession: n.entryEventSession}
+		*l = load{
+			phase:           hitting,
+			value:           n.entry,
+			servedBefore:    n.served,
+			generation:      n.entryGeneration,
+			hitRedisSession: n.entryRedisSession,
+			hitEventSession: n.entryEventSession,
+		}
 		if ablate.Out(ablate.AsOfBeforeCheck) {
 			if v := s.fence.entry.Check(s.fence.Fence); v == Invalidated || v == Collided {
 				s.to = s.from
@@ -90,7 +97,7 @@ func (s *stepper) begin(i int, j uint8) {
 }
 
 // ask sends the GET, and before it, in one pipeline, the GETEX of the watermark if the snapshot does not know it; with
-// a bound also if it does, and proves too little: both are explored.
+// a bound also if it does, and its as-of is too old: both are explored.
 func (s *stepper) ask(i int, j uint8) {
 	before, on := &s.from.instances[i], s.server(i)
 	n := &s.to.instances[i]
@@ -158,7 +165,7 @@ func (s *stepper) judge(i int, j uint8) {
 		return
 	}
 	if s.sourced && int64(val)+1 < stamp.LoadedAsOf() {
-		s.violates("C1: a value from L2 is older than its watermark proves")
+		s.violates("C1: a value from L2 is older than its as-of")
 	}
 	s.end(i, j, "load: serves L2's value", &stamp, admit)
 }
@@ -208,7 +215,7 @@ func (s *stepper) judgeSource(i int, j uint8) {
 		return
 	}
 	if int64(val)+1 < stamp.LoadedAsOf() {
-		s.violates("C1: a value from the source is older than its load proves")
+		s.violates("C1: a value from the source is older than its as-of")
 	}
 	if l.leaseGranted == 1 {
 		l.phase = filling

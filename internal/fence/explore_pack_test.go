@@ -183,7 +183,8 @@ func (sc *scope) settle(w *world) {
 			held, heldOther = held|l.leaseHeld, heldOther|l.leaseHeldOther
 		}
 	}
-	if w.failOversLeft == 0 && w.instances[0].isolated|w.instances[1].isolated == 0 { // nobody looks at the other server any more
+	isolated := w.instances[0].isolated|w.instances[1].isolated == yes
+	if w.failOversLeft == 0 && !isolated { // the other server is out of sight for good
 		w.other = server{}
 		for i := range sc.instances {
 			w.instances[i].loads[0].leaseHeldOther, w.instances[i].loads[1].leaseHeldOther = 0, 0
@@ -216,7 +217,8 @@ func (sc *scope) settleAsOf(n *instance) {
 	byRedis, byEvents := n.entryRedisSession == sessionPast, n.entryEventSession == sessionPast
 	for j := range sc.loads {
 		if l := &n.loads[j]; l.phase == hitting {
-			byRedis, byEvents = byRedis || l.hitRedisSession == sessionPast, byEvents || l.hitEventSession == sessionPast
+			byRedis = byRedis || l.hitRedisSession == sessionPast
+			byEvents = byEvents || l.hitEventSession == sessionPast
 		}
 	}
 	if n.redisAsOfOld == yes && !byRedis {
@@ -226,7 +228,8 @@ func (sc *scope) settleAsOf(n *instance) {
 		n.eventAsOf, n.eventAsOfOld = 0, 0
 	}
 	if n.awaitedSample >= sampleFound { // the sample it waits for has ended
-		n.requiredWatermark, n.awaitedSample = max(n.requiredWatermark, uint8(n.awaitedSample-sampleFound)+1), sampleNone
+		n.requiredWatermark = max(n.requiredWatermark, uint8(n.awaitedSample-sampleFound)+1)
+		n.awaitedSample = sampleNone
 	}
 }
 
@@ -261,7 +264,8 @@ func (sc *scope) settleLoad(w *world, l *load) {
 	if l.leaseGranted == 1 && l.leaseHeld|l.leaseHeldOther == 0 && !ablate.Out(ablate.FillNeedsLease) {
 		l.leaseIncarnation = 0
 	}
-	if sc.joins && l.flightGeneration == generationGone && !ablate.Out(ablate.FlightStillStands) && !ablate.Out(ablate.Generation) {
+	if sc.joins && l.flightGeneration == generationGone && !ablate.Out(ablate.FlightStillStands) &&
+		!ablate.Out(ablate.Generation) {
 		l.flightRedisSession, l.flightEventSession, l.flightBegan = 0, 0, 0 // nobody joins any more
 	}
 }

@@ -4,31 +4,42 @@ import "github.com/nearcache/nearcache-go/internal/explore"
 
 // scope is how much of the world a search goes through.
 type scope struct {
-	name                                        string
-	versions                                    uint8 // versions
-	instances, loads                            uint8
-	failOvers, evictions, lostConnections, gaps uint8 // fail-overs, evictions and flushes, lost connections, gaps and restarts
-	deleted                                     uint8 // a bit for each version that is a delete
-	sourced                                     bool  // there is a Source: a relay, samples, bounds
-	events                                      bool
-	partitions                                  int    // partitions, 2: the topic grows
-	unversioned                                 bool   // the source has no versions
-	intents                                     bool   // writers mark the key (there is no Source)
-	forgetMinVersions                           bool   // min versions are pushed out of their ring
-	otherKeys                                   bool   // other keys of the slot are invalidated
-	joins                                       bool   // readers join loads, and there are Fresh ones
-	olderSchema                                 bool   // records may be of an older schema
-	atLeast                                     bool   // reads with AtLeast
-	bounded                                     bool   // loads read the watermark anew
-	hitsInSteps                                 bool   // bounded hits take two steps
-	lateHeartbeats                              bool   // a heartbeat's reply comes late
-	samplesInSteps                              bool   // a sample takes three steps
-	brokersLost                                 bool   // brokers are lost and found again
-	isolation                                   bool   // at a fail-over an instance may stay with the old primary
-	durableFirst                                bool   // commits are durable before they are visible
-	guarantee                                   string // look for violations of this guarantee alone
-	limit                                       int
-	versionBits, positionBits, incarnationBits  uint // widths of fields: versions, versions+1, incarnations
+	name      string
+	limit     int    // of states; 0: 20 million
+	guarantee string // look for violations of this one alone, "C2"; "": of all
+
+	// How much there is of everything.
+	versions        uint8
+	instances       uint8
+	loads           uint8 // under way at once in an instance
+	partitions      int   // 2: the topic grows
+	deleted         uint8 // a bit for each version that is a delete
+	failOvers       uint8
+	evictions       uint8 // and flushes
+	lostConnections uint8
+	gaps            uint8 // in the tail, and restarts of the instance
+
+	// What there is.
+	sourced     bool // a Source: with it a relay, samples and bounds
+	events      bool // the event channel
+	unversioned bool // the source has no versions
+	intents     bool // writers place intents: there is no Source
+	olderSchema bool // records may be of an older schema
+	atLeast     bool // reads with AtLeast
+	joins       bool // readers join loads, and some reads are Fresh
+	bounded     bool // loads read the watermark again
+	otherKeys   bool // other keys of the slot are invalidated
+	isolation   bool // at a fail-over an instance may stay with the old primary
+	brokersLost bool // brokers are lost and found again
+
+	// What takes several steps, or has bounds.
+	forgetMinVersions bool // min versions are pushed out
+	hitsInSteps       bool // a bounded hit takes two steps
+	lateHeartbeats    bool // a heartbeat's reply is looked at late
+	samplesInSteps    bool // a sample takes three steps
+	durableFirst      bool // a commit is durable before it is visible
+
+	versionBits, positionBits, incarnationBits uint // what such fields take in a packed state
 }
 
 // maxIncarnations bounds the incarnations that are drawn.
@@ -37,7 +48,12 @@ func (sc *scope) maxIncarnations() uint8 { return 1 + sc.evictions }
 // First is an empty cache before anything happened.
 func (s *stepper) First() (explore.State, int) {
 	s.widths()
-	w := world{failOversLeft: s.failOvers, evictionsLeft: s.evictions, lossesLeft: s.lostConnections, gapsLeft: s.gaps}
+	w := world{
+		failOversLeft: s.failOvers,
+		evictionsLeft: s.evictions,
+		lossesLeft:    s.lostConnections,
+		gapsLeft:      s.gaps,
+	}
 	if s.sourced {
 		w.incarnations = 1
 		w.primary.Watermark, w.primary.WatermarkIncarnation = 1, 1

@@ -33,7 +33,12 @@ func (s *stepper) end(i int, j uint8, name string, stamp *Stamp, admit bool) {
 	s.fenced(name+", and L1 admits it", i, int(val))
 	s.to, s.violation = declined, bad // the fence is as it was; only L1 differs
 	if s.from.instances[i].entry > 0 {
-		f.setStamp(&f.entry, s.from.instances[i].entryGeneration, s.from.instances[i].entryRedisSession, s.from.instances[i].entryEventSession)
+		f.setStamp(
+			&f.entry,
+			s.from.instances[i].entryGeneration,
+			s.from.instances[i].entryRedisSession,
+			s.from.instances[i].entryEventSession,
+		)
 		s.fenced(name+", and L1 declines it", i, int(val))
 		return
 	}

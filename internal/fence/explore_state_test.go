@@ -2,14 +2,14 @@ package fence
 
 import "github.com/nearcache/nearcache-go/internal/explore"
 
-// This file is the state that the explorer searches. It follows one key, whose versions are 1 to scope.versions; version 0
-// is the key's absence before. The source commits nothing else, so the position of a commit is its version. A moment of
-// the fence's clock is 1 plus the number of commits acknowledged by then: that a value is no older than the source was at a
-// moment is then a statement about versions, whatever the bound.
+// This file is the state that the explorer searches. It follows one key, whose versions are 1 to scope.versions;
+// version 0 is the key's absence before. The source commits nothing else, so the position of a commit is its version. A
+// moment of the fence's clock is 1 plus the number of commits acknowledged by then: that a value is no older than the
+// source was at a moment is then a statement about versions, whatever the bound.
 //
-// The numbers of sessions, generations and samples matter only by how they stand to those of now, so that is all a state
-// holds. Fields are small numbers, and are packed into few bits (explore_pack_test.go). A field called a watermark, a
-// position or a value is kept as n+1, and 0 means that there is none.
+// The numbers of sessions, generations and samples matter only by how they stand to those of now, so that is all a
+// state holds. Fields are small numbers, and are packed into few bits (explore_pack_test.go). A field called a
+// watermark, a position or a value is kept as n+1, and 0 means that there is none.
 
 // boolean is a bool that packs.
 type boolean uint8
@@ -31,7 +31,7 @@ type session uint8
 const (
 	sessionNone    session = iota // none, or an old one that no longer matters
 	sessionCurrent                // the present one
-	sessionPast                   // of an entry: an older one, of which the channel still has an as-of; of a snapshot: an older one
+	sessionPast                   // an older one; of an entry: and the channel still has its as-of
 )
 
 // awaited is a sample that something waits for.
@@ -57,7 +57,7 @@ const (
 	loading             // the Loader is running
 	judgingLoaded       // the Loader has returned
 	filling             // was judged; the fill is next
-	hitting             // no load, but a bounded read of L1 in two steps: it has its entry, and has taken its first look
+	hitting             // no load: a bounded read of L1 that has its entry and its first look
 )
 
 // load is a read that missed L1, with everybody who has joined it; or, in phase hitting, a read that found an entry.
@@ -109,7 +109,7 @@ type instance struct {
 	entryGeneration   generation
 	entryRedisSession session
 	entryEventSession session
-	entryOwnAsOf      boolean // its load has an as-of, so bounded reads take it without a channel; kept only where there are any
+	entryOwnAsOf      boolean // its load has an as-of; kept only where there are bounded reads
 
 	// The bucket.
 	watermarkKnown    boolean

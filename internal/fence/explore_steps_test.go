@@ -71,10 +71,11 @@ func (s *stepper) source() {
 		w.durable++
 		s.do("a commit is durable, and not yet visible", -1, int(w.durable))
 	}
-	if next := w.acknowledged + 1; next <= s.versions && (!s.durableFirst || next <= w.durable) && (!s.intents || s.from.writing>>next&1 == 1 || s.withoutIntents()) {
+	if next := w.acknowledged + 1; next <= s.versions && (!s.durableFirst || next <= w.durable) &&
+		(!s.intents || s.from.writing>>next&1 == 1 || s.withoutIntents()) {
 		w.acknowledged, w.durable = next, max(next, w.durable)
 		if s.intents && s.evictions == 0 && s.failOvers == 0 || s.intents && w.primary.Intents>>next&1 == 1 {
-			w.primary.applied = next // the mark has told L2 of it: nothing fills meanwhile
+			w.primary.applied = next // its intent stands in L2: nothing fills meanwhile
 		}
 		s.do("a commit is visible, and acknowledged", -1, int(next))
 	}
@@ -154,13 +155,13 @@ func (s *stepper) batch(v uint8) {
 	s.do("the relay applies a batch to L2", -1, int(v))
 }
 
-// applied follows a script that told a server of version v.
+// applied follows a script that applied version v on a server.
 func (s *stepper) applied(on *server, v uint8, changed bool) {
 	on.applied = max(on.applied, v)
 	s.touched(on, changed)
 }
 
-// touched follows a script on a server: whose lease is gone, and who is told that the record changed.
+// touched follows a script on a server: which lease is gone, and to whom the change of the record is pushed.
 func (s *stepper) touched(on *server, changed bool) {
 	other := on == &s.to.other
 	for i := range s.instances {
@@ -207,7 +208,7 @@ func (s *stepper) writers() {
 // redis expires, evicts, is flushed, and fails over.
 func (s *stepper) redis() {
 	w := &s.to
-	// A mark runs for long enough: it ends by itself only after its writer's commit, or death.
+	// An intent runs for long enough: it expires only after its writer has committed, or died.
 	if w.primary.Lease > 0 || w.primary.Intents > 0 && s.over(w.primary.Intents) {
 		w.primary.EvictLease()
 		s.touched(&w.primary, false)
@@ -233,8 +234,8 @@ func (s *stepper) redis() {
 	}
 }
 
-// over reports whether every writer that has marked has committed. One that died before is the same as one that never
-// marked, once its mark has expired, so it is left out.
+// over reports whether every writer with an intent has committed. One that died before is the same as one that never
+// placed an intent, once the intent has expired, so it is left out.
 func (s *stepper) over(writers uint8) bool { return writers>>(s.from.acknowledged+1) == 0 }
 
 func (s *stepper) evict() {
@@ -295,8 +296,8 @@ func (s *stepper) failOver(cut uint8) {
 	s.do(name, -1, -1)
 }
 
-// failed ends what the instance's loads have asked T: the connection is gone, and the pipeline with it. One that has
-// not asked yet will do so on the next.
+// failed ends what the instance's loads have asked Redis: the connection is gone, and the pipeline with it. One that
+// has not asked yet will do so on the next.
 func (s *stepper) failed(n *instance) {
 	for j := range n.loads {
 		if l := &n.loads[j]; l.phase == reading {

@@ -15,7 +15,11 @@ import (
 var (
 	exploreFull = flag.Bool("explore.full", false, "TestExplore: the large scopes too")
 	exploreOnly = flag.String("explore.scope", "", "TestExplore: only scopes that have this in their name")
-	exploreMax  = flag.Int("explore.limit", 40, "TestExplore: go on for this many million states; what is further away is not looked at")
+	exploreMax  = flag.Int(
+		"explore.limit",
+		40,
+		"TestExplore: go on for this many million states; what is further away is not looked at",
+	)
 )
 
 // TestExplore searches every scope for a violation. Most of those of make test are whole: every state
@@ -84,7 +88,16 @@ func describe(sc *scope, r *explore.Result) string {
 	if r.Violation != "" {
 		what = "VIOLATION"
 	}
-	return fmt.Sprintf("%-44s %s: %9d states, %2d steps, %3d MB, %v: %s", sc.name, sc.size(), r.States, r.Depth, r.Bytes>>20, r.Took.Round(1e8), what)
+	return fmt.Sprintf(
+		"%-44s %s: %9d states, %2d steps, %3d MB, %v: %s",
+		sc.name,
+		sc.size(),
+		r.States,
+		r.Depth,
+		r.Bytes>>20,
+		r.Took.Round(1e8),
+		what,
+	)
 }
 
 func (sc *scope) size() string {

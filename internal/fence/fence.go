@@ -50,7 +50,12 @@ func newFence(cfg Config, slots, depth, buckets int) *Fence {
 	if cfg.MinVersionAge <= 0 {
 		cfg.MinVersionAge = 30 * time.Second
 	}
-	f := &Fence{buckets: make([]bucket, buckets), now: cfg.Now, minVersionAge: cfg.MinVersionAge, complete: cfg.Complete}
+	f := &Fence{
+		buckets:       make([]bucket, buckets),
+		now:           cfg.Now,
+		minVersionAge: cfg.MinVersionAge,
+		complete:      cfg.Complete,
+	}
 	f.generations.init(slots, depth)
 	for i := range f.buckets {
 		f.buckets[i].init(cfg.MinVersions)

@@ -16,8 +16,9 @@ import (
 
 var rewrite = flag.Bool("rewrite", false, "TestInteraction: write what the scripts print into testdata")
 
-// TestInteraction plays the scripts in testdata. Each is an interleaving of the package documentation: a command a line, and
-// below "----" what it prints, up to an empty line. The fences are real; Redis is internal/explore's twin of the scripts.
+// TestInteraction plays the scripts in testdata. Each is an interleaving of the package documentation: a command a
+// line, and below "----" what it prints, up to an empty line. The fences are real; Redis is internal/explore's twin of
+// the scripts.
 func TestInteraction(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -45,8 +46,12 @@ func TestInteraction(t *testing.T) {
 
 // play is the script with what its commands print now.
 func play(script string) string {
-	s := &stage{key: l2.NewKeyspace("").Key("product", "42"), replica: explore.L2{Watermark: 1, WatermarkIncarnation: 1}, drawn: 1,
-		processes: map[string]*process{}}
+	s := &stage{
+		key:       l2.NewKeyspace("").Key("product", "42"),
+		replica:   explore.L2{Watermark: 1, WatermarkIncarnation: 1},
+		drawn:     1,
+		processes: map[string]*process{},
+	}
 	s.redis = s.replica
 	var out strings.Builder
 	skip := false
@@ -64,7 +69,8 @@ func play(script string) string {
 	return out.String()
 }
 
-// stage is what the processes share: a source, whose commits are versions of one key, a Redis with a replica, and a relay.
+// stage is what the processes share: a source, whose commits are versions of one key, a Redis with a replica, and a
+// relay.
 type stage struct {
 	key            l2.Key
 	clock          int64
@@ -163,7 +169,10 @@ func (s *stage) inL2() string {
 
 func (s *stage) watermark() (w l2.Watermark) {
 	if s.redis.Watermark > 0 {
-		w = l2.Watermark{Incarnation: l2.Incarnation{s.redis.WatermarkIncarnation}, Position: at(uint64(s.redis.Watermark - 1))}
+		w = l2.Watermark{
+			Incarnation: l2.Incarnation{s.redis.WatermarkIncarnation},
+			Position:    at(uint64(s.redis.Watermark - 1)),
+		}
 	}
 	return w
 }

@@ -2,7 +2,8 @@ package fence
 
 // Quarantine says that L2 lacks changes of a bucket and that nobody will apply them. Until Release no value of L2 is
 // believed there (FromL2 answers Behind), and tracking vouches for nothing that was loaded before: Redis pushes only
-// what it is told. The event channel goes on vouching, for it brings the same changes by a way of its own.
+// changes that were applied to it. The event channel goes on vouching, for it brings the same changes by a way of its
+// own.
 func (f *Fence) Quarantine(bucket int) {
 	b := &f.buckets[bucket]
 	b.mu.Lock()

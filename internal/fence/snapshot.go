@@ -27,7 +27,13 @@ type Snapshot struct {
 // after this call is seen as a change.
 func (f *Fence) Begin(k l2.Key) Snapshot {
 	b := &f.buckets[k.Bucket]
-	snap := Snapshot{key: k, generations: &f.generations, generation: f.generations.of(k.Hash), began: f.now(), timeline: f.timeline.Load()}
+	snap := Snapshot{
+		key:         k,
+		generations: &f.generations,
+		generation:  f.generations.of(k.Hash),
+		began:       f.now(),
+		timeline:    f.timeline.Load(),
+	}
 	if f.complete {
 		snap.eventSession = f.events.live.Load()
 	}

@@ -95,7 +95,8 @@ func (s span) least() int64 {
 
 // Check says whether the entry may be served now. It must be called after the entry was read.
 func (s *Stamp) Check(f *Fence) Verdict {
-	if f.generations.of(s.hash) == s.generation.Load() && session32(f.buckets[s.bucket].session.Load()) == s.redisSession {
+	if f.generations.of(s.hash) == s.generation.Load() &&
+		session32(f.buckets[s.bucket].session.Load()) == s.redisSession {
 		return Current
 	}
 	return s.checkSlowly(f)

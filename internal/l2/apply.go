@@ -115,12 +115,12 @@ func (l *L2) Watermarks(ctx context.Context) (ws [Buckets]Watermark, err error) 
 	return ws, nil
 }
 
-// batchMax bounds what one script does: Redis serves nobody meanwhile. At some 2 µs a change that is about 20 ms, for a
-// single transaction that changed 640,000 keys.
+// batchMax bounds one script, during which Redis serves no other client. At some 2 µs a change that is about 20 ms, for
+// a single transaction that changed 640,000 keys.
 const batchMax = 10_000
 
 // ApplyBatch applies changes to a bucket and moves its watermark from `from`, or a later one, to `to`. If the watermark
-// does not cover from, or is of another incarnation, nothing is applied and now is what stands.
+// does not cover from, or is of another incarnation, nothing is applied, and now is the watermark that Redis has.
 //
 // A batch is one script. In two, of which only the last moved the watermark, the first would be lost without a trace:
 //
@@ -128,8 +128,14 @@ const batchMax = 10_000
 //	Redis fails over to a replica that has not got it, and is at 5 too
 //	script 2: finds the watermark at 5, deletes the others, and moves it to 6
 //
-// A batch that is too long for one script starts the bucket anew instead, at `to`.
-func (l *L2) ApplyBatch(ctx context.Context, bucket int, changes []Change, from Watermark, to coherence.Position) (now Watermark, applied bool, err error) {
+// A batch that is too long for one script begins a new incarnation at `to` instead.
+func (l *L2) ApplyBatch(
+	ctx context.Context,
+	bucket int,
+	changes []Change,
+	from Watermark,
+	to coherence.Position,
+) (now Watermark, applied bool, err error) {
 	if len(changes) <= batchMax || from.IsZero() {
 		return l.applyBatch(ctx, bucket, changes, from, to)
 	}
@@ -137,7 +143,13 @@ func (l *L2) ApplyBatch(ctx context.Context, bucket int, changes []Change, from 
 	return now, err == nil && now.Position == to && now.Incarnation != from.Incarnation, err
 }
 
-func (l *L2) applyBatch(ctx context.Context, bucket int, changes []Change, from Watermark, to coherence.Position) (Watermark, bool, error) {
+func (l *L2) applyBatch(
+	ctx context.Context,
+	bucket int,
+	changes []Change,
+	from Watermark,
+	to coherence.Position,
+) (Watermark, bool, error) {
 	if to.Timeline != from.Position.Timeline {
 		return Watermark{}, false, fmt.Errorf("tier: a batch from %v to %v, another incarnation", from.Position, to)
 	}
@@ -146,7 +158,11 @@ func (l *L2) applyBatch(ctx context.Context, bucket int, changes []Change, from 
 	versions := make([]byte, 0, 8*len(changes))
 	for _, ch := range changes {
 		if ch.Key.Bucket != bucket {
-			return Watermark{}, false, fmt.Errorf("tier: a key of bucket %d in a batch for bucket %d", ch.Key.Bucket, bucket)
+			return Watermark{}, false, fmt.Errorf(
+				"tier: a key of bucket %d in a batch for bucket %d",
+				ch.Key.Bucket,
+				bucket,
+			)
 		}
 		keys = append(keys, ch.Key.Record, ch.Key.Lease)
 		versions = binary.BigEndian.AppendUint64(versions, uint64(ch.Version))
@@ -161,9 +177,14 @@ func (l *L2) applyBatch(ctx context.Context, bucket int, changes []Change, from 
 	return decodeWatermark(now), applied == 1, nil
 }
 
-// ResetWatermark starts a bucket anew at a position, with a new random incarnation, which makes every record in it a
-// miss, if the watermark still is seen. now is what stands afterwards.
-func (l *L2) ResetWatermark(ctx context.Context, bucket int, seen Watermark, to coherence.Position) (now Watermark, err error) {
+// ResetWatermark begins a new random incarnation of a bucket at a position, if the watermark still is seen. Every
+// record of the bucket becomes a miss. now is the watermark that Redis has afterwards.
+func (l *L2) ResetWatermark(
+	ctx context.Context,
+	bucket int,
+	seen Watermark,
+	to coherence.Position,
+) (now Watermark, err error) {
 	fresh := Watermark{Position: to}
 	for fresh.Incarnation == (Incarnation{}) {
 		_, _ = rand.Read(fresh.Incarnation[:])
@@ -175,7 +196,8 @@ func (l *L2) ResetWatermark(ctx context.Context, bucket int, seen Watermark, to 
 	if !seen.IsZero() {
 		before = seen.encode()
 	}
-	s, err := l.run(ctx, call{l.scripts.reset, []string{l.keys.Watermark(bucket)}, []string{before, fresh.encode()}}).string()
+	s, err := l.run(ctx, call{l.scripts.reset, []string{l.keys.Watermark(bucket)}, []string{before, fresh.encode()}}).
+		string()
 	return decodeWatermark(s), err
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/nearcache/nearcache-go/internal/services/servicestest"
+	"github.com/nearcache/nearcache-go/internal/testkit"
 )
 
 // TestCluster_SlotThatMovesIsASession: the client has connections to both nodes, so it dials nobody, and node A, which
@@ -21,7 +22,7 @@ func TestCluster_SlotThatMovesIsASession(t *testing.T) { // C1
 	a.Do("CLUSTER", "ADDSLOTSRANGE", "0", "16000")
 	b.Do("CLUSTER", "ADDSLOTSRANGE", "16001", "16383")
 	a.Do("CLUSTER", "MEET", host, port)
-	eventually(t, "the nodes have met", func() bool {
+	testkit.Eventually(t, "the nodes have met", func() bool {
 		return strings.Contains(a.Do("CLUSTER", "INFO"), "cluster_state:ok") && strings.Contains(b.Do("CLUSTER", "INFO"), "cluster_state:ok")
 	})
 	bench := newBench(t, rueidis.ClientOption{InitAddress: []string{a.Addr, b.Addr}}, a.Do)
@@ -42,5 +43,5 @@ func TestCluster_SlotThatMovesIsASession(t *testing.T) { // C1
 	for _, node := range []*servicestest.RedisProcess{b, a} {
 		node.Do("CLUSTER", "SETSLOT", slot, "NODE", id)
 	}
-	eventually(t, "a session", func() bool { beat(); return bench.ear.sessionCount() > before })
+	testkit.Eventually(t, "a session", func() bool { beat(); return bench.ear.sessionCount() > before })
 }

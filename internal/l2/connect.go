@@ -154,8 +154,13 @@ func connect(tracking, commands rueidis.ClientOption) (*clients, error) {
 }
 
 // keepConnecting tries until it succeeds or ctx ends, at growing intervals, and then closes connected.
-func keepConnecting(ctx context.Context, into *atomic.Pointer[clients], connected chan<- struct{}, try func() (*clients, error),
-	failed func(error)) {
+func keepConnecting(
+	ctx context.Context,
+	into *atomic.Pointer[clients],
+	connected chan<- struct{},
+	try func() (*clients, error),
+	failed func(error),
+) {
 	wait := 50 * time.Millisecond
 	for {
 		c, err := try()

@@ -13,6 +13,7 @@ import (
 	"weak"
 
 	"github.com/nearcache/nearcache-go/internal/l2"
+	"github.com/nearcache/nearcache-go/internal/testkit"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
 
@@ -114,9 +115,9 @@ func TestL2_KeepsNoContextOfAnAnsweredRequest(t *testing.T) {
 		runtime.GC()
 		for i := range 8 {
 			if errs[i] != nil {
-				b.t.Errorf("%s: %v", name, errs[i])
+				b.t.Errorf("%s: got error %v, want none", name, errs[i])
 			}
-			eventually(b.t, name+": its context is free", func() bool { runtime.GC(); return pointers[i].Value() == nil })
+			testkit.Eventually(b.t, name+": its context is free", func() bool { runtime.GC(); return pointers[i].Value() == nil })
 			if n := states[i].late.Load(); n > 0 {
 				b.t.Errorf("%s: its context was used %d times after it had returned", name, n)
 			}

@@ -2,7 +2,7 @@
 // nothing; package fence does.
 //
 // A record is a value or an absence with its version, the incarnation of its bucket and its schema. A lease is a key of
-// its own beside the record, so that taking one evicts nobody; a record is born only by the fill of a lease's holder.
+// its own beside the record, so that taking one evicts nothing; a record is born only by the fill of a lease's holder.
 // Everything that changes L2 is one Lua script. All that a script touches lies in one bucket, and so in one slot of a
 // Redis Cluster. The scripts are in lua/, each with its promise at its top.
 //

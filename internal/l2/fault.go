@@ -22,8 +22,8 @@ type Fault struct {
 	Writes  bool   // Redis takes no writes
 }
 
-// faults sorts the errors that Redis answers by the word that they begin with. Scripts hand on what a command within them
-// was answered, with text around it: the word then comes after a space or a hyphen.
+// faults sorts the errors that Redis answers by the word that they begin with. Scripts hand on what a command within
+// them was answered, with text around it: the word then comes after a space or a hyphen.
 var faults = []struct {
 	word string
 	Fault
@@ -130,7 +130,8 @@ func saysWord(said, word string) bool {
 	}
 }
 
-// deniedInScript reports whether Redis refused a command within a script for want of a right. It says so without NOPERM.
+// deniedInScript reports whether Redis refused a command within a script for want of a right. It says so without
+// NOPERM.
 func deniedInScript(said string) bool {
 	return strings.Contains(said, "ACL failure in script") || strings.Contains(said, "The user executing the script can't")
 }

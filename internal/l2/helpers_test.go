@@ -13,8 +13,7 @@ import (
 
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/internal/l2"
-	"github.com/nearcache/nearcache-go/internal/services/servicestest"
-	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
+	"github.com/nearcache/nearcache-go/internal/testkit"
 )
 
 // ear is a Tracker that remembers.
@@ -64,16 +63,10 @@ type bench struct {
 	k   l2.Key
 }
 
+// onBoth runs a test on the fake Redis and on a real one.
 func onBoth(t *testing.T, test func(b *bench)) {
 	t.Helper()
-	t.Run("embedded", func(t *testing.T) {
-		e := nearcachetest.NewRedis(t)
-		test(newBench(t, e.ClientOption(), func(args ...string) string { return e.Do(args[0], args[1:]...) }))
-	})
-	t.Run("real", func(t *testing.T) {
-		p := servicestest.StartRedis(t)
-		test(newBench(t, rueidis.ClientOption{InitAddress: []string{p.Addr}}, p.Do))
-	})
+	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) { test(newBench(t, r.Option, r.Do)) })
 }
 
 func newBench(t *testing.T, opt rueidis.ClientOption, do func(...string) string) *bench {
@@ -97,7 +90,7 @@ func (b *bench) lease() l2.Lease {
 	b.t.Helper()
 	l, err := b.Acquire(ctx(), b.k, l2.NewLeaseID(), time.Minute, l2.AcquireOptions{})
 	if err != nil || l.Status != l2.Granted {
-		b.t.Fatalf("acquire: %v, %v", l.Status, err)
+		b.t.Fatalf("acquire: got the status %v and error %v, want a lease", l.Status, err)
 	}
 	return l
 }
@@ -116,7 +109,7 @@ func (b *bench) store(v coherence.Version) {
 	b.t.Helper()
 	b.Apply(ctx(), b.k, 0)
 	if r := b.fill(b.lease(), v); r != l2.Filled {
-		b.t.Fatalf("fill: %v", r)
+		b.t.Fatalf("fill: got %v, want it filled", r)
 	}
 }
 
@@ -146,19 +139,61 @@ func (b *bench) state() string {
 func (b *bench) want(what, want string) {
 	b.t.Helper()
 	if got := b.state(); got != want {
-		b.t.Errorf("%s: %s, want %s", what, got, want)
+		b.t.Errorf("%s: got %s, want %s", what, got, want)
 	}
 }
 
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("not in 20 seconds: %s", what)
-		}
-		<-tick.C
+// apply applies an invalidation.
+func (b *bench) apply(v coherence.Version) {
+	b.t.Helper()
+	if err := b.Apply(ctx(), b.k, v); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// leaseOver acquires a lease although there is a value, as a build with a newer schema does.
+func (b *bench) leaseOver() l2.Lease {
+	b.t.Helper()
+	l, err := b.Acquire(ctx(), b.k, l2.NewLeaseID(), time.Minute, l2.AcquireOptions{Schema: 1})
+	if err != nil || l.Status != l2.Granted {
+		b.t.Fatalf("acquire: got the status %v and error %v, want a lease", l.Status, err)
+	}
+	return l
+}
+
+func (b *bench) intend(id l2.LeaseID) {
+	b.t.Helper()
+	if err := b.PlaceIntent(ctx(), b.k, id, time.Minute); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bench) resolve(id l2.LeaseID, v coherence.Version) {
+	b.t.Helper()
+	if err := b.ResolveIntent(ctx(), b.k, id, v); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bench) wantFill(what string, l l2.Lease, v coherence.Version, want l2.FillResult) {
+	b.t.Helper()
+	if got := b.fill(l, v); got != want {
+		b.t.Errorf("%s: got %v, want %v", what, got, want)
+	}
+}
+
+func (b *bench) wantStatus(what string, want l2.LeaseStatus) {
+	b.t.Helper()
+	l, err := b.Acquire(ctx(), b.k, l2.NewLeaseID(), time.Minute, l2.AcquireOptions{})
+	if err != nil || l.Status != want {
+		b.t.Errorf("%s: got the status %v and error %v, want %v", what, l.Status, err, want)
+	}
+}
+
+func (b *bench) wantSet(what string, v coherence.Version, schema uint32, want bool) {
+	b.t.Helper()
+	got, err := b.Set(ctx(), b.k, l2.Record{Version: v, Schema: schema, Payload: []byte("set")}, time.Minute)
+	if err != nil || got != want {
+		b.t.Errorf("%s: got replaced %v and error %v, want %v", what, got, err, want)
 	}
 }

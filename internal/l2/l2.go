@@ -103,8 +103,8 @@ func Open(cfg Config) (*L2, error) {
 	return l, nil
 }
 
-// refused tries what the engine needs of Redis, if it is connected: a read with GETEX, and scripts that write. It returns
-// an error for a fault that waiting does not mend. Every other one shows in Faults, and passes or does not.
+// refused tries what the engine needs of Redis, if it is connected: a read with GETEX, and scripts that write. It
+// returns an error for a fault that waiting does not mend. Every other one shows in Faults, and passes or does not.
 func (l *L2) refused(ctx context.Context) error {
 	ctx, stop := context.WithTimeout(ctx, firstConnect)
 	defer stop()
@@ -162,7 +162,8 @@ func (l *L2) failed(err error) error {
 		l.up()
 		return nil
 	}
-	if _, ok := rueidis.IsRedisErr(err); !ok && !errors.Is(err, context.Canceled) && l.down.CompareAndSwap(false, true) {
+	if _, ok := rueidis.IsRedisErr(err); !ok && !errors.Is(err, context.Canceled) &&
+		l.down.CompareAndSwap(false, true) {
 		l.log.Warn("Redis does not answer", "error", err)
 	}
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)

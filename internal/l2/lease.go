@@ -26,8 +26,8 @@ type LeaseStatus uint8
 // The answers.
 const (
 	Granted LeaseStatus = iota // the caller may load and fill
-	Busy                       // somebody else loads
-	Writing                    // somebody writes: the source must be asked, and nothing filled
+	Busy                       // another reader loads
+	Writing                    // a write intent: ask the source, and fill nothing
 	Present                    // there is a usable value after all
 	Newer                      // there is a record of a newer schema or format, which must not be overwritten
 )
@@ -62,7 +62,11 @@ func (l *L2) acquire(k Key, id LeaseID, ttl time.Duration, a AcquireOptions) cal
 	var schema [4]byte
 	binary.BigEndian.PutUint32(schema[:], a.Schema)
 	unusable := a.Unusable[:min(len(a.Unusable), HeaderSize)]
-	return call{l.scripts.acquire, l.all(k), []string{string(id[:]), millisOf(ttl), string(schema[:]), string(unusable)}}
+	return call{
+		l.scripts.acquire,
+		l.all(k),
+		[]string{string(id[:]), millisOf(ttl), string(schema[:]), string(unusable)},
+	}
 }
 
 func (l *L2) leaseOf(r reply, id LeaseID) (Lease, error) {
@@ -94,7 +98,7 @@ type FillResult uint8
 const (
 	Filled             FillResult = iota
 	LeaseLost                     // the lease expired, or the key was invalidated meanwhile
-	IncarnationChanged            // the bucket was started anew meanwhile
+	IncarnationChanged            // the bucket began another incarnation meanwhile
 	TooLarge                      // the record is over MaxRecordBytes and was not offered
 )
 
@@ -105,7 +109,14 @@ func (r FillResult) String() string { return fillNames[r] }
 
 // Fill stores a loaded record for ttl and gives the lease back, if the lease stands and the bucket's incarnation still
 // is what it was when the lease was granted.
-func (l *L2) Fill(ctx context.Context, k Key, id LeaseID, incarnation Incarnation, rec Record, ttl time.Duration) (FillResult, error) {
+func (l *L2) Fill(
+	ctx context.Context,
+	k Key,
+	id LeaseID,
+	incarnation Incarnation,
+	rec Record,
+	ttl time.Duration,
+) (FillResult, error) {
 	c, err := l.fill(k, id, incarnation, rec, ttl)
 	if err != nil {
 		return TooLarge, err
@@ -154,7 +165,8 @@ func (l *L2) Release(ctx context.Context, k Key, id LeaseID) error {
 // or until ResolveIntent with the same id. Up to 64 writers can have an intent on a key; a further one displaces the
 // first.
 func (l *L2) PlaceIntent(ctx context.Context, k Key, id LeaseID, ttl time.Duration) error {
-	_, err := l.run(ctx, call{l.scripts.placeIntent, []string{k.Record, k.Lease}, []string{string(id[:]), millisOf(ttl)}}).int()
+	_, err := l.run(ctx, call{l.scripts.placeIntent, []string{k.Record, k.Lease}, []string{string(id[:]), millisOf(ttl)}}).
+		int()
 	return err
 }
 

@@ -31,7 +31,7 @@ const MaxRecordBytes = 64 << 20
 //	40  expires at, Unix milliseconds, 0: none
 //	48  length of the body
 //	52  CRC-32C of everything but the incarnation and itself
-//	56  hash of the record's Redis key: a record that was renamed or copied is nobody else's
+//	56  hash of the record's Redis key: a record that was renamed or copied is no record of the new name
 //	64  shape of the value's type in the program that wrote it
 //	68  body: number of tags (2 bytes); each a name (length as uvarint, bytes) and a version; then the payload
 const (
@@ -46,13 +46,13 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // What is wrong with bytes that are not a record. All of them are misses.
 var (
 	ErrCorrupt     = errors.New("tier: not a record")                 // foreign, truncated or damaged
-	ErrNewerFormat = errors.New("tier: a record of a newer format")   // written by a later release; not to be overwritten
-	ErrWrongType   = errors.New("tier: not a string in Redis")        // somebody put a list, a hash, ... there
+	ErrNewerFormat = errors.New("tier: a record of a newer format")   // by a later release; must not be overwritten
+	ErrWrongType   = errors.New("tier: not a string in Redis")        // another program put a list, a hash, ... there
 	ErrTooLarge    = errors.New("tier: record over MaxRecordBytes")   // not offered to Redis
 	ErrInvalid     = errors.New("tier: a record that cannot be kept") // too many tags, a TTL that is not positive
 )
 
-// Incarnation is drawn at random whenever a bucket's watermark starts anew; a record of another incarnation is a miss.
+// Incarnation is drawn at random whenever a bucket has lost its watermark. A record of another incarnation is a miss.
 // The zero Incarnation belongs to a bucket without a watermark.
 type Incarnation [8]byte
 
@@ -149,7 +149,10 @@ func DecodeRecord(b []byte) (r Record, err error) {
 			return Record{}, fmt.Errorf("%w: tags", ErrCorrupt)
 		}
 		body = body[w:]
-		r.Tags = append(r.Tags, Tag{Name: string(body[:l]), Version: coherence.Version(binary.BigEndian.Uint64(body[l:]))})
+		r.Tags = append(
+			r.Tags,
+			Tag{Name: string(body[:l]), Version: coherence.Version(binary.BigEndian.Uint64(body[l:]))},
+		)
 		body = body[l+8:]
 	}
 	r.Payload = body
@@ -199,7 +202,7 @@ func (w Watermark) encode() string {
 	return string(binary.BigEndian.AppendUint64(b, w.Position.N))
 }
 
-// decodeWatermark takes whatever is not a watermark for none.
+// decodeWatermark is the zero Watermark for bytes that are none.
 func decodeWatermark(s string) (w Watermark) {
 	if len(s) != watermarkSize {
 		return w

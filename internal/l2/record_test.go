@@ -48,7 +48,7 @@ func TestRecord_Golden(t *testing.T) {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("%s: %s", name, diff)
+			t.Errorf("%s: (-want +got) %s", name, diff)
 		}
 	}
 }

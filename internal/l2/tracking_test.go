@@ -12,6 +12,7 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/internal/l2"
 	"github.com/nearcache/nearcache-go/internal/services/servicestest"
+	"github.com/nearcache/nearcache-go/internal/testkit"
 )
 
 func TestTracking_EveryForeignChangeIsHeard(t *testing.T) {
@@ -28,22 +29,22 @@ func TestTracking_EveryForeignChangeIsHeard(t *testing.T) {
 			for _, c := range cmds {
 				b.do(c...)
 			}
-			eventually(t, fmt.Sprint(cmds, " is heard"), func() bool { return b.ear.heard(b.k) > before })
+			testkit.Eventually(t, fmt.Sprint(cmds, " is heard"), func() bool { return b.ear.heard(b.k) > before })
 		}
 		b.do("DEL", key)
 		b.Get(ctx(), b.k, l2.ReadOptions{}) // a miss is tracked too
 		before := b.ear.heard(b.k)
 		b.do("SET", key, "x")
-		eventually(t, "the birth of a key that was missed", func() bool { return b.ear.heard(b.k) > before })
+		testkit.Eventually(t, "the birth of a key that was missed", func() bool { return b.ear.heard(b.k) > before })
 		sessions := b.ear.sessionCount()
 		b.Get(ctx(), b.k, l2.ReadOptions{})
 		b.do("FLUSHALL")
-		eventually(t, "FLUSHALL ends the session", func() bool { return b.ear.sessionCount() > sessions })
+		testkit.Eventually(t, "FLUSHALL ends the session", func() bool { return b.ear.sessionCount() > sessions })
 		// An own fill is heard as well: the tracking connection does not write, so Redis has no reason to keep it back.
 		before = b.ear.heard(b.k)
 		b.Get(ctx(), b.k, l2.ReadOptions{})
 		b.fill(b.lease(), 1)
-		eventually(t, "an own fill", func() bool { return b.ear.heard(b.k) > before })
+		testkit.Eventually(t, "an own fill", func() bool { return b.ear.heard(b.k) > before })
 		// Whatever ends a lease wakes those that have read it.
 		for what, end := range map[string]func(l2.Lease) error{
 			"given back":            func(l l2.Lease) error { return b.Release(ctx(), b.k, l.ID) },
@@ -64,7 +65,7 @@ func TestTracking_EveryForeignChangeIsHeard(t *testing.T) {
 			if err := end(l); err != nil {
 				t.Fatal(what, err)
 			}
-			eventually(t, "a lease "+what, func() bool { return b.ear.heardHash(b.k.LeaseHash()) > before })
+			testkit.Eventually(t, "a lease "+what, func() bool { return b.ear.heardHash(b.k.LeaseHash()) > before })
 		}
 	})
 }
@@ -76,7 +77,7 @@ func TestTracking_WatermarksAreNotTracked(t *testing.T) {
 		b.ResetWatermark(ctx(), b.k.Bucket, l2.Watermark{}, coherence.Position{Timeline: 1, N: 1})
 		b.Get(ctx(), b.k, l2.ReadOptions{})
 		b.do("SET", b.k.Record, "x")
-		eventually(t, "the record's change", func() bool { return b.ear.heard(b.k) > 0 })
+		testkit.Eventually(t, "the record's change", func() bool { return b.ear.heard(b.k) > 0 })
 		if b.ear.heard(watermark) != 0 {
 			t.Error("moving a watermark is pushed to everybody who has read it")
 		}
@@ -113,7 +114,7 @@ func (b *bench) read(ks []l2.Key) {
 
 func (b *bench) wantHeard(ks []l2.Key) {
 	b.t.Helper()
-	eventually(b.t, "every key that was read is heard of", func() bool {
+	testkit.Eventually(b.t, "every key that was read is heard of", func() bool {
 		for _, k := range ks {
 			if b.ear.heard(k) == 0 {
 				return false
@@ -172,9 +173,9 @@ func TestConnection_LostAndFound(t *testing.T) {
 	for range 3 {
 		before := e.sessionCount()
 		p.Kill()
-		eventually(t, "the loss is noticed", func() bool { _, err := store.Heartbeat(ctx()); return err != nil && !store.Up() })
+		testkit.Eventually(t, "the loss is noticed", func() bool { _, err := store.Heartbeat(ctx()); return err != nil && !store.Up() })
 		p.Restart()
-		eventually(t, "it is found again", func() bool { _, _, err := store.Get(ctx(), b.k, l2.ReadOptions{Watermark: true}); return err == nil })
+		testkit.Eventually(t, "it is found again", func() bool { _, _, err := store.Get(ctx(), b.k, l2.ReadOptions{Watermark: true}); return err == nil })
 		if e.sessionCount() <= before {
 			t.Error("a reply came over a new connection before the session changed")
 		}
@@ -182,7 +183,7 @@ func TestConnection_LostAndFound(t *testing.T) {
 	if sessions := e.sessionCount(); strings.Contains(p.Do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"), "ERR") {
 		t.Error("CLIENT KILL is refused")
 	} else {
-		eventually(t, "CLIENT KILL", func() bool { store.Heartbeat(ctx()); return e.sessionCount() > sessions })
+		testkit.Eventually(t, "CLIENT KILL", func() bool { store.Heartbeat(ctx()); return e.sessionCount() > sessions })
 	}
 }
 
@@ -196,7 +197,7 @@ func TestOptions_ThatBelongToTheNearCache(t *testing.T) {
 	} {
 		opt.InitAddress = []string{"127.0.0.1:1"}
 		if _, err := l2.Open(l2.Config{Redis: opt, Tracker: &ear{}}); err == nil || !strings.Contains(err.Error(), name) {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("option %s: got error %v, want one that names it", name, err)
 		}
 	}
 	if _, err := l2.Open(l2.Config{Redis: rueidis.ClientOption{InitAddress: []string{"127.0.0.1:1"}}, Prefix: "a{b", Tracker: &ear{}}); err == nil {

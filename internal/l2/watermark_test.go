@@ -1,9 +1,9 @@
 package l2_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/redis/rueidis"
 
@@ -37,115 +37,178 @@ func TestBatch_IsOneScript(t *testing.T) { // C1
 	b.do("CONFIG", "RESETSTAT")
 	apply(6, 7, changes)
 	if stats := b.do("INFO", "commandstats"); !strings.Contains(stats, "cmdstat_evalsha:calls=1,") {
-		t.Errorf("not one script: %s", stats)
+		t.Errorf("got %s, want one call of a script", stats)
 	}
 }
 
-func TestIncarnationAndWatermark(t *testing.T) {
+// at is a position whose numbers are beyond those that a double can count.
+func at(n uint64) coherence.Position { return coherence.Position{Timeline: 1 << 63, N: 1<<53 + n} }
+
+// begin begins the first incarnation of the bucket.
+func (b *bench) begin() l2.Watermark {
+	b.t.Helper()
+	w, err := b.ResetWatermark(ctx(), b.k.Bucket, l2.Watermark{}, at(0))
+	if err != nil || w.Position != at(0) || w.Incarnation == (l2.Incarnation{}) {
+		b.t.Fatalf("reset: got %+v and error %v, want the position and an incarnation", w, err)
+	}
+	return w
+}
+
+// batch applies changes of the key, which bring it to the versions.
+func (b *bench) batch(from l2.Watermark, to coherence.Position, versions ...coherence.Version) (now l2.Watermark, ok bool) {
+	b.t.Helper()
+	changes := make([]l2.Change, len(versions))
+	for i, v := range versions {
+		changes[i] = l2.Change{Key: b.k, Version: v}
+	}
+	now, ok, err := b.ApplyBatch(ctx(), b.k.Bucket, changes, from, to)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return now, ok
+}
+
+func (b *bench) wantBatch(what string, from l2.Watermark, to coherence.Position, v coherence.Version,
+	want l2.Watermark, wantOK bool) {
+	b.t.Helper()
+	if now, ok := b.batch(from, to, v); now != want || ok != wantOK {
+		b.t.Errorf("%s: got %+v and applied %v, want %+v and %v", what, now, ok, want, wantOK)
+	}
+}
+
+func TestBatch_NeedsAWatermark(t *testing.T) {
 	onBoth(t, func(b *bench) {
-		at := func(n uint64) coherence.Position { return coherence.Position{Timeline: 1 << 63, N: n} }
-		batch := func(from l2.Watermark, to coherence.Position, changes ...l2.Change) (l2.Watermark, bool) {
-			t.Helper()
-			now, ok, err := b.ApplyBatch(ctx(), b.k.Bucket, changes, from, to)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return now, ok
-		}
-		v := func(n coherence.Version) l2.Change { return l2.Change{Key: b.k, Version: n} }
-		if _, ok := batch(l2.Watermark{Incarnation: l2.Incarnation{1}, Position: at(0)}, at(1), v(1)); ok {
-			t.Error("applied without a watermark")
-		}
-		b.store(1) // before there was a watermark
-		l := b.lease2()
-		w, err := b.ResetWatermark(ctx(), b.k.Bucket, l2.Watermark{}, at(big2))
-		if err != nil || w.Position != at(big2) || w.Incarnation == (l2.Incarnation{}) {
-			t.Fatalf("%+v, %v", w, err)
-		}
+		from := l2.Watermark{Incarnation: l2.Incarnation{1}, Position: at(0)}
+		b.wantBatch("a batch without a watermark", from, at(1), 1, l2.Watermark{}, false)
+	})
+}
+
+func TestReset_HappensOnce(t *testing.T) {
+	onBoth(t, func(b *bench) {
+		w := b.begin()
 		if again, err := b.ResetWatermark(ctx(), b.k.Bucket, l2.Watermark{}, at(9)); again != w || err != nil {
-			t.Errorf("a second relay resets what stands: %+v", again)
+			t.Errorf("a second relay's reset: got %+v and error %v, want the first watermark", again, err)
 		}
-		if r := b.fill(l, 1); r != l2.IncarnationChanged {
-			t.Errorf("a fill that began in the old incarnation: %v", r)
+	})
+}
+
+func TestReset_VoidsRecordsAndLeases(t *testing.T) {
+	onBoth(t, func(b *bench) {
+		b.store(1)
+		l := b.leaseOver()
+		w := b.begin()
+		b.wantFill("a fill that began in the old incarnation", l, 1, l2.IncarnationChanged)
+		b.wantSet("set over a record of the old incarnation", 9, 0, false)
+		if got := b.lease(); got.Incarnation != w.Incarnation {
+			t.Errorf("a lease over a record of the old incarnation: got %v, want one of %v", got.Incarnation, w.Incarnation)
 		}
-		if got := b.lease(); got.Incarnation != w.Incarnation { // a record of another incarnation is not in the way
-			t.Errorf("incarnation %v", got.Incarnation)
-		}
-		if replaced, _ := b.Set(ctx(), b.k, l2.Record{Version: 9}, time.Minute); replaced {
-			t.Error("set replaced a record of another incarnation")
-		}
+	})
+}
+
+func TestFill_RecordsTheIncarnation(t *testing.T) {
+	onBoth(t, func(b *bench) {
+		w := b.begin()
 		b.store(1)
 		raw, seen, err := b.Get(ctx(), b.k, l2.ReadOptions{Watermark: true})
-		if rec, e := l2.DecodeRecord(raw); err != nil || e != nil || rec.Incarnation != w.Incarnation || seen != w {
-			t.Errorf("%+v under %+v, %v %v", rec, seen, err, e)
+		if err != nil || seen != w {
+			t.Fatalf("got the watermark %+v and error %v, want %+v", seen, err, w)
 		}
-		w1, ok := batch(w, at(big2+1), v(2))
-		if !ok || w1.Position != at(big2+1) {
-			t.Errorf("%+v, %v", w1, ok)
+		if rec, err := l2.DecodeRecord(raw); err != nil || rec.Incarnation != w.Incarnation {
+			t.Errorf("got %+v and error %v, want a record of %v", rec, err, w.Incarnation)
 		}
-		b.want("applied", "absent")
+	})
+}
+
+func TestBatch_AppliesAndAdvances(t *testing.T) {
+	onBoth(t, func(b *bench) {
+		w := b.begin()
+		b.store(1)
+		next := l2.Watermark{Incarnation: w.Incarnation, Position: at(1)}
+		b.wantBatch("the next batch", w, at(1), 2, next, true)
+		b.want("after it", "absent")
+	})
+}
+
+// TestBatch_OfAZombieIsHarmless: a relay that was replaced repeats a batch. Its changes are older than the records, and
+// the watermark never moves back.
+func TestBatch_OfAZombieIsHarmless(t *testing.T) {
+	onBoth(t, func(b *bench) {
+		w := b.begin()
+		now, _ := b.batch(w, at(1), 2)
 		b.store(2)
-		if now, ok := batch(w, at(big2), v(2)); !ok || now != w1 { // a zombie's batch: true for ever, and it never moves back
-			t.Errorf("a zombie: %+v, %v", now, ok)
+		b.wantBatch("a zombie's batch", w, at(0), 2, now, true)
+		b.want("after it", "v2")
+	})
+}
+
+func TestBatch_FromElsewhereIsRefused(t *testing.T) {
+	onBoth(t, func(b *bench) {
+		w := b.begin()
+		b.store(2)
+		for name, from := range map[string]l2.Watermark{
+			"beyond the watermark": {Incarnation: w.Incarnation, Position: at(2)},
+			"another incarnation":  {Incarnation: l2.Incarnation{5}, Position: w.Position},
+		} {
+			if now, ok := b.batch(from, at(3), 3); ok || now.Position != at(0) {
+				t.Errorf("a batch from %s: got %+v and applied %v, want a refusal at %v", name, now, ok, at(0))
+			}
+			b.want("after a batch from "+name, "v2")
 		}
-		b.want("and harmless", "v2")
-		ahead := l2.Watermark{Incarnation: w.Incarnation, Position: at(big2 + 2)}
-		if now, ok := batch(ahead, at(big2+3), v(3)); ok || now != w1 {
-			t.Errorf("a batch from beyond the watermark: %+v, %v", now, ok)
+	})
+}
+
+func TestBatch_CanBeLong(t *testing.T) {
+	onBoth(t, func(b *bench) {
+		w := b.begin()
+		b.store(2)
+		versions := slices.Repeat([]coherence.Version{2}, 1200)
+		if now, ok := b.batch(w, at(9), append(versions, 3)...); !ok || now.Position != at(9) {
+			t.Errorf("got %+v and applied %v, want the position %v", now, ok, at(9))
 		}
-		other := l2.Watermark{Incarnation: l2.Incarnation{5}, Position: w1.Position}
-		if _, ok := batch(other, at(big2+3), v(3)); ok {
-			t.Error("a batch of another incarnation")
+		b.want("the last change is applied", "absent")
+	})
+}
+
+func TestBatch_TooLongForAScriptIsAReset(t *testing.T) {
+	onBoth(t, func(b *bench) {
+		w := b.begin()
+		long := slices.Repeat([]coherence.Version{4}, 10_001)
+		elsewhere := l2.Watermark{Incarnation: w.Incarnation, Position: at(5)}
+		if now, ok := b.batch(elsewhere, at(10), long...); ok || now != w {
+			t.Errorf("from elsewhere: got %+v and applied %v, want a refusal", now, ok)
 		}
-		b.want("refused", "v2")
-		var many []l2.Change
-		for range 1200 {
-			many = append(many, v(2))
+		now, ok := b.batch(w, at(10), long...)
+		if !ok || now.Position != at(10) || now.Incarnation == w.Incarnation {
+			t.Errorf("got %+v and applied %v, want a new incarnation at %v", now, ok, at(10))
 		}
-		if now, ok := batch(w1, at(big2+9), append(many, v(3))...); !ok || now.Position != at(big2+9) {
-			t.Errorf("a long batch: %+v, %v", now, ok)
-		}
-		b.want("the last of a long batch", "absent")
-		w2 := l2.Watermark{Incarnation: w.Incarnation, Position: at(big2 + 9)}
-		long := make([]l2.Change, 10_001)
-		for i := range long {
-			long[i] = v(4)
-		}
-		if now, ok := batch(w, at(big2+10), long...); ok || now != w2 {
-			t.Errorf("a batch too long for a script, from another watermark: %+v, %v", now, ok)
-		}
-		reset, ok := batch(w2, at(big2+10), long...)
-		if !ok || reset.Position != at(big2+10) || reset.Incarnation == w.Incarnation {
-			t.Errorf("a batch too long for a script: %+v, %v", reset, ok)
-		}
-		ws, err := b.Watermarks(ctx())
-		if err != nil || ws[b.k.Bucket] != reset || !ws[(b.k.Bucket+1)%l2.Buckets].IsZero() {
-			t.Errorf("%+v, %v", ws[b.k.Bucket], err)
+	})
+}
+
+func TestHeartbeat_ReturnsEveryWatermark(t *testing.T) {
+	onBoth(t, func(b *bench) {
+		w := b.begin()
+		all, err := b.Watermarks(ctx())
+		if err != nil || all[b.k.Bucket] != w || !all[(b.k.Bucket+1)%l2.Buckets].IsZero() {
+			t.Errorf("got %+v and error %v, want %+v, and none for the next bucket", all[b.k.Bucket], err, w)
 		}
 		beats, err := b.Heartbeat(ctx())
 		if err != nil {
 			t.Fatal(err)
 		}
 		for i, beat := range beats {
-			if !beat.OK || beat.Watermark != ws[i] {
-				t.Errorf("heartbeat of bucket %d: %+v", i, beat)
+			if !beat.OK || beat.Watermark != all[i] {
+				t.Errorf("bucket %d: got the heartbeat %+v, want %+v", i, beat, all[i])
 			}
-		}
-		b.do("SET", b.Keyspace().Watermark(b.k.Bucket), "garbage")
-		if _, w, err := b.Get(ctx(), b.k, l2.ReadOptions{Watermark: true}); !w.IsZero() || err != nil {
-			t.Errorf("garbage for a watermark: %+v, %v", w, err)
 		}
 	})
 }
 
-const big2 = uint64(1 << 53)
-
-// lease2 acquires although there is a value.
-func (b *bench) lease2() l2.Lease {
-	b.t.Helper()
-	l, err := b.Acquire(ctx(), b.k, l2.NewLeaseID(), time.Minute, l2.AcquireOptions{Schema: 1})
-	if err != nil || l.Status != l2.Granted {
-		b.t.Fatalf("acquire: %v, %v", l.Status, err)
-	}
-	return l
+func TestGet_TakesGarbageForNoWatermark(t *testing.T) {
+	onBoth(t, func(b *bench) {
+		b.begin()
+		b.do("SET", b.Keyspace().Watermark(b.k.Bucket), "garbage")
+		if _, w, err := b.Get(ctx(), b.k, l2.ReadOptions{Watermark: true}); !w.IsZero() || err != nil {
+			t.Errorf("got %+v and error %v, want no watermark", w, err)
+		}
+	})
 }

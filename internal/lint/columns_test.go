@@ -12,8 +12,7 @@ const columns = 120
 // wide are the files and folders, as prefixes, that may have longer lines: folders that still have to be wrapped. Take
 // a folder out when it is.
 var wide = []string{
-	"benchmarks/", "coherence/", "nearcache/", "tier/",
-	"internal/ablate/", "internal/explore/", "internal/fence/", "internal/l1/", "internal/l2/",
+	"coherence/", "nearcache/", "internal/l2/",
 	"internal/tools/gotest/printer_test.go", // lines of go test's output
 }
 

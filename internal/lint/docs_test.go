@@ -131,6 +131,34 @@ func TestDocs_MetricsExist(t *testing.T) {
 	}
 }
 
+// The page of reasons has every code that a client can report. Codes are string constants in these files.
+func TestDocs_ReasonsPageHasEveryCode(t *testing.T) {
+	page := string(read(t, "docs/reference/reasons.md"))
+	var codes []string
+	for file, marks := range map[string][]string{
+		"nearcache/reasons.go":   {"reason", "= \""},
+		"internal/l2/fault.go":   {"Code: \""},
+		"coherence/abilities.go": {"Finding", "= \""},
+	} {
+		before := len(codes)
+		for _, line := range strings.Split(string(read(t, file)), "\n") {
+			last := marks[len(marks)-1]
+			_, after, found := strings.Cut(line, last)
+			if code, _, closed := strings.Cut(after, "\""); found && closed && strings.Contains(line, marks[0]) {
+				codes = append(codes, code)
+			}
+		}
+		if len(codes) == before {
+			t.Errorf("no code found in %s: this shows nothing", file)
+		}
+	}
+	for _, code := range codes {
+		if !strings.Contains(page, "\n| `"+code+"` |") {
+			t.Errorf("the reason %s is not in docs/reference/reasons.md", code)
+		}
+	}
+}
+
 // Documents name packages' declarations as Go does: nearcache.NewCache.
 func TestDocs_NamedDeclarationsExist(t *testing.T) {
 	dirs := map[string]string{

@@ -2,7 +2,7 @@ package product
 
 import (
 	"fmt"
-	"time"
+	"strings"
 
 	"github.com/nearcache/nearcache-go/coherence"
 )
@@ -25,10 +25,7 @@ func EventCodec() coherence.EventCodec {
 }
 
 func encodeEvent(m coherence.Message) ([]byte, error) {
-	if m.Barrier != nil {
-		return coherence.EncodeJSON(m, nil)
-	}
-	if m.Event.Namespace != Namespace { // a tag's
+	if m.Barrier != nil || m.Event.Namespace != Namespace { // a tag's
 		return coherence.EncodeJSON(m, nil)
 	}
 	t, ok := typeOf[m.Event.Op]
@@ -38,42 +35,55 @@ func encodeEvent(m coherence.Message) ([]byte, error) {
 	return coherence.EncodeJSON(m, map[string]string{"type": t, "product_id": m.Event.Key})
 }
 
-func decodeEvent(b []byte) (coherence.Message, error) {
-	var w struct {
-		Barrier   bool       `json:"barrier"`
-		Type      string     `json:"type"`
-		ProductID string     `json:"product_id"`
-		Namespace string     `json:"namespace"`
-		Timestamp *time.Time `json:"timestamp"`
+// AlsoUpdated is a second message for the events that create or delete a product: the same change as a
+// PRODUCT_UPDATED. It is for consumers of the topic that know no other type. It has no sequence number, and the
+// version of the event that it follows, so the near cache's own readers find it known. It is what
+// kafka.PublisherConfig.Also takes.
+func AlsoUpdated(e coherence.Event) ([]byte, error) {
+	if e.Namespace != Namespace || e.Op != coherence.OpCreated && e.Op != coherence.OpDeleted {
+		return nil, nil
 	}
-	if err := coherence.UnmarshalObject(b, &w); err != nil {
+	e.Op, e.Seq, e.Fields = coherence.OpUpdated, 0, nil
+	return encodeEvent(coherence.Message{Event: e})
+}
+
+// decodeEvent needs a type and a product_id, and refuses nothing for what else there is. A type of products' that is
+// not known here invalidates, as an update does.
+func decodeEvent(b []byte) (coherence.Message, error) {
+	o, err := coherence.ParseObject(b)
+	if err != nil {
 		return coherence.Message{}, err
 	}
-	if w.Barrier || w.Namespace != "" && w.Namespace != Namespace {
+	namespace, _ := o.Text("namespace")
+	if o.Has("barrier") || namespace != "" && namespace != Namespace {
 		return coherence.DecodeJSON(b)
 	}
-	var op coherence.Op
-	for o, t := range typeOf {
-		if t == w.Type {
-			op = o
-		}
+	kind, _ := o.Text("type")
+	op, ok := opOf(kind)
+	if !ok {
+		return coherence.Message{}, fmt.Errorf("%w: type %q", coherence.ErrMalformed, kind)
 	}
-	if op == "" {
-		return coherence.Message{}, fmt.Errorf("%w: type %q", coherence.ErrMalformed, w.Type)
-	}
-	if why := CheckID(w.ProductID); why != "" {
+	id, _ := o.Text("product_id")
+	if why := CheckID(id); why != "" {
 		return coherence.Message{}, fmt.Errorf("%w: product_id %s", coherence.ErrMalformed, why)
 	}
-	if w.Namespace == "" {
-		e := coherence.Event{Namespace: Namespace, Key: w.ProductID, Op: op}
-		if w.Timestamp != nil {
-			e.Time = *w.Timestamp
-		}
+	if namespace == "" {
+		e := coherence.Event{Namespace: Namespace, Key: id, Op: op, Time: o.Time("timestamp")}
 		return coherence.Message{Event: e}, nil
 	}
 	m, err := coherence.DecodeJSON(b)
-	if err == nil && m.Event.Key != w.ProductID {
-		return m, fmt.Errorf("%w: product_id %q, but the key is %q", coherence.ErrMalformed, w.ProductID, m.Event.Key)
+	if err == nil && m.Event.Key != id {
+		return m, fmt.Errorf("%w: product_id %q, but the key is %q", coherence.ErrMalformed, id, m.Event.Key)
 	}
 	return m, err
+}
+
+func opOf(kind string) (coherence.Op, bool) {
+	kind = strings.ToUpper(strings.TrimSpace(kind))
+	for op, t := range typeOf {
+		if t == kind {
+			return op, true
+		}
+	}
+	return coherence.OpUpdated, strings.HasPrefix(kind, "PRODUCT_")
 }

@@ -3,8 +3,10 @@ package product_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -13,8 +15,9 @@ import (
 )
 
 func TestPrice_NeverPassesThroughAFloat(t *testing.T) {
-	for in, want := range map[string]string{"0": "0.00", "12.5": "12.50", "0.07": "0.07", "999999999.99": "999999999.99",
-		"1000000000": "1000000000.00"} {
+	for in, want := range map[string]string{"0": "0.00", "12.5": "12.50", "0.07": "0.07",
+		"999999999.99": "999999999.99",
+		"1000000000":   "1000000000.00"} {
 		var p product.Price
 		if err := json.Unmarshal([]byte(in), &p); err != nil {
 			t.Errorf("%s: %v", in, err)
@@ -57,16 +60,63 @@ func TestEvents_OnTheSharedTopic(t *testing.T) {
 	for _, s := range []string{`{"type":"PRODUCT_UPDATED","product_id":"p1"}`,
 		`{"type":"PRODUCT_CREATED","product_id":"p1","timestamp":null,"more":{"x":[1]}}`} {
 		m, err := c.Decode([]byte(s))
-		if err != nil || m.Event.Namespace != "product" || m.Event.Key != "p1" || m.Event.Version != 0 || m.Event.Seq != 0 {
+		if err != nil || m.Event.Namespace != "product" || m.Event.Key != "p1" || m.Event.Version != 0 ||
+			m.Event.Seq != 0 {
 			t.Errorf("%s: %+v, %v", s, m, err)
 		}
 	}
 	for _, s := range []string{`{"type":"PRODUCT_UPDATED"}`, `{"product_id":"p1"}`,
-		`{"type":"ORDER_PLACED","product_id":"p1"}`, `{"type":"PRODUCT_UPDATED","product_id":7}`,
-		`{"type":"PRODUCT_UPDATED","product_id":"p1","namespace":"product","key":"p2","version":1}`,
-		`{"type":"PRODUCT_UPDATED","product_id":"p1","timestamp":"yesterday"}`, "7", ""} {
+		`{"type":"ORDER_PLACED","product_id":"p1"}`, `{"type":"PRODUCT_UPDATED","product_id":null}`,
+		`{"type":"PRODUCT_UPDATED","product_id":true}`,
+		`{"type":"PRODUCT_UPDATED","product_id":"p1","namespace":"product","key":"p2","version":1}`, "7", ""} {
 		if m, err := c.Decode([]byte(s)); !errors.Is(err, coherence.ErrMalformed) {
 			t.Errorf("%s: %+v, %v", s, m, err)
+		}
+	}
+}
+
+// TestEvents_WhatIsSaidBesidesRefusesNothing: an event was set aside for its timestamp, and one whose id was a number
+// for that.
+func TestEvents_WhatIsSaidBesidesRefusesNothing(t *testing.T) {
+	decode := product.EventCodec().Decode
+	for _, anything := range []string{`"2026-11-24T09:30:00.123456"`, `1795804451.5`, `"1795804451"`, `""`, `null`,
+		`{}`, `[[1]]`, `true`, `1e400`,
+		"\"\xff\"", `"\ud800"`} {
+		for _, field := range []string{"timestamp", "time", "Timestamp", "version", "op", "seq", "position", "fields",
+			"partitions", "user", ""} {
+			s := fmt.Sprintf(`{"type":"PRODUCT_UPDATED","product_id":"p1",%q:%s}`, field, anything)
+			if m, err := decode([]byte(s)); err != nil || m.Barrier != nil || m.Event.Key != "p1" {
+				t.Errorf("%s: %+v, %v", s, m, err)
+			}
+		}
+	}
+	for id, want := range map[string]string{"7": "7", "9007199254740993": "9007199254740993", "1.0": "1",
+		"1e3": "1000", "-5": "-5", "1.50": "1.5"} {
+		s := fmt.Sprintf("\xef\xbb\xbf \r\n{\"type\":\" Product_updated\",\"product_id\":%s}\n", id)
+		if m, err := decode([]byte(s)); err != nil || m.Event.Key != want {
+			t.Errorf("%s: %+v, %v; want %s", s, m, err, want)
+		}
+	}
+	m, err := decode([]byte(`{"type":"PRODUCT_UPDATED","product_id":"p1","timestamp":"2026-11-24T09:30:00.123456"}`))
+	if want := time.Date(2026, 11, 24, 9, 30, 0, 123456000, time.UTC); err != nil || !m.Event.Time.Equal(want) {
+		t.Errorf("%v, %v", m.Event.Time, err)
+	}
+}
+
+func TestEvents_AlsoUpdated(t *testing.T) {
+	e := coherence.Event{Namespace: "product", Key: "p1", Version: 7, Op: coherence.OpDeleted, Seq: 3}
+	b, err := product.AlsoUpdated(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err := product.EventCodec().Decode(b); err != nil || m.Event.Version != 7 || m.Event.Seq != 0 ||
+		!strings.Contains(string(b), `"type":"PRODUCT_UPDATED"`) {
+		t.Errorf("%s: %+v, %v", b, m, err)
+	}
+	for _, none := range []coherence.Event{{Namespace: "product", Op: coherence.OpUpdated}, {Namespace: "tags",
+		Op: coherence.OpDeleted}} {
+		if b, err := product.AlsoUpdated(none); b != nil || err != nil {
+			t.Errorf("%+v: %s, %v", none, b, err)
 		}
 	}
 }
@@ -76,7 +126,8 @@ func FuzzDecodeEvent(f *testing.F) {
 	f.Add([]byte(`{"type":"PRODUCT_DELETED","product_id":"p1","namespace":"product","key":"p1","version":7,"seq":3}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := product.EventCodec().Decode(b)
-		if err == nil && m.Barrier == nil && (m.Event.Key == "" || m.Event.Namespace != product.Namespace) {
+		if err == nil && m.Barrier == nil && (m.Event.Namespace == "" || m.Event.Namespace == product.Namespace &&
+			product.CheckID(m.Event.Key) != "") {
 			t.Errorf("%s is taken for %+v", b, m)
 		}
 	})

@@ -102,7 +102,7 @@ func TestStore_VersionsGoOnAcrossDeletes(t *testing.T) {
 		}
 		got, v, err := s.Find(ctx, "x")
 		if diff := cmp.Diff(p, got); diff != "" || v != 1 || err != nil {
-			t.Errorf("%d, %v, %s", v, err, diff)
+			t.Errorf("got version %d and error %v, want version 1; (-want +got) %s", v, err, diff)
 		}
 		if _, _, err := s.Replace(ctx, p, at(9)); !errors.Is(err, product.ErrConflict) || !errors.Is(err,
 			nearcache.ErrNotCommitted) {
@@ -281,7 +281,7 @@ func TestStore_UnknownOutcome(t *testing.T) {
 	defer cancel()
 	_, err = s.Create(ctx, product.Product{ID: "p", Name: "n"})
 	if !errors.Is(err, product.ErrOutcomeUnknown) || errors.Is(err, nearcache.ErrNotCommitted) {
-		t.Errorf("%v", err)
+		t.Errorf("got error %v, want ErrOutcomeUnknown", err)
 	}
 }
 

@@ -8,8 +8,8 @@ import (
 // patience is long, because a test must not depend on the speed of the machine. Only a test that fails waits this long.
 const patience = time.Minute
 
-// Eventually waits until ok returns true, and fails the test if it does not. what names the condition in the failure. In a
-// bubble of testing/synctest it waits in fake time.
+// Eventually waits until ok returns true, and fails the test if it does not. what names the condition in the failure.
+// In a bubble of testing/synctest it waits in fake time.
 func Eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(patience)

@@ -11,8 +11,8 @@ import (
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
 
-// A cache with a bound, tested without a database: the table is written behind the cache's back, and the next read has the
-// new value.
+// A cache with a bound, tested without a database: the table is written behind the cache's back, and the next read has
+// the new value.
 func ExampleSource() {
 	redis, err := nearcachetest.StartRedis("127.0.0.1:0")
 	if err != nil {
@@ -21,7 +21,8 @@ func ExampleSource() {
 	defer redis.Close()
 	source := nearcachetest.NewSource()
 	table := nearcachetest.NewTable[string](source, "product")
-	client, err := nearcache.New(nearcache.Config{Redis: redis.ClientOption(), Source: source, Heartbeat: 10 * time.Millisecond})
+	client, err := nearcache.New(nearcache.Config{Redis: redis.ClientOption(), Source: source,
+		Heartbeat: 10 * time.Millisecond})
 	if err != nil {
 		panic(err)
 	}

@@ -13,10 +13,11 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 )
 
-// Source is a coherence.Source in memory, with every ability. Give it to nearcache.Config and to a relay to test a cache
-// with MaxStaleness without a database. It behaves as Postgres does: transactions may overlap, a key that one of them has
-// written is locked until it ends, and nothing counts as settled that is younger than an open transaction. It is safe for
-// concurrent use, and works in a bubble of testing/synctest. The values are not in it: use NewTable, or a map of your own.
+// Source is a coherence.Source in memory, with every ability. Give it to nearcache.Config and to a relay to test a
+// cache with MaxStaleness without a database. It behaves as Postgres does: transactions may overlap, a key that one of
+// them has written is locked until it ends, and nothing counts as settled that is younger than an open transaction. It
+// is safe for concurrent use, and works in a bubble of testing/synctest. The values are not in it: use NewTable, or a
+// map of your own.
 type Source struct {
 	mu       sync.Mutex
 	changed  chan struct{} // closed and replaced whenever something waited for may have come
@@ -48,7 +49,8 @@ func NewSource() *Source {
 
 // Abilities implements coherence.Source.
 func (s *Source) Abilities() coherence.Abilities {
-	return coherence.Abilities{Leader: s, Cursors: s, Waker: s, Trimmer: s, Bumper: s, Versioner: s, Checker: s, Identifier: s}
+	return coherence.Abilities{Leader: s, Cursors: s, Waker: s, Trimmer: s, Bumper: s, Versioner: s, Checker: s,
+		Identifier: s}
 }
 
 // Fail makes every method that can return an error return this one, as when the database is down. nil ends that.
@@ -187,8 +189,8 @@ func (tx *SourceTx) end() {
 	tx.s.wake()
 }
 
-// Write is a transaction of one write: a change of the key is committed when it returns. It waits while another transaction
-// has the key locked.
+// Write is a transaction of one write: a change of the key is committed when it returns. It waits while another
+// transaction has the key locked.
 func (s *Source) Write(namespace, key string, op coherence.Op) coherence.Version {
 	tx := s.Begin()
 	v, err := tx.Write(context.Background(), namespace, key, op)
@@ -248,7 +250,8 @@ func (s *Source) settled() coherence.Position {
 }
 
 // Changes implements coherence.Source. A limited batch ends with a whole transaction.
-func (s *Source) Changes(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
+func (s *Source) Changes(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event,
+	coherence.Position, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.ready(ctx); err != nil {
@@ -404,7 +407,8 @@ type Table[V any] struct {
 	rows      map[string]V
 }
 
-// NewTable returns an empty table whose keys are those of a namespace of the Source. Nothing else may write the namespace.
+// NewTable returns an empty table whose keys are those of a namespace of the Source. Nothing else may write the
+// namespace.
 func NewTable[V any](s *Source, namespace string) *Table[V] {
 	return &Table[V]{s: s, namespace: namespace, rows: map[string]V{}}
 }

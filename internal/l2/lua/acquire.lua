@@ -27,7 +27,7 @@ if l then
   elseif left >= 0 and who == 'R' then
     return { 'busy', bucket, left }
   end
-  redis.call('DEL', KEYS[2]) -- somebody else's, or without an end
+  redis.call('DEL', KEYS[2]) -- of another program, or without an end
 end
 redis.call('SET', KEYS[2], 'R' .. ARGV[1], 'PX', ARGV[2])
 return { 'granted', bucket, tonumber(ARGV[2]) }

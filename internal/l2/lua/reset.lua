@@ -1,5 +1,5 @@
 -- KEYS watermark; ARGV seen (a watermark, or '' for none), new
--- Starts the bucket anew if its watermark still is the one that was seen. With the new incarnation every record is a miss.
+-- Begins a new incarnation of the bucket if its watermark still is the one that was seen. Every record becomes a miss.
 local w = watermark(KEYS[1]) or ''
 if w == ARGV[1] then
   w = ARGV[2]

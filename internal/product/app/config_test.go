@@ -36,12 +36,12 @@ func TestParse_FlagsWinOverTheEnvironment(t *testing.T) {
 	}
 	if c.TTL != 30*time.Second || c.GroupID != "g" || c.Topic != "product_events" || c.Prefix != "shop" || c.Relay ||
 		!c.Worker {
-		t.Errorf("%+v", c)
+		t.Errorf("got %+v, want the values of the environment", c)
 	}
 	d, err := app.Parse(app.ProductServer, nil, environment{}.get)
 	if err != nil || d.TTL != 5*time.Minute || d.Prefix != "nc" || !d.Relay || d.Worker ||
 		d.ShutdownDelay != 5*time.Second {
-		t.Errorf("%+v, %v", d, err)
+		t.Errorf("got %+v and error %v, want the defaults", d, err)
 	}
 }
 
@@ -58,7 +58,7 @@ func TestParse_NamesWhatIsWrong(t *testing.T) {
 		env := services(environment{key: value})
 		_, err := app.Parse(app.ProductServer, nil, env.get)
 		if !errors.Is(err, app.ErrUsage) || !strings.Contains(err.Error(), key) || strings.Contains(err.Error(), "hunter2") {
-			t.Errorf("%s: %v", bad, err)
+			t.Errorf("%s: got error %v, want ErrUsage that names the variable and no password", bad, err)
 		}
 	}
 	for _, args := range [][]string{{"stray"}, {"redis://:hunter2@h:1"}, {"-redis", "redis://:hunter2@"},
@@ -66,7 +66,7 @@ func TestParse_NamesWhatIsWrong(t *testing.T) {
 		{"-redsi=redis://:hunter2@h:1"}, {"-ttl", "soon"}, {"-listen"}} {
 		if _, err := app.Parse(app.ProductServer, args, services(nil).get); !errors.Is(err, app.ErrUsage) ||
 			strings.Contains(err.Error(), "hunter2") {
-			t.Errorf("%q: %v", args, err)
+			t.Errorf("arguments %q: got error %v, want ErrUsage without a password", args, err)
 		}
 	}
 }
@@ -123,13 +123,13 @@ func TestUsage_OfEachProgram(t *testing.T) {
 	} {
 		for _, help := range []string{"-h", "--help", "-help"} {
 			if _, err := app.Parse(program, []string{help}, services(nil).get); !errors.Is(err, flag.ErrHelp) {
-				t.Errorf("%s %s: %v", program, help, err)
+				t.Errorf("%s %s: got error %v, want flag.ErrHelp", program, help, err)
 			}
 		}
 		usage := app.Usage(program)
 		if strings.Contains(usage, "hunter2") || !strings.Contains(usage, "REDIS_PREFIX") || !strings.Contains(usage,
 			"Exit codes") {
-			t.Errorf("%s", usage)
+			t.Errorf("got the usage %s, want the variables and exit codes and no password", usage)
 		}
 		listed := regexp.MustCompile(`(?m)^  (-[a-z-]+) +([A-Z_]+)$`).FindAllStringSubmatch(usage, -1)
 		if len(listed) < 8 {

@@ -16,7 +16,8 @@ const behindAfter = 10 * time.Second
 
 // relayProgress reads from a relay's metrics whether it leads, and when its last rounds succeeded.
 type relayProgress struct {
-	reg *prometheus.Registry
+	reg      *prometheus.Registry
+	channels []string // that it carries to; one without any round yet has no metric
 
 	mu    sync.Mutex
 	since time.Time // since when it leads
@@ -55,7 +56,8 @@ func (p *relayProgress) check(context.Context) error {
 	if p.since.IsZero() {
 		p.since = time.Now()
 	}
-	for channel, last := range rounds {
+	for _, channel := range p.channels {
+		last := rounds[channel]
 		if p.since.After(last) {
 			last = p.since
 		}

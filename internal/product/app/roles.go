@@ -78,7 +78,10 @@ func Relay(ctx context.Context, c Config, log *slog.Logger) error {
 	}
 	r := newRole(OutboxRelay, &c, log)
 	relay.Registerer = r.reg
-	progress := &relayProgress{reg: r.reg}
+	progress := &relayProgress{reg: r.reg, channels: []string{"redis"}}
+	if publisher != nil {
+		progress.channels = append(progress.channels, "kafka")
+	}
 	r.checks = []health.Check{redisCheck(l2), {Code: "database_unreachable", Run: func(ctx context.Context) error {
 		if _, err := b.source.Position(ctx); err != nil {
 			return health.Unready(fmt.Errorf("the database cannot be read: %w", err))

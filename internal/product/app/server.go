@@ -16,7 +16,8 @@ import (
 const shutdownTimeout = 15 * time.Second
 
 // embeddedNotice says what it means that no service is configured.
-const embeddedNotice = "embedded Redis, Kafka and SQLite are used, the products are made up, and all data is lost at the end"
+const embeddedNotice = "embedded Redis, Kafka and SQLite are used, the products are made up, " +
+	"and all data is lost at the end"
 
 // startTimeout is how long serving waits for the database.
 const startTimeout = 5 * time.Second

@@ -50,11 +50,11 @@ func TestServer_DemoOnEmbeddedServices(t *testing.T) {
 	}
 	for _, url := range u {
 		if status, body := do("GET", url+"/products/p00042", ""); status != 200 {
-			t.Errorf("%d %s", status, body)
+			t.Errorf("got the status %d and %s, want 200", status, body)
 		}
 	}
 	if status, body := do("PUT", u[0]+"/products/p00042", `{"name":"changed","price":1}`); status != 200 {
-		t.Fatalf("%d %s", status, body)
+		t.Fatalf("got the status %d and %s, want 200", status, body)
 	}
 	deadline := time.Now().Add(20 * time.Second)
 	for _, url := range u {

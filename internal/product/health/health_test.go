@@ -51,7 +51,7 @@ func TestMonitor_FollowsItsChecks(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		if w := ask(m, "/readyz"); w.Code != 200 || !strings.HasPrefix(w.Body.String(),
 			"ready\ndegraded: hangs: no answer\ndegraded: zz: of a part\n") {
-			t.Errorf("%d %s", w.Code, w.Body)
+			t.Errorf("got the status %d and %s, want 200, ready and degraded", w.Code, w.Body)
 		}
 		refused := errors.New("refused")
 		shared.Store(&refused)
@@ -78,7 +78,7 @@ func TestMonitor_FollowsItsChecks(t *testing.T) {
 			status.More != 1 || len(status.Reasons) != 4 || status.Reasons[0].Code != "database" ||
 			status.Reasons[0].Since.Before(began) ||
 			status.Reasons[0].Since.After(began.Add(5*time.Second)) {
-			t.Errorf("%+v, %v", status, err)
+			t.Errorf("got %+v and error %v, want not ready with five reasons, the database first", status, err)
 		}
 		shared.Store(nil)
 		own.Store(nil)

@@ -168,7 +168,7 @@ func TestHeaders_ThatAreRefused(t *testing.T) {
 	} {
 		if got := ask(t, "GET", u, "", h...); got.status != 400 ||
 			got.header.Get("Content-Type") != "application/problem+json" {
-			t.Errorf("%q: %d %s", h, got.status, got.body)
+			t.Errorf("header %q: got the status %d and %s, want 400 and a problem", h, got.status, got.body)
 		}
 	}
 	if got := ask(t, "POST", strings.TrimSuffix(u, "/x"), `{"id":"y","name":"Y","price":1}`, "If-None-Match",

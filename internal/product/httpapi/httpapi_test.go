@@ -19,7 +19,8 @@ func TestProblems_HaveTheirMembers(t *testing.T) {
 			got := ask(t, method, u+path, "")
 			if got.status != status || got.header.Get("Content-Type") != "application/problem+json" ||
 				got.header.Get("Cache-Control") != "no-store" {
-				t.Errorf("%s %s: %d %v", method, path, got.status, got.header)
+				t.Errorf("%s %s: got the status %d and header %v, want an uncacheable problem",
+					method, path, got.status, got.header)
 			}
 			if method == "HEAD" {
 				continue
@@ -30,7 +31,7 @@ func TestProblems_HaveTheirMembers(t *testing.T) {
 			}
 			if err := json.Unmarshal([]byte(got.body), &p); err != nil || p.Type != "about:blank" ||
 				p.Title != http.StatusText(status) || p.Status != status {
-				t.Errorf("%s: %v %s", path, err, got.body)
+				t.Errorf("%s: got error %v and body %s, want a problem with the status and its text", path, err, got.body)
 			}
 		}
 	}
@@ -101,6 +102,6 @@ func TestWrites_AnswerWithTheVersion(t *testing.T) {
 	}
 	if got.status != 200 || got.body != `{"id":"a b/c","name":"X","price":1.50}`+"\n" ||
 		got.header.Get("Content-Type") != "application/json" {
-		t.Errorf("%d %v %s", got.status, got.header, got.body)
+		t.Errorf("got the status %d, header %v and body %s, want 200 and the product", got.status, got.header, got.body)
 	}
 }

@@ -68,7 +68,7 @@ func TestDeadline_OfEachRequest(t *testing.T) {
 				t.Errorf("%s %s, outcome %q: Retry-After %q", r.method, r.path, r.outcome, got.header.Get("Retry-After"))
 			}
 			if r.outcome == "unknown" && !strings.Contains(p.Detail, "may have been done") {
-				t.Errorf("%s", p.Detail)
+				t.Errorf("got the detail %s, want one that says the write may have been done", p.Detail)
 			}
 		}
 	}
@@ -105,7 +105,7 @@ func TestRefusedWrite_LeavesTheTiers(t *testing.T) {
 	got := ask(t, "PUT", b.url+"/products/x", `{"name":"Y","price":1}`)
 	var p struct{ Detail, Outcome string }
 	if err := json.Unmarshal([]byte(got.body), &p); err != nil || got.status != 503 || p.Outcome != "not-committed" {
-		t.Errorf("%d %s", got.status, got.body)
+		t.Errorf("got the status %d and %s, want 503 and the outcome not-committed", got.status, got.body)
 	}
 }
 
@@ -134,7 +134,7 @@ func TestForcedReads_AreLimited(t *testing.T) {
 			if got.status == 429 {
 				limited++
 				if got.header.Get("Retry-After") == "" || got.header.Get("Content-Type") != "application/problem+json" {
-					t.Errorf("%s: %v", name, got.header)
+					t.Errorf("%s: got the header %v, want Retry-After and a problem", name, got.header)
 				}
 			}
 		}
@@ -174,6 +174,6 @@ func TestConstraint_IsNoOutage(t *testing.T) {
 	u := serve(t, func(h *httpapi.Handler) { h.Store = invalid{h.Store} }).url
 	if got := ask(t, "POST", u+"/products", `{"id":"x","name":"X","price":1}`); got.status != 409 ||
 		!strings.Contains(got.body, "refuses") {
-		t.Errorf("%d %s", got.status, got.body)
+		t.Errorf("got the status %d and %s, want 409 with a refusal", got.status, got.body)
 	}
 }

@@ -295,7 +295,7 @@ func TestCommands(t *testing.T) {
 			w.do("FLUSHALL")
 			for _, l := range lines(data) {
 				if got := w.do(l...); strings.HasPrefix(got, "-") {
-					t.Fatalf("%v: %s", l, got)
+					t.Fatalf("%v: got %s, want no error", l, got)
 				}
 			}
 			tr.pushed()

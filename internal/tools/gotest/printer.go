@@ -52,7 +52,7 @@ func (p *printer) read(r io.Reader) error {
 func (p *printer) line(line []byte) {
 	var e event
 	if json.Unmarshal(line, &e) != nil {
-		p.w.Write(line) // not an event: go's own words
+		_, _ = p.w.Write(line) // not an event: go's own words
 		return
 	}
 	at := test{e.Package, e.Test}
@@ -60,7 +60,7 @@ func (p *printer) line(line []byte) {
 	case "run":
 		p.started[e.Package] = append(p.started[e.Package], at)
 	case "build-output":
-		io.WriteString(p.w, e.Output)
+		_, _ = io.WriteString(p.w, e.Output)
 	case "output":
 		if e.Test != "" && !p.verbose {
 			p.pending[at] = append(p.pending[at], e.Output)
@@ -73,7 +73,7 @@ func (p *printer) line(line []byte) {
 		if e.Test == "" && e.Output == "PASS\n" && !p.verbose {
 			return
 		}
-		io.WriteString(p.w, e.Output)
+		_, _ = io.WriteString(p.w, e.Output)
 	case "pass", "fail", "skip":
 		p.end(e, at)
 	}
@@ -131,7 +131,7 @@ func (p *printer) flush(at test) {
 	said = append(said, p.failed[at]...)
 	delete(p.failed, at)
 	for _, line := range said {
-		io.WriteString(p.w, line)
+		_, _ = io.WriteString(p.w, line)
 	}
 }
 

@@ -20,22 +20,28 @@ import (
 func main() {
 	dryRun := flag.Bool("dry-run", false, "release a temporary clone of the repository")
 	flag.Parse()
-	if err := run(".", flag.Arg(0), *dryRun); err != nil {
+	do := releaseHere
+	if *dryRun {
+		do = releaseClone
+	}
+	if err := run(".", flag.Arg(0), do); err != nil {
 		fmt.Fprintln(os.Stderr, "release:", err)
 		os.Exit(1)
 	}
 }
 
-func run(dir, version string, dryRun bool) error {
+func run(dir, version string, do func(dir, version string) error) error {
 	if err := checkVersion(version); err != nil {
 		return err
 	}
 	if err := checkRepository(dir, version); err != nil {
 		return err
 	}
-	if dryRun {
-		return tryRelease(dir, version)
-	}
+	return do(dir, version)
+}
+
+// releaseHere releases the repository itself.
+func releaseHere(dir, version string) error {
 	if err := release(dir, version); err != nil {
 		// The repository was clean before.
 		return errors.Join(err, git(dir, "reset", "--hard", "--quiet"), git(dir, "clean", "-fdq", "docs/api"))
@@ -44,8 +50,8 @@ func run(dir, version string, dryRun bool) error {
 	return nil
 }
 
-// tryRelease releases a clone, which has everything that is committed and nothing else.
-func tryRelease(dir, version string) error {
+// releaseClone releases a clone, which has everything that is committed and nothing else.
+func releaseClone(dir, version string) error {
 	tmp, err := os.MkdirTemp("", "release")
 	if err != nil {
 		return err

@@ -56,16 +56,16 @@ func TestRun_RefusesWhatIsNotCommittedAndTagsThatExist(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "file"), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := run(dir, "v0.1.0", false); err == nil || !strings.Contains(err.Error(), "not committed") {
+	if err := run(dir, "v0.1.0", releaseHere); err == nil || !strings.Contains(err.Error(), "not committed") {
 		t.Errorf("got %v, want a complaint about what is not committed", err)
 	}
 	do("add", ".")
 	do("commit", "-qm", "file: add")
 	do("tag", "-a", "v0.1.0", "-m", "v0.1.0")
-	if err := run(dir, "v0.1.0", false); err == nil || !strings.Contains(err.Error(), "exists") {
+	if err := run(dir, "v0.1.0", releaseHere); err == nil || !strings.Contains(err.Error(), "exists") {
 		t.Errorf("got %v, want a complaint about the tag", err)
 	}
-	if err := run(dir, "v0.2.0", false); err == nil || !strings.Contains(err.Error(), "CHANGELOG.md") {
+	if err := run(dir, "v0.2.0", releaseHere); err == nil || !strings.Contains(err.Error(), "CHANGELOG.md") {
 		t.Errorf("got %v, want a complaint about the change log", err)
 	}
 }

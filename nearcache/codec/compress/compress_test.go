@@ -143,7 +143,7 @@ func TestNew_NamesWhatClashes(t *testing.T) {
 		_, err := compress.New[string](nil, o)
 		for _, field := range strings.Fields(want) {
 			if err == nil || !strings.Contains(err.Error(), field) {
-				t.Errorf("%s: %v", want, err)
+				t.Errorf("got error %[2]v, want one that names %[1]s", want, err)
 			}
 		}
 	}

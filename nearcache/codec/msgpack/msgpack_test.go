@@ -70,7 +70,7 @@ func TestDecode_NestingIsBounded(t *testing.T) {
 		"maps":   bytes.Repeat([]byte{0x81, 0x01}, 10_000_000),
 	} {
 		if _, err := c.Decode(b); err == nil || !strings.Contains(err.Error(), "deep") {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got error %v, want one about the depth", name, err)
 		}
 	}
 	deep := append(bytes.Repeat([]byte{0x91}, 1000), 0xc0)

@@ -33,7 +33,7 @@ func TestCodec_RoundTripAndDeterminism(t *testing.T) {
 	}
 	got, err := c.Decode(b[len("before"):])
 	if err != nil || !c.Equal(m, got) {
-		t.Errorf("%v, %v", got, err)
+		t.Errorf("got %v and error %v, want the message that was encoded", got, err)
 	}
 	if _, err := c.Append(nil, nil); err == nil {
 		t.Error("nil is encoded")
@@ -62,7 +62,7 @@ func TestCodec_InACache(t *testing.T) {
 	}
 	for range 3 {
 		if got, err := c.Get(t.Context(), "a"); err != nil || !proto.Equal(got, want) {
-			t.Errorf("%v, %v", got, err)
+			t.Errorf("got %v and error %v, want the message that was loaded", got, err)
 		}
 	}
 	if loads != 1 {

@@ -31,7 +31,7 @@ func TestErrors_ShowNoPassword(t *testing.T) {
 		"redis://", ":6379", "::", "redis://h:7:8", "u:hunter2@"} {
 		if opt, err := endpoint.Redis(address); err == nil || strings.Contains(err.Error(), "hun") ||
 			strings.Contains(err.Error(), "ter2") {
-			t.Errorf("%s: %v, %v", address, opt.InitAddress, err)
+			t.Errorf("%s: got %v and error %v, want an error without the password", address, opt.InitAddress, err)
 		}
 	}
 	for _, address := range []string{"postgres://u:hunter2@h:port/d", "postgres://u:hun/ter2@h:7/d", "mysql://u:hunter2@h",
@@ -40,19 +40,19 @@ func TestErrors_ShowNoPassword(t *testing.T) {
 		"postgres://h/d?password=hunter2&connect_timeout=x"} {
 		if _, err := endpoint.Postgres(address); err == nil || strings.Contains(err.Error(), "hun") ||
 			strings.Contains(err.Error(), "ter2") {
-			t.Errorf("%s: %v", address, err)
+			t.Errorf("%s: got error %v, want one without the password", address, err)
 		}
 	}
 	for _, list := range []string{"h", ",", "h:x", "h:7,", ":9092", "h:70000", "u:hunter2@h:9092"} {
 		b, err := endpoint.Brokers(list)
 		if list == "h:7," {
 			if err != nil || !slices.Equal(b, []string{"h:7"}) {
-				t.Errorf("%s: %v, %v", list, b, err)
+				t.Errorf("%s: got %v and error %v, want one broker", list, b, err)
 			}
 			continue
 		}
 		if err == nil || strings.Contains(err.Error(), "hunter2") {
-			t.Errorf("%s: %v, %v", list, b, err)
+			t.Errorf("%s: got %v and error %v, want an error without the password", list, b, err)
 		}
 	}
 	for _, s := range []string{"dial redis://u:hunter2@h:7: refused", "postgres://u:hun@ter2@h/d",

@@ -1,0 +1,212 @@
+package kafka
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+
+	kafkago "github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+
+	"github.com/nearcache/nearcache-go/coherence"
+)
+
+// cluster is a Kafka cluster as Publisher, Tail and Worker ask it.
+type cluster struct {
+	transport *kafkago.Transport
+	own       bool // the transport is ours to close
+	client    *kafkago.Client
+	addr      net.Addr
+
+	mu    sync.Mutex
+	asked bool // the brokers' versions
+	ids   bool // they know topic ids
+}
+
+func (b Broker) connect() *cluster {
+	t, own := b.transport()
+	return &cluster{transport: t, own: own, client: b.client(t), addr: addr(b.Brokers)}
+}
+
+func (c *cluster) close() {
+	if c.own {
+		c.transport.CloseIdleConnections()
+	}
+}
+
+// topic is what the cluster says of a topic now.
+type topic struct {
+	id         topicID
+	partitions int
+}
+
+// topic asks. A topic that is not there is UnknownTopicOrPartition.
+func (c *cluster) topic(ctx context.Context, name string) (t topic, err error) {
+	if t.partitions, err = partitions(ctx, c.client, name); err != nil {
+		return t, err
+	}
+	known, err := c.knowIDs(ctx)
+	if err != nil || !known {
+		return t, err
+	}
+	m, err := c.transport.RoundTrip(ctx, c.addr, &metadataRequest{topic: name})
+	if err != nil {
+		return t, fmt.Errorf("kafka: metadata of %s: %w", name, err)
+	}
+	res := m.(*metadataAnswer)
+	if res.err != nil {
+		return t, fmt.Errorf("kafka: metadata of %s: %w", name, res.err)
+	}
+	t.id = res.id
+	return t, nil
+}
+
+// count is the number of a topic's partitions. kafka-go does not tell a topic that is not there from one that we may
+// not see; the broker does, if it is asked by name.
+func (c *cluster) count(ctx context.Context, name string) (int, error) {
+	n, err := partitions(ctx, c.client, name)
+	if missing(err) {
+		if known, _ := c.knowIDs(ctx); known {
+			m, why := c.transport.RoundTrip(ctx, c.addr, &metadataRequest{topic: name})
+			if why == nil && m.(*metadataAnswer).err != nil {
+				err = fmt.Errorf("kafka: metadata of %s: %w", name, m.(*metadataAnswer).err)
+			}
+		}
+	}
+	return n, explain(err)
+}
+
+// explain wraps coherence.ErrMisconfigured around an error that does not pass by waiting.
+func explain(err error) error {
+	if err == nil || errors.Is(err, coherence.ErrMisconfigured) {
+		return err
+	}
+	var certificate *tls.CertificateVerificationError
+	if errors.As(err, &certificate) {
+		return fmt.Errorf("%w: %w; see Broker.Transport's TLS", coherence.ErrMisconfigured, err)
+	}
+	for code, todo := range map[kafkago.Error]string{
+		kafkago.SASLAuthenticationFailed:           "check the user and the password in Broker.Transport's SASL",
+		kafkago.UnsupportedSASLMechanism:           "the broker offers another SASL mechanism",
+		kafkago.IllegalSASLState:                   "the broker wants SASL; set Broker.Transport's",
+		kafkago.TopicAuthorizationFailed:           "the user needs the rights Describe and Read (or Write) on the topic",
+		kafkago.GroupAuthorizationFailed:           "the user needs the right Read on the group",
+		kafkago.ClusterAuthorizationFailed:         "the user lacks a right on the cluster",
+		kafkago.TransactionalIDAuthorizationFailed: "the user lacks a right on the transaction",
+	} {
+		if errors.Is(err, code) {
+			return fmt.Errorf("%w: %w: %s", coherence.ErrMisconfigured, err, todo)
+		}
+	}
+	return err
+}
+
+// knowIDs reports whether the brokers know topic ids. One of them is asked, once: the versions of a cluster differ
+// only while it is upgraded.
+func (c *cluster) knowIDs(ctx context.Context) (bool, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.asked {
+		return c.ids, nil
+	}
+	res, err := c.client.ApiVersions(ctx, &kafkago.ApiVersionsRequest{})
+	if err == nil {
+		err = res.Error
+	}
+	if err != nil {
+		return false, fmt.Errorf("kafka: versions: %w", err)
+	}
+	found := 0
+	for _, k := range res.ApiKeys {
+		if k.ApiKey == int(protocol.Metadata) && k.MaxVersion >= metadataWithID || k.ApiKey == int(protocol.Fetch) &&
+			k.MaxVersion >= fetchWithID {
+			found++
+		}
+	}
+	c.asked, c.ids = true, found == 2
+	return c.ids, nil
+}
+
+// metadataRequest asks for a topic's id.
+type metadataRequest struct{ topic string }
+
+type metadataAnswer struct {
+	err error
+	id  topicID
+}
+
+func (*metadataRequest) ApiKey() protocol.ApiKey                 { return protocol.Metadata }
+func (*metadataAnswer) ApiKey() protocol.ApiKey                  { return protocol.Metadata }
+func (*metadataRequest) Required(map[protocol.ApiKey]int16) bool { return true }
+
+// RawExchange implements protocol.RawExchanger.
+func (m *metadataRequest) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
+	q := newRequest(int16(protocol.Metadata), metadataWithID, true)
+	q.array(1)
+	q.b = append(q.b, make([]byte, len(topicID{}))...) // by name
+	q.string(m.topic)
+	q.tags()
+	q.b = append(q.b, 0, 0, 0) // make no topic, and list no rights
+	q.tags()
+	a, err := q.exchange(rw)
+	if err != nil {
+		return nil, err
+	}
+	a.int32() // throttled for
+	for n := a.length(); n > 0 && a.err == nil; n-- {
+		a.int32()
+		a.string()
+		a.int32()
+		a.string() // the rack
+		a.tags()
+	}
+	a.string() // the cluster
+	a.int32()
+	if a.length() == 0 {
+		return nil, errShort
+	}
+	res := &metadataAnswer{}
+	if code := a.int16(); code != 0 {
+		res.err = kafkago.Error(code)
+	}
+	a.string()
+	res.id = a.id()
+	return res, a.err
+}
+
+// offset is the first or the last offset of a partition, for a reader of committed records.
+func (c *cluster) offset(ctx context.Context, name string, partition int, which int64) (int64, error) {
+	res, err := c.client.ListOffsets(ctx, &kafkago.ListOffsetsRequest{IsolationLevel: kafkago.ReadCommitted,
+		Topics: map[string][]kafkago.OffsetRequest{name: {{Partition: partition, Timestamp: which}}}})
+	if err != nil {
+		return 0, fmt.Errorf("kafka: offsets of %s/%d: %w", name, partition, err)
+	}
+	for _, p := range res.Topics[name] {
+		switch {
+		case p.Partition != partition:
+		case p.Error != nil:
+			return 0, fmt.Errorf("kafka: offsets of %s/%d: %w", name, partition, p.Error)
+		case which == kafkago.FirstOffset:
+			return p.FirstOffset, nil
+		default:
+			return p.LastOffset, nil
+		}
+	}
+	return 0, fmt.Errorf("kafka: no offset of %s/%d", name, partition)
+}
+
+// gone reports whether an error says that records may be missing: retention has passed the offset, or the topic is
+// another one.
+func gone(err error) bool {
+	return errors.Is(err, kafkago.OffsetOutOfRange) || errors.Is(err, errUnknownID) || missing(err)
+}
+
+// missing reports whether an error says that there is no such topic, by the broker or by what kafka-go knows of it.
+func missing(err error) bool {
+	return errors.Is(err, kafkago.UnknownTopicOrPartition) || errors.Is(err, protocol.ErrNoTopic) || errors.Is(err,
+		protocol.ErrNoPartition)
+}

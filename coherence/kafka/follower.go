@@ -1,0 +1,283 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	kafkago "github.com/segmentio/kafka-go"
+
+	"github.com/nearcache/nearcache-go/coherence"
+)
+
+// What is handed over at a time.
+const (
+	handMessages = 500
+	handBytes    = 4 << 20
+	fetchBytes   = 4 << 20
+)
+
+// follower follows one partition.
+type follower struct {
+	*tailRun
+	part    int
+	start   int64 // FirstOffset or LastOffset: where a session begins
+	session bool  // the next offset must be resolved, and a session begun
+	fresh   bool  // it is resolved, and the session is announced with the first answer
+	lost    bool
+	heard   time.Time // the last answer
+	warned  bool      // of barriers among the events
+	quiet   throttle
+
+	mu      sync.Mutex
+	live    bool // a session has been announced, and stands
+	id      topicID
+	next    int64 // everything below has been delivered
+	waiting *barrier
+}
+
+func (f *follower) run(ctx context.Context) {
+	f.heard = time.Now()
+	for ctx.Err() == nil {
+		err := f.step(ctx)
+		if err == nil {
+			f.heard = time.Now()
+			continue
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if err = explain(err); errors.Is(err, coherence.ErrMisconfigured) || time.Since(f.heard) > f.Silence {
+			if !f.lost {
+				f.lost = true
+				f.sink.Lost(f.part)
+			}
+			f.failed(ctx, f.part, err)
+		}
+		pause(ctx, 100*time.Millisecond)
+	}
+}
+
+// step resolves the offset, or fetches once.
+func (f *follower) step(ctx context.Context) error {
+	if f.session {
+		if err := f.resolve(ctx); err != nil {
+			return err
+		}
+	}
+	ask, cancel := context.WithTimeout(ctx, f.MaxWait+f.Silence)
+	defer cancel()
+	wait := f.MaxWait
+	if f.fresh {
+		wait = 0
+	}
+	res, err := f.c.fetch(ask, &fetchRequest{topic: f.Topic, id: f.id, partition: f.part, offset: f.next, wait: wait,
+		maxBytes: fetchBytes})
+	switch {
+	case gone(err):
+		// Retention has passed us, or the topic was deleted and perhaps made anew: either way something may be
+		// missing.
+		f.over()
+		return err
+	case err != nil:
+		return err
+	case f.fresh:
+		f.begin()
+	}
+	if res.logStart > f.next {
+		f.over()
+		return fmt.Errorf("kafka: records of %s/%d up to %d were removed before they were read", f.Topic, f.part,
+			res.logStart)
+	}
+	if err := f.deliver(ctx, res); err != nil {
+		return err
+	}
+	if f.lost && !f.session && f.next >= res.highWatermark {
+		f.lost = false
+		f.sink.Resumed(f.part)
+		f.worksAgain()
+		f.Logger.Info("Kafka answers again", "topic", f.Topic, "partition", f.part)
+	}
+	return nil
+}
+
+// resolve finds where the session starts. The fetches of a session name the topic by its id, so what they return is
+// of the topic that the offset is of.
+func (f *follower) resolve(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, f.Silence)
+	defer cancel()
+	t, err := f.c.topic(ctx, f.Topic)
+	if err != nil {
+		return err
+	}
+	next, err := f.c.offset(ctx, f.Topic, f.part, f.start)
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.id, f.next, f.session, f.fresh = t.id, next, false, true
+	return nil
+}
+
+// begin announces the session, with the first answer: whoever may not read the topic follows nothing.
+func (f *follower) begin() {
+	f.mu.Lock()
+	f.fresh, f.live, f.waiting = false, true, nil
+	f.mu.Unlock()
+	f.start, f.lost = kafkago.LastOffset, false
+	f.sink.Session(f.part)
+	f.worksAgain()
+	f.Logger.Info("following", "topic", f.Topic, "partition", f.part, "offset", f.next)
+	f.offerAll(context.Background())
+}
+
+// offerAll offers the newest barrier to every partition: a session of one of them has made the sink forget them all.
+func (r *tailRun) offerAll(ctx context.Context) {
+	r.mu.Lock()
+	b, followers := r.last, r.followers
+	r.mu.Unlock()
+	if b == nil {
+		return
+	}
+	for _, f := range followers {
+		f.offer(ctx, b)
+	}
+}
+
+// over ends the session: another one is to begin.
+func (f *follower) over() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.session, f.live, f.fresh = true, false, false
+}
+
+// offer takes a barrier, at once or when the partition has been read up to its end. Of several that wait the last one
+// counts, and the first one is kept until it is reached: otherwise a reader that is always a little behind would
+// prove nothing.
+func (f *follower) offer(ctx context.Context, b *barrier) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.live || f.part >= len(b.ends) || f.id != b.id && f.id != (topicID{}) && b.id != (topicID{}) {
+		return
+	}
+	if f.next >= b.ends[f.part] {
+		f.waiting = nil
+		_ = f.sink.Deliver(ctx, f.part, []coherence.Message{b.of(f.part)})
+	} else if f.waiting == nil {
+		f.waiting = b
+	}
+}
+
+// reached notes that everything below next has been delivered, and takes the barriers that it reaches.
+func (f *follower) reached(ctx context.Context, next int64) {
+	f.mu.Lock()
+	f.next = next
+	b := f.waiting
+	if b != nil && next >= b.ends[f.part] {
+		f.waiting = nil
+		_ = f.sink.Deliver(ctx, f.part, []coherence.Message{b.of(f.part)})
+	}
+	again := b != nil && f.waiting == nil
+	f.mu.Unlock()
+	if n := f.newest(); again && n != nil && n != b {
+		f.offer(ctx, n)
+	}
+}
+
+// deliver hands over the records of an answer. Offsets that hold nothing are no loss: control records, aborted
+// transactions and compaction leave them. What retention removes is told by the answer's first offset.
+func (f *follower) deliver(ctx context.Context, res *fetched) error {
+	var values [][]byte
+	var offsets []int64
+	size := 0
+	rd := &reading{next: f.next, aborted: res.aborted}
+	flush := func(next int64) error {
+		batch := f.decode(values, offsets)
+		values, offsets, size = nil, nil, 0
+		if len(batch) > 0 {
+			if err := f.sink.Deliver(ctx, f.part, batch); err != nil {
+				f.over() // they count as missed
+				return err
+			}
+		}
+		f.reached(ctx, next)
+		return nil
+	}
+	rd.record = func(rec *record) error {
+		if rec.value.cut() {
+			f.malformed(rec.offset, fmt.Errorf("%w: %d bytes", coherence.ErrMalformed, rec.value.size))
+			return nil
+		}
+		values, offsets = append(values, rec.value.data), append(offsets, rec.offset)
+		if size += len(rec.value.data); len(values) >= handMessages || size >= handBytes {
+			return flush(rd.next)
+		}
+		return nil
+	}
+	rd.lost = func(from, next int64, err error) error {
+		if err := flush(from); err != nil {
+			return err
+		}
+		f.malformed(from, err)
+		f.sink.Session(f.part)
+		f.Logger.Warn("messages are missing", "topic", f.Topic, "partition", f.part, "from", from, "to", next)
+		f.offerAll(ctx)
+		return nil
+	}
+	if err := rd.read(res.records); err != nil {
+		return err
+	}
+	return flush(rd.next)
+}
+
+// decode decodes messages. Whatever a codec does with one of them, it is one malformed message. A barrier among the
+// events may be anybody's: it proves nothing.
+func (f *follower) decode(values [][]byte, offsets []int64) []coherence.Message {
+	all := make([]coherence.Message, len(values))
+	errs := each(len(values), func(i int) (err error) {
+		all[i], err = decodeEvent(f.Codec, values[i])
+		return err
+	})
+	batch := all[:0]
+	for i := range all {
+		switch err := errs[i]; {
+		case err == nil:
+			batch = append(batch, all[i])
+		case errors.Is(err, errBarrier):
+			if !f.warned {
+				f.warned = true
+				f.Logger.Warn("barriers among the events prove nothing", "topic", f.Topic, "partition", f.part,
+					"offset", offsets[i])
+			}
+			f.sink.Malformed(f.part, err)
+		default:
+			f.malformed(offsets[i], err)
+		}
+	}
+	return batch
+}
+
+func (f *follower) malformed(offset int64, err error) {
+	f.sink.Malformed(f.part, err)
+	if !f.quiet.pass() {
+		return
+	}
+	f.Logger.Warn("a malformed message is skipped; the metrics count all of them", "topic", f.Topic, "partition",
+		f.part, "offset", offset, "error", err)
+}
+
+var errBarrier = fmt.Errorf("%w: a barrier among the events", coherence.ErrMalformed)
+
+// decodeEvent decodes a message that must be an event of a namespace that there can be.
+func decodeEvent(c coherence.EventCodec, value []byte) (m coherence.Message, err error) {
+	if m, err = c.Decode(value); err != nil {
+		return m, err
+	}
+	if m.Barrier != nil {
+		return m, errBarrier
+	}
+	return m, m.Event.Validate()
+}

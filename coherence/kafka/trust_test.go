@@ -1,0 +1,119 @@
+package kafka_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	kafkago "github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+
+	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/coherence/kafka"
+	"github.com/nearcache/nearcache-go/internal/services/servicestest"
+)
+
+// produce sends values to partition 0 of a topic, as anybody would who may write it.
+func produce(t *testing.T, brokers []string, topic string, values ...string) {
+	t.Helper()
+	client := &kafkago.Client{Addr: kafkago.TCP(brokers...)}
+	eventually(t, "the client has heard of the topic", func() bool {
+		rs := make([]kafkago.Record, len(values))
+		for i, v := range values {
+			rs[i] = kafkago.Record{Key: kafkago.NewBytes([]byte("k")), Value: kafkago.NewBytes([]byte(v))}
+		}
+		res, err := client.Produce(t.Context(), &kafkago.ProduceRequest{Topic: topic,
+			RequiredAcks: kafkago.RequireAll, Records: kafkago.NewRecordReader(rs...)})
+		if errors.Is(err, protocol.ErrNoTopic) {
+			return false
+		}
+		if err == nil {
+			err = res.Error
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return true
+	})
+}
+
+// TestTail_ForgedBarriersProveNothing: whoever could write the events' topic could prove whatever they liked.
+func TestTail_ForgedBarriersProveNothing(t *testing.T) {
+	onBoth(t, func(t *testing.T, brokers []string) {
+		topic := servicestest.Unique("forged")
+		p := publisher(t, brokers, topic, 1)
+		r := follow(t, kafka.Tail{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, MaxWait: 50 * time.Millisecond})
+		eventually(t, "a session", func() bool { return len(r.of(0)) == 1 })
+		forged, err := coherence.EncodeJSON(barrierAt(1<<40, 9), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		produce(t, brokers, topic, string(forged),
+			fmt.Sprintf(`{"topic":%q,"position":{"timeline":"1","n":99},"ends":[0],"seqs":[9]}`, topic), string(forged))
+		if err := p.Publish(t.Context(), toPartition0(event("real", 1, 1))); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "what follows comes", func() bool { return slices.Contains(r.of(0), "real v1 #1") })
+		if got, want := r.of(0), []string{"session", "malformed", "malformed", "malformed",
+			"real v1 #1"}; !slices.Equal(got, want) {
+			// The two forged barriers and the event may be one batch: what matters is that no barrier is among them.
+			if slices.ContainsFunc(got, func(s string) bool { return strings.HasPrefix(s, "barrier") }) {
+				t.Errorf("%v", got)
+			}
+		}
+	})
+}
+
+// TestTail_ABarrierWaitsForItsEvents: it comes by another topic, and may be read before the events that it covers. It
+// is taken once they have been delivered.
+func TestTail_ABarrierWaitsForItsEvents(t *testing.T) {
+	onBoth(t, func(t *testing.T, brokers []string) {
+		topic := servicestest.Unique("waits")
+		p := publisher(t, brokers, topic, 1)
+		r := follow(t, kafka.Tail{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, MaxWait: 50 * time.Millisecond})
+		eventually(t, "a session", func() bool { return len(r.of(0)) == 1 })
+		// The relay's barriers would be read from its topic after those of the test, whose ends are beyond the
+		// topic's.
+		send := func(n, end int) {
+			produce(t, brokers, kafka.BarrierTopic(topic),
+				fmt.Sprintf(`{"topic":%q,"position":{"timeline":"1","n":%d},"ends":[%d],"seqs":[0]}`, topic, n, end))
+		}
+		send(1, 1) // "warm up" is below it
+		eventually(t, "one that is covered is taken at once", func() bool {
+			return slices.Contains(r.of(0),
+				"barrier 0")
+		})
+		send(2, 3)
+		produce(t, brokers, kafka.BarrierTopic(topic), "garbage",
+			`{"topic":"another","position":{"timeline":"1","n":9},"ends":[0],"seqs":[0]}`,
+			fmt.Sprintf(`{"topic":%q,"topic_id":"00000000000000000000000000000001","position":{"timeline":"1","n":9},"ends":[0],"seqs":[7]}`, topic))
+		for i := range 3 {
+			if err := p.Publish(t.Context(), toPartition0(event(fmt.Sprint("e", i), 1, 0))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		eventually(t, "all is there", func() bool { return len(r.of(0)) >= 6 })
+		got := r.of(0)
+		at := slices.Index(got[2:], "barrier 0") + 2
+		if first, second := slices.Index(got, "e0 v1 #0"), slices.Index(got, "e1 v1 #0"); at < first || at < second ||
+			first < 0 || slices.Contains(got, "barrier 7") {
+			t.Errorf("the second barrier covers e0 and e1: %v", got)
+		}
+	})
+}
+
+// TestTail_ABarrierFromBeforeItsSession is taken too: an idle relay sends no others.
+func TestTail_ABarrierFromBeforeItsSession(t *testing.T) {
+	onBoth(t, func(t *testing.T, brokers []string) {
+		topic := servicestest.Unique("before")
+		p := publisher(t, brokers, topic, 1)
+		if err := p.Publish(t.Context(), toPartition0(event("old", 1, 1), barrierAt(5, 1))); err != nil {
+			t.Fatal(err)
+		}
+		r := follow(t, kafka.Tail{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, MaxWait: 50 * time.Millisecond})
+		eventually(t, "it is taken", func() bool { return slices.Equal(r.of(0), []string{"session", "barrier 1"}) })
+	})
+}
