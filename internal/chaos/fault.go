@@ -28,7 +28,7 @@ type injection struct {
 
 	writes    *writeLog                     // of the injection's own writes
 	checks    []func(context.Context) error // what must hold when all is well again
-	congested bool                          // connections that carry much are slow, though Redis and the source answer on others
+	congested bool                          // it slows single connections: history.Window
 	patience  time.Duration                 // for how long recovery may take, if that is longer than usual
 }
 
