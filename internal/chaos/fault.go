@@ -26,9 +26,10 @@ type injection struct {
 	heals []func(context.Context) error
 	every []func(context.Context) // repeated while it lasts
 
-	writes   *writeLog                     // of the injection's own writes
-	checks   []func(context.Context) error // what must hold when all is well again
-	patience time.Duration                 // for how long recovery may take, if that is longer than usual
+	writes    *writeLog                     // of the injection's own writes
+	checks    []func(context.Context) error // what must hold when all is well again
+	congested bool                          // it slows single connections: history.Window
+	patience  time.Duration                 // for how long recovery may take, if that is longer than usual
 }
 
 // check adds what must hold when all is well again.

@@ -30,7 +30,7 @@ func linkFaults() []fault {
 	return append(out,
 		all("link: an instance, all slow", anInstance, slowly),
 		fault{slow, slowEverywhere, time.Second, most},
-		all("link: an instance, all dribble", anInstance, func(stream string) toxic { return dribble(stream, 20) }),
+		fault{"link: an instance, all dribble", dribbles, least, most},
 		all("link: a relay, all slow", aRelay, slowly),
 		all("link: an instance, isolated", anInstance, blackhole),
 		fault{"link: all resets", resets, least, most},
@@ -66,6 +66,12 @@ func slowEverywhere(_ context.Context, in *injection) error {
 		}
 	}
 	return nil
+}
+
+// dribbles limits the bandwidth of each connection of an instance.
+func dribbles(_ context.Context, in *injection) error {
+	in.congested = true
+	return in.addToxicsEverywhere(in.anInstance(), func(stream string) toxic { return dribble(stream, 20) })
 }
 
 // resets closes the connections of random links again and again.

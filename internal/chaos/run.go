@@ -139,7 +139,7 @@ func (r *run) injectFault(ctx context.Context, f fault) error {
 		return fmt.Errorf("chaos: heal %s: %w", f.name, err)
 	}
 	w.Healed = r.clock.Now()
-	w.Patience = in.patience
+	w.Patience, w.Congested = in.patience, in.congested
 	late := r.recovered(ctx, w.Healed, max(recovery, in.patience))
 	w.Recovered = r.clock.Now()
 	for _, check := range in.checks {

@@ -303,6 +303,18 @@ func (s *script) asked(process uint16, invoke, returned int64, failed bool) *scr
 	return s
 }
 
+// faulty adds a fault, and congested one that slows connections which carry much.
+func faulty(s *script, from, healed int64) *script {
+	s.h.Windows = append(s.h.Windows,
+		history.Window{Fault: "fault", From: at(from), Healed: at(healed), Recovered: at(healed)})
+	return s
+}
+
+func congested(s *script, from, healed int64) *script {
+	faulty(s, from, healed).h.Windows[0].Congested = true
+	return s
+}
+
 func TestCheck_NoReadWaitsWithoutAReason(t *testing.T) {
 	failed := func(r *history.Record) { r.Flags, r.Version = history.Failed, 0 }
 	both := func() *script { return newScript().asks(1, 1000, 9000).asks(2, 1000, 9000) }
@@ -334,7 +346,10 @@ func TestCheck_NoReadWaitsWithoutAReason(t *testing.T) {
 			reads(1, 2000, 7050, 1), []string{""}},
 		"not another one": {newScript().asks(1, 1000, 9000).asks(2, 1000, 2000).asks(2, 8000, 9000).
 			reads(1, 2000, 5101, 1), []string{"wait"}},
-		"nobody asked": {newScript().reads(1, 2000, 9000, 1), []string{""}},
+		"a congested link explains it": {congested(both(), 1500, 3300).reads(1, 2000, 4000, 1), []string{"wait"}},
+		"while it lasts":               {congested(both(), 1500, 3900).reads(1, 2000, 4000, 1), []string{""}},
+		"another fault does not":       {faulty(both(), 1500, 3900).reads(1, 2000, 4000, 1), []string{"wait"}},
+		"nobody asked":                 {newScript().reads(1, 2000, 9000, 1), []string{""}},
 	} {
 		c.s.h.Waiting = waiting
 		for p := range c.s.h.Answers {

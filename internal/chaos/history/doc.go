@@ -33,7 +33,9 @@
 // Whether Redis and the source answer is measured: each instance asks both again and again, by the same links as its
 // reads, and records the answers (Ask). A slow answer, a failure, or a gap between two questions explains waiting on
 // every instance, because a read may wait for another instance's load. One that was long, a failure, and the death of
-// a process go on to explain it for Waiting.Settle: so long the lease of a dead holder stands.
+// a process go on to explain it for Waiting.Settle: so long the lease of a dead holder stands. A fault that slows
+// only connections which carry much (Window.Congested) explains waiting too, because the questions have connections
+// of their own.
 //
 // A commit that counted no version (Commit.Uncounted) is not promised. Reads of the version that stood may return
 // it or not. All else holds for them too.

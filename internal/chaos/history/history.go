@@ -46,6 +46,9 @@ type Window struct {
 	Recovered int64 // every instance proved the bound again
 	// Patience is how long recovery may take where the fault left much to do. Zero: as long as after any other.
 	Patience time.Duration
+	// Congested says that the fault slows connections that carry much. The questions of Ask have connections of their
+	// own, so their answers do not show it: such a fault explains waiting by itself.
+	Congested bool
 }
 
 // Look is one look at what a process can prove: everything known before At-Staleness is in what it serves.

@@ -58,6 +58,11 @@ func (h *History) outages() outages {
 			}
 		}
 	}
+	for _, w := range h.Windows {
+		if w.Congested {
+			o.all = append(o.all, h.explains(w.From, w.Healed, true))
+		}
+	}
 	o.all = union(o.all)
 	return o
 }
