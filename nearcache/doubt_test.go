@@ -39,7 +39,7 @@ func TestRetries_OverflowIsNotForgotten(t *testing.T) {
 			if err := clients[i].Ready(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			caches[i] = newCache(t, clients[i], nearcache.Options[string, string]{Load: nearcache.Unversioned(src.value)})
+			caches[i] = newCache(t, clients[i], nearcache.Options[string, string]{Find: src.value})
 		}
 		x, y := caches[0], caches[1]
 		clients[0].LimitRetries(2)

@@ -29,7 +29,7 @@ func ExampleOptions_contextKeys() {
 	ctx := context.WithValue(context.Background(), regionKey{}, "eu")
 	for namespace, keys := range map[string][]any{"plain": nil, "regional": {regionKey{}}} {
 		cache, err := nearcache.NewCache(client, namespace, nearcache.Options[string, string]{
-			Load: nearcache.Unversioned(find), ContextKeys: keys})
+			Find: find, ContextKeys: keys})
 		if err != nil {
 			panic(err)
 		}
@@ -56,7 +56,7 @@ func ExampleCache_Get_loadCycle() {
 	var cache *nearcache.Cache[string, string]
 	needs := map[string]string{"cart": "user", "user": "cart"}
 	cache, err = nearcache.NewCache(client, "shop", nearcache.Options[string, string]{
-		Load: nearcache.Unversioned(func(ctx context.Context, k string) (string, error) { return cache.Get(ctx, needs[k]) })})
+		Find: func(ctx context.Context, k string) (string, error) { return cache.Get(ctx, needs[k]) }})
 	if err != nil {
 		panic(err)
 	}

@@ -131,10 +131,10 @@ func ExampleOptions_jitter() {
 		panic(err)
 	}
 	defer client.Close()
-	load := nearcache.Unversioned(func(context.Context, string) (string, error) { return "v", nil })
-	_, err = nearcache.NewCache(client, "a", nearcache.Options[string, string]{Load: load, TTL: time.Minute, Jitter: 0.2}) // 48 to 60 seconds
+	find := func(context.Context, string) (string, error) { return "v", nil }
+	_, err = nearcache.NewCache(client, "a", nearcache.Options[string, string]{Find: find, TTL: time.Minute, Jitter: 0.2}) // 48 to 60 seconds
 	fmt.Println(err)
-	_, err = nearcache.NewCache(client, "b", nearcache.Options[string, string]{Load: load, Refresh: nearcache.Refresh{After: 0.8, Beta: 1}})
+	_, err = nearcache.NewCache(client, "b", nearcache.Options[string, string]{Find: find, Refresh: nearcache.Refresh{After: 0.8, Beta: 1}})
 	fmt.Println(err)
 	// Output:
 	// <nil>
@@ -152,7 +152,7 @@ func ExampleConfig_redisTimeout() {
 	}
 	defer client.Close()
 	products, err := nearcache.NewCache(client, "product", nearcache.Options[string, string]{
-		Load: nearcache.Unversioned(func(_ context.Context, id string) (string, error) { return "product " + id, nil })})
+		Find: func(_ context.Context, id string) (string, error) { return "product " + id, nil }})
 	if err != nil {
 		panic(err)
 	}

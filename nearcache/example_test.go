@@ -96,7 +96,7 @@ func Example() {
 }
 
 // A source without versions: leases and tracking alone keep stale values out.
-func ExampleUnversioned() {
+func ExampleOptions_find() {
 	find := func(_ context.Context, id int) (string, error) {
 		if id != 7 {
 			return "", nearcache.ErrNotFound
@@ -105,7 +105,7 @@ func ExampleUnversioned() {
 	}
 	client, _, stop := start(newShop(), nearcache.Options[string, product]{})
 	defer stop()
-	names, err := nearcache.NewCache(client, "name", nearcache.Options[int, string]{Load: nearcache.Unversioned(find)})
+	names, err := nearcache.NewCache(client, "name", nearcache.Options[int, string]{Find: find})
 	if err != nil {
 		panic(err)
 	}

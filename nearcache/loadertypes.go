@@ -20,8 +20,11 @@ func Previous[V any](ctx context.Context) (Entry[V], bool) {
 	return *e, true
 }
 
-// Unversioned makes a Loader from a repository method of a source without versions.
-func Unversioned[K comparable, V any](find func(context.Context, K) (V, error)) Loader[K, V] {
+// FindFunc is a repository method of a source without versions. See Options.Find.
+type FindFunc[K comparable, V any] func(context.Context, K) (V, error)
+
+// loader makes a Loader of it.
+func (find FindFunc[K, V]) loader() Loader[K, V] {
 	return func(ctx context.Context, k K) (Entry[V], error) {
 		v, err := find(ctx, k)
 		return Entry[V]{Value: v}, err

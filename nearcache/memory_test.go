@@ -27,12 +27,11 @@ func TestL1Bytes_HoldsForSmallAndBigValues(t *testing.T) {
 			if err := client.Ready(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			c := newCache(t, client, nearcache.Options[string, string]{L1Bytes: bound, Size: size, Load: nearcache.Unversioned(
-				func(_ context.Context, k string) (string, error) {
-					var n, size int
-					_, _ = fmt.Sscanf(k, "%d of %d", &n, &size)
-					return strings.Repeat("v", size), nil
-				})})
+			c := newCache(t, client, nearcache.Options[string, string]{L1Bytes: bound, Size: size, Find: func(_ context.Context, k string) (string, error) {
+				var n, size int
+				_, _ = fmt.Sscanf(k, "%d of %d", &n, &size)
+				return strings.Repeat("v", size), nil
+			}})
 			held := func() int64 {
 				n := int64(testkit.Metric(t, reg, "nearcache_l1_bytes"))
 				if n > bound {
@@ -93,8 +92,7 @@ func TestCheckShared_FindsWhoModifiesAValue(t *testing.T) {
 	if err := client.Ready(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c, err := nearcache.NewCache(client, "t", nearcache.Options[string, map[string]int]{CheckShared: true, Load: nearcache.Unversioned(
-		func(context.Context, string) (map[string]int, error) { return map[string]int{"x": 1, "y": 2}, nil })})
+	c, err := nearcache.NewCache(client, "t", nearcache.Options[string, map[string]int]{CheckShared: true, Find: func(context.Context, string) (map[string]int, error) { return map[string]int{"x": 1, "y": 2}, nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,8 +171,7 @@ func ExampleOptions_checkShared() {
 		panic(err)
 	}
 	defer client.Close()
-	prices, err := nearcache.NewCache(client, "prices", nearcache.Options[string, []int]{CheckShared: true, Load: nearcache.Unversioned(
-		func(context.Context, string) ([]int, error) { return []int{100, 200}, nil })})
+	prices, err := nearcache.NewCache(client, "prices", nearcache.Options[string, []int]{CheckShared: true, Find: func(context.Context, string) ([]int, error) { return []int{100, 200}, nil }})
 	if err != nil {
 		panic(err)
 	}

@@ -14,8 +14,11 @@ type Options[K comparable, V any] struct {
 	// Load reads one key from the source of truth: its primary, value and version in one snapshot begun after the call.
 	// It runs at most once at a time per key and process, on a context that outlives the caller's and ends after
 	// LoadTimeout, and that has none of the caller's values; see ContextKeys. Its errors are returned to everyone who
-	// waits and are not cached; a panic becomes an error. Required, unless LoadMany is given.
+	// waits and are not cached; a panic becomes an error. Required, unless Find or LoadMany is given.
 	Load Loader[K, V]
+	// Find is Load for a source without versions: a repository method as it is. Beside a Config.Source it is refused:
+	// there a value without a version is never younger than what was seen, and would not be cached.
+	Find FindFunc[K, V]
 	// LoadMany reads several keys at once; a key that is missing from the map is absent. GetMany calls it once for all
 	// the keys that no tier has. Defaults to calling Load for each key.
 	LoadMany BatchLoader[K, V]
@@ -159,8 +162,15 @@ func (o *Options[K, V]) validate(c *Client, namespace string) error {
 	if err := coherence.CheckName(namespace); err != nil {
 		refuse("namespace %q %w", namespace, err)
 	}
-	if o.Load == nil && o.LoadMany == nil {
-		refuse("Load and LoadMany are both nil: one of them is required")
+	switch {
+	case o.Find != nil && o.Load != nil:
+		refuse("Find and Load are both set: a value has a version or it has none")
+	case o.Find != nil && c.source != nil:
+		refuse("Find is set, and so is Config.Source: a Loader must return the source's version with the value (Load)")
+	case o.Find != nil:
+		o.Load = o.Find.loader()
+	case o.Load == nil && o.LoadMany == nil:
+		refuse("Load, Find and LoadMany are all nil: one of them is required")
 	}
 	for _, d := range []struct {
 		name string

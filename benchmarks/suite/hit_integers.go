@@ -29,7 +29,7 @@ func compareIntegerKeys(ctx context.Context, e *Env) (c measure.Comparison, err 
 		return c, err
 	}
 	load := func(_ context.Context, k int64) (product, error) { return peers.NewProduct(int(k), smallValue), nil }
-	cache, err := nearcache.NewCache(client, "i", nearcache.Options[int64, product]{Load: nearcache.Unversioned(load)})
+	cache, err := nearcache.NewCache(client, "i", nearcache.Options[int64, product]{Find: load})
 	if err != nil {
 		return c, err
 	}

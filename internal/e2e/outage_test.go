@@ -182,7 +182,7 @@ func TestRedisAndForeignEvents(t *testing.T) {
 		if err := client.Ready(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		c, err := nearcache.NewCache(client, "price", nearcache.Options[string, string]{Load: nearcache.Unversioned(load)})
+		c, err := nearcache.NewCache(client, "price", nearcache.Options[string, string]{Find: load})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -30,7 +30,7 @@ func run(ctx context.Context, addr string) error {
 	}
 	defer client.Close()
 	products, err := nearcache.NewCache(client, "product", nearcache.Options[string, string]{
-		Load: nearcache.Unversioned(find),
+		Find: find,
 	})
 	if err != nil {
 		return err

@@ -64,8 +64,7 @@ func TestMetrics_AreThoseOfTheirDocument(t *testing.T) {
 	}
 	defer client.Close()
 	if _, err := nearcache.NewCache(client, "n", nearcache.Options[string, string]{MaxStaleness: time.Second,
-		Load: nearcache.Unversioned(
-			func(context.Context, string) (string, error) { return "", nil })}); err != nil {
+		Find: func(context.Context, string) (string, error) { return "", nil }}); err != nil {
 		t.Fatal(err)
 	}
 	ended, end := context.WithCancel(t.Context())
