@@ -323,9 +323,9 @@ func TestFresh_IsValidatedByVersion(t *testing.T) {
 		b.src.write("a", "one")
 		time.Sleep(time.Second)
 		b.warm(t)
-		loads := b.src.loads.Load()
-		if r := b.read(t, nearcache.ReadOptions{Fresh: true}); r.Value != "one" || b.src.loads.Load() != loads || b.src.asked != 1 {
-			t.Errorf("%+v with %d loads, %d versions asked for", r, b.src.loads.Load()-loads, b.src.asked)
+		loads, asked := b.src.loads.Load(), b.src.asked
+		if r := b.read(t, nearcache.ReadOptions{Fresh: true}); r.Value != "one" || b.src.loads.Load() != loads || b.src.asked != asked+1 {
+			t.Errorf("got %+v with %d loads and %d versions asked for, want 0 and 1", r, b.src.loads.Load()-loads, b.src.asked-asked)
 		}
 		b.src.set(func() { b.src.stalled = true })
 		b.src.write("a", "two")

@@ -10,22 +10,23 @@ import (
 
 // Cache is a near cache of one namespace. Make one with NewCache; all its methods are safe for concurrent use.
 type Cache[K comparable, V any] struct {
-	client     *Client
-	namespace  string
-	opt        Options[K, V]
-	encode     func(K) (string, error)
-	seed       maphash.Seed
-	l1         l1.Cache[entry[K, V]] // switched off by a negative Options.L1Bytes
-	reads      flights[K, V]         // of readers, through L2
-	sources    flights[K, V]         // calls of the Loader
-	loads      bulkhead
-	loadErrors errorMemory
-	watched    bool         // hits are looked at; see recordHit
-	refresher  refresher[K] // not running without Options.Refresh
-	warmer     warmer[K]    // not running without Options.Warm
-	shape      uint32       // of V, for records
-	lossless   lossless
-	m          *cacheMetrics
+	client       *Client
+	namespace    string
+	opt          Options[K, V]
+	encode       func(K) (string, error)
+	seed         maphash.Seed
+	l1           l1.Cache[entry[K, V]] // switched off by a negative Options.L1Bytes
+	reads        flights[K, V]         // of readers, through L2
+	sources      flights[K, V]         // calls of the Loader
+	loads        bulkhead
+	loadErrors   errorMemory
+	watched      bool         // hits are looked at; see recordHit
+	refresher    refresher[K] // not running without Options.Refresh
+	warmer       warmer[K]    // not running without Options.Warm
+	shape        uint32       // of V, for records
+	lossless     lossless
+	versionCheck versionCheck
+	m            *cacheMetrics
 }
 
 // NewCache makes the cache of a namespace, which is the first part of its keys' names and the namespace of their

@@ -28,15 +28,24 @@ func (c *Cache[K, V]) callLoaders(ctx context.Context, batch []*flight[K, V]) {
 			load = append(load, f)
 		}
 	}
+	if len(load) > 0 && !load[0].bypass && c.versionCheckDue() {
+		c.checkVersion(ctx, load[0], func() { c.callEach(ctx, load) })
+	} else {
+		c.callEach(ctx, load)
+	}
+	for _, f := range load {
+		c.rememberError(f)
+	}
+}
+
+// callEach calls Load for one flight, and LoadMany for several.
+func (c *Cache[K, V]) callEach(ctx context.Context, load []*flight[K, V]) {
 	switch len(load) {
 	case 0:
 	case 1:
 		c.callOne(ctx, load[0])
 	default:
 		c.callMany(ctx, load)
-	}
-	for _, f := range load {
-		c.rememberError(f)
 	}
 }
 

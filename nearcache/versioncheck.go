@@ -1,0 +1,51 @@
+package nearcache
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+)
+
+// checkedLoads is how many of a cache's first loads are compared with the source's own versions.
+const checkedLoads = 3
+
+// versionCheck finds out whether the versions that the Loader returns are the source's. A Loader with versions of its own,
+// an updated_at for one, or one that reads a replica, would have old values pass as proved.
+//
+// The source is asked before the load and after it. Versions only grow: so the version that was loaded lies between the
+// two, whatever was written meanwhile.
+type versionCheck struct{ done atomic.Int32 }
+
+// versionCheckDue reports whether a load is to be checked.
+func (c *Cache[K, V]) versionCheckDue() bool {
+	return c.client.versions != nil && c.versionCheck.done.Load() < checkedLoads
+}
+
+// checkVersion calls load, which sets the flight's answer, and makes an error of an answer whose version is not the
+// source's. A source that does not answer decides nothing.
+func (c *Cache[K, V]) checkVersion(ctx context.Context, f *flight[K, V], load func()) {
+	ask := func() (Version, error) {
+		return within(ctx, func() (Version, error) { return c.client.versions.Version(ctx, f.key.Namespace, f.key.Name) })
+	}
+	before, err := ask()
+	load()
+	if err != nil || f.answer.err != nil || f.answer.absent {
+		return
+	}
+	after, err := ask()
+	if err != nil || after < before { // a source that went back begins another timeline; see Fence
+		return
+	}
+	v := f.answer.e.Version
+	if before <= v && v <= after {
+		c.versionCheck.done.Add(1)
+		return
+	}
+	c.m.loads("foreign_version").Inc()
+	kind := ErrForeignVersion
+	if v < before { // of a replica, perhaps: what a reader asks for may be there later
+		kind = fmt.Errorf("%w (%w)", ErrForeignVersion, ErrNotReady)
+	}
+	f.answer.err = fmt.Errorf("%w: the Loader returned version %d, and the source's version of the key was %d before the load"+
+		" and %d after it: the Loader must read value and version of the primary in one statement", kind, v, before, after)
+}
