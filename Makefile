@@ -5,6 +5,7 @@ RUN     ?= .
 COUNT   ?= 1
 BUILD   := .build
 MODULES  = $(wildcard benchmarks/go.mod)
+PYTHON  ?= python3
 GOTEST   = $(BUILD)/gotest -p 2 -timeout 8m -count $(COUNT) -run '$(RUN)' $(ARGS) $(PKG)
 
 .DEFAULT_GOAL := help
@@ -33,8 +34,16 @@ tools:
 # can be taken out.
 ABLATED := -p 2 -timeout 8m -tags ablate -run 'TestExplore$$|TestAblation|TestL2_WithoutARule' ./internal/fence ./internal/explore ./nearcache
 
-test: install tools ## every test, -race, on real Redis, Postgres and Kafka, which it starts and stops; then the explorer
-	@$(BUILD)/services run -- $(GOTEST:$(BUILD)/gotest%=$(BUILD)/gotest -race -strict%)
+# The packages of the Python programs that a test runs beside ours. An interpreter that has them can be named instead.
+TESTPYTHON := $(BUILD)/testpython
+$(TESTPYTHON)/.done: internal/e2e/testdata/article/requirements.txt
+	@rm -rf $(TESTPYTHON)
+	@$(PYTHON) -m venv $(TESTPYTHON)
+	@$(TESTPYTHON)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+test: install tools $(if $(NEARCACHE_TEST_PYTHON),,$(TESTPYTHON)/.done) ## every test, -race, on real Redis, Postgres and Kafka, which it starts and stops; then the explorer
+	@NEARCACHE_TEST_PYTHON=$(or $(NEARCACHE_TEST_PYTHON),$(abspath $(TESTPYTHON))/bin/python) $(BUILD)/services run -- $(GOTEST:$(BUILD)/gotest%=$(BUILD)/gotest -race -strict%)
 	@test '$(RUN)$(PKG)' != '../...' || $(BUILD)/gotest $(ABLATED)
 	@test '$(RUN)$(PKG)' != '../...' || for m in $(MODULES); do (cd $$(dirname $$m) && $(GO) test -count 1 ./...) || exit 1; done
 
@@ -81,7 +90,6 @@ lint-actions: $(TOOLS)/actionlint ## check the GitHub workflows
 vuln: $(TOOLS)/govulncheck ## known vulnerabilities that the code can reach; asks the Go vulnerability database
 	@$(TOOLS)/govulncheck ./...
 
-PYTHON ?= python3
 VENV   := $(BUILD)/venv
 $(VENV)/.done: docs/site/requirements.txt
 	@rm -rf $(VENV)

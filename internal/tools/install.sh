@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the tests need beside Go, where it is missing: a C compiler (for the race detector), Redis,
-# PostgreSQL, and Java and Maven for Kafka. Does nothing, quickly, when all of it is there.
+# PostgreSQL and PgBouncer, Java and Maven for Kafka, curl, and Python. Does nothing, quickly, when all of it is there.
 set -eu
 
 # A server that the environment names is used instead of one started here.
@@ -16,6 +16,13 @@ need() { # need PACKAGE PROGRAM...: one of the programs will do
 need gcc "$(go env CC)" gcc clang
 if [ -z "${NEARCACHE_TEST_REDIS:-}" ]; then need redis-server redis-server; fi
 if [ -z "${NEARCACHE_TEST_POSTGRES:-}" ]; then need postgresql initdb /usr/lib/postgresql/*/bin/initdb; fi
+need pgbouncer pgbouncer /usr/sbin/pgbouncer
+need curl curl
+# Another team's programs are Python. Their packages go into a folder of this tree (make test).
+if [ -z "${NEARCACHE_TEST_PYTHON:-}" ]; then
+	need python3 python3
+	python3 -c 'import ensurepip, venv' 2>/dev/null || packages="$packages python3-venv"
+fi
 if [ -z "${NEARCACHE_TEST_KAFKA:-}" ]; then
 	need default-jre-headless java
 	if [ ! -d .services/kafka ]; then need maven mvn; fi
