@@ -102,14 +102,18 @@ func (s sink) Failed(p int, err error) { s.c.health.eventsFailed(p, err) }
 // Malformed counts.
 func (s sink) Malformed(int, error) { s.c.m.malformed.Inc() }
 
-// Deliver applies a batch of a partition in order.
+// Deliver applies a batch of a partition in order: to the fence, and then to L2.
 //
-// The sender of an event without a version does not invalidate L2. So each instance does, and bumps the slots only
-// then: a load between the two would admit what L2 still had. Their keys are bumped before as well, which costs nothing
-// and shortens the time for which the old value is served while Redis answers.
+// A relay tells L2 of the changes of its Source. Without a Source nobody does but the instances that hear the event, so
+// each of them makes sure of it. The first to come deletes the older record, and the others find it done; see
+// l2.ApplyOnce. The fence comes first: its min version keeps a load between the two from admitting what L2 still has.
+//
+// An event without a version leaves no min version. So each instance applies it to L2, and bumps the slot again after
+// that: a load between the two would admit what L2 still had. The bump before costs nothing, and shortens the time for
+// which the old value is served while Redis answers.
 func (s sink) Deliver(ctx context.Context, p int, batch []coherence.Message) error {
 	c := s.c
-	var unversioned []l2.Change
+	var changes changes
 	marked := false
 	for i := range batch {
 		if m := batch[i].Barrier; m != nil {
@@ -121,17 +125,62 @@ func (s sink) Deliver(ctx context.Context, p int, batch []coherence.Message) err
 		key := c.keyspace.Key(e.Namespace, e.Key)
 		s.gap(c.fence.EventSeq(p, e.Seq))
 		c.fence.Event(key, e.Version, e.Position)
-		if e.Version == 0 {
-			unversioned = append(unversioned, l2.Change{Key: key})
+		if e.Version == 0 || c.source == nil {
+			changes.add(l2.Change{Key: key, Version: e.Version})
 		}
 		c.m.event(e)
 	}
 	if marked {
 		c.measure()
 	}
-	if len(unversioned) == 0 {
-		return nil
+	s.applyOnce(ctx, changes.versioned)
+	s.applyAlways(ctx, changes.unversioned)
+	return nil
+}
+
+// changes are those of a batch that L2 must hear of from this instance.
+type changes struct {
+	unversioned, versioned []l2.Change
+	at                     map[string]int // where a record's change is among the versioned
+}
+
+// add keeps the newest version of each key.
+func (cs *changes) add(ch l2.Change) {
+	if ch.Version == 0 {
+		cs.unversioned = append(cs.unversioned, ch)
+		return
 	}
+	if i, ok := cs.at[ch.Key.Record]; ok {
+		cs.versioned[i].Version = max(cs.versioned[i].Version, ch.Version)
+		return
+	}
+	if cs.at == nil {
+		cs.at = make(map[string]int)
+	}
+	cs.at[ch.Key.Record] = len(cs.versioned)
+	cs.versioned = append(cs.versioned, ch)
+}
+
+// applyOnce makes sure that L2 has applied versioned changes. Those that fail are retried until L2 takes them.
+func (s sink) applyOnce(ctx context.Context, versioned []l2.Change) {
+	if len(versioned) == 0 {
+		return
+	}
+	c := s.c
+	if c.breaker.ask(ctx, func(ctx context.Context) error { return c.l2.ApplyOnce(ctx, versioned) }) == nil {
+		return
+	}
+	for _, ch := range versioned {
+		c.retry.add(ch)
+	}
+}
+
+// applyAlways applies changes without a version to L2, and then to the fence again.
+func (s sink) applyAlways(ctx context.Context, unversioned []l2.Change) {
+	if len(unversioned) == 0 {
+		return
+	}
+	c := s.c
 	err := c.breaker.ask(ctx, func(ctx context.Context) error { return c.l2.ApplyMany(ctx, unversioned) })
 	for _, ch := range unversioned {
 		c.fence.Event(ch.Key, 0, coherence.Position{})
@@ -139,7 +188,6 @@ func (s sink) Deliver(ctx context.Context, p int, batch []coherence.Message) err
 			c.retry.add(ch)
 		}
 	}
-	return nil
 }
 
 func (s sink) gap(gap bool) {

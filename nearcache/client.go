@@ -41,6 +41,7 @@ type Client struct {
 	system    atomic.Pointer[string] // whose data the prefix holds; nil: not known
 	waiters   waiters
 	nesting   nesting
+	questions questions
 	traceLoad func(caller, load context.Context) context.Context // nil: none
 	m         *metrics
 	log       *slog.Logger

@@ -400,6 +400,9 @@ func (c *Cache[K, V]) evaluateLoaded(ctx context.Context, f *flight[K, V], tags 
 	e := newEntry[K, V](f.k, a.e.Version, a.absent)
 	e.value = a.e.Value
 	outcome, admit := c.client.fence.FromSource(&f.own, e.version, &e.stamp)
+	if outcome != fence.Serve && e.version < f.minVersion && c.client.questionVersion(ctx, f.key, e.version) {
+		outcome, admit = c.client.fence.FromSource(&f.own, e.version, &e.stamp)
+	}
 	f.res = loaded[V]{value: e.value, version: e.version, absent: a.absent, tier: TierSource, asOf: e.stamp.LoadedAsOf()}
 	switch {
 	case outcome != fence.Serve && e.version >= f.minVersion:

@@ -12,6 +12,7 @@ type minVersion struct {
 	at      coherence.Position // covers the version's commit; zero if it is not known
 	sample  uint64             // then: the last sample begun before the version was seen; every later sample covers it
 	since   int64              // by the fence's clock
+	below   coherence.Version  // the newest version besides, seen before this one or since; see RefuseVersion
 }
 
 // minVersions is a bounded map from a key's hash to its min version. The key that came first is pushed out first. Two
@@ -75,10 +76,15 @@ func (f *Fence) minVersion(b *bucket, hash uint64) coherence.Version {
 // the forgotten version is not believed. A version whose commit position is not known was committed before it was seen
 // here, so the first sample begun after that covers it. Usually that sample lies in the past already.
 func (f *Fence) raiseMinVersion(b *bucket, hash uint64, v coherence.Version, at coherence.Position) (raised bool) {
-	if v <= f.minVersion(b, hash) {
+	known := f.minVersion(b, hash)
+	if v <= known {
+		if old := b.minVersions.byHash[hash]; v < known && v > old.below {
+			old.below = v
+			b.minVersions.put(hash, old)
+		}
 		return false
 	}
-	next := minVersion{version: v, at: at, sample: f.samples.latest(), since: f.now()}
+	next := minVersion{version: v, at: at, sample: f.samples.latest(), since: f.now(), below: known}
 	if ablate.Out(ablate.RequiredWatermarkSample) {
 		next.sample = 0
 	}

@@ -1,0 +1,95 @@
+package l2
+
+import (
+	"context"
+	"encoding/binary"
+	"strings"
+
+	"github.com/redis/rueidis"
+)
+
+// ApplyOnce is ApplyMany for changes of which other processes hear too. It reads the keys first, in one pipeline for
+// each node, and applies only what is not done yet: the first process deletes the older record, and the others find
+// nothing to do.
+//
+// Processes that read at the same moment all find the older record. Each of them then runs the script, and the script
+// compares again: the record is deleted once, and pushed once.
+//
+// What is read may change before it is acted on. That is harmless, because the change was committed before its event
+// was delivered: a reader that acquires the lease after this read also loads after the commit, and its fill is new. A
+// lease that is there already may belong to an older load, so it is always taken away.
+//
+// Only versioned changes can be found to be done. The error is that of the first key that failed; the others took
+// effect.
+func (l *L2) ApplyOnce(ctx context.Context, changes []Change) error {
+	c := l.clients.Load()
+	if c == nil {
+		return ErrUnavailable
+	}
+	if len(changes) == 0 {
+		return nil
+	}
+	cmds := make([]rueidis.Completed, 0, 2*len(changes))
+	for _, ch := range changes {
+		cmds = append(cmds,
+			c.commands.B().Getrange().Key(ch.Key.Record).Start(0).End(versionEnd-1).Build(),
+			c.commands.B().Getrange().Key(ch.Key.Lease).Start(0).End(0).Build())
+	}
+	res := c.commands.DoMulti(ctx, cmds...)
+	var open []Change
+	var first error
+	for i, ch := range changes {
+		record, err := l.beginning(res[2*i])
+		lease, leaseErr := l.beginning(res[2*i+1])
+		switch {
+		case err != nil || leaseErr != nil:
+			if first == nil {
+				first = firstOf(err, leaseErr)
+			}
+		case !applied(record, lease, ch):
+			open = append(open, ch)
+		}
+	}
+	if err := l.ApplyMany(ctx, open); err != nil && first == nil {
+		first = err
+	}
+	return first
+}
+
+// versionEnd is where a record's version ends.
+const versionEnd = 24
+
+// foreign stands for the beginning of a key that is no string.
+const foreign = "\x00"
+
+// applied reports whether apply has nothing to do, by the beginnings of the record and of the lease; "" is an absent
+// key. A record of another incarnation counts as any other: it is a miss for everybody.
+func applied(record, lease string, ch Change) bool {
+	switch {
+	case ch.Version == 0 || lease != "" && lease != "W":
+		return false
+	case record == "":
+		return true
+	case len(record) < versionEnd || !strings.HasPrefix(record, "NC\x01"):
+		return false
+	}
+	return binary.BigEndian.Uint64([]byte(record[16:versionEnd])) >= uint64(ch.Version)
+}
+
+// beginning is the answer of a GETRANGE.
+func (l *L2) beginning(res rueidis.RedisResult) (string, error) {
+	s, err := res.ToString()
+	if wrongType(err) {
+		return foreign, nil
+	}
+	return s, l.failed(err)
+}
+
+func firstOf(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
