@@ -108,7 +108,9 @@ func TestJSON_KeysAreExact(t *testing.T) {
 }
 
 func FuzzDecodeJSON(f *testing.F) {
-	f.Add([]byte(`{"namespace":"product","key":"42","version":7,"op":"updated","seq":981,"position":{"timeline":"5f3a","n":7741}}`))
+	f.Add(
+		[]byte(
+			`{"namespace":"product","key":"42","version":7,"op":"updated","seq":981,"position":{"timeline":"5f3a","n":7741}}`))
 	f.Add([]byte(`{"barrier":true,"seq":1,"position":{"timeline":"1","n":1}}`))
 	f.Add([]byte(`{"namespace":"n","key":"\ud800","time":"0000-01-01T00:00:00Z"}`))
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -50,9 +50,10 @@ type Mode int32
 
 // The modes.
 const (
-	ModeOn     Mode = iota // reads are served by the cache
-	ModeShadow             // reads are answered by the source, and what the cache would have answered is compared and counted
-	ModeOff                // reads are answered by the source alone
+	ModeOn Mode = iota // reads are served by the cache
+	// reads are answered by the source, and what the cache would have answered is compared and counted
+	ModeShadow
+	ModeOff // reads are answered by the source alone
 )
 
 // String is the mode's name in metrics and logs.

@@ -69,7 +69,8 @@ func (l *slowLoader) loadMany(_ context.Context, ks []string) (map[string]nearca
 }
 
 // inMeteredBubble is inBubble with the client's metrics.
-func inMeteredBubble(t *testing.T, test func(t *testing.T, r *nearcachetest.Redis, c *nearcache.Client, reg *prometheus.Registry)) {
+func inMeteredBubble(t *testing.T,
+	test func(t *testing.T, r *nearcachetest.Redis, c *nearcache.Client, reg *prometheus.Registry)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r, err := nearcachetest.StartRedis("")
@@ -158,7 +159,8 @@ func TestPipeline_ErrorTTLHoldsForLoadMany(t *testing.T) {
 			t.Errorf("Get after GetMany: %v, %d loads", err, l.calls.Load())
 		}
 		l.err = nil
-		if m, err := c.GetMany(t.Context(), []string{"a", "c"}); m["c"] == "" || !errors.Is(err, errDown) || l.calls.Load() != 2 {
+		if m, err := c.GetMany(t.Context(), []string{"a", "c"}); m["c"] == "" ||
+			!errors.Is(err, errDown) || l.calls.Load() != 2 {
 			t.Errorf("a key whose error is remembered beside one that has none: %v, %v, %d loads", m, err, l.calls.Load())
 		}
 		time.Sleep(time.Second)

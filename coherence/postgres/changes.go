@@ -188,7 +188,8 @@ func scanChanges(rows pgx.Rows) (st state, events []coherence.Event, err error) 
 // Locking a row writes to the log, so the commit waits for the disk; it leaves nothing to vacuum and nothing to decode.
 func (s *Source) flush(ctx context.Context, db txBeginner) error {
 	return pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, s.q(`select set_config('synchronous_commit', 'local', true), (select only_row from @@.meta for key share)`))
+		_, err := tx.Exec(ctx,
+			s.q(`select set_config('synchronous_commit', 'local', true), (select only_row from @@.meta for key share)`))
 		return err
 	})
 }

@@ -92,7 +92,8 @@ func (s *Source) sweep(ctx context.Context, pool *pgxpool.Pool) error {
 		}
 		n = tag.RowsAffected()
 	}
-	_, err := pool.Exec(ctx, s.q(`with many as (select namespace from @@.versions where deleted group by namespace having count(*) >= $1)
+	_, err := pool.Exec(ctx,
+		s.q(`with many as (select namespace from @@.versions where deleted group by namespace having count(*) >= $1)
 		insert into @@.floors as f (namespace, next_floor) select v.namespace, max(v.version) from @@.versions v
 			where v.deleted and v.namespace in (select namespace from many) group by v.namespace
 		on conflict (namespace) do update set next_floor = excluded.next_floor, raised = excluded.raised

@@ -50,7 +50,8 @@ func (s *Source) changes(ctx context.Context, after coherence.Position, limit in
 	if limit <= 0 {
 		return nil, upto, nil
 	}
-	rows, err := tx.QueryContext(ctx, s.q(`select id, namespace, key, version, op, coalesce(fields, ''), created_at from @@outbox
+	rows, err := tx.QueryContext(ctx,
+		s.q(`select id, namespace, key, version, op, coalesce(fields, ''), created_at from @@outbox
 		where id > ? order by id limit ?`), after.N, limit)
 	if err != nil {
 		return nil, upto, err
