@@ -207,9 +207,8 @@ func (m *metrics) forCache(name string, cache managedCache, c *Client) (*cacheMe
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "nearcache_max_staleness_seconds", ConstLabels: labels,
 				Help: "The cache's bound, Options.MaxStaleness."}, most.Seconds),
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "nearcache_gate_open", ConstLabels: labels,
-				Help: "1 while L1 serves, within the bound, what the channels vouch for."}, func() float64 {
-				return flag(c.bound().of(most).Open)
-			}),
+				Help: "1 while L1 serves, within the bound, what the channels vouch for."},
+				func() float64 { return flag(c.bound().of(most).Open) }),
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "nearcache_gate_slack_seconds", ConstLabels: labels,
 				Help: "How much later the proof in force may come before the gate closes; negative: it is closed."},
 				func() float64 { return c.bound().of(most).Slack.Seconds() }))

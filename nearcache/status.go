@@ -15,7 +15,8 @@ type Status struct {
 	Events  bool // every partition of Config.Events is followed; false without one
 	Mode    Mode
 	Pending int // invalidations that could not be sent to L2 yet
-	// of the 64 buckets, those read at the source because too many invalidations failed, until L2 has started them again
+	// Quarantined counts the buckets, of 64, that are read at the source because too many of their invalidations
+	// failed, until L2 has started them again.
 	Quarantined int
 	Bound       Bound
 	Caches      map[string]CacheStatus // by namespace

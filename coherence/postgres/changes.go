@@ -18,7 +18,8 @@ import (
 
 // stateSQL is the state of the server, in one row: in recovery or not, its history, the snapshot, and whether there is
 // a log that a crash would lose.
-const stateSQL = `select s.snap::text, v.standby, coalesce(v.history, '') || '/' || m.timeline::text as history, m.trimmed_in, m.trimmed::text, coalesce(v.unflushed, false)
+const stateSQL = `select s.snap::text, v.standby, coalesce(v.history, '') || '/' || m.timeline::text as history,
+		m.trimmed_in, m.trimmed::text, coalesce(v.unflushed, false)
 	from (select pg_current_snapshot() as snap) s, @@.meta m, @@.server() v where m.only_row`
 
 // state is one reading of the server.

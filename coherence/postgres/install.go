@@ -32,8 +32,8 @@ func (s *Source) InstallSQL() string {
 // anybody waits for.
 func (s *Source) installed(ctx context.Context, db Querier) (version int, notify bool, err error) {
 	var there, readable bool
-	err = db.QueryRow(ctx,
-		`select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relname = 'meta'),
+	err = db.QueryRow(ctx, `select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+			where n.nspname = $1 and c.relname = 'meta'),
 		exists (select from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
 			where n.nspname = $1 and c.relname = 'meta' and a.attname = 'schema_version'
 				and not a.attisdropped)`, s.schema).Scan(&there, &readable)

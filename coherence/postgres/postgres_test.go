@@ -205,8 +205,8 @@ func TestVersions_FollowCommitOrder(t *testing.T) {
 	}()
 	testkit.Eventually(t, "the insert waits", func() bool {
 		var n int
-		_ = pool.QueryRow(t.Context(),
-			`select count(*) from pg_locks where not granted and pid in (select pid from pg_stat_activity where datname = current_database())`).Scan(&n)
+		_ = pool.QueryRow(t.Context(), `select count(*) from pg_locks where not granted
+			and pid in (select pid from pg_stat_activity where datname = current_database())`).Scan(&n)
 		return n > 0
 	})
 	if err := first.Commit(t.Context()); err != nil {

@@ -380,15 +380,16 @@ func TestCheck_FindsWhatTriggersMiss(t *testing.T) {
 	}{
 		{[]string{`alter table plain disable trigger user`}, coherence.FindingTriggerDisabled, plain},
 		{[]string{`alter table plain enable trigger user`}, coherence.FindingTriggerDisabled, plain}, // not for replicas
-		{[]string{`do $$ declare n text; begin select tgname into n from pg_trigger where tgrelid = 'plain'::regclass and tgtype & 32 = 0;
+		{[]string{`do $$ declare n text; begin select tgname into n from pg_trigger
+				where tgrelid = 'plain'::regclass and tgtype & 32 = 0;
 			execute format('drop trigger %I on plain', n); end $$`}, coherence.FindingTriggerMissing, plain},
 		{[]string{`alter table plain alter column id type bigint`, `alter table plain alter column id type text`,
 			`alter table plain drop constraint plain_pkey, alter column id type char(9), add primary key (id)`}, "", plain},
 		{[]string{`alter table plain alter column id type bytea using ''`}, coherence.FindingKeyColumnChanged, plain},
 		// Where event triggers are not allowed, partitions that come and go are noticed here alone.
 		{[]string{`drop event trigger if exists nearcache_ddl; drop event trigger if exists nearcache_drop`,
-			`create table products_2 partition of products for values from (10) to (20)`}, coherence.FindingTriggerMissing, on(
-			"products", "id")},
+			`create table products_2 partition of products for values from (10) to (20)`},
+			coherence.FindingTriggerMissing, on("products", "id")},
 		{[]string{`drop event trigger if exists nearcache_ddl; drop event trigger if exists nearcache_drop`,
 			`alter table products detach partition products_1`}, coherence.FindingPartitionGone, on("products", "id")},
 	} {
@@ -419,8 +420,8 @@ func TestCheck_FindsWhatTriggersMiss(t *testing.T) {
 
 func TestInstallTrigger_RefusesWhatItCannotCount(t *testing.T) {
 	src, pool, _ := open(t)
-	exec1(t, pool,
-		`create table products (id int primary key, name text not null, "Code" text not null unique, sku text unique, f float8 not null unique, p point)`)
+	exec1(t, pool, `create table products (id int primary key, name text not null, "Code" text not null unique,
+		sku text unique, f float8 not null unique, p point)`)
 	exec1(t, pool, `create view shown as select * from products`)
 	exec1(t, pool, `create unlogged table scratch (id int primary key)`)
 	exec1(t, pool, `create table parent (id int primary key)`)

@@ -10,7 +10,8 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 )
 
-const headSQL = `select m.timeline, m.trimmed, coalesce((select seq from sqlite_sequence where name = '@@outbox'), 0) from @@meta m`
+const headSQL = `select m.timeline, m.trimmed,
+	coalesce((select seq from sqlite_sequence where name = '@@outbox'), 0) from @@meta m`
 
 // Position is the last id of the outbox.
 func (s *Source) Position(ctx context.Context) (p coherence.Position, err error) {

@@ -178,8 +178,8 @@ var effects = map[string]effect{
 	"SMOVE":  {writes: two, changed: byState, states: true},
 	"XGROUP": {writes: second, changed: byExistence},
 
-	"BLPOP": {writes: butLast, changed: byReply, blocks: always}, "BRPOP": {writes: butLast,
-		changed: byReply, blocks: always},
+	"BLPOP":      {writes: butLast, changed: byReply, blocks: always},
+	"BRPOP":      {writes: butLast, changed: byReply, blocks: always},
 	"BZPOPMIN":   {writes: butLast, changed: byReply, blocks: always},
 	"BZPOPMAX":   {writes: butLast, changed: byReply, blocks: always},
 	"BZMPOP":     {writes: afterTimeout, changed: byReply, blocks: always},
