@@ -9,7 +9,7 @@ import (
 // A message as it is on the wire, and what a reader makes of it.
 func Example() {
 	change := coherence.Message{Event: coherence.Event{
-		Namespace: "product", Key: "42", Version: 7, Op: coherence.OpUpdated,
+		Namespace: "shop", Key: "42", Version: 7, Op: coherence.OpUpdated,
 		Seq: 981, Position: coherence.Position{Timeline: 0x5f3a, N: 7741},
 	}}
 	b, err := coherence.EncodeJSON(change, nil)
@@ -26,7 +26,7 @@ func Example() {
 	_, err = codec.Decode([]byte(`{"key":"42"}`))
 	fmt.Println(err)
 	// Output:
-	// {"namespace":"product","key":"42","version":7,"op":"updated","seq":981,"position":{"timeline":"5f3a","n":7741}} <nil>
+	// {"namespace":"shop","key":"42","version":7,"op":"updated","seq":981,"position":{"timeline":"5f3a","n":7741}} <nil>
 	// {"barrier":true,"seq":981,"partitions":4,"position":{"timeline":"5f3a","n":7741}} <nil>
 	// 42 true <nil>
 	// coherence: malformed message: no namespace or no key

@@ -36,10 +36,10 @@ func TestJSON_RoundTrip(t *testing.T) {
 
 func TestJSON_Golden(t *testing.T) { // other languages read this
 	b, err := coherence.EncodeJSON(coherence.Message{Event: coherence.Event{Namespace: "product", Key: "42",
-		Version: 7, Op: coherence.OpUpdated,
-		Seq: 981, Position: coherence.Position{Timeline: 0x5f3a, N: 7741}, Time: time.Date(2026, 11, 24, 9, 30, 0,
-			123e6, time.UTC)}}, nil)
-	want := `{"namespace":"product","key":"42","version":7,"op":"updated","seq":981,"position":{"timeline":"5f3a","n":7741},"time":"2026-11-24T09:30:00.123Z"}`
+		Version: 7, Op: coherence.OpUpdated, Seq: 981, Position: coherence.Position{Timeline: 0x5f3a, N: 7741},
+		Time: time.Date(2026, 11, 24, 9, 30, 0, 123e6, time.UTC)}}, nil)
+	want := `{"namespace":"product","key":"42","version":7,"op":"updated","seq":981,` +
+		`"position":{"timeline":"5f3a","n":7741},"time":"2026-11-24T09:30:00.123Z"}`
 	if string(b) != want || err != nil {
 		t.Errorf("%s, %v\nwant %s", b, err, want)
 	}
@@ -108,7 +108,8 @@ func TestJSON_KeysAreExact(t *testing.T) {
 }
 
 func FuzzDecodeJSON(f *testing.F) {
-	f.Add([]byte(`{"namespace":"product","key":"42","version":7,"op":"updated","seq":981,"position":{"timeline":"5f3a","n":7741}}`))
+	f.Add([]byte(`{"namespace":"product","key":"42","version":7,"op":"updated","seq":981,` +
+		`"position":{"timeline":"5f3a","n":7741}}`))
 	f.Add([]byte(`{"barrier":true,"seq":1,"position":{"timeline":"1","n":1}}`))
 	f.Add([]byte(`{"namespace":"n","key":"\ud800","time":"0000-01-01T00:00:00Z"}`))
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -35,7 +35,8 @@ func TestLoader_Misbehaves(t *testing.T) {
 			}
 			return nearcache.Entry[string]{Value: "v", TTL: time.Hour}, nil
 		}})
-	for k, want := range map[string]error{"panics": nearcache.ErrPanic, "blocks": context.DeadlineExceeded, "fails": boom} {
+	for k, want := range map[string]error{"panics": nearcache.ErrPanic,
+		"blocks": context.DeadlineExceeded, "fails": boom} {
 		if _, err := c.Get(t.Context(), k); !errors.Is(err, want) {
 			t.Errorf("%s: got error %v, want %v", k, err, want)
 		} else if !strings.Contains(err.Error(), k) && k != "fails" {
@@ -56,7 +57,8 @@ func TestKeysAndValues_OfAllKinds(t *testing.T) {
 	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
 		src := newSource()
 		c := open(t, r.Option, src)
-		for _, k := range []string{"", " ", "a b", "nul\x00byte", "co:lon:s", "{brace}", "\xff\xfe", strings.Repeat("k", 10<<10), "日本"} {
+		for _, k := range []string{"", " ", "a b", "nul\x00byte", "co:lon:s", "{brace}", "\xff\xfe",
+			strings.Repeat("k", 10<<10), "日本"} {
 			src.put(k, "value of "+k)
 			if v, err := c.Get(t.Context(), k); v != "value of "+k || err != nil {
 				t.Errorf("%.20q: %.20q, %v", k, v, err)
@@ -90,8 +92,9 @@ func TestGarbageInL2_IsAMissAndIsReplaced(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for name, b := range map[string]string{"empty": "", "foreign": "hello", "truncated": string(good[:40]), "cut short": string(good[:len(good)-1]),
-			"damaged": string(flipped), "undecodable": string(notJSON), "header only": string(good[:l2.HeaderSize])} {
+		for name, b := range map[string]string{"empty": "", "foreign": "hello", "truncated": string(good[:40]),
+			"cut short": string(good[:len(good)-1]),
+			"damaged":   string(flipped), "undecodable": string(notJSON), "header only": string(good[:l2.HeaderSize])} {
 			r.Do("SET", key.Record, b)
 			for range 3 {
 				testkit.Eventually(t, name, func() bool { return get(t, c, "a").Value == "one" })
@@ -105,8 +108,10 @@ func TestSchemas_SideBySide(t *testing.T) {
 	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
 		src := newSource()
 		src.put("a", "one")
-		older := newCache(t, newClient(t, nearcache.Config{Redis: r.Option}), nearcache.Options[string, string]{Load: src.load, Schema: 1})
-		newer := newCache(t, newClient(t, nearcache.Config{Redis: r.Option}), nearcache.Options[string, string]{Load: src.load, Schema: 2})
+		older := newCache(t, newClient(t, nearcache.Config{Redis: r.Option}),
+			nearcache.Options[string, string]{Load: src.load, Schema: 1})
+		newer := newCache(t, newClient(t, nearcache.Config{Redis: r.Option}),
+			nearcache.Options[string, string]{Load: src.load, Schema: 2})
 		get(t, older, "a")
 		if got := get(t, newer, "a"); got.Tier != nearcache.TierSource {
 			t.Errorf("the newer build reads an older schema: %+v", got)
@@ -140,7 +145,8 @@ func TestCodec_ThatLosesAField(t *testing.T) {
 	if _, err := c.Get(t.Context(), "a"); !errors.Is(err, nearcache.ErrCodec) || !strings.Contains(err.Error(), "secret") {
 		t.Errorf("the error does not name the field: %v", err)
 	}
-	ok, err := nearcache.NewCache(client, "meant", nearcache.Options[string, lossy]{Load: load, Lossy: nearcache.LossyDecode})
+	ok, err := nearcache.NewCache(client, "meant",
+		nearcache.Options[string, lossy]{Load: load, Lossy: nearcache.LossyDecode})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,13 +159,15 @@ func TestCodec_ThatLosesAField(t *testing.T) {
 
 func TestOptions_AreCheckedTogether(t *testing.T) {
 	client := newClient(t, nearcache.Config{Redis: nearcachetest.NewRedis(t).ClientOption()})
-	_, err := nearcache.NewCache(client, "a:b", nearcache.Options[struct{ X int }, string]{TTL: -1, MaxStaleness: time.Second, L1Bytes: 1})
+	_, err := nearcache.NewCache(client, "a:b",
+		nearcache.Options[struct{ X int }, string]{TTL: -1, MaxStaleness: time.Second, L1Bytes: 1})
 	for _, want := range []string{"a:b", "Load", "TTL", "MaxStaleness", "L1Bytes", "EncodeKey"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not name %s: %v", want, err)
 		}
 	}
-	if _, err := nearcache.New(nearcache.Config{Redis: rueidis.ClientOption{InitAddress: []string{"x"}, DisableCache: true}}); err == nil {
+	if _, err := nearcache.New(nearcache.Config{Redis: rueidis.ClientOption{InitAddress: []string{"x"},
+		DisableCache: true}}); err == nil {
 		t.Error("an option that belongs to the client is taken")
 	}
 	src := newSource()

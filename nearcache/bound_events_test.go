@@ -83,8 +83,8 @@ type channels struct {
 	link  *link // to Kafka
 }
 
-// inChannelsBubble runs a test with the real clients, those of kafka-go and rueidis, over pipes and in fake time. Key a has
-// the value "one", and both channels prove it.
+// inChannelsBubble runs a test with the real clients, those of kafka-go and rueidis, over pipes and in fake time. Key a
+// has the value "one", and both channels prove it.
 func inChannelsBubble(t *testing.T, test func(t *testing.T, b *channels)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {

@@ -36,7 +36,9 @@ func (s *commits) write(k, v string) nearcache.Version {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ver := s.put(k, v)
-	s.events = append(s.events, coherence.Event{Namespace: "t", Key: k, Version: ver, Position: coherence.Position{Timeline: 1 + s.lost, N: uint64(len(s.events) + 2)}})
+	s.events = append(s.events,
+		coherence.Event{Namespace: "t", Key: k, Version: ver,
+			Position: coherence.Position{Timeline: 1 + s.lost, N: uint64(len(s.events) + 2)}})
 	return ver
 }
 
@@ -70,7 +72,8 @@ func (s *commits) Position(context.Context) (coherence.Position, error) {
 
 func (s *commits) Abilities() coherence.Abilities { return coherence.Abilities{} }
 
-func (s *commits) Changes(_ context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position, error) {
+func (s *commits) Changes(_ context.Context, after coherence.Position,
+	limit int) ([]coherence.Event, coherence.Position, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down || s.stalled {
@@ -118,7 +121,8 @@ func inBoundedBubble(t *testing.T, test func(t *testing.T, b *bounded)) {
 			t.Fatal(err)
 		}
 		defer b.redis.Close()
-		if b.client, err = nearcache.New(nearcache.Config{Redis: b.redis.PipeOption(), Source: b.src, Heartbeat: 25 * time.Millisecond, Registerer: b.reg}); err != nil {
+		if b.client, err = nearcache.New(nearcache.Config{Redis: b.redis.PipeOption(), Source: b.src,
+			Heartbeat: 25 * time.Millisecond, Registerer: b.reg}); err != nil {
 			t.Fatal(err)
 		}
 		defer b.client.Close()
@@ -186,8 +190,10 @@ func TestBound_GateClosesWithoutRelayAndOpensAgain(t *testing.T) { // C1, and th
 		b.src.write("a", "one")
 		time.Sleep(time.Second)
 		b.warm(t)
-		if s := b.client.Status(); s.Bound.Channel != "redis" || s.Bound.Staleness > 150*time.Millisecond || !s.Caches["t"].Open || s.Caches["t"].Slack < delta-150*time.Millisecond {
-			t.Errorf("got %+v and caches %+v, want the channel \"redis\" at most 150 ms behind, and an open cache", s.Bound, s.Caches)
+		if s := b.client.Status(); s.Bound.Channel != "redis" || s.Bound.Staleness > 150*time.Millisecond ||
+			!s.Caches["t"].Open || s.Caches["t"].Slack < delta-150*time.Millisecond {
+			t.Errorf("got %+v and caches %+v, want the channel \"redis\" at most 150 ms behind, and an open cache", s.Bound,
+				s.Caches)
 		}
 		b.src.set(func() { b.src.stalled = true })
 		b.src.write("a", "two") // nobody is told: its writer has died, and the relay sees nothing
@@ -218,7 +224,8 @@ func TestBound_GateClosesWithoutRelayAndOpensAgain(t *testing.T) { // C1, and th
 	})
 }
 
-func TestBound_PausedInstanceServesNothingOld(t *testing.T) { // a stopped process: its clock goes on, and it hears nothing
+// a stopped process: its clock goes on, and it hears nothing
+func TestBound_PausedInstanceServesNothingOld(t *testing.T) {
 	inBoundedBubble(t, func(t *testing.T, b *bounded) {
 		b.src.write("a", "one")
 		time.Sleep(time.Second)
@@ -245,13 +252,15 @@ func TestBound_PlainReadGoesOnWhereBoundedOnesStop(t *testing.T) {
 		b.warm(t)
 		b.src.set(func() { b.src.down = true })
 		time.Sleep(time.Second)
-		if r, err := b.Read(t.Context(), "a", nearcache.ReadOptions{MaxStaleness: -1}); err != nil || r.Tier != nearcache.TierL1 {
+		if r, err := b.Read(t.Context(), "a",
+			nearcache.ReadOptions{MaxStaleness: -1}); err != nil || r.Tier != nearcache.TierL1 {
 			t.Errorf("without a bound: %+v, %v", r, err)
 		}
 		if r, err := b.Get(t.Context(), "a"); !errors.Is(err, errDown) {
 			t.Errorf("within the bound: %q, %v", r, err)
 		}
-		if r, err := b.Read(t.Context(), "a", nearcache.ReadOptions{MaxStaleness: time.Minute}); err != nil || r.Tier != nearcache.TierL1 || r.Staleness < time.Second {
+		if r, err := b.Read(t.Context(), "a", nearcache.ReadOptions{MaxStaleness: time.Minute}); err != nil ||
+			r.Tier != nearcache.TierL1 || r.Staleness < time.Second {
 			t.Errorf("within a minute: %+v, %v", r, err)
 		}
 	})
@@ -268,7 +277,8 @@ func TestBound_HoldsForAYoungClient(t *testing.T) { // C1
 		}
 		defer redis.Close()
 		open := func() (*nearcache.Client, *nearcache.Cache[string, string]) {
-			client, err := nearcache.New(nearcache.Config{Redis: redis.PipeOption(), Source: src, Heartbeat: 25 * time.Millisecond})
+			client, err := nearcache.New(nearcache.Config{Redis: redis.PipeOption(), Source: src,
+				Heartbeat: 25 * time.Millisecond})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -307,7 +317,8 @@ func TestServeStale_IsLabelledAndCapped(t *testing.T) {
 		if !r.Stale || r.Value != "one" || r.Staleness < time.Second {
 			t.Errorf("got %+v, want a stale \"one\" of at least a second", r)
 		}
-		if _, err := b.Read(t.Context(), "a", nearcache.ReadOptions{ServeStale: 900 * time.Millisecond}); !errors.Is(err, errDown) {
+		if _, err := b.Read(t.Context(), "a",
+			nearcache.ReadOptions{ServeStale: 900 * time.Millisecond}); !errors.Is(err, errDown) {
 			t.Errorf("older than was put up with: %v", err)
 		}
 		b.src.set(func() { b.src.down = false })
@@ -324,8 +335,10 @@ func TestFresh_IsValidatedByVersion(t *testing.T) {
 		time.Sleep(time.Second)
 		b.warm(t)
 		loads, asked := b.src.loads.Load(), b.src.asked
-		if r := b.read(t, nearcache.ReadOptions{Fresh: true}); r.Value != "one" || b.src.loads.Load() != loads || b.src.asked != asked+1 {
-			t.Errorf("got %+v with %d loads and %d versions asked for, want 0 and 1", r, b.src.loads.Load()-loads, b.src.asked-asked)
+		if r := b.read(t, nearcache.ReadOptions{Fresh: true}); r.Value != "one" ||
+			b.src.loads.Load() != loads || b.src.asked != asked+1 {
+			t.Errorf("got %+v with %d loads and %d versions asked for, want 0 and 1",
+				r, b.src.loads.Load()-loads, b.src.asked-asked)
 		}
 		b.src.set(func() { b.src.stalled = true })
 		b.src.write("a", "two")
@@ -396,14 +409,16 @@ func TestFresh_TTLIsNotOutlived(t *testing.T) {
 	inBoundedBubble(t, func(t *testing.T, b *bounded) {
 		b.src.write("a", "one")
 		time.Sleep(time.Second)
-		c, err := nearcache.NewCache(b.client, "short", nearcache.Options[string, string]{Load: b.src.load, TTL: 300 * time.Millisecond})
+		c, err := nearcache.NewCache(b.client, "short",
+			nearcache.Options[string, string]{Load: b.src.load, TTL: 300 * time.Millisecond})
 		if err != nil {
 			t.Fatal(err)
 		}
 		read := func(want int64) {
 			t.Helper()
 			loads := b.src.loads.Load()
-			if _, err := c.Read(t.Context(), "a", nearcache.ReadOptions{Fresh: true}); err != nil || b.src.loads.Load()-loads != want {
+			if _, err := c.Read(t.Context(), "a", nearcache.ReadOptions{Fresh: true}); err != nil ||
+				b.src.loads.Load()-loads != want {
 				t.Errorf("%d loads, want %d; %v", b.src.loads.Load()-loads, want, err)
 			}
 			synctest.Wait()
@@ -456,12 +471,15 @@ func TestBound_NeedsItsPremises(t *testing.T) {
 	inBubble(t, func(t *testing.T, _ *nearcachetest.Redis, client *nearcache.Client) {
 		src := newSource()
 		src.put("a", "v")
-		_, err := nearcache.NewCache(client, "u", nearcache.Options[string, string]{Load: src.load, MaxStaleness: time.Second})
-		if !errors.Is(err, nearcache.ErrUnsupported) || !strings.Contains(err.Error(), "MaxStaleness") || !strings.Contains(err.Error(), "Config.Source") {
+		_, err := nearcache.NewCache(client, "u",
+			nearcache.Options[string, string]{Load: src.load, MaxStaleness: time.Second})
+		if !errors.Is(err, nearcache.ErrUnsupported) || !strings.Contains(err.Error(), "MaxStaleness") ||
+			!strings.Contains(err.Error(), "Config.Source") {
 			t.Errorf("got error %v, want ErrUnsupported that names MaxStaleness and Config.Source", err)
 		}
 		c := newCache(t, client, nearcache.Options[string, string]{Load: src.load})
-		if _, err := c.Read(t.Context(), "a", nearcache.ReadOptions{MaxStaleness: time.Second}); !errors.Is(err, nearcache.ErrUnsupported) {
+		if _, err := c.Read(t.Context(), "a",
+			nearcache.ReadOptions{MaxStaleness: time.Second}); !errors.Is(err, nearcache.ErrUnsupported) {
 			t.Errorf("got error %v, want ErrUnsupported", err)
 		}
 		if r := get(t, c, "a"); r.Staleness != 0 && r.Tier != nearcache.TierSource {
@@ -469,8 +487,10 @@ func TestBound_NeedsItsPremises(t *testing.T) {
 		}
 	})
 	inBoundedBubble(t, func(t *testing.T, b *bounded) {
-		_, err := nearcache.NewCache(b.client, "u", nearcache.Options[string, string]{Load: b.src.load, MaxStaleness: 40 * time.Millisecond})
-		if err == nil || !strings.Contains(err.Error(), "MaxStaleness") || !strings.Contains(err.Error(), "Config.Heartbeat") {
+		_, err := nearcache.NewCache(b.client, "u",
+			nearcache.Options[string, string]{Load: b.src.load, MaxStaleness: 40 * time.Millisecond})
+		if err == nil || !strings.Contains(err.Error(), "MaxStaleness") ||
+			!strings.Contains(err.Error(), "Config.Heartbeat") {
 			t.Errorf("got error %v, want one that names MaxStaleness and Config.Heartbeat", err)
 		}
 	})
@@ -485,17 +505,18 @@ func TestBound_ChangedWhileItIsLoaded(t *testing.T) { // C1, C3
 		var overtaken bool
 		var behind nearcache.Entry[string]
 		var err error
-		c, err = nearcache.NewCache(b.client, "u", nearcache.Options[string, string]{MaxStaleness: delta, Load: func(ctx context.Context, k string) (nearcache.Entry[string], error) {
-			if behind.Version > 0 {
-				return behind, nil
-			}
-			e, err := b.src.load(ctx, k)
-			if overtaken && err == nil {
-				overtaken = false
-				_, err = c.Write(ctx, k, func(context.Context) (nearcache.Version, error) { return b.src.write(k, "two"), nil })
-			}
-			return e, err
-		}})
+		c, err = nearcache.NewCache(b.client, "u", nearcache.Options[string, string]{MaxStaleness: delta,
+			Load: func(ctx context.Context, k string) (nearcache.Entry[string], error) {
+				if behind.Version > 0 {
+					return behind, nil
+				}
+				e, err := b.src.load(ctx, k)
+				if overtaken && err == nil {
+					overtaken = false
+					_, err = c.Write(ctx, k, func(context.Context) (nearcache.Version, error) { return b.src.write(k, "two"), nil })
+				}
+				return e, err
+			}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -36,7 +36,8 @@ func NewCache[K comparable, V any](client *Client, namespace string, o Options[K
 	if err := o.validate(client, namespace); err != nil {
 		return nil, err
 	}
-	c := &Cache[K, V]{client: client, namespace: namespace, opt: o, encode: encodeKey(o.EncodeKey), seed: maphash.MakeSeed(),
+	c := &Cache[K, V]{client: client, namespace: namespace, opt: o,
+		encode: encodeKey(o.EncodeKey), seed: maphash.MakeSeed(),
 		loads: newBulkhead(o.MaxLoads)}
 	c.reads.fence, c.reads.nesting, c.reads.tryInline, c.reads.run = client.fence, &client.nesting, c.tryL2, c.walk
 	c.sources.fence, c.sources.nesting, c.sources.run = client.fence, &client.nesting, c.callSource

@@ -103,7 +103,8 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	c := &Client{base: time.Now(), source: cfg.Source, beatEvery: cfg.Heartbeat, log: cfg.Logger, caches: make(map[string]managedCache)}
+	c := &Client{base: time.Now(), source: cfg.Source, beatEvery: cfg.Heartbeat, log: cfg.Logger,
+		caches: make(map[string]managedCache)}
 	c.nesting.wake, c.traceLoad = c.waiters.wake, cfg.LoadTrace
 	if cfg.System != "" {
 		c.system.Store(&cfg.System)
@@ -161,7 +162,10 @@ func (c *Client) canWork(events coherence.EventSource) error {
 		return fmt.Errorf("nearcache: Config.Prefix: %w: %w", coherence.ErrMisconfigured, err)
 	}
 	if p, ok := events.(coherence.Pinger); ok {
-		if _, err := safely(func() (struct{}, error) { return struct{}{}, p.Ping(ctx) }); errors.Is(err, coherence.ErrMisconfigured) {
+		if _, err := safely(func() (struct{}, error) {
+			return struct{}{},
+				p.Ping(ctx)
+		}); errors.Is(err, coherence.ErrMisconfigured) {
 			return fmt.Errorf("nearcache: Config.Events: %w", err)
 		}
 	}

@@ -50,9 +50,12 @@ type Mode int32
 
 // The modes.
 const (
-	ModeOn     Mode = iota // reads are served by the cache
-	ModeShadow             // reads are answered by the source, and what the cache would have answered is compared and counted
-	ModeOff                // reads are answered by the source alone
+	// ModeOn: the cache serves reads.
+	ModeOn Mode = iota
+	// ModeShadow: the source answers reads. The cache's answers are compared with them, and differences counted.
+	ModeShadow
+	// ModeOff: the source alone answers reads.
+	ModeOff
 )
 
 // String is the mode's name in metrics and logs.

@@ -156,7 +156,8 @@ func equalMethod(a, b reflect.Value) (equal, ok bool) {
 		return false, false
 	}
 	m, found := a.Type().MethodByName("Equal")
-	if !found || m.Type.NumIn() != 2 || m.Type.In(1) != a.Type() || m.Type.NumOut() != 1 || m.Type.Out(0).Kind() != reflect.Bool {
+	if !found || m.Type.NumIn() != 2 || m.Type.In(1) != a.Type() || m.Type.NumOut() != 1 ||
+		m.Type.Out(0).Kind() != reflect.Bool {
 		return false, false
 	}
 	return m.Func.Call([]reflect.Value{a, b})[0].Bool(), true

@@ -39,25 +39,31 @@ func TestDifference_NamesTheFirstPathThatDiffers(t *testing.T) {
 		a, b any
 		want string
 	}{
-		"equal":                    {diffOuter{ID: 1, f: 2}, diffOuter{ID: 1, f: 2}, ""},
-		"an exported field":        {diffOuter{ID: 1}, diffOuter{ID: 2}, ".ID"},
-		"an unexported field":      {diffOuter{inner: diffInner{name: "a"}}, diffOuter{}, ".inner.name"},
-		"behind a pointer":         {diffOuter{ptr: &diffInner{name: "a"}}, diffOuter{ptr: &diffInner{}}, ".ptr.name"},
-		"a pointer and nil":        {diffOuter{ptr: &diffInner{}}, diffOuter{}, ".ptr"},
-		"equal pointers":           {diffOuter{ptr: &diffInner{name: "a"}}, diffOuter{ptr: &diffInner{name: "a"}}, ""},
-		"a map's element":          {diffOuter{tags: map[string][]int{"a": {1, 2}}}, diffOuter{tags: map[string][]int{"a": {1, 3}}}, `.tags["a"][1]`},
-		"a map's missing key":      {diffOuter{tags: map[string][]int{"a": {1}}}, diffOuter{tags: map[string][]int{"b": {1}}}, `.tags["a"]`},
-		"a map with struct keys":   {diffOuter{m: map[diffInner]any{{name: "k"}: 1}}, diffOuter{m: map[diffInner]any{{name: "k"}: 1}}, ""},
-		"nil and empty":            {diffOuter{tags: map[string][]int{}, list: []diffInner{}}, diffOuter{}, ""},
-		"a slice's element":        {diffOuter{list: []diffInner{{}, {name: "x"}}}, diffOuter{list: []diffInner{{}, {name: "y"}}}, ".list[1].name"},
-		"an array's element":       {diffOuter{arr: [2]string{"a", "b"}}, diffOuter{arr: [2]string{"a", "c"}}, ".arr[1]"},
-		"a longer slice":           {diffOuter{list: []diffInner{{}, {}}}, diffOuter{list: []diffInner{{}}}, ".list"},
-		"another dynamic type":     {diffOuter{any: int64(1)}, diffOuter{any: float64(1)}, ".any"},
-		"within an interface":      {diffOuter{any: diffInner{name: "a"}}, diffOuter{any: diffInner{name: "b"}}, ".any.name"},
-		"large numbers in a map":   {map[string]any{"n": int64(1<<53 + 1)}, map[string]any{"n": float64(1 << 53)}, `["n"]`},
-		"NaN":                      {diffOuter{f: math.NaN()}, diffOuter{f: math.NaN()}, ""},
-		"the same time, no clock":  {diffOuter{inner: diffInner{at: now}}, diffOuter{inner: diffInner{at: now.Round(0).UTC()}}, ""},
-		"another time":             {diffOuter{inner: diffInner{at: now}}, diffOuter{inner: diffInner{at: now.Add(1)}}, ".inner.at"},
+		"equal":               {diffOuter{ID: 1, f: 2}, diffOuter{ID: 1, f: 2}, ""},
+		"an exported field":   {diffOuter{ID: 1}, diffOuter{ID: 2}, ".ID"},
+		"an unexported field": {diffOuter{inner: diffInner{name: "a"}}, diffOuter{}, ".inner.name"},
+		"behind a pointer":    {diffOuter{ptr: &diffInner{name: "a"}}, diffOuter{ptr: &diffInner{}}, ".ptr.name"},
+		"a pointer and nil":   {diffOuter{ptr: &diffInner{}}, diffOuter{}, ".ptr"},
+		"equal pointers":      {diffOuter{ptr: &diffInner{name: "a"}}, diffOuter{ptr: &diffInner{name: "a"}}, ""},
+		"a map's element": {diffOuter{tags: map[string][]int{"a": {1, 2}}},
+			diffOuter{tags: map[string][]int{"a": {1, 3}}}, `.tags["a"][1]`},
+		"a map's missing key": {diffOuter{tags: map[string][]int{"a": {1}}},
+			diffOuter{tags: map[string][]int{"b": {1}}}, `.tags["a"]`},
+		"a map with struct keys": {diffOuter{m: map[diffInner]any{{name: "k"}: 1}},
+			diffOuter{m: map[diffInner]any{{name: "k"}: 1}}, ""},
+		"nil and empty": {diffOuter{tags: map[string][]int{}, list: []diffInner{}}, diffOuter{}, ""},
+		"a slice's element": {diffOuter{list: []diffInner{{}, {name: "x"}}},
+			diffOuter{list: []diffInner{{}, {name: "y"}}}, ".list[1].name"},
+		"an array's element":     {diffOuter{arr: [2]string{"a", "b"}}, diffOuter{arr: [2]string{"a", "c"}}, ".arr[1]"},
+		"a longer slice":         {diffOuter{list: []diffInner{{}, {}}}, diffOuter{list: []diffInner{{}}}, ".list"},
+		"another dynamic type":   {diffOuter{any: int64(1)}, diffOuter{any: float64(1)}, ".any"},
+		"within an interface":    {diffOuter{any: diffInner{name: "a"}}, diffOuter{any: diffInner{name: "b"}}, ".any.name"},
+		"large numbers in a map": {map[string]any{"n": int64(1<<53 + 1)}, map[string]any{"n": float64(1 << 53)}, `["n"]`},
+		"NaN":                    {diffOuter{f: math.NaN()}, diffOuter{f: math.NaN()}, ""},
+		"the same time, no clock": {diffOuter{inner: diffInner{at: now}},
+			diffOuter{inner: diffInner{at: now.Round(0).UTC()}}, ""},
+		"another time": {diffOuter{inner: diffInner{at: now}},
+			diffOuter{inner: diffInner{at: now.Add(1)}}, ".inner.at"},
 		"a method Equal":           {folded("ab"), folded("ac"), ""},
 		"a method Equal, no":       {folded("ab"), folded("bc"), " (the value itself)"},
 		"a function that was lost": {diffOuter{fn: func() {}}, diffOuter{}, ".fn"},
@@ -69,7 +75,8 @@ func TestDifference_NamesTheFirstPathThatDiffers(t *testing.T) {
 		if test.a == nil {
 			continue
 		}
-		equal := cmp.Equal(test.a, test.b, cmp.AllowUnexported(diffOuter{}, diffInner{}), cmpopts.EquateEmpty(), cmpopts.EquateNaNs())
+		equal := cmp.Equal(test.a, test.b, cmp.AllowUnexported(diffOuter{}, diffInner{}),
+			cmpopts.EquateEmpty(), cmpopts.EquateNaNs())
 		if equal != (test.want == "") {
 			t.Errorf("%s: go-cmp finds them equal: %v", name, equal)
 		}

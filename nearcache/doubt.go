@@ -26,7 +26,8 @@ func (c *Client) renew(ctx context.Context, bucket int) error {
 func (c *Client) doubt(bucket int, lost bool) {
 	if lost {
 		c.fence.Quarantine(bucket)
-		c.log.Warn("too many invalidations failed: a bucket is read at the source until Redis has started it again", "bucket", bucket)
+		c.log.Warn("too many invalidations failed: a bucket is read at the source until Redis has started it again", "bucket",
+			bucket)
 		return
 	}
 	c.fence.Release(bucket)

@@ -64,7 +64,8 @@ func TestRetries_OverflowIsNotForgotten(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if s := clients[0].Status(); s.Pending != 2 || s.Quarantined != 7 || testkit.Metric(t, reg, "nearcache_quarantined_buckets") != 7 ||
+		if s := clients[0].Status(); s.Pending != 2 || s.Quarantined != 7 ||
+			testkit.Metric(t, reg, "nearcache_quarantined_buckets") != 7 ||
 			testkit.Metric(t, reg, "nearcache_retries_dropped_total") != 7 {
 			t.Errorf("%d pending, %d buckets quarantined: the limit is 2", s.Pending, s.Quarantined)
 		}

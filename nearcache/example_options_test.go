@@ -24,7 +24,8 @@ func ExampleOptions_maxStaleness() {
 	defer redis.Close()
 	source := &commits{source: newSource()} // in a program: postgres.New, sqlite.New, or your own
 	source.write("42", "espresso machine")
-	client, err := nearcache.New(nearcache.Config{Redis: redis.ClientOption(), Source: source, Heartbeat: 25 * time.Millisecond})
+	client, err := nearcache.New(nearcache.Config{Redis: redis.ClientOption(), Source: source,
+		Heartbeat: 25 * time.Millisecond})
 	if err != nil {
 		panic(err)
 	}
@@ -35,7 +36,8 @@ func ExampleOptions_maxStaleness() {
 	defer carrying.Wait()
 	defer stop()
 	const bound = 5 * time.Second
-	products, err := nearcache.NewCache(client, "product", nearcache.Options[string, string]{Load: source.load, MaxStaleness: bound})
+	products, err := nearcache.NewCache(client, "product",
+		nearcache.Options[string, string]{Load: source.load, MaxStaleness: bound})
 	if err != nil {
 		panic(err)
 	}
@@ -132,9 +134,11 @@ func ExampleOptions_jitter() {
 	}
 	defer client.Close()
 	find := func(context.Context, string) (string, error) { return "v", nil }
-	_, err = nearcache.NewCache(client, "a", nearcache.Options[string, string]{Find: find, TTL: time.Minute, Jitter: 0.2}) // 48 to 60 seconds
+	// 48 to 60 seconds
+	_, err = nearcache.NewCache(client, "a", nearcache.Options[string, string]{Find: find, TTL: time.Minute, Jitter: 0.2})
 	fmt.Println(err)
-	_, err = nearcache.NewCache(client, "b", nearcache.Options[string, string]{Find: find, Refresh: nearcache.Refresh{After: 0.8, Beta: 1}})
+	_, err = nearcache.NewCache(client, "b",
+		nearcache.Options[string, string]{Find: find, Refresh: nearcache.Refresh{After: 0.8, Beta: 1}})
 	fmt.Println(err)
 	// Output:
 	// <nil>

@@ -51,7 +51,8 @@ func newShop() *shop {
 }
 
 // start starts an in-process Redis, a client and a cache, as each example needs them.
-func start(s *shop, o nearcache.Options[string, product]) (*nearcache.Client, *nearcache.Cache[string, product], func()) {
+func start(s *shop, o nearcache.Options[string, product]) (*nearcache.Client,
+	*nearcache.Cache[string, product], func()) {
 	redis, err := nearcachetest.StartRedis("127.0.0.1:0")
 	if err != nil {
 		panic(err)

@@ -29,17 +29,27 @@ func TestFailSafe_ServesNothingThatIsKnownToBeGone(t *testing.T) {
 			_, err := c.Write(ctx, "a", func(context.Context) (nearcache.Version, error) { return 2, nil })
 			return err
 		}, true},
-		"invalidated with a version": {func(ctx context.Context, _ *nearcache.Client, c, _ *cache) error { return c.Invalidate(ctx, "a", 2) }, true},
+		"invalidated with a version": {func(ctx context.Context, _ *nearcache.Client, c, _ *cache) error {
+			return c.Invalidate(ctx, "a", 2)
+		}, true},
 		"another key is set": {func(ctx context.Context, _ *nearcache.Client, c, _ *cache) error {
 			return c.Set(ctx, "b", nearcache.Entry[string]{Value: "another key", Version: 9})
 		}, false},
-		"invalidated without a version": {func(ctx context.Context, _ *nearcache.Client, c, _ *cache) error { return c.Invalidate(ctx, "a", 0) }, true},
+		"invalidated without a version": {func(ctx context.Context, _ *nearcache.Client, c, _ *cache) error {
+			return c.Invalidate(ctx, "a", 0)
+		}, true},
 		"replaced": {func(ctx context.Context, _ *nearcache.Client, c, _ *cache) error {
 			return c.Set(ctx, "a", nearcache.Entry[string]{Value: "two", Version: 2, TTL: time.Millisecond})
 		}, true},
-		"an event":                   {func(ctx context.Context, cl *nearcache.Client, _, _ *cache) error { return cl.Apply(ctx, event(2)) }, true},
-		"an event without a version": {func(ctx context.Context, cl *nearcache.Client, _, _ *cache) error { return cl.Apply(ctx, event(0)) }, true},
-		"an old event":               {func(ctx context.Context, cl *nearcache.Client, _, _ *cache) error { return cl.Apply(ctx, event(1)) }, false},
+		"an event": {func(ctx context.Context, cl *nearcache.Client, _, _ *cache) error {
+			return cl.Apply(ctx, event(2))
+		}, true},
+		"an event without a version": {func(ctx context.Context, cl *nearcache.Client, _, _ *cache) error {
+			return cl.Apply(ctx, event(0))
+		}, true},
+		"an old event": {func(ctx context.Context, cl *nearcache.Client, _, _ *cache) error {
+			return cl.Apply(ctx, event(1))
+		}, false},
 		"its tag": {func(ctx context.Context, _ *nearcache.Client, c, _ *cache) error {
 			return c.InvalidateTag(ctx, "shelf")
 		}, true},

@@ -40,7 +40,8 @@ func (f *failing) load(ctx context.Context, k string) (nearcache.Entry[string], 
 
 func (f *failing) fail(err error) { f.err.Store(&err) }
 
-func inFailSafeBubble(t *testing.T, o nearcache.Options[string, string], test func(t *testing.T, f *failing, r *nearcachetest.Redis, c *nearcache.Cache[string, string])) {
+func inFailSafeBubble(t *testing.T, o nearcache.Options[string, string],
+	test func(t *testing.T, f *failing, r *nearcachetest.Redis, c *nearcache.Cache[string, string])) {
 	t.Helper()
 	inBubble(t, func(t *testing.T, r *nearcachetest.Redis, client *nearcache.Client) {
 		f := &failing{source: newSource()}
@@ -61,7 +62,8 @@ func TestFailSafe_ServesTheLastValueAndSaysSo(t *testing.T) {
 				t.Fatalf("got %q and error %v, want \"one\"", v, err)
 			}
 		}
-		if got, err := c.Read(t.Context(), "a", nearcache.ReadOptions{}); err != nil || !got.Stale || got.Age < 10*time.Second {
+		if got, err := c.Read(t.Context(), "a", nearcache.ReadOptions{}); err != nil ||
+			!got.Stale || got.Age < 10*time.Second {
 			t.Errorf("not labelled: %+v, %v", got, err)
 		}
 		if m, err := c.GetMany(t.Context(), []string{"a", "b"}); m["a"] != "one" || !errors.Is(err, errDown) {
@@ -87,7 +89,8 @@ func TestFailSafe_AnInstanceThatNeverHadItAsksL2(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *nearcachetest.Redis, one *nearcache.Client) {
 		f := &failing{source: newSource()}
 		f.put("a", "one")
-		o := nearcache.Options[string, string]{TTL: time.Second, Load: f.load, FailSafe: nearcache.FailSafe{MaxAge: time.Minute}}
+		o := nearcache.Options[string, string]{TTL: time.Second, Load: f.load,
+			FailSafe: nearcache.FailSafe{MaxAge: time.Minute}}
 		resident(t, newCache(t, one, o), "a")
 		f.fail(errDown)
 		time.Sleep(10 * time.Second)
@@ -104,7 +107,8 @@ func TestFailSafe_AnInstanceThatNeverHadItAsksL2(t *testing.T) {
 }
 
 func TestFailSafe_SoftTimeoutServesAndTheLoadGoesOn(t *testing.T) {
-	o := nearcache.Options[string, string]{TTL: time.Second, FailSafe: nearcache.FailSafe{MaxAge: time.Minute, SoftTimeout: 50 * time.Millisecond}}
+	o := nearcache.Options[string, string]{TTL: time.Second,
+		FailSafe: nearcache.FailSafe{MaxAge: time.Minute, SoftTimeout: 50 * time.Millisecond}}
 	inFailSafeBubble(t, o, func(t *testing.T, f *failing, r *nearcachetest.Redis, c *nearcache.Cache[string, string]) {
 		resident(t, c, "a")
 		time.Sleep(2 * time.Second)
@@ -292,21 +296,25 @@ func TestBreaker_SlowRedisDoesNotSlowReads(t *testing.T) {
 }
 
 func TestOptions_PoliciesThatClash(t *testing.T) {
-	client := newClient(t, nearcache.Config{Redis: nearcachetest.NewRedis(t).ClientOption(), Source: &commits{source: newSource()}})
+	client := newClient(t, nearcache.Config{Redis: nearcachetest.NewRedis(t).ClientOption(),
+		Source: &commits{source: newSource()}})
 	load := newSource().load
 	for want, o := range map[string]nearcache.Options[string, string]{
-		"Jitter":                                            {Load: load, Jitter: 1},
-		"LeaseWait LoadTimeout":                             {Load: load, LeaseWait: time.Hour},
-		"FailSafe.SoftTimeout FailSafe.MaxAge":              {Load: load, FailSafe: nearcache.FailSafe{SoftTimeout: time.Second}},
-		"FailSafe.SoftTimeout LoadTimeout":                  {Load: load, FailSafe: nearcache.FailSafe{SoftTimeout: time.Hour, MaxAge: time.Hour}},
-		"FailSafe.MaxAge MaxStaleness FailSafe.BeyondBound": {Load: load, MaxStaleness: time.Second, FailSafe: nearcache.FailSafe{MaxAge: time.Minute}},
-		"Size L1Bytes":                                      {Load: load, L1Bytes: -1, Size: func(string) int64 { return 1 }},
-		"CheckShared L1Bytes":                               {Load: load, L1Bytes: -1, CheckShared: true},
-		"Warm.File L1Bytes":                                 {Load: load, L1Bytes: -1, Warm: nearcache.Warm{File: "f"}},
-		"Warm.File DecodeKey":                               {Load: load, EncodeKey: strings.ToLower, Warm: nearcache.Warm{File: "f"}},
-		"Warm.Keys Warm.File":                               {Load: load, Warm: nearcache.Warm{Keys: 1}},
-		"Warm.Rate Warm.Keys":                               {Load: load, Warm: nearcache.Warm{File: "f", Rate: -1}},
-		"CheckShared Clone":                                 {Load: load, CheckShared: true, Clone: strings.Clone},
+		"Jitter":                {Load: load, Jitter: 1},
+		"LeaseWait LoadTimeout": {Load: load, LeaseWait: time.Hour},
+		"FailSafe.SoftTimeout FailSafe.MaxAge": {Load: load,
+			FailSafe: nearcache.FailSafe{SoftTimeout: time.Second}},
+		"FailSafe.SoftTimeout LoadTimeout": {Load: load,
+			FailSafe: nearcache.FailSafe{SoftTimeout: time.Hour, MaxAge: time.Hour}},
+		"FailSafe.MaxAge MaxStaleness FailSafe.BeyondBound": {Load: load, MaxStaleness: time.Second,
+			FailSafe: nearcache.FailSafe{MaxAge: time.Minute}},
+		"Size L1Bytes":        {Load: load, L1Bytes: -1, Size: func(string) int64 { return 1 }},
+		"CheckShared L1Bytes": {Load: load, L1Bytes: -1, CheckShared: true},
+		"Warm.File L1Bytes":   {Load: load, L1Bytes: -1, Warm: nearcache.Warm{File: "f"}},
+		"Warm.File DecodeKey": {Load: load, EncodeKey: strings.ToLower, Warm: nearcache.Warm{File: "f"}},
+		"Warm.Keys Warm.File": {Load: load, Warm: nearcache.Warm{Keys: 1}},
+		"Warm.Rate Warm.Keys": {Load: load, Warm: nearcache.Warm{File: "f", Rate: -1}},
+		"CheckShared Clone":   {Load: load, CheckShared: true, Clone: strings.Clone},
 	} {
 		_, err := nearcache.NewCache(client, "clash", o)
 		for _, field := range strings.Fields(want) {

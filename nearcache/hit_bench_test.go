@@ -31,7 +31,8 @@ func benchmarkHit(b *testing.B, n int) {
 		asked[i] = strings.Clone(keys[i]) // who asks has not the string that filled the cache
 	}
 	b.Run("ristretto", func(b *testing.B) {
-		c, err := ristretto.NewCache(&ristretto.Config[string, *string]{NumCounters: int64(10 * n), MaxCost: 1 << 30, BufferItems: 64})
+		c, err := ristretto.NewCache(&ristretto.Config[string, *string]{NumCounters: int64(10 * n),
+			MaxCost: 1 << 30, BufferItems: 64})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -80,7 +81,8 @@ func benchmarkHit(b *testing.B, n int) {
 		ro := nearcache.ReadOptions{MaxStaleness: time.Second}
 		measure(b, asked, func(k string) bool { _, err := cache.Read(ctx, k, ro); return err == nil })
 	})
-	within, err := nearcache.NewCache(client, "u", nearcache.Options[string, string]{Load: src.load, MaxStaleness: time.Second})
+	within, err := nearcache.NewCache(client, "u",
+		nearcache.Options[string, string]{Load: src.load, MaxStaleness: time.Second})
 	if err != nil {
 		b.Fatal(err)
 	}

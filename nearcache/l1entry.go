@@ -73,6 +73,7 @@ func withName[K comparable, V, Bytes any](s string) *entry[K, V] {
 	})
 	at := (*byte)(unsafe.Pointer(&both.bytes))
 	copy(unsafe.Slice(at, unsafe.Sizeof(both.bytes)), s)
-	*(*string)(unsafe.Pointer(&both.entry.key)) = unsafe.String(at, len(s)) // K is string, and the bytes are never written again
+	// K is string, and the bytes are never written again
+	*(*string)(unsafe.Pointer(&both.entry.key)) = unsafe.String(at, len(s))
 	return &both.entry
 }

@@ -89,8 +89,10 @@ func BenchmarkL2Hit(b *testing.B) {
 	if err := client.Ready(ctx); err != nil {
 		b.Fatal(err)
 	}
-	for name, bound := range map[string]time.Duration{"nearcache": 0, "nearcache with MaxStaleness": 500 * time.Millisecond} {
-		cache, err := nearcache.NewCache(client, strings.ReplaceAll(name, " ", "-"), nearcache.Options[string, shelved]{Load: load, L1Bytes: -1, MaxStaleness: bound})
+	for name, bound := range map[string]time.Duration{"nearcache": 0,
+		"nearcache with MaxStaleness": 500 * time.Millisecond} {
+		cache, err := nearcache.NewCache(client, strings.ReplaceAll(name, " ", "-"),
+			nearcache.Options[string, shelved]{Load: load, L1Bytes: -1, MaxStaleness: bound})
 		if err != nil {
 			b.Fatal(err)
 		}

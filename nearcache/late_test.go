@@ -18,7 +18,9 @@ func TestLateFill_L2(t *testing.T) { // R1, C2
 		x, y := open(t, r.Option, src), open(t, r.Option, src)
 		src.after = func(string) { // x has read the old row; y writes and invalidates before x fills
 			src.after = nil
-			if _, err := y.Write(context.Background(), "a", func(context.Context) (nearcache.Version, error) { return src.put("a", "new"), nil }); err != nil {
+			if _, err := y.Write(context.Background(), "a", func(context.Context) (nearcache.Version, error) {
+				return src.put("a", "new"), nil
+			}); err != nil {
 				t.Error(err)
 			}
 		}
@@ -90,7 +92,9 @@ func TestLateFill_L1(t *testing.T) { // R3, C2
 			if err := y.Invalidate(context.Background(), "a", src.put("a", "new")); err != nil {
 				t.Error(err)
 			}
-			testkit.Eventually(t, "the push", func() bool { return testkit.Metric(t, reg, "nearcache_tracking_pushes_total") > before })
+			testkit.Eventually(t, "the push", func() bool {
+				return testkit.Metric(t, reg, "nearcache_tracking_pushes_total") > before
+			})
 		}
 		if got := get(t, x, "a"); got.Value != "old" || got.Tier != nearcache.TierL2 {
 			t.Errorf("x has not met the race: %+v", got)

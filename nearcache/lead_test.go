@@ -115,7 +115,8 @@ func startReading(ctx context.Context, c *nearcache.Cache[string, string], k str
 
 func TestLead_CancelledWhileOthersWait(t *testing.T) {
 	for _, after := range []time.Duration{0, time.Millisecond, 7 * time.Millisecond, 100 * time.Millisecond} {
-		inHeldBubble(t, nearcache.Config{}, nearcache.Options[string, string]{}, func(t *testing.T, c *nearcache.Cache[string, string], _ *nearcache.Client, src *source, r *replies) {
+		inHeldBubble(t, nearcache.Config{}, nearcache.Options[string, string]{}, func(t *testing.T,
+			c *nearcache.Cache[string, string], _ *nearcache.Client, src *source, r *replies) {
 			release := r.hold()
 			ctx, cancel := context.WithCancel(t.Context())
 			first := startReading(ctx, c, "a")
@@ -123,14 +124,16 @@ func TestLead_CancelledWhileOthersWait(t *testing.T) {
 			time.Sleep(after)
 			cancel()
 			<-first.done
-			if late := first.took - after; !errors.Is(first.err, context.Canceled) || late > patrols || after > patrols && late != 0 {
+			if late := first.took - after; !errors.Is(first.err, context.Canceled) ||
+				late > patrols || after > patrols && late != 0 {
 				t.Errorf("cancelled after %v: %v after %v", after, first.err, first.took)
 			}
 			time.Sleep(10 * time.Millisecond)
 			release()
 			<-second.done
 			<-third.done
-			if second.err != nil || second.Value != "one" || second.Tier != nearcache.TierL2 || third.Result != second.Result || third.err != nil {
+			if second.err != nil || second.Value != "one" || second.Tier != nearcache.TierL2 ||
+				third.Result != second.Result || third.err != nil {
 				t.Errorf("those who waited with it: %+v, %v; %+v, %v", second.Result, second.err, third.Result, third.err)
 			}
 			if n := src.loads.Load(); n != 1 {
@@ -141,7 +144,8 @@ func TestLead_CancelledWhileOthersWait(t *testing.T) {
 }
 
 func TestLead_CancelledAloneStillFills(t *testing.T) {
-	inHeldBubble(t, nearcache.Config{}, nearcache.Options[string, string]{}, func(t *testing.T, c *nearcache.Cache[string, string], _ *nearcache.Client, src *source, r *replies) {
+	inHeldBubble(t, nearcache.Config{}, nearcache.Options[string, string]{}, func(t *testing.T,
+		c *nearcache.Cache[string, string], _ *nearcache.Client, src *source, r *replies) {
 		src.put("b", "two")
 		release := r.hold()
 		var ctx context.Context
@@ -169,7 +173,8 @@ func TestLead_CancelledAloneStillFills(t *testing.T) {
 
 func TestLead_RedisTimeoutIsExact(t *testing.T) {
 	for _, timeout := range []time.Duration{time.Millisecond, 5 * time.Millisecond, 100 * time.Millisecond} {
-		inHeldBubble(t, nearcache.Config{RedisTimeout: timeout}, nearcache.Options[string, string]{}, func(t *testing.T, c *nearcache.Cache[string, string], _ *nearcache.Client, src *source, r *replies) {
+		inHeldBubble(t, nearcache.Config{RedisTimeout: timeout}, nearcache.Options[string, string]{}, func(t *testing.T,
+			c *nearcache.Cache[string, string], _ *nearcache.Client, src *source, r *replies) {
 			defer r.hold()()
 			time.Sleep(time.Second / 2) // between two heartbeats
 			first := startReading(t.Context(), c, "a")
@@ -177,7 +182,8 @@ func TestLead_RedisTimeoutIsExact(t *testing.T) {
 			<-first.done
 			<-second.done
 			if first.err != nil || first.Tier != nearcache.TierSource || first.took != timeout || second.took != timeout {
-				t.Errorf("timeout %v: %+v, %v after %v; the second after %v", timeout, first.Result, first.err, first.took, second.took)
+				t.Errorf("timeout %v: %+v, %v after %v; the second after %v", timeout, first.Result,
+					first.err, first.took, second.took)
 			}
 		})
 	}
@@ -185,7 +191,8 @@ func TestLead_RedisTimeoutIsExact(t *testing.T) {
 
 func TestLead_LoadTimeoutEndsItToo(t *testing.T) {
 	o := nearcache.Options[string, string]{LoadTimeout: 50 * time.Millisecond}
-	inHeldBubble(t, nearcache.Config{RedisTimeout: time.Second}, o, func(t *testing.T, c *nearcache.Cache[string, string], _ *nearcache.Client, src *source, r *replies) {
+	inHeldBubble(t, nearcache.Config{RedisTimeout: time.Second}, o, func(t *testing.T, c *nearcache.Cache[string, string],
+		_ *nearcache.Client, src *source, r *replies) {
 		defer r.hold()()
 		first := startReading(t.Context(), c, "a")
 		<-first.done
@@ -196,7 +203,9 @@ func TestLead_LoadTimeoutEndsItToo(t *testing.T) {
 }
 
 func TestLead_CloseEndsIt(t *testing.T) {
-	inHeldBubble(t, nearcache.Config{RedisTimeout: time.Minute}, nearcache.Options[string, string]{LoadTimeout: time.Minute}, func(t *testing.T, c *nearcache.Cache[string, string], client *nearcache.Client, src *source, r *replies) {
+	inHeldBubble(t, nearcache.Config{RedisTimeout: time.Minute}, nearcache.Options[string, string]{
+		LoadTimeout: time.Minute}, func(t *testing.T, c *nearcache.Cache[string, string],
+		client *nearcache.Client, src *source, r *replies) {
 		hang := make(chan struct{})
 		defer close(hang)
 		src.before = func(string) { <-hang }
@@ -217,7 +226,8 @@ func TestLead_CloseEndsIt(t *testing.T) {
 }
 
 func TestLead_ReadersWhoGiveUpDoNotOpenTheBreaker(t *testing.T) {
-	inHeldBubble(t, nearcache.Config{}, nearcache.Options[string, string]{}, func(t *testing.T, c *nearcache.Cache[string, string], client *nearcache.Client, src *source, r *replies) {
+	inHeldBubble(t, nearcache.Config{}, nearcache.Options[string, string]{}, func(t *testing.T,
+		c *nearcache.Cache[string, string], client *nearcache.Client, src *source, r *replies) {
 		release := r.hold()
 		for i := range 20 {
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
@@ -248,7 +258,8 @@ func TestLead_CodecThatEndsItsGoroutine(t *testing.T) {
 				(*f)()
 			}
 		}}
-		inHeldBubble(t, nearcache.Config{}, nearcache.Options[string, string]{Codec: codec}, func(t *testing.T, c *nearcache.Cache[string, string], _ *nearcache.Client, src *source, _ *replies) {
+		inHeldBubble(t, nearcache.Config{}, nearcache.Options[string, string]{Codec: codec}, func(t *testing.T,
+			c *nearcache.Cache[string, string], _ *nearcache.Client, src *source, _ *replies) {
 			joined := make(chan struct{})
 			f := func() { hook.Store(nil); <-joined; end() }
 			hook.Store(&f)
@@ -260,11 +271,13 @@ func TestLead_CodecThatEndsItsGoroutine(t *testing.T) {
 			switch what {
 			case "panic": // is a miss, as whatever cannot be decoded
 				if first.err != nil || first.Tier != nearcache.TierSource || second.Result != first.Result {
-					t.Errorf("got %+v, error %v and %+v, error %v; want one load of the source for both", first.Result, first.err, second.Result, second.err)
+					t.Errorf("got %+v, error %v and %+v, error %v; want one load of the source for both", first.Result,
+						first.err, second.Result, second.err)
 				}
 			case "Goexit":
 				if first.took != 0 || first.Value != "" || !errors.Is(second.err, nearcache.ErrPanic) {
-					t.Errorf("got %+v, error %v and %+v, error %v; want no answer for the first reader and ErrPanic for the second", first.Result, first.err, second.Result, second.err)
+					t.Errorf("got %+v, error %v and %+v, error %v; want no answer for the first reader and ErrPanic for the second",
+						first.Result, first.err, second.Result, second.err)
 				}
 			}
 			if got := get(t, c, "a"); got.Value != "one" {

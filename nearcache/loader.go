@@ -63,7 +63,9 @@ func (c *Cache[K, V]) callOne(ctx context.Context, f *flight[K, V]) {
 		if old != nil {
 			load = context.WithValue(ctx, previousKey{}, &Entry[V]{Value: c.out(old.value), Version: old.version})
 		}
-		e, err := admitted(load, c, []l2.Key{f.key}, func(ctx context.Context) (Entry[V], error) { return c.loadOne(ctx, f.k) })
+		e, err := admitted(load, c, []l2.Key{f.key}, func(ctx context.Context) (Entry[V], error) {
+			return c.loadOne(ctx, f.k)
+		})
 		switch {
 		case errors.Is(err, ErrNotFound):
 			c.m.loads("absent").Inc()
@@ -92,7 +94,9 @@ func (c *Cache[K, V]) callMany(ctx context.Context, batch []*flight[K, V]) {
 	for i, f := range batch {
 		ks[i], keys[i] = f.k, f.key
 	}
-	got, err := admitted(ctx, c, keys, func(ctx context.Context) (map[K]Entry[V], error) { return c.opt.LoadMany(ctx, ks) })
+	got, err := admitted(ctx, c, keys, func(ctx context.Context) (map[K]Entry[V], error) {
+		return c.opt.LoadMany(ctx, ks)
+	})
 	c.m.loads(loadResult(ctx, err)).Inc()
 	absent := errors.Is(err, ErrNotFound)
 	if absent {

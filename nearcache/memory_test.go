@@ -88,11 +88,13 @@ func TestSize_CountsAndMayPanic(t *testing.T) {
 
 func TestCheckShared_FindsWhoModifiesAValue(t *testing.T) {
 	reg, log := prometheus.NewRegistry(), &bytes.Buffer{}
-	client := newClient(t, nearcache.Config{Redis: nearcachetest.NewRedis(t).ClientOption(), Registerer: reg, Logger: slog.New(slog.NewTextHandler(log, nil))})
+	client := newClient(t, nearcache.Config{Redis: nearcachetest.NewRedis(t).ClientOption(), Registerer: reg,
+		Logger: slog.New(slog.NewTextHandler(log, nil))})
 	if err := client.Ready(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c, err := nearcache.NewCache(client, "t", nearcache.Options[string, map[string]int]{CheckShared: true, Find: func(context.Context, string) (map[string]int, error) { return map[string]int{"x": 1, "y": 2}, nil }})
+	c, err := nearcache.NewCache(client, "t", nearcache.Options[string, map[string]int]{CheckShared: true,
+		Find: func(context.Context, string) (map[string]int, error) { return map[string]int{"x": 1, "y": 2}, nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,16 +131,17 @@ func TestCheckShared_FindsWhoModifiesAValue(t *testing.T) {
 func TestCheckShared_NothingIsMadeOfAModifiedValue(t *testing.T) {
 	inBubble(t, func(t *testing.T, _ *nearcachetest.Redis, client *nearcache.Client) {
 		down := false
-		c, err := nearcache.NewCache(client, "t", nearcache.Options[string, map[string]int]{CheckShared: true, FailSafe: nearcache.FailSafe{MaxAge: 1 << 40},
-			Load: func(ctx context.Context, _ string) (nearcache.Entry[map[string]int], error) {
-				if old, ok := nearcache.Previous[map[string]int](ctx); ok && old.Value["x"] != 1 {
-					t.Errorf("the Loader is shown %v", old.Value)
-				}
-				if down {
-					return nearcache.Entry[map[string]int]{}, errDown
-				}
-				return nearcache.Entry[map[string]int]{Value: map[string]int{"x": 1}}, nil
-			}})
+		c, err := nearcache.NewCache(client, "t",
+			nearcache.Options[string, map[string]int]{CheckShared: true, FailSafe: nearcache.FailSafe{MaxAge: 1 << 40},
+				Load: func(ctx context.Context, _ string) (nearcache.Entry[map[string]int], error) {
+					if old, ok := nearcache.Previous[map[string]int](ctx); ok && old.Value["x"] != 1 {
+						t.Errorf("the Loader is shown %v", old.Value)
+					}
+					if down {
+						return nearcache.Entry[map[string]int]{}, errDown
+					}
+					return nearcache.Entry[map[string]int]{Value: map[string]int{"x": 1}}, nil
+				}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -171,7 +174,8 @@ func ExampleOptions_checkShared() {
 		panic(err)
 	}
 	defer client.Close()
-	prices, err := nearcache.NewCache(client, "prices", nearcache.Options[string, []int]{CheckShared: true, Find: func(context.Context, string) ([]int, error) { return []int{100, 200}, nil }})
+	prices, err := nearcache.NewCache(client, "prices", nearcache.Options[string, []int]{CheckShared: true,
+		Find: func(context.Context, string) ([]int, error) { return []int{100, 200}, nil }})
 	if err != nil {
 		panic(err)
 	}

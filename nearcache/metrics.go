@@ -52,11 +52,13 @@ func newMetrics(c *Client, events bool) *metrics {
 	m.admit = vec("l1_admissions_total", "Entries offered to L1, by result.", "cache", "result")
 	m.write = vec("writes_total", "Writes announced to Redis, by result.", "cache", "result")
 	m.stale = vec("served_stale_total", "Reads answered with a value labelled stale.", "cache")
-	m.refused = vec("stale_refused_total", "Stale values that were not served because they are known to be replaced or removed.", "cache")
+	m.refused = vec("stale_refused_total",
+		"Stale values that were not served because they are known to be replaced or removed.", "cache")
 	m.shadow = vec("shadow_total", "Reads compared in ModeShadow, by result.", "cache", "result")
 	m.refresh = vec("refreshes_total", "Keys that were due to be refreshed, by result.", "cache", "result")
 	m.mutate = vec("mutated_total", "Values in L1 that a caller has modified (Options.CheckShared).", "cache")
-	m.warmKey = vec("warm_keys_total", "Keys saved when the cache was closed, and fetched when it was made, by result (Options.Warm).", "cache", "result")
+	m.warmKey = vec("warm_keys_total",
+		"Keys saved when the cache was closed, and fetched when it was made, by result (Options.Warm).", "cache", "result")
 	m.warmFile = vec("warm_files_total", "Files of such keys read and written, by result.", "cache", "result")
 	m.loadSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "nearcache_load_seconds",
 		Help: "How long the Loader took.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16)}, []string{"cache"})
@@ -64,23 +66,32 @@ func newMetrics(c *Client, events bool) *metrics {
 		Help:    "From an event's commit, by the source's clock, to its effect on this instance, by its own.",
 		Buckets: prometheus.ExponentialBuckets(0.0005, 2, 18)})
 	m.watermarkLag = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "nearcache_watermark_lag_seconds",
-		Help:    "From a commit to the proof that it has been applied here, by this instance's clock: the longest for each proof.",
+		Help: "From a commit to the proof that it has been applied here, by this instance's clock: the longest for " +
+			"each proof.",
 		Buckets: prometheus.ExponentialBuckets(0.001, 1.5, 26)}, []string{"channel"})
 	m.all = append(m.all, m.loadSeconds, m.propagation, m.watermarkLag, provedAges{c}, degraded{c})
 	m.pushes = counter("tracking_pushes_total", "Keys that Redis pushed as changed, expired or evicted.")
 	m.redisSessions = counter("tracking_sessions_total", "Connections of tracking dialled or lost.")
 	m.malformed = counter("events_malformed_total", "Events that could not be decoded.")
-	m.retryDropped = counter("retries_dropped_total", "Failed invalidations that were forgotten, and their buckets quarantined, because too many were pending.")
+	m.retryDropped = counter("retries_dropped_total",
+		"Failed invalidations that were forgotten, and their buckets quarantined, because too many were pending.")
 	m.eventCount = vec("events_total", "Version events applied, by whether they had a version.", "kind")
 	m.versionsRefused = vec("versions_refused_total", "Versions of keys that were forgotten because the source does not have them, by how that was found.", "reason")
 	m.eventSession = vec("event_sessions_total", "Sessions of the event channel begun, by reason.", "reason")
 	m.failed = vec("errors_total", "Failures of background work, by operation.", "operation")
-	gauge("retries_pending", "Invalidations that could not be sent to Redis yet.", func() float64 { return float64(c.retry.len()) })
-	gauge("quarantined_buckets", "Buckets of Redis that are read at the source, because failed invalidations of theirs were forgotten.",
+	gauge("retries_pending", "Invalidations that could not be sent to Redis yet.", func() float64 {
+		return float64(c.retry.len())
+	})
+	gauge("quarantined_buckets",
+		"Buckets of Redis that are read at the source, because failed invalidations of theirs were forgotten.",
 		func() float64 { return float64(c.retry.buckets()) })
 	gauge("redis_up", "1 while Redis is connected.", func() float64 { return flag(c.l2.Up()) })
-	gauge("breaker_open", "1 while reads pass Redis over, because it is slow or gone.", func() float64 { return flag(c.breaker.opened.Load()) })
-	gauge("events_followed", "1 while every partition of the event channel is followed.", func() float64 { return flag(c.Status().Events) })
+	gauge("breaker_open", "1 while reads pass Redis over, because it is slow or gone.", func() float64 {
+		return flag(c.breaker.opened.Load())
+	})
+	gauge("events_followed", "1 while every partition of the event channel is followed.", func() float64 {
+		return flag(c.Status().Events)
+	})
 	gauge("mode", "0 on, 1 shadow, 2 off.", func() float64 { return float64(c.mode.Load()) })
 	return m
 }
@@ -179,7 +190,8 @@ func (m *metrics) forCache(name string, cache managedCache, c *Client) (*cacheMe
 	cm.l1Misses.invalidated, cm.l1Misses.collided = l1Miss("invalidated"), l1Miss("collided")
 	cm.l1Misses.unvouched, cm.l1Misses.unproved = l1Miss("unvouched"), l1Miss("unproved")
 	cm.l1Misses.tag = l1Miss("tag")
-	cm.l2Hits, cm.servedStale, cm.staleRefused = m.hits.WithLabelValues(name), m.stale.WithLabelValues(name), m.refused.WithLabelValues(name)
+	cm.l2Hits, cm.servedStale, cm.staleRefused = m.hits.WithLabelValues(name), m.stale.WithLabelValues(name),
+		m.refused.WithLabelValues(name)
 	cm.admitted, cm.declined = m.admit.WithLabelValues(name, "offered"), m.admit.WithLabelValues(name, "dropped")
 	cm.l1Misses.mutated, cm.mutated = l1Miss("mutated"), m.mutate.WithLabelValues(name)
 	cm.loadSeconds = m.loadSeconds.WithLabelValues(name)
@@ -197,7 +209,8 @@ func (m *metrics) forCache(name string, cache managedCache, c *Client) (*cacheMe
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "nearcache_max_staleness_seconds", ConstLabels: labels,
 				Help: "The cache's bound, Options.MaxStaleness."}, most.Seconds),
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "nearcache_gate_open", ConstLabels: labels,
-				Help: "1 while L1 serves, within the bound, what the channels vouch for."}, func() float64 { return flag(c.bound().of(most).Open) }),
+				Help: "1 while L1 serves, within the bound, what the channels vouch for."},
+				func() float64 { return flag(c.bound().of(most).Open) }),
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "nearcache_gate_slack_seconds", ConstLabels: labels,
 				Help: "How much later the proof in force may come before the gate closes; negative: it is closed."},
 				func() float64 { return c.bound().of(most).Slack.Seconds() }))

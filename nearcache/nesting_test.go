@@ -17,7 +17,8 @@ import (
 
 // inNestedBubble is inBubble with caches that the Loaders can read, by namespace.
 func inNestedBubble(t *testing.T, o nearcache.Options[string, string], namespaces []string,
-	load func(ctx context.Context, caches map[string]*nearcache.Cache[string, string], namespace, k string) (string, error),
+	load func(ctx context.Context, caches map[string]*nearcache.Cache[string, string],
+		namespace, k string) (string, error),
 	test func(t *testing.T, caches map[string]*nearcache.Cache[string, string])) {
 	t.Helper()
 	inBubble(t, func(t *testing.T, _ *nearcachetest.Redis, client *nearcache.Client) {
@@ -118,14 +119,19 @@ func TestNesting_ACircleFailsAtOnce(t *testing.T) {
 		first []string // what is read, at once
 		names []string
 	}{
-		"of itself":                   {map[string]string{"n a": "n a"}, one, []string{"n a"}, []string{`n "a"`}},
-		"of itself, Fresh":            {map[string]string{"n a": "n a"}, fresh, []string{"n a"}, []string{`n "a"`}},
-		"of itself, by GetMany":       {map[string]string{"n a": "n a"}, many, []string{"n a"}, []string{`n "a"`}},
-		"of two":                      {map[string]string{"n a": "n b", "n b": "n a"}, one, []string{"n a"}, []string{`n "a"`, `n "b"`}},
-		"of two, by GetMany":          {map[string]string{"n a": "n b", "n b": "n a"}, many, []string{"n a"}, []string{`n "a"`, `n "b"`}},
-		"of two caches":               {map[string]string{"n a": "m b", "m b": "n a"}, one, []string{"n a"}, []string{`n "a"`, `m "b"`}},
-		"of three, begun at each one": {map[string]string{"n a": "n b", "n b": "n c", "n c": "n a"}, one, []string{"n a", "n b", "n c"}, []string{`n "a"`, `n "b"`, `n "c"`}},
-		"of two, begun at both":       {map[string]string{"n a": "m b", "m b": "n a"}, one, []string{"n a", "m b"}, []string{`n "a"`, `m "b"`}},
+		"of itself":             {map[string]string{"n a": "n a"}, one, []string{"n a"}, []string{`n "a"`}},
+		"of itself, Fresh":      {map[string]string{"n a": "n a"}, fresh, []string{"n a"}, []string{`n "a"`}},
+		"of itself, by GetMany": {map[string]string{"n a": "n a"}, many, []string{"n a"}, []string{`n "a"`}},
+		"of two": {map[string]string{"n a": "n b", "n b": "n a"}, one,
+			[]string{"n a"}, []string{`n "a"`, `n "b"`}},
+		"of two, by GetMany": {map[string]string{"n a": "n b", "n b": "n a"}, many,
+			[]string{"n a"}, []string{`n "a"`, `n "b"`}},
+		"of two caches": {map[string]string{"n a": "m b", "m b": "n a"}, one,
+			[]string{"n a"}, []string{`n "a"`, `m "b"`}},
+		"of three, begun at each one": {map[string]string{"n a": "n b", "n b": "n c", "n c": "n a"}, one,
+			[]string{"n a", "n b", "n c"}, []string{`n "a"`, `n "b"`, `n "c"`}},
+		"of two, begun at both": {map[string]string{"n a": "m b", "m b": "n a"}, one,
+			[]string{"n a", "m b"}, []string{`n "a"`, `m "b"`}},
 	} {
 		for _, batch := range []bool{false, true} {
 			t.Run(fmt.Sprint(name, "/LoadMany=", batch), func(t *testing.T) {
@@ -142,9 +148,13 @@ func TestNesting_ACircleFailsAtOnce(t *testing.T) {
 						return nearcache.Entry[string]{Value: v}, err
 					}
 					for _, ns := range []string{"n", "m"} {
-						o := nearcache.Options[string, string]{Load: func(ctx context.Context, k string) (nearcache.Entry[string], error) { return load(ctx, ns, k) }}
+						o := nearcache.Options[string, string]{Load: func(ctx context.Context, k string) (nearcache.Entry[string],
+							error) {
+							return load(ctx, ns, k)
+						}}
 						if batch {
-							o = nearcache.Options[string, string]{LoadMany: func(ctx context.Context, ks []string) (map[string]nearcache.Entry[string], error) {
+							o = nearcache.Options[string, string]{LoadMany: func(ctx context.Context,
+								ks []string) (map[string]nearcache.Entry[string], error) {
 								out := map[string]nearcache.Entry[string]{}
 								for _, k := range ks {
 									e, err := load(ctx, ns, k)
@@ -213,7 +223,8 @@ func TestNesting_ACircleOverTwoProcessesFailsAtOnce(t *testing.T) {
 		cs = []*nearcache.Cache[string, string]{newCache(t, client, o(0)), newCache(t, second, o(1))}
 		begun := time.Now()
 		var wg sync.WaitGroup
-		for i, keys := range [][]string{{"a", "b"}, {"b", "a"}} { // each also has a reader of the other's key, without a Loader
+		// each also has a reader of the other's key, without a Loader
+		for i, keys := range [][]string{{"a", "b"}, {"b", "a"}} {
 			for _, k := range keys {
 				wg.Go(func() {
 					if _, err := cs[i].Get(t.Context(), k); !errors.Is(err, nearcache.ErrLoadCycle) {

@@ -220,7 +220,8 @@ func (o *Options[K, V]) validate(c *Client, namespace string) error {
 		refuse("Refresh.Beta is %v: 0 to 1000", o.Refresh.Beta)
 	}
 	if o.Refresh.After > 0 && o.Refresh.Beta > 0 {
-		refuse("Refresh.After is %v and Refresh.Beta %v: one of them says when a value is due", o.Refresh.After, o.Refresh.Beta)
+		refuse("Refresh.After is %v and Refresh.Beta %v: one of them says when a value is due",
+			o.Refresh.After, o.Refresh.Beta)
 	}
 	if o.Refresh.on() && o.L1Bytes < 0 {
 		refuse("Refresh is on and L1Bytes %d: reads of L1 begin refreshes", o.L1Bytes)
@@ -232,19 +233,23 @@ func (o *Options[K, V]) validate(c *Client, namespace string) error {
 		refuse("FailSafe.SoftTimeout is %v and FailSafe.MaxAge 0: there is nothing to serve then", o.FailSafe.SoftTimeout)
 	}
 	if o.FailSafe.SoftTimeout > o.LoadTimeout {
-		refuse("FailSafe.SoftTimeout is %v and LoadTimeout %v: the hard timeout comes first", o.FailSafe.SoftTimeout, o.LoadTimeout)
+		refuse("FailSafe.SoftTimeout is %v and LoadTimeout %v: the hard timeout comes first",
+			o.FailSafe.SoftTimeout, o.LoadTimeout)
 	}
 	if o.FailSafe.MaxAge > 0 && o.MaxStaleness > 0 && !o.FailSafe.BeyondBound {
-		refuse("FailSafe.MaxAge is %v and MaxStaleness %v: a value served for an error may break the bound, which FailSafe.BeyondBound allows",
+		refuse("FailSafe.MaxAge is %v and MaxStaleness %v: a value served for an error may break the bound, which "+
+			"FailSafe.BeyondBound allows",
 			o.FailSafe.MaxAge, o.MaxStaleness)
 	}
 	switch {
 	case o.MaxStaleness < 0:
 		refuse("MaxStaleness is negative: %v", o.MaxStaleness)
 	case o.MaxStaleness > 0 && c.source == nil:
-		refuse("MaxStaleness is %v and Config.Source is nil: %w (a bound needs a source that tells its position)", o.MaxStaleness, ErrUnsupported)
+		refuse("MaxStaleness is %v and Config.Source is nil: %w (a bound needs a source that tells its position)",
+			o.MaxStaleness, ErrUnsupported)
 	case o.MaxStaleness > 0 && o.MaxStaleness < 2*c.beatEvery:
-		refuse("MaxStaleness is %v and Config.Heartbeat %v: a bound below two heartbeats is hardly ever proved", o.MaxStaleness, c.beatEvery)
+		refuse("MaxStaleness is %v and Config.Heartbeat %v: a bound below two heartbeats is hardly ever proved",
+			o.MaxStaleness, c.beatEvery)
 	}
 	if o.L1Bytes == 0 {
 		o.L1Bytes = defaultL1Bytes

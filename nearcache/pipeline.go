@@ -123,7 +123,8 @@ func (c *Cache[K, V]) evaluateL2(ctx context.Context, f *flight[K, V], io effort
 	case missCorrupt, missKey, missShape:
 		return fetched[V]{unusable: header(f.l2.raw)}
 	case missExpired:
-		old := &staleRecord[V]{value: e.value, version: e.version, absent: rec.Absent, written: rec.WrittenAt, key: f.key, tags: rec.Tags}
+		old := &staleRecord[V]{value: e.value, version: e.version, absent: rec.Absent,
+			written: rec.WrittenAt, key: f.key, tags: rec.Tags}
 		old.judged, _ = c.client.fence.FromL2(&f.own, e.version, &e.stamp)
 		return fetched[V]{unusable: header(f.l2.raw), expired: old}
 	}

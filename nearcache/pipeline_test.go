@@ -69,7 +69,8 @@ func (l *slowLoader) loadMany(_ context.Context, ks []string) (map[string]nearca
 }
 
 // inMeteredBubble is inBubble with the client's metrics.
-func inMeteredBubble(t *testing.T, test func(t *testing.T, r *nearcachetest.Redis, c *nearcache.Client, reg *prometheus.Registry)) {
+func inMeteredBubble(t *testing.T,
+	test func(t *testing.T, r *nearcachetest.Redis, c *nearcache.Client, reg *prometheus.Registry)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r, err := nearcachetest.StartRedis("")
@@ -158,7 +159,8 @@ func TestPipeline_ErrorTTLHoldsForLoadMany(t *testing.T) {
 			t.Errorf("Get after GetMany: %v, %d loads", err, l.calls.Load())
 		}
 		l.err = nil
-		if m, err := c.GetMany(t.Context(), []string{"a", "c"}); m["c"] == "" || !errors.Is(err, errDown) || l.calls.Load() != 2 {
+		if m, err := c.GetMany(t.Context(), []string{"a", "c"}); m["c"] == "" ||
+			!errors.Is(err, errDown) || l.calls.Load() != 2 {
 			t.Errorf("a key whose error is remembered beside one that has none: %v, %v, %d loads", m, err, l.calls.Load())
 		}
 		time.Sleep(time.Second)
@@ -190,19 +192,20 @@ func TestPipeline_LoaderRunsOnceAtATime(t *testing.T) {
 		rs := c.ReadMany(t.Context(), []string{"c", "a"}, fresh)
 		return errors.Join(rs[0].Err, rs[1].Err)
 	}
+	type reader = func(*testing.T, *nearcache.Cache[string, string]) error
 	for name, test := range map[string]struct {
-		readers   []func(*testing.T, *nearcache.Cache[string, string]) error
+		readers   []reader
 		redisDown bool
 		mode      int // of nearcache.Mode
 		calls     int64
 	}{
-		"Get beside Fresh":                       {readers: []func(*testing.T, *nearcache.Cache[string, string]) error{get, read}, calls: 2},
-		"Get beside many Fresh":                  {readers: []func(*testing.T, *nearcache.Cache[string, string]) error{get, read, read, manyFresh, read}},
+		"Get beside Fresh":                       {readers: []reader{get, read}, calls: 2},
+		"Get beside many Fresh":                  {readers: []reader{get, read, read, manyFresh, read}},
 		"eight GetMany, Redis down":              {readers: repeat(8, many), redisDown: true},
-		"Get beside GetMany, Redis down":         {readers: []func(*testing.T, *nearcache.Cache[string, string]) error{get, many, get, read, manyFresh}, redisDown: true},
+		"Get beside GetMany, Redis down":         {readers: []reader{get, many, get, read, manyFresh}, redisDown: true},
 		"eight GetMany":                          {readers: repeat(8, many)},
 		"reads with the cache switched off":      {readers: repeat(8, get), mode: 2},
-		"all of them with the cache in a shadow": {readers: []func(*testing.T, *nearcache.Cache[string, string]) error{get, many, read, manyFresh, get}, mode: 1},
+		"all of them with the cache in a shadow": {readers: []reader{get, many, read, manyFresh, get}, mode: 1},
 	} {
 		for _, loader := range []string{"Load", "LoadMany"} {
 			t.Run(name+"/"+loader, func(t *testing.T) {

@@ -72,7 +72,8 @@ func TestStampede_OneLoadOverAllInstances(t *testing.T) {
 
 // heldLoad lets the first load read its row and then waits, while change happens and a second read begins and has to
 // wait for something. It returns what the second read gets.
-func heldLoad(t *testing.T, ro nearcache.ReadOptions, change func(*nearcache.Cache[string, string], *source)) (second string) {
+func heldLoad(t *testing.T, ro nearcache.ReadOptions,
+	change func(*nearcache.Cache[string, string], *source)) (second string) {
 	t.Helper()
 	inBubble(t, func(t *testing.T, _ *nearcachetest.Redis, client *nearcache.Client) {
 		src := newSource()
@@ -117,14 +118,18 @@ func TestFlight_IsNotJoinedAfterInvalidation(t *testing.T) {
 }
 
 func TestFlight_IsJoinedWhileNothingChanged(t *testing.T) {
-	got := heldLoad(t, nearcache.ReadOptions{}, func(_ *nearcache.Cache[string, string], src *source) { src.put("a", "new") })
+	got := heldLoad(t, nearcache.ReadOptions{}, func(_ *nearcache.Cache[string, string], src *source) {
+		src.put("a", "new")
+	})
 	if got != "old" {
 		t.Errorf("%q: a second load ran beside the first, and nobody had invalidated", got)
 	}
 }
 
 func TestFresh_JoinsNoEarlierLoad(t *testing.T) {
-	got := heldLoad(t, nearcache.ReadOptions{Fresh: true}, func(_ *nearcache.Cache[string, string], src *source) { src.put("a", "new") })
+	got := heldLoad(t, nearcache.ReadOptions{Fresh: true}, func(_ *nearcache.Cache[string, string], src *source) {
+		src.put("a", "new")
+	})
 	if got != "new" {
 		t.Errorf("a Fresh read that began after the change got %q", got)
 	}
@@ -147,7 +152,8 @@ func TestReadYourWrites_AtLeast(t *testing.T) { // C4
 	if got := get(t, c, "a"); got.Version < v {
 		t.Errorf("then it went back to %+v", got) // C3
 	}
-	if _, err := c.Read(t.Context(), "a", nearcache.ReadOptions{AtLeast: 1 << 63}); !errors.Is(err, nearcache.ErrNotReady) {
+	if _, err := c.Read(t.Context(), "a",
+		nearcache.ReadOptions{AtLeast: 1 << 63}); !errors.Is(err, nearcache.ErrNotReady) {
 		t.Errorf("a version that is not there: %v", err)
 	}
 	if got := get(t, c, "a"); got.Value != "two" {
@@ -168,10 +174,13 @@ func TestAbsence_IsCachedWithItsVersion(t *testing.T) {
 		}
 		return r.Tier == nearcache.TierL1
 	})
-	if err := x.Set(t.Context(), "a", nearcache.Entry[string]{Value: "born again", Version: src.put("a", "born again")}); err != nil {
+	if err := x.Set(t.Context(), "a",
+		nearcache.Entry[string]{Value: "born again", Version: src.put("a", "born again")}); err != nil {
 		t.Fatal(err)
 	}
-	testkit.Eventually(t, "the creation ends the absence everywhere", func() bool { return get(t, y, "a").Value == "born again" })
+	testkit.Eventually(t, "the creation ends the absence everywhere", func() bool {
+		return get(t, y, "a").Value == "born again"
+	})
 }
 
 func TestReadMany_OrderDuplicatesAndErrors(t *testing.T) {
@@ -262,7 +271,8 @@ func TestClose_EndsReadsAndGoroutines(t *testing.T) {
 	client := newClient(t, nearcache.Config{Redis: nearcachetest.NewRedis(t).ClientOption()})
 	hang := make(chan struct{})
 	defer close(hang)
-	c := newCache(t, client, nearcache.Options[string, string]{Load: func(ctx context.Context, k string) (nearcache.Entry[string], error) {
+	c := newCache(t, client, nearcache.Options[string, string]{Load: func(ctx context.Context,
+		k string) (nearcache.Entry[string], error) {
 		close(started)
 		<-hang
 		return nearcache.Entry[string]{}, nil

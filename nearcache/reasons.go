@@ -43,7 +43,8 @@ const (
 )
 
 var ownReasons = []string{reasonBreaker, reasonBucketsSilent, reasonQuarantine, reasonPending, reasonSource,
-	reasonSourceConfig, reasonRelay, reasonBound, reasonEvents, reasonEventsConfig, reasonClocks, reasonPrefix, reasonInspectFailing}
+	reasonSourceConfig, reasonRelay, reasonBound, reasonEvents, reasonEventsConfig, reasonClocks,
+	reasonPrefix, reasonInspectFailing}
 
 const (
 	reasonsEvery  = time.Second
@@ -203,8 +204,9 @@ func (c *Client) findReasons(now time.Time) []Reason {
 	sampled := c.sourceReasons(add)
 	c.eventReasons(add, young)
 	if s := c.health.skew.Load(); s != nil && now.Sub(s.seen) < skewKept {
-		add(reasonClocks, "A record in Redis was written by a clock that differs from this one by %v: L1 keeps values too long"+
-			" or not at all; synchronise the clocks.", s.by.Round(time.Millisecond))
+		add(reasonClocks,
+			"A record in Redis was written by a clock that differs from this one by %v: L1 keeps values too long"+
+				" or not at all; synchronise the clocks.", s.by.Round(time.Millisecond))
 	}
 	if c.source != nil && !young {
 		c.boundReasons(add, up && sampled)
@@ -232,7 +234,8 @@ func (c *Client) redisReasons(add addReason, young bool) bool {
 			l2.Buckets-ch.Watermarks, l2.Buckets)
 	}
 	if n := c.retry.buckets(); n > 0 {
-		add(reasonQuarantine, "Too many invalidations failed: %d buckets are read at the source until Redis has started them again.", n)
+		add(reasonQuarantine,
+			"Too many invalidations failed: %d buckets are read at the source until Redis has started them again.", n)
 	}
 	if n := c.retry.len(); n > 0 {
 		add(reasonPending, "%d invalidations have not reached Redis yet: other instances may serve the old values.", n)

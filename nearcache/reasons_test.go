@@ -176,7 +176,9 @@ func TestReasons_SourceRelayAndBound(t *testing.T) {
 		if got, want := reasonCodes(client), []string{"bound_not_met", "source_unreachable"}; !slices.Equal(got, want) {
 			t.Errorf("with the source down: reasons are %v, want %v", got, want)
 		}
-		src.set(nil, coherence.Finding{Code: coherence.FindingTriggerDisabled, Text: "The trigger on shop.products is disabled: enable it."})
+		src.set(nil,
+			coherence.Finding{Code: coherence.FindingTriggerDisabled,
+				Text: "The trigger on shop.products is disabled: enable it."})
 		time.Sleep(2 * time.Minute)
 		if got := reasonCodes(client); !slices.Contains(got, coherence.FindingTriggerDisabled) {
 			t.Errorf("with a trigger disabled: reasons are %v", got)
@@ -200,7 +202,8 @@ func (e failingEvents) Run(ctx context.Context, sink coherence.Sink) error {
 func TestReasons_EventChannel(t *testing.T) {
 	denied := fmt.Errorf("%w: topic authorization failed", coherence.ErrMisconfigured)
 	redis := nearcachetest.NewRedis(t)
-	if _, err := nearcache.New(nearcache.Config{Redis: redis.ClientOption(), Events: failingEvents{ping: denied}}); !errors.Is(err, denied) {
+	if _, err := nearcache.New(nearcache.Config{Redis: redis.ClientOption(),
+		Events: failingEvents{ping: denied}}); !errors.Is(err, denied) {
 		t.Errorf("New: got %v, want the channel's error", err)
 	}
 	for _, c := range []struct {
@@ -246,7 +249,8 @@ func TestSystem_FoundOutLate(t *testing.T) {
 		}
 		defer first.Close()
 		redis.Stop()
-		second, err := nearcache.New(nearcache.Config{Redis: redis.PipeOption(), System: "billing", Logger: (&lines{}).logger()})
+		second, err := nearcache.New(nearcache.Config{Redis: redis.PipeOption(),
+			System: "billing", Logger: (&lines{}).logger()})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -33,7 +33,8 @@ const (
 // decode parses a record of a bucket's incarnation into an entry. The entry's deadline never passes the record's own:
 // Redis does not push an expiry when it falls due. That deadline is by the writer's wall clock, a backstop and no part
 // of any bound.
-func (c *Cache[K, V]) decode(k K, hash uint64, incarnation l2.Incarnation, raw []byte) (rec l2.Record, e *entry[K, V], miss l2Miss) {
+func (c *Cache[K, V]) decode(k K, hash uint64, incarnation l2.Incarnation,
+	raw []byte) (rec l2.Record, e *entry[K, V], miss l2Miss) {
 	if raw == nil {
 		return rec, nil, missAbsent
 	}
@@ -77,7 +78,8 @@ func (c *Cache[K, V]) decode(k K, hash uint64, incarnation l2.Incarnation, raw [
 // record encodes what L2 will hold, after a load that took so long.
 func (c *Cache[K, V]) record(v V, absent bool, version Version, ttl, took time.Duration) (l2.Record, error) {
 	now := wallclock.At(time.Now())
-	rec := l2.Record{Absent: absent, Schema: c.opt.Schema, Shape: c.shape, Version: version, WrittenAt: now, ExpiresAt: now.Add(ttl),
+	rec := l2.Record{Absent: absent, Schema: c.opt.Schema, Shape: c.shape, Version: version,
+		WrittenAt: now, ExpiresAt: now.Add(ttl),
 		SoftExpiry: c.softExpiry(now, ttl, took)}
 	if absent {
 		return rec, nil

@@ -22,7 +22,8 @@ func TestForeignCommandsAreNoticed(t *testing.T) {
 		src.put("a", "one")
 		c := open(t, r.Option, src)
 		key := l2.NewKeyspace("").Key("t", "a")
-		for _, cmd := range [][]string{{"DEL", key.Record}, {"SET", key.Record, "garbage"}, {"FLUSHALL"}, {"LPUSH", key.Record, "x"}} {
+		for _, cmd := range [][]string{{"DEL", key.Record}, {"SET", key.Record, "garbage"},
+			{"FLUSHALL"}, {"LPUSH", key.Record, "x"}} {
 			if cmd[0] == "LPUSH" {
 				r.Do("DEL", key.Record)
 			}
@@ -34,7 +35,9 @@ func TestForeignCommandsAreNoticed(t *testing.T) {
 				r.Do("DEL", key.Record)
 			}
 			r.Do(cmd...)
-			testkit.Eventually(t, "L1 lets go after "+cmd[0], func() bool { return get(t, c, "a").Value == "changed before "+cmd[0] })
+			testkit.Eventually(t, "L1 lets go after "+cmd[0], func() bool {
+				return get(t, c, "a").Value == "changed before "+cmd[0]
+			})
 		}
 	})
 }
@@ -43,12 +46,13 @@ func TestTTL_NoPushTellsOfExpiry(t *testing.T) {
 	src := newSource()
 	p := servicestest.StartRedis(t)
 	p.Do("DEBUG", "SET-ACTIVE-EXPIRE", "0") // a busy Redis may be as late
-	c := newCache(t, newClient(t, nearcache.Config{Redis: rueidis.ClientOption{InitAddress: []string{p.Addr}}}), nearcache.Options[string, string]{TTL: time.Hour,
-		Load: func(ctx context.Context, k string) (nearcache.Entry[string], error) {
-			e, err := src.load(ctx, k)
-			e.TTL = 700 * time.Millisecond
-			return e, err
-		}})
+	c := newCache(t, newClient(t, nearcache.Config{Redis: rueidis.ClientOption{InitAddress: []string{p.Addr}}}),
+		nearcache.Options[string, string]{TTL: time.Hour,
+			Load: func(ctx context.Context, k string) (nearcache.Entry[string], error) {
+				e, err := src.load(ctx, k)
+				e.TTL = 700 * time.Millisecond
+				return e, err
+			}})
 	src.put("a", "one")
 	resident(t, c, "a")
 	src.mu.Lock()
@@ -69,14 +73,18 @@ func TestRedisDown_ServesFromTheSourceAndComesBack(t *testing.T) { // C6, C7
 			t.Errorf("with Redis down: %+v", got)
 		}
 	}
-	_, err := c.Write(t.Context(), "a", func(context.Context) (nearcache.Version, error) { return src.put("a", "two"), nil })
+	_, err := c.Write(t.Context(), "a", func(context.Context) (nearcache.Version, error) {
+		return src.put("a", "two"), nil
+	})
 	if !errors.Is(err, nearcache.ErrNotInvalidated) {
 		t.Errorf("a write that nobody hears of: %v", err)
 	}
 	p.Restart()
 	resident(t, c, "a")
 	p.Kill()
-	testkit.Eventually(t, "Redis died, and nothing vouches for L1 any more", func() bool { return get(t, c, "a").Tier == nearcache.TierSource })
+	testkit.Eventually(t, "Redis died, and nothing vouches for L1 any more", func() bool {
+		return get(t, c, "a").Tier == nearcache.TierSource
+	})
 	p.Restart()
 	resident(t, c, "a")
 	testkit.Eventually(t, "the failed invalidation went out", func() bool { return client.Status().Pending == 0 })
@@ -95,7 +103,9 @@ func TestFullTrackingTable_EvictsAndNeverServesOld(t *testing.T) { // R9, the NO
 			}
 		}
 		for i := range 100 {
-			testkit.Eventually(t, "y reads the new round", func() bool { return get(t, y, fmt.Sprint(i)).Value == fmt.Sprint("round ", round) })
+			testkit.Eventually(t, "y reads the new round", func() bool {
+				return get(t, y, fmt.Sprint(i)).Value == fmt.Sprint("round ", round)
+			})
 			get(t, y, fmt.Sprint(i))
 			get(t, y, fmt.Sprint(i))
 		}
@@ -129,10 +139,13 @@ func TestIncarnation_ARecordOfAnotherIsAMiss(t *testing.T) {
 		src.values["a"] = "changed while nobody told Redis"
 		src.mu.Unlock()
 		store := l2.FromHandle(client.L2().Handle()) // as a relay that found the bucket's watermark gone
-		if _, err := store.ResetWatermark(t.Context(), store.Keyspace().Key("t", "a").Bucket, l2.Watermark{}, coherence.Position{Timeline: 1, N: 1}); err != nil {
+		if _, err := store.ResetWatermark(t.Context(), store.Keyspace().Key("t", "a").Bucket, l2.Watermark{},
+			coherence.Position{Timeline: 1, N: 1}); err != nil {
 			t.Fatal(err)
 		}
-		testkit.Eventually(t, "neither tier serves what the new incarnation does not vouch for", func() bool { return get(t, c, "a").Value != "one" })
+		testkit.Eventually(t, "neither tier serves what the new incarnation does not vouch for", func() bool {
+			return get(t, c, "a").Value != "one"
+		})
 		resident(t, c, "a")
 	})
 }

@@ -13,7 +13,8 @@ import (
 )
 
 // inBubbleOf is n instances on one Redis, and fake time.
-func inBubbleOf(t *testing.T, n int, o nearcache.Options[string, string], test func(t *testing.T, r *nearcachetest.Redis, cs []*nearcache.Cache[string, string])) {
+func inBubbleOf(t *testing.T, n int, o nearcache.Options[string, string],
+	test func(t *testing.T, r *nearcachetest.Redis, cs []*nearcache.Cache[string, string])) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r, err := nearcachetest.StartRedis("")
@@ -41,10 +42,11 @@ func TestRefresh_OneOfAllInstancesBeforeItExpires(t *testing.T) {
 	for name, refresh := range map[string]nearcache.Refresh{"after": {After: 0.8}, "beta": {Beta: 3}} {
 		t.Run(name, func(t *testing.T) {
 			var loads, waited atomic.Int64
-			o := nearcache.Options[string, string]{TTL: 10 * time.Second, Refresh: refresh, Load: func(context.Context, string) (nearcache.Entry[string], error) {
-				<-time.After(200 * time.Millisecond)
-				return nearcache.Entry[string]{Value: fmt.Sprint(loads.Add(1))}, nil
-			}}
+			o := nearcache.Options[string, string]{TTL: 10 * time.Second, Refresh: refresh,
+				Load: func(context.Context, string) (nearcache.Entry[string], error) {
+					<-time.After(200 * time.Millisecond)
+					return nearcache.Entry[string]{Value: fmt.Sprint(loads.Add(1))}, nil
+				}}
 			inBubbleOf(t, 3, o, func(t *testing.T, _ *nearcachetest.Redis, cs []*nearcache.Cache[string, string]) {
 				for _, c := range cs {
 					resident(t, c, "a")
@@ -77,12 +79,13 @@ func TestRefresh_OneOfAllInstancesBeforeItExpires(t *testing.T) {
 
 func TestRefresh_FailureKeepsTheValue(t *testing.T) {
 	var loads atomic.Int64
-	o := nearcache.Options[string, string]{TTL: 10 * time.Second, Refresh: nearcache.Refresh{After: 0.5}, Load: func(context.Context, string) (nearcache.Entry[string], error) {
-		if loads.Add(1) > 1 {
-			return nearcache.Entry[string]{}, errDown
-		}
-		return nearcache.Entry[string]{Value: "one"}, nil
-	}}
+	o := nearcache.Options[string, string]{TTL: 10 * time.Second, Refresh: nearcache.Refresh{After: 0.5},
+		Load: func(context.Context, string) (nearcache.Entry[string], error) {
+			if loads.Add(1) > 1 {
+				return nearcache.Entry[string]{}, errDown
+			}
+			return nearcache.Entry[string]{Value: "one"}, nil
+		}}
 	inBubbleOf(t, 3, o, func(t *testing.T, _ *nearcachetest.Redis, cs []*nearcache.Cache[string, string]) {
 		resident(t, cs[0], "a")
 		for range 90 {
@@ -99,15 +102,16 @@ func TestRefresh_FailureKeepsTheValue(t *testing.T) {
 
 func TestRefresh_KeysThatFallDueTogetherAreLoadedTogether(t *testing.T) {
 	var calls, keys atomic.Int64
-	o := nearcache.Options[string, string]{TTL: 10 * time.Second, Refresh: nearcache.Refresh{After: 0.5}, LoadMany: func(_ context.Context, ks []string) (map[string]nearcache.Entry[string], error) {
-		calls.Add(1)
-		keys.Add(int64(len(ks)))
-		out := map[string]nearcache.Entry[string]{}
-		for _, k := range ks {
-			out[k] = nearcache.Entry[string]{Value: "v"}
-		}
-		return out, nil
-	}}
+	o := nearcache.Options[string, string]{TTL: 10 * time.Second, Refresh: nearcache.Refresh{After: 0.5},
+		LoadMany: func(_ context.Context, ks []string) (map[string]nearcache.Entry[string], error) {
+			calls.Add(1)
+			keys.Add(int64(len(ks)))
+			out := map[string]nearcache.Entry[string]{}
+			for _, k := range ks {
+				out[k] = nearcache.Entry[string]{Value: "v"}
+			}
+			return out, nil
+		}}
 	inBubbleOf(t, 3, o, func(t *testing.T, _ *nearcachetest.Redis, cs []*nearcache.Cache[string, string]) {
 		var ks []string
 		for i := range 50 {

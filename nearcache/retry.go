@@ -30,9 +30,10 @@ type retry struct {
 
 	mu      sync.Mutex
 	pending map[string]l2.Change // by record
-	sending int                  // changes that are on their way now; they are pending too, and have a place to come back to
-	lost    uint64               // buckets, a bit each
-	losses  [l2.Buckets]uint64   // changes forgotten
+	// sending counts the changes that are on their way now. They count as pending too, so each can be queued again.
+	sending int
+	lost    uint64             // buckets, a bit each
+	losses  [l2.Buckets]uint64 // changes forgotten
 	wake    chan struct{}
 }
 

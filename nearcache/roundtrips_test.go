@@ -40,13 +40,14 @@ func TestRoundTrips(t *testing.T) {
 	if err := client.Ready(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c := newCache(t, client, nearcache.Options[string, string]{Load: src.load, LoadMany: func(ctx context.Context, ks []string) (map[string]nearcache.Entry[string], error) {
-		m := map[string]nearcache.Entry[string]{}
-		for _, k := range ks {
-			m[k], _ = src.load(ctx, k)
-		}
-		return m, nil
-	}})
+	c := newCache(t, client, nearcache.Options[string, string]{Load: src.load,
+		LoadMany: func(ctx context.Context, ks []string) (map[string]nearcache.Entry[string], error) {
+			m := map[string]nearcache.Entry[string]{}
+			for _, k := range ks {
+				m[k], _ = src.load(ctx, k)
+			}
+			return m, nil
+		}})
 	var hundred []string
 	for i := range 100 {
 		k := string(rune('A' + i))

@@ -38,7 +38,8 @@ func always[V any](v V) nearcache.Loader[string, V] {
 }
 
 // build is a build of a service: a client of its own with one cache.
-func build[V any](t *testing.T, r testkit.Redis, reg prometheus.Registerer, o nearcache.Options[string, V]) *nearcache.Cache[string, V] {
+func build[V any](t *testing.T, r testkit.Redis, reg prometheus.Registerer,
+	o nearcache.Options[string, V]) *nearcache.Cache[string, V] {
 	t.Helper()
 	client := newClient(t, nearcache.Config{Redis: r.Option, Registerer: reg})
 	if err := client.Ready(t.Context()); err != nil {
@@ -64,7 +65,8 @@ func TestShape_AFieldMoreIsAMiss(t *testing.T) {
 	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
 		old := build(t, r, nil, nearcache.Options[string, productV1]{Load: always(productV1{"1", 5})})
 		readTier(t, old, "1")
-		if v, tier := readTier(t, build(t, r, nil, nearcache.Options[string, reordered]{Load: always(reordered{})}), "1"); tier != nearcache.TierL2 || v != (reordered{5, "1"}) {
+		if v, tier := readTier(t, build(t, r, nil, nearcache.Options[string, reordered]{Load: always(reordered{})}),
+			"1"); tier != nearcache.TierL2 || v != (reordered{5, "1"}) {
 			t.Errorf("a type that JSON reads alike: got %+v from %v, want the old build's record", v, tier)
 		}
 		reg := prometheus.NewRegistry()
@@ -102,7 +104,8 @@ func TestRecord_OfAnotherKey(t *testing.T) {
 		get(t, c, "b")
 		space := l2.NewKeyspace("")
 		a, b := space.Key("t", "a"), space.Key("t", "b")
-		if got := r.Do("EVAL", "return redis.call('SET', KEYS[1], redis.call('GET', KEYS[2])) and 1", "2", b.Record, a.Record); got == "" {
+		if got := r.Do("EVAL", "return redis.call('SET', KEYS[1], redis.call('GET', KEYS[2])) and 1", "2",
+			b.Record, a.Record); got == "" {
 			t.Fatal("the record was not copied")
 		}
 		for range 3 {

@@ -10,12 +10,14 @@ import (
 
 // Status is a snapshot of what the client can rely on.
 type Status struct {
-	Ready       bool // Redis is connected and every channel has been heard from
-	Redis       bool // Redis is connected
-	Events      bool // every partition of Config.Events is followed; false without one
-	Mode        Mode
-	Pending     int // invalidations that could not be sent to L2 yet
-	Quarantined int // of the 64 buckets, those read at the source because too many invalidations failed, until L2 has started them again
+	Ready   bool // Redis is connected and every channel has been heard from
+	Redis   bool // Redis is connected
+	Events  bool // every partition of Config.Events is followed; false without one
+	Mode    Mode
+	Pending int // invalidations that could not be sent to L2 yet
+	// Quarantined counts the buckets, of 64, that are read at the source because too many of their invalidations
+	// failed, until L2 has started them again.
+	Quarantined int
 	Bound       Bound
 	Caches      map[string]CacheStatus // by namespace
 	Channels    Channels
@@ -61,7 +63,8 @@ type CacheStatus struct {
 // Status reports the state of the channels now.
 func (c *Client) Status() Status {
 	ch := c.fence.Channels()
-	s := Status{Redis: c.l2.Up(), Events: ch.EventSession != 0, Mode: c.Mode(), Pending: c.retry.len(), Quarantined: c.retry.buckets(), Bound: c.bound(), Channels: Channels(ch)}
+	s := Status{Redis: c.l2.Up(), Events: ch.EventSession != 0, Mode: c.Mode(), Pending: c.retry.len(),
+		Quarantined: c.retry.buckets(), Bound: c.bound(), Channels: Channels(ch)}
 	s.Ready = s.Redis && ch.Watermarks == l2.Buckets && (s.Events || !c.m.events)
 	s.Reasons = c.refreshReasons()
 	c.mu.Lock()

@@ -52,7 +52,8 @@ const tagTTL = 24 * time.Hour
 func (c *Client) openTags() (*tags, error) {
 	c.tagsOnce.Do(func() {
 		t := &tags{by: make(map[string]keptTag)}
-		t.Cache, c.tagsErr = NewCache(c, TagNamespace, Options[string, uint64]{Load: c.loadTag, Codec: tagCodec{}, TTL: tagTTL, L1Bytes: -1, admitted: t.remember})
+		t.Cache, c.tagsErr = NewCache(c, TagNamespace,
+			Options[string, uint64]{Load: c.loadTag, Codec: tagCodec{}, TTL: tagTTL, L1Bytes: -1, admitted: t.remember})
 		c.tags.Store(t)
 	})
 	return c.tags.Load(), c.tagsErr
@@ -110,8 +111,8 @@ func (t *tags) current(name string, bound time.Duration, learnt uint64) (e *entr
 	return e, proved
 }
 
-// settle is current, and reads the tag if need be: it is loaded and filled by the first read, comes from a GET that Redis
-// tracks by the second, and by the third if the push of the fill came in between.
+// settle is current, and reads the tag if need be: it is loaded and filled by the first read, comes from a GET that
+// Redis tracks by the second, and by the third if the push of the fill came in between.
 func (t *tags) settle(ctx context.Context, name string, bound time.Duration) (*entry[string, uint64], int64, error) {
 	for tries := 0; ; tries++ {
 		if e, proved := t.current(name, bound, math.MaxUint64); e != nil {
@@ -303,7 +304,8 @@ func (c *Cache[K, V]) bumpTag(ctx context.Context, tag string) error {
 		case c.client.versions == nil:
 			return 0, nil
 		case b == nil:
-			return 0, fmt.Errorf("%w: %w: %T tells versions and is no coherence.Bumper: count one of %s %q in a transaction of your own",
+			return 0, fmt.Errorf("%w: %w: %T tells versions and is no coherence.Bumper: count one of %s %q in a transaction of "+
+				"your own",
 				ErrNotCommitted, ErrUnsupported, c.client.source, TagNamespace, name)
 		}
 		return b.BumpKey(ctx, TagNamespace, name)

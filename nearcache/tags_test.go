@@ -35,7 +35,8 @@ func TestTags_InvalidateAllOfThemEverywhere(t *testing.T) {
 	for _, k := range []string{"r1", "r2", "r3", "b1"} {
 		src.put(k, "old")
 	}
-	inBubbleOf(t, 2, nearcache.Options[string, string]{Load: src.load}, func(t *testing.T, r *nearcachetest.Redis, cs []*nearcache.Cache[string, string]) {
+	inBubbleOf(t, 2, nearcache.Options[string, string]{Load: src.load}, func(t *testing.T, r *nearcachetest.Redis,
+		cs []*nearcache.Cache[string, string]) {
 		one, two := cs[0], cs[1]
 		for _, c := range []*nearcache.Cache[string, string]{one, two} {
 			for _, k := range []string{"r1", "r2", "b1"} {
@@ -69,7 +70,8 @@ func TestTags_InvalidateAllOfThemEverywhere(t *testing.T) {
 func TestTags_InvalidatedDuringALoad(t *testing.T) {
 	src := &shelf{source: newSource()}
 	src.put("r1", "old")
-	inBubbleOf(t, 2, nearcache.Options[string, string]{Load: src.load}, func(t *testing.T, r *nearcachetest.Redis, cs []*nearcache.Cache[string, string]) {
+	inBubbleOf(t, 2, nearcache.Options[string, string]{Load: src.load}, func(t *testing.T, r *nearcachetest.Redis,
+		cs []*nearcache.Cache[string, string]) {
 		one, two := cs[0], cs[1]
 		src.put("r2", "v")
 		resident(t, one, "r2") // the tag is known
@@ -93,7 +95,8 @@ func TestTags_InvalidatedDuringALoad(t *testing.T) {
 func TestTags_LostNonceFailsClosed(t *testing.T) {
 	src := &shelf{source: newSource()}
 	src.put("r1", "old")
-	inBubbleOf(t, 2, nearcache.Options[string, string]{Load: src.load}, func(t *testing.T, r *nearcachetest.Redis, cs []*nearcache.Cache[string, string]) {
+	inBubbleOf(t, 2, nearcache.Options[string, string]{Load: src.load}, func(t *testing.T, r *nearcachetest.Redis,
+		cs []*nearcache.Cache[string, string]) {
 		one := cs[0]
 		resident(t, one, "r1")
 		src.put("r1", "new")
@@ -116,7 +119,8 @@ func TestClear_IsOneWrite(t *testing.T) {
 		loads.Add(1)
 		return src.load(ctx, k)
 	}
-	inBubbleOf(t, 2, nearcache.Options[string, string]{Load: load, Clearable: true}, func(t *testing.T, r *nearcachetest.Redis, cs []*nearcache.Cache[string, string]) {
+	inBubbleOf(t, 2, nearcache.Options[string, string]{Load: load, Clearable: true}, func(t *testing.T,
+		r *nearcachetest.Redis, cs []*nearcache.Cache[string, string]) {
 		one, two := cs[0], cs[1]
 		var ks []string
 		for i := range 100 {
@@ -165,7 +169,9 @@ func (s *commits) BumpKey(_ context.Context, namespace, k string) (coherence.Ver
 	defer s.mu.Unlock()
 	ver := s.put(namespace+k, "")
 	s.versions[k] = ver // where Version looks it up
-	s.events = append(s.events, coherence.Event{Namespace: namespace, Key: k, Version: ver, Position: coherence.Position{Timeline: 1, N: uint64(len(s.events) + 2)}})
+	s.events = append(s.events,
+		coherence.Event{Namespace: namespace, Key: k, Version: ver,
+			Position: coherence.Position{Timeline: 1, N: uint64(len(s.events) + 2)}})
 	return ver, nil
 }
 

@@ -122,7 +122,8 @@ func TestUnversioned_BumpsAfterL2(t *testing.T) {
 			src := newSource()
 			src.put("a", "old")
 			wire, stream, reg := &slow{}, events{make(chan coherence.Sink, 1)}, prometheus.NewRegistry()
-			client := newClient(t, nearcache.Config{Redis: wire.option(nearcachetest.NewRedis(t).ClientOption()), Events: stream, Registerer: reg,
+			client := newClient(t, nearcache.Config{Redis: wire.option(nearcachetest.NewRedis(t).ClientOption()),
+				Events: stream, Registerer: reg,
 				Heartbeat: time.Hour})
 			if err := client.Ready(t.Context()); err != nil {
 				t.Fatal(err)

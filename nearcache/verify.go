@@ -26,7 +26,8 @@ func (c *Cache[K, V]) verify(v V, payload []byte) error {
 	})
 	switch {
 	case err != nil:
-		return fmt.Errorf("%w: comparing a value with its decoded encoding: %w (LossyDecode leaves the check out)", ErrCodec, err)
+		return fmt.Errorf("%w: comparing a value with its decoded encoding: %w (LossyDecode leaves the check out)", ErrCodec,
+			err)
 	case path != "":
 		return fmt.Errorf("%w: %w: %T%s differs after a round trip (see Options.Lossy)", ErrCodec, errLossy, v, path)
 	}

@@ -28,7 +28,8 @@ type holder struct {
 
 // inHolderBubble has two instances on one Redis: one holds the lease of key a and is loading it, a read on the other
 // waits for its fill. waited returns how long that read has taken since the wait's beginning.
-func inHolderBubble(t *testing.T, test func(t *testing.T, r *nearcachetest.Redis, h *holder, waited func() time.Duration)) {
+func inHolderBubble(t *testing.T,
+	test func(t *testing.T, r *nearcachetest.Redis, h *holder, waited func() time.Duration)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r, err := nearcachetest.StartRedis("")
@@ -156,10 +157,13 @@ func TestWait_NobodyWaitsForAValueThatCannotBeKept(t *testing.T) {
 		kept   bool
 		reason string
 	}{
-		"over the limit":              {entry: nearcache.Entry[string]{Value: strings.Repeat("x", l2.MaxRecordBytes)}, reason: "too_large"},
-		"a tag over 1 KiB":            {entry: nearcache.Entry[string]{Value: "v", Tags: []string{strings.Repeat("x", 1025)}}, reason: "invalid"},
-		"a TTL that would overflow":   {entry: nearcache.Entry[string]{Value: "v", TTL: math.MaxInt64}, kept: true},
-		"a TTL and a MaxAge for ever": {entry: nearcache.Entry[string]{Value: "v"}, kept: true, o: nearcache.Options[string, string]{TTL: math.MaxInt64, FailSafe: nearcache.FailSafe{MaxAge: math.MaxInt64}}},
+		"over the limit": {entry: nearcache.Entry[string]{Value: strings.Repeat("x",
+			l2.MaxRecordBytes)}, reason: "too_large"},
+		"a tag over 1 KiB": {entry: nearcache.Entry[string]{Value: "v",
+			Tags: []string{strings.Repeat("x", 1025)}}, reason: "invalid"},
+		"a TTL that would overflow": {entry: nearcache.Entry[string]{Value: "v", TTL: math.MaxInt64}, kept: true},
+		"a TTL and a MaxAge for ever": {entry: nearcache.Entry[string]{Value: "v"}, kept: true,
+			o: nearcache.Options[string, string]{TTL: math.MaxInt64, FailSafe: nearcache.FailSafe{MaxAge: math.MaxInt64}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inMeteredBubble(t, func(t *testing.T, r *nearcachetest.Redis, client *nearcache.Client, reg *prometheus.Registry) {

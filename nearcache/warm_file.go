@@ -46,7 +46,8 @@ func encodeWarm(prefix, namespace string, names []string) []byte {
 // decodeWarm takes nothing on trust: the checksum does not tell who has written it.
 func decodeWarm(b []byte, prefix, namespace string) (names []string, err error) {
 	end := len(b) - 8
-	if end < len(warmMagic) || !bytes.HasPrefix(b, []byte(warmMagic)) || binary.BigEndian.Uint64(b[end:]) != xxhash.Sum64(b[:end]) {
+	if end < len(warmMagic) || !bytes.HasPrefix(b, []byte(warmMagic)) ||
+		binary.BigEndian.Uint64(b[end:]) != xxhash.Sum64(b[:end]) {
 		return nil, errWarmDamaged
 	}
 	b = b[len(warmMagic):end]

@@ -87,7 +87,8 @@ func FuzzDecodeWarm(f *testing.F) {
 	f.Add(encodeWarm("nc", "p", []string{"a", "", "日本"}))
 	f.Add([]byte(warmMagic))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if _, err := decodeWarm(b, "nc", "p"); err != nil && !errors.Is(err, errWarmDamaged) && !errors.Is(err, errWarmForeign) {
+		if _, err := decodeWarm(b, "nc", "p"); err != nil && !errors.Is(err, errWarmDamaged) &&
+			!errors.Is(err, errWarmForeign) {
 			t.Errorf("got error %v, want none, or one of a damaged or foreign file", err)
 		}
 		// What is inside is taken on no more trust than the outside.

@@ -44,11 +44,13 @@ func live(t *testing.T, r *nearcachetest.Redis, o nearcache.Options[string, stri
 }
 
 func (l life) warm(t *testing.T, result string) int {
-	return int(testkit.Metric(t, l.reg, "nearcache_warm_keys_total", result) + testkit.Metric(t, l.reg, "nearcache_warm_files_total", result))
+	return int(testkit.Metric(t, l.reg, "nearcache_warm_keys_total", result) +
+		testkit.Metric(t, l.reg, "nearcache_warm_files_total", result))
 }
 
 // inWarmBubble is a Redis, a source of 20 hot and 50 cold keys, and the options for them.
-func inWarmBubble(t *testing.T, test func(t *testing.T, r *nearcachetest.Redis, src *source, o nearcache.Options[string, string])) {
+func inWarmBubble(t *testing.T,
+	test func(t *testing.T, r *nearcachetest.Redis, src *source, o nearcache.Options[string, string])) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "warm")
 	synctest.Test(t, func(t *testing.T) {
@@ -64,7 +66,8 @@ func inWarmBubble(t *testing.T, test func(t *testing.T, r *nearcachetest.Redis, 
 		for i := range 50 {
 			src.put(fmt.Sprint("cold", i), "v")
 		}
-		test(t, r, src, nearcache.Options[string, string]{Load: src.load, TTL: time.Hour, Warm: nearcache.Warm{File: file, Keys: 20, Rate: 10}})
+		test(t, r, src, nearcache.Options[string, string]{Load: src.load, TTL: time.Hour,
+			Warm: nearcache.Warm{File: file, Keys: 20, Rate: 10}})
 	})
 }
 
@@ -109,7 +112,8 @@ func TestWarm_TheHottestKeysAreRefilledThroughL2(t *testing.T) {
 		// Between the two lives one key is changed and one deleted from L2: the file knows nothing of that.
 		r.Do("DEL", key("hot7").Record)
 		other := live(t, r, nearcache.Options[string, string]{Load: src.load})
-		if err := other.Set(t.Context(), "hot3", nearcache.Entry[string]{Value: "changed", Version: src.put("hot3", "changed")}); err != nil {
+		if err := other.Set(t.Context(), "hot3",
+			nearcache.Entry[string]{Value: "changed", Version: src.put("hot3", "changed")}); err != nil {
 			t.Fatal(err)
 		}
 		defer other.client.Close()
@@ -175,8 +179,9 @@ func TestWarm_OtherFilesAreNotBelieved(t *testing.T) {
 		}
 		flipped := bytes.Clone(good)
 		flipped[len(flipped)/2] ^= 1
-		for name, b := range map[string][]byte{"empty": {}, "cut short": good[:len(good)-1], "damaged": flipped, "something follows": append(bytes.Clone(good), 0),
-			"foreign bytes": []byte("#!/bin/sh"), "of a later release": append([]byte("NCWARM\x02"), good[7:]...)} {
+		for name, b := range map[string][]byte{"empty": {}, "cut short": good[:len(good)-1], "damaged": flipped,
+			"something follows": append(bytes.Clone(good), 0),
+			"foreign bytes":     []byte("#!/bin/sh"), "of a later release": append([]byte("NCWARM\x02"), good[7:]...)} {
 			if err := os.WriteFile(o.Warm.File, b, 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -189,7 +194,8 @@ func TestWarm_OtherFilesAreNotBelieved(t *testing.T) {
 				t.Fatal(err)
 			}
 			if l.warm(t, "damaged") != 1 || l.warm(t, "refilled") != 0 || l.warm(t, "saved") != 1+1 {
-				t.Errorf("%s: damaged %d, refilled %d, saved %d", name, l.warm(t, "damaged"), l.warm(t, "refilled"), l.warm(t, "saved"))
+				t.Errorf("%s: damaged %d, refilled %d, saved %d", name, l.warm(t, "damaged"),
+					l.warm(t, "refilled"), l.warm(t, "saved"))
 			}
 		}
 		if err := os.WriteFile(o.Warm.File, good, 0o600); err != nil {
@@ -223,7 +229,8 @@ func TestHit_AllocatesNothingWhileHotKeysAreSought(t *testing.T) {
 	if err := client.Ready(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c := newCache(t, client, nearcache.Options[string, string]{Load: src.load, Warm: nearcache.Warm{File: filepath.Join(t.TempDir(), "warm")}})
+	c := newCache(t, client,
+		nearcache.Options[string, string]{Load: src.load, Warm: nearcache.Warm{File: filepath.Join(t.TempDir(), "warm")}})
 	resident(t, c, "a")
 	ctx := t.Context()
 	if n := testing.AllocsPerRun(1000, func() { _, _ = c.Get(ctx, "a") }); n != 0 {

@@ -72,7 +72,8 @@ func (c *Cache[K, V]) Write(ctx context.Context, k K, tx func(context.Context) (
 
 // WriteEntry is Write for a transaction that knows the value it leaves behind: where L2 holds an older value, it gets
 // the new one at once instead of losing the old. The entry needs a version for that; without one it is Write.
-func (c *Cache[K, V]) WriteEntry(ctx context.Context, k K, tx func(context.Context) (Entry[V], error)) (Version, error) {
+func (c *Cache[K, V]) WriteEntry(ctx context.Context, k K,
+	tx func(context.Context) (Entry[V], error)) (Version, error) {
 	e, err := c.write(ctx, k, replacesOlder, tx)
 	return e.Version, err
 }

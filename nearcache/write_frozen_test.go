@@ -35,14 +35,17 @@ func TestWrite_DoesNotWaitForAFrozenRedis(t *testing.T) {
 		"SetMany": func(ctx context.Context, c *nearcache.Cache[string, string]) error {
 			return c.SetMany(ctx, map[string]nearcache.Entry[string]{"a": {Value: "v", Version: 7}, "b": {Version: 2}})
 		},
-		"Invalidate": func(ctx context.Context, c *nearcache.Cache[string, string]) error { return c.Invalidate(ctx, "a", 7) },
+		"Invalidate": func(ctx context.Context, c *nearcache.Cache[string, string]) error {
+			return c.Invalidate(ctx, "a", 7)
+		},
 		"InvalidateMany": func(ctx context.Context, c *nearcache.Cache[string, string]) error {
 			return c.InvalidateMany(ctx, map[string]nearcache.Version{"a": 7, "b": 0})
 		},
 	}
 	for name, write := range writes {
 		t.Run(name, func(t *testing.T) {
-			inFrozenBubble(t, timeout, func(t *testing.T, c *nearcache.Cache[string, string], client *nearcache.Client, f *freezer) {
+			inFrozenBubble(t, timeout, func(t *testing.T, c *nearcache.Cache[string, string],
+				client *nearcache.Client, f *freezer) {
 				f.freeze()
 				for i := range 20 {
 					begun := time.Now()

@@ -46,18 +46,23 @@ func TestSetMany_EachKeyByItsVersion(t *testing.T) {
 			}
 		}
 		for _, c := range []*nearcache.Cache[string, string]{x, y} {
-			testkit.Eventually(t, "what has no version is dropped", func() bool { return get(t, c, "unversioned").Value == "two" })
+			testkit.Eventually(t, "what has no version is dropped", func() bool {
+				return get(t, c, "unversioned").Value == "two"
+			})
 		}
 		if got := get(t, y, "absent"); got.Value != "two" || got.Tier != nearcache.TierSource {
 			t.Errorf("a set gave birth to a value: %+v", got) // C5
 		}
-		if err := x.InvalidateMany(t.Context(), map[string]nearcache.Version{"older": src.put("older", "three"), "newer": 2, "unversioned": 0}); err != nil {
+		if err := x.InvalidateMany(t.Context(), map[string]nearcache.Version{"older": src.put("older", "three"), "newer": 2,
+			"unversioned": 0}); err != nil {
 			t.Fatal(err)
 		}
 		if got := get(t, x, "older"); got.Value != "three" {
 			t.Errorf("the writer reads %+v", got)
 		}
-		testkit.Eventually(t, "the other instance reads the new value", func() bool { return get(t, y, "newer").Value == "two" && get(t, y, "older").Value == "three" })
+		testkit.Eventually(t, "the other instance reads the new value", func() bool {
+			return get(t, y, "newer").Value == "two" && get(t, y, "older").Value == "three"
+		})
 	})
 }
 
@@ -88,8 +93,10 @@ func TestSetMany_FailsKeyByKey(t *testing.T) {
 		}
 	}
 	now = "loaded anew"
-	err = c.SetMany(t.Context(), map[nameless]nearcache.Entry[any]{"good": {Value: "two", Version: 2}, "bad": {Value: func() {}, Version: 2}, "": {Version: 2}})
-	if !errors.Is(err, nearcache.ErrCodec) || !strings.Contains(err.Error(), `"bad"`) || !strings.Contains(err.Error(), "has no name") || strings.Contains(err.Error(), "good") {
+	err = c.SetMany(t.Context(), map[nameless]nearcache.Entry[any]{"good": {Value: "two", Version: 2},
+		"bad": {Value: func() {}, Version: 2}, "": {Version: 2}})
+	if !errors.Is(err, nearcache.ErrCodec) || !strings.Contains(err.Error(), `"bad"`) ||
+		!strings.Contains(err.Error(), "has no name") || strings.Contains(err.Error(), "good") {
 		t.Errorf("got error %v, want ErrCodec that names the bad keys only", err)
 	}
 	for k, want := range map[nameless]string{"good": "two", "bad": "loaded anew"} {
@@ -99,7 +106,8 @@ func TestSetMany_FailsKeyByKey(t *testing.T) {
 	}
 	redis.Stop()
 	err = c.InvalidateMany(t.Context(), map[nameless]nearcache.Version{"good": 3, "bad": 3})
-	if !errors.Is(err, nearcache.ErrNotInvalidated) || !strings.Contains(err.Error(), "good") || !strings.Contains(err.Error(), "bad") {
+	if !errors.Is(err, nearcache.ErrNotInvalidated) || !strings.Contains(err.Error(), "good") ||
+		!strings.Contains(err.Error(), "bad") {
 		t.Errorf("with Redis down: %v", err)
 	}
 	if n := client.Status().Pending; n != 2 {

@@ -19,7 +19,9 @@ func TestWrite_EveryInstanceNotices(t *testing.T) {
 		x, y := open(t, r.Option, src), open(t, r.Option, src)
 		resident(t, x, "a")
 		resident(t, y, "a")
-		v, err := x.Write(t.Context(), "a", func(context.Context) (nearcache.Version, error) { return src.put("a", "two"), nil })
+		v, err := x.Write(t.Context(), "a", func(context.Context) (nearcache.Version, error) {
+			return src.put("a", "two"), nil
+		})
 		if err != nil || v != 2 {
 			t.Fatalf("version %d, %v", v, err)
 		}
@@ -27,7 +29,9 @@ func TestWrite_EveryInstanceNotices(t *testing.T) {
 			t.Errorf("the writer reads %+v", got)
 		}
 		testkit.Eventually(t, "the other instance reads the new value", func() bool { return get(t, y, "a").Value == "two" })
-		if _, err := y.Write(t.Context(), "a", func(context.Context) (nearcache.Version, error) { return src.del("a"), nil }); err != nil {
+		if _, err := y.Write(t.Context(), "a", func(context.Context) (nearcache.Version, error) {
+			return src.del("a"), nil
+		}); err != nil {
 			t.Fatal(err)
 		}
 		testkit.Eventually(t, "the deletion is noticed", func() bool {
@@ -64,11 +68,14 @@ func TestWrite_KeepsReadersAtTheSourceMeanwhile(t *testing.T) {
 	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
 		src := newSource()
 		src.put("a", "one")
-		x := newCache(t, newClient(t, nearcache.Config{Redis: r.Option}), nearcache.Options[string, string]{Load: src.load, WriteTTL: time.Hour})
+		x := newCache(t, newClient(t, nearcache.Config{Redis: r.Option}),
+			nearcache.Options[string, string]{Load: src.load, WriteTTL: time.Hour})
 		y := open(t, r.Option, src)
 		resident(t, y, "a")
 		_, err := x.Write(t.Context(), "a", func(context.Context) (nearcache.Version, error) {
-			testkit.Eventually(t, "y reads the source during the write", func() bool { return get(t, y, "a").Tier == nearcache.TierSource })
+			testkit.Eventually(t, "y reads the source during the write", func() bool {
+				return get(t, y, "a").Tier == nearcache.TierSource
+			})
 			for range 3 {
 				if got := get(t, y, "a"); got.Tier != nearcache.TierSource {
 					t.Errorf("a read during the write was cached: %+v", got)
@@ -102,10 +109,14 @@ func TestWrite_WithASourceDropsWhatMayHaveChanged(t *testing.T) {
 	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
 		src := newSource()
 		src.put("a", "one")
-		c := newCache(t, newClient(t, nearcache.Config{Redis: r.Option, Source: still{}}), nearcache.Options[string, string]{Load: src.load})
+		c := newCache(t, newClient(t, nearcache.Config{Redis: r.Option, Source: still{}}),
+			nearcache.Options[string, string]{Load: src.load})
 		resident(t, c, "a")
 		lost := errors.New("the connection broke during the commit")
-		if _, err := c.Write(t.Context(), "a", func(context.Context) (nearcache.Version, error) { src.put("a", "two"); return 0, lost }); !errors.Is(err, lost) {
+		if _, err := c.Write(t.Context(), "a", func(context.Context) (nearcache.Version, error) {
+			src.put("a", "two")
+			return 0, lost
+		}); !errors.Is(err, lost) {
 			t.Errorf("got error %v, want that of the commit", err)
 		}
 		if got := get(t, c, "a"); got.Value != "two" {
@@ -114,7 +125,9 @@ func TestWrite_WithASourceDropsWhatMayHaveChanged(t *testing.T) {
 		resident(t, c, "a")
 		loads := src.loads.Load()
 		refused := fmt.Errorf("%w: a conflict", nearcache.ErrNotCommitted)
-		if _, err := c.Write(t.Context(), "a", func(context.Context) (nearcache.Version, error) { return 0, refused }); !errors.Is(err, refused) {
+		if _, err := c.Write(t.Context(), "a", func(context.Context) (nearcache.Version, error) {
+			return 0, refused
+		}); !errors.Is(err, refused) {
 			t.Errorf("got error %v, want that of the refusal", err)
 		}
 		if got := get(t, c, "a"); got.Tier != nearcache.TierL1 || src.loads.Load() != loads {

@@ -18,7 +18,8 @@ func TestBound_AYoungClientTakesNothingFromL2Unproved(t *testing.T) { // C1
 		b.src.set(func() { b.src.stalled = true })
 		b.src.write("a", "two") // L2 is not told
 		time.Sleep(10 * delta)
-		young, err := nearcache.New(nearcache.Config{Redis: b.redis.PipeOption(), Source: b.src, Heartbeat: 25 * time.Millisecond})
+		young, err := nearcache.New(nearcache.Config{Redis: b.redis.PipeOption(), Source: b.src,
+			Heartbeat: 25 * time.Millisecond})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -15,7 +15,8 @@ import (
 // missed comes by a topic that the relay alone need be allowed to write. Its one partition holds records like this
 // one:
 //
-//	{"topic":"product_events","topic_id":"6f1c...","position":{"timeline":"5f3a","n":7741},"ends":[12,9],"seqs":[981,977]}
+//	{"topic":"product_events","topic_id":"6f1c...","position":{"timeline":"5f3a","n":7741},
+//	 "ends":[12,9],"seqs":[981,977]}
 //
 // Every change at or before the position has been published to the topic of events before this record was, at an
 // offset below its partition's end; seqs are the numbers of the last events there. A Tail takes the barrier for a

@@ -33,8 +33,9 @@ func ExampleBroker_saslScram() {
 		return // the password holds characters that SCRAM forbids
 	}
 	broker := kafka.Broker{
-		Brokers:   []string{"kafka-1:9093"},
-		Transport: &kafkago.Transport{DialTimeout: time.Second, TLS: &tls.Config{MinVersion: tls.VersionTLS12}, SASL: mechanism},
+		Brokers: []string{"kafka-1:9093"},
+		Transport: &kafkago.Transport{DialTimeout: time.Second,
+			TLS: &tls.Config{MinVersion: tls.VersionTLS12}, SASL: mechanism},
 	}
 	_ = kafka.Tail{Broker: broker, Topic: "product_events"}
 }

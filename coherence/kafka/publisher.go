@@ -56,7 +56,8 @@ func NewPublisher(cfg PublisherConfig) (*Publisher, error) {
 		cfg.BarrierTopic = BarrierTopic(cfg.Topic)
 	}
 	if cfg.BarrierTopic == cfg.Topic {
-		return nil, errors.New("kafka: publisher: BarrierTopic is the topic of the events: whoever writes those could forge proofs")
+		return nil, errors.New("kafka: publisher: BarrierTopic is the topic of the events: whoever writes those could " +
+			"forge proofs")
 	}
 	const least = 1024
 	if cfg.MaxBytes != 0 && cfg.MaxBytes < least {

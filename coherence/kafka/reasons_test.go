@@ -17,8 +17,10 @@ import (
 // TestTail_SaysWhyItDoesNotFollow: it logged nothing, at any level. It logs a reason once, however long that lasts.
 func TestTail_SaysWhyItDoesNotFollow(t *testing.T) {
 	broker := servicestest.StartKafka(t, "listener.security.protocol.map=PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
-		"sasl.enabled.mechanisms=PLAIN", "sasl.mechanism.inter.broker.protocol=PLAIN", "listener.name.plaintext.plain.sasl.jaas.config="+
-			`org.apache.kafka.common.security.plain.PlainLoginModule required username="user" password="right" user_user="right";`)
+		"sasl.enabled.mechanisms=PLAIN", "sasl.mechanism.inter.broker.protocol=PLAIN",
+		"listener.name.plaintext.plain.sasl.jaas.config="+
+			`org.apache.kafka.common.security.plain.PlainLoginModule required `+
+			`username="user" password="right" user_user="right";`)
 	with := func(password string) kafka.Broker {
 		tr := &kafkago.Transport{SASL: plain.Mechanism{Username: "user", Password: password}}
 		t.Cleanup(tr.CloseIdleConnections)

@@ -89,7 +89,8 @@ func TestTail_ABarrierWaitsForItsEvents(t *testing.T) {
 		send(2, 3)
 		produce(t, brokers, kafka.BarrierTopic(topic), "garbage",
 			`{"topic":"another","position":{"timeline":"1","n":9},"ends":[0],"seqs":[0]}`,
-			fmt.Sprintf(`{"topic":%q,"topic_id":"00000000000000000000000000000001","position":{"timeline":"1","n":9},"ends":[0],"seqs":[7]}`, topic))
+			fmt.Sprintf(`{"topic":%q,"topic_id":"00000000000000000000000000000001",`+
+				`"position":{"timeline":"1","n":9},"ends":[0],"seqs":[7]}`, topic))
 		for i := range 3 {
 			if err := p.Publish(t.Context(), toPartition0(event(fmt.Sprint("e", i), 1, 0))); err != nil {
 				t.Fatal(err)

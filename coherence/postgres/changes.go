@@ -18,7 +18,8 @@ import (
 
 // stateSQL is the state of the server, in one row: in recovery or not, its history, the snapshot, and whether there is
 // a log that a crash would lose.
-const stateSQL = `select s.snap::text, v.standby, coalesce(v.history, '') || '/' || m.timeline::text as history, m.trimmed_in, m.trimmed::text, coalesce(v.unflushed, false)
+const stateSQL = `select s.snap::text, v.standby, coalesce(v.history, '') || '/' || m.timeline::text as history,
+		m.trimmed_in, m.trimmed::text, coalesce(v.unflushed, false)
 	from (select pg_current_snapshot() as snap) s, @@.meta m, @@.server() v where m.only_row`
 
 // state is one reading of the server.
@@ -188,7 +189,8 @@ func scanChanges(rows pgx.Rows) (st state, events []coherence.Event, err error) 
 // Locking a row writes to the log, so the commit waits for the disk; it leaves nothing to vacuum and nothing to decode.
 func (s *Source) flush(ctx context.Context, db txBeginner) error {
 	return pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, s.q(`select set_config('synchronous_commit', 'local', true), (select only_row from @@.meta for key share)`))
+		_, err := tx.Exec(ctx,
+			s.q(`select set_config('synchronous_commit', 'local', true), (select only_row from @@.meta for key share)`))
 		return err
 	})
 }

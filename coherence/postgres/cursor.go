@@ -50,7 +50,8 @@ func (s *Source) SaveCursor(ctx context.Context, name string, c coherence.Cursor
 	if err != nil {
 		return err
 	}
-	tag, err := pool.Exec(ctx, s.q(`insert into @@.cursors as c (name, timeline, n, seqs) values ($1, $2::text::numeric, $3::text::numeric, $4::text::jsonb)
+	tag, err := pool.Exec(ctx, s.q(`insert into @@.cursors as c (name, timeline, n, seqs)
+		values ($1, $2::text::numeric, $3::text::numeric, $4::text::jsonb)
 		on conflict (name) do update set timeline = excluded.timeline, n = excluded.n, seqs = excluded.seqs
 		where c.timeline <> excluded.timeline or c.n <= excluded.n`),
 		name, strconv.FormatUint(c.Position.Timeline, 10), strconv.FormatUint(c.Position.N, 10), string(seqs))

@@ -1,5 +1,5 @@
-// Package postgres makes a Postgres database a coherence.Source: a version for every key, an outbox, and the commit order
-// as positions. It needs Postgres 14 or later, and pgx. docs/guides/postgres.md is the guide: roles, partitions,
+// Package postgres makes a Postgres database a coherence.Source: a version for every key, an outbox, and the commit
+// order as positions. It needs Postgres 14 or later, and pgx. docs/guides/postgres.md is the guide: roles, partitions,
 // poolers, restores.
 //
 // Install creates a schema with the versions, an outbox, the relay's cursors, and functions. Then either a trigger
@@ -21,8 +21,8 @@
 // lost in a crash; and a transaction that counts a version waits for the disk even where synchronous_commit is off.
 //
 // A position's timeline is made from what a dump does not carry (the server's identity, its log's timeline, the numbers
-// and the file of the source's tables) and from a random number. Only older files that are put back in place need a call
-// of NewTimeline.
+// and the file of the source's tables) and from a random number. Only older files that are put back in place need a
+// call of NewTimeline.
 //
 // # Loaders
 //

@@ -32,7 +32,8 @@ func (s *Source) InstallSQL() string {
 // anybody waits for.
 func (s *Source) installed(ctx context.Context, db Querier) (version int, notify bool, err error) {
 	var there, readable bool
-	err = db.QueryRow(ctx, `select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relname = 'meta'),
+	err = db.QueryRow(ctx, `select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+			where n.nspname = $1 and c.relname = 'meta'),
 		exists (select from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
 			where n.nspname = $1 and c.relname = 'meta' and a.attname = 'schema_version'
 				and not a.attisdropped)`, s.schema).Scan(&there, &readable)
@@ -40,7 +41,8 @@ func (s *Source) installed(ctx context.Context, db Querier) (version int, notify
 	case err != nil || !there:
 		return 0, false, err
 	case !readable:
-		return 0, false, fmt.Errorf("schema %s was made by something else, or by a program from before versions: drop it, or set Config.Schema", s.schema)
+		return 0, false, fmt.Errorf("schema %s was made by something else, or by a program from before versions: drop it, "+
+			"or set Config.Schema", s.schema)
 	}
 	err = db.QueryRow(ctx, s.q(`select schema_version, notify from @@.meta where only_row`)).Scan(&version, &notify)
 	return version, notify, err
@@ -80,7 +82,8 @@ func (s *Source) Install(ctx context.Context) error {
 				return err
 			}
 		}
-		_, err = tx.Exec(ctx, s.q(`update @@.meta set schema_version = $1, notify = $2 where schema_version <> $1 or notify <> $2`),
+		_, err = tx.Exec(ctx,
+			s.q(`update @@.meta set schema_version = $1, notify = $2 where schema_version <> $1 or notify <> $2`),
 			len(migrations), !s.cfg.WithoutNotify)
 		return err
 	}))

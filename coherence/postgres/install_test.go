@@ -39,7 +39,8 @@ func TestInstall_OnlyReadsWhenNothingChanged(t *testing.T) {
 
 func TestInstall_MovesForwardAndNeverBack(t *testing.T) {
 	src, pool, url := open(t)
-	forget := postgres.AddMigration(t, `alter table @@.meta add column later int; create or replace function @@.bump(ns text, k text, o text)
+	forget := postgres.AddMigration(t,
+		`alter table @@.meta add column later int; create or replace function @@.bump(ns text, k text, o text)
 		returns bigint language sql security definer as $$ select 77::bigint $$;`)
 	reader, err := pool.Begin(t.Context())
 	if err != nil {
@@ -57,7 +58,8 @@ func TestInstall_MovesForwardAndNeverBack(t *testing.T) {
 	})
 	testkit.Eventually(t, "the installation waits for the reader", func() bool {
 		var n int
-		_ = pool.QueryRow(t.Context(), `select count(*) from pg_locks where not granted and relation = 'nearcache.meta'::regclass`).Scan(&n)
+		_ = pool.QueryRow(t.Context(),
+			`select count(*) from pg_locks where not granted and relation = 'nearcache.meta'::regclass`).Scan(&n)
 		return n > 0
 	})
 	for range 3 {

@@ -10,13 +10,14 @@ import (
 	"github.com/jackc/puddle/v2"
 )
 
-// NotCommitted reports whether an error proves that a transaction has not been committed. The error must be the one that
-// ended the transaction: of its begin, of one of its statements, or of its commit.
+// NotCommitted reports whether an error proves that a transaction has not been committed. The error must be the one
+// that ended the transaction: of its begin, of one of its statements, or of its commit.
 //
 // It is true where no statement can have reached the server (a refused connection, a closed pool, pgconn.SafeToRetry),
-// where the server reported an error, which rolls the transaction back, and where a commit was answered with a rollback.
-// It is false where the connection was lost, or the time was over, while the server may have been at work: then the
-// commit may have been done. A function that is given to nearcache's Write can turn such an error into ErrNotCommitted:
+// where the server reported an error, which rolls the transaction back, and where a commit was answered with a
+// rollback. It is false where the connection was lost, or the time was over, while the server may have been at work:
+// then the commit may have been done. A function that is given to nearcache's Write can turn such an error into
+// ErrNotCommitted:
 //
 //	if postgres.NotCommitted(err) {
 //		err = fmt.Errorf("%w: %w", nearcache.ErrNotCommitted, err)

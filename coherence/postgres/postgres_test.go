@@ -205,7 +205,8 @@ func TestVersions_FollowCommitOrder(t *testing.T) {
 	}()
 	testkit.Eventually(t, "the insert waits", func() bool {
 		var n int
-		_ = pool.QueryRow(t.Context(), `select count(*) from pg_locks where not granted and pid in (select pid from pg_stat_activity where datname = current_database())`).Scan(&n)
+		_ = pool.QueryRow(t.Context(), `select count(*) from pg_locks where not granted
+			and pid in (select pid from pg_stat_activity where datname = current_database())`).Scan(&n)
 		return n > 0
 	})
 	if err := first.Commit(t.Context()); err != nil {
@@ -332,7 +333,8 @@ func TestChanges_SettlesNothingThatACrashTakesBack(t *testing.T) { // C1
 			_ = tx.Rollback(t.Context())
 		}
 		var lost int
-		if err := pool.QueryRow(t.Context(), `select pg_current_wal_insert_lsn() - pg_current_wal_flush_lsn()`).Scan(&lost); err != nil {
+		if err := pool.QueryRow(t.Context(),
+			`select pg_current_wal_insert_lsn() - pg_current_wal_flush_lsn()`).Scan(&lost); err != nil {
 			t.Fatal(err)
 		}
 		return lost > 3000

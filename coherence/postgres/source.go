@@ -23,7 +23,8 @@ var (
 	// ErrNewerSchema is what Install returns (wrapped) when a newer program made the schema. Nothing was changed.
 	ErrNewerSchema = errors.New("the schema is of a newer version than this program")
 	// ErrPooled is what Lead and Wait return (wrapped) behind a pooler that gives each transaction another connection.
-	ErrPooled = errors.New("a pooler in transaction mode is between this program and Postgres: leadership and notifications need a session; " +
+	ErrPooled = errors.New("a pooler in transaction mode is between this program and Postgres: leadership and " +
+		"notifications need a session; " +
 		"give the relay the server's own address, or a pool in session mode")
 	// ErrBusy is what Install and InstallTrigger return (wrapped) when others hold the table for too long.
 	ErrBusy = errors.New("other transactions hold it for too long")

@@ -46,7 +46,8 @@ func TestSource_Conforms(t *testing.T) {
 // terminateLeaders ends the connections of this database that hold an advisory lock; an error if there is none yet.
 func terminateLeaders(ctx context.Context, pool *pgxpool.Pool) error {
 	var n int
-	err := pool.QueryRow(ctx, `select count(pg_terminate_backend(pid)) from pg_locks where locktype = 'advisory' and granted
+	err := pool.QueryRow(ctx,
+		`select count(pg_terminate_backend(pid)) from pg_locks where locktype = 'advisory' and granted
 		and database = (select oid from pg_database where datname = current_database())`).Scan(&n)
 	if err == nil && n == 0 {
 		err = errors.New("nobody leads")

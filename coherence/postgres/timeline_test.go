@@ -109,7 +109,8 @@ func TestTimeline_OfADumpInAYoungerServer(t *testing.T) {
 	}
 	passThrough(t, restored, at)
 	var foreign int
-	if err := newPool(t, server.URL).QueryRow(t.Context(), `select count(*) from nearcache.outbox where xid >= pg_snapshot_xmax(pg_current_snapshot())`).Scan(&foreign); err != nil || foreign > 0 {
+	if err := newPool(t, server.URL).QueryRow(t.Context(), `select count(*) from nearcache.outbox
+		where xid >= pg_snapshot_xmax(pg_current_snapshot())`).Scan(&foreign); err != nil || foreign > 0 {
 		t.Errorf("%d rows of the old server stay for ever (%v)", foreign, err)
 	}
 	// The triggers came with the dump; installing them again puts their records right.
@@ -135,7 +136,8 @@ func TestTimeline_OfADumpInPlace(t *testing.T) {
 			exec1(t, pool, `update products set name = 'b'`)
 			_, at := changes(t, src, coherence.Position{})
 			if name == "data" {
-				exec1(t, pool, `truncate products, nearcache.versions, nearcache.outbox, nearcache.meta, nearcache.cursors, nearcache.triggers, nearcache.floors`)
+				exec1(t, pool, `truncate products, nearcache.versions, nearcache.outbox, nearcache.meta, nearcache.cursors,
+					nearcache.triggers, nearcache.floors`)
 				exec1(t, pool, `truncate nearcache.versions, nearcache.outbox`) // what the truncate itself counted
 			}
 			pgTool(t, dump, "psql", "-v", "ON_ERROR_STOP=1", from)
@@ -320,7 +322,8 @@ func (s *stopAfter) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndD
 
 func TestTrim_GoesOnWhereItWasStopped(t *testing.T) {
 	_, pool, url := open(t)
-	exec1(t, pool, `insert into nearcache.outbox (namespace, key, version, op) select 'n', g::text, 1, 'updated' from generate_series(1, 25000) g`)
+	exec1(t, pool, `insert into nearcache.outbox (namespace, key, version, op)
+		select 'n', g::text, 1, 'updated' from generate_series(1, 25000) g`)
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		t.Fatal(err)
@@ -371,7 +374,8 @@ func trim(t *testing.T, src *postgres.Source, pool *pgxpool.Pool) (left int) {
 	if _, err := src.Trim(t.Context(), at, time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	if err := pool.QueryRow(t.Context(), `select count(*) from nearcache.versions where namespace = 'product'`).Scan(&left); err != nil {
+	if err := pool.QueryRow(t.Context(),
+		`select count(*) from nearcache.versions where namespace = 'product'`).Scan(&left); err != nil {
 		t.Fatal(err)
 	}
 	return left

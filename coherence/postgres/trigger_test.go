@@ -85,7 +85,8 @@ func TestTrigger_FailsNoWriterOfOneTable(t *testing.T) { // the writer has right
 	exec1(t, pool, fmt.Sprintf(`grant insert, update, delete, truncate, select on products to %s`, name))
 	// A search path of the writer's own must not lead the trigger astray.
 	exec1(t, pool, fmt.Sprintf(`create schema evil authorization %s`, name))
-	exec1(t, writer, `create function evil.pg_notify(text, text) returns void language plpgsql as $$ begin raise 'evil'; end $$`)
+	exec1(t, writer,
+		`create function evil.pg_notify(text, text) returns void language plpgsql as $$ begin raise 'evil'; end $$`)
 	exec1(t, writer, `create table evil.versions (namespace text)`)
 	exec1(t, writer, fmt.Sprintf(`alter role %s set search_path = evil, pg_catalog, public`, name))
 	writer.Reset()
@@ -276,7 +277,8 @@ func TestTrigger_FiresForReplicas(t *testing.T) {
 	src, pool, _ := open(t)
 	withTrigger(t, src, pool)
 	err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
-		_, err := tx.Exec(t.Context(), `set local session_replication_role = replica; insert into products values ('1', 'a'); truncate products`)
+		_, err := tx.Exec(t.Context(),
+			`set local session_replication_role = replica; insert into products values ('1', 'a'); truncate products`)
 		return err
 	})
 	if err != nil {
@@ -300,7 +302,8 @@ func TestTrigger_SeesEveryPartition(t *testing.T) {
 	exec1(t, pool, `truncate products_2`)
 	exec1(t, pool, `truncate products`)
 	err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
-		_, err := tx.Exec(t.Context(), `set local session_replication_role = replica; insert into products_3_1 values (22, 'r')`)
+		_, err := tx.Exec(t.Context(),
+			`set local session_replication_role = replica; insert into products_3_1 values (22, 'r')`)
 		return err
 	})
 	if err != nil {
@@ -377,14 +380,16 @@ func TestCheck_FindsWhatTriggersMiss(t *testing.T) {
 	}{
 		{[]string{`alter table plain disable trigger user`}, coherence.FindingTriggerDisabled, plain},
 		{[]string{`alter table plain enable trigger user`}, coherence.FindingTriggerDisabled, plain}, // not for replicas
-		{[]string{`do $$ declare n text; begin select tgname into n from pg_trigger where tgrelid = 'plain'::regclass and tgtype & 32 = 0;
+		{[]string{`do $$ declare n text; begin select tgname into n from pg_trigger
+				where tgrelid = 'plain'::regclass and tgtype & 32 = 0;
 			execute format('drop trigger %I on plain', n); end $$`}, coherence.FindingTriggerMissing, plain},
 		{[]string{`alter table plain alter column id type bigint`, `alter table plain alter column id type text`,
 			`alter table plain drop constraint plain_pkey, alter column id type char(9), add primary key (id)`}, "", plain},
 		{[]string{`alter table plain alter column id type bytea using ''`}, coherence.FindingKeyColumnChanged, plain},
 		// Where event triggers are not allowed, partitions that come and go are noticed here alone.
 		{[]string{`drop event trigger if exists nearcache_ddl; drop event trigger if exists nearcache_drop`,
-			`create table products_2 partition of products for values from (10) to (20)`}, coherence.FindingTriggerMissing, on("products", "id")},
+			`create table products_2 partition of products for values from (10) to (20)`},
+			coherence.FindingTriggerMissing, on("products", "id")},
 		{[]string{`drop event trigger if exists nearcache_ddl; drop event trigger if exists nearcache_drop`,
 			`alter table products detach partition products_1`}, coherence.FindingPartitionGone, on("products", "id")},
 	} {
@@ -415,7 +420,8 @@ func TestCheck_FindsWhatTriggersMiss(t *testing.T) {
 
 func TestInstallTrigger_RefusesWhatItCannotCount(t *testing.T) {
 	src, pool, _ := open(t)
-	exec1(t, pool, `create table products (id int primary key, name text not null, "Code" text not null unique, sku text unique, f float8 not null unique, p point)`)
+	exec1(t, pool, `create table products (id int primary key, name text not null, "Code" text not null unique,
+		sku text unique, f float8 not null unique, p point)`)
 	exec1(t, pool, `create view shown as select * from products`)
 	exec1(t, pool, `create unlogged table scratch (id int primary key)`)
 	exec1(t, pool, `create table parent (id int primary key)`)
@@ -470,7 +476,8 @@ func TestInstallTrigger_TakesNoLockWhenNothingChanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = writer.Rollback(context.Background()) }()
-	if _, err := writer.Exec(t.Context(), `insert into products values ('a', 'b'); lock table products in access exclusive mode`); err != nil {
+	if _, err := writer.Exec(t.Context(),
+		`insert into products values ('a', 'b'); lock table products in access exclusive mode`); err != nil {
 		t.Fatal(err)
 	}
 	again := newSource(t, url, postgres.Config{})

@@ -48,7 +48,8 @@ func (s *Source) trim(ctx context.Context, pool *pgxpool.Pool, upto coherence.Po
 				from (select id, xid, created_at from @@.outbox where xid < $1::text::xid8 order by xid, id limit $3) o),
 			gone as (delete from @@.outbox o using old where o.id = old.id and not old.young returning o.xid),
 			top as (select max(xid::text::numeric) + 1 as n, count(*) as c from gone),
-			kept as (update @@.meta set trimmed = case when trimmed_in = $4 then greatest(trimmed, top.n) else top.n end, trimmed_in = $4
+			kept as (update @@.meta
+				set trimmed = case when trimmed_in = $4 then greatest(trimmed, top.n) else top.n end, trimmed_in = $4
 				from top where top.c > 0)
 			select c from top`), strconv.FormatUint(upto.N, 10), keep.Microseconds(), trimChunk, st.history).Scan(&n)
 		if err != nil {
@@ -92,7 +93,8 @@ func (s *Source) sweep(ctx context.Context, pool *pgxpool.Pool) error {
 		}
 		n = tag.RowsAffected()
 	}
-	_, err := pool.Exec(ctx, s.q(`with many as (select namespace from @@.versions where deleted group by namespace having count(*) >= $1)
+	_, err := pool.Exec(ctx,
+		s.q(`with many as (select namespace from @@.versions where deleted group by namespace having count(*) >= $1)
 		insert into @@.floors as f (namespace, next_floor) select v.namespace, max(v.version) from @@.versions v
 			where v.deleted and v.namespace in (select namespace from many) group by v.namespace
 		on conflict (namespace) do update set next_floor = excluded.next_floor, raised = excluded.raised

@@ -12,7 +12,8 @@ type relayMetrics struct {
 
 func newRelayMetrics() *relayMetrics {
 	vec := func(name, help string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nearcache_relay_" + name, Help: help}, []string{"channel"})
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nearcache_relay_" + name,
+			Help: help}, []string{"channel"})
 	}
 	return &relayMetrics{
 		events: vec("events_total", "Changes relayed."),
@@ -36,7 +37,8 @@ func newRelayMetrics() *relayMetrics {
 }
 
 func (m *relayMetrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.events, m.errors, m.rounds, m.resets, m.last, m.leader, m.replays, m.trimmed, m.unpublished}
+	return []prometheus.Collector{m.events, m.errors, m.rounds, m.resets, m.last, m.leader,
+		m.replays, m.trimmed, m.unpublished}
 }
 
 func (m *relayMetrics) register(reg prometheus.Registerer) error {

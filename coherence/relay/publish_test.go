@@ -41,10 +41,11 @@ func (n *narrow) Publish(ctx context.Context, batch []coherence.PartitionMessage
 	return &coherence.UnpublishedError{Messages: left}
 }
 
-// TestRelay_AnEventThatCannotBePublishedIsAGap: one such event stopped the relay for good. No barrier may pass over it in
-// silence: a follower that sees the barrier, or the next event, begins a session.
+// TestRelay_AnEventThatCannotBePublishedIsAGap: one such event stopped the relay for good. No barrier may pass over it
+// in silence: a follower that sees the barrier, or the next event, begins a session.
 func TestRelay_AnEventThatCannotBePublishedIsAGap(t *testing.T) {
-	for name, keys := range map[string][]string{"before others": {"a", "huge", "b"}, "last": {"a", "huge"}, "first": {"huge", "a"}} {
+	for name, keys := range map[string][]string{"before others": {"a", "huge", "b"},
+		"last": {"a", "huge"}, "first": {"huge", "a"}} {
 		synctest.Test(t, func(t *testing.T) {
 			src, top := newOutbox(), &narrow{Topic: testkit.NewTopic(1), never: []string{"huge"}}
 			follower := fence.New(fence.Config{Complete: true, Now: func() int64 { return 1 }})

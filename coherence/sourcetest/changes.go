@@ -14,7 +14,8 @@ import (
 type wrapper struct{ coherence.Source }
 
 func abilitiesSurvive(t T, h Harness) {
-	own, wrapped := reflect.ValueOf(coherence.AbilitiesOf(h.Source)), reflect.ValueOf(coherence.AbilitiesOf(wrapper{h.Source}))
+	own, wrapped := reflect.ValueOf(coherence.AbilitiesOf(h.Source)),
+		reflect.ValueOf(coherence.AbilitiesOf(wrapper{h.Source}))
 	for i := range own.NumField() {
 		if own.Field(i).IsNil() != wrapped.Field(i).IsNil() {
 			t.Errorf("the source has the methods of a %s, and its Abilities do not return it: a wrapper loses it",

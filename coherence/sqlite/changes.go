@@ -10,7 +10,8 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 )
 
-const headSQL = `select m.timeline, m.trimmed, coalesce((select seq from sqlite_sequence where name = '@@outbox'), 0) from @@meta m`
+const headSQL = `select m.timeline, m.trimmed,
+	coalesce((select seq from sqlite_sequence where name = '@@outbox'), 0) from @@meta m`
 
 // Position is the last id of the outbox.
 func (s *Source) Position(ctx context.Context) (p coherence.Position, err error) {
@@ -50,7 +51,8 @@ func (s *Source) changes(ctx context.Context, after coherence.Position, limit in
 	if limit <= 0 {
 		return nil, upto, nil
 	}
-	rows, err := tx.QueryContext(ctx, s.q(`select id, namespace, key, version, op, coalesce(fields, ''), created_at from @@outbox
+	rows, err := tx.QueryContext(ctx,
+		s.q(`select id, namespace, key, version, op, coalesce(fields, ''), created_at from @@outbox
 		where id > ? order by id limit ?`), after.N, limit)
 	if err != nil {
 		return nil, upto, err

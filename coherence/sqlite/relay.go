@@ -100,7 +100,8 @@ func (s *Source) sweep(ctx context.Context) error {
 	for more := true; more; {
 		err := s.transact(ctx, func(tx *sql.Tx) error {
 			var namespace string
-			err := tx.QueryRowContext(ctx, s.q(`select namespace from @@versions where deleted group by namespace having count(*) >= ? limit 1`),
+			err := tx.QueryRowContext(ctx,
+				s.q(`select namespace from @@versions where deleted group by namespace having count(*) >= ? limit 1`),
 				sweepFrom).Scan(&namespace)
 			if errors.Is(err, sql.ErrNoRows) {
 				more = false
@@ -109,7 +110,8 @@ func (s *Source) sweep(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if _, err := tx.ExecContext(ctx, s.q(`insert into @@floors select namespace, max(version) from (select namespace, version
+			if _, err := tx.ExecContext(ctx,
+				s.q(`insert into @@floors select namespace, max(version) from (select namespace, version
 				from @@versions where deleted and namespace = ? order by key limit ?) where true group by namespace
 				on conflict (namespace) do update set floor = max(floor, excluded.floor)`), namespace, trimChunk); err != nil {
 				return err

@@ -78,8 +78,8 @@ const schemaVersion = 1
 
 // Times are Unix milliseconds of the one machine's clock.
 const schemaSQL = `
-create table @@meta (only_row integer primary key check (only_row = 1), schema_version integer not null, timeline integer not null, identity text not null,
-	trimmed integer not null);
+create table @@meta (only_row integer primary key check (only_row = 1), schema_version integer not null,
+	timeline integer not null, identity text not null, trimmed integer not null);
 create table @@floors (namespace text primary key, floor integer not null) without rowid;
 create table @@versions (namespace text not null, key text not null, version integer not null, deleted integer not null,
 	primary key (namespace, key)) without rowid;

@@ -315,7 +315,8 @@ func TestTrim_RemovesVersionsOfDeletedKeys(t *testing.T) {
 	src, db := open(t)
 	exec(t, db, `create table products (id integer primary key, name text)`)
 	product(t, src)
-	exec(t, db, `with recursive g (i) as (select 1 union all select i + 1 from g where i < 1500) insert into products select i, '' from g`,
+	exec(t, db, `with recursive g (i) as (select 1 union all select i + 1 from g where i < 1500)
+		insert into products select i, '' from g`,
 		`update products set name = 'x'`, `delete from products where id > 10`)
 	at, err := src.Position(t.Context())
 	if err != nil {
@@ -360,7 +361,8 @@ func Example() {
 	if err != nil {
 		panic(err)
 	}
-	if _, err := db.ExecContext(ctx, `insert into products values ('42', 'lamp'); update products set name = 'desk lamp'`); err != nil {
+	if _, err := db.ExecContext(ctx,
+		`insert into products values ('42', 'lamp'); update products set name = 'desk lamp'`); err != nil {
 		panic(err)
 	}
 	events, _, err := src.Changes(ctx, coherence.Position{}, 100)

@@ -102,7 +102,8 @@ func (s *Source) install(ctx context.Context, tx *sql.Tx, t Trigger, parts []par
 
 // parts are the triggers that are registered and there.
 func (s *Source) parts(ctx context.Context, tx *sql.Tx, t Trigger) (out []part, err error) {
-	rows, err := tx.QueryContext(ctx, s.q(`select r.suffix, case when m.name is null then '' else r.name end, r.body from @@triggers r
+	rows, err := tx.QueryContext(ctx,
+		s.q(`select r.suffix, case when m.name is null then '' else r.name end, r.body from @@triggers r
 		left join sqlite_master m on m.type = 'trigger' and m.name = r.name where r.table_name = ?
 			and r.namespace = ?`), t.Table, t.Namespace)
 	if err != nil {
@@ -198,7 +199,9 @@ func describe(ctx context.Context, tx *sql.Tx, t Trigger) (*table, error) {
 	}
 	var d table
 	var kind string
-	err := tx.QueryRowContext(ctx, `select name, type from sqlite_master where name = ? collate nocase and type in ('table', 'view')`, t.Table).Scan(&d.name, &kind)
+	err := tx.QueryRowContext(ctx,
+		`select name, type from sqlite_master where name = ? collate nocase and type in ('table', 'view')`,
+		t.Table).Scan(&d.name, &kind)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, fmt.Errorf("there is no table %q", t.Table)
 	}
@@ -222,10 +225,12 @@ func describe(ctx context.Context, tx *sql.Tx, t Trigger) (*table, error) {
 	}
 	if index, ok := d.unique(t.KeyColumns); ok && slices.ContainsFunc(index,
 		func(c column) bool { return c.collate != "" && c.collate != binary }) {
-		return nil, fmt.Errorf("the key (%s) is compared by another collation than BINARY: one row would have several names; "+
-			"use a column that holds one spelling", strings.Join(t.KeyColumns, ", "))
+		return nil,
+			fmt.Errorf("the key (%s) is compared by another collation than BINARY: one row would have several names; "+
+				"use a column that holds one spelling", strings.Join(t.KeyColumns, ", "))
 	} else if !ok && !t.SharedKeys {
-		return nil, fmt.Errorf("the key (%s) is not unique; add a unique index, or set SharedKeys if several rows make up a value",
+		return nil, fmt.Errorf("the key (%s) is not unique; add a unique index, or set SharedKeys if several rows make up "+
+			"a value",
 			strings.Join(t.KeyColumns, ", "))
 	}
 	return &d, nil
@@ -259,7 +264,8 @@ func (d *table) readUniques(ctx context.Context, tx *sql.Tx) error {
 }
 
 func indexColumns(ctx context.Context, tx *sql.Tx, index string) (out []column, err error) {
-	rows, err := tx.QueryContext(ctx, `select coalesce(name, ''), coalesce(coll, 'BINARY') from pragma_index_xinfo(?) where key order by seqno`, index)
+	rows, err := tx.QueryContext(ctx,
+		`select coalesce(name, ''), coalesce(coll, 'BINARY') from pragma_index_xinfo(?) where key order by seqno`, index)
 	if err != nil {
 		return nil, err
 	}
@@ -270,7 +276,8 @@ func indexColumns(ctx context.Context, tx *sql.Tx, index string) (out []column, 
 			return nil, err
 		}
 		if name == "" {
-			return nil, fmt.Errorf("unique index %s has an expression: rows that REPLACE removes because of it could not be counted", index)
+			return nil, fmt.Errorf("unique index %s has an expression: rows that REPLACE removes because of it could not be "+
+				"counted", index)
 		}
 		out = append(out, column{name: ident(name), collate: " collate " + collation})
 	}
@@ -333,7 +340,8 @@ func (s *Source) Check(ctx context.Context) ([]coherence.Finding, error) {
 			f.Subject)
 		if !there {
 			f.Code = coherence.FindingTableMissing
-			f.Text = fmt.Sprintf("table %s of namespace %s is gone: create it and call InstallTrigger again, or call RemoveTrigger", f.Subject, f.Namespace)
+			f.Text = fmt.Sprintf("table %s of namespace %s is gone: create it and call InstallTrigger again, or call "+
+				"RemoveTrigger", f.Subject, f.Namespace)
 		}
 		found = append(found, f)
 	}

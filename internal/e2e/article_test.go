@@ -20,8 +20,8 @@ import (
 	"github.com/nearcache/nearcache-go/internal/testkit"
 )
 
-// python is an interpreter with kafka-python and redis: NEARCACHE_TEST_PYTHON, or python3. A test run that must not skip
-// sets the variable; then a missing package is a failure.
+// python is an interpreter with kafka-python and redis: NEARCACHE_TEST_PYTHON, or python3. A test run that must not
+// skip sets the variable; then a missing package is a failure.
 func python(t *testing.T) string {
 	t.Helper()
 	name, wanted := os.LookupEnv("NEARCACHE_TEST_PYTHON")

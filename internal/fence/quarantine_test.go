@@ -26,7 +26,7 @@ func TestQuarantine_NothingOfL2IsBelievedUntilRelease(t *testing.T) {
 	var s fence.Stamp
 	for name, snap := range map[string]*fence.Snapshot{"before": &before, "during": &during} {
 		if o, ok := r.FromL2(snap, 9, &s); o != fence.Behind || ok {
-			t.Errorf("a load that began %s the doubt: %v, admitted %v", name, o, ok)
+			t.Errorf("a load that began %s the quarantine: %v, admitted %v", name, o, ok)
 		}
 	}
 	r.heartbeat(mark(1)) // which tells nothing of what is in the bucket

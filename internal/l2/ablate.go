@@ -13,12 +13,15 @@ var ablations = []struct {
 }{
 	{ablate.FillNeedsLease, "if get(KEYS[2]) ~= 'R' .. ARGV[1] then\n  return 'lease_lost'\nend\n", ""},
 	{ablate.FillSameIncarnation, "if incarnation(KEYS[3]) ~= ARGV[2] then\n  return 'incarnation_changed'\nend\n", ""},
-	{ablate.FillSameIncarnation, "string.sub(ARGV[3], 1, 8) .. ARGV[2] ..", "string.sub(ARGV[3], 1, 8) .. incarnation(KEYS[3]) .."},
+	{ablate.FillSameIncarnation, "string.sub(ARGV[3], 1, 8) .. ARGV[2] ..",
+		"string.sub(ARGV[3], 1, 8) .. incarnation(KEYS[3]) .."},
 	{ablate.ApplyDropsLease, "  end\n  unlease(lease)\nend", "  end\nend"},
 	{ablate.SetDropsLease, "  unlease(KEYS[2])\n  return 1\n", "  return 1\n"},
 	{ablate.SetOverValue, "if v and ARGV[1] ~= NONE and kind(v)", "if not v or ARGV[1] ~= NONE and kind(v)"},
-	{ablate.SetSameIncarnation, " and string.sub(v, 9, 16) == bucket and less(v, 17, ARGV[1], 1)", " and less(v, 17, ARGV[1], 1)"},
-	{ablate.BatchFrom, "if not w or string.sub(w, 1, 16) ~= string.sub(from, 1, 16) or less(w, 17, from, 17) then", "if not w then"},
+	{ablate.SetSameIncarnation, " and string.sub(v, 9, 16) == bucket and less(v, 17, ARGV[1], 1)",
+		" and less(v, 17, ARGV[1], 1)"},
+	{ablate.BatchFrom,
+		"if not w or string.sub(w, 1, 16) ~= string.sub(from, 1, 16) or less(w, 17, from, 17) then", "if not w then"},
 }
 
 // ablated is a script without the rule that is taken out now, if that is one of its own.

@@ -23,7 +23,8 @@ func TestCluster_SlotThatMovesIsASession(t *testing.T) { // C1
 	b.Do("CLUSTER", "ADDSLOTSRANGE", "16001", "16383")
 	a.Do("CLUSTER", "MEET", host, port)
 	testkit.Eventually(t, "the nodes have met", func() bool {
-		return strings.Contains(a.Do("CLUSTER", "INFO"), "cluster_state:ok") && strings.Contains(b.Do("CLUSTER", "INFO"), "cluster_state:ok")
+		return strings.Contains(a.Do("CLUSTER", "INFO"), "cluster_state:ok") &&
+			strings.Contains(b.Do("CLUSTER", "INFO"), "cluster_state:ok")
 	})
 	bench := newBench(t, rueidis.ClientOption{InitAddress: []string{a.Addr, b.Addr}}, a.Do)
 	beat := func() {

@@ -117,7 +117,10 @@ func TestL2_KeepsNoContextOfAnAnsweredRequest(t *testing.T) {
 			if errs[i] != nil {
 				b.t.Errorf("%s: got error %v, want none", name, errs[i])
 			}
-			testkit.Eventually(b.t, name+": its context is free", func() bool { runtime.GC(); return pointers[i].Value() == nil })
+			testkit.Eventually(b.t, name+": its context is free", func() bool {
+				runtime.GC()
+				return pointers[i].Value() == nil
+			})
 			if n := states[i].late.Load(); n > 0 {
 				b.t.Errorf("%s: its context was used %d times after it had returned", name, n)
 			}

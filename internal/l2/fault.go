@@ -28,19 +28,40 @@ var faults = []struct {
 	word string
 	Fault
 }{
-	{"WRONGPASS", Fault{Code: "redis_auth", Forever: true, Advice: "Redis refuses the user name or the password; correct rueidis.ClientOption."}},
-	{"NOAUTH", Fault{Code: "redis_auth", Forever: true, Advice: "Redis wants a password; set it in rueidis.ClientOption (and in Sentinel.Password)."}},
+	{"WRONGPASS",
+		Fault{Code: "redis_auth", Forever: true,
+			Advice: "Redis refuses the user name or the password; correct rueidis.ClientOption."}},
+	{"NOAUTH",
+		Fault{Code: "redis_auth", Forever: true,
+			Advice: "Redis wants a password; set it in rueidis.ClientOption (and in Sentinel.Password)."}},
 	{"NOPERM", Fault{Code: "redis_permission", Forever: true, Writes: true,
-		Advice: "The Redis user lacks a right; grant +get +getex +set +del +exists +pttl +pexpire +eval +evalsha +client|tracking on the prefix's keys."}},
-	{"NOPROTO", Fault{Code: "redis_protocol", Forever: true, Advice: "The server speaks no RESP3, which tracking needs; use Redis 6.2 or newer, without a RESP2 proxy."}},
-	{"READONLY", Fault{Code: "redis_read_only", Writes: true, Advice: "The server is a replica; the client needs the primary's address."}},
-	{"OOM", Fault{Code: "redis_out_of_memory", Writes: true, Advice: "Redis is full and evicts nothing; raise maxmemory or set an eviction policy."}},
-	{"MISCONF", Fault{Code: "redis_misconf", Writes: true, Advice: "Redis stopped taking writes because it cannot save; look at its log."}},
-	{"NOREPLICAS", Fault{Code: "redis_no_replicas", Writes: true, Advice: "Redis has fewer replicas than min-replicas-to-write asks for."}},
-	{"MASTERDOWN", Fault{Code: "redis_master_down", Writes: true, Advice: "The server is a replica that lost its primary."}},
-	{"LOADING", Fault{Code: "redis_loading", Writes: true, Advice: "Redis is loading its data; it answers when that is done."}},
-	{"CLUSTERDOWN", Fault{Code: "redis_cluster_down", Writes: true, Advice: "The cluster does not cover every slot; look at CLUSTER INFO."}},
-	{"TRYAGAIN", Fault{Code: "redis_slot_migrating", Writes: true, Advice: "A slot is being moved; its keys are served again when that is done."}},
+		Advice: "The Redis user lacks a right; grant +get +getex +set +del +exists +pttl +pexpire +eval +evalsha " +
+			"+client|tracking on the prefix's keys."}},
+	{"NOPROTO",
+		Fault{Code: "redis_protocol", Forever: true,
+			Advice: "The server speaks no RESP3, which tracking needs; use Redis 6.2 or newer, without a RESP2 proxy."}},
+	{"READONLY",
+		Fault{Code: "redis_read_only", Writes: true,
+			Advice: "The server is a replica; the client needs the primary's address."}},
+	{"OOM",
+		Fault{Code: "redis_out_of_memory", Writes: true,
+			Advice: "Redis is full and evicts nothing; raise maxmemory or set an eviction policy."}},
+	{"MISCONF",
+		Fault{Code: "redis_misconf", Writes: true,
+			Advice: "Redis stopped taking writes because it cannot save; look at its log."}},
+	{"NOREPLICAS",
+		Fault{Code: "redis_no_replicas", Writes: true,
+			Advice: "Redis has fewer replicas than min-replicas-to-write asks for."}},
+	{"MASTERDOWN",
+		Fault{Code: "redis_master_down", Writes: true, Advice: "The server is a replica that lost its primary."}},
+	{"LOADING",
+		Fault{Code: "redis_loading", Writes: true, Advice: "Redis is loading its data; it answers when that is done."}},
+	{"CLUSTERDOWN",
+		Fault{Code: "redis_cluster_down", Writes: true,
+			Advice: "The cluster does not cover every slot; look at CLUSTER INFO."}},
+	{"TRYAGAIN",
+		Fault{Code: "redis_slot_migrating", Writes: true,
+			Advice: "A slot is being moved; its keys are served again when that is done."}},
 	{"MOVED", Fault{Code: "redis_cluster_hidden", Forever: true, Writes: true,
 		Advice: "The server is part of a cluster that the client took for a single server; grant +cluster|slots."}},
 }
@@ -50,10 +71,17 @@ var unknownCommands = []struct {
 	command string
 	Fault
 }{
-	{"getex", Fault{Code: "redis_version", Forever: true, Advice: "The server does not know GETEX; use Redis 6.2 or newer."}},
-	{"eval", Fault{Code: "redis_scripts", Forever: true, Writes: true, Advice: "The server runs no scripts; EVAL and EVALSHA must not be renamed or disabled."}},
-	{"client", Fault{Code: "redis_tracking", Forever: true, Advice: "The server does not know CLIENT TRACKING; use Redis 6.2 or newer, without a proxy that hides it."}},
-	{"hello", Fault{Code: "redis_protocol", Forever: true, Advice: "The server speaks no RESP3, which tracking needs; use Redis 6.2 or newer, without a RESP2 proxy."}},
+	{"getex",
+		Fault{Code: "redis_version", Forever: true, Advice: "The server does not know GETEX; use Redis 6.2 or newer."}},
+	{"eval",
+		Fault{Code: "redis_scripts", Forever: true, Writes: true,
+			Advice: "The server runs no scripts; EVAL and EVALSHA must not be renamed or disabled."}},
+	{"client",
+		Fault{Code: "redis_tracking", Forever: true,
+			Advice: "The server does not know CLIENT TRACKING; use Redis 6.2 or newer, without a proxy that hides it."}},
+	{"hello",
+		Fault{Code: "redis_protocol", Forever: true,
+			Advice: "The server speaks no RESP3, which tracking needs; use Redis 6.2 or newer, without a RESP2 proxy."}},
 }
 
 // FaultCodes are the codes of all faults.
@@ -103,7 +131,8 @@ func FaultOf(err error) *Fault {
 			Advice: "The server offers no tracking by RESP3; use Redis 6.2 or newer, without a RESP2 proxy."}.with(err)
 	}
 	if badCertificate(err) {
-		return Fault{Code: "redis_tls", Forever: true, Advice: "The TLS handshake cannot succeed; correct rueidis.ClientOption.TLSConfig."}.with(err)
+		return Fault{Code: "redis_tls", Forever: true,
+			Advice: "The TLS handshake cannot succeed; correct rueidis.ClientOption.TLSConfig."}.with(err)
 	}
 	return Fault{Code: "redis_unreachable", Writes: true, Advice: "Redis does not answer."}.with(err)
 }

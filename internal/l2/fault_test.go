@@ -147,7 +147,8 @@ func TestOpen_RealRedisNamesTheMissingRight(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer admin.Close()
-	rights := []string{"+get", "+getex", "+set", "+del", "+exists", "+pttl", "+pexpire", "+eval", "+evalsha", "+client|tracking"}
+	rights := []string{"+get", "+getex", "+set", "+del", "+exists", "+pttl", "+pexpire", "+eval",
+		"+evalsha", "+client|tracking"}
 	open := func(without string) error {
 		if err := admin.Do(t.Context(), admin.B().ScriptFlush().Build()).Error(); err != nil {
 			t.Fatal(err)
@@ -176,7 +177,8 @@ func TestOpen_RealRedisNamesTheMissingRight(t *testing.T) {
 			t.Errorf("without %s: got %v, want an error that names the rights", right, err)
 		}
 	}
-	_, err = l2.Open(l2.Config{Redis: rueidis.ClientOption{InitAddress: []string{redis.Addr}, Username: "app", Password: "guess-me"}})
+	_, err = l2.Open(l2.Config{Redis: rueidis.ClientOption{InitAddress: []string{redis.Addr},
+		Username: "app", Password: "guess-me"}})
 	if !errors.Is(err, coherence.ErrMisconfigured) || strings.Contains(err.Error(), "guess-me") {
 		t.Errorf("wrong password: got %v, want ErrMisconfigured without the password in it", err)
 	}

@@ -15,7 +15,8 @@ type OwnedError struct {
 }
 
 func (e *OwnedError) Error() string {
-	return fmt.Sprintf("prefix %q of this Redis belongs to the system %q, and this is %q: give each system a prefix of its own,"+
+	return fmt.Sprintf("prefix %q of this Redis belongs to the system %q, and this is %q: give each system a prefix of "+
+		"its own,"+
 		" or delete the key %s if the other one is gone for good", e.Prefix, e.Owner, e.System, e.Key)
 }
 

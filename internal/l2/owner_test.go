@@ -18,7 +18,8 @@ func TestClaim_OneSystemAPrefix(t *testing.T) {
 			}
 		}
 		var owned *l2.OwnedError
-		if err := claim("billing"); !errors.As(err, &owned) || owned.Owner != "shop" || !strings.Contains(err.Error(), owned.Key) {
+		if err := claim("billing"); !errors.As(err, &owned) || owned.Owner != "shop" ||
+			!strings.Contains(err.Error(), owned.Key) {
 			t.Fatalf("the second system: got %v, want an OwnedError that names shop and the key", err)
 		}
 		b.do("DEL", owned.Key)

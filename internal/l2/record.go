@@ -128,7 +128,8 @@ func DecodeRecord(b []byte) (r Record, err error) {
 		return r, fmt.Errorf("%w: foreign bytes", ErrCorrupt)
 	case b[2] > formatVersion:
 		return r, fmt.Errorf("%w: %d", ErrNewerFormat, b[2])
-	case len(b) < HeaderSize+2 || len(b) > MaxRecordBytes || uint64(binary.BigEndian.Uint32(b[48:])) != uint64(len(b)-HeaderSize):
+	case len(b) < HeaderSize+2 || len(b) > MaxRecordBytes ||
+		uint64(binary.BigEndian.Uint32(b[48:])) != uint64(len(b)-HeaderSize):
 		return r, fmt.Errorf("%w: %d bytes are not its length", ErrCorrupt, len(b))
 	case b[3] > 1:
 		return r, fmt.Errorf("%w: kind %d", ErrCorrupt, b[3])

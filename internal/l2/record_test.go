@@ -16,10 +16,13 @@ import (
 
 // records are the golden ones: what any release has written must stay readable, and no build may write it differently.
 var records = map[string]l2.Record{
-	"value": {Schema: 7, Incarnation: l2.Incarnation{1, 2, 3, 4, 5, 6, 7, 8}, Version: 1<<63 + 5, WrittenAt: time.UnixMilli(1764000000123),
+	"value": {Schema: 7, Incarnation: l2.Incarnation{1, 2, 3, 4, 5, 6, 7, 8}, Version: 1<<63 + 5,
+		WrittenAt: time.UnixMilli(1764000000123),
 		ExpiresAt: time.UnixMilli(1764000300123), Payload: []byte(`{"id":"42"}`)},
-	"absence": {Absent: true, Version: 3, WrittenAt: time.UnixMilli(1764000000123), ExpiresAt: time.UnixMilli(1764000030123), Payload: []byte{}},
-	"tagged": {Version: 1, SoftExpiry: time.UnixMilli(1764000100000), Tags: []l2.Tag{{Name: "brand:x", Version: 9}, {Name: "", Version: 1 << 60}},
+	"absence": {Absent: true, Version: 3, WrittenAt: time.UnixMilli(1764000000123),
+		ExpiresAt: time.UnixMilli(1764000030123), Payload: []byte{}},
+	"tagged": {Version: 1, SoftExpiry: time.UnixMilli(1764000100000),
+		Tags:    []l2.Tag{{Name: "brand:x", Version: 9}, {Name: "", Version: 1 << 60}},
 		Payload: []byte("payload")},
 }
 
@@ -81,7 +84,8 @@ func TestRecord_DamageIsNoticed(t *testing.T) {
 	if _, err := l2.DecodeRecord(newer); !errors.Is(err, l2.ErrNewerFormat) {
 		t.Errorf("a newer format: %v", err)
 	}
-	if _, err := l2.AppendRecord(nil, l2.Record{Payload: make([]byte, l2.MaxRecordBytes)}); !errors.Is(err, l2.ErrTooLarge) {
+	if _, err := l2.AppendRecord(nil,
+		l2.Record{Payload: make([]byte, l2.MaxRecordBytes)}); !errors.Is(err, l2.ErrTooLarge) {
 		t.Errorf("64 MiB and a header: %v", err)
 	}
 }
@@ -117,7 +121,8 @@ func FuzzDecodeRecord(f *testing.F) {
 func TestKeyspace_IsFixed(t *testing.T) { // operators and other programs rely on it
 	s := l2.NewKeyspace("shop")
 	k := s.Key("product", "42")
-	want := l2.Key{Namespace: "product", Name: "42", Bucket: 61, Record: "shop:{61}:v:product:42", Lease: "shop:{61}:l:product:42", Hash: k.Hash}
+	want := l2.Key{Namespace: "product", Name: "42", Bucket: 61, Record: "shop:{61}:v:product:42",
+		Lease: "shop:{61}:l:product:42", Hash: k.Hash}
 	if diff := cmp.Diff(want, k); diff != "" {
 		t.Error(diff)
 	}

@@ -32,14 +32,17 @@ type scripts struct {
 }
 
 func (s *scripts) all() []*script {
-	return []*script{s.acquire, s.fill, s.renew, s.release, s.apply, s.set, s.placeIntent, s.resolveIntent, s.batch, s.reset, s.check, s.claim}
+	return []*script{s.acquire, s.fill, s.renew, s.release, s.apply, s.set, s.placeIntent, s.resolveIntent,
+		s.batch, s.reset, s.check, s.claim}
 }
 
 func newScripts() *scripts {
 	return &scripts{
 		acquire: newScript(acquireLua), fill: newScript(fillLua), renew: newScript(renewLua), release: newScript(releaseLua),
-		apply: newScript(applyLua), set: newScript(setLua), placeIntent: newScript(placeIntentLua), resolveIntent: newScript(resolveIntentLua),
-		batch: newScript(batchLua), reset: newScript(resetLua), check: newScript(checkLua), claim: newScript(claimLua),
+		apply: newScript(applyLua), set: newScript(setLua), placeIntent: newScript(placeIntentLua),
+		resolveIntent: newScript(resolveIntentLua),
+		batch:         newScript(batchLua), reset: newScript(resetLua),
+		check: newScript(checkLua), claim: newScript(claimLua),
 	}
 }
 

@@ -256,7 +256,8 @@ func TestMany_EachKeyItsOwn(t *testing.T) {
 			if a.Err != nil || a.Lease.Status != l2.Granted {
 				t.Fatalf("key %d: got %+v, want a granted lease", i, a)
 			}
-			fills = append(fills, l2.FillRequest{Key: ks[i], ID: a.Lease.ID, Incarnation: a.Lease.Incarnation, Record: l2.Record{Version: coherence.Version(i)}, TTL: time.Minute})
+			fills = append(fills, l2.FillRequest{Key: ks[i], ID: a.Lease.ID, Incarnation: a.Lease.Incarnation,
+				Record: l2.Record{Version: coherence.Version(i)}, TTL: time.Minute})
 		}
 		fills[3].Record.Payload = make([]byte, l2.MaxRecordBytes)
 		for i, o := range b.FillMany(ctx(), fills) {

@@ -18,7 +18,8 @@ import (
 func TestTracking_EveryForeignChangeIsHeard(t *testing.T) {
 	onBoth(t, func(b *bench) {
 		key := b.k.Record
-		for _, cmds := range [][][]string{{{"SET", key, "x"}}, {{"DEL", key}}, {{"PEXPIRE", key, "30"}}, {{"APPEND", key, "x"}},
+		for _, cmds := range [][][]string{{{"SET", key, "x"}}, {{"DEL", key}},
+			{{"PEXPIRE", key, "30"}}, {{"APPEND", key, "x"}},
 			{{"RENAME", key, key + "2"}}, {{"EVAL", "redis.call('SET', KEYS[1], 'y')", "1", key}}} {
 			b.do("DEL", key)
 			b.do("SET", key, "x")
@@ -160,7 +161,8 @@ func TestConnection_LostAndFound(t *testing.T) {
 	}
 	defer store.Close()
 	b.k = store.Keyspace().Key("n", "k")
-	if _, _, err := store.Get(ctx(), b.k, l2.ReadOptions{Watermark: true}); !errors.Is(err, l2.ErrUnavailable) || store.Up() {
+	if _, _, err := store.Get(ctx(), b.k, l2.ReadOptions{Watermark: true}); !errors.Is(err,
+		l2.ErrUnavailable) || store.Up() {
 		t.Errorf("with Redis down: %v", err)
 	}
 	p.Restart()
@@ -173,9 +175,15 @@ func TestConnection_LostAndFound(t *testing.T) {
 	for range 3 {
 		before := e.sessionCount()
 		p.Kill()
-		testkit.Eventually(t, "the loss is noticed", func() bool { _, err := store.Heartbeat(ctx()); return err != nil && !store.Up() })
+		testkit.Eventually(t, "the loss is noticed", func() bool {
+			_, err := store.Heartbeat(ctx())
+			return err != nil && !store.Up()
+		})
 		p.Restart()
-		testkit.Eventually(t, "it is found again", func() bool { _, _, err := store.Get(ctx(), b.k, l2.ReadOptions{Watermark: true}); return err == nil })
+		testkit.Eventually(t, "it is found again", func() bool {
+			_, _, err := store.Get(ctx(), b.k, l2.ReadOptions{Watermark: true})
+			return err == nil
+		})
 		if e.sessionCount() <= before {
 			t.Error("a reply came over a new connection before the session changed")
 		}
@@ -200,7 +208,8 @@ func TestOptions_ThatBelongToTheNearCache(t *testing.T) {
 			t.Errorf("option %s: got error %v, want one that names it", name, err)
 		}
 	}
-	if _, err := l2.Open(l2.Config{Redis: rueidis.ClientOption{InitAddress: []string{"127.0.0.1:1"}}, Prefix: "a{b", Tracker: &ear{}}); err == nil {
+	if _, err := l2.Open(l2.Config{Redis: rueidis.ClientOption{InitAddress: []string{"127.0.0.1:1"}}, Prefix: "a{b",
+		Tracker: &ear{}}); err == nil {
 		t.Error("a prefix with a brace")
 	}
 }

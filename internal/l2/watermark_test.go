@@ -55,7 +55,8 @@ func (b *bench) begin() l2.Watermark {
 }
 
 // batch applies changes of the key, which bring it to the versions.
-func (b *bench) batch(from l2.Watermark, to coherence.Position, versions ...coherence.Version) (now l2.Watermark, ok bool) {
+func (b *bench) batch(from l2.Watermark, to coherence.Position,
+	versions ...coherence.Version) (now l2.Watermark, ok bool) {
 	b.t.Helper()
 	changes := make([]l2.Change, len(versions))
 	for i, v := range versions {

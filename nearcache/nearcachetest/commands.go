@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// effect tells what a command does to keys, as far as tracking goes. What is not in the table of effects reads its first
-// argument if miniredis has it as read-only, and otherwise changes it: a push too many does less harm than one missing.
+// effect tells what a command does to keys, as far as tracking goes. What is not in the table of effects reads its
+// first argument if miniredis has it as read-only, and otherwise changes it: a push too many does less harm than one
+// missing.
 type effect struct {
 	reads  func(args []string) []string // keys that the caller now tracks
 	writes func(args []string) []string // keys that it may have changed
@@ -134,26 +135,33 @@ var (
 
 // effects are those of the commands that are not told by the rule for the others.
 var effects = map[string]effect{
-	"AUTH": nothing, "CLIENT": nothing, "CLUSTER": nothing, "COMMAND": nothing, "DBSIZE": nothing, "DISCARD": nothing, "ECHO": nothing,
-	"EVAL": nothing, "EVALSHA": nothing, "EVALSHA_RO": nothing, "EVAL_RO": nothing, "FLUSHALL": nothing, "FLUSHDB": nothing,
-	"HELLO": nothing, "INFO": nothing, "KEYS": nothing, "PING": nothing, "PUBLISH": nothing, "PUBSUB": nothing, "QUIT": nothing,
+	"AUTH": nothing, "CLIENT": nothing, "CLUSTER": nothing, "COMMAND": nothing, "DBSIZE": nothing,
+	"DISCARD": nothing, "ECHO": nothing,
+	"EVAL": nothing, "EVALSHA": nothing, "EVALSHA_RO": nothing, "EVAL_RO": nothing,
+	"FLUSHALL": nothing, "FLUSHDB": nothing,
+	"HELLO": nothing, "INFO": nothing, "KEYS": nothing, "PING": nothing, "PUBLISH": nothing,
+	"PUBSUB": nothing, "QUIT": nothing,
 	"RANDOMKEY": nothing, "SCAN": nothing, "SCRIPT": nothing, "SELECT": nothing, "SWAPDB": nothing, "TIME": nothing,
-	"UNSUBSCRIBE": nothing, "PUNSUBSCRIBE": nothing, "UNWATCH": nothing, "WATCH": nothing, "XACK": nothing, "XAUTOCLAIM": nothing,
+	"UNSUBSCRIBE": nothing, "PUNSUBSCRIBE": nothing, "UNWATCH": nothing, "WATCH": nothing,
+	"XACK": nothing, "XAUTOCLAIM": nothing,
 	"XCLAIM": nothing, "WAIT": {reads: none, writes: none, blocks: always},
 
-	"EXISTS": {reads: each}, "MGET": {reads: each}, "PFCOUNT": {reads: each}, "SDIFF": {reads: each}, "SINTER": {reads: each},
+	"EXISTS": {reads: each}, "MGET": {reads: each}, "PFCOUNT": {reads: each},
+	"SDIFF": {reads: each}, "SINTER": {reads: each},
 	"SUNION": {reads: each}, "TOUCH": {reads: each}, "SINTERCARD": {reads: counted}, "ZINTER": {reads: counted},
 	"ZUNION": {reads: counted}, "OBJECT": {reads: second}, "XINFO": {reads: second}, "MEMORY": {reads: second},
 	"XREAD": {reads: streams, blocks: blockOption}, "XREADGROUP": {reads: none, writes: none, blocks: blockOption},
 
 	"EXPIRE": countsOne, "EXPIREAT": countsOne, "PEXPIRE": countsOne, "PEXPIREAT": countsOne, "PERSIST": countsOne,
 	"SETNX": countsOne, "PFADD": countsOne, "HDEL": countsOne, "HSETNX": countsOne, "SADD": countsOne, "SREM": countsOne,
-	"LINSERT": countsOne, "LPUSHX": countsOne, "RPUSHX": countsOne, "LREM": countsOne, "XDEL": countsOne, "XTRIM": countsOne,
+	"LINSERT": countsOne, "LPUSHX": countsOne, "RPUSHX": countsOne, "LREM": countsOne,
+	"XDEL": countsOne, "XTRIM": countsOne,
 	"ZREM": countsOne, "ZREMRANGEBYLEX": countsOne, "ZREMRANGEBYRANK": countsOne, "ZREMRANGEBYSCORE": countsOne,
 	"MOVE": countsOne, "DELEX": countsOne,
 	"GETDEL": findsOne, "SPOP": findsOne, "XADD": findsOne, "ZPOPMAX": findsOne, "ZPOPMIN": findsOne,
 	"GETEX": diffsOne, "LPOP": diffsOne, "RPOP": diffsOne, "SETBIT": diffsOne, "ZADD": diffsOne, "GEOADD": diffsOne,
-	"SDIFFSTORE": storesOne, "SINTERSTORE": storesOne, "SUNIONSTORE": storesOne, "ZINTERSTORE": storesOne, "ZUNIONSTORE": storesOne,
+	"SDIFFSTORE": storesOne, "SINTERSTORE": storesOne, "SUNIONSTORE": storesOne,
+	"ZINTERSTORE": storesOne, "ZUNIONSTORE": storesOne,
 	"PFMERGE": storesOne, "BITOP": {writes: second, changed: byStore}, "GEORADIUS": {writes: stored, changed: byStore},
 	"GEORADIUSBYMEMBER": {writes: stored, changed: byStore},
 
@@ -170,7 +178,8 @@ var effects = map[string]effect{
 	"SMOVE":  {writes: two, changed: byState, states: true},
 	"XGROUP": {writes: second, changed: byExistence},
 
-	"BLPOP": {writes: butLast, changed: byReply, blocks: always}, "BRPOP": {writes: butLast, changed: byReply, blocks: always},
+	"BLPOP":      {writes: butLast, changed: byReply, blocks: always},
+	"BRPOP":      {writes: butLast, changed: byReply, blocks: always},
 	"BZPOPMIN":   {writes: butLast, changed: byReply, blocks: always},
 	"BZPOPMAX":   {writes: butLast, changed: byReply, blocks: always},
 	"BZMPOP":     {writes: afterTimeout, changed: byReply, blocks: always},

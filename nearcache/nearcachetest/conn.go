@@ -98,8 +98,8 @@ func (n *network) close() {
 	n.wg.Wait()
 }
 
-// conn is a client's connection. Its Write only queues: a client that does not read must hold up nobody else, though what
-// is pushed to it is written by those who change keys.
+// conn is a client's connection. Its Write only queues: a client that does not read must hold up nobody else, though
+// what is pushed to it is written by those who change keys.
 type conn struct {
 	net.Conn
 	n *network

@@ -80,8 +80,8 @@ func (t *tracking) stateOf(p *server.Peer, key string, whole bool) state {
 	return s
 }
 
-// nested reports whether a peer is a script's. miniredis keeps that in an unexported field; a test of this package fails
-// if it moves.
+// nested reports whether a peer is a script's. miniredis keeps that in an unexported field; a test of this package
+// fails if it moves.
 func nested(p *server.Peer) bool {
 	v := reflect.ValueOf(p.Ctx)
 	if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {

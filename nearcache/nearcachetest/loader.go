@@ -9,10 +9,11 @@ import (
 	"github.com/nearcache/nearcache-go/nearcache"
 )
 
-// CheckLoader calls a Loader once and fails the test if it asks its context for a value: a transaction, a tenant, a user.
-// What a Loader returns is cached for every reader, so it must not depend on one reader's context. The cache hands its
-// Loaders none of those values but those of Options.ContextKeys; give the same keys as allowed. The Loader may return any
-// error. Keys that libraries below the Loader ask for, such as a driver's tracer, are reported as well: allow them.
+// CheckLoader calls a Loader once and fails the test if it asks its context for a value: a transaction, a tenant, a
+// user. What a Loader returns is cached for every reader, so it must not depend on one reader's context. The cache
+// hands its Loaders none of those values but those of Options.ContextKeys; give the same keys as allowed. The Loader
+// may return any error. Keys that libraries below the Loader ask for, such as a driver's tracer, are reported as well:
+// allow them.
 func CheckLoader[K comparable, V any](t interface {
 	Helper()
 	Errorf(format string, args ...any)

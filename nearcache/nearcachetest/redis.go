@@ -13,9 +13,9 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// Redis is an in-process Redis with tracking. TTLs run with the clock; in a synctest bubble, with the bubble's. It has no
-// MULTI, no cluster, and of tracking the default mode alone (RESP3, without OPTIN, NOLOOP or BCAST); it refuses the others.
-// Safe for concurrent use.
+// Redis is an in-process Redis with tracking. TTLs run with the clock; in a synctest bubble, with the bubble's. It has
+// no MULTI, no cluster, and of tracking the default mode alone (RESP3, without OPTIN, NOLOOP or BCAST); it refuses the
+// others. Safe for concurrent use.
 type Redis struct {
 	m *miniredis.Miniredis
 	t *tracking
@@ -41,8 +41,9 @@ func NewRedis(tb TB) *Redis {
 	return r
 }
 
-// StartRedis starts a Redis that listens on addr. Close it. With addr "" it has no listener and only PipeOption reaches it:
-// so it can be started inside a testing/synctest bubble, whose time does not pass while a goroutine waits for the network.
+// StartRedis starts a Redis that listens on addr. Close it. With addr "" it has no listener and only PipeOption reaches
+// it: so it can be started inside a testing/synctest bubble, whose time does not pass while a goroutine waits for the
+// network.
 func StartRedis(addr string) (*Redis, error) {
 	m := miniredis.NewMiniRedis()
 	r := &Redis{m: m, t: newTracking(m), n: newNetwork(), addr: addr, stop: make(chan struct{})}
@@ -100,8 +101,8 @@ func (r *Redis) Dial() (net.Conn, error) {
 // FastForward moves the clock of all TTLs ahead, and pushes the keys that expire.
 func (r *Redis) FastForward(d time.Duration) { r.t.locked(func() { r.t.elapse(d) }) }
 
-// Do runs a command as a client of its own would, so that it is pushed to whoever tracks its keys, and returns the reply
-// as the protocol, RESP2, has it. It works also while the Redis is stopped or paused.
+// Do runs a command as a client of its own would, so that it is pushed to whoever tracks its keys, and returns the
+// reply as the protocol, RESP2, has it. It works also while the Redis is stopped or paused.
 func (r *Redis) Do(cmd string, args ...string) string { return r.t.foreign(cmd, args) }
 
 // Get is the value of a string key, and whether it is there.
@@ -117,8 +118,8 @@ func (r *Redis) Keys() []string {
 	return r.m.Keys()
 }
 
-// SetTrackingTableMaxKeys bounds the tracking table, at first to a million keys: over it a key is forgotten, and pushed. 0 is
-// no bound.
+// SetTrackingTableMaxKeys bounds the tracking table, at first to a million keys: over it a key is forgotten, and
+// pushed. 0 is no bound.
 func (r *Redis) SetTrackingTableMaxKeys(n int) { r.t.setMax(n) }
 
 // TrackedKeys is how many keys the tracking table holds.
@@ -138,8 +139,8 @@ func (r *Redis) FailCommand(command, message string) { r.t.setCommandError(comma
 // taken.
 func (r *Redis) KillClients() { r.n.kill() }
 
-// Pause makes it as silent as a stopped process or a link that lost its other end: connections stand, new ones are taken,
-// and nothing answers.
+// Pause makes it as silent as a stopped process or a link that lost its other end: connections stand, new ones are
+// taken, and nothing answers.
 func (r *Redis) Pause() { r.n.pause(true) }
 
 // Resume ends Pause. What arrived meanwhile is answered.

@@ -44,7 +44,8 @@ type client struct {
 	track bool
 }
 
-// tracked is a key that somebody has read. Redis's table knows names alone, and so one name in two databases is one key.
+// tracked is a key that somebody has read. Redis's table knows names alone, and so one name in two databases is one
+// key.
 type tracked struct {
 	readers map[*server.Peer]struct{}
 	present bool // it was there when it was last read
@@ -182,8 +183,8 @@ func (t *tracking) run(p *server.Peer, cmd string, args []string) (reply string)
 	return reply
 }
 
-// blocking runs a command that waits for others, so without the lock. What it has changed is pushed once it is done: who
-// reads in between is told for nothing.
+// blocking runs a command that waits for others, so without the lock. What it has changed is pushed once it is done:
+// who reads in between is told for nothing.
 func (t *tracking) blocking(p *server.Peer, cmd string, args []string) {
 	t.mu.Lock()
 	t.meet(p)
@@ -216,8 +217,8 @@ func (t *tracking) changed(key string) {
 	}
 }
 
-// track remembers that the caller has read keys, in p's context. A table that is full forgets other keys, and says so to
-// their readers.
+// track remembers that the caller has read keys, in p's context. A table that is full forgets other keys, and says so
+// to their readers.
 func (t *tracking) track(p *server.Peer, keys []string) {
 	c := t.clients[t.caller]
 	if c == nil || !c.track {
@@ -243,8 +244,8 @@ func (t *tracking) bound() {
 	}
 }
 
-// unlockAndFlush writes what has changed to those it concerns, behind the command's own reply, ends the command, and sends
-// all of it but the caller's, which goes with its reply.
+// unlockAndFlush writes what has changed to those it concerns, behind the command's own reply, ends the command, and
+// sends all of it but the caller's, which goes with its reply.
 func (t *tracking) unlockAndFlush(caller *server.Peer) {
 	targets := t.push()
 	t.mu.Unlock()
@@ -289,8 +290,8 @@ func (t *tracking) push() (targets []*server.Peer) {
 	return targets
 }
 
-// advance moves the clock of all TTLs to now, and queues the tracked keys that expire by that. It goes through all keys, so
-// unless it must be now it waits until that costs little in comparison with the time that has passed.
+// advance moves the clock of all TTLs to now, and queues the tracked keys that expire by that. It goes through all
+// keys, so unless it must be now it waits until that costs little in comparison with the time that has passed.
 func (t *tracking) advance(now time.Time, must bool) {
 	passed := now.Sub(t.now)
 	if passed <= 0 || !must && passed < 20*t.cost {

@@ -68,14 +68,17 @@ func New[V any](inner nearcache.Codec[V], o Options) (*Codec[V], error) {
 	case o.Above < 0:
 		return nil, fmt.Errorf("compress: Options.Above is negative: %d", o.Above)
 	case o.MaxDecoded < o.Above:
-		return nil, fmt.Errorf("compress: Options.MaxDecoded is %d and Above %d: nothing is compressed", o.MaxDecoded, o.Above)
+		return nil, fmt.Errorf("compress: Options.MaxDecoded is %d and Above %d: nothing is compressed", o.MaxDecoded,
+			o.Above)
 	}
 	c := &Codec[V]{inner: inner, opt: o, buffers: sync.Pool{New: func() any { return new([]byte) }}}
 	var err error
-	if c.encoder, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderCRC(false)); err != nil {
+	if c.encoder, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest),
+		zstd.WithEncoderCRC(false)); err != nil {
 		return nil, fmt.Errorf("compress: %w", err)
 	}
-	if c.decoder, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(uint64(o.MaxDecoded))); err != nil {
+	if c.decoder, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(0),
+		zstd.WithDecoderMaxMemory(uint64(o.MaxDecoded))); err != nil {
 		return nil, fmt.Errorf("compress: %w", err)
 	}
 	return c, nil

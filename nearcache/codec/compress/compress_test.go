@@ -46,7 +46,8 @@ func random(n int) string {
 }
 
 func TestCodec_RoundTrip(t *testing.T) {
-	codecs := []*compress.Codec[string]{newCodec(t, compress.Options{}), newCodec(t, compress.Options{Algorithm: compress.S2})}
+	codecs := []*compress.Codec[string]{newCodec(t, compress.Options{}),
+		newCodec(t, compress.Options{Algorithm: compress.S2})}
 	for name, v := range map[string]struct {
 		value string
 		most  int // bytes
@@ -127,7 +128,8 @@ func TestDecode_GarbageIsAnError(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, b := range map[string][]byte{
-		"nothing": {}, "an unknown kind": {3, 1, 2}, "JSON": []byte(`{"a":1}`), "cut short": good[:len(good)-1], "no frame": {1, 'x'}, "no s2": {2},
+		"nothing": {}, "an unknown kind": {3, 1,
+			2}, "JSON": []byte(`{"a":1}`), "cut short": good[:len(good)-1], "no frame": {1, 'x'}, "no s2": {2},
 		"something follows": append(bytes.Clone(good), "follows"...),
 	} {
 		if v, err := c.Decode(b); err == nil {

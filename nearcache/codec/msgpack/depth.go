@@ -6,8 +6,8 @@ import (
 	"fmt"
 )
 
-// maxDepth bounds how deep values are nested. The decoder calls itself for each level, and a program whose stack overflows
-// cannot recover.
+// maxDepth bounds how deep values are nested. The decoder calls itself for each level, and a program whose stack
+// overflows cannot recover.
 const maxDepth = 1000
 
 var errCut = errors.New("msgpack: the value is cut short")

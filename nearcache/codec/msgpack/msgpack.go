@@ -9,9 +9,9 @@ import (
 )
 
 // Codec encodes values of type V as MessagePack, with the field tags and the interfaces of
-// github.com/vmihailenco/msgpack/v5. It sorts the keys of a map[string]any, map[string]string and map[string]bool; values
-// with other maps in them are encoded differently from time to time, which Shadow mode and Options.CheckShared take for a
-// difference. The zero value is ready for use.
+// github.com/vmihailenco/msgpack/v5. It sorts the keys of a map[string]any, map[string]string and map[string]bool;
+// values with other maps in them are encoded differently from time to time, which Shadow mode and Options.CheckShared
+// take for a difference. The zero value is ready for use.
 type Codec[V any] struct{}
 
 // Append appends the encoding of v.

@@ -30,8 +30,9 @@ func example() product {
 	for i := range 40 {
 		attrs[fmt.Sprint("k", i)] = strings.Repeat("v", 10*i)
 	}
-	return product{Name: "espresso", Cents: -1 << 40, Tags: []string{"a", "b"}, Attrs: attrs, Since: time.Unix(1764000000, 5).UTC(),
-		Long: bytes.Repeat([]byte{1}, 70_000), Next: &product{Name: "grinder", Cents: 300}}
+	return product{Name: "espresso", Cents: -1 << 40, Tags: []string{"a", "b"}, Attrs: attrs,
+		Since: time.Unix(1764000000, 5).UTC(),
+		Long:  bytes.Repeat([]byte{1}, 70_000), Next: &product{Name: "grinder", Cents: 300}}
 }
 
 func TestCodec_RoundTripAndDeterminism(t *testing.T) {

@@ -7,9 +7,9 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Codec encodes messages of type M, a pointer to a generated struct. Equal messages have equal encodings within one build,
-// so that Options.CheckShared and Shadow work. Fields that this build does not know are kept. The zero value is ready for
-// use.
+// Codec encodes messages of type M, a pointer to a generated struct. Equal messages have equal encodings within one
+// build, so that Options.CheckShared and Shadow work. Fields that this build does not know are kept. The zero value is
+// ready for use.
 //
 // Almost any bytes are some message, with fields that nobody knows. It is the record's checksum that tells damage, and
 // Options.Schema that tells shapes apart.

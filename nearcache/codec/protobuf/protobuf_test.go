@@ -55,8 +55,12 @@ func TestCodec_InACache(t *testing.T) {
 	}
 	want := timestamppb.New(timestamppb.Now().AsTime())
 	loads := 0
-	c, err := nearcache.NewCache(client, "t", nearcache.Options[string, *timestamppb.Timestamp]{Codec: protobuf.Codec[*timestamppb.Timestamp]{},
-		Find: func(context.Context, string) (*timestamppb.Timestamp, error) { loads++; return want, nil }})
+	c, err := nearcache.NewCache(client, "t",
+		nearcache.Options[string, *timestamppb.Timestamp]{Codec: protobuf.Codec[*timestamppb.Timestamp]{},
+			Find: func(context.Context, string) (*timestamppb.Timestamp, error) {
+				loads++
+				return want, nil
+			}})
 	if err != nil {
 		t.Fatal(err)
 	}
