@@ -62,7 +62,7 @@ const bytesPerBump = 128
 func (c *Client) remember(l1Bytes int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.near += max(0, l1Bytes)
+	c.near = min(c.near+max(0, l1Bytes), maxBytes)
 	c.fence.Remember(c.near / bytesPerBump)
 }
 
@@ -85,19 +85,14 @@ const (
 // succeeds with Redis down, too: the client connects when it can, and until then reads go to the source. The error is a
 // misconfiguration. Close must be called.
 func New(cfg Config) (*Client, error) {
-	switch {
-	case cfg.Heartbeat < 0:
-		return nil, fmt.Errorf("nearcache: Config.Heartbeat is negative: %v", cfg.Heartbeat)
-	case cfg.RedisTimeout < 0:
-		return nil, fmt.Errorf("nearcache: Config.RedisTimeout is negative: %v", cfg.RedisTimeout)
-	case cfg.RedisTimeout == 0:
-		cfg.RedisTimeout = 500 * time.Millisecond
+	heartbeat := time.Second
+	if cfg.Source != nil {
+		heartbeat = 100 * time.Millisecond
 	}
-	if cfg.Heartbeat == 0 {
-		cfg.Heartbeat = time.Second
-		if cfg.Source != nil {
-			cfg.Heartbeat = 100 * time.Millisecond
-		}
+	err := errors.Join(checkDuration("Config.Heartbeat", &cfg.Heartbeat, heartbeat),
+		checkDuration("Config.RedisTimeout", &cfg.RedisTimeout, 500*time.Millisecond))
+	if err != nil {
+		return nil, fmt.Errorf("nearcache: %w", err)
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
@@ -136,7 +131,7 @@ func New(cfg Config) (*Client, error) {
 	c.every(tick, func() { c.coarse.Store(c.now()) })
 	c.every(cfg.Heartbeat, c.heartbeat)
 	if c.source != nil {
-		c.every(cfg.Heartbeat, func() { _ = c.probe(10 * cfg.Heartbeat) }) // the outcome is in Status
+		c.every(cfg.Heartbeat, func() { _ = c.probe(min(10*cfg.Heartbeat, maxTTL)) }) // the outcome is in Status
 	}
 	c.wg.Go(func() { c.retry.run(c.life) })
 	if cfg.Events != nil {
@@ -160,7 +155,7 @@ func (c *Client) canWork(events coherence.EventSource) error {
 		return fmt.Errorf("nearcache: Config.Prefix: %w: %w", coherence.ErrMisconfigured, err)
 	}
 	if p, ok := events.(coherence.Pinger); ok {
-		if _, err := safely(func() (struct{}, error) { return struct{}{}, p.Ping(ctx) }); errors.Is(err, coherence.ErrMisconfigured) {
+		if _, err := within(ctx, func() (struct{}, error) { return struct{}{}, p.Ping(ctx) }); errors.Is(err, coherence.ErrMisconfigured) {
 			return fmt.Errorf("nearcache: Config.Events: %w", err)
 		}
 	}
@@ -301,7 +296,7 @@ func (c *Client) Close() error {
 
 // follow runs the stream of events. Without it the channel vouches for nothing.
 func (c *Client) follow(events coherence.EventSource) {
-	err := events.Run(c.life, sink{c})
+	_, err := apart(func() (struct{}, error) { return struct{}{}, events.Run(c.life, sink{c}) })
 	c.fence.EventPartitions(0)
 	if c.life.Err() == nil {
 		if err == nil {
