@@ -41,6 +41,9 @@ type Client struct {
 	system    atomic.Pointer[string] // whose data the prefix holds; nil: not known
 	waiters   waiters
 	nesting   nesting
+
+	sampling, identifying, inspecting atomic.Bool // calls of the source that have not returned
+
 	traceLoad func(caller, load context.Context) context.Context // nil: none
 	m         *metrics
 	log       *slog.Logger
@@ -76,7 +79,8 @@ type managedCache interface {
 const (
 	tick = 20 * time.Millisecond // the resolution of L1 deadlines
 
-	pingTimeout = time.Second // of what New asks the source and the event channel
+	closeGrace  = 5 * time.Second // how long Close waits for Config.Events to notice that its context has ended
+	pingTimeout = time.Second     // of what New asks the source and the event channel
 
 	modeClosed Mode = ModeOff + 1 // after Close: no read looks at L1
 )
@@ -296,7 +300,10 @@ func (c *Client) Close() error {
 
 // follow runs the stream of events. Without it the channel vouches for nothing.
 func (c *Client) follow(events coherence.EventSource) {
-	_, err := apart(func() (struct{}, error) { return struct{}{}, events.Run(c.life, sink{c}) })
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	context.AfterFunc(c.life, func() { time.AfterFunc(closeGrace, stop) })
+	_, err := within(ctx, func() (struct{}, error) { return struct{}{}, events.Run(c.life, sink{c}) })
 	c.fence.EventPartitions(0)
 	if c.life.Err() == nil {
 		if err == nil {
