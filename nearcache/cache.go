@@ -3,6 +3,7 @@ package nearcache
 import (
 	"fmt"
 	"hash/maphash"
+	"reflect"
 	"time"
 
 	"github.com/nearcache/nearcache-go/internal/l1"
@@ -15,6 +16,8 @@ type Cache[K comparable, V any] struct {
 	opt          Options[K, V]
 	encode       func(K) (string, error)
 	seed         maphash.Seed
+	lookup       lookupRule
+	oddKeys      bool                  // a K need not equal itself, or cannot be compared; see keys.go
 	l1           l1.Cache[entry[K, V]] // switched off by a negative Options.L1Bytes
 	reads        flights[K, V]         // of readers, through L2
 	sources      flights[K, V]         // calls of the Loader
@@ -41,7 +44,18 @@ func NewCache[K comparable, V any](client *Client, namespace string, o Options[K
 		loads: newBulkhead(o.MaxLoads)}
 	c.reads.fence, c.reads.nesting, c.reads.tryInline, c.reads.run = client.fence, &client.nesting, c.tryL2, c.walk
 	c.sources.fence, c.sources.nesting, c.sources.run = client.fence, &client.nesting, c.callSource
-	c.shape, c.lossless.risk = shapeOf(c.opt.Codec, o.Shape), riskOf(c.opt.Codec)
+	c.oddKeys = canBeOdd(reflect.TypeFor[K]())
+	switch {
+	case o.L1Bytes < 0:
+		c.lookup = lookupNone
+	case c.oddKeys:
+		c.lookup = lookupSelfEqual
+	}
+	var err error
+	if c.shape, err = safely(func() (uint32, error) { return shapeOf(c.opt.Codec, o.Shape), nil }); err != nil {
+		return nil, fmt.Errorf("nearcache: cache %q: Codec: %w", namespace, err)
+	}
+	c.lossless.risk = riskOf(c.opt.Codec)
 	c.watched = o.CheckShared || o.Warm.File != ""
 	if o.L1Bytes > 0 {
 		if err := c.l1.Open(l1.Config{MaxBytes: o.L1Bytes}); err != nil {

@@ -61,7 +61,7 @@ func (c *Client) probe(timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(c.life, timeout)
 	defer cancel()
 	p := c.fence.BeginSample()
-	at, err := safely(func() (coherence.Position, error) { return c.source.Position(ctx) })
+	at, err := singly(ctx, &c.sampling, func() (coherence.Position, error) { return c.source.Position(ctx) })
 	if c.life.Err() == nil {
 		c.health.sampled(err)
 	}

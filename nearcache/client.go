@@ -42,6 +42,9 @@ type Client struct {
 	waiters   waiters
 	nesting   nesting
 	questions questions
+
+	sampling, identifying, inspecting atomic.Bool // calls of the source that have not returned
+
 	traceLoad func(caller, load context.Context) context.Context // nil: none
 	m         *metrics
 	log       *slog.Logger
@@ -63,7 +66,7 @@ const bytesPerBump = 128
 func (c *Client) remember(l1Bytes int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.near += max(0, l1Bytes)
+	c.near = min(c.near+max(0, l1Bytes), maxBytes)
 	c.fence.Remember(c.near / bytesPerBump)
 }
 
@@ -77,7 +80,8 @@ type managedCache interface {
 const (
 	tick = 20 * time.Millisecond // the resolution of L1 deadlines
 
-	pingTimeout = time.Second // of what New asks the source and the event channel
+	closeGrace  = 5 * time.Second // how long Close waits for Config.Events to notice that its context has ended
+	pingTimeout = time.Second     // of what New asks the source and the event channel
 
 	modeClosed Mode = ModeOff + 1 // after Close: no read looks at L1
 )
@@ -86,19 +90,14 @@ const (
 // succeeds with Redis down, too: the client connects when it can, and until then reads go to the source. The error is a
 // misconfiguration. Close must be called.
 func New(cfg Config) (*Client, error) {
-	switch {
-	case cfg.Heartbeat < 0:
-		return nil, fmt.Errorf("nearcache: Config.Heartbeat is negative: %v", cfg.Heartbeat)
-	case cfg.RedisTimeout < 0:
-		return nil, fmt.Errorf("nearcache: Config.RedisTimeout is negative: %v", cfg.RedisTimeout)
-	case cfg.RedisTimeout == 0:
-		cfg.RedisTimeout = 500 * time.Millisecond
+	heartbeat := time.Second
+	if cfg.Source != nil {
+		heartbeat = 100 * time.Millisecond
 	}
-	if cfg.Heartbeat == 0 {
-		cfg.Heartbeat = time.Second
-		if cfg.Source != nil {
-			cfg.Heartbeat = 100 * time.Millisecond
-		}
+	err := errors.Join(checkDuration("Config.Heartbeat", &cfg.Heartbeat, heartbeat),
+		checkDuration("Config.RedisTimeout", &cfg.RedisTimeout, 500*time.Millisecond))
+	if err != nil {
+		return nil, fmt.Errorf("nearcache: %w", err)
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
@@ -138,7 +137,7 @@ func New(cfg Config) (*Client, error) {
 	c.every(tick, func() { c.coarse.Store(c.now()) })
 	c.every(cfg.Heartbeat, c.heartbeat)
 	if c.source != nil {
-		c.every(cfg.Heartbeat, func() { _ = c.probe(10 * cfg.Heartbeat) }) // the outcome is in Status
+		c.every(cfg.Heartbeat, func() { _ = c.probe(min(10*cfg.Heartbeat, maxTTL)) }) // the outcome is in Status
 	}
 	c.wg.Go(func() { c.retry.run(c.life) })
 	if cfg.Events != nil {
@@ -162,10 +161,8 @@ func (c *Client) canWork(events coherence.EventSource) error {
 		return fmt.Errorf("nearcache: Config.Prefix: %w: %w", coherence.ErrMisconfigured, err)
 	}
 	if p, ok := events.(coherence.Pinger); ok {
-		if _, err := safely(func() (struct{}, error) {
-			return struct{}{},
-				p.Ping(ctx)
-		}); errors.Is(err, coherence.ErrMisconfigured) {
+		_, err := within(ctx, func() (struct{}, error) { return struct{}{}, p.Ping(ctx) })
+		if errors.Is(err, coherence.ErrMisconfigured) {
 			return fmt.Errorf("nearcache: Config.Events: %w", err)
 		}
 	}
@@ -306,7 +303,10 @@ func (c *Client) Close() error {
 
 // follow runs the stream of events. Without it the channel vouches for nothing.
 func (c *Client) follow(events coherence.EventSource) {
-	err := events.Run(c.life, sink{c})
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	context.AfterFunc(c.life, func() { time.AfterFunc(closeGrace, stop) })
+	_, err := within(ctx, func() (struct{}, error) { return struct{}{}, events.Run(c.life, sink{c}) })
 	c.fence.EventPartitions(0)
 	if c.life.Err() == nil {
 		if err == nil {

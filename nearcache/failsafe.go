@@ -49,8 +49,8 @@ func (c *Cache[K, V]) serveStale(ctx context.Context, k K, old *staleRecord[V], 
 	if old.absent {
 		return r, true, ErrNotFound
 	}
-	r.Value = c.out(old.value)
-	return r, true, nil
+	r, err := c.withValue(r, old.value)
+	return r, true, err
 }
 
 // staleFromL1 is what L1 holds of a key, whether or not it may be served, if it is old at most so much.

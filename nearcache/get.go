@@ -24,7 +24,7 @@ func (c *Cache[K, V]) Get(ctx context.Context, k K) (V, error) {
 			return none, ErrNotFound
 		}
 		if c.opt.Clone != nil {
-			return c.opt.Clone(e.value), nil
+			return c.out(e.value)
 		}
 		return e.value, nil // c.out would copy it once more
 	}
@@ -49,7 +49,7 @@ const (
 // taken before the stamp is checked (see coherence.Stamp.Proved) and the real clock is read after: a process that was
 // stopped in between finds the proof too old.
 func (c *Cache[K, V]) hit(k K, bound time.Duration, need asOfNeed) (e *entry[K, V], asOf int64) {
-	if c.opt.L1Bytes < 0 {
+	if c.lookup != lookupAny && (c.lookup == lookupNone || !selfEqual(k)) {
 		return nil, 0
 	}
 	e, ok := c.l1.Get(maphash.Comparable(c.seed, k))

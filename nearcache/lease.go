@@ -106,6 +106,26 @@ func (c *Cache[K, V]) release(ctx context.Context, h *heldLease) {
 	}
 }
 
+// releaseAbandoned gives back what leases of a batch are still held when a callback has panicked or called
+// runtime.Goexit on the way to the fill.
+func (c *Cache[K, V]) releaseAbandoned(ctx context.Context, batch []*flight[K, V]) {
+	for _, f := range batch {
+		if !f.over && f.lease.held() {
+			c.release(ctx, f.lease)
+		}
+	}
+}
+
+// held reports whether the lease has not been settled. A nil lease is none.
+func (h *heldLease) held() bool {
+	if h == nil {
+		return false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.settled
+}
+
 // uncacheableTTL is how long L2 remembers that the value of a key cannot be kept there.
 const uncacheableTTL = 30 * time.Second
 

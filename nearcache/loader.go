@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nearcache/nearcache-go/coherence"
@@ -61,7 +62,12 @@ func (c *Cache[K, V]) callOne(ctx context.Context, f *flight[K, V]) {
 	for {
 		load := ctx
 		if old != nil {
-			load = context.WithValue(ctx, previousKey{}, &Entry[V]{Value: c.out(old.value), Version: old.version})
+			previous, err := c.out(old.value)
+			if err != nil {
+				f.answer = answer[V]{err: err}
+				return
+			}
+			load = context.WithValue(ctx, previousKey{}, &Entry[V]{Value: previous, Version: old.version})
 		}
 		e, err := admitted(load, c, []l2.Key{f.key}, func(ctx context.Context) (Entry[V], error) {
 			return c.loadOne(ctx, f.k)
@@ -188,9 +194,28 @@ func within[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	case <-ctx.Done():
 		var none T
 		took := time.Since(begun).Round(time.Millisecond)
-		return none, fmt.Errorf("the Loader did not return within %v: %w", took, context.Cause(ctx))
+		return none, fmt.Errorf("the callback did not return within %v: %w", took, context.Cause(ctx))
 	}
 }
+
+// apart runs f on a goroutine of its own and waits for its end, so that a runtime.Goexit in the caller's code ends that
+// goroutine and is an error here.
+func apart[T any](f func() (T, error)) (T, error) { return within(context.Background(), f) }
+
+// singly is within for a callback of which one call runs at a time. So one that ignores its context costs one goroutine,
+// however often it is due.
+func singly[T any](ctx context.Context, running *atomic.Bool, f func() (T, error)) (T, error) {
+	if !running.CompareAndSwap(false, true) {
+		var none T
+		return none, errStillRunning
+	}
+	return within(ctx, func() (T, error) {
+		defer running.Store(false)
+		return f()
+	})
+}
+
+var errStillRunning = errors.New("nearcache: the last call of the callback has not returned yet")
 
 // safely makes an error of a panic in the caller's code.
 func safely[T any](f func() (T, error)) (v T, err error) {

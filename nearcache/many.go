@@ -41,6 +41,10 @@ func (c *Cache[K, V]) ReadMany(ctx context.Context, ks []K, ro ReadOptions) []Re
 	at := make(map[K][]int, len(ks)) // where a key's result goes
 	var below []*lookup[K, V]
 	for i, k := range ks {
+		if c.oddKeys && !selfEqual(k) {
+			out[i].Err = c.oddKey()
+			continue
+		}
 		if at[k] = append(at[k], i); len(at[k]) > 1 {
 			continue
 		}
@@ -70,7 +74,7 @@ func (c *Cache[K, V]) ReadMany(ctx context.Context, ks []K, ro ReadOptions) []Re
 		for _, i := range is[1:] {
 			out[i] = out[is[0]]
 			if out[i].Err == nil {
-				out[i].Value = c.out(out[i].Value)
+				out[i].Value, out[i].Err = c.out(out[i].Value)
 			}
 		}
 	}

@@ -72,7 +72,7 @@ type Options[K comparable, V any] struct {
 	// 64 MiB; negative switches L1 off.
 	L1Bytes int64
 	// Size is how many bytes of memory a value takes. It is called when the value is admitted to L1; one for which it
-	// panics is not. It is a function of the value and nothing that a Loader could decide, because most of what is in
+	// panics or is negative is not. It is a function of the value and nothing that a Loader could decide, because most of what is in
 	// L1 was loaded, if at all, by another process. Defaults to the value's encoded size.
 	Size func(V) int64
 	// Warm fetches the keys that were hot in L1 when the cache is made again. Defaults to off.
@@ -152,6 +152,21 @@ const (
 	defaultMaxLoads    = 256
 )
 
+// checkDuration fills in the default of an option, and refuses what it cannot mean. What is longer than maxTTL means
+// "for ever", and must not overflow when it is added to a moment.
+func checkDuration(name string, v *time.Duration, def time.Duration) error {
+	switch {
+	case *v < 0:
+		return fmt.Errorf("%s is negative: %v", name, *v)
+	case *v == 0:
+		*v = def
+	case *v < time.Millisecond:
+		return fmt.Errorf("%s is below Redis's resolution of 1ms: %v", name, *v)
+	}
+	*v = min(*v, maxTTL)
+	return nil
+}
+
 // validate fills in defaults and refuses what cannot work, all of it at once.
 func (o *Options[K, V]) validate(c *Client, namespace string) error {
 	var errs []error
@@ -187,13 +202,8 @@ func (o *Options[K, V]) validate(c *Client, namespace string) error {
 		{"FailSafe.SoftTimeout", &o.FailSafe.SoftTimeout, 0},
 		{"WriteTTL", &o.WriteTTL, defaultWriteTTL},
 	} {
-		switch {
-		case *d.v < 0:
-			refuse("%s is negative: %v", d.name, *d.v)
-		case *d.v == 0:
-			*d.v = d.def
-		case *d.v < time.Millisecond:
-			refuse("%s is below Redis's resolution of 1ms: %v", d.name, *d.v)
+		if err := checkDuration(d.name, d.v, d.def); err != nil {
+			errs = append(errs, err)
 		}
 	}
 	if o.AbsentTTL == 0 {
@@ -206,7 +216,7 @@ func (o *Options[K, V]) validate(c *Client, namespace string) error {
 		o.MaxLoads = defaultMaxLoads
 	}
 	for _, k := range o.ContextKeys {
-		if k == nil || !reflect.TypeOf(k).Comparable() {
+		if k == nil || !reflect.ValueOf(k).Comparable() {
 			refuse("ContextKeys has %T: no value can have it as its key", k)
 		}
 	}
@@ -247,10 +257,12 @@ func (o *Options[K, V]) validate(c *Client, namespace string) error {
 	case o.MaxStaleness > 0 && c.source == nil:
 		refuse("MaxStaleness is %v and Config.Source is nil: %w (a bound needs a source that tells its position)",
 			o.MaxStaleness, ErrUnsupported)
-	case o.MaxStaleness > 0 && o.MaxStaleness < 2*c.beatEvery:
+	case o.MaxStaleness > 0 && o.MaxStaleness/2 < c.beatEvery:
 		refuse("MaxStaleness is %v and Config.Heartbeat %v: a bound below two heartbeats is hardly ever proved",
 			o.MaxStaleness, c.beatEvery)
 	}
+	o.MaxStaleness = min(o.MaxStaleness, maxTTL)
+	o.L1Bytes = min(o.L1Bytes, maxBytes)
 	if o.L1Bytes == 0 {
 		o.L1Bytes = defaultL1Bytes
 	}
@@ -266,6 +278,8 @@ func (o *Options[K, V]) validate(c *Client, namespace string) error {
 	switch w := &o.Warm; {
 	case w.Keys < 0 || w.Rate < 0:
 		refuse("Warm.Keys is %d and Warm.Rate %d: negative", w.Keys, w.Rate)
+	case w.Keys > maxWarmKeys || w.Rate > maxWarmRate:
+		refuse("Warm.Keys is %d and Warm.Rate %d: at most %d and %d", w.Keys, w.Rate, maxWarmKeys, maxWarmRate)
 	case w.File == "" && (w.Keys > 0 || w.Rate > 0):
 		refuse("Warm.Keys is %d, Warm.Rate %d and Warm.File empty: nothing is saved", w.Keys, w.Rate)
 	case w.File != "" && o.L1Bytes < 0:

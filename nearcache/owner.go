@@ -23,7 +23,7 @@ func (c *Client) learnSystem(ctx context.Context) bool {
 	if identifier == nil {
 		return false
 	}
-	name, err := safely(func() (string, error) { return identifier.Identity(ctx) })
+	name, err := singly(ctx, &c.identifying, func() (string, error) { return identifier.Identity(ctx) })
 	if err != nil || name == "" {
 		return false
 	}

@@ -342,6 +342,7 @@ func (c *Cache[K, V]) callSource(ctx context.Context, batch []*flight[K, V]) {
 	}
 	ctx, done := c.loadContext(ctx, batch[0].began)
 	defer done()
+	defer c.releaseAbandoned(ctx, batch)
 	if len(batch) == 1 && c.revalidate(ctx, batch[0]) {
 		c.sources.finish(batch)
 		return
@@ -414,7 +415,9 @@ func (c *Cache[K, V]) evaluateLoaded(ctx context.Context, f *flight[K, V], tags 
 		// The Loader read less than this instance had seen before: a replica, or a source that lost commits.
 		f.res.stale, f.res.asOf = true, 0
 		return refuse("loader_behind")
-	case len(tags) < c.tagCount(a.e) && c.tagsUnproved():
+	case a.e.TTL < 0:
+		return refuse("expired")
+	case !c.tagsFit(a.e) || len(tags) < c.tagCount(a.e) && c.tagsUnproved():
 		c.m.rejected("tags").Inc()
 		c.declareUncacheable(ctx, f.lease)
 		return nil, 0

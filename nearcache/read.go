@@ -89,8 +89,7 @@ func (c *Cache[K, V]) fromL1(e *entry[K, V], asOf int64) (Result[V], error) {
 	if e.absent() {
 		return r, ErrNotFound
 	}
-	r.Value = c.out(e.value)
-	return r, nil
+	return c.withValue(r, e.value)
 }
 
 // result is what a flight has brought back as the caller gets it.
@@ -105,16 +104,30 @@ func (c *Cache[K, V]) result(l loaded[V], err error) (Result[V], error) {
 	if l.absent {
 		return r, ErrNotFound
 	}
-	r.Value = c.out(l.value)
+	return c.withValue(r, l.value)
+}
+
+// withValue is a result with its value as the caller gets it.
+func (c *Cache[K, V]) withValue(r Result[V], v V) (Result[V], error) {
+	v, err := c.out(v)
+	if err != nil {
+		return Result[V]{}, err
+	}
+	r.Value = v
 	return r, nil
 }
 
-// out is a value as the caller gets it.
-func (c *Cache[K, V]) out(v V) V {
-	if c.opt.Clone != nil {
-		return c.opt.Clone(v)
+// out is a value as the caller gets it. The error is a panic of Clone.
+func (c *Cache[K, V]) out(v V) (V, error) {
+	if c.opt.Clone == nil {
+		return v, nil
 	}
-	return v
+	v, err := safely(func() (V, error) { return c.opt.Clone(v), nil })
+	if err != nil {
+		var none V
+		return none, fmt.Errorf("nearcache: cache %q: Clone: %w", c.namespace, err)
+	}
+	return v, nil
 }
 
 // age is how long ago a moment was, 0 if there is none.

@@ -145,7 +145,7 @@ func (c *Client) watchHealth() {
 	c.every(inspectEvery, func() {
 		ctx, stop := context.WithTimeout(c.life, inspectEvery/2)
 		defer stop()
-		found, err := safely(func() ([]coherence.Finding, error) { return checker.Check(ctx) })
+		found, err := singly(ctx, &c.inspecting, func() ([]coherence.Finding, error) { return checker.Check(ctx) })
 		if c.life.Err() == nil {
 			c.health.inspect.Store(&inspection{found, err})
 		}

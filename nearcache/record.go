@@ -132,13 +132,16 @@ func (c *Cache[K, V]) softExpiry(now time.Time, ttl, took time.Duration) (t time
 	case r.After > 0:
 		t = now.Add(time.Duration(r.After * float64(ttl)))
 	case r.Beta > 0:
-		t = now.Add(ttl - min(ttl, max(time.Millisecond, time.Duration(r.Beta*float64(took)))))
+		t = now.Add(ttl - min(ttl, max(time.Millisecond, time.Duration(min(r.Beta*float64(took), float64(maxTTL))))))
 	}
 	return t
 }
 
 // key places k in L2.
 func (c *Cache[K, V]) key(k K) (l2.Key, error) {
+	if c.oddKeys && !selfEqual(k) {
+		return l2.Key{}, c.oddKey()
+	}
 	name, err := c.encode(k)
 	if err != nil {
 		return l2.Key{}, fmt.Errorf("nearcache: cache %q: the key has no name: %w", c.namespace, err)
@@ -150,12 +153,12 @@ func (c *Cache[K, V]) key(k K) (l2.Key, error) {
 // obvious, injective name. Only a TextMarshaler's error is an error: two keys without a name must not share one.
 func encodeKey[K comparable](own func(K) string) func(K) (string, error) {
 	if own != nil {
-		return func(k K) (string, error) { return own(k), nil }
+		return func(k K) (string, error) { return safely(func() (string, error) { return own(k), nil }) }
 	}
 	t := reflect.TypeFor[K]()
 	if t.Implements(reflect.TypeFor[encoding.TextMarshaler]()) {
 		return func(k K) (string, error) {
-			b, err := any(k).(encoding.TextMarshaler).MarshalText()
+			b, err := safely(func() ([]byte, error) { return any(k).(encoding.TextMarshaler).MarshalText() })
 			return string(b), err
 		}
 	}

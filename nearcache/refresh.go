@@ -52,7 +52,7 @@ func (c *Cache[K, V]) dueAt(rec *l2.Record, deadline int64) int64 {
 	}
 	ahead := rec.ExpiresAt.Sub(rec.SoftExpiry)
 	if c.opt.Refresh.Beta > 0 {
-		ahead = time.Duration(float64(ahead) * rand.ExpFloat64())
+		ahead = time.Duration(min(float64(ahead)*rand.ExpFloat64(), float64(maxTTL)))
 	}
 	return max(1, deadline-int64(ahead))
 }
@@ -66,13 +66,21 @@ func (c *Cache[K, V]) setDue(e *entry[K, V], rec *l2.Record) {
 
 // refreshing runs until the client is closed.
 func (c *Cache[K, V]) refreshing() {
-	defer close(c.refresher.done)
+	ended := false
+	defer func() {
+		if ended {
+			close(c.refresher.done)
+		} else {
+			go c.refreshing() // a callback called runtime.Goexit, which only another goroutine survives
+		}
+	}()
 	for {
 		var ks []K
 		select {
 		case k := <-c.refresher.queue:
 			ks = append(ks, k)
 		case <-c.client.life.Done():
+			ended = true
 			return
 		}
 		for more := true; more && len(ks) < refreshBatch; {

@@ -15,6 +15,7 @@ type Entry[V any] struct {
 	// Version is the version of the state that Value was read from, in the same snapshot. 0: the source has none.
 	Version Version
 	// TTL is how long this value may be kept, instead of Options.TTL (or Options.AbsentTTL). 0: the option holds.
+	// Negative: the value has expired, as a token has whose expiry is past: its readers get it, and no tier keeps it.
 	TTL time.Duration
 	// Tags name what else the value depends on: Cache.InvalidateTag drops all values of a tag at once. A value with
 	// tags that this process has not met before is loaded twice, since their versions must be known before its load

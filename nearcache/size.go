@@ -1,6 +1,14 @@
 package nearcache
 
-import "unsafe"
+import (
+	"errors"
+	"unsafe"
+)
+
+// maxBytes is more than any memory.
+const maxBytes = 1 << 50
+
+var errNegativeSize = errors.New("nearcache: Options.Size is negative")
 
 // cost is what an entry counts for under L1Bytes: its value by Options.Size, and the entry itself with its key and
 // tags. What L1 adds is l1.EntryBytes.
@@ -11,12 +19,16 @@ func (c *Cache[K, V]) cost(e *entry[K, V], encoded int) (int64, error) {
 		if size, err = safely(func() (int64, error) { return c.opt.Size(e.value), nil }); err != nil {
 			return 0, err
 		}
+		if size < 0 {
+			return 0, errNegativeSize
+		}
 	}
+	size = min(size, maxBytes) // what is larger never fits, and must not overflow
 	if s, ok := any(e.key).(string); ok {
 		size += int64(len(s))
 	}
 	if e.extras != nil {
 		size += int64(unsafe.Sizeof(*e.extras)) + int64(len(e.extras.tags))*int64(unsafe.Sizeof(tagRef{}))
 	}
-	return max(0, size) + int64(unsafe.Sizeof(*e)), nil
+	return size + int64(unsafe.Sizeof(*e)), nil
 }

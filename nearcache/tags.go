@@ -204,6 +204,26 @@ func (c *Cache[K, V]) tagCount(got Entry[V]) int {
 	return len(got.Tags)
 }
 
+// Limits of a value's tags: of their number, half of what a client remembers, and of the bytes of a tag's key.
+const (
+	maxTagsOfValue = maxTags / 2
+	maxTagKey      = 1 << 10
+)
+
+// tagsFit reports whether a value's tags can be kept. An empty one cannot: it is the name of the whole namespace, which
+// InvalidateTag refuses.
+func (c *Cache[K, V]) tagsFit(got Entry[V]) bool {
+	if len(got.Tags) > maxTagsOfValue {
+		return false
+	}
+	for _, tag := range got.Tags {
+		if tag == "" || len(TagKey(c.namespace, tag)) > maxTagKey {
+			return false
+		}
+	}
+	return true
+}
+
 // tagsOfEntry are an entry's tags as its Loader gave them.
 func (c *Cache[K, V]) tagsOfEntry(e *entry[K, V]) (of []string) {
 	for _, t := range e.tags() {
@@ -221,7 +241,7 @@ func (c *Cache[K, V]) tagsUnproved() bool { return c.opt.MaxStaleness > 0 && c.c
 // loadedTags resolves a loaded value's tags to the versions that were known before the load began. again is true if
 // some were unknown; a second load will find them.
 func (c *Cache[K, V]) loadedTags(ctx context.Context, got Entry[V], learnt uint64) (ts tagged, again bool) {
-	if c.tagCount(got) == 0 || c.tagsUnproved() {
+	if c.tagCount(got) == 0 || c.tagsUnproved() || !c.tagsFit(got) {
 		return nil, false
 	}
 	return c.tagsBefore(ctx, c.tagNames(got.Tags), learnt)

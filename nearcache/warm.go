@@ -15,9 +15,10 @@ type Warm struct {
 	// damaged is not believed. Its folder must exist. Defaults to "": off.
 	File string
 	// Keys is how many are saved; twice as many are watched, at about 100 bytes and the key's own each. Defaults to
-	// 10,000.
+	// 10,000; at most 10 million.
 	Keys int
-	// Rate is how many keys a second are fetched from L2, in batches of at most 100. Defaults to 1,000.
+	// Rate is how many keys a second are fetched from L2, in batches of at most 100. Defaults to 1,000; at most a
+	// million.
 	Rate int
 }
 
@@ -25,6 +26,8 @@ const (
 	defaultWarmKeys = 10_000
 	defaultWarmRate = 1_000
 	warmBatch       = 100
+	maxWarmKeys     = 10_000_000
+	maxWarmRate     = 1_000_000
 )
 
 // warmer is the state of Warm; its zero value is off.
@@ -56,46 +59,59 @@ func (c *Cache[K, V]) startWarmUp() {
 		c.m.warmFiles(result).Inc()
 		c.client.log.Warn("the file of Options.Warm is ignored", "cache", c.namespace, "file", c.opt.Warm.File, "error", err)
 	}
-	var ks []K
-	for _, name := range names[:min(len(names), c.opt.Warm.Keys)] {
-		k, err := safely(func() (K, error) { return w.decode(name) })
-		if err == nil {
-			var again string
-			if again, err = c.encode(k); again != name {
-				err = errWarmDamaged
-			}
+	go func() {
+		defer close(w.done)
+		ks := c.decodeNames(names[:min(len(names), c.opt.Warm.Keys)])
+		w.hot.seed(ks) // a process that lives shortly passes on what it was given
+		for len(ks) > 0 && c.client.life.Err() == nil {
+			rest := ks // a callback that calls runtime.Goexit costs the batch that it was called for
+			_, _ = apart(func() (struct{}, error) { return struct{}{}, c.refill(c.client.life, &rest) })
+			ks = rest
 		}
+	}()
+}
+
+// decodeNames are the keys of the names. What has become of a name that has no key is counted.
+func (c *Cache[K, V]) decodeNames(names []string) (ks []K) {
+	for _, name := range names {
+		k, err := apart(func() (K, error) {
+			k, err := c.warmer.decode(name)
+			if err != nil {
+				return k, err
+			}
+			if key, err := c.key(k); err != nil || key.Name != name {
+				return k, errWarmDamaged
+			}
+			return k, nil
+		})
 		if err != nil {
 			c.m.warmKeys("unnamed").Inc()
 			continue
 		}
 		ks = append(ks, k)
 	}
-	w.hot.seed(ks) // a process that lives shortly passes on what it was given
-	go func() {
-		defer close(w.done)
-		c.refill(c.client.life, ks)
-	}()
+	return ks
 }
 
-// refill fetches keys at Warm.Rate until ctx ends.
-func (c *Cache[K, V]) refill(ctx context.Context, ks []K) {
-	if len(ks) == 0 || c.client.Ready(ctx) != nil {
-		return
+// refill fetches keys at Warm.Rate until ctx ends. It takes those that it has begun to fetch off the list.
+func (c *Cache[K, V]) refill(ctx context.Context, ks *[]K) error {
+	if err := c.client.Ready(ctx); err != nil {
+		return err
 	}
 	n := max(1, min(warmBatch, c.opt.Warm.Rate/10))
 	tick := time.NewTicker(time.Duration(n) * time.Second / time.Duration(c.opt.Warm.Rate))
 	defer tick.Stop()
-	for len(ks) > 0 {
-		n := min(n, len(ks))
-		c.fetch(ctx, ks[:n])
-		ks = ks[n:]
+	for len(*ks) > 0 {
+		batch := (*ks)[:min(n, len(*ks))]
+		*ks = (*ks)[len(batch):]
+		c.fetch(ctx, batch)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return
+			return ctx.Err()
 		}
 	}
+	return nil
 }
 
 // fetch reads keys from L2 in one pipeline for each node. Of those that may be served it admits what it can to L1.
@@ -137,7 +153,7 @@ func (c *Cache[K, V]) saveHotKeys() {
 	<-c.warmer.done
 	var names []string
 	for _, k := range c.warmer.hot.top(c.opt.Warm.Keys) {
-		if name, err := c.encode(k); err == nil {
+		if name, err := apart(func() (string, error) { return c.encode(k) }); err == nil {
 			names = append(names, name)
 		}
 	}

@@ -101,7 +101,14 @@ func (c *Cache[K, V]) write(ctx context.Context, k K, effect writeEffect,
 			c.m.writes("no_intent").Inc()
 		}
 	}
+	returned := false
+	defer func() {
+		if !returned { // tx called runtime.Goexit, as t.FailNow does, and may have committed before
+			_ = c.announce(ctx, change[V]{key: key, marked: marked, token: token})
+		}
+	}()
 	e, txErr := safely(func() (Entry[V], error) { return tx(ctx) })
+	returned = true
 	if errors.Is(txErr, ErrNotCommitted) && !marked {
 		return Entry[V]{}, txErr
 	}
@@ -214,7 +221,7 @@ func (c *Cache[K, V]) sendToL2(ctx context.Context, ch change[V]) error {
 // setting is the change as L2 takes it. The error says why the value is not part of it although there is one.
 func (c *Cache[K, V]) setting(ch change[V]) (l2.SetRequest, error) {
 	s := l2.SetRequest{Key: ch.key, Version: ch.version}
-	if ch.entry == nil || c.tagCount(*ch.entry) > 0 {
+	if ch.entry == nil || c.tagCount(*ch.entry) > 0 || ch.entry.TTL < 0 {
 		return s, nil
 	}
 	ttl := c.ttl(ch.entry.TTL, false)

@@ -1,7 +1,8 @@
 package l2
 
 import (
-	"bytes"
+	"errors"
+	"math"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -18,7 +19,7 @@ import (
 //
 // So a bucket's session also ends before the first command goes elsewhere.
 type routes struct {
-	tag     []byte // what precedes a bucket's number in a key of ours, the line before it included
+	tag     []byte // what a key of ours begins with, up to its bucket's number
 	tracker Tracker
 	mu      sync.Mutex
 	begun   atomic.Uint64 // dials whose session may have begun; one at a time
@@ -33,7 +34,7 @@ type route struct {
 }
 
 func newRoutes(prefix string, tracker Tracker) *routes {
-	return &routes{tag: []byte("\n" + prefix + ":{"), tracker: tracker}
+	return &routes{tag: []byte(prefix + ":{"), tracker: tracker}
 }
 
 // dialled begins a session.
@@ -46,7 +47,7 @@ func (r *routes) dialled(conn net.Conn) net.Conn {
 	if conn == nil {
 		return nil
 	}
-	return &routedConn{Conn: conn, routes: r, bucket: -1}
+	return &routedConn{Conn: conn, routes: r}
 }
 
 // to says that a command of the bucket is about to be written to a connection. A move needs no session of its own if a
@@ -68,40 +69,82 @@ func (r *routes) to(c *routedConn, bucket int) {
 	}
 }
 
-// routedConn looks for the keys in what rueidis writes, wherever one write ends and the next begins. One goroutine at a
-// time writes to a connection.
+// routedConn follows the commands that rueidis writes, wherever one write ends and the next begins, and looks at how
+// their keys begin. It goes by the lengths that the protocol states: a name that a user has chosen may hold anything,
+// what looks like another command too. All commands of the tracking connection have their key, if any, as their first
+// argument. One goroutine at a time writes to a connection.
 type routedConn struct {
 	net.Conn
-	routes  *routes
-	matched int // bytes of the tag that have been seen
-	bucket  int // the digits after it so far, -1: none
+	routes *routes
+	kind   byte // of the header that is being read: '*' of a command, '$' of a part of it
+	number int  // its digits so far
+	part   int  // of the command: 1 is its name, 2 its key
+	rest   int  // bytes that are left of the part, the line break behind it included
+
+	matched int // bytes of the tag that the key begins with; otherKey: it is none of ours, or has been seen
+	bucket  int // the digits after the tag so far, -1: none
 }
 
+const otherKey = -1
+
+// errNoCommand ends a connection on which the commands can no longer be followed: no bucket's session could be trusted.
+var errNoCommand = errors.New("l2: what is written to Redis is no command of the protocol")
+
 func (c *routedConn) Write(p []byte) (int, error) {
-	c.scan(p)
+	if !c.scan(p) {
+		return 0, errNoCommand
+	}
 	return c.Conn.Write(p)
 }
 
-func (c *routedConn) scan(p []byte) {
-	tag := c.routes.tag
+// scan reports whether what is written are commands.
+func (c *routedConn) scan(p []byte) bool {
 	for len(p) > 0 {
-		b := p[0]
+		if c.rest > 0 {
+			n := min(c.rest, len(p))
+			if c.part == 2 {
+				c.scanKey(p[:n])
+			}
+			c.rest -= n
+			p = p[n:]
+			continue
+		}
+		switch b := p[0]; {
+		case b == '*' || b == '$':
+			c.kind, c.number = b, 0
+		case b >= '0' && b <= '9' && c.number <= math.MaxInt32:
+			c.number = c.number*10 + int(b-'0')
+		case b == '\r':
+		case b == '\n' && c.kind == '*':
+			c.part = 0
+		case b == '\n' && c.kind == '$':
+			c.part++
+			c.rest = c.number + len("\r\n")
+			c.matched, c.bucket = 0, -1
+		default:
+			return false
+		}
+		p = p[1:]
+	}
+	return true
+}
+
+// scanKey looks at the next bytes of a key.
+func (c *routedConn) scanKey(p []byte) {
+	tag := c.routes.tag
+	for _, b := range p {
 		switch {
+		case c.matched == otherKey:
+			return
+		case c.matched < len(tag) && b == tag[c.matched]:
+			c.matched++
 		case c.matched == len(tag) && b >= '0' && b <= '9' && c.bucket < Buckets:
 			c.bucket = max(c.bucket, 0)*10 + int(b-'0')
 		case c.matched == len(tag) && b == '}' && c.bucket >= 0 && c.bucket < Buckets:
 			c.routes.to(c, c.bucket)
-			c.matched, c.bucket = 0, -1
-		case c.matched < len(tag) && b == tag[c.matched]:
-			c.matched++
+			c.matched = otherKey
 		default:
-			c.matched, c.bucket = 0, -1
-			i := bytes.IndexByte(p, tag[0]) // the tag's only line break
-			if i < 0 {
-				return
-			}
-			c.matched, p = 1, p[i:]
+			c.matched = otherKey
 		}
-		p = p[1:]
 	}
 }

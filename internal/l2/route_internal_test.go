@@ -86,3 +86,39 @@ func TestRoutes_FindKeysInPieces(t *testing.T) {
 		}
 	}
 }
+
+func TestRoutes_NamesThatLookLikeOurProtocol(t *testing.T) { // D9
+	odd := []string{"\nnc:{7}", "\r\nnc:{7}:w", "\r\n$8\r\nnc:{7}:w\r\n", get("nc:{7}:w"), "nc:{7}:w", "\n", "*", "$9\r\n"}
+	for _, name := range odd {
+		text := get("nc:{5}:v:n:"+name) + get("nc:{5}:l:n:"+name) + get(name+"x") + get("nc:{6}:w")
+		for size := 1; size <= len(text); size++ {
+			m := &moves{}
+			r := newRoutes("nc", m)
+			a, b := r.dialled(sewer{}), r.dialled(sewer{})
+			m.got = nil
+			if _, err := a.Write([]byte(get("nc:{7}:w"))); err != nil {
+				t.Fatal(err)
+			}
+			for part := range slices.Chunk([]byte(text), size) {
+				if _, err := b.Write(part); err != nil {
+					t.Fatalf("%q in pieces of %d: %v", name, size, err)
+				}
+			}
+			if name != "nc:{7}:w" && len(m.got) > 0 { // that one is a watermark's key, whoever asks for it
+				t.Fatalf("%q in pieces of %d: sessions %v of a bucket that has not moved", name, size, m.got)
+			}
+			if r.last[5].Load() == nil || r.last[6].Load() == nil {
+				t.Fatalf("%q in pieces of %d: a bucket was not seen", name, size)
+			}
+		}
+	}
+}
+
+func TestRoutes_RefuseWhatIsNoCommand(t *testing.T) {
+	for _, text := range []string{"GET nc:{7}:w\r\n", "*1\r\n$4\r\nPING\r\nx", "\n", "*1\r\n$99999999999999999999\r\n"} {
+		c := newRoutes("nc", &moves{}).dialled(sewer{})
+		if n, err := c.Write([]byte(text)); err == nil || n != 0 {
+			t.Errorf("%q: written %d bytes, %v", text, n, err)
+		}
+	}
+}
