@@ -80,7 +80,7 @@ type Publisher interface {
 	Publish(ctx context.Context, batch []PartitionMessage) error
 }
 
-// Outgoing is a message bound for a partition.
+// PartitionMessage is a message bound for a partition.
 type PartitionMessage struct {
 	Partition int
 	Message

@@ -90,7 +90,7 @@ func verdict[V any](d *demand, l loaded[V], err error) error {
 // Equal versions prove that only within one history of the source, so its timeline is asked for too, and after:
 //
 //	L1: has version 7               the source fails over, loses 7, and commits another 7
-//	probe: has not noticed yet      reader: asks the version; it is 7
+//	sample: has not noticed yet     reader: asks the version; it is 7
 func (c *Cache[K, V]) revalidate(ctx context.Context, f *flight[K, V]) bool {
 	if !f.validate || f.bypass || f.lease != nil || c.client.versions == nil {
 		return false

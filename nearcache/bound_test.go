@@ -19,13 +19,13 @@ import (
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
 
-// commits is a source of truth in memory that keeps its commits in order: what it tells a relay and a probe.
+// commits is a source of truth in memory that keeps its commits in order: a relay and a sample of the position read it.
 type commits struct {
 	*source
 	mu      sync.Mutex
 	events  []coherence.Event
 	down    bool   // nothing answers
-	stalled bool   // an open transaction: changes settle no further, and probes go on
+	stalled bool   // an open transaction: changes settle no further, and samples go on
 	asked   int    // calls of Version
 	lost    uint64 // histories before this one
 }

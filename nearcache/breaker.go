@@ -46,7 +46,7 @@ func (b *breaker) askSince(ctx context.Context, began int64, limit time.Duration
 	answered := false
 	defer func() { b.inFlight.end(r, answered) }()
 	err := f(r)
-	if answered = err == nil; answered || r.Err() != context.Canceled {
+	if answered = err == nil; answered || !errors.Is(r.Err(), context.Canceled) {
 		b.heard(err)
 	}
 	return err

@@ -86,9 +86,9 @@ const (
 	modeClosed Mode = ModeOff + 1 // after Close: no read looks at L1
 )
 
-// New connects to Redis and starts what feeds the fence: heartbeats, probes of the Source, the stream of Events. It
-// succeeds with Redis down, too: the client connects when it can, and until then reads go to the source. The error is a
-// misconfiguration. Close must be called.
+// New connects to Redis and starts what feeds the fence: heartbeats, samples of the Source's position, the stream of
+// Events. It succeeds with Redis down, too: the client connects when it can, and until then reads go to the source. The
+// error is a misconfiguration. Close must be called.
 func New(cfg Config) (*Client, error) {
 	heartbeat := time.Second
 	if cfg.Source != nil {
@@ -117,7 +117,8 @@ func New(cfg Config) (*Client, error) {
 		return nil, fmt.Errorf("nearcache: Config.Redis: %w", err)
 	}
 	c.l2, c.keyspace = store, store.Keyspace()
-	c.retry = &retry{limit: maxRetries, apply: store.ApplyMany, renew: c.renew, doubt: c.doubt,
+	c.retry = &retry{limit: maxRetries, apply: store.ApplyMany, renew: c.renew,
+		quarantine: c.quarantine, release: c.release,
 		done:    func(ch l2.Change) { c.fence.Written(ch.Key, ch.Version) },
 		drop:    func(n int) { c.m.retryDropped.Add(float64(n)) },
 		pending: make(map[string]l2.Change), wake: make(chan struct{}, 1)}

@@ -27,8 +27,8 @@ type heat[K comparable] struct {
 	n   uint64
 }
 
-func newHot[K comparable](max int) *hot[K] {
-	return &hot[K]{max: max, at: make(map[K]int, max)}
+func newHot[K comparable](limit int) *hot[K] {
+	return &hot[K]{max: limit, at: make(map[K]int, limit)}
 }
 
 // hit counts a sampled hit, unless another reader is counting one: no reader waits here.

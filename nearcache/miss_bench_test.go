@@ -46,7 +46,7 @@ func BenchmarkMiss(b *testing.B) {
 		"bare": func(key string) error {
 			loads.Add(1)
 			if err := c.Do(ctx, c.B().Get().Key(key).Build()).Error(); !rueidis.IsRedisNil(err) {
-				return fmt.Errorf("GET of a new key: got error %v, want no such key", err)
+				return fmt.Errorf("GET of a new key: got error %w, want no such key", err)
 			}
 			return c.Do(ctx, c.B().Set().Key(key).Value(value).Px(time.Hour).Build()).Error()
 		},

@@ -15,8 +15,8 @@ import (
 // waits for a key when its Loader reads it. With that, nothing waits for itself:
 //
 //   - A read that would close a circle fails at once with ErrLoadCycle.
-//   - A load that another load waits for is not held up by the bulkhead, whose places the waiting loads may hold all, nor
-//     by the lease of another process, which may be waiting for this one.
+//   - A load that another load waits for is not held up by the bulkhead, whose places the waiting loads may hold all,
+//     nor by the lease of another process, which may be waiting for this one.
 type nesting struct {
 	wake func(hash uint64) // the flights of a key that wait for the lease of another process
 

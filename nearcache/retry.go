@@ -22,11 +22,11 @@ type retry struct {
 	// Of L2: apply tells it changes, and renew makes every record of a bucket a miss, on all instances.
 	apply func(context.Context, []l2.Change) error
 	renew func(ctx context.Context, bucket int) error
-	// Of the fence: done is called for each change that was sent, and doubt when a bucket is lost, and when it is not
-	// any more.
-	done  func(l2.Change)
-	doubt func(bucket int, lost bool)
-	drop  func(changes int)
+	// Of the fence: done is called for each change that was sent, quarantine when a bucket is lost, and release when
+	// L2 has started it again.
+	done                func(l2.Change)
+	quarantine, release func(bucket int)
+	drop                func(changes int)
 
 	mu      sync.Mutex
 	pending map[string]l2.Change // by record
@@ -71,7 +71,7 @@ func (r *retry) lose(bucket int) {
 			}
 		}
 		r.lost |= 1 << bucket
-		r.doubt(bucket, true)
+		r.quarantine(bucket)
 	}
 	r.losses[bucket] += uint64(forgotten)
 	r.drop(forgotten)
@@ -194,7 +194,7 @@ func (r *retry) restore(ctx context.Context) (ok bool) {
 		r.mu.Lock()
 		if r.losses[b] == losses[b] {
 			r.lost &^= 1 << b
-			r.doubt(b, false)
+			r.release(b)
 		}
 		r.mu.Unlock()
 	}

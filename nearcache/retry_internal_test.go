@@ -15,7 +15,7 @@ type bench struct {
 	fail    bool
 	during  func() // runs while L2 is asked
 	renewed []int
-	doubts  []string
+	calls   []string // of quarantine and release
 	dropped int
 }
 
@@ -43,9 +43,10 @@ func newBench(limit int) *bench {
 			b.renewed = append(b.renewed, bucket)
 			return nil
 		},
-		done:  func(l2.Change) {},
-		doubt: func(bucket int, lost bool) { b.doubts = append(b.doubts, fmt.Sprint(bucket, lost)) },
-		drop:  func(n int) { b.dropped += n },
+		done:       func(l2.Change) {},
+		quarantine: func(bucket int) { b.calls = append(b.calls, fmt.Sprint("quarantine ", bucket)) },
+		release:    func(bucket int) { b.calls = append(b.calls, fmt.Sprint("release ", bucket)) },
+		drop:       func(n int) { b.dropped += n },
 	}
 	return b
 }
@@ -96,7 +97,7 @@ func TestRetry_RestoresOnlyWhatNothingWasForgottenIn(t *testing.T) {
 	if !b.restore(t.Context()) || b.buckets() != 0 || !b.idle() {
 		t.Errorf("%d lost in the end", b.buckets())
 	}
-	if got := fmt.Sprint(b.doubts, b.renewed); got != "[3 true 3 false] [3 3]" {
+	if got := fmt.Sprint(b.calls, b.renewed); got != "[quarantine 3 release 3] [3 3]" {
 		t.Error(got)
 	}
 }

@@ -11,7 +11,7 @@ import (
 
 func (t *tool) install() *cobra.Command {
 	var trigger postgres.Trigger
-	var print bool
+	var printOnly bool
 	cmd := &cobra.Command{
 		Use: "install", Short: "Install the trigger that counts versions for a table, and the schema it needs",
 		Long: `Install makes every change of a table's rows count a version and write the outbox, whoever makes it. The
@@ -28,7 +28,7 @@ changes, nothing is done.
 	f.StringSliceVar(&trigger.Columns, "columns", nil,
 		"columns that the cache shows; changes of others do not count (default all)")
 	f.BoolVar(&trigger.SharedKeys, "shared-keys", false, "allow several rows with one key, such as the lines of an order")
-	f.BoolVar(&print, "print-sql", false, "print the statements and run none")
+	f.BoolVar(&printOnly, "print-sql", false, "print the statements and run none")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if trigger.Table == "" || trigger.Namespace == "" || len(trigger.KeyColumns) == 0 {
 			return fmt.Errorf("%w: --table, --namespace and --key are needed", errUsage)
@@ -36,7 +36,7 @@ changes, nothing is done.
 		if err := coherence.CheckName(trigger.Namespace); err != nil {
 			return fmt.Errorf("%w: --namespace: %q %w", errUsage, trigger.Namespace, err)
 		}
-		if print {
+		if printOnly {
 			return t.printSQL(cmd, trigger)
 		}
 		ctx, cancel := t.limit(cmd.Context())

@@ -159,12 +159,12 @@ func (m *metadataRequest) RawExchange(rw io.ReadWriter) (protocol.Message, error
 	a.int32() // throttled for
 	for n := a.length(); n > 0 && a.err == nil; n-- {
 		a.int32()
-		a.string()
+		a.skipString()
 		a.int32()
-		a.string() // the rack
+		a.skipString() // the rack
 		a.tags()
 	}
-	a.string() // the cluster
+	a.skipString() // the cluster
 	a.int32()
 	if a.length() == 0 {
 		return nil, errShort
@@ -173,7 +173,7 @@ func (m *metadataRequest) RawExchange(rw io.ReadWriter) (protocol.Message, error
 	if code := a.int16(); code != 0 {
 		res.err = kafkago.Error(code)
 	}
-	a.string()
+	a.skipString()
 	res.id = a.id()
 	return res, a.err
 }

@@ -142,7 +142,7 @@ func (f *fetchRequest) decode(v int16, a *answer) (*fetched, error) {
 	if v >= fetchWithID {
 		a.id()
 	} else {
-		a.string()
+		a.skipString()
 	}
 	if a.length() == 0 {
 		return nil, errShort

@@ -20,12 +20,12 @@ func TestTail_SeesWhatIsPublishedAfterItsSession(t *testing.T) {
 		p := publisher(t, brokers, topic, 2)
 		r := follow(t, kafka.Tail{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, MaxWait: 50 * time.Millisecond})
 		eventually(t, "sessions", func() bool { return len(r.of(0)) == 1 && len(r.of(1)) == 1 })
-		marker := coherence.Message{Barrier: &coherence.Barrier{Position: coherence.Position{Timeline: 1, N: 1},
+		barrier := coherence.Message{Barrier: &coherence.Barrier{Position: coherence.Position{Timeline: 1, N: 1},
 			Seq: 2, Partitions: 2}}
 		if err := p.Publish(t.Context(), []coherence.PartitionMessage{{Partition: 0, Message: event("a", 1, 1)},
 			{Partition: 1, Message: event("b", 1, 1)},
-			{Partition: 0, Message: event("c", 2, 2)}, {Partition: 0, Message: marker}, {Partition: 1,
-				Message: marker}}); err != nil {
+			{Partition: 0, Message: event("c", 2, 2)}, {Partition: 0, Message: barrier}, {Partition: 1,
+				Message: barrier}}); err != nil {
 			t.Fatal(err)
 		}
 		for part := range 2 {

@@ -83,8 +83,7 @@ func TestTail_ABarrierWaitsForItsEvents(t *testing.T) {
 		}
 		send(1, 1) // "warm up" is below it
 		eventually(t, "one that is covered is taken at once", func() bool {
-			return slices.Contains(r.of(0),
-				"barrier 0")
+			return slices.Contains(r.of(0), "barrier 0")
 		})
 		send(2, 3)
 		produce(t, brokers, kafka.BarrierTopic(topic), "garbage",

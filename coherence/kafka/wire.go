@@ -140,14 +140,14 @@ func (a *answer) length() int {
 	return max(n, 0)
 }
 
-func (a *answer) string() string {
+func (a *answer) skipString() {
 	n := 0
 	if a.flexible {
 		n = a.uvarint() - 1
 	} else {
 		n = int(a.int16())
 	}
-	return string(a.takeSome(max(n, 0)))
+	a.takeSome(max(n, 0))
 }
 
 // takeSome is take for a length that the answer gives.

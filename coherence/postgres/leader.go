@@ -99,16 +99,12 @@ func (s *Source) refusePooler(ctx context.Context, conn *pgx.Conn) error {
 	defer closeConn(other)
 	for range 8 {
 		pooled, err := shared(ctx, conn, other)
-		if err != nil || pooled {
-			return errors.Join(err, pooledError(pooled))
+		if err != nil {
+			return err
 		}
-	}
-	return nil
-}
-
-func pooledError(pooled bool) error {
-	if pooled {
-		return ErrPooled
+		if pooled {
+			return ErrPooled
+		}
 	}
 	return nil
 }

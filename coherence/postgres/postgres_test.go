@@ -165,12 +165,12 @@ func TestChanges_LosesNoOpenTransaction(t *testing.T) {
 	if err != nil || len(events) != 0 {
 		t.Errorf("with an older transaction open: %v, %v", events, err)
 	}
-	probe, err := src.Position(t.Context())
+	sample, err := src.Position(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if upto.Covers(probe) {
-		t.Errorf("upto %v claims to cover %v, although a transaction is open", upto, probe)
+	if upto.Covers(sample) {
+		t.Errorf("upto %v claims to cover %v, although a transaction is open", upto, sample)
 	}
 	if err := early.Commit(t.Context()); err != nil {
 		t.Fatal(err)

@@ -203,7 +203,7 @@ func startPgBouncer(t *testing.T, server, mode string) string {
 	}
 	port := free.Addr().(*net.TCPAddr).Port
 	_ = free.Close()
-	// /tmp and not t.TempDir: pgbouncer does not run as root, and the account must reach the file.
+	// Not t.TempDir: pgbouncer does not run as root, and its account must reach the file.
 	dir, err := os.MkdirTemp("", "pgbouncer")
 	if err != nil {
 		t.Fatal(err)

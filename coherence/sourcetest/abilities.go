@@ -179,25 +179,25 @@ func cursors(t T, h Harness) {
 			t.Errorf("LoadCursor(%q) = %+v, %v, want %+v", name, got, err, want)
 		}
 	}
-	save := func(name string, cur coherence.Cursor) error { return c.SaveCursor(t.Context(), name, cur) }
+	save := func(cur coherence.Cursor) error { return c.SaveCursor(t.Context(), "r", cur) }
 	check("r", coherence.Cursor{})
 	at := coherence.Cursor{Position: coherence.Position{Timeline: 1<<62 + 5, N: 100}, Seqs: []uint64{1, 1 << 60}}
-	if err := save("r", at); err != nil {
+	if err := save(at); err != nil {
 		t.Fatalf("SaveCursor: %v", err)
 	}
 	check("r", at)
 	check("other", coherence.Cursor{})
-	if err := save("r", at); err != nil {
+	if err := save(at); err != nil {
 		t.Errorf("saving the same cursor again: %v", err)
 	}
 	back := at
 	back.Position.N--
-	if err := save("r", back); err == nil {
+	if err := save(back); err == nil {
 		t.Errorf("a relay that is behind moved the cursor from %v back to %v", at.Position, back.Position)
 	}
 	check("r", at)
 	back.Position.Timeline++ // another timeline begins where it likes
-	if err := save("r", back); err != nil {
+	if err := save(back); err != nil {
 		t.Errorf("a cursor of another timeline: %v", err)
 	}
 	check("r", back)

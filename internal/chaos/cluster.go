@@ -70,7 +70,7 @@ func newCluster(ctx context.Context, cfg Config) (b *cluster, err error) {
 	}
 	for _, m := range b.members() {
 		for _, s := range services {
-			if _, err := b.links.add(m+"/"+string(s), b.upstream(s)); err != nil {
+			if err := b.links.add(m+"/"+string(s), b.upstream(s)); err != nil {
 				return b, err
 			}
 		}
@@ -100,7 +100,7 @@ func (b *cluster) startServices(ctx context.Context) (err error) {
 	if err := errors.Join(errs[:]...); err != nil {
 		return err
 	}
-	if _, err := b.links.add("replica/redis-link", b.redis.Addr); err != nil {
+	if err := b.links.add("replica/redis-link", b.redis.Addr); err != nil {
 		return err
 	}
 	b.replica, err = b.startRedis(ctx, dir("redis-2"))

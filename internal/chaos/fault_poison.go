@@ -32,8 +32,8 @@ func poisons() []fault {
 		}
 		return b
 	}
-	one := func(make func(rnd *rand.Rand) []byte) func(*rand.Rand) [][]byte {
-		return func(rnd *rand.Rand) [][]byte { return [][]byte{make(rnd)} }
+	one := func(message func(rnd *rand.Rand) []byte) func(*rand.Rand) [][]byte {
+		return func(rnd *rand.Rand) [][]byte { return [][]byte{message(rnd)} }
 	}
 	kinds := []struct {
 		name     string

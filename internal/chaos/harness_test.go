@@ -34,7 +34,8 @@ func run(t *testing.T, cfg chaos.Config) *chaos.Outcome {
 	if err := os.MkdirAll(build, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if cfg.Dir, err = os.MkdirTemp(build, "chaos-test-"); err != nil {
+	cfg.Dir, err = os.MkdirTemp(build, "chaos-test-")
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

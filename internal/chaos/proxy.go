@@ -48,16 +48,15 @@ func newLinks() *links {
 }
 
 // add makes a link that goes to upstream.
-func (ls *links) add(name, upstream string) (*link, error) {
+func (ls *links) add(name, upstream string) error {
 	p := toxiproxy.NewProxy(ls.server, name, "127.0.0.1:0", upstream)
 	if err := p.Start(); err != nil {
-		return nil, fmt.Errorf("chaos: proxy %s: %w", name, err)
+		return fmt.Errorf("chaos: proxy %s: %w", name, err)
 	}
-	l := &link{proxy: p, addr: p.Listen}
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	ls.by[name] = l
-	return l, nil
+	ls.by[name] = &link{proxy: p, addr: p.Listen}
+	return nil
 }
 
 // of is a member's link.

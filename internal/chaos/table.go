@@ -47,10 +47,10 @@ func (o *Outcome) Print(w io.Writer) {
 	}
 	fmt.Fprintf(t, "stalest\tplain\tL1\tL2\tsource\trecover\t\n")
 	for _, row := range r.Rows {
-		print(t, &row)
+		printRow(t, &row)
 	}
-	print(t, &r.Quiet)
-	print(t, &r.Total)
+	printRow(t, &r.Quiet)
+	printRow(t, &r.Total)
 	_ = t.Flush()
 	fmt.Fprintf(w, "stalest: of reads with a bound, which is %v; plain: of reads without one; "+
 		"recover: from the heal until every instance proves the bound again\n", o.Config.Bound)
@@ -81,7 +81,7 @@ func (o *Outcome) Print(w io.Writer) {
 	}
 }
 
-func print(w io.Writer, r *history.Row) {
+func printRow(w io.Writer, r *history.Row) {
 	fmt.Fprintf(w, "%s\t%d\t%d\t%d\t", r.Fault, r.Times, r.Checked, r.Errors)
 	for g := range history.Guarantees {
 		fmt.Fprintf(w, "%d\t", r.Broken[g])

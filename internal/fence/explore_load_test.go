@@ -153,8 +153,8 @@ func (s *stepper) judge(i int, j uint8) {
 	switch outcome {
 	case BelowMinVersion:
 		on := s.server(i)
-		floor := s.from.instances[i].minVersion
-		s.applied(on, floor, on.Apply(floor, false))
+		least := s.from.instances[i].minVersion
+		s.applied(on, least, on.Apply(least, false))
 		s.fence.keep(j, *t, l)
 		l.phase, l.value = acquiring, 0
 		s.fenced("load: L2's value is below the min version, which is applied again", i, int(val))

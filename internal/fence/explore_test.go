@@ -35,7 +35,7 @@ func TestExplore(t *testing.T) {
 	debug.SetGCPercent(20) // the states are all that there is, and they stay
 	defer debug.SetGCPercent(100)
 	var total atomic.Int64
-	inParallel(all, func(sc scope, print func(string)) {
+	inParallel(all, func(sc scope, report func(string)) {
 		if !strings.Contains(sc.name, *exploreOnly) {
 			return
 		}
@@ -45,7 +45,7 @@ func TestExplore(t *testing.T) {
 		}
 		r := search(sc)
 		total.Add(int64(r.States))
-		print(describe(&sc, &r))
+		report(describe(&sc, &r))
 		switch {
 		case r.Violation != "":
 			t.Errorf("%s:\n%s", sc.name, violation(&r))

@@ -107,7 +107,7 @@ func TestFence_OtherKeysOfTheSlotEvictNothing(t *testing.T) {
 	for i := range uint64(129) {
 		r.Changed(k.Hash + (i+1)<<40)
 	}
-	r.check(t, entry, fence.Collided) // more than the journal remembers: in doubt, C6
+	r.check(t, entry, fence.Collided) // more than the journal remembers: unproved, C6
 }
 
 func TestFence_OwnBumpAmongOthersIsFound(t *testing.T) {

@@ -28,8 +28,8 @@ func TestGenerations_AnUnwrittenBumpIsNotBelieved(t *testing.T) {
 	}
 }
 
-// TestGenerations_DeepenedWhileBumped: whatever a bump and a deeper journal do to each other, what they leave is in
-// doubt at worst.
+// TestGenerations_DeepenedWhileBumped: whatever a bump and a deeper journal do to each other, what they leave is
+// Collided at worst.
 func TestGenerations_DeepenedWhileBumped(t *testing.T) {
 	const mine, other = 1 << 40, 2 << 40
 	var s generations

@@ -1,3 +1,4 @@
+// Package l1 is the tier in this process: a table of entries over ristretto.
 package l1
 
 import (

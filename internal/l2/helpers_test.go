@@ -104,10 +104,20 @@ func (b *bench) fill(l l2.Lease, v coherence.Version) l2.FillResult {
 	return r
 }
 
+// track reads the record, so that Redis tells of its next change.
+func (b *bench) track() {
+	b.t.Helper()
+	if _, _, err := b.Get(ctx(), b.k, l2.ReadOptions{}); err != nil {
+		b.t.Fatalf("get: %v", err)
+	}
+}
+
 // store fills a version.
 func (b *bench) store(v coherence.Version) {
 	b.t.Helper()
-	b.Apply(ctx(), b.k, 0)
+	if err := b.Apply(ctx(), b.k, 0); err != nil {
+		b.t.Fatalf("apply: %v", err)
+	}
 	if r := b.fill(b.lease(), v); r != l2.Filled {
 		b.t.Fatalf("fill: got %v, want it filled", r)
 	}

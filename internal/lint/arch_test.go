@@ -115,7 +115,7 @@ var vendors = []struct {
 	{"modernc.org/sqlite", []string{"internal/services/..."}},
 	{"google.golang.org/protobuf", []string{"nearcache/codec/protobuf/..."}},
 	{"github.com/vmihailenco/msgpack", []string{"nearcache/codec/msgpack/..."}},
-	// kafka-go decompresses a batch without a limit, so coherence/kafka opens what a broker sent within a limit of its own.
+	// kafka-go decompresses a batch without a limit, so coherence/kafka does it itself, within one.
 	{"github.com/klauspost/compress", []string{"nearcache/codec/compress/...", "coherence/kafka/batch.go"}},
 	{"github.com/alicebob/miniredis", []string{"nearcache/nearcachetest/..."}},
 	{"github.com/twmb/franz-go", []string{"nearcache/nearcachetest/..."}},

@@ -9,10 +9,8 @@ import (
 // columns is how wide a line may be: two files then fit beside each other.
 const columns = 120
 
-// wide are the files and folders, as prefixes, that may have longer lines: folders that still have to be wrapped. Take
-// a folder out when it is.
+// wide are the files, or folders as prefixes, whose lines cannot be broken.
 var wide = []string{
-	"coherence/", "nearcache/", "internal/l2/",
 	"internal/tools/gotest/printer_test.go", // lines of go test's output
 }
 

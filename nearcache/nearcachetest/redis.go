@@ -68,7 +68,7 @@ func (r *Redis) expire() {
 	}
 }
 
-func (r *Redis) catchUp() { r.t.locked(func() { r.t.advance(time.Now(), true) }) }
+func (r *Redis) catchUp() { r.t.locked(func() { r.t.advance(time.Now()) }) }
 
 // Addr is its host:port, "" without a listener. It stays the same over Stop and Start.
 func (r *Redis) Addr() string {

@@ -92,7 +92,7 @@ func (t *tracking) hook(p *server.Peer, cmd string, args ...string) bool {
 		return true
 	}
 	t.mu.Lock()
-	t.advance(time.Now(), false)
+	t.advanceIfCheap(time.Now())
 	t.caller = p
 	t.command(p, cmd, args)
 	t.caller = nil
@@ -290,11 +290,18 @@ func (t *tracking) push() (targets []*server.Peer) {
 	return targets
 }
 
-// advance moves the clock of all TTLs to now, and queues the tracked keys that expire by that. It goes through all
-// keys, so unless it must be now it waits until that costs little in comparison with the time that has passed.
-func (t *tracking) advance(now time.Time, must bool) {
+// advanceIfCheap advances the clock unless too little time has passed: advance goes through all keys, and should take
+// at most a twentieth of the time.
+func (t *tracking) advanceIfCheap(now time.Time) {
+	if now.Sub(t.now) >= 20*t.cost {
+		t.advance(now)
+	}
+}
+
+// advance moves the clock of all TTLs to now, and queues the tracked keys that expire by that.
+func (t *tracking) advance(now time.Time) {
 	passed := now.Sub(t.now)
-	if passed <= 0 || !must && passed < 20*t.cost {
+	if passed <= 0 {
 		return
 	}
 	t.now = now

@@ -89,9 +89,10 @@ func notReady(r *history.Record) { r.Flags, r.Version = history.Failed|history.N
 
 func op(o history.Op) func(*history.Record) { return func(r *history.Record) { r.Op = o } }
 
-func staleWithin(age, cap int64) func(*history.Record) {
+func staleWithin(age, limit int64) func(*history.Record) {
 	return func(r *history.Record) {
-		r.Op, r.Flags, r.Bound, r.Age, r.Param = history.ServeStale, r.Flags|history.Stale, ms(250), ms(age), uint64(ms(cap))
+		r.Op, r.Flags, r.Bound, r.Age, r.Param = history.ServeStale, r.Flags|history.Stale,
+			ms(250), ms(age), uint64(ms(limit))
 	}
 }
 

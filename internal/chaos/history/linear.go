@@ -38,7 +38,7 @@ var linearModel = porcupine.Model{
 }
 
 // linearizable looks at the keys with the most Fresh reads that are not over the limit.
-func (h *History) linearizable() (l Linear, err error) {
+func (h *History) linearizable() (l Linear) {
 	ops := h.freshOperations()
 	keys := make([]uint32, 0, len(ops))
 	for k := range ops {
@@ -68,7 +68,7 @@ func (h *History) linearizable() (l Linear, err error) {
 			l.Undecided++
 		}
 	}
-	return l, nil
+	return l
 }
 
 // freshOperations are the committed writes and the Fresh reads of each key that has any. A write whose outcome its

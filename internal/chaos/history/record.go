@@ -187,7 +187,7 @@ func ReadFile(path string, each func(Record)) (h Header, err error) {
 	in := bufio.NewReaderSize(f, 1<<20)
 	var head [headerSize]byte
 	if _, err := io.ReadFull(in, head[:]); err != nil || string(head[:len(magic)]) != magic {
-		return h, fmt.Errorf("history: %s is not a history (%v)", path, err)
+		return h, fmt.Errorf("history: %s is not a history: it begins with %q", path, head[:len(magic)])
 	}
 	rest := head[len(magic):]
 	h = Header{Process: binary.LittleEndian.Uint16(rest), Instance: binary.LittleEndian.Uint16(rest[2:]),

@@ -53,26 +53,35 @@ func (h *History) outages() outages {
 		slices.SortFunc(answers, func(a, b Answer) int { return cmp.Compare(a.Invoke, b.Invoke) })
 		o.all = append(o.all, h.gaps(answers)...)
 		for _, a := range answers {
-			if a.Failed || time.Duration(a.Return-a.Invoke) >= h.Waiting.Slow {
-				o.all = append(o.all, h.explains(a.Invoke, a.Return, a.Failed))
+			switch {
+			case a.Failed:
+				o.all = append(o.all, h.settled(a.Invoke, a.Return))
+			case time.Duration(a.Return-a.Invoke) >= h.Waiting.Slow:
+				o.all = append(o.all, h.explains(a.Invoke, a.Return))
 			}
 		}
 	}
 	for _, w := range h.Windows {
 		if w.Congested {
-			o.all = append(o.all, h.explains(w.From, w.Healed, true))
+			o.all = append(o.all, h.settled(w.From, w.Healed))
 		}
 	}
 	o.all = union(o.all)
 	return o
 }
 
-// explains is the time in which something explains waiting that lasted for a stretch.
-func (h *History) explains(from, to int64, lost bool) span {
-	if lost || to-from >= int64(h.Waiting.Lost) {
-		to = min(to, Forever-int64(h.Waiting.Settle)) + int64(h.Waiting.Settle)
+// explains is the time in which something explains waiting that lasted for a stretch. A stretch in which connections
+// are lost explains waiting until they have settled too.
+func (h *History) explains(from, to int64) span {
+	if to-from >= int64(h.Waiting.Lost) {
+		return h.settled(from, to)
 	}
 	return span{from, to}
+}
+
+// settled is a stretch and the time until connections have settled after it.
+func (h *History) settled(from, to int64) span {
+	return span{from, min(to, Forever-int64(h.Waiting.Settle)) + int64(h.Waiting.Settle)}
 }
 
 // gaps are the stretches in which a process, or one after the other of an instance, asked nothing and awaited
@@ -82,11 +91,15 @@ func (h *History) gaps(answers []Answer) (out []span) {
 	for i, a := range answers {
 		died := i == 0 || answers[i-1].Process != a.Process
 		if died || time.Duration(a.Invoke-end) >= h.Waiting.Slow {
-			out = append(out, h.explains(end, a.Invoke, died))
+			if died {
+				out = append(out, h.settled(end, a.Invoke))
+			} else {
+				out = append(out, h.explains(end, a.Invoke))
+			}
 		}
 		end = max(end, a.Return)
 	}
-	return append(out, h.explains(end, Forever, true))
+	return append(out, h.settled(end, Forever))
 }
 
 // union sorts spans and joins those that touch.

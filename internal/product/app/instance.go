@@ -32,7 +32,7 @@ type instance struct {
 }
 
 // start makes an instance and listens.
-func (s *Server) start(ctx context.Context, b *backend, i int, prepared <-chan struct{}) (_ *instance, err error) {
+func (s *Server) start(b *backend, i int, prepared <-chan struct{}) (_ *instance, err error) {
 	log := s.Logger
 	if s.Config.Instances > 1 {
 		log = log.With("instance", i+1)

@@ -47,7 +47,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	prepared := make(chan struct{})
 	background.Go(func() { b.prepare(work, s.Logger); close(prepared) })
 	s.awaitDatabase(ctx, prepared)
-	all, err := s.instances(ctx, b, prepared)
+	all, err := s.instances(b, prepared)
 	defer func() {
 		for _, in := range all {
 			err = errors.Join(err, in.close())
@@ -59,7 +59,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	for _, in := range all {
 		background.Go(func() { in.health.Run(work) })
 	}
-	if err := s.beside(b, all[0], prepared, &background, work); err != nil {
+	if err := s.beside(work, b, all[0], prepared, &background); err != nil {
 		return err
 	}
 	if s.Config.embedded() {
@@ -102,9 +102,9 @@ func (s *Server) awaitDatabase(ctx context.Context, prepared <-chan struct{}) {
 }
 
 // instances makes all of them. On an error it returns those that were made.
-func (s *Server) instances(ctx context.Context, b *backend, prepared <-chan struct{}) (all []*instance, err error) {
+func (s *Server) instances(b *backend, prepared <-chan struct{}) (all []*instance, err error) {
 	for i := range s.Config.Instances {
-		in, err := s.start(ctx, b, i, prepared)
+		in, err := s.start(b, i, prepared)
 		if err != nil {
 			return all, err
 		}
@@ -114,8 +114,8 @@ func (s *Server) instances(ctx context.Context, b *backend, prepared <-chan stru
 }
 
 // beside starts the relay and the worker that run inside the server.
-func (s *Server) beside(b *backend, first *instance, prepared <-chan struct{}, background *sync.WaitGroup,
-	work context.Context) error {
+func (s *Server) beside(work context.Context, b *backend, first *instance, prepared <-chan struct{},
+	background *sync.WaitGroup) error {
 	ended := func(job string, err error) {
 		if err != nil {
 			s.Logger.Error(job+" ended", "error", err)

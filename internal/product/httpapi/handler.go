@@ -59,7 +59,7 @@ func (h *Handler) get(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ro, err := readOptions(r.Header)
-	pre, err2 := preconditions(r.Header, true)
+	pre, err2 := readConditions(r.Header)
 	if err := errors.Join(err, err2); err != nil {
 		problem(w, http.StatusBadRequest, err.Error())
 		return

@@ -73,20 +73,31 @@ func (p precondition) excludes(now product.State) bool {
 // hold is both, in the order of RFC 9110.
 func (p precondition) hold(now product.State) bool { return p.matches(now) && !p.excludes(now) }
 
-// preconditions reads both headers. In a read an If-None-Match that is no list of tags matches nothing.
-func preconditions(h http.Header, read bool) (p precondition, err error) {
+var (
+	errMatch     = errors.New("If-Match is a list of entity tags, or *")
+	errNoneMatch = errors.New("If-None-Match is a list of entity tags, or *")
+)
+
+// writeConditions are the conditions of a write, from both headers.
+func writeConditions(h http.Header) (p precondition, err error) {
 	var ok bool
 	if p.match, ok = parseCondition(h.Values("If-Match")); !ok {
-		return p, errors.New("If-Match is a list of entity tags, or *")
+		return p, errMatch
 	}
 	if p.noneMatch, ok = parseCondition(h.Values("If-None-Match")); !ok {
-		if read {
-			p.noneMatch = condition{}
-			return p, nil
-		}
-		return p, errors.New("If-None-Match is a list of entity tags, or *")
+		return p, errNoneMatch
 	}
 	return p, nil
+}
+
+// readConditions are the conditions of a read, where an If-None-Match that is no list of tags matches nothing.
+func readConditions(h http.Header) (precondition, error) {
+	p, err := writeConditions(h)
+	if errors.Is(err, errNoneMatch) {
+		p.noneMatch = condition{}
+		return p, nil
+	}
+	return p, err
 }
 
 // parseCondition parses the lines of such a header; ok is false for what is no list of entity tags. A list may go over

@@ -15,7 +15,7 @@ func (h *Handler) put(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	pre, err := preconditions(r.Header, false)
+	pre, err := writeConditions(r.Header)
 	if err != nil {
 		problem(w, http.StatusBadRequest, err.Error())
 		return
@@ -72,7 +72,7 @@ func (h *Handler) delete(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	pre, err := preconditions(r.Header, false)
+	pre, err := writeConditions(r.Header)
 	if err != nil {
 		problem(w, http.StatusBadRequest, err.Error())
 		return

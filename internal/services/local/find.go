@@ -36,8 +36,8 @@ func findRedis() (string, error) {
 // newest.
 func findPostgres() (string, error) {
 	if path, err := exec.LookPath("initdb"); err == nil {
-		if real, err := filepath.EvalSymlinks(path); err == nil {
-			path = real
+		if target, err := filepath.EvalSymlinks(path); err == nil {
+			path = target
 		}
 		if dir := filepath.Dir(path); executable(filepath.Join(dir, "postgres")) {
 			return dir, nil

@@ -29,7 +29,9 @@ func RedisDo(ctx context.Context, addr string, args ...string) (string, error) {
 	}
 	defer conn.Close()
 	if deadline, ok := ctx.Deadline(); ok {
-		conn.SetDeadline(deadline)
+		if err := conn.SetDeadline(deadline); err != nil {
+			return "", fmt.Errorf("local: redis: %w", err)
+		}
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "*%d\r\n", len(args))

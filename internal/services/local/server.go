@@ -115,7 +115,10 @@ func (s *Server) run(ctx context.Context) error {
 		return fmt.Errorf("local: start %s: %w", s.Name, err)
 	}
 	dead := make(chan struct{})
-	go func() { cmd.Wait(); close(dead) }() // ends with the process; Stop and Kill wait for it
+	go func() { // ends with the process; Stop and Kill wait for it
+		_ = cmd.Wait() // most servers end by a signal, so the status says nothing; their log does
+		close(dead)
+	}()
 	s.mu.Lock()
 	s.cmd, s.dead = cmd, dead
 	s.mu.Unlock()

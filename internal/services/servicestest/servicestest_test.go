@@ -36,7 +36,9 @@ func TestStartRedis_LivesAndDiesWithItsMethods(t *testing.T) {
 	if _, err := conn.Write([]byte("PING\r\n")); err != nil {
 		t.Fatal(err)
 	}
-	conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	if err := conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
 	if n, err := conn.Read(make([]byte, 10)); !os.IsTimeout(err) {
 		t.Errorf("a paused server answered: %d bytes, %v", n, err)
 	}
@@ -123,7 +125,9 @@ func kafkaServes(t *testing.T, broker string) string {
 	if _, err := leader.WriteMessages(kafka.Message{Value: []byte("hello")}); err != nil {
 		t.Fatal(err)
 	}
-	leader.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if err := leader.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
 	if m, err := leader.ReadMessage(100); err != nil || string(m.Value) != "hello" {
 		t.Fatalf("read %q, %v", m.Value, err)
 	}

@@ -44,8 +44,12 @@ func run(args []string) (code int, err error) {
 	readErr := p.read(out)
 	err = cmd.Wait()
 
-	skipped := p.summary(strict)
-	if !strict && skipped > 0 {
+	skipped := len(p.refused)
+	switch {
+	case skipped == 0:
+	case strict:
+		p.printRefused()
+	default:
 		fmt.Fprintf(os.Stderr, "gotest: %d tests skipped for want of a real service; make test runs them\n", skipped)
 	}
 	var exit *exec.ExitError

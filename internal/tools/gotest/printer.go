@@ -135,15 +135,11 @@ func (p *printer) flush(at test) {
 	}
 }
 
-// summary prints the skips that strict mode does not accept, as go test prints a failure, and returns how many there
-// were.
-func (p *printer) summary(strict bool) int {
-	if strict && len(p.refused) > 0 {
-		fmt.Fprintf(p.w, "--- FAIL: %d tests skipped that must not here:\n", len(p.refused))
-		for _, line := range p.refused {
-			fmt.Fprintln(p.w, "   ", line)
-		}
-		fmt.Fprintln(p.w, "FAIL")
+// printRefused prints the skips that strict mode does not accept, as go test prints a failure.
+func (p *printer) printRefused() {
+	fmt.Fprintf(p.w, "--- FAIL: %d tests skipped that must not here:\n", len(p.refused))
+	for _, line := range p.refused {
+		fmt.Fprintln(p.w, "   ", line)
 	}
-	return len(p.refused)
+	fmt.Fprintln(p.w, "FAIL")
 }

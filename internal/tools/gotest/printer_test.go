@@ -81,7 +81,8 @@ func TestPrinter_StrictCountsSkipsForServices(t *testing.T) {
 			t.Fatal(err)
 		}
 		out.Reset()
-		if got := p.summary(true); got != 1 {
+		p.printRefused()
+		if got := len(p.refused); got != 1 {
 			t.Errorf("verbose %v: %d tests skipped for want of a service, want 1", verbose, got)
 		}
 		want := `--- FAIL: 1 tests skipped that must not here:

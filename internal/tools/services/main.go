@@ -89,7 +89,7 @@ func run(ctx context.Context, base string, command []string) (code int, err erro
 	}
 	defer func() { err = errors.Join(err, r.Remove()) }()
 	began := time.Now()
-	settings, err := startAll(ctx, r, jars, false)
+	settings, err := startAll(ctx, r, jars, attached)
 	if err != nil {
 		return 1, err
 	}
@@ -107,10 +107,14 @@ func runCommand(ctx context.Context, command, settings []string) (code int, err 
 	if err := cmd.Start(); err != nil {
 		return 1, err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	var waited error
+	ended := make(chan struct{})
+	go func() {
+		waited = cmd.Wait()
+		close(ended)
+	}()
 	select {
-	case err = <-ended:
+	case <-ended:
 	case <-ctx.Done():
 		syscall.Kill(-cmd.Process.Pid, syscall.SIGINT)
 		select {
@@ -121,8 +125,8 @@ func runCommand(ctx context.Context, command, settings []string) (code int, err 
 		return 130, ctx.Err()
 	}
 	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if errors.As(waited, &exit) {
 		return max(exit.ExitCode(), 1), nil
 	}
-	return 0, err
+	return 0, waited
 }

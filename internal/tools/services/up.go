@@ -29,10 +29,18 @@ func setting(name, addr string) string {
 	return variables[name] + "=" + addr
 }
 
+// lifetime says when the servers end.
+type lifetime int
+
+const (
+	attached lifetime = iota // with this process
+	detached                 // when they are stopped
+)
+
 // startAll starts one server of each kind in r, all at the same time, and returns the variables that lead to them.
 // Attached ones stand aside for a server that is named in the environment already. After an error some may be
 // running: r has their records.
-func startAll(ctx context.Context, r *local.Run, jars string, detached bool) ([]string, error) {
+func startAll(ctx context.Context, r *local.Run, jars string, ends lifetime) ([]string, error) {
 	starters := map[string]func(dir string, l local.Launch) (*local.Server, error){
 		"redis":    func(dir string, l local.Launch) (*local.Server, error) { return local.StartRedis(ctx, dir, l) },
 		"postgres": func(dir string, l local.Launch) (*local.Server, error) { return local.StartPostgres(ctx, dir, l) },
@@ -52,14 +60,14 @@ func startAll(ctx context.Context, r *local.Run, jars string, detached bool) ([]
 		}
 	}
 	for name, start := range starters {
-		if !detached && os.Getenv(variables[name]) != "" {
+		if ends == attached && os.Getenv(variables[name]) != "" {
 			continue
 		}
 		wg.Go(func() {
 			var s *local.Server
 			dir, err := r.Data(name)
 			if err == nil {
-				s, err = start(dir, local.Launch{Detached: detached, Started: note})
+				s, err = start(dir, local.Launch{Detached: ends == detached, Started: note})
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -104,7 +112,7 @@ func up(ctx context.Context, base string) (err error) {
 	if r, err = local.OpenRun(base); err != nil {
 		return err
 	}
-	if _, err = startAll(ctx, r, jars, true); err != nil {
+	if _, err = startAll(ctx, r, jars, detached); err != nil {
 		return errors.Join(err, r.Remove())
 	}
 	fmt.Fprintf(os.Stderr, "services: up in %.1f s; `eval \"$(make -s services-env)\"` leads the tests to them\n",

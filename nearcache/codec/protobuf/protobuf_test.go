@@ -95,7 +95,7 @@ func FuzzDecode(f *testing.F) {
 func ExampleCodec() {
 	c := protobuf.Codec[*timestamppb.Timestamp]{} // for Options.Codec of a Cache[K, *timestamppb.Timestamp]
 	b, err := c.Append(nil, &timestamppb.Timestamp{Seconds: 42})
-	fmt.Println(b, err)
+	fmt.Printf("%v %v\n", b, err)
 	m, err := c.Decode(b)
 	fmt.Println(m.GetSeconds(), err)
 	// Output:

@@ -22,14 +22,15 @@ func (c *Client) renew(ctx context.Context, bucket int) error {
 	}
 }
 
-// doubt makes the fence believe nothing that L2 has of a bucket, or believe it again.
-func (c *Client) doubt(bucket int, lost bool) {
-	if lost {
-		c.fence.Quarantine(bucket)
-		c.log.Warn("too many invalidations failed: a bucket is read at the source until Redis has started it again", "bucket",
-			bucket)
-		return
-	}
+// quarantine makes the fence believe nothing that L2 has of a bucket.
+func (c *Client) quarantine(bucket int) {
+	c.fence.Quarantine(bucket)
+	c.log.Warn("too many invalidations failed: a bucket is read at the source until Redis has started it again",
+		"bucket", bucket)
+}
+
+// release makes the fence believe a bucket again.
+func (c *Client) release(bucket int) {
 	c.fence.Release(bucket)
 	c.log.Info("a bucket was started again, and is believed again", "bucket", bucket)
 }
