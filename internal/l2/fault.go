@@ -31,7 +31,7 @@ var faults = []struct {
 	{"WRONGPASS", Fault{Code: "redis_auth", Forever: true, Advice: "Redis refuses the user name or the password; correct rueidis.ClientOption."}},
 	{"NOAUTH", Fault{Code: "redis_auth", Forever: true, Advice: "Redis wants a password; set it in rueidis.ClientOption (and in Sentinel.Password)."}},
 	{"NOPERM", Fault{Code: "redis_permission", Forever: true, Writes: true,
-		Advice: "The Redis user lacks a right; grant +get +getex +set +del +exists +pttl +pexpire +eval +evalsha +client|tracking on the prefix's keys."}},
+		Advice: "The Redis user lacks a right; grant +get +getex +getrange +set +del +exists +pttl +pexpire +eval +evalsha +client|tracking on the prefix's keys."}},
 	{"NOPROTO", Fault{Code: "redis_protocol", Forever: true, Advice: "The server speaks no RESP3, which tracking needs; use Redis 6.2 or newer, without a RESP2 proxy."}},
 	{"READONLY", Fault{Code: "redis_read_only", Writes: true, Advice: "The server is a replica; the client needs the primary's address."}},
 	{"OOM", Fault{Code: "redis_out_of_memory", Writes: true, Advice: "Redis is full and evicts nothing; raise maxmemory or set an eviction policy."}},
