@@ -61,13 +61,13 @@ func (c *Cache[K, V]) acquire(ctx context.Context, batch []*flight[K, V]) {
 	case 1:
 		f := batch[0]
 		f.grantErr = b.ask(ctx, func(ctx context.Context) (err error) {
-			f.grant, err = c.client.l2.Acquire(ctx, f.key, l2.NewLeaseID(), c.opt.LeaseTTL, c.acquisition(f))
+			f.grant, err = c.client.l2.Acquire(ctx, f.key, l2.NewLeaseIDKnowing(c.leaseKnows(f)), c.opt.LeaseTTL, c.acquisition(f))
 			return err
 		})
 	default:
 		asks := make([]l2.AcquireRequest, len(batch))
 		for i, f := range batch {
-			asks[i] = l2.AcquireRequest{Key: f.key, Options: c.acquisition(f)}
+			asks[i] = l2.AcquireRequest{Key: f.key, Known: c.leaseKnows(f), Options: c.acquisition(f)}
 		}
 		answers := askMany(ctx, b, c.client.now(), b.timeout, len(asks), func(ctx context.Context) []l2.AcquireResponse {
 			return c.client.l2.AcquireMany(ctx, asks, c.opt.LeaseTTL)
@@ -90,6 +90,15 @@ func (c *Cache[K, V]) acquire(ctx context.Context, batch []*flight[K, V]) {
 
 func (c *Cache[K, V]) acquisition(f *flight[K, V]) l2.AcquireOptions {
 	return l2.AcquireOptions{Schema: c.opt.Schema, Unusable: f.got.unusable}
+}
+
+// leaseKnows is the version that a flight's lease says to exist. It spares the lease where several instances apply one
+// event. With a Source a relay applies each change once, and no event does.
+func (c *Cache[K, V]) leaseKnows(f *flight[K, V]) Version {
+	if c.client.source != nil {
+		return 0
+	}
+	return c.client.fence.MinVersion(f.key)
 }
 
 // release gives back a lease whose load came to nothing, so that no flight waits for its fill. A nil lease is none.

@@ -54,8 +54,8 @@ func (q *questions) mayLog(record string, now int64) bool {
 	return true
 }
 
-// questionVersion is called when the Loader returned version `loaded` and this client's min version of the key is newer.
-// The min version may be none of the source's: an event can carry a clock where the version belongs, or be forged. The
+// questionVersion is called when the Loader returned version `loaded`, and this client's min version of the key is
+// newer. The min version may be none of the source's: an event can carry a clock where the version belongs, or be forged. The
 // source is asked, and a min version above its answer is forgotten. It reports whether one was.
 //
 // The question comes after the event, and an event comes after its commit. So a source that answers less has not
@@ -78,7 +78,9 @@ func (c *Client) questionVersion(ctx context.Context, key l2.Key, loaded Version
 	if !c.questions.mayAsk(key.Record, known, c.now()) {
 		return false
 	}
-	actual, err := within(ctx, func() (coherence.Version, error) { return c.versions.Version(ctx, key.Namespace, key.Name) })
+	actual, err := within(ctx, func() (coherence.Version, error) {
+		return c.versions.Version(ctx, key.Namespace, key.Name)
+	})
 	if err != nil || actual < loaded {
 		return false
 	}

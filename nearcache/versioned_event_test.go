@@ -53,7 +53,7 @@ type eventFleet struct {
 	sinks   []coherence.Sink
 }
 
-func inEventFleet(t *testing.T, keys []string, test func(t *testing.T, f *eventFleet)) {
+func inFleetBubble(t *testing.T, keys []string, test func(t *testing.T, f *eventFleet)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		f := &eventFleet{src: newSource()}
@@ -119,7 +119,7 @@ func (f *eventFleet) read(t *testing.T, i int, k string) nearcache.Result[string
 // Versioned events of another program reach both tiers: an instance that has not heard of one yet finds the old record
 // gone, and so does one that has heard of it and forgotten it.
 func TestVersionedEvent_ReachesL2(t *testing.T) {
-	inEventFleet(t, []string{"a"}, func(t *testing.T, f *eventFleet) {
+	inFleetBubble(t, []string{"a"}, func(t *testing.T, f *eventFleet) {
 		f.src.put("a", "two")
 		f.deliver(t, f.sinks[0], "a")
 		synctest.Wait()
@@ -143,7 +143,7 @@ func TestVersionedEvent_IsWrittenOnce(t *testing.T) {
 	for i := range 50 {
 		many = append(many, fmt.Sprint("k", i))
 	}
-	inEventFleet(t, many, func(t *testing.T, f *eventFleet) {
+	inFleetBubble(t, many, func(t *testing.T, f *eventFleet) {
 		for _, k := range many {
 			f.src.put(k, "two")
 		}
@@ -162,7 +162,7 @@ func TestVersionedEvent_IsWrittenOnce(t *testing.T) {
 
 // Instances that hear of an event at the same moment may all find the old record. It is deleted once all the same.
 func TestVersionedEvent_AtTheSameMoment(t *testing.T) {
-	inEventFleet(t, []string{"a"}, func(t *testing.T, f *eventFleet) {
+	inFleetBubble(t, []string{"a"}, func(t *testing.T, f *eventFleet) {
 		f.src.put("a", "two")
 		var delivering sync.WaitGroup
 		for _, sink := range f.sinks {
@@ -180,7 +180,7 @@ func TestVersionedEvent_AtTheSameMoment(t *testing.T) {
 
 // A reader that has loaded the state before the change does not fill L2 with it: the event takes its lease away.
 func TestVersionedEvent_EndsALeaseInProgress(t *testing.T) {
-	inEventFleet(t, nil, func(t *testing.T, f *eventFleet) {
+	inFleetBubble(t, nil, func(t *testing.T, f *eventFleet) {
 		f.src.put("a", "one")
 		loaded, goOn := make(chan struct{}), make(chan struct{})
 		var first sync.Once
@@ -198,7 +198,7 @@ func TestVersionedEvent_EndsALeaseInProgress(t *testing.T) {
 
 // While Redis is away the change waits, and reaches L2 when Redis is back.
 func TestVersionedEvent_IsRetried(t *testing.T) {
-	inEventFleet(t, []string{"a"}, func(t *testing.T, f *eventFleet) {
+	inFleetBubble(t, []string{"a"}, func(t *testing.T, f *eventFleet) {
 		f.src.put("a", "two")
 		f.redis.Fail("LOADING Redis is loading the dataset in memory")
 		f.deliver(t, f.sinks[0], "a")
@@ -211,5 +211,31 @@ func TestVersionedEvent_IsRetried(t *testing.T) {
 			t.Errorf("got %d pending invalidations, want none", n)
 		}
 		f.read(t, 2, "a")
+	})
+}
+
+// A reader that knew of the event when it was granted its lease keeps it: each further instance that hears of the event
+// leaves it alone.
+func TestVersionedEvent_SparesALeaseThatKnows(t *testing.T) {
+	inFleetBubble(t, []string{"a"}, func(t *testing.T, f *eventFleet) {
+		f.src.put("a", "two")
+		f.deliver(t, f.sinks[0], "a")
+		loading, goOn := make(chan struct{}), make(chan struct{})
+		var first sync.Once
+		f.src.before = func(string) { first.Do(func() { close(loading); <-goOn }) }
+		var reading sync.WaitGroup
+		reading.Go(func() { f.read(t, 0, "a") })
+		<-loading
+		before := f.src.loads.Load()
+		f.deliver(t, f.sinks[1], "a")
+		f.deliver(t, f.sinks[2], "a")
+		close(goOn)
+		reading.Wait()
+		for i := range f.caches {
+			f.read(t, i, "a")
+		}
+		if n := f.src.loads.Load() - before; n != 0 {
+			t.Errorf("%d further loads, want none: the fill was taken", n)
+		}
 	})
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/redis/rueidis"
+
+	"github.com/nearcache/nearcache-go/coherence"
 )
 
 // ApplyOnce is ApplyMany for changes of which other processes hear too. It reads the keys first, in one pipeline for
@@ -17,7 +19,10 @@ import (
 //
 // What is read may change before it is acted on. That is harmless, because the change was committed before its event
 // was delivered: a reader that acquires the lease after this read also loads after the commit, and its fill is new. A
-// lease that is there already may belong to an older load, so it is always taken away.
+// lease that is there already may belong to an older load, so it is taken away, unless its holder knew of the version
+// when it was granted.
+//
+// A Redis user may lack the right to GETRANGE. Then every process runs the script, which writes only what is not done.
 //
 // Only versioned changes can be found to be done. The error is that of the first key that failed; the others took
 // effect.
@@ -33,7 +38,7 @@ func (l *L2) ApplyOnce(ctx context.Context, changes []Change) error {
 	for _, ch := range changes {
 		cmds = append(cmds,
 			c.commands.B().Getrange().Key(ch.Key.Record).Start(0).End(versionEnd-1).Build(),
-			c.commands.B().Getrange().Key(ch.Key.Lease).Start(0).End(0).Build())
+			c.commands.B().Getrange().Key(ch.Key.Lease).Start(0).End(int64(leaseEnd-1)).Build())
 	}
 	res := c.commands.DoMulti(ctx, cmds...)
 	var open []Change
@@ -56,17 +61,17 @@ func (l *L2) ApplyOnce(ctx context.Context, changes []Change) error {
 	return first
 }
 
-// versionEnd is where a record's version ends.
-const versionEnd = 24
-
-// foreign stands for the beginning of a key that is no string.
-const foreign = "\x00"
+const (
+	versionEnd = 24                 // where a record's version ends
+	leaseEnd   = 1 + len(LeaseID{}) // where a reader's lease ends
+	unreadable = "\x00"             // stands for the beginning of a key that is no string, or may not be read
+)
 
 // applied reports whether apply has nothing to do, by the beginnings of the record and of the lease; "" is an absent
 // key. A record of another incarnation counts as any other: it is a miss for everybody.
 func applied(record, lease string, ch Change) bool {
 	switch {
-	case ch.Version == 0 || lease != "" && lease != "W":
+	case ch.Version == 0 || !leaseMayStay(lease, ch.Version):
 		return false
 	case record == "":
 		return true
@@ -76,11 +81,21 @@ func applied(record, lease string, ch Change) bool {
 	return binary.BigEndian.Uint64([]byte(record[16:versionEnd])) >= uint64(ch.Version)
 }
 
+// leaseMayStay reports whether nothing older than a version is filled under a lease: there is none, or a writer's
+// intent, or the lease of a reader that knew of the version.
+func leaseMayStay(lease string, v coherence.Version) bool {
+	if lease == "" || lease[0] == 'W' {
+		return true
+	}
+	return len(lease) == leaseEnd && lease[0] == 'R' &&
+		binary.BigEndian.Uint64([]byte(lease[1+knownOffset:])) >= uint64(v)
+}
+
 // beginning is the answer of a GETRANGE.
 func (l *L2) beginning(res rueidis.RedisResult) (string, error) {
 	s, err := res.ToString()
-	if wrongType(err) {
-		return foreign, nil
+	if e, ok := rueidis.IsRedisErr(err); wrongType(err) || ok && strings.HasPrefix(e.Error(), "NOPERM") {
+		return unreadable, nil
 	}
 	return s, l.failed(err)
 }

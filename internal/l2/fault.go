@@ -35,7 +35,7 @@ var faults = []struct {
 		Fault{Code: "redis_auth", Forever: true,
 			Advice: "Redis wants a password; set it in rueidis.ClientOption (and in Sentinel.Password)."}},
 	{"NOPERM", Fault{Code: "redis_permission", Forever: true, Writes: true,
-		Advice: "The Redis user lacks a right; grant +get +getex +set +del +exists +pttl +pexpire +eval +evalsha " +
+		Advice: "The Redis user lacks a right; grant +get +getex +getrange +set +del +exists +pttl +pexpire +eval +evalsha " +
 			"+client|tracking on the prefix's keys."}},
 	{"NOPROTO",
 		Fault{Code: "redis_protocol", Forever: true,

@@ -11,12 +11,21 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 )
 
-// LeaseID names a lease's holder or a writer.
-type LeaseID [16]byte
+// LeaseID names a lease's holder or a writer: 8 random bytes, and the version that the holder knew of.
+type LeaseID [knownOffset + 8]byte
 
-// NewLeaseID returns a random id.
-func NewLeaseID() (t LeaseID) {
-	_, _ = rand.Read(t[:]) // never fails
+// knownOffset is where the version begins.
+const knownOffset = 8
+
+// NewLeaseID returns a random id, of a holder that knows of no version.
+func NewLeaseID() LeaseID { return NewLeaseIDKnowing(0) }
+
+// NewLeaseIDKnowing returns a random id of a holder that knows that version v of the key exists, and begins its load
+// after the lease is granted. Fill refuses an older record under this lease. So ApplyOnce need not end the lease for a
+// version up to v.
+func NewLeaseIDKnowing(v coherence.Version) (t LeaseID) {
+	_, _ = rand.Read(t[:knownOffset]) // never fails
+	binary.BigEndian.PutUint64(t[knownOffset:], uint64(v))
 	return t
 }
 
@@ -187,6 +196,7 @@ func millisOf(d time.Duration) string {
 // AcquireRequest asks for the lease of a key.
 type AcquireRequest struct {
 	Key     Key
+	Known   coherence.Version // see NewLeaseIDKnowing
 	Options AcquireOptions
 }
 
@@ -196,11 +206,11 @@ type AcquireResponse struct {
 	Err   error
 }
 
-// AcquireMany is Acquire for several keys, each with an id of its own, in one pipeline for each node.
+// AcquireMany is Acquire for several keys, each with a new id, in one pipeline for each node.
 func (l *L2) AcquireMany(ctx context.Context, asks []AcquireRequest, ttl time.Duration) []AcquireResponse {
 	out, calls := make([]AcquireResponse, len(asks)), make([]call, len(asks))
 	for i, a := range asks {
-		out[i].Lease.ID = NewLeaseID()
+		out[i].Lease.ID = NewLeaseIDKnowing(a.Known)
 		calls[i] = l.acquire(a.Key, out[i].Lease.ID, ttl, a.Options)
 	}
 	for i, r := range l.runAll(ctx, calls) {
