@@ -239,3 +239,20 @@ func TestVersionedEvent_SparesALeaseThatKnows(t *testing.T) {
 		}
 	})
 }
+
+// A Redis user without the right to GETRANGE costs a script for each instance, and nothing else.
+func TestVersionedEvent_WithoutTheRightToGetrange(t *testing.T) {
+	inFleetBubble(t, []string{"a"}, func(t *testing.T, f *eventFleet) {
+		f.redis.FailCommand("GETRANGE", "NOPERM this user has no permissions to run the 'getrange' command")
+		f.src.put("a", "two")
+		for i, sink := range f.sinks {
+			f.deliver(t, sink, "a")
+			if n := f.clients[i].Status().Pending; n != 0 {
+				t.Errorf("got %d pending invalidations, want none", n)
+			}
+		}
+		for i := range f.caches {
+			f.read(t, i, "a")
+		}
+	})
+}
