@@ -212,7 +212,7 @@ func TestKafkaEvents_OfOthers(t *testing.T) {
 	writer := &kafkago.Writer{Addr: kafkago.TCP(strings.Split(w.env["KAFKA_BOOTSTRAP_SERVERS"], ",")...), Topic: w.topic,
 		RequiredAcks: kafkago.RequireAll, BatchTimeout: time.Millisecond}
 	defer writer.Close()
-	write(t, writer, `{"oops`, `{"type":"PRODUCT_EXPLODED","product_id":"p"}`,
+	write(t, writer, `{"oops`, `{"type":"SHOP_OPENED","product_id":"p"}`,
 		`{"type":"PRODUCT_UPDATED","product_id":"p","timestamp":null}`)
 	for _, s := range []*program{a, b} {
 		testkit.Eventually(t, "an event without a version invalidates both tiers",

@@ -64,7 +64,9 @@ func TestMetrics_AreThoseOfTheirDocument(t *testing.T) {
 	}
 	defer client.Close()
 	if _, err := nearcache.NewCache(client, "n", nearcache.Options[string, string]{MaxStaleness: time.Second,
-		Find: func(context.Context, string) (string, error) { return "", nil }}); err != nil {
+		Load: func(context.Context, string) (nearcache.Entry[string], error) {
+			return nearcache.Entry[string]{Version: 1}, nil
+		}}); err != nil {
 		t.Fatal(err)
 	}
 	ended, end := context.WithCancel(t.Context())
