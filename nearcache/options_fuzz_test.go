@@ -74,7 +74,7 @@ func (s *script) options() (o nearcache.Options[string, string]) {
 }
 
 // ordinaryBytes are a script whose options are all defaults but for an L1 of a mebibyte, before its calls.
-var ordinaryBytes = append(make([]byte, 3+21), make([]byte, 0)...)
+var ordinaryBytes = make([]byte, 3+21)
 
 func FuzzOptionsAndCalls(f *testing.F) {
 	calls := []byte{0, 0, 0, 3, 0, 0, 0, 1, 2, 3, 1, 0, 1, 4, 2, 6, 0, 5, 0, 0, 7, 0, 8, 0, 9, 1, 0, 0, 9, 0, 0, 0}
