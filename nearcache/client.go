@@ -62,12 +62,15 @@ type Client struct {
 // least of which are a few hundred bytes, has several.
 const bytesPerBump = 128
 
+// maxRemembered is how much of L1 the journals are made for at most: they take a sixteenth of it, at once.
+const maxRemembered = 16 << 30
+
 // remember makes the fence's journals as long as all that L1 may hold needs.
 func (c *Client) remember(l1Bytes int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.near = min(c.near+max(0, l1Bytes), maxBytes)
-	c.fence.Remember(c.near / bytesPerBump)
+	c.fence.Remember(min(c.near, maxRemembered) / bytesPerBump)
 }
 
 // managedCache is a cache as its client sees it.

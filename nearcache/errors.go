@@ -13,7 +13,7 @@ var (
 	ErrNotReady = errors.New("nearcache: the version asked for is not there yet")
 	// ErrClosed says that the client has been closed.
 	ErrClosed = errors.New("nearcache: closed")
-	// ErrPanic wraps a panic of a Loader.
+	// ErrPanic wraps a panic of a callback, or its runtime.Goexit.
 	ErrPanic = errors.New("nearcache: a callback panicked")
 	// ErrLoadCycle says that a Loader reads a key that cannot be there before the Loader has returned: its own key, or
 	// one whose Loader waits for it. The error names the keys.

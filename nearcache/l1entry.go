@@ -47,9 +47,13 @@ func (e *entry[K, V]) tags() tagged {
 // with those of the caller, and finds them next to what it has read already. What the caller's string is a part of is
 // not kept.
 func newEntry[K comparable, V any](k K, version Version, absent bool) (e *entry[K, V]) {
-	s, ok := any(k).(string)
+	var s string
+	_, isString := any((*K)(nil)).(*string) // and not an interface that holds one
+	if isString {
+		s, _ = any(k).(string)
+	}
 	switch n := len(s); {
-	case !ok || n == 0 || n > 64:
+	case !isString || n == 0 || n > 64:
 		e = &entry[K, V]{key: k}
 	case n <= 16:
 		e = withName[K, V, [16]byte](s)

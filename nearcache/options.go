@@ -68,7 +68,8 @@ type Options[K comparable, V any] struct {
 	Clearable bool
 
 	// L1Bytes bounds what L1 holds: its values by Size, their keys, and what an entry costs beside them. The counters
-	// by which L1 chooses what to keep are extra, about a tenth; so are the fence's journals, a sixteenth. Defaults to
+	// by which L1 chooses what to keep are extra, about a tenth; so are the fence's journals, a sixteenth, at most
+	// 1 GiB. Defaults to
 	// 64 MiB; negative switches L1 off.
 	L1Bytes int64
 	// Size is how many bytes of memory a value takes. It is called when the value is admitted to L1; one for which it

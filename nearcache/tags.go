@@ -204,11 +204,8 @@ func (c *Cache[K, V]) tagCount(got Entry[V]) int {
 	return len(got.Tags)
 }
 
-// Limits of a value's tags: of their number, half of what a client remembers, and of the bytes of a tag's key.
-const (
-	maxTagsOfValue = maxTags / 2
-	maxTagKey      = 1 << 10
-)
+// maxTagsOfValue is half of what a client remembers.
+const maxTagsOfValue = maxTags / 2
 
 // tagsFit reports whether a value's tags can be kept. An empty one cannot: it is the name of the whole namespace, which
 // InvalidateTag refuses.
@@ -217,7 +214,7 @@ func (c *Cache[K, V]) tagsFit(got Entry[V]) bool {
 		return false
 	}
 	for _, tag := range got.Tags {
-		if tag == "" || len(TagKey(c.namespace, tag)) > maxTagKey {
+		if tag == "" {
 			return false
 		}
 	}
