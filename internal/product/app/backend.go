@@ -26,7 +26,7 @@ import (
 type backend struct {
 	redis   rueidis.ClientOption
 	brokers kafka.Broker // without any: no Kafka
-	store   *product.SQLStore
+	store   *countingStore
 	source  coherence.Source
 	install func(context.Context) error
 	seed    int
@@ -93,9 +93,10 @@ func (b *backend) database(ctx context.Context, address string) error {
 		return err
 	}
 	b.closers = append(b.closers, pool.Close, func() { _ = db.Close() }, src.Close)
-	b.source, b.store = src, product.NewPostgresStore(db, src)
+	store := product.NewPostgresStore(db, src)
+	b.source, b.store = src, &countingStore{Store: store}
 	b.install = func(ctx context.Context) error {
-		if err := errors.Join(b.store.Install(ctx), src.Install(ctx)); err != nil {
+		if err := errors.Join(store.Install(ctx), src.Install(ctx)); err != nil {
 			return err
 		}
 		return src.InstallTrigger(ctx, postgres.Trigger{Table: product.Table, Namespace: product.Namespace,
@@ -109,9 +110,10 @@ func (b *backend) sqlite(db *sql.DB) error {
 	if err != nil {
 		return err
 	}
-	b.source, b.store = src, product.NewSQLiteStore(db, src)
+	store := product.NewSQLiteStore(db, src)
+	b.source, b.store = src, &countingStore{Store: store}
 	b.install = func(ctx context.Context) error {
-		if err := errors.Join(b.store.Install(ctx), src.Install(ctx)); err != nil {
+		if err := errors.Join(store.Install(ctx), src.Install(ctx)); err != nil {
 			return err
 		}
 		return src.InstallTrigger(ctx, sqlite.Trigger{Table: product.Table, Namespace: product.Namespace,
@@ -129,6 +131,7 @@ func (b *backend) prepare(ctx context.Context, log *slog.Logger) {
 		if err := b.install(ctx); err != nil {
 			return err
 		}
+		b.store.counts.Store(true)
 		if b.seed <= 0 {
 			return nil
 		}
