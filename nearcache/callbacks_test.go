@@ -152,12 +152,14 @@ func (e struckEvents) Run(ctx context.Context, sink coherence.Sink) error {
 func (e struckEvents) Ping(ctx context.Context) error { return e.s.at(ctx, "Ping") }
 
 // struckCache is a cache all of whose callbacks may misbehave.
-func struckCache(s *saboteur, r *nearcachetest.Redis, table *nearcachetest.Table[string], src *nearcachetest.Source, file string,
+func struckCache(s *saboteur, r *nearcachetest.Redis, table *nearcachetest.Table[string], src *nearcachetest.Source,
+	file string,
 	many bool) (*nearcache.Client, *nearcache.Cache[name, string], error) {
-	cfg := nearcache.Config{Redis: r.PipeOption(), Logger: slog.New(slog.DiscardHandler), Events: struckEvents{s}, LoadTrace: func(_, load context.Context) context.Context {
-		_ = s.at(load, "LoadTrace")
-		return load
-	}}
+	cfg := nearcache.Config{Redis: r.PipeOption(), Logger: slog.New(slog.DiscardHandler), Events: struckEvents{s},
+		LoadTrace: func(_, load context.Context) context.Context {
+			_ = s.at(load, "LoadTrace")
+			return load
+		}}
 	if src != nil {
 		cfg.Source = struckSource{src, s}
 	}
@@ -176,8 +178,9 @@ func struckCache(s *saboteur, r *nearcachetest.Redis, table *nearcachetest.Table
 		}
 		return e, err
 	}
-	o := nearcache.Options[name, string]{LoadTimeout: time.Second, LeaseWait: 500 * time.Millisecond, WriteTTL: time.Second,
-		TTL: 3 * time.Second, Refresh: nearcache.Refresh{After: 0.3}, Codec: struckCodec{s}, L1Bytes: 1 << 20,
+	o := nearcache.Options[name, string]{LoadTimeout: time.Second, LeaseWait: 500 * time.Millisecond,
+		WriteTTL: time.Second,
+		TTL:      3 * time.Second, Refresh: nearcache.Refresh{After: 0.3}, Codec: struckCodec{s}, L1Bytes: 1 << 20,
 		Warm:  nearcache.Warm{File: file},
 		Clone: func(v string) string { _ = s.at(context.Background(), "Clone"); return v },
 		Size:  func(v string) int64 { _ = s.at(context.Background(), "Size"); return int64(len(v)) },
@@ -242,7 +245,8 @@ func TestCallbacks_Misbehave(t *testing.T) {
 	}{
 		{"Clone", noErr | noCtx, true}, {"Size", noErr | noCtx, false}, {"EncodeKey", noErr | noCtx, true},
 		{"DecodeKey", noCtx, false}, {"Append", noCtx, true}, {"Decode", noCtx, false}, {"Equal", noCtx, false},
-		{"Load", 0, true}, {"LoadMany", 0, true}, {"tx", 0, true}, {"MarshalText", noCtx, true}, {"UnmarshalText", noCtx, false},
+		{"Load", 0, true}, {"LoadMany", 0, true}, {"tx", 0, true}, {"MarshalText", noCtx, true}, {"UnmarshalText", noCtx,
+			false},
 		{"Position", 0, false}, {"Version", 0, false}, {"BumpKey", 0, true}, {"Check", 0, false}, {"Identity", 0, false},
 		{"Run", 0, false}, {"Ping", 0, false}, {"LoadTrace", noErr | noCtx, false},
 	} {
@@ -309,6 +313,7 @@ func misbehave(t *testing.T, s *saboteur, sourced, returned bool) {
 			panics++
 		}
 	}
+	synctest.Wait() // this runs in the bubble of its caller
 	for range 2 {
 		exercise(t, s, cache, table, keys, note)
 		time.Sleep(2 * time.Second) // values fall due and expire
@@ -339,7 +344,8 @@ func misbehave(t *testing.T, s *saboteur, sourced, returned bool) {
 }
 
 // reopen starts a client while its callbacks misbehave, and closes it.
-func reopen(t *testing.T, s *saboteur, r *nearcachetest.Redis, table *nearcachetest.Table[string], src *nearcachetest.Source,
+func reopen(t *testing.T, s *saboteur, r *nearcachetest.Redis, table *nearcachetest.Table[string],
+	src *nearcachetest.Source,
 	file string, many bool) {
 	t.Helper()
 	ctx := t.Context()
@@ -357,6 +363,7 @@ func reopen(t *testing.T, s *saboteur, r *nearcachetest.Redis, table *nearcachet
 	if err != nil {
 		t.Fatalf("a client with a callback that misbehaves: %v", err)
 	}
+	synctest.Wait() // this runs in the bubble of its caller
 	time.Sleep(10 * time.Second)
 	s.armed.Store(false)
 	finish(t, "Get of the third client", func() {
@@ -368,7 +375,8 @@ func reopen(t *testing.T, s *saboteur, r *nearcachetest.Redis, table *nearcachet
 }
 
 // exercise makes calls of every kind.
-func exercise(t *testing.T, s *saboteur, cache *nearcache.Cache[name, string], table *nearcachetest.Table[string], keys []name,
+func exercise(t *testing.T, s *saboteur, cache *nearcache.Cache[name, string], table *nearcachetest.Table[string],
+	keys []name,
 	note func(error)) {
 	t.Helper()
 	ctx := t.Context()

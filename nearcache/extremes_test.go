@@ -48,10 +48,12 @@ func TestOptions_LongestMeansForEver(t *testing.T) {
 	inBubble(t, func(t *testing.T, _ *nearcachetest.Redis, client *nearcache.Client) {
 		src := newSource()
 		src.put("a", "one")
-		c := newCache(t, client, nearcache.Options[string, string]{Load: src.load, TTL: longest, AbsentTTL: longest, LoadTimeout: longest,
-			LeaseTTL: longest, LeaseWait: longest, WriteTTL: longest, ErrorTTL: longest, L1Bytes: longest, MaxLoads: longest,
-			FailSafe: nearcache.FailSafe{MaxAge: longest, SoftTimeout: longest}, Jitter: 0.9, Refresh: nearcache.Refresh{Beta: 1000},
-			Size: func(string) int64 { return 10 }})
+		c := newCache(t, client, nearcache.Options[string, string]{Load: src.load, TTL: longest, AbsentTTL: longest,
+			LoadTimeout: longest,
+			LeaseTTL:    longest, LeaseWait: longest, WriteTTL: longest, ErrorTTL: longest, L1Bytes: longest, MaxLoads: longest,
+			FailSafe: nearcache.FailSafe{MaxAge: longest, SoftTimeout: longest}, Jitter: 0.9,
+			Refresh: nearcache.Refresh{Beta: 1000},
+			Size:    func(string) int64 { return 10 }})
 		resident(t, c, "a")
 		time.Sleep(time.Hour)
 		if got := get(t, c, "a"); got.Tier != nearcache.TierL1 || got.Value != "one" {
@@ -85,7 +87,8 @@ func TestEntry_OfAnExpiredTokenIsNotKept(t *testing.T) {
 	for _, ttl := range []time.Duration{-1, math.MinInt64} {
 		inBubble(t, func(t *testing.T, _ *nearcachetest.Redis, client *nearcache.Client) {
 			loads := 0
-			c := newCache(t, client, nearcache.Options[string, string]{Load: func(context.Context, string) (nearcache.Entry[string], error) {
+			c := newCache(t, client, nearcache.Options[string, string]{Load: func(context.Context,
+				string) (nearcache.Entry[string], error) {
 				loads++
 				return nearcache.Entry[string]{Value: "token", TTL: ttl}, nil
 			}})
@@ -108,7 +111,8 @@ func TestTags_ThatCannotBeKept(t *testing.T) {
 	}
 	for name, tags := range map[string][]string{"empty": {""}, "1025 bytes": {strings.Repeat("t", 1025)}, "70,000": many} {
 		inBubble(t, func(t *testing.T, _ *nearcachetest.Redis, client *nearcache.Client) {
-			c := newCache(t, client, nearcache.Options[string, string]{Load: func(context.Context, string) (nearcache.Entry[string], error) {
+			c := newCache(t, client, nearcache.Options[string, string]{Load: func(context.Context,
+				string) (nearcache.Entry[string], error) {
 				return nearcache.Entry[string]{Value: "v", Version: 1, Tags: tags}, nil
 			}})
 			for range 3 {

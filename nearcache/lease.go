@@ -61,7 +61,8 @@ func (c *Cache[K, V]) acquire(ctx context.Context, batch []*flight[K, V]) {
 	case 1:
 		f := batch[0]
 		f.grantErr = b.ask(ctx, func(ctx context.Context) (err error) {
-			f.grant, err = c.client.l2.Acquire(ctx, f.key, l2.NewLeaseIDKnowing(c.leaseKnows(f)), c.opt.LeaseTTL, c.acquisition(f))
+			f.grant, err = c.client.l2.Acquire(ctx, f.key, l2.NewLeaseIDKnowing(c.leaseKnows(f)), c.opt.LeaseTTL,
+				c.acquisition(f))
 			return err
 		})
 	default:

@@ -27,7 +27,8 @@ func TestL1Bytes_HoldsForSmallAndBigValues(t *testing.T) {
 			if err := client.Ready(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			c := newCache(t, client, nearcache.Options[string, string]{L1Bytes: bound, Size: size, Find: func(_ context.Context, k string) (string, error) {
+			c := newCache(t, client, nearcache.Options[string, string]{L1Bytes: bound, Size: size, Find: func(_ context.Context,
+				k string) (string, error) {
 				var n, size int
 				_, _ = fmt.Sscanf(k, "%d of %d", &n, &size)
 				return strings.Repeat("v", size), nil

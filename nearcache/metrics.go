@@ -76,7 +76,8 @@ func newMetrics(c *Client, events bool) *metrics {
 	m.retryDropped = counter("retries_dropped_total",
 		"Failed invalidations that were forgotten, and their buckets quarantined, because too many were pending.")
 	m.eventCount = vec("events_total", "Version events applied, by whether they had a version.", "kind")
-	m.versionsRefused = vec("versions_refused_total", "Versions of keys that were forgotten because the source does not have them, by how that was found.", "reason")
+	m.versionsRefused = vec("versions_refused_total",
+		"Versions of keys that were forgotten because the source does not have them, by how that was found.", "reason")
 	m.eventSession = vec("event_sessions_total", "Sessions of the event channel begun, by reason.", "reason")
 	m.failed = vec("errors_total", "Failures of background work, by operation.", "operation")
 	gauge("retries_pending", "Invalidations that could not be sent to Redis yet.", func() float64 {

@@ -52,7 +52,8 @@ func (s *script) duration() time.Duration {
 }
 
 func (s *script) float() float64 {
-	return []float64{0, 0, 0, 0.5, 0.9, 1, -1, math.NaN(), math.Inf(1), math.Inf(-1), math.MaxFloat64, math.SmallestNonzeroFloat64}[s.next()%12]
+	return []float64{0, 0, 0, 0.5, 0.9, 1, -1, math.NaN(), math.Inf(1), math.Inf(-1), math.MaxFloat64,
+		math.SmallestNonzeroFloat64}[s.next()%12]
 }
 
 // options are drawn from the script.
@@ -134,7 +135,8 @@ func runScript(t *testing.T, s script) {
 	if err != nil {
 		return
 	}
-	m := model{t: t, s: &s, client: client, cache: cache, table: table, written: map[string]bool{}, least: map[string]nearcache.Version{}}
+	m := model{t: t, s: &s, client: client, cache: cache, table: table, written: map[string]bool{},
+		least: map[string]nearcache.Version{}}
 	for range 40 {
 		if len(s) == 0 || t.Failed() {
 			return
@@ -225,7 +227,7 @@ func (m *model) choose(ctx context.Context, k string) (string, func()) {
 		return "SetMode", func() { _ = m.client.SetMode(mode) }
 	}
 	wait := []time.Duration{time.Millisecond, 100 * time.Millisecond, 4 * time.Second}[m.s.next()%3]
-	return "waiting", func() { time.Sleep(wait) }
+	return "waiting", func() { synctest.Wait(); time.Sleep(wait) }
 }
 
 // put writes the next value of a key to the source.

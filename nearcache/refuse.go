@@ -55,7 +55,8 @@ func (q *questions) mayLog(record string, now int64) bool {
 }
 
 // questionVersion is called when the Loader returned version `loaded`, and this client's min version of the key is
-// newer. The min version may be none of the source's: an event can carry a clock where the version belongs, or be forged. The
+// newer. The min version may be none of the source's: an event can carry a clock where the version belongs, or be
+// forged. The
 // source is asked, and a min version above its answer is forgotten. It reports whether one was.
 //
 // The question comes after the event, and an event comes after its commit. So a source that answers less has not

@@ -9,7 +9,8 @@ import (
 // checkedLoads is how many of a cache's first loads are compared with the source's own versions.
 const checkedLoads = 3
 
-// versionCheck finds out whether the versions that the Loader returns are the source's. A Loader with versions of its own,
+// versionCheck finds out whether the versions that the Loader returns are the source's. A Loader with versions of its
+// own,
 // an updated_at for one, or one that reads a replica, would have old values pass as proved.
 //
 // The source is asked before the load and after it. Versions only grow: so the version that was loaded lies between the
@@ -46,6 +47,7 @@ func (c *Cache[K, V]) checkVersion(ctx context.Context, f *flight[K, V], load fu
 	if v < before { // of a replica, perhaps: what a reader asks for may be there later
 		kind = fmt.Errorf("%w (%w)", ErrForeignVersion, ErrNotReady)
 	}
-	f.answer.err = fmt.Errorf("%w: the Loader returned version %d, and the source's version of the key was %d before the load"+
-		" and %d after it: the Loader must read value and version of the primary in one statement", kind, v, before, after)
+	f.answer.err = fmt.Errorf("%w: the Loader returned version %d, and the source's version of the key was %d before"+
+		" the load and %d after it: the Loader must read value and version of the primary in one statement",
+		kind, v, before, after)
 }

@@ -61,7 +61,8 @@ func TestLoader_OvertakenByAWrite(t *testing.T) {
 }
 
 func TestFind_IsRefusedBesideASource(t *testing.T) {
-	client := newClient(t, nearcache.Config{Redis: nearcachetest.NewRedis(t).ClientOption(), Source: nearcachetest.NewSource()})
+	client := newClient(t, nearcache.Config{Redis: nearcachetest.NewRedis(t).ClientOption(),
+		Source: nearcachetest.NewSource()})
 	_, err := nearcache.NewCache(client, "t", nearcache.Options[string, string]{
 		Find: func(context.Context, string) (string, error) { return "v", nil }})
 	if err == nil {

@@ -83,7 +83,10 @@ func TestSetMany_FailsKeyByKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := "one"
-	c, err := nearcache.NewCache(client, "t", nearcache.Options[nameless, any]{Find: func(context.Context, nameless) (any, error) { return now, nil }})
+	c, err := nearcache.NewCache(client, "t", nearcache.Options[nameless, any]{Find: func(context.Context, nameless) (any,
+		error) {
+		return now, nil
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,8 @@ import (
 // errNotCounting says that a write came before the trigger that counts it was there.
 var errNotCounting = errors.New("product: the trigger that counts changes is not installed yet")
 
-// countingStore refuses writes until the trigger is installed: nothing would count them, no event would tell of them, and
+// countingStore refuses writes until the trigger is installed: nothing would count them, no event would tell of them,
+// and
 // caches would keep what was there before.
 type countingStore struct {
 	product.Store
@@ -36,7 +37,8 @@ func (s *countingStore) Create(ctx context.Context, p product.Product) (product.
 }
 
 // Replace implements product.Store.
-func (s *countingStore) Replace(ctx context.Context, p product.Product, may product.Condition) (product.Version, bool, error) {
+func (s *countingStore) Replace(ctx context.Context, p product.Product, may product.Condition) (product.Version, bool,
+	error) {
 	if err := s.refuse(); err != nil {
 		return 0, false, err
 	}

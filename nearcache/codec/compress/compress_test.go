@@ -175,7 +175,10 @@ func TestCodec_InACache(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := strings.Repeat("large ", 10_000)
-	c, err := nearcache.NewCache(client, "t", nearcache.Options[string, string]{Codec: codec, Find: func(context.Context, string) (string, error) { return want, nil }})
+	c, err := nearcache.NewCache(client, "t", nearcache.Options[string, string]{Codec: codec, Find: func(context.Context,
+		string) (string, error) {
+		return want, nil
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
