@@ -25,12 +25,7 @@ var unlinked = []string{
 // A user's program is a module of its own, which gets this one from a module proxy. That is other than a package in
 // this module: what is not packed is missing, and replace directives and the like of go.mod do not count.
 func TestScratchModule_BuildsAndLinksOnlyWhatNearcacheNeeds(t *testing.T) {
-	proxy, version := t.TempDir(), "v0.0.0"
-	publish(t, proxy, version)
-
-	dir := t.TempDir()
-	write(t, filepath.Join(dir, "go.mod"),
-		"module example.com/scratch\n\ngo "+goVersion(t)+"\n\nrequire "+module+" "+version+"\n")
+	dir, gorun := scratchModule(t)
 	write(t, filepath.Join(dir, "main.go"), `package main
 
 import (
@@ -44,28 +39,6 @@ func main() {
 	fmt.Println(client, err)
 }
 `)
-	// The other modules come from what this machine has downloaded to build this one, else from where it downloads. A
-	// module cache of the test's own: the packed version must not stay in the machine's.
-	cache := t.TempDir()
-	downloaded := filepath.Join(goenv(t, "GOMODCACHE"), "cache", "download")
-	env := append(os.Environ(),
-		"GOPROXY=file://"+filepath.ToSlash(proxy)+",file://"+filepath.ToSlash(downloaded)+","+goenv(t, "GOPROXY"),
-		"GOMODCACHE="+cache,
-		"GOFLAGS=-mod=mod -modcacherw",
-		"GOSUMDB=off", "GONOSUMDB=*", "GONOPROXY=none", "GOPRIVATE=", "GOWORK=off", "GOTOOLCHAIN=local",
-	)
-	gorun := func(args ...string) string {
-		t.Helper()
-		cmd := exec.Command("go", args...)
-		cmd.Dir, cmd.Env = dir, env
-		var stderr bytes.Buffer
-		cmd.Stderr = &stderr
-		out, err := cmd.Output()
-		if err != nil {
-			t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, stderr.String())
-		}
-		return string(out)
-	}
 	// -trimpath: else the compiler's cache would know none of the packages, their directories being new.
 	gorun("build", "-trimpath", "-o", "scratch", ".")
 
@@ -90,6 +63,88 @@ func main() {
 			t.Errorf("a program with nearcache alone links %s", dep)
 		}
 	}
+}
+
+// scratchModule is a module of a user's, which gets this one from a module proxy, and go within it.
+func scratchModule(t *testing.T) (dir string, gorun func(args ...string) string) {
+	t.Helper()
+	proxy, version := t.TempDir(), "v0.0.0"
+	publish(t, proxy, version)
+	dir = t.TempDir()
+	write(t, filepath.Join(dir, "go.mod"),
+		"module example.com/scratch\n\ngo "+goVersion(t)+"\n\nrequire "+module+" "+version+"\n")
+	// The other modules come from what this machine has downloaded to build this one, else from where it downloads. A
+	// module cache of the test's own: the packed version must not stay in the machine's.
+	cache := t.TempDir()
+	downloaded := filepath.Join(goenv(t, "GOMODCACHE"), "cache", "download")
+	env := append(os.Environ(),
+		"GOPROXY=file://"+filepath.ToSlash(proxy)+",file://"+filepath.ToSlash(downloaded)+","+goenv(t, "GOPROXY"),
+		"GOMODCACHE="+cache,
+		"GOFLAGS=-mod=mod -modcacherw",
+		"GOSUMDB=off", "GONOSUMDB=*", "GONOPROXY=none", "GOPRIVATE=", "GOWORK=off", "GOTOOLCHAIN=local",
+	)
+	gorun = func(args ...string) string {
+		t.Helper()
+		cmd := exec.Command("go", args...)
+		cmd.Dir, cmd.Env = dir, env
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, stderr.String())
+		}
+		return string(out)
+	}
+	return dir, gorun
+}
+
+// What else an outsider does: write a Source and pass its suite, and open L2 for a worker, with no fake of its own.
+func TestScratchModule_SourceAndWorker(t *testing.T) {
+	dir, gorun := scratchModule(t)
+	write(t, filepath.Join(dir, "scratch_test.go"), `package scratch
+
+import (
+	"context"
+	"testing"
+
+	"`+module+`/coherence"
+	"`+module+`/coherence/sourcetest"
+	"`+module+`/nearcache/nearcachetest"
+	"`+module+`/tier"
+)
+
+// mine is a Source of the user's own: it wraps one, as a Source with tracing would, and loses no ability.
+type mine struct{ coherence.Source }
+
+type tx struct{ *nearcachetest.SourceTx }
+
+func (t tx) Commit(context.Context) error   { return t.SourceTx.Commit() }
+func (t tx) Rollback(context.Context) error { t.SourceTx.Rollback(); return nil }
+
+func TestSource(t *testing.T) {
+	sourcetest.Run(t, func(t *testing.T) sourcetest.Harness {
+		src := nearcachetest.NewSource()
+		return sourcetest.Harness{Source: mine{src},
+			Begin: func(context.Context) (sourcetest.Tx, error) { return tx{src.Begin()}, nil }}
+	})
+}
+
+func TestWorker(t *testing.T) {
+	redis := nearcachetest.NewRedis(t)
+	l2, err := tier.Open(tier.Config{Redis: redis.ClientOption()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l2.Close()
+	if err := l2.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := l2.Apply(t.Context(), coherence.Event{Namespace: "product", Key: "42", Version: 2}); err != nil {
+		t.Fatal(err)
+	}
+}
+`)
+	gorun("test", "-trimpath", ".")
 }
 
 // engine is what nearcache is made of. Without its tag, internal/ablate is constants alone.
