@@ -11,10 +11,10 @@ const checkedLoads = 3
 
 // versionCheck finds out whether the versions that the Loader returns are the source's. A Loader with versions of its
 // own,
-// an updated_at for one, or one that reads a replica, would have old values pass as proved.
+// an updated_at for one, would have old values pass as proved.
 //
-// The source is asked before the load and after it. Versions only grow: so the version that was loaded lies between the
-// two, whatever was written meanwhile.
+// The source is asked before the load and after it. Versions only grow: so a version past the second answer, or none at
+// all, is not the source's, whatever was written meanwhile.
 type versionCheck struct{ done atomic.Int32 }
 
 // versionCheckDue reports whether a load is to be checked.
@@ -38,16 +38,13 @@ func (c *Cache[K, V]) checkVersion(ctx context.Context, f *flight[K, V], load fu
 		return
 	}
 	v := f.answer.e.Version
-	if before <= v && v <= after {
+	if v > 0 && v <= after {
+		// An older one than before the load is that of a Loader that lags behind: the fence knows what to do with it.
 		c.versionCheck.done.Add(1)
 		return
 	}
 	c.m.loads("foreign_version").Inc()
-	kind := ErrForeignVersion
-	if v < before { // of a replica, perhaps: what a reader asks for may be there later
-		kind = fmt.Errorf("%w (%w)", ErrForeignVersion, ErrNotReady)
-	}
 	f.answer.err = fmt.Errorf("%w: the Loader returned version %d, and the source's version of the key was %d before"+
 		" the load and %d after it: the Loader must read value and version of the primary in one statement",
-		kind, v, before, after)
+		ErrForeignVersion, v, before, after)
 }

@@ -23,7 +23,7 @@ func TestLoader_OfVersionsOfItsOwn(t *testing.T) {
 	}{
 		"the source's": {3, false},
 		"a clock":      {1795805917123, true},
-		"an old one":   {2, true},
+		"an old one":   {2, false},
 		"none":         {0, true},
 		"the next one": {4, true},
 	} {
