@@ -38,7 +38,7 @@ func (c *Cache[K, V]) checkVersion(ctx context.Context, f *flight[K, V], load fu
 		return
 	}
 	v := f.answer.e.Version
-	if v > 0 && v <= after {
+	if v <= after && (v > 0 || after == 0) {
 		// An older one than before the load is that of a Loader that lags behind: the fence knows what to do with it.
 		c.versionCheck.done.Add(1)
 		return
