@@ -35,6 +35,7 @@ func inBubbleOf(t *testing.T, n int, o nearcache.Options[string, string],
 			cs = append(cs, newCache(t, client, o))
 		}
 		test(t, r, cs)
+		time.Sleep(5 * time.Second) // loads that the last reads have begun end within the bubble
 	})
 }
 
