@@ -89,6 +89,10 @@ func (c *Cache[K, V]) fromL1(e *entry[K, V], asOf int64) (Result[V], error) {
 	if e.absent() {
 		return r, ErrNotFound
 	}
+	if c.opt.Clone == nil { // withValue would copy the Result twice
+		r.Value = e.value
+		return r, nil
+	}
 	return c.withValue(r, e.value)
 }
 
