@@ -221,7 +221,7 @@ func (c *Client) Ready(ctx context.Context) error {
 	}
 	t := time.NewTicker(5 * time.Millisecond)
 	defer t.Stop()
-	for !c.Status().Ready {
+	for ch := c.fence.Channels(); !c.ready(&ch); ch = c.fence.Channels() {
 		select {
 		case <-t.C:
 		case <-c.life.Done():

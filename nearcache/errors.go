@@ -20,9 +20,8 @@ var (
 	ErrLoadCycle = errors.New("nearcache: loads wait for one another")
 	// ErrCodec says that a value could not be encoded, or that what was decoded again differs from it.
 	ErrCodec = errors.New("nearcache: the codec does not keep the value")
-	// ErrForeignVersion says that a Loader returned a version that is not the Source's: it has versions of its own, reads
-	// a
-	// replica, or names its keys otherwise than the trigger does. The first loads of a cache are checked.
+	// ErrForeignVersion says that a Loader returned a version that is not the Source's: it has versions of its own, or
+	// none, or names its keys otherwise than the trigger does. The first loads of a cache are checked.
 	ErrForeignVersion = errors.New("nearcache: the Loader's version is not the source's")
 	// ErrUnsupported says that something was asked for that is not built yet, or whose premise is missing.
 	ErrUnsupported = errors.New("nearcache: unsupported")

@@ -203,8 +203,7 @@ func within[T any](ctx context.Context, f func() (T, error)) (T, error) {
 func apart[T any](f func() (T, error)) (T, error) { return within(context.Background(), f) }
 
 // singly is within for a callback of which one call runs at a time. So one that ignores its context costs one
-// goroutine,
-// however often it is due.
+// goroutine, however often it is due.
 func singly[T any](ctx context.Context, running *atomic.Bool, f func() (T, error)) (T, error) {
 	if !running.CompareAndSwap(false, true) {
 		var none T

@@ -91,7 +91,7 @@ func newMetrics(c *Client, events bool) *metrics {
 		return flag(c.breaker.opened.Load())
 	})
 	gauge("events_followed", "1 while every partition of the event channel is followed.", func() float64 {
-		return flag(c.Status().Events)
+		return flag(c.fence.Channels().EventSession != 0)
 	})
 	gauge("mode", "0 on, 1 shadow, 2 off.", func() float64 { return float64(c.mode.Load()) })
 	return m

@@ -69,13 +69,11 @@ type Options[K comparable, V any] struct {
 
 	// L1Bytes bounds what L1 holds: its values by Size, their keys, and what an entry costs beside them. The counters
 	// by which L1 chooses what to keep are extra, about a tenth; so are the fence's journals, a sixteenth, at most
-	// 1 GiB. Defaults to
-	// 64 MiB; negative switches L1 off.
+	// 1 GiB. Defaults to 64 MiB; negative switches L1 off.
 	L1Bytes int64
 	// Size is how many bytes of memory a value takes. It is called when the value is admitted to L1; one for which it
 	// panics or is negative is not. It is a function of the value and nothing that a Loader could decide, because most of
-	// what is in
-	// L1 was loaded, if at all, by another process. Defaults to the value's encoded size.
+	// what is in L1 was loaded, if at all, by another process. Defaults to the value's encoded size.
 	Size func(V) int64
 	// Warm fetches the keys that were hot in L1 when the cache is made again. Defaults to off.
 	Warm Warm

@@ -65,7 +65,7 @@ func (c *Client) Status() Status {
 	ch := c.fence.Channels()
 	s := Status{Redis: c.l2.Up(), Events: ch.EventSession != 0, Mode: c.Mode(), Pending: c.retry.len(),
 		Quarantined: c.retry.buckets(), Bound: c.bound(), Channels: Channels(ch)}
-	s.Ready = s.Redis && ch.Watermarks == l2.Buckets && (s.Events || !c.m.events)
+	s.Ready = c.ready(&ch)
 	s.Reasons = c.refreshReasons()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -74,6 +74,11 @@ func (c *Client) Status() Status {
 		s.Caches[name] = s.Bound.of(cache.maxStaleness())
 	}
 	return s
+}
+
+// ready is Status.Ready alone, for those who ask often.
+func (c *Client) ready(ch *fence.Channels) bool {
+	return c.l2.Up() && ch.Watermarks == l2.Buckets && (ch.EventSession != 0 || !c.m.events)
 }
 
 // bound reads the proofs.

@@ -10,8 +10,7 @@ import (
 const checkedLoads = 3
 
 // versionCheck finds out whether the versions that the Loader returns are the source's. A Loader with versions of its
-// own,
-// an updated_at for one, would have old values pass as proved.
+// own, an updated_at for one, would have old values pass as proved.
 //
 // The source is asked before the load and after it. Versions only grow: so a version past the second answer, or none at
 // all, is not the source's, whatever was written meanwhile.

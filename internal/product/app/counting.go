@@ -14,8 +14,7 @@ import (
 var errNotCounting = errors.New("product: the trigger that counts changes is not installed yet")
 
 // countingStore refuses writes until the trigger is installed: nothing would count them, no event would tell of them,
-// and
-// caches would keep what was there before.
+// and caches would keep what was there before.
 type countingStore struct {
 	product.Store
 	counts atomic.Bool
