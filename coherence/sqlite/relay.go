@@ -133,13 +133,25 @@ const (
 	leaseRenew = 500 * time.Millisecond
 )
 
-// lease takes or renews the leadership of a name. It goes by the wall clock, which on the one machine that can open the
-// file is the same for everybody.
-func (s *Source) lease(ctx context.Context, name, token string) (bool, error) {
+// take takes the leadership of a name if nobody holds it. It goes by the wall clock, which on the one machine that can
+// open the file is the same for everybody.
+func (s *Source) take(ctx context.Context, name, token string) (bool, error) {
 	now := time.Now()
-	res, err := s.db.ExecContext(ctx, s.q(`insert into @@leaders values (?1, ?2, ?3) on conflict (name) do update
-		set token = excluded.token, until = excluded.until where token = ?2 or until < ?4`),
+	return s.lease(ctx, `insert into @@leaders values (?1, ?2, ?3) on conflict (name) do update
+		set token = excluded.token, until = excluded.until where until < ?4`,
 		name, token, now.Add(leaseFor).UnixMilli(), now.UnixMilli())
+}
+
+// extend renews a leadership. It never takes one: after a lease that ran out another relay may have led and ended, and
+// then this leader has to learn of it.
+func (s *Source) extend(ctx context.Context, name, token string) (bool, error) {
+	return s.lease(ctx, `update @@leaders set until = ?3 where name = ?1 and token = ?2`,
+		name, token, time.Now().Add(leaseFor).UnixMilli())
+}
+
+// lease runs a statement that writes one row if the lease is the caller's afterwards.
+func (s *Source) lease(ctx context.Context, query string, args ...any) (bool, error) {
+	res, err := s.db.ExecContext(ctx, s.q(query), args...)
 	if err != nil {
 		return false, fault("lead", err)
 	}
@@ -151,7 +163,7 @@ func (s *Source) lease(ctx context.Context, name, token string) (bool, error) {
 func (s *Source) Lead(ctx context.Context, name string) (leading context.Context, release func(), err error) {
 	token := rand.Text()
 	for {
-		got, err := s.lease(ctx, name, token)
+		got, err := s.take(ctx, name, token)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -185,7 +197,7 @@ func (s *Source) renew(leading context.Context, name, token string) {
 			return
 		case <-time.After(leaseRenew):
 		}
-		got, err := s.lease(leading, name, token)
+		got, err := s.extend(leading, name, token)
 		switch {
 		case err == nil && !got:
 			return
