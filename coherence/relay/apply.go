@@ -36,6 +36,7 @@ type engine interface {
 // when Redis goes back in time so does the cursor, and what was lost is applied again.
 type applier struct {
 	*relayRun
+	progress   progress
 	loaded     bool
 	read       time.Time // when watermarks were read
 	watermarks [l2.Buckets]l2.Watermark
@@ -88,7 +89,9 @@ func (a *applier) round(ctx context.Context) (more bool, err error) {
 	if p, err := a.least(ctx); err == nil {
 		a.pass("redis", p)
 	}
-	return len(events) >= a.Batch, nil
+	more = len(events) >= a.Batch
+	a.progress.note(ctx, events, upto, more)
+	return more, nil
 }
 
 // byBucket is what each bucket lacks up to upto: of a key with several changes the last, since it makes the others
