@@ -10,3 +10,6 @@ func AddMigration(t *testing.T, sql string) (forget func()) {
 	t.Cleanup(forget)
 	return forget
 }
+
+// SchemaVersion is the one that Install leads to.
+func SchemaVersion() int { return len(migrations) }
