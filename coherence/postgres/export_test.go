@@ -13,3 +13,12 @@ func AddMigration(t *testing.T, sql string) (forget func()) {
 
 // SchemaVersion is the one that Install leads to.
 func SchemaVersion() int { return len(migrations) }
+
+// KnowOnly lets the program know the first versions of the schema only.
+func KnowOnly(t *testing.T, n int) (forget func()) {
+	before := migrations
+	migrations = migrations[:n]
+	forget = func() { migrations = before }
+	t.Cleanup(forget)
+	return forget
+}
