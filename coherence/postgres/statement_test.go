@@ -114,7 +114,8 @@ func TestTrigger_IsCalledOnceForAStatement(t *testing.T) {
 	if calls == 0 || calls > 3 { // the trigger, and what it notifies with
 		t.Errorf("an update of 1000 rows calls functions %d times, want 1 to 3", calls)
 	}
-	if n := count(t, pool, `select count(*) from nearcache.versions where namespace = 'product' and version = 2`); n != 1000 {
+	const second = `select count(*) from nearcache.versions where namespace = 'product' and version = 2`
+	if n := count(t, pool, second); n != 1000 {
 		t.Errorf("%d rows of 1000 have version 2", n)
 	}
 }
@@ -197,7 +198,8 @@ func TestTrigger_CountsSharedKeysByWhatTheyShare(t *testing.T) {
 	tr := on("lines", "order_id")
 	tr.SharedKeys, tr.Columns = true, []string{"line", "item"}
 	install(t, src, tr)
-	const rows = `select order_id::text, string_agg(row(line, item)::text, ',' order by line, item::text) from lines group by 1`
+	const rows = `select order_id::text, string_agg(row(line, item)::text, ',' order by line, item::text)
+		from lines group by 1`
 	for _, q := range []string{
 		`insert into lines select 1 + g / 4, g, '{}' from generate_series(0, 11) g`,
 		`update lines set views = views + 1`,
@@ -216,7 +218,8 @@ func TestTrigger_CountsSharedKeysByWhatTheyShare(t *testing.T) {
 	// A column that was renamed: the statement's rows are matched by all that they have.
 	wantCounted(t, pool, rows, `insert into lines select 1 + g / 4, g, '{}' from generate_series(0, 11) g`)
 	exec1(t, pool, `alter table lines rename column order_id to number`)
-	const renamed = `select number::text, string_agg(row(line, item)::text, ',' order by line, item::text) from lines group by 1`
+	const renamed = `select number::text, string_agg(row(line, item)::text, ',' order by line, item::text)
+		from lines group by 1`
 	for _, q := range []string{
 		`update lines set item = item`,
 		`update lines set item = '[1]' where number < 3`,
@@ -243,8 +246,8 @@ func holds(t *testing.T, pool *pgxpool.Pool, key string) (holder pgx.Tx, pid int
 	return holder, pid
 }
 
-// TestTrigger_OfOneStatementLocksKeysInOneOrder: the rows of two writers, each with one statement, lead to the same keys in
-// opposite orders.
+// TestTrigger_OfOneStatementLocksKeysInOneOrder: two writers have one statement each. Their rows lead to the same
+// keys in opposite orders.
 //
 //	counted row by row                            counted in the order of keys
 //	a: waits for 10, which is held                a: waits for 10, which is held
@@ -261,7 +264,8 @@ func TestTrigger_OfOneStatementLocksKeysInOneOrder(t *testing.T) {
 	exec1(t, pool, `insert into lines values (1, 10, 'a'), (2, 20, 'a'), (3, 20, 'a'), (4, 10, 'a')`)
 	first, _ := holds(t, pool, "10")
 	second, pid := holds(t, pool, "20")
-	const writers = `select count(*) from pg_stat_activity a where datname = current_database() and query like 'update lines%' and `
+	const writers = `select count(*) from pg_stat_activity a where datname = current_database()
+		and query like 'update lines%' and `
 	var wg sync.WaitGroup
 	for i, q := range []string{`update lines set item = 'b' where id in (1, 2)`,
 		`update lines set item = 'b' where id in (3, 4)`} {
@@ -390,10 +394,10 @@ func TestTrigger_FailsNoStatementOverAForeignPartition(t *testing.T) {
 	src, pool, _ := open(t)
 	cfg := pool.Config().ConnConfig
 	exec1(t, pool, `create extension postgres_fdw`)
-	exec1(t, pool, fmt.Sprintf(`create server here foreign data wrapper postgres_fdw options (host '%s', port '%d', dbname '%s')`,
-		cfg.Host, cfg.Port, cfg.Database))
-	exec1(t, pool, fmt.Sprintf(`create user mapping for current_user server here options (user '%s', password_required 'false')`,
-		cfg.User))
+	exec1(t, pool, fmt.Sprintf(`create server here foreign data wrapper postgres_fdw
+		options (host '%s', port '%d', dbname '%s')`, cfg.Host, cfg.Port, cfg.Database))
+	exec1(t, pool, fmt.Sprintf(`create user mapping for current_user server here
+		options (user '%s', password_required 'false')`, cfg.User))
 	exec1(t, pool, `create table lines (id int not null, item text) partition by range (id)`)
 	exec1(t, pool, `create table near partition of lines for values from (0) to (10)`)
 	exec1(t, pool, `create table far_away (id int not null, item text)`)
@@ -428,15 +432,17 @@ func TestInstall_ReplacesTriggersOfOlderVersions(t *testing.T) {
 	wantCounted(t, pool, rows, `insert into high values (11, 'a')`)
 	wantFindings(t, src)
 	kinds := func() string {
-		byRow := texts(t, pool, `select distinct c.relname::text || ' ' || case when tgtype & 1 = 1 then 'row' else 'statement' end
-			|| ' ' || tgenabled::text, '' from pg_trigger g join pg_class c on c.oid = tgrelid where tgfoid::regproc::text like 'nearcache.row%'`)
-		return strings.Join(slices.Sorted(maps.Keys(byRow)), ", ")
+		found := texts(t, pool, `select distinct concat_ws(' ', c.relname,
+			case when tgtype & 1 = 1 then 'row' else 'statement' end, tgenabled), '' from pg_trigger g join pg_class c on c.oid = tgrelid
+			where tgfoid::regproc::text like 'nearcache.row%'`)
+		return strings.Join(slices.Sorted(maps.Keys(found)), ", ")
 	}
 	if got, want := kinds(), "high row A, low row A, products row A"; got != want {
 		t.Errorf("before InstallTrigger: %s, want %s", got, want)
 	}
 	install(t, src, on("products", "id"))
-	if got, want := kinds(), "high row R, high statement O, low row R, low statement O, products row A, products statement O"; got != want {
+	want := "high row R, high statement O, low row R, low statement O, products row A, products statement O"
+	if got := kinds(); got != want {
 		t.Errorf("after InstallTrigger: %s, want %s", got, want)
 	}
 	wantFindings(t, src)
