@@ -54,6 +54,8 @@ type Source struct {
 	pool   *pgxpool.Pool
 	schema string
 	cfg    Config
+	// keepsPlans says that the pool prepares each statement once, and the server may keep its plan.
+	keepsPlans bool
 
 	mu     sync.Mutex
 	own    *pgxpool.Pool // of Config.Conns
@@ -88,7 +90,8 @@ func New(pool *pgxpool.Pool, cfg Config) (*Source, error) {
 	case cfg.LockTimeout < time.Millisecond:
 		return nil, fmt.Errorf("postgres: Config.LockTimeout is %v; a millisecond is the least", cfg.LockTimeout)
 	}
-	return &Source{pool: pool, schema: cfg.Schema, cfg: cfg}, nil
+	keepsPlans := pool.Config().ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement
+	return &Source{pool: pool, schema: cfg.Schema, cfg: cfg, keepsPlans: keepsPlans}, nil
 }
 
 // Abilities implements coherence.Source.

@@ -93,15 +93,16 @@ func (p *publisher) round(ctx context.Context) (more bool, err error) {
 const idleBarrier = time.Second
 
 // barriers sends what the cursor says, if that is news. It comes after the events of the round, in a batch of its
-// own, and after the cursor is saved: a barrier that cannot be sent does not have the events sent again.
+// own, and after the cursor is saved: a barrier that cannot be sent does not have the events sent again. Inside a large
+// transaction it says what came before the transaction.
 func (p *publisher) barriers(ctx context.Context) error {
-	now := barrierState{p.cur.Position, len(p.cur.Seqs)}
+	now := barrierState{p.cur.Position.Whole(), len(p.cur.Seqs)}
 	if now == p.barrier && time.Since(p.lastBarrier) < idleBarrier {
 		return nil
 	}
 	batch := make([]coherence.PartitionMessage, len(p.cur.Seqs))
 	for part, seq := range p.cur.Seqs {
-		b := &coherence.Barrier{Position: p.cur.Position, Seq: seq, Partitions: len(p.cur.Seqs)}
+		b := &coherence.Barrier{Position: now.at, Seq: seq, Partitions: len(p.cur.Seqs)}
 		batch[part] = coherence.PartitionMessage{Partition: part, Message: coherence.Message{Barrier: b}}
 	}
 	if err := p.send(ctx, batch); err != nil {

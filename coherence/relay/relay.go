@@ -33,7 +33,8 @@ type Relay struct {
 	// Interval is how often changes are looked for and barriers and watermarks are moved; a Source that is a Waker
 	// wakes it before. Defaults to 100ms.
 	Interval time.Duration
-	// Batch is about how many changes are taken at a time. Defaults to 500.
+	// Batch is how many changes are taken at a time, also of one transaction that has more. Redis serves nobody else while
+	// it applies them, for some 4 microseconds each. Defaults to 500; at most 10,000.
 	Batch int
 	// Keep is how long changes that every channel has passed are kept, for replays after Redis went back in time.
 	// Defaults to an hour. The Source must be a Trimmer for anything to be dropped.
@@ -43,6 +44,9 @@ type Relay struct {
 	// Logger defaults to discarding.
 	Logger *slog.Logger
 }
+
+// maxBatch bounds for how long Redis and the source are kept busy at a time.
+const maxBatch = 10_000
 
 // relayTimeout bounds each step of a relay.
 const relayTimeout = 5 * time.Second
@@ -68,6 +72,8 @@ func (r Relay) run(ctx context.Context, l2 engine) error {
 			"coherence: relay: with a Publisher the Source must have Cursors among its Abilities, and %T has not",
 			r.Source,
 		)
+	case r.Batch > maxBatch:
+		return fmt.Errorf("coherence: relay: Batch is %d; it is at most %d", r.Batch, maxBatch)
 	}
 	if r.Name == "" {
 		r.Name = "relay"

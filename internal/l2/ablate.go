@@ -21,10 +21,11 @@ var ablations = []struct {
 	{ablate.SetSameIncarnation, " and string.sub(v, 9, 16) == bucket and less(v, 17, ARGV[1], 1)",
 		" and less(v, 17, ARGV[1], 1)"},
 	{ablate.BatchFrom,
-		"if not w or string.sub(w, 1, 16) ~= string.sub(from, 1, 16) or less(w, 17, from, 17) then", "if not w then"},
+		"if not w or string.sub(w, 1, 16) ~= string.sub(from, 1, 16) or before(w, 17, from, 17) then", "if not w then"},
+	{ablate.BatchPart, "or before(w, 17, from, 17) then", "or less(w, 17, from, 17) then"},
 	{ablate.RoundOnce, "if (round(KEYS[1]) or '') ~= ARGV[1] then\n  return 0\nend\n", ""},
 	{ablate.RoundToken, " .. ARGV[1] .. ", " .. string.rep('\\1', 8) .. "},
-	{ablate.RoundBuckets, "if not w or string.sub(w, 1, 16) ~= string.sub(need, 1, 16) or less(w, 17, need, 17) then",
+	{ablate.RoundBuckets, "if not w or string.sub(w, 1, 16) ~= string.sub(need, 1, 16) or before(w, 17, need, 17) then",
 		"if false then"},
 }
 

@@ -25,7 +25,7 @@ type Round struct {
 	// Head covers every commit acknowledged before the round was begun. It may be beyond Upto, while a transaction of
 	// the source is open.
 	Head coherence.Position
-	// Upto is what the round came to: every change at or before it is applied.
+	// Upto is what the round came to: every change at or before it is applied. It may lie inside a large transaction.
 	Upto coherence.Position
 	// Whole says that all buckets are on the server that holds the round, and that Upto holds for each of them there.
 	// Then a bucket's own watermark moves only when the bucket has changes.
@@ -45,10 +45,10 @@ func (r Round) IsZero() bool { return r == Round{} }
 //	 4  number
 //	12  token
 //	20  head: timeline and number
-//	36  upto: timeline and number
-//	52  incarnations
+//	36  upto: timeline, number and part
+//	60  incarnations
 const (
-	roundSize   = 60
+	roundSize   = 68
 	roundHeader = "NR\x01"
 )
 
@@ -60,7 +60,7 @@ func (r Round) encode() string {
 		b = append(b, 0)
 	}
 	for _, n := range []uint64{r.Number, r.Token, r.Head.Timeline, r.Head.N, r.Upto.Timeline, r.Upto.N,
-		r.Incarnations} {
+		r.Upto.Part, r.Incarnations} {
 		b = binary.BigEndian.AppendUint64(b, n)
 	}
 	return string(b)
@@ -74,7 +74,7 @@ func decodeRound(s string) (r Round) {
 	r.Whole = s[3]&1 != 0
 	b := []byte(s[4:])
 	for i, n := range []*uint64{&r.Number, &r.Token, &r.Head.Timeline, &r.Head.N, &r.Upto.Timeline, &r.Upto.N,
-		&r.Incarnations} {
+		&r.Upto.Part, &r.Incarnations} {
 		*n = binary.BigEndian.Uint64(b[8*i:])
 	}
 	return r
@@ -162,10 +162,10 @@ func (l *L2) PublishRound(ctx context.Context, seen, next Round, needed map[int]
 		before = seen.encode()
 	}
 	keys := append(make([]string, 0, 1+len(needed)), l.keys.Round())
-	marks := make([]byte, 0, watermarkSize*len(needed))
+	args := append(make([]string, 0, 2+len(needed)), before, next.encode())
 	for b, w := range needed {
-		keys, marks = append(keys, l.keys.Watermark(b)), append(marks, w.encode()...)
+		keys, args = append(keys, l.keys.Watermark(b)), append(args, w.encode())
 	}
-	n, err := l.run(ctx, call{l.scripts.publishRound, keys, []string{before, next.encode(), string(marks)}}).int()
+	n, err := l.run(ctx, call{l.scripts.publishRound, keys, args}).int()
 	return n == 1, err
 }
