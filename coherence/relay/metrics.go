@@ -7,7 +7,8 @@ type relayMetrics struct {
 	events, errors, rounds, resets *prometheus.CounterVec
 	last                           *prometheus.GaugeVec
 	leader                         prometheus.Gauge
-	replays, trimmed, unpublished  prometheus.Counter
+	replays, refused               prometheus.Counter
+	trimmed, unpublished           prometheus.Counter
 }
 
 func newRelayMetrics() *relayMetrics {
@@ -29,6 +30,8 @@ func newRelayMetrics() *relayMetrics {
 			Help: "1 while this relay works, 0 while another does."}),
 		replays: prometheus.NewCounter(prometheus.CounterOpts{Name: "nearcache_relay_replays_total",
 			Help: "Buckets of Redis found behind, and replayed."}),
+		refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "nearcache_relay_rounds_refused_total",
+			Help: "Rounds that Redis refused: another relay had published, or Redis had gone back. They are repeated."}),
 		trimmed: prometheus.NewCounter(prometheus.CounterOpts{Name: "nearcache_relay_trimmed_total",
 			Help: "Changes dropped from the outbox."}),
 		unpublished: prometheus.NewCounter(prometheus.CounterOpts{Name: "nearcache_relay_unpublished_total",
@@ -38,7 +41,7 @@ func newRelayMetrics() *relayMetrics {
 
 func (m *relayMetrics) all() []prometheus.Collector {
 	return []prometheus.Collector{m.events, m.errors, m.rounds, m.resets, m.last, m.leader,
-		m.replays, m.trimmed, m.unpublished}
+		m.replays, m.refused, m.trimmed, m.unpublished}
 }
 
 func (m *relayMetrics) register(reg prometheus.Registerer) error {

@@ -151,8 +151,8 @@ func (r *relayRun) lead(ctx context.Context) error {
 	return nil
 }
 
-// loop runs rounds of one channel: at once while there is more, when woken, and at every interval. A failure is logged
-// once, and repeated more and more slowly.
+// loop runs rounds of one channel: at once while there is more, when woken, and at every interval, however often it is
+// woken. A failure is logged once, and repeated more and more slowly.
 func (r *relayRun) loop(
 	ctx context.Context,
 	channel string,
@@ -160,6 +160,7 @@ func (r *relayRun) loop(
 	round func(context.Context) (bool, error),
 ) {
 	wait, failing := r.Interval, false
+	var next time.Time // when the interval is over
 	for ctx.Err() == nil {
 		more, err := round(ctx)
 		switch {
@@ -183,7 +184,10 @@ func (r *relayRun) loop(
 		if more {
 			continue
 		}
-		t := time.NewTimer(r.Interval)
+		if left := time.Until(next); left <= 0 {
+			next = time.Now().Add(r.Interval)
+		}
+		t := time.NewTimer(time.Until(next))
 		select {
 		case <-t.C:
 		case <-wake:

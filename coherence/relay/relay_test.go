@@ -60,6 +60,10 @@ type redisFake struct {
 	applied    map[string]coherence.Version
 	resets     int
 	fail       error
+	whole      bool // it has all buckets on one server
+	round      l2.Round
+	tokens     uint64
+	published  int
 }
 
 func newRedisFake() *redisFake { return &redisFake{applied: map[string]coherence.Version{}} }
@@ -69,6 +73,34 @@ func (r *redisFake) Watermarks(context.Context) ([l2.Buckets]l2.Watermark, error
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.watermarks, r.fail
+}
+
+func (r *redisFake) OneServer() bool { return r.whole }
+
+func (r *redisFake) BeginRound(context.Context, bool) (l2.Round, [l2.Buckets]l2.Watermark, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.round.IsZero() && r.round.Token == 0 {
+		r.tokens++
+		r.round.Token = r.tokens
+	}
+	return r.round, r.watermarks, r.fail
+}
+
+func (r *redisFake) PublishRound(_ context.Context, seen, next l2.Round, needed map[int]l2.Watermark) (bool, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.fail != nil || r.round != seen {
+		return false, r.fail
+	}
+	for b, w := range needed {
+		if now := r.watermarks[b]; now.Incarnation != w.Incarnation || !now.Position.Covers(w.Position) {
+			return false, nil
+		}
+	}
+	r.round = next
+	r.published++
+	return true, nil
 }
 
 func (r *redisFake) ApplyBatch(_ context.Context, b int, changes []l2.Change, from l2.Watermark,
@@ -114,6 +146,9 @@ func (r *redisFake) version(key string) coherence.Version {
 func (r *redisFake) reached(n uint64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.whole && r.round.Upto.Covers(at(n)) {
+		return true
+	}
 	for _, w := range r.watermarks {
 		if !w.Position.Covers(at(n)) {
 			return false
