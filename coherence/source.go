@@ -61,6 +61,12 @@ type (
 		// dropped and no error, and the next call goes on.
 		Trim(ctx context.Context, upto Position, keep time.Duration) (dropped int64, err error)
 	}
+	// Estimator tells how much a relay that is behind has before it, for logs and metrics.
+	Estimator interface {
+		// EstimateChanges returns about how many changes come after a position: 0 if there are none. It costs the same
+		// however many there are.
+		EstimateChanges(ctx context.Context, after Position) (int64, error)
+	}
 	// Bumper counts a key's next version in a transaction of its own, for keys that are no rows, such as tags.
 	Bumper interface {
 		BumpKey(ctx context.Context, namespace, key string) (Version, error)

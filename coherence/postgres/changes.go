@@ -84,8 +84,8 @@ func (s *Source) Position(ctx context.Context) (coherence.Position, error) {
 	return coherence.Position{Timeline: st.timeline, N: st.xmax}, nil
 }
 
-// Changes reads settled changes and the snapshot's xmin in one statement. The Part of a position is the outbox id of the
-// last change that was read of a transaction.
+// Changes reads settled changes and the snapshot's xmin in one statement. The Part of a position is the outbox id of
+// the last change that was read of a transaction.
 func (s *Source) Changes(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event,
 	coherence.Position, error) {
 	events, upto, err := s.changes(ctx, after, limit)
@@ -134,13 +134,13 @@ func (s *Source) changes(ctx context.Context, after coherence.Position, limit in
 	return events, upto, nil
 }
 
-// changesSQL reads one row more than the limit, which tells whether the last transaction is whole. The left join gives a
-// row of the state even when there is no change.
+// changesSQL reads one row more than the limit, which tells whether the last transaction is whole. The left join gives
+// a row of the state even when there is no change. The statement has one snapshot, which all its parts see.
 //
-// The comparison of rows is a range of the index, wherever in a transaction it begins. The planner must see that without
-// statistics, which a table that has just grown does not have. So the state is one row by its limit, and the snapshot's
-// end stands in the condition itself, where the planner can compute it. The statement is planned at each call: a plan
-// that was kept from when the outbox was empty may read all of it. It has one snapshot, which all its parts see.
+// The comparison of rows is a range of the index, wherever in a transaction it begins. The planner must see that
+// without statistics, which a table that has just grown does not have. So the state is one row by its limit, and the
+// snapshot's end stands in the condition itself, where the planner can compute it. The statement is planned at each
+// call: a plan that was kept from when the outbox was empty may read all of it.
 func (s *Source) changesSQL(after coherence.Position, limit int) (sql string, args []any) {
 	settled := `pg_snapshot_xmin(pg_current_snapshot())`
 	if ablate.Out(ablate.SnapshotGuard) {
@@ -252,4 +252,16 @@ func rowsOf(limit int) int {
 		return 0
 	}
 	return limit + 1
+}
+
+// EstimateChanges goes by the outbox's ids, which rise by one from row to row but for what was rolled back. It takes two
+// look-ups in indexes.
+func (s *Source) EstimateChanges(ctx context.Context, after coherence.Position) (n int64, err error) {
+	pool, err := s.feed()
+	if err == nil {
+		err = pool.QueryRow(ctx, s.q(`select coalesce(1 + (select max(id) from @@.outbox)
+				- (select id from @@.outbox where (xid, id) > ($1::text::xid8, $2::bigint) order by xid, id limit 1), 0)`),
+			strconv.FormatUint(after.N, 10), int64(after.Part)).Scan(&n)
+	}
+	return n, s.fault("estimate", err)
 }

@@ -40,6 +40,7 @@ type engine interface {
 type applier struct {
 	*relayRun
 	rounds     rounds
+	progress   progress
 	loaded     bool
 	read       time.Time // when watermarks were read
 	watermarks [l2.Buckets]l2.Watermark
@@ -89,7 +90,9 @@ func (a *applier) round(ctx context.Context) (more bool, err error) {
 	if p, err := a.reached(ctx); err == nil {
 		a.pass("redis", p)
 	}
-	return len(events) >= a.Batch, nil
+	more = len(events) >= a.Batch
+	a.progress.note(ctx, events, upto, more)
+	return more, nil
 }
 
 // byBucket is what each bucket lacks up to upto: of a key with several changes the last, since it makes the others

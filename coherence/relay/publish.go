@@ -17,6 +17,7 @@ import (
 // lost its leadership without knowing: what it publishes is what its successor does.
 type publisher struct {
 	*relayRun
+	progress    progress
 	loaded      bool
 	cur         coherence.Cursor
 	saved       coherence.Position
@@ -85,7 +86,9 @@ func (p *publisher) round(ctx context.Context) (more bool, err error) {
 			return false, err
 		}
 	}
-	return len(events) >= p.Batch, nil
+	more = len(events) >= p.Batch
+	p.progress.note(ctx, events, upto, more)
+	return more, nil
 }
 
 // idleBarrier is how often barriers are sent that say nothing new. While the source is idle the last one proves as

@@ -140,10 +140,10 @@ func (r *relayRun) lead(ctx context.Context) error {
 		wg.Go(func() { r.loop(ctx, channel, ch, round) })
 	}
 	if r.Publisher != nil {
-		start("kafka", (&publisher{relayRun: r}).round)
+		start("kafka", (&publisher{relayRun: r, progress: progress{relayRun: r, channel: "kafka"}}).round)
 	}
 	if r.l2 != nil {
-		start("redis", (&applier{relayRun: r}).round)
+		start("redis", (&applier{relayRun: r, progress: progress{relayRun: r, channel: "redis"}}).round)
 	}
 	wg.Go(func() { r.listen(ctx, wake) })
 	wg.Go(func() { r.trim(ctx) })
@@ -152,33 +152,28 @@ func (r *relayRun) lead(ctx context.Context) error {
 }
 
 // loop runs rounds of one channel: at once while there is more, when woken, and at every interval, however often it is
-// woken. A failure is logged once, and repeated more and more slowly.
+// woken. A failure is repeated more and more slowly.
 func (r *relayRun) loop(
 	ctx context.Context,
 	channel string,
 	wake <-chan struct{},
 	round func(context.Context) (bool, error),
 ) {
-	wait, failing := r.Interval, false
+	failing := failure{relayRun: r, channel: channel, failed: "relaying fails", passed: "relaying again"}
+	wait := r.Interval
 	var next time.Time // when the interval is over
 	for ctx.Err() == nil {
 		more, err := round(ctx)
-		switch {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			return
-		case err != nil:
-			r.m.errors.WithLabelValues(channel).Inc()
-			if !failing {
-				r.Logger.Warn("relaying fails", "channel", channel, "error", err)
-			}
-			failing = true
+		}
+		failing.note(err)
+		if err != nil {
 			sleep(ctx, wait)
 			wait = min(2*wait, 2*time.Second)
 			continue
-		case failing:
-			r.Logger.Info("relaying again", "channel", channel)
 		}
-		wait, failing = r.Interval, false
+		wait = r.Interval
 		r.m.rounds.WithLabelValues(channel).Inc()
 		r.m.last.WithLabelValues(channel).SetToCurrentTime()
 		if more {
@@ -224,40 +219,51 @@ func (r *relayRun) pass(channel string, p coherence.Position) {
 	r.passed[channel] = p
 }
 
-// trim drops what every channel has passed and none will replay.
+// trim drops what every channel has passed and none will replay. After an outage there may be more than one step's
+// worth of it; then the next step follows at once.
 func (r *relayRun) trim(ctx context.Context) {
 	t := coherence.AbilitiesOf(r.Source).Trimmer
 	if t == nil {
 		return
 	}
-	for {
-		sleep(ctx, min(max(r.Keep/10, time.Second), time.Minute))
+	failing := failure{relayRun: r, channel: "trim", failed: "old changes cannot be dropped: the outbox grows",
+		passed: "old changes are dropped again"}
+	for more := false; ; {
+		if !more {
+			sleep(ctx, min(max(r.Keep/10, time.Second), time.Minute))
+		}
 		if ctx.Err() != nil {
 			return
 		}
-		r.mu.Lock()
-		var upto coherence.Position
-		first := true
-		for _, p := range r.passed {
-			if first || upto.Covers(p) || p.IsZero() {
-				upto, first = p, false
-			}
-			if p.IsZero() {
-				break
-			}
-		}
-		r.mu.Unlock()
-		if upto.IsZero() {
+		upto := r.passedByAll()
+		if more = false; upto.IsZero() {
 			continue
 		}
 		step, cancel := context.WithTimeout(ctx, relayTimeout)
 		n, err := t.Trim(step, upto, r.Keep)
+		more = n > 0 && err == nil && step.Err() != nil
 		cancel()
 		r.m.trimmed.Add(float64(n))
-		if err != nil && ctx.Err() == nil {
-			r.m.errors.WithLabelValues("trim").Inc()
+		if ctx.Err() == nil {
+			failing.note(err)
 		}
 	}
+}
+
+// passedByAll is the position that every channel has passed, zero if one has passed nothing yet.
+func (r *relayRun) passedByAll() (upto coherence.Position) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	first := true
+	for _, p := range r.passed {
+		if p.IsZero() {
+			return p
+		}
+		if first || upto.Covers(p) {
+			upto, first = p, false
+		}
+	}
+	return upto
 }
 
 func sleep(ctx context.Context, d time.Duration) {

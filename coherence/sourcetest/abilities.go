@@ -421,6 +421,29 @@ func identifier(t T, h Harness) {
 	}
 }
 
+func estimator(t T, h Harness) {
+	e := coherence.AbilitiesOf(h.Source).Estimator
+	if e == nil {
+		t.Skipf("the source is no Estimator")
+	}
+	const rows = 100
+	estimate := func(after coherence.Position, least, most int64) {
+		t.Helper()
+		if n, err := e.EstimateChanges(t.Context(), after); err != nil || n < least || n > most {
+			t.Errorf("EstimateChanges(%v) = %d, %v, want %d to %d", after, n, err, least, most)
+		}
+	}
+	write(t, h, "before", coherence.OpUpdated)
+	_, start := drain(t, h.Source, coherence.Position{}, 1000)
+	estimate(start, 0, 0)
+	large(t, h, rows)
+	_, end := drain(t, h.Source, start, 1000)
+	estimate(start, rows/2, 2*rows)
+	_, inside := batch(t, h.Source, start, rows/2)
+	estimate(inside, rows/4, rows)
+	estimate(end, 0, 0)
+}
+
 func restart(t T, h Harness) {
 	if h.Reopen == nil {
 		t.Skipf("the Harness cannot reopen the source")

@@ -87,6 +87,7 @@ func Checks() []Check {
 		{"Waker_WakesForACommit", waker},
 		{"Checker_FindsNothing", checker},
 		{"Identifier_NamesOneSystem", identifier},
+		{"Estimator_IsAboutRight", estimator},
 		{"Restart_KeepsEverything", restart},
 	}
 }

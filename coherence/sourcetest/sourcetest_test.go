@@ -82,6 +82,7 @@ type broken struct {
 	wait        func(ctx context.Context, d time.Duration) error
 	check       func() ([]coherence.Finding, error)
 	identity    func() string
+	estimate    func(int64) int64
 	noAbilities bool
 }
 
@@ -164,6 +165,14 @@ func (b *broken) Identity(ctx context.Context) (string, error) {
 		return b.identity(), nil
 	}
 	return b.Source.Identity(ctx)
+}
+
+func (b *broken) EstimateChanges(ctx context.Context, after coherence.Position) (int64, error) {
+	n, err := b.Source.EstimateChanges(ctx, after)
+	if b.estimate != nil {
+		n = b.estimate(n)
+	}
+	return n, err
 }
 
 func (b *broken) Abilities() coherence.Abilities {
@@ -525,6 +534,12 @@ var faults = map[string]struct {
 	"has the name of another system": {"Identifier_NamesOneSystem", func(b *broken, h *sourcetest.Harness) {
 		b.identity = func() string { return "system" }
 		h.Another = func(context.Context) (coherence.Source, error) { return b, nil }
+	}},
+	"never has anything before it": {"Estimator_IsAboutRight", func(b *broken, _ *sourcetest.Harness) {
+		b.estimate = func(int64) int64 { return 0 }
+	}},
+	"always has something before it": {"Estimator_IsAboutRight", func(b *broken, _ *sourcetest.Harness) {
+		b.estimate = func(n int64) int64 { return n + 1 }
 	}},
 	"begins at nothing after a restart": {"Restart_KeepsEverything", func(_ *broken, h *sourcetest.Harness) {
 		h.Reopen = func(context.Context) (coherence.Source, error) { return nearcachetest.NewSource(), nil }

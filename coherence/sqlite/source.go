@@ -56,7 +56,8 @@ func (s *Source) Close() {}
 
 // Abilities implements coherence.Source.
 func (s *Source) Abilities() coherence.Abilities {
-	return coherence.Abilities{Leader: s, Cursors: s, Trimmer: s, Bumper: s, Versioner: s, Checker: s, Identifier: s}
+	return coherence.Abilities{Leader: s, Cursors: s, Trimmer: s, Bumper: s, Versioner: s, Checker: s,
+		Identifier: s, Estimator: s}
 }
 
 // q puts the prefix into a statement.

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -50,7 +51,7 @@ func NewSource() *Source {
 // Abilities implements coherence.Source.
 func (s *Source) Abilities() coherence.Abilities {
 	return coherence.Abilities{Leader: s, Cursors: s, Waker: s, Trimmer: s, Bumper: s, Versioner: s, Checker: s,
-		Identifier: s}
+		Identifier: s, Estimator: s}
 }
 
 // Fail makes every method that can return an error return this one, as when the database is down. nil ends that.
@@ -295,6 +296,12 @@ func (s *Source) endOf(n int) coherence.Position {
 		upto.N, upto.Part = upto.N-1, uint64(n-first)
 	}
 	return upto
+}
+
+// EstimateChanges implements coherence.Estimator. It is exact.
+func (s *Source) EstimateChanges(ctx context.Context, after coherence.Position) (int64, error) {
+	events, _, err := s.Changes(ctx, after, math.MaxInt)
+	return int64(len(events)), err
 }
 
 // LoadCursor implements coherence.Cursors.
