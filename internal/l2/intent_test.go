@@ -86,7 +86,10 @@ func TestIntent_RestoresOnlyWhatNoOtherWriteCanHaveChanged(t *testing.T) {
 			"its intent was lost, and another is": {func() { b.do("DEL", b.k.Lease); b.intend(other) }, "v5?+lease"},
 			"its intent was lost":                 {func() { b.do("DEL", b.k.Lease) }, "v5?"},
 			"the bucket began another incarnation": {func() {
-				b.do("SET", b.Keyspace().Watermark(b.k.Bucket), "incarnat"+string(make([]byte, 16)))
+				to := coherence.Position{Timeline: 1, N: 1}
+				if _, err := b.ResetWatermark(ctx(), b.k.Bucket, l2.Watermark{}, to); err != nil {
+					t.Fatal(err)
+				}
 			}, "v5?"},
 		} {
 			b.do("DEL", b.k.Lease, b.Keyspace().Watermark(b.k.Bucket))
