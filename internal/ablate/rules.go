@@ -18,6 +18,7 @@ const (
 	SetOverValue       Rule = "set-over-value"       // set writes only where there is an older value
 	SetSameIncarnation Rule = "set-same-incarnation" // ... of the bucket's incarnation
 	WriteIntent        Rule = "write-intent"         // without a Source, a write keeps readers from filling meanwhile
+	RestoreUndoubted   Rule = "restore-undoubted"    // a refused write confirms nothing that another may have replaced
 	WriteBumpsAfter    Rule = "write-bumps-after"    // an unversioned write invalidates L1 once more after L2
 
 	// The bucket's incarnation and watermark.

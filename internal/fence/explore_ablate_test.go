@@ -25,6 +25,7 @@ var ablations = []struct {
 	{ablate.SetOverValue, "C5", scope{versions: 2, loads: 1, deleted: 4}},
 	{ablate.SetSameIncarnation, "C1", scope{versions: 2, loads: 1, sourced: true, evictions: 1}},
 	{ablate.WriteIntent, "C2", scope{versions: 1, loads: 1, unversioned: true, intents: true}},
+	{ablate.RestoreUndoubted, "C2", scope{versions: 2, loads: 1, intents: true}},
 	{ablate.WriteBumpsAfter, "C2", scope{versions: 1, loads: 1, unversioned: true}},
 	{ablate.NewIncarnation, "C1", scope{versions: 2, loads: 1, sourced: true, evictions: 1}},
 	{ablate.FillSameIncarnation, "C1", scope{versions: 1, loads: 1, sourced: true, evictions: 1}},

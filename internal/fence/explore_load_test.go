@@ -120,7 +120,8 @@ func (s *stepper) ask(i int, j uint8) {
 	}
 	n.tracked = 1
 	l.phase, l.value = judging, 0
-	if on.Record > 0 && (on.RecordIncarnation == l.incarnation || ablate.Out(ablate.ReadSameIncarnation)) {
+	if on.Record > 0 && on.Unconfirmed == 0 &&
+		(on.RecordIncarnation == l.incarnation || ablate.Out(ablate.ReadSameIncarnation)) {
 		l.value = on.Record
 	}
 	s.do("load: its GET returns", i, int(l.value)-1)

@@ -107,6 +107,7 @@ func (p *packer) server(s *server) {
 	fields(p, bitsIf(p.pieces, 1), &s.Part)
 	fields(p, 1, &s.Lease)
 	fields(p, bitsIf(p.intents, 4), &s.Intents)
+	fields(p, bitsIf(p.intents, 1), &s.Doubted, &s.Unconfirmed)
 	fields(p, p.versionBits, &s.applied)
 	if p.rounds > 0 {
 		p.round(&s.Round)
@@ -132,6 +133,7 @@ func (p *packer) world(w *world) {
 	fields(p, p.incarnationBits, &w.incarnations)
 	fields(p, 2, &w.failOversLeft, &w.evictionsLeft, &w.lossesLeft, &w.gapsLeft)
 	fields(p, bitsIf(p.intents, 4), &w.writing)
+	fields(p, bitsIf(p.intents, 2), &w.setAside)
 	fields(p, bitsIf(p.partitions > 1, p.positionBits), &w.grownAfter)
 	fields(p, bitsIf(ablate.Out(ablate.BatchFrom), p.positionBits), &w.relayWatermark)
 	fields(p, bitsIf(ablate.Out(ablate.BatchFrom), p.incarnationBits), &w.relayIncarnation)
@@ -235,12 +237,12 @@ func (sc *scope) settle(w *world) {
 			w.instances[i].loads[0].leaseHeldOther, w.instances[i].loads[1].leaseHeldOther = 0, 0
 		}
 	}
-	// Fills under way are the only ones that can be older than what was told.
+	// Only fills under way can be older than what was told, and what a refused write may restore.
 	if !ablate.Out(ablate.FillNeedsLease) && !ablate.Out(ablate.SetOverValue) && !sc.durableFirst {
-		if held == 0 {
+		if held == 0 && !w.primary.restorable() {
 			w.primary.applied = 0
 		}
-		if heldOther == 0 {
+		if heldOther == 0 && !w.other.restorable() {
 			w.other.applied = 0
 		}
 	}

@@ -40,6 +40,7 @@ var quick = []scope{
 	{name: "no source", versions: 2, loads: 2, deleted: 2},
 	{name: "no source, two instances", versions: 1, instances: 2, loads: 1},
 	{name: "no source, writers place intents", versions: 2, loads: 2, intents: true},
+	{name: "no source, writers place intents, evictions", versions: 2, loads: 1, intents: true, evictions: 1},
 	{name: "no source, no versions", versions: 2, loads: 2, unversioned: true},
 	{name: "no source, no versions, writers place intents", versions: 2, loads: 2, unversioned: true, intents: true},
 	{name: "no source, no versions, faults", versions: 2, loads: 1, unversioned: true,

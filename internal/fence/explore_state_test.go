@@ -190,6 +190,9 @@ const (
 	relayApplied = 4
 )
 
+// restorable reports whether a write that is refused may confirm the record again.
+func (s *server) restorable() bool { return s.Unconfirmed == 1 && s.Intents > 0 }
+
 // world is a state.
 type world struct {
 	// The source and the relay.
@@ -197,7 +200,8 @@ type world struct {
 	acknowledged     uint8
 	published        uint8
 	incarnations     uint8 // drawn so far
-	writing          uint8 // a bit for each writer that has placed an intent
+	writing          uint8 // a bit for each writer that has placed an intent, and is not refused
+	setAside         uint8 // the writer whose intent has set the value aside
 	grownAfter       uint8 // 1+the last version published to the first partition alone; 0: there is one partition
 	relayWatermark   uint8 // the relay's own idea of it; kept only when it matters
 	relayIncarnation uint8

@@ -223,12 +223,21 @@ func (s *stepper) writers() {
 	for v := uint8(1); v <= s.versions && s.intents; v++ {
 		if s.from.writing>>v&1 == 0 && v > s.from.acknowledged && !s.withoutIntents() {
 			w.writing |= 1 << v
-			s.touched(&w.primary, w.primary.PlaceIntent(v))
+			changed, setAside := w.primary.PlaceIntent(v)
+			if setAside {
+				w.setAside = v
+			}
+			s.touched(&w.primary, changed)
 			s.do("a writer places its intent", -1, int(v))
 		}
 		if v <= s.from.acknowledged && s.from.primary.Intents>>v&1 == 1 {
-			s.applied(&w.primary, v, w.primary.ResolveIntent(v, v, s.unversioned))
+			s.applied(&w.primary, v, w.primary.ResolveIntent(v, explore.Committed, v, s.unversioned))
 			s.do("a writer resolves its intent and applies its version", -1, int(v))
+			s.applied(&w.primary, v, w.primary.ResolveIntent(v, explore.Unknown, 0, true))
+			s.do("a writer does not know that it has committed, and resolves its intent", -1, int(v))
+		}
+		if v > s.from.acknowledged && s.from.writing>>v&1 == 1 {
+			s.refuse(v)
 		}
 	}
 	for v := uint8(1); v <= s.from.acknowledged; v++ {
@@ -242,6 +251,27 @@ func (s *stepper) writers() {
 			s.do("set (a writer)", -1, int(v))
 		}
 	}
+}
+
+// refuse ends a write that has not committed and never will. Its writer knows that, or does not.
+func (s *stepper) refuse(v uint8) {
+	w := &s.to
+	outcome := explore.Refused
+	if s.from.setAside == v {
+		outcome = explore.Restore
+	}
+	w.writing &^= 1 << v
+	s.touched(&w.primary, w.primary.ResolveIntent(v, outcome, 0, true))
+	if w.setAside == v {
+		w.setAside = 0
+	}
+	s.do("a write is refused, and its writer resolves its intent", -1, int(v))
+	w.writing &^= 1 << v
+	s.touched(&w.primary, w.primary.ResolveIntent(v, explore.Unknown, 0, true))
+	if w.setAside == v {
+		w.setAside = 0
+	}
+	s.do("a write is refused, its writer does not know it, and resolves its intent", -1, int(v))
 }
 
 // redis expires, evicts, is flushed, and fails over.

@@ -20,6 +20,7 @@ var ablations = []struct {
 	{ablate.SetOverValue, "if v and ARGV[1] ~= NONE and kind(v)", "if not v or ARGV[1] ~= NONE and kind(v)"},
 	{ablate.SetSameIncarnation, " and string.sub(v, 9, 16) == bucket and less(v, 17, ARGV[1], 1)",
 		" and less(v, 17, ARGV[1], 1)"},
+	{ablate.RestoreUndoubted, " and not doubted and", " and"},
 	{ablate.BatchFrom,
 		"if not w or string.sub(w, 1, 16) ~= string.sub(from, 1, 16) or before(w, 17, from, 17) then", "if not w then"},
 	{ablate.BatchPart, "or before(w, 17, from, 17) then", "or less(w, 17, from, 17) then"},
