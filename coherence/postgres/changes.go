@@ -255,8 +255,8 @@ func rowsOf(limit int) int {
 	return limit + 1
 }
 
-// EstimateChanges goes by the outbox's ids, which rise by one from row to row but for what was rolled back. It takes two
-// look-ups in indexes.
+// EstimateChanges goes by the outbox's ids, which rise by one from row to row but for what was rolled back. It takes
+// two look-ups in indexes.
 func (s *Source) EstimateChanges(ctx context.Context, after coherence.Position) (n int64, err error) {
 	pool, err := s.feed()
 	if err == nil {
