@@ -33,6 +33,6 @@ var All = []Bench{
 	{"freshness", true, freshness},
 	{"propagation", true, propagation},
 	{"stampede", true, stampede},
-	{"scale", true, scale},
+	{"channels", true, channels},
 	{"availability", true, availability},
 }

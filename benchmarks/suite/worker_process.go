@@ -124,7 +124,7 @@ type worker interface {
 var roles = map[string]func(ctx context.Context, config []byte) (worker, error){
 	"fresh":       role(newFreshWorker),
 	"propagation": role(newObserver),
-	"scale":       role(newScaleWorker),
+	"channels":    role(newChannelWorker),
 	"catalog":     role(newCatalogWorker),
 	"stampede":    role(newStampedeWorker),
 }

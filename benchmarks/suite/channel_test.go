@@ -8,14 +8,14 @@ import (
 func TestHolding_IsReadsOverReadsAndWrites(t *testing.T) {
 	for _, test := range []struct {
 		name  string
-		point scalePoint
+		point channelPoint
 		want  float64
 	}{
-		{"an instance reads as often as all write", scalePoint{Instances: 4, Keys: 10, Writes: scaleReads / 4}, 0.5},
-		{"an instance reads three times as often", scalePoint{Instances: 4, Keys: 10, Writes: scaleReads / 12}, 0.75},
+		{"an instance reads as often as all write", channelPoint{Instances: 4, Keys: 10, Writes: channelReads / 4}, 0.5},
+		{"an instance reads three times as often", channelPoint{Instances: 4, Keys: 10, Writes: channelReads / 12}, 0.75},
 		// The first of two keys has 0.682 of the reads and half of the writes:
 		// 0.682 * 0.682/(0.682+0.5) + 0.318 * 0.318/(0.318+0.5).
-		{"uniform writes", scalePoint{Instances: 4, Keys: 2, Writes: scaleReads / 4, Uniform: true}, 0.517},
+		{"uniform writes", channelPoint{Instances: 4, Keys: 2, Writes: channelReads / 4, Uniform: true}, 0.517},
 	} {
 		hold, got := test.point.holding()
 		if math.Abs(got-test.want) > 0.002 || len(hold) != test.point.Keys {
@@ -23,32 +23,32 @@ func TestHolding_IsReadsOverReadsAndWrites(t *testing.T) {
 		}
 	}
 	// A key that is read once in many hours has usually expired.
-	hold, _ := scalePoint{Instances: 64, Keys: 1_000_000, Writes: 0.001}.holding()
+	hold, _ := channelPoint{Instances: 64, Keys: 1_000_000, Writes: 0.001}.holding()
 	if hold[0] < 0.99 || hold[999_999] > 0.02 {
 		t.Errorf("got %.3f for the first key and %.3f for the last, want over 0.99 and under 0.02", hold[0],
 			hold[999_999])
 	}
 }
 
-func TestScaleSweep_DrawsNothingFromWhereItEnds(t *testing.T) {
-	window := func(messages float64, end string) *scaleWindow {
-		w := &scaleWindow{end: end}
+func TestChannelSweep_DrawsNothingFromWhereItEnds(t *testing.T) {
+	window := func(messages float64, end string) *channelWindow {
+		w := &channelWindow{end: end}
 		w.Redis.Messages = messages
 		return w
 	}
-	sw := &scaleSweep{name: "instances", short: "by instances",
-		x: func(c scalePoint) float64 { return float64(c.Instances) }}
-	for _, r := range []scaleResult{
-		{point: scalePoint{Instances: 1}, tracking: window(10, "")},
-		{point: scalePoint{Instances: 2}, tracking: window(0, "")},
-		{point: scalePoint{Instances: 4}, tracking: window(80, "")},
-		{point: scalePoint{Instances: 8}, tracking: window(90, "the cores are saturated")},
+	sw := &channelSweep{name: "instances", short: "by instances",
+		x: func(c channelPoint) float64 { return float64(c.Instances) }}
+	for _, r := range []channelResult{
+		{point: channelPoint{Instances: 1}, tracking: window(10, "")},
+		{point: channelPoint{Instances: 2}, tracking: window(0, "")},
+		{point: channelPoint{Instances: 4}, tracking: window(80, "")},
+		{point: channelPoint{Instances: 8}, tracking: window(90, "the cores are saturated")},
 	} {
 		sw.results = append(sw.results, r)
 		sw.ended("tracking", r, r.tracking)
 	}
-	tracking := func(r scaleResult) *scaleWindow { return r.tracking }
-	l := sw.line("tracking", func(r *scaleResult) (*scaleWindow, float64) {
+	tracking := func(r channelResult) *channelWindow { return r.tracking }
+	l := sw.line("tracking", func(r *channelResult) (*channelWindow, float64) {
 		return r.tracking, r.perInstance(r.tracking.Redis.Messages)
 	})
 	if len(l.At) != 2 || l.At[0] != [2]float64{1, 10} || l.At[1] != [2]float64{4, 20} {

@@ -19,14 +19,14 @@ func round(v float64) string {
 func kilo(v float64) string { return fmt.Sprintf("%.1f", v/1e3) }
 
 // windowColumn formats a figure of a window, and nothing if there is no window.
-type windowColumn = func(*scaleWindow, func(*scaleWindow) string) string
+type windowColumn = func(*channelWindow, func(*channelWindow) string) string
 
 // rows returns the rows of a table: the parameter of the sweep, and the columns that row returns.
-func (sw *scaleSweep) rows(row func(r *scaleResult, cell windowColumn) []string) (all [][]string) {
+func (sw *channelSweep) rows(row func(r *channelResult, cell windowColumn) []string) (all [][]string) {
 	for i := range sw.results {
 		r := &sw.results[i]
 		all = append(all, append([]string{round(sw.x(r.point))},
-			row(r, func(w *scaleWindow, f func(*scaleWindow) string) string {
+			row(r, func(w *channelWindow, f func(*channelWindow) string) string {
 				if w == nil {
 					return ""
 				}
@@ -36,56 +36,56 @@ func (sw *scaleSweep) rows(row func(r *scaleResult, cell windowColumn) []string)
 	return all
 }
 
-func (sw *scaleSweep) messages() measure.Table {
+func (sw *channelSweep) messages() measure.Table {
 	return measure.Table{Title: "Invalidations, " + sw.short + ": messages and kB per second to each instance",
 		Columns: []string{sw.name, "reads/s", "writes/s", "L1 hits", "failed reads", "tracking", "BCAST",
 			"keys in them", "Kafka", "events in them", "tracking, kB", "BCAST, kB", "Kafka, kB"},
-		Rows: sw.rows(func(r *scaleResult, cell windowColumn) []string {
+		Rows: sw.rows(func(r *channelResult, cell windowColumn) []string {
 			return []string{round(r.tracking.Reads), round(r.tracking.relayed.redis),
 				fmt.Sprintf("%.1f%%", 100*r.tracking.L1Hits/max(1, r.tracking.Reads)), round(r.tracking.Errors),
 				round(r.perInstance(r.tracking.Redis.Messages)),
-				cell(r.broadcast, func(w *scaleWindow) string { return round(r.perInstance(w.Broadcast.Messages)) }),
-				cell(r.broadcast, func(w *scaleWindow) string { return round(r.perInstance(w.Broadcast.Keys)) }),
-				cell(r.kafka, func(w *scaleWindow) string { return round(r.perInstance(w.Kafka.Messages)) }),
-				cell(r.kafka, func(w *scaleWindow) string { return round(r.perInstance(w.Kafka.Keys)) }),
+				cell(r.broadcast, func(w *channelWindow) string { return round(r.perInstance(w.Broadcast.Messages)) }),
+				cell(r.broadcast, func(w *channelWindow) string { return round(r.perInstance(w.Broadcast.Keys)) }),
+				cell(r.kafka, func(w *channelWindow) string { return round(r.perInstance(w.Kafka.Messages)) }),
+				cell(r.kafka, func(w *channelWindow) string { return round(r.perInstance(w.Kafka.Keys)) }),
 				kilo(r.perInstance(r.tracking.Redis.Pushed)),
-				cell(r.broadcast, func(w *scaleWindow) string { return kilo(r.perInstance(w.Broadcast.Pushed)) }),
-				cell(r.kafka, func(w *scaleWindow) string { return kilo(r.perInstance(w.Kafka.In)) })}
+				cell(r.broadcast, func(w *channelWindow) string { return kilo(r.perInstance(w.Broadcast.Pushed)) }),
+				cell(r.kafka, func(w *channelWindow) string { return kilo(r.perInstance(w.Kafka.In)) })}
 		})}
 }
 
-func (sw *scaleSweep) traffic() measure.Table {
+func (sw *channelSweep) traffic() measure.Table {
 	return measure.Table{Title: "Network, " + sw.short + ": kB per second, of an instance and of the servers",
 		Columns: []string{sw.name, "idle: an instance in", "out", "under load: an instance in", "out",
 			"Redis commands/s, idle", "under load", "Redis in", "out", "out with BCAST", "Kafka in from the relay",
 			"in from followers", "out to followers"},
-		Rows: sw.rows(func(r *scaleResult, cell windowColumn) []string {
+		Rows: sw.rows(func(r *channelResult, cell windowColumn) []string {
 			w := r.tracking
 			return []string{kilo(r.perInstance(r.idle.Redis.In)), kilo(r.perInstance(r.idle.Redis.Out)),
 				kilo(r.perInstance(w.Redis.In)), kilo(r.perInstance(w.Redis.Out)),
 				round(r.idle.redis.commands), round(w.redis.commands), kilo(w.redis.in), kilo(w.redis.out),
-				cell(r.broadcast, func(w *scaleWindow) string { return kilo(w.redis.out) }),
-				cell(r.kafka, func(w *scaleWindow) string { return kilo(w.published) }),
-				cell(r.kafka, func(w *scaleWindow) string { return kilo(w.Kafka.Out) }),
-				cell(r.kafka, func(w *scaleWindow) string { return kilo(w.Kafka.In) })}
+				cell(r.broadcast, func(w *channelWindow) string { return kilo(w.redis.out) }),
+				cell(r.kafka, func(w *channelWindow) string { return kilo(w.published) }),
+				cell(r.kafka, func(w *channelWindow) string { return kilo(w.Kafka.Out) }),
+				cell(r.kafka, func(w *channelWindow) string { return kilo(w.Kafka.In) })}
 		})}
 }
 
-func (sw *scaleSweep) processors() measure.Table {
-	ms := func(name string) func(*scaleWindow) string {
-		return func(w *scaleWindow) string { return fmt.Sprintf("%.0f", 1000*w.cores[name]) }
+func (sw *channelSweep) processors() measure.Table {
+	ms := func(name string) func(*channelWindow) string {
+		return func(w *channelWindow) string { return fmt.Sprintf("%.0f", 1000*w.cores[name]) }
 	}
 	return measure.Table{Title: "Processor time, " + sw.short + ": ms per second",
 		Columns: []string{sw.name, "idle: an instance", "Redis", "tracking: an instance", "Redis", ofDriver,
 			"cores busy", "with BCAST: an instance", "Redis", "with Kafka: an instance", "Redis", "Kafka", ofDriver,
 			"the curve ends here"},
-		Rows: sw.rows(func(r *scaleResult, cell windowColumn) []string {
-			instance := func(w *scaleWindow) string {
+		Rows: sw.rows(func(r *channelResult, cell windowColumn) []string {
+			instance := func(w *channelWindow) string {
 				return fmt.Sprintf("%.1f",
 					1000*r.perInstance(w.cores[ofWorkers]))
 			}
 			var ends []string
-			for i, w := range []*scaleWindow{r.tracking, r.broadcast, r.kafka} {
+			for i, w := range []*channelWindow{r.tracking, r.broadcast, r.kafka} {
 				if w != nil && w.end != "" {
 					ends = append(ends, []string{"", "with BCAST: ", "with Kafka: "}[i]+w.end)
 				}
@@ -99,9 +99,9 @@ func (sw *scaleSweep) processors() measure.Table {
 }
 
 // summary describes the sweep in a few sentences.
-func (sw *scaleSweep) summary() string {
+func (sw *channelSweep) summary() string {
 	var b strings.Builder
-	all := func(r scaleResult) *scaleWindow {
+	all := func(r channelResult) *channelWindow {
 		if r.broadcast == nil || r.kafka == nil || r.broadcast.end != "" {
 			return nil
 		}

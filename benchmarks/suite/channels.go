@@ -8,31 +8,31 @@ import (
 	"github.com/nearcache/nearcache-go/benchmarks/measure"
 )
 
-// scaleSweep is a curve: points that differ in one parameter.
-type scaleSweep struct {
+// channelSweep is a curve: points that differ in one parameter.
+type channelSweep struct {
 	name, short string
-	x           func(scalePoint) float64 // the parameter
-	points      []scalePoint
-	results     []scaleResult
+	x           func(channelPoint) float64 // the parameter
+	points      []channelPoint
+	results     []channelResult
 	ends        []string // why the curve, or one of its lines, ended early
 }
 
-func scaleSweeps(base scalePoint, instances, keys []int, writes []float64) []*scaleSweep {
-	byInstances := &scaleSweep{name: "instances", short: "by instances",
-		x: func(c scalePoint) float64 { return float64(c.Instances) }}
+func channelSweeps(base channelPoint, instances, keys []int, writes []float64) []*channelSweep {
+	byInstances := &channelSweep{name: "instances", short: "by instances",
+		x: func(c channelPoint) float64 { return float64(c.Instances) }}
 	for _, n := range instances {
 		c := base
 		c.Instances = n
 		byInstances.points = append(byInstances.points, c)
 	}
-	byWrites := &scaleSweep{name: "writes/s", short: "by writes", x: func(c scalePoint) float64 { return c.Writes }}
+	byWrites := &channelSweep{name: "writes/s", short: "by writes", x: func(c channelPoint) float64 { return c.Writes }}
 	for _, n := range writes {
 		c := base
 		c.Writes = n
 		byWrites.points = append(byWrites.points, c)
 	}
-	byKeys := &scaleSweep{name: "keys", short: "by keys", x: func(c scalePoint) float64 { return float64(c.Keys) }}
-	uniform := &scaleSweep{name: "keys", short: "by keys, uniform writes", x: byKeys.x}
+	byKeys := &channelSweep{name: "keys", short: "by keys", x: func(c channelPoint) float64 { return float64(c.Keys) }}
+	uniform := &channelSweep{name: "keys", short: "by keys, uniform writes", x: byKeys.x}
 	for _, n := range keys {
 		c := base
 		c.Keys = n
@@ -40,10 +40,10 @@ func scaleSweeps(base scalePoint, instances, keys []int, writes []float64) []*sc
 		c.Uniform = true
 		uniform.points = append(uniform.points, c)
 	}
-	return []*scaleSweep{byInstances, byKeys, uniform, byWrites}
+	return []*channelSweep{byInstances, byKeys, uniform, byWrites}
 }
 
-const scaleNote = "This section measures coherence, so the readers are slow on purpose. Before each point every " +
+const channelNote = "This section measures coherence, so the readers are slow on purpose. Before each point every " +
 	"instance reads what it would hold after a long time: each key with the probability that it was read since its " +
 	"last write and within its TTL of an hour. Then the same instances are measured in four states: idle; under " +
 	"load, when only Redis's tracking informs them of changes; under load, with a rueidis connection beside each " +
@@ -60,24 +60,24 @@ const scaleNote = "This section measures coherence, so the readers are slow on p
 	"one node whose JVM has the first compiler only. A curve ends where a load is not reached or the cores are " +
 	"saturated. The row names the causes, and the plot omits the point."
 
-// scale measures the cost of coherence as instances, keys and writes grow: with tracking, and with two ways to send
+// channels measures the cost of coherence as instances, keys and writes grow: with tracking, and with two ways to send
 // every change to every instance.
-func scale(ctx context.Context, e *Env) (*measure.Section, error) {
-	base := scalePoint{Instances: 8, Keys: 100_000, Writes: 300}
-	sweeps := scaleSweeps(base, []int{1, 2, 4, 8, 16, 32, 64}, []int{1_000, 10_000, 100_000, 1_000_000},
+func channels(ctx context.Context, e *Env) (*measure.Section, error) {
+	base := channelPoint{Instances: 8, Keys: 100_000, Writes: 300}
+	sweeps := channelSweeps(base, []int{1, 2, 4, 8, 16, 32, 64}, []int{1_000, 10_000, 100_000, 1_000_000},
 		[]float64{10, 100, 300, 1_000, 10_000})
 	if e.Quick {
-		base = scalePoint{Instances: 4, Keys: 10_000, Writes: 300}
-		sweeps = scaleSweeps(base, []int{1, 4}, []int{1_000, 10_000}, []float64{30, 300})
+		base = channelPoint{Instances: 4, Keys: 10_000, Writes: 300}
+		sweeps = channelSweeps(base, []int{1, 4}, []int{1_000, 10_000}, []float64{30, 300})
 	}
-	s := &measure.Section{Title: "Scale", Figures: map[string]float64{}, Note: scaleNote,
+	s := &measure.Section{Title: "Channels", Figures: map[string]float64{}, Note: channelNote,
 		Config: fmt.Sprintf("%d instances in at most %d processes, %d keys of %d bytes, %.0f reads/s and %.0f writes/s of "+
 			"all instances together; each of them varies alone. Reads and writes follow Zipf (1.1) over the same keys, or "+
 			"writes are uniform. Another program writes to an outbox and runs its relay, which each commit wakes. The topic "+
 			"has %d partitions, the machine %d cores",
-			base.Instances, processes, base.Keys, smallValue, scaleReads, base.Writes, scalePartitions,
+			base.Instances, processes, base.Keys, smallValue, channelReads, base.Writes, channelPartitions,
 			runtime.NumCPU())}
-	known := map[scalePoint]scaleResult{}
+	known := map[channelPoint]channelResult{}
 	for _, sw := range sweeps {
 		if err := e.measureSweep(ctx, sw, known); err != nil {
 			return nil, err
@@ -90,17 +90,17 @@ func scale(ctx context.Context, e *Env) (*measure.Section, error) {
 		s.Tables = append(s.Tables, sw.messages(), sw.traffic(), sw.processors())
 		s.Note += sw.summary()
 	}
-	if b := sweeps[0].last(func(r scaleResult) *scaleWindow { return r.broadcast }); b != nil {
+	if b := sweeps[0].last(func(r channelResult) *channelWindow { return r.broadcast }); b != nil {
 		s.Figures["tracking_over_broadcast"] = b.broadcast.Redis.Messages / b.broadcast.Broadcast.Messages
 	}
-	s.Plots = scalePlots(sweeps[0], sweeps[1], sweeps[2], sweeps[3])
+	s.Plots = channelPlots(sweeps[0], sweeps[1], sweeps[2], sweeps[3])
 	return s, nil
 }
 
 // measureSweep measures the points of a sweep until its curve ends. known has the results of points that several sweeps
 // share.
-func (e *Env) measureSweep(ctx context.Context, sw *scaleSweep, known map[scalePoint]scaleResult) error {
-	lines := scaleLines{broadcast: true, kafka: true} // those that have not ended
+func (e *Env) measureSweep(ctx context.Context, sw *channelSweep, known map[channelPoint]channelResult) error {
+	lines := channelLines{broadcast: true, kafka: true} // those that have not ended
 	for _, point := range sw.points {
 		r, ok := known[point]
 		if !ok || r.lacks(lines) {
@@ -109,7 +109,7 @@ func (e *Env) measureSweep(ctx context.Context, sw *scaleSweep, known map[scaleP
 				return fmt.Errorf("%+v: %w", point, err)
 			}
 			known[point] = r
-			fmt.Fprintf(e.Log, "scale, %+v: %.1f pushes/s to an instance, cores %.0f%% busy\n", point,
+			fmt.Fprintf(e.Log, "channels, %+v: %.1f pushes/s to an instance, cores %.0f%% busy\n", point,
 				r.perInstance(r.tracking.Redis.Messages), 100*r.tracking.busy)
 		}
 		if !lines.broadcast {
@@ -129,12 +129,12 @@ func (e *Env) measureSweep(ctx context.Context, sw *scaleSweep, known map[scaleP
 }
 
 // lacks reports whether a line is wanted that was not measured at the point.
-func (r *scaleResult) lacks(lines scaleLines) bool {
+func (r *channelResult) lacks(lines channelLines) bool {
 	return r.tracking.end == "" && (lines.broadcast && r.broadcast == nil || lines.kafka && r.kafka == nil)
 }
 
 // ended reports whether a line ends at a point, and records the reason.
-func (sw *scaleSweep) ended(line string, r scaleResult, w *scaleWindow) bool {
+func (sw *channelSweep) ended(line string, r channelResult, w *channelWindow) bool {
 	if w == nil || w.end == "" {
 		return false
 	}
@@ -143,7 +143,7 @@ func (sw *scaleSweep) ended(line string, r scaleResult, w *scaleWindow) bool {
 }
 
 // last is the last result whose point is good on a line.
-func (sw *scaleSweep) last(line func(scaleResult) *scaleWindow) *scaleResult {
+func (sw *channelSweep) last(line func(channelResult) *channelWindow) *channelResult {
 	for i := len(sw.results) - 1; i >= 0; i-- {
 		if w := line(sw.results[i]); w != nil && w.end == "" && sw.results[i].tracking.end == "" {
 			return &sw.results[i]
@@ -153,4 +153,4 @@ func (sw *scaleSweep) last(line func(scaleResult) *scaleWindow) *scaleResult {
 }
 
 // perInstance divides a figure of all instances.
-func (r *scaleResult) perInstance(v float64) float64 { return v / float64(r.point.Instances) }
+func (r *channelResult) perInstance(v float64) float64 { return v / float64(r.point.Instances) }
