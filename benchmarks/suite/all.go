@@ -34,5 +34,6 @@ var All = []Bench{
 	{"propagation", true, propagation},
 	{"stampede", true, stampede},
 	{"channels", true, channels},
+	{"scale", true, scale},
 	{"availability", true, availability},
 }

@@ -116,10 +116,8 @@ func (s *channelRun) open(ctx context.Context) (err error) {
 		return err
 	}
 	s.add(noError(s.workers.stop))
-	s.pids = map[string][]int{ofRedis: {s.e.redis.Pid()}, ofKafka: {s.e.kafka.Pid()}, ofDriver: {os.Getpid()}}
-	for _, p := range s.workers.processes {
-		s.pids[ofWorkers] = append(s.pids[ofWorkers], p.cmd.Process.Pid)
-	}
+	s.pids = map[string][]int{ofRedis: {s.e.redis.Pid()}, ofKafka: {s.e.kafka.Pid()}, ofDriver: {os.Getpid()},
+		ofWorkers: s.workers.pids()}
 	return s.workers.run("warm")
 }
 

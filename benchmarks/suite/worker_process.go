@@ -32,6 +32,12 @@ func (e *Env) startWorkers(ctx context.Context, n int, role string, config func(
 	if err != nil {
 		return nil, err
 	}
+	return e.startProgram(ctx, self, n, role, config)
+}
+
+// startProgram is startWorkers of another program that understands the same commands.
+func (e *Env) startProgram(ctx context.Context, program string, n int, role string, config func(i int) any) (
+	*workerGroup, error) {
 	c := &workerGroup{}
 	commands := make([]string, n)
 	for i := range n {
@@ -41,7 +47,7 @@ func (e *Env) startWorkers(ctx context.Context, n int, role string, config func(
 			return nil, err
 		}
 		commands[i] = string(b)
-		p, err := startProcess(ctx, self, role, e.Log)
+		p, err := startProcess(ctx, program, role, e.Log)
 		if err != nil {
 			c.stop()
 			return nil, err
@@ -102,6 +108,14 @@ func (c *workerGroup) send(commands []string, answers any) error {
 		return err
 	}
 	return json.Unmarshal(all, answers)
+}
+
+// pids are the ids of the processes.
+func (c *workerGroup) pids() (ids []int) {
+	for _, p := range c.processes {
+		ids = append(ids, p.cmd.Process.Pid)
+	}
+	return ids
 }
 
 // stop ends the processes and waits for them.

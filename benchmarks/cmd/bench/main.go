@@ -1,6 +1,7 @@
 // Command bench runs the benchmarks and writes their report.
 //
 //	bench run [-quick] [-only a,b] [-into DIR]      run benchmarks and save their results in DIR
+//	bench run -only scale -old REF [-rounds N]      measure the fleet of two versions in turns
 //	bench report [-from DIR] [-to DIR]              write REPORT.md and its plots from saved results
 //	bench compare -old REF [-bench RE] [-rounds N]  run Go benchmarks of two versions in turns
 //	bench list                                      list the benchmarks
@@ -41,6 +42,10 @@ func dispatch(ctx context.Context, args []string) error {
 		set.StringVar(&o.peers, "peers", "",
 			"measure the freshness of these peers only, comma-separated; the result counts as quick")
 		set.StringVar(&o.only, "only", "", "run these benchmarks only, comma-separated")
+		set.StringVar(&o.old, "old", "",
+			"measure scale with this version of the library too, a git reference, in turns with the working tree")
+		set.IntVar(&o.rounds, "rounds", 2, "how often scale is measured; its figures are averages")
+		set.StringVar(&o.repo, "repo", "..", "the root of the repository")
 		set.StringVar(&o.into, "into", "results", "the directory for the results")
 		set.StringVar(&o.profile, "cpuprofile", "",
 			"write a CPU profile of this process to this file, for go tool pprof")

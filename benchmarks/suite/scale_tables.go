@@ -1,0 +1,161 @@
+package suite
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/nearcache/nearcache-go/benchmarks/measure"
+)
+
+// scaleColumn is a column of the tables of a state. An instance's figures are per instance, the others of all.
+type scaleColumn struct {
+	title   string
+	figure  string
+	scale   float64 // that the figure is multiplied with; 1000 makes milliseconds of cores
+	fleetOf bool    // the figure is that of the whole fleet, and not what one instance adds
+}
+
+var scaleColumns = []scaleColumn{
+	{"Redis commands/s", redisCommands, 1, false},
+	{"kB/s to Redis", redisIn, 1e-3, false},
+	{"kB/s from Redis", redisOut, 1e-3, false},
+	{"Redis connections", redisConnections, 1, false},
+	{"statements/s", statementsOf(roleInstances), 1, false},
+	{"kB/s from Kafka", kafkaIn, 1e-3, false},
+	{"own ms/s", cpuInstances, 1000, false},
+	{"Redis ms/s", cpuRedis, 1000, false},
+	{"Kafka ms/s", cpuKafka, 1000, false},
+	{"Postgres ms/s", cpuPostgres, 1000, false},
+	{"all: Redis commands/s", redisCommands, 1, true},
+	{"relay ms/s", cpuRelay, 1000, true},
+	{"Redis ms/s", cpuRedis, 1000, true},
+	{"Kafka ms/s", cpuKafka, 1000, true},
+	{"Postgres ms/s", cpuPostgres, 1000, true},
+	{"cores used, %", fleetCores, 100, true},
+	{"by others too, %", busyCores, 100, true},
+}
+
+// scaleTables are a table for each state and set of channels, and one of the relay alone.
+func scaleTables(versions []scaleVersion, results scaleResults) (all []measure.Table) {
+	all = append(all, relayTable(versions, results))
+	for _, kafka := range []bool{true, false} {
+		for _, state := range scaleStates {
+			if state.fits(scalePoint{1, kafka}) {
+				all = append(all, stateTable(versions, results, state, kafka))
+			}
+		}
+	}
+	return all
+}
+
+func stateTable(versions []scaleVersion, results scaleResults, state scaleState, kafka bool) measure.Table {
+	t := measure.Table{Title: fmt.Sprintf("%s: %s; what an instance adds, and what all use together",
+		capital(channelsOf(kafka)), state.title), Columns: []string{"instances", "version"}}
+	for _, c := range scaleColumns {
+		t.Columns = append(t.Columns, c.title)
+	}
+	if state.name == stateChanged {
+		t.Columns = append(t.Columns, "all: fetches/s", "pushes/s", "loads/s")
+	}
+	t.Columns = append(t.Columns, "the commands of an instance", "the curve ends here")
+	for _, p := range points(results, kafka) {
+		for _, v := range versions {
+			if w := results[v.label][p][state.name]; w != nil && p.instances > 0 {
+				t.Rows = append(t.Rows, results[v.label].stateRow(v.label, p, state.name, w))
+			}
+		}
+	}
+	return t
+}
+
+func (r scaleCurves) stateRow(label string, p scalePoint, state string, w *scaleWindow) []string {
+	row := []string{fmt.Sprint(p.instances), label}
+	alone := r.good(scalePoint{0, p.kafka}, relayState(state))
+	for _, c := range scaleColumns {
+		v := w.rates[c.figure]
+		if !c.fleetOf {
+			if alone == nil {
+				row = append(row, "")
+				continue
+			}
+			v = (v - alone.rates[c.figure]) / float64(p.instances)
+		}
+		row = append(row, round(c.scale*v))
+	}
+	if state == stateChanged {
+		row = append(row, round(w.rates[reads]-w.rates[l1Hits]), round(w.rates[pushes]), round(w.rates[loads]))
+	}
+	commands := ""
+	if alone != nil {
+		commands = w.rates.plus(-1, alone.rates).busiestCommands(float64(p.instances))
+	}
+	return append(row, commands, w.end)
+}
+
+// relayTable is that of the fleets without instances.
+func relayTable(versions []scaleVersion, results scaleResults) measure.Table {
+	t := measure.Table{Title: "The relay alone, and what the servers use beside it", Columns: []string{"channels",
+		"load", "version", "rows written/s", "Redis commands/s", "statements/s of the relay", "relay ms/s", "Redis ms/s",
+		"Kafka ms/s", "Postgres ms/s", "kB/s to Redis", "kB/s from Redis", "kB/s to Kafka", "its commands",
+		"the curve ends here"}}
+	for _, kafka := range []bool{true, false} {
+		p := scalePoint{0, kafka}
+		for _, state := range scaleStates {
+			for _, v := range versions {
+				w := results[v.label][p][state.name]
+				if w == nil {
+					continue
+				}
+				row := []string{channelsOf(kafka), state.name, v.label, round(w.rates[written])}
+				for _, c := range []scaleColumn{{figure: redisCommands, scale: 1}, {figure: statementsOf(roleRelay), scale: 1},
+					{figure: cpuRelay, scale: 1e3}, {figure: cpuRedis, scale: 1e3}, {figure: cpuKafka, scale: 1e3},
+					{figure: cpuPostgres, scale: 1e3}, {figure: redisIn, scale: 1e-3}, {figure: redisOut, scale: 1e-3},
+					{figure: relayKafkaOut, scale: 1e-3}} {
+					row = append(row, round(c.scale*w.rates[c.figure]))
+				}
+				t.Rows = append(t.Rows, append(row, w.rates.busiestCommands(1), w.end))
+			}
+		}
+	}
+	return t
+}
+
+// points are the points of a set of channels that any version was measured at, the smallest first.
+func points(results scaleResults, kafka bool) []scalePoint {
+	seen := map[scalePoint]bool{}
+	for _, curves := range results {
+		for p := range curves {
+			if p.kafka == kafka {
+				seen[p] = true
+			}
+		}
+	}
+	return slices.SortedFunc(maps.Keys(seen), func(a, b scalePoint) int { return a.instances - b.instances })
+}
+
+// scalePlots draw the cost of an instance.
+func scalePlots(versions []scaleVersion, results scaleResults) []measure.Plot {
+	plot := func(file, title, y, figure string, scale float64) measure.Plot {
+		p := measure.Plot{File: file, Title: title, X: "instances", Y: y, LogX: true, LogY: true}
+		for _, state := range []string{stateIdle, stateReading} {
+			for _, v := range versions {
+				l := measure.Line{Name: state + ", " + v.label}
+				for _, at := range points(results, true) {
+					if cost, ok := results[v.label].perInstance(at, state, figure); ok && cost > 0 {
+						l.At = append(l.At, [2]float64{float64(at.instances), scale * cost})
+					}
+				}
+				p.Lines = append(p.Lines, l)
+			}
+		}
+		return p
+	}
+	return []measure.Plot{
+		plot("scale-commands", "Redis commands of an instance, both channels", "commands/s", redisCommands, 1),
+		plot("scale-processor", "Processor time of an instance, both channels", "ms per second", cpuInstances, 1000),
+		plot("scale-redis", "Processor time of Redis for an instance, both channels", "ms per second", cpuRedis, 1000)}
+}
+
+func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
