@@ -1,6 +1,6 @@
 // Package fleet is a process of the fleet that the section "scale" of the benchmarks measures: some instances of the
-// near cache, or their relay. It uses exported declarations of the library only, and of these only what versions have in
-// common, because the section builds it from two versions of the library and measures them in turns.
+// near cache, or their relay. The section builds it from two versions of the library and measures them in turns. So it
+// uses only exported declarations of the library that both versions have.
 package fleet
 
 import "time"

@@ -29,6 +29,15 @@ type scaleResults map[string]scaleCurves
 // scaleCurves are the windows of a version by point and state. Those of several rounds are averaged.
 type scaleCurves map[scalePoint]map[string]*scaleWindow
 
+// scaleMasters is the number of masters in the cluster.
+const scaleMasters = 6
+
+// scaleCurve is a fleet in several sizes.
+type scaleCurve struct {
+	of        scalePoint
+	instances []int
+}
+
 // scale measures the cost of a fleet as it grows: of the working tree and, if there is one, of an old version.
 func scale(ctx context.Context, e *Env) (_ *measure.Section, err error) {
 	dir, err := os.MkdirTemp("", "bench-scale-")
@@ -49,21 +58,23 @@ func scale(ctx context.Context, e *Env) (_ *measure.Section, err error) {
 	if e.Quick {
 		rounds = 1
 	}
-	both := e.pick([]int{0, 1, 4, 16, 64, 256}, []int{0, 4})
-	alone := e.pick([]int{0, 4, 64}, []int{0, 4})
+	curves := []scaleCurve{
+		{scalePoint{kafka: true}, e.pick([]int{0, 1, 4, 16, 64, 256}, []int{0, 4})},
+		{scalePoint{}, e.pick([]int{0, 4, 64}, []int{0, 4})},
+		{scalePoint{masters: scaleMasters}, e.pick([]int{0, 4, 64}, []int{0, 4})},
+	}
 	results := scaleResults{}
 	for round := range rounds {
 		order := slices.Clone(versions)
 		if round%2 == 1 {
 			slices.Reverse(order)
 		}
-		for _, curve := range []struct {
-			kafka     bool
-			instances []int
-		}{{true, both}, {false, alone}} {
+		for _, curve := range curves {
 			for _, n := range curve.instances {
+				p := curve.of
+				p.instances = n
 				for _, v := range order {
-					if err := results.measure(ctx, services, v, scalePoint{n, curve.kafka}); err != nil {
+					if err := results.measure(ctx, services, v, p); err != nil {
 						return nil, err
 					}
 				}
@@ -95,7 +106,7 @@ func (r scaleResults) measure(ctx context.Context, s *scaleServices, v scaleVers
 	}
 	of := r[v.label]
 	for smaller, states := range of {
-		if smaller.kafka == p.kafka && smaller.instances < p.instances && states[stateIdle].end != "" {
+		if smaller.of(0) == p.of(0) && smaller.instances < p.instances && states[stateIdle].end != "" {
 			return nil
 		}
 	}

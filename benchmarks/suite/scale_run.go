@@ -18,16 +18,19 @@ const scaleBound = 250 * time.Millisecond
 
 const scalePartitions = 4 // of the topic
 
-// scalePoint is a size of the fleet. Without Kafka, Redis is the only channel.
+// scalePoint is a size of the fleet. Without Kafka, Redis is the only channel. masters is that of a cluster; 0 is one
+// server without a cluster.
 type scalePoint struct {
 	instances int
 	kafka     bool
+	masters   int
 }
 
 // scaleRun is the measurement of one point of one version.
 type scaleRun struct {
 	s        *scaleServices
 	point    scalePoint
+	redis    *scaleRedis
 	database string
 	relay    *workerGroup
 	fleet    *workerGroup // nil without instances
@@ -36,8 +39,7 @@ type scaleRun struct {
 	cleanups
 }
 
-// measureVersion measures a point of a version in one state after the other. It stops after a state in which the load
-// is not reached.
+// measureVersion measures a point of a version in one state after the other, and stops where its curve ends.
 func (s *scaleServices) measureVersion(ctx context.Context, v scaleVersion, point scalePoint) (
 	all map[string]*scaleWindow, err error) {
 	r := &scaleRun{s: s, point: point}
@@ -64,14 +66,17 @@ func (s *scaleServices) measureVersion(ctx context.Context, v scaleVersion, poin
 
 func (r *scaleRun) open(ctx context.Context, v scaleVersion) (err error) {
 	e := r.s.e
-	if err := e.Flush(ctx); err != nil {
+	if r.redis, err = r.s.redis(ctx, r.point); err != nil {
+		return err
+	}
+	if err := r.redis.flush(ctx); err != nil {
 		return err
 	}
 	if r.database, err = r.s.database(ctx); err != nil {
 		return err
 	}
 	r.add(func() error { return r.s.dropDatabase(context.WithoutCancel(ctx), r.database) })
-	c := fleet.Config{Redis: r.s.redis, Prefix: r.database, Topic: r.database, Partitions: scalePartitions,
+	c := fleet.Config{Redis: r.redis.address(), Prefix: r.database, Topic: r.database, Partitions: scalePartitions,
 		Bound: scaleBound}
 	if r.point.kafka {
 		c.Kafka = r.s.kafka
@@ -82,7 +87,7 @@ func (r *scaleRun) open(ctx context.Context, v scaleVersion) (err error) {
 		return err
 	}
 	r.add(noError(r.relay.stop))
-	r.pids = map[string][]int{cpuRedis: {e.redis.Pid()}, cpuKafka: {e.kafka.Pid()}, cpuWriter: {os.Getpid()},
+	r.pids = map[string][]int{cpuRedis: r.redis.pids(), cpuKafka: {e.kafka.Pid()}, cpuWriter: {os.Getpid()},
 		cpuRelay: r.relay.pids()}
 	if n := r.point.instances; n > 0 {
 		c.Postgres = r.s.url(r.database, roleInstances)
@@ -115,7 +120,7 @@ func (r *scaleRun) sample(ctx context.Context) (totals rates, cpu cpuReadings, e
 	if cpu, err = readClocks(r.pids, map[string]int{cpuPostgres: r.s.postgres.Pid()}); err != nil {
 		return nil, cpu, err
 	}
-	if err := r.s.sampleRedis(ctx, totals); err != nil {
+	if err := r.redis.sample(ctx, totals); err != nil {
 		return nil, cpu, err
 	}
 	if err := r.s.samplePostgres(ctx, r.database, totals); err != nil {
@@ -190,7 +195,8 @@ func (r *scaleRun) measure(ctx context.Context, state scaleState) (w *scaleWindo
 		}
 	}
 	w.rates[busyCores] = used.busy
-	return w, state.judge(r, w, used)
+	state.judge(r, w, used)
+	return w, nil
 }
 
 func pause(ctx context.Context, d time.Duration) error {

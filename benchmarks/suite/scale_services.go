@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/rueidis"
 
 	"github.com/nearcache/nearcache-go/benchmarks/fleet"
 	"github.com/nearcache/nearcache-go/internal/services/local"
@@ -22,11 +23,13 @@ const (
 // scaleServices are the servers of the section. Postgres is its own: it counts statements by role, and takes a
 // connection from every instance.
 type scaleServices struct {
-	e            *Env
-	redis, kafka string
-	postgres     *local.Server
-	admin        *pgxpool.Pool
-	databases    int
+	e         *Env
+	single    *scaleRedis
+	cluster   *scaleRedis // nil before the first point that needs it
+	kafka     string
+	postgres  *local.Server
+	admin     *pgxpool.Pool
+	databases int
 }
 
 // scaleKeys is the number of keys, and scaleBody the size of a value.
@@ -37,9 +40,10 @@ const (
 
 func (e *Env) openScaleServices(ctx context.Context) (s *scaleServices, err error) {
 	s = &scaleServices{e: e}
-	if s.redis, err = e.Redis(ctx); err != nil {
+	if _, err = e.Redis(ctx); err != nil {
 		return nil, err
 	}
+	s.single = &scaleRedis{servers: []*local.Server{e.redis}, clients: []rueidis.Client{e.foreign}}
 	if s.kafka, err = e.Kafka(ctx); err != nil {
 		return nil, err
 	}
@@ -67,6 +71,20 @@ func (s *scaleServices) close() {
 		s.admin.Close()
 	}
 	s.postgres.Discard()
+	if s.cluster != nil {
+		s.cluster.close()
+	}
+}
+
+// redis returns the Redis of a point.
+func (s *scaleServices) redis(ctx context.Context, p scalePoint) (_ *scaleRedis, err error) {
+	if p.masters == 0 {
+		return s.single, nil
+	}
+	if s.cluster == nil {
+		s.cluster, err = openCluster(ctx, s.e, p.masters)
+	}
+	return s.cluster, err
 }
 
 // makeTemplate makes the roles, and the database that every point begins with.
@@ -114,34 +132,41 @@ func (s *scaleServices) url(database, role string) string {
 	return strings.Replace(local.PostgresURL(s.postgres.Addr, database), "postgres://postgres@", "postgres://"+role+"@", 1)
 }
 
-// sampleRedis adds the totals of Redis, without what this sample itself adds.
-func (s *scaleServices) sampleRedis(ctx context.Context, into rates) error {
-	info, err := s.e.foreign.Do(ctx, s.e.foreign.B().Info().Section("clients", "stats", "commandstats").Build()).ToString()
-	if err != nil {
-		return err
-	}
-	for line := range strings.SplitSeq(info, "\r\n") {
-		name, value, _ := strings.Cut(line, ":")
-		if command, ok := strings.CutPrefix(name, "cmdstat_"); ok {
-			calls, _, _ := strings.Cut(strings.TrimPrefix(value, "calls="), ",")
-			if command != "info" {
-				n, _ := strconv.ParseFloat(calls, 64)
-				into[redisCommands] += n
-				into["redis command "+command] = n
-			}
-			continue
+// sample adds the totals of all servers, without what this sample itself adds.
+func (s *scaleRedis) sample(ctx context.Context, into rates) error {
+	for _, c := range s.clients {
+		info, err := c.Do(ctx, c.B().Info().Section("clients", "stats", "commandstats").Build()).ToString()
+		if err != nil {
+			return err
 		}
-		f, _ := strconv.ParseFloat(value, 64)
-		switch name {
-		case "total_net_input_bytes":
-			into[redisIn] = f
-		case "total_net_output_bytes":
-			into[redisOut] = f
-		case "connected_clients":
-			into[redisConnections] = f
+		for line := range strings.SplitSeq(info, "\r\n") {
+			into.addRedis(line)
 		}
 	}
 	return nil
+}
+
+// addRedis adds a line of Redis's INFO.
+func (r rates) addRedis(line string) {
+	name, value, _ := strings.Cut(line, ":")
+	if command, ok := strings.CutPrefix(name, "cmdstat_"); ok {
+		calls, _, _ := strings.Cut(strings.TrimPrefix(value, "calls="), ",")
+		if command != "info" {
+			n, _ := strconv.ParseFloat(calls, 64)
+			r[redisCommands] += n
+			r["redis command "+command] += n
+		}
+		return
+	}
+	f, _ := strconv.ParseFloat(value, 64)
+	switch name {
+	case "total_net_input_bytes":
+		r[redisIn] += f
+	case "total_net_output_bytes":
+		r[redisOut] += f
+	case "connected_clients":
+		r[redisConnections] += f
+	}
 }
 
 // samplePostgres adds the totals of a database.

@@ -37,22 +37,22 @@ var scaleColumns = []scaleColumn{
 	{"by others too, %", busyCores, 100, true},
 }
 
-// scaleTables are a table for each state and set of channels, and one of the relay alone.
+// scaleTables are a table for each curve and state, and one of the relay alone.
 func scaleTables(versions []scaleVersion, results scaleResults) (all []measure.Table) {
 	all = append(all, relayTable(versions, results))
-	for _, kafka := range []bool{true, false} {
+	for _, u := range scaleUnits {
 		for _, state := range scaleStates {
-			if state.fits(scalePoint{1, kafka}) {
-				all = append(all, stateTable(versions, results, state, kafka))
+			if state.fits(u.curve.of(1)) {
+				all = append(all, stateTable(versions, results, state, u.curve))
 			}
 		}
 	}
 	return all
 }
 
-func stateTable(versions []scaleVersion, results scaleResults, state scaleState, kafka bool) measure.Table {
+func stateTable(versions []scaleVersion, results scaleResults, state scaleState, curve scalePoint) measure.Table {
 	t := measure.Table{Title: fmt.Sprintf("%s: %s; what an instance adds, and what all use together",
-		capital(channelsOf(kafka)), state.title), Columns: []string{"instances", "version"}}
+		capital(curve.channels()), state.title), Columns: []string{"instances", "version"}}
 	for _, c := range scaleColumns {
 		t.Columns = append(t.Columns, c.title)
 	}
@@ -60,7 +60,7 @@ func stateTable(versions []scaleVersion, results scaleResults, state scaleState,
 		t.Columns = append(t.Columns, "all: fetches/s", "pushes/s", "loads/s")
 	}
 	t.Columns = append(t.Columns, "the commands of an instance", "the curve ends here")
-	for _, p := range points(results, kafka) {
+	for _, p := range points(results, curve) {
 		for _, v := range versions {
 			if w := results[v.label][p][state.name]; w != nil && p.instances > 0 {
 				t.Rows = append(t.Rows, results[v.label].stateRow(v.label, p, state.name, w))
@@ -72,7 +72,7 @@ func stateTable(versions []scaleVersion, results scaleResults, state scaleState,
 
 func (r scaleCurves) stateRow(label string, p scalePoint, state string, w *scaleWindow) []string {
 	row := []string{fmt.Sprint(p.instances), label}
-	alone := r.good(scalePoint{0, p.kafka}, relayState(state))
+	alone := r.good(p.of(0), relayState(state))
 	for _, c := range scaleColumns {
 		v := w.rates[c.figure]
 		if !c.fleetOf {
@@ -85,7 +85,7 @@ func (r scaleCurves) stateRow(label string, p scalePoint, state string, w *scale
 		row = append(row, round(c.scale*v))
 	}
 	if state == stateChanged {
-		row = append(row, round(w.rates[reads]-w.rates[l1Hits]), round(w.rates[pushes]), round(w.rates[loads]))
+		row = append(row, round(w.fetches()), round(w.rates[pushes]), round(w.rates[loads]))
 	}
 	commands := ""
 	if alone != nil {
@@ -100,15 +100,15 @@ func relayTable(versions []scaleVersion, results scaleResults) measure.Table {
 		"load", "version", "rows written/s", "Redis commands/s", "statements/s of the relay", "relay ms/s", "Redis ms/s",
 		"Kafka ms/s", "Postgres ms/s", "kB/s to Redis", "kB/s from Redis", "kB/s to Kafka", "its commands",
 		"the curve ends here"}}
-	for _, kafka := range []bool{true, false} {
-		p := scalePoint{0, kafka}
+	for _, u := range scaleUnits {
+		p := u.curve
 		for _, state := range scaleStates {
 			for _, v := range versions {
 				w := results[v.label][p][state.name]
 				if w == nil {
 					continue
 				}
-				row := []string{channelsOf(kafka), state.name, v.label, round(w.rates[written])}
+				row := []string{u.name, state.name, v.label, round(w.rates[written])}
 				for _, c := range []scaleColumn{{figure: redisCommands, scale: 1}, {figure: statementsOf(roleRelay), scale: 1},
 					{figure: cpuRelay, scale: 1e3}, {figure: cpuRedis, scale: 1e3}, {figure: cpuKafka, scale: 1e3},
 					{figure: cpuPostgres, scale: 1e3}, {figure: redisIn, scale: 1e-3}, {figure: redisOut, scale: 1e-3},
@@ -122,12 +122,12 @@ func relayTable(versions []scaleVersion, results scaleResults) measure.Table {
 	return t
 }
 
-// points are the points of a set of channels that any version was measured at, the smallest first.
-func points(results scaleResults, kafka bool) []scalePoint {
+// points are the points of a curve that any version was measured at, the smallest first.
+func points(results scaleResults, curve scalePoint) []scalePoint {
 	seen := map[scalePoint]bool{}
 	for _, curves := range results {
 		for p := range curves {
-			if p.kafka == kafka {
+			if p.of(0) == curve {
 				seen[p] = true
 			}
 		}
@@ -142,7 +142,7 @@ func scalePlots(versions []scaleVersion, results scaleResults) []measure.Plot {
 		for _, state := range []string{stateIdle, stateReading} {
 			for _, v := range versions {
 				l := measure.Line{Name: state + ", " + v.label}
-				for _, at := range points(results, true) {
+				for _, at := range points(results, scalePoint{kafka: true}) {
 					if cost, ok := results[v.label].perInstance(at, state, figure); ok && cost > 0 {
 						l.At = append(l.At, [2]float64{float64(at.instances), scale * cost})
 					}
