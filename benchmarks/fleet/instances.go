@@ -37,6 +37,13 @@ type instance struct {
 	metrics *prometheus.Registry
 }
 
+// ErrNotReady is the error of a process of which an instance is not ready within a minute: the machine is too small for
+// the fleet.
+var ErrNotReady = errors.New("fleet: an instance is not ready within a minute")
+
+// ExitNotReady is the exit code for ErrNotReady.
+const ExitNotReady = 3
+
 // startInstances returns when every instance is ready.
 func startInstances(ctx context.Context, c Config) (_ process, err error) {
 	p := &instances{config: c, all: make([]*instance, c.Instances)}
@@ -59,7 +66,10 @@ func startInstances(ctx context.Context, c Config) (_ process, err error) {
 		if p.all[i], err = p.open(); err != nil {
 			return err
 		}
-		return p.all[i].client.Ready(ready)
+		if err := p.all[i].client.Ready(ready); err != nil {
+			return fmt.Errorf("%w: %w", ErrNotReady, err)
+		}
+		return nil
 	})
 }
 

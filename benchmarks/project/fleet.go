@@ -141,10 +141,10 @@ func (c *Costs) processes(f Fleet) []Load {
 		more := c.at(inCluster, readingInstance, instanceCPU) - c.at(redisAlone, readingInstance, instanceCPU)
 		instance += (f.Masters - 1) * max(0, more) / (measuredMasters - 1)
 	}
-	if f.Kafka {
+	switch { // what is told by Kafka was measured with the buckets' changes
+	case f.Kafka:
 		instance += f.Writes * c.at(bothChannels, f.told(), instanceCPU)
-	}
-	if f.everyBucketChanges() {
+	case f.everyBucketChanges():
 		instance += c.at(redisAlone, busyInstance, instanceCPU)
 	}
 	return []Load{

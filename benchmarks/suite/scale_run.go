@@ -39,15 +39,19 @@ type scaleRun struct {
 	cleanups
 }
 
-// measureVersion measures a point of a version in one state after the other, and stops where its curve ends.
+// measureVersion measures a point of a version in one state after the other. It stops if the fleet cannot even be
+// idle, or read.
 func (s *scaleServices) measureVersion(ctx context.Context, v scaleVersion, point scalePoint) (
 	all map[string]*scaleWindow, err error) {
 	r := &scaleRun{s: s, point: point}
 	defer func() { err = errors.Join(err, r.close()) }()
-	if err := r.open(ctx, v); err != nil {
+	all = map[string]*scaleWindow{}
+	if err := r.open(ctx, v); errors.Is(err, fleet.ErrNotReady) {
+		all[stateIdle] = &scaleWindow{rates: rates{}, end: "not every instance was ready within a minute"}
+		return all, nil
+	} else if err != nil {
 		return nil, err
 	}
-	all = map[string]*scaleWindow{}
 	for _, state := range scaleStates {
 		if !state.fits(point) {
 			continue
@@ -57,7 +61,7 @@ func (s *scaleServices) measureVersion(ctx context.Context, v scaleVersion, poin
 			return nil, fmt.Errorf("%s: %w", state.name, err)
 		}
 		all[state.name] = w
-		if w.end != "" {
+		if w.end != "" && state.writes.rows == 0 {
 			break
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"os/exec"
 	"slices"
 	"sync"
+
+	"github.com/nearcache/nearcache-go/benchmarks/fleet"
 )
 
 // workerGroup is a number of processes of this program, each with a part of the load. A process reads commands line by
@@ -57,6 +59,9 @@ func (e *Env) startProgram(ctx context.Context, program string, n int, role stri
 	var ready []json.RawMessage
 	if err := c.send(commands, &ready); err != nil {
 		c.stop()
+		if c.exited(fleet.ExitNotReady) {
+			err = fmt.Errorf("%w (%w)", fleet.ErrNotReady, err)
+		}
 		return nil, err
 	}
 	return c, nil
@@ -116,6 +121,11 @@ func (c *workerGroup) pids() (ids []int) {
 		ids = append(ids, p.cmd.Process.Pid)
 	}
 	return ids
+}
+
+// exited reports whether a process has ended with an exit code. The processes must have been stopped.
+func (c *workerGroup) exited(code int) bool {
+	return slices.ContainsFunc(c.processes, func(p *workerProcess) bool { return p.cmd.ProcessState.ExitCode() == code })
 }
 
 // stop ends the processes and waits for them.

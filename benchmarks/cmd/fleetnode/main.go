@@ -17,6 +17,9 @@ func main() {
 	defer stop()
 	if err := run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "fleetnode:", err)
+		if errors.Is(err, fleet.ErrNotReady) {
+			os.Exit(fleet.ExitNotReady)
+		}
 		os.Exit(1)
 	}
 }
