@@ -81,7 +81,7 @@ func Computed(s measure.Section) (string, error) {
 		return "", fmt.Errorf("project: the section %q has no costs", s.ID)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "### Unit costs (measured on %s)\n\n", s.Date)
+	fmt.Fprintf(&b, "### Limits (assumed)\n\n%s\n### Unit costs (measured on %s)\n\n", limits(), s.Date)
 	unitTable(&b, before, after)
 	for _, p := range projections {
 		fmt.Fprintf(&b, "\n### %s (arithmetic)\n\n", strings.ToUpper(p.title[:1])+p.title[1:])
@@ -90,6 +90,22 @@ func Computed(s measure.Section) (string, error) {
 		}
 	}
 	return b.String(), nil
+}
+
+// limits are the assumptions as a table.
+func limits() string {
+	return fmt.Sprintf(`| resource | limit | why |
+|---|---|---|
+| a Redis master: processor | %s | it runs commands on one core |
+| a Redis master: connections | %s | the default of maxclients |
+| a Redis master, a Kafka broker: network | %s | 10 Gbit/s |
+| Postgres: processor | %s | a large machine |
+| Postgres: connections of Sources | %s | more need a pooler |
+| Kafka | %.0f brokers of %.0f cores | five partitions on each, with 50 partitions |
+| the relay: processor | %s | one goroutine for each channel does most of the work |
+| an instance: processor for coherence | %s | what a service may give for it |
+`, amount(redisCores, "cores"), thousands(maxClients), amount(networkBytes, "B/s"), amount(postgresCores, "cores"),
+		thousands(postgresMost), kafkaBrokers, kafkaCores, amount(relayCores, "cores"), amount(instanceBudget, "cores"))
 }
 
 // loadTable writes the loads of a fleet. Those of the old version are beside them where nothing is written.
