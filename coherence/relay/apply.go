@@ -36,6 +36,7 @@ type engine interface {
 // when Redis goes back in time so does the cursor, and what was lost is applied again.
 type applier struct {
 	*relayRun
+	progress   progress
 	loaded     bool
 	read       time.Time // when watermarks were read
 	watermarks [l2.Buckets]l2.Watermark
@@ -80,13 +81,7 @@ func (a *applier) round(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	changes := make(map[int][]l2.Change)
-	for _, e := range events {
-		k := a.l2.Keyspace().Key(e.Namespace, e.Key)
-		if !a.watermarks[k.Bucket].Position.Covers(e.Position) {
-			changes[k.Bucket] = append(changes[k.Bucket], l2.Change{Key: k, Version: e.Version})
-		}
-	}
+	changes := a.byBucket(events, upto)
 	if err := a.apply(ctx, changes, upto); err != nil {
 		return false, err
 	}
@@ -94,7 +89,39 @@ func (a *applier) round(ctx context.Context) (more bool, err error) {
 	if p, err := a.least(ctx); err == nil {
 		a.pass("redis", p)
 	}
-	return len(events) >= a.Batch, nil
+	more = len(events) >= a.Batch
+	a.progress.note(ctx, events, upto, more)
+	return more, nil
+}
+
+// byBucket is what each bucket lacks up to upto: of a key with several changes the last, since it makes the others
+// needless. A bucket that is at upto already lacks nothing, also of a transaction that upto lies in.
+func (a *applier) byBucket(events []coherence.Event, upto coherence.Position) map[int][]l2.Change {
+	changes := make(map[int][]l2.Change)
+	at := make(map[string]int, len(events)) // where a key's change is among those of its bucket
+	for _, e := range events {
+		k := a.l2.Keyspace().Key(e.Namespace, e.Key)
+		if w := a.watermarks[k.Bucket].Position; w.Covers(e.Position) || w.Covers(upto) {
+			continue
+		}
+		list := changes[k.Bucket]
+		i, again := at[k.Record]
+		if !again {
+			at[k.Record] = len(list)
+			changes[k.Bucket] = append(list, l2.Change{Key: k, Version: e.Version})
+		} else {
+			list[i].Version = newer(list[i].Version, e.Version)
+		}
+	}
+	return changes
+}
+
+// newer is the version that makes the other needless. 0 is unconditional.
+func newer(v, w coherence.Version) coherence.Version {
+	if v == 0 || w == 0 {
+		return 0
+	}
+	return max(v, w)
 }
 
 // apply brings each bucket to upto: those with changes at once, the others at every interval.

@@ -5,7 +5,8 @@ import "github.com/prometheus/client_golang/prometheus"
 // relayMetrics are the collectors of a relay.
 type relayMetrics struct {
 	events, errors, rounds, resets *prometheus.CounterVec
-	last                           *prometheus.GaugeVec
+	last, failing                  *prometheus.GaugeVec
+	backlog, behind, transaction   *prometheus.GaugeVec
 	leader                         prometheus.Gauge
 	replays, trimmed, unpublished  prometheus.Counter
 }
@@ -15,6 +16,10 @@ func newRelayMetrics() *relayMetrics {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nearcache_relay_" + name,
 			Help: help}, []string{"channel"})
 	}
+	gauge := func(name, help string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "nearcache_relay_" + name, Help: help},
+			[]string{"channel"})
+	}
 	return &relayMetrics{
 		events: vec("events_total", "Changes relayed."),
 		errors: vec("errors_total", "Rounds that failed and were repeated."),
@@ -23,8 +28,13 @@ func newRelayMetrics() *relayMetrics {
 			"resets_total",
 			"Times that a cursor was lost and set to the present: of buckets for redis, of the topic for kafka.",
 		),
-		last: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "nearcache_relay_last_success_seconds",
-			Help: "When the last round succeeded, as a Unix time."}, []string{"channel"}),
+		last: gauge("last_success_seconds", "When the last round succeeded, as a Unix time."),
+		failing: gauge("failing_seconds",
+			"For how long every attempt has failed, 0 while they succeed. The channel trim is that of dropping old changes."),
+		backlog: gauge("backlog_changes", "About how many changes are left, 0 while the relay keeps up."),
+		behind:  gauge("behind_seconds", "The age of the last change that was relayed, 0 while the relay keeps up."),
+		transaction: gauge("transaction_changes",
+			"How many changes of the transaction at work were relayed, 0 outside of one that takes several batches."),
 		leader: prometheus.NewGauge(prometheus.GaugeOpts{Name: "nearcache_relay_leader",
 			Help: "1 while this relay works, 0 while another does."}),
 		replays: prometheus.NewCounter(prometheus.CounterOpts{Name: "nearcache_relay_replays_total",
@@ -37,8 +47,8 @@ func newRelayMetrics() *relayMetrics {
 }
 
 func (m *relayMetrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.events, m.errors, m.rounds, m.resets, m.last, m.leader,
-		m.replays, m.trimmed, m.unpublished}
+	return []prometheus.Collector{m.events, m.errors, m.rounds, m.resets, m.last, m.failing, m.backlog,
+		m.behind, m.transaction, m.leader, m.replays, m.trimmed, m.unpublished}
 }
 
 func (m *relayMetrics) register(reg prometheus.Registerer) error {

@@ -26,6 +26,7 @@ const (
 	ReadSameIncarnation Rule = "read-same-incarnation" // a record of another incarnation is a miss
 	IncarnationSession  Rule = "incarnation-session"   // a new incarnation ends the bucket's Redis session
 	BatchFrom           Rule = "batch-from"            // a batch is refused where what came before it is missing
+	BatchPart           Rule = "batch-part"            // ... also where that is an earlier piece of one transaction
 	BatchInOneStep      Rule = "batch-in-one-step"     // a batch's changes are applied before, or with, its watermark
 	SnapshotGuard       Rule = "snapshot-guard"        // a change is settled only when no older transaction is open
 

@@ -15,6 +15,7 @@ type L2 struct {
 	Lease                uint8 // 1: a reader's lease stands
 	Intents              uint8 // a bit for each writer whose intent stands; never with Lease
 	Watermark            uint8 // position+1
+	Part                 uint8 // how much of the transaction after it is applied too, in batches
 	WatermarkIncarnation uint8 // the watermark's incarnation
 }
 
@@ -95,23 +96,39 @@ func (l *L2) Set(version uint8, anyVersion bool) (changed bool) {
 	return true
 }
 
-// Batch is batch.lua with at most one change of this key: from and to are positions, incarnation is that of from.
-func (l *L2) Batch(incarnation, from, to uint8, versions ...uint8) (changed, applied bool) {
-	if l.Watermark == 0 ||
-		(l.WatermarkIncarnation != incarnation || l.Watermark-1 < from) && !ablate.Out(ablate.BatchFrom) {
+// Mark is a watermark in an incarnation, as a relay holds it.
+type Mark struct{ Incarnation, Position, Part uint8 }
+
+// Batch is batch.lua with at most one change of this key. to is of the same incarnation as from.
+func (l *L2) Batch(from, to Mark, versions ...uint8) (changed, applied bool) {
+	if l.Watermark == 0 || !l.has(from) {
 		return false, false
 	}
 	for _, v := range versions {
 		changed = l.Apply(v, false) || changed
 	}
-	l.Watermark = max(l.Watermark, to+1)
+	if l.before(to) {
+		l.Watermark, l.Part = to.Position+1, to.Part
+	}
 	return changed, true
 }
 
-// Reset is reset.lua: seen is a watermark (position+1, or 0 for none) and its incarnation.
-func (l *L2) Reset(seen, seenIncarnation, to, incarnation uint8) {
-	if l.Watermark == seen && (seen == 0 || l.WatermarkIncarnation == seenIncarnation) {
-		l.Watermark, l.WatermarkIncarnation = to+1, incarnation
+// has reports whether what came before a batch has been applied.
+func (l *L2) has(from Mark) bool {
+	if ablate.Out(ablate.BatchPart) {
+		from.Part = 0
+	}
+	return l.WatermarkIncarnation == from.Incarnation && !l.before(from) || ablate.Out(ablate.BatchFrom)
+}
+
+func (l *L2) before(m Mark) bool {
+	return l.Watermark < m.Position+1 || l.Watermark == m.Position+1 && l.Part < m.Part
+}
+
+// Reset is reset.lua: seen is a watermark (position+1, or 0 for none) with its part and incarnation.
+func (l *L2) Reset(seen, seenPart, seenIncarnation, to, incarnation uint8) {
+	if l.Watermark == seen && (seen == 0 || l.Part == seenPart && l.WatermarkIncarnation == seenIncarnation) {
+		l.Watermark, l.Part, l.WatermarkIncarnation = to+1, 0, incarnation
 	}
 }
 
@@ -148,7 +165,7 @@ func (l *L2) EvictRecord() (changed bool) {
 func (l *L2) EvictLease() { l.Lease, l.Intents = 0, 0 }
 
 // EvictWatermark leaves the bucket without an incarnation.
-func (l *L2) EvictWatermark() { l.Watermark, l.WatermarkIncarnation = 0, 0 }
+func (l *L2) EvictWatermark() { l.Watermark, l.Part, l.WatermarkIncarnation = 0, 0, 0 }
 
 // Flush is FLUSHALL.
 func (l *L2) Flush() { *l = L2{} }

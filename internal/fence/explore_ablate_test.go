@@ -31,6 +31,7 @@ var ablations = []struct {
 	{ablate.ReadSameIncarnation, "C1", scope{versions: 1, loads: 1, sourced: true, evictions: 1}},
 	{ablate.IncarnationSession, "C1", scope{versions: 1, loads: 1, sourced: true, evictions: 1}},
 	{ablate.BatchFrom, "C1", scope{versions: 1, loads: 1, sourced: true, failOvers: 1}},
+	{ablate.BatchPart, "C1", scope{versions: 1, loads: 1, sourced: true, pieces: true, failOvers: 1}},
 	{ablate.BatchInOneStep, "C1", scope{versions: 1, loads: 1, sourced: true}},
 	{ablate.SnapshotGuard, "C1", scope{versions: 1, loads: 1, sourced: true, durableFirst: true}},
 	{ablate.Generation, "C2", scope{versions: 1, loads: 1, sourced: true, events: true, forgetMinVersions: true}},

@@ -93,6 +93,7 @@ func (p *packer) instance(n *instance) {
 func (p *packer) server(s *server) {
 	fields(p, p.positionBits, &s.Record, &s.Watermark)
 	fields(p, p.incarnationBits, &s.RecordIncarnation, &s.WatermarkIncarnation)
+	fields(p, bitsIf(p.pieces, 1), &s.Part)
 	fields(p, 1, &s.Lease)
 	fields(p, bitsIf(p.intents, 4), &s.Intents)
 	fields(p, p.versionBits, &s.applied)
@@ -106,6 +107,7 @@ func (p *packer) world(w *world) {
 	fields(p, bitsIf(p.partitions > 1, p.positionBits), &w.grownAfter)
 	fields(p, bitsIf(ablate.Out(ablate.BatchFrom), p.positionBits), &w.relayWatermark)
 	fields(p, bitsIf(ablate.Out(ablate.BatchFrom), p.incarnationBits), &w.relayIncarnation)
+	fields(p, bitsIf(p.pieces, p.versionBits), &w.relayPiece)
 	p.server(&w.primary)
 	if p.failOvers > 0 {
 		p.server(&w.other)

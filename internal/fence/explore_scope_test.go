@@ -38,6 +38,7 @@ type scope struct {
 	lateHeartbeats    bool // a heartbeat's reply is looked at late
 	samplesInSteps    bool // a sample takes three steps
 	durableFirst      bool // a commit is durable before it is visible
+	pieces            bool // the relay applies a transaction in two batches
 
 	versionBits, positionBits, incarnationBits uint // what such fields take in a packed state
 }

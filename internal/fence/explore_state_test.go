@@ -178,6 +178,7 @@ type world struct {
 	grownAfter       uint8 // 1+the last version published to the first partition alone; 0: there is one partition
 	relayWatermark   uint8 // the relay's own idea of it; kept only when it matters
 	relayIncarnation uint8
+	relayPiece       uint8 // the version whose transaction it has applied the first piece of
 
 	// How many faults are still to come.
 	failOversLeft uint8

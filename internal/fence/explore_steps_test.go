@@ -130,8 +130,8 @@ func (s *stepper) reset(name string, to uint8) {
 		w.incarnations++
 		incarnation = w.incarnations
 	}
-	w.primary.Reset(w.primary.Watermark, w.primary.WatermarkIncarnation, to, incarnation)
-	w.relayWatermark, w.relayIncarnation = to+1, incarnation
+	w.primary.Reset(w.primary.Watermark, w.primary.Part, w.primary.WatermarkIncarnation, to, incarnation)
+	w.relayWatermark, w.relayIncarnation, w.relayPiece = to+1, incarnation, 0
 	s.do(name, -1, int(to))
 }
 
@@ -139,20 +139,50 @@ func (s *stepper) reset(name string, to uint8) {
 // stands; so only without that rule does it matter what the cursor was.
 func (s *stepper) batch(v uint8) {
 	w := &s.to
+	mark := func(position uint8) explore.Mark {
+		return explore.Mark{Incarnation: w.primary.WatermarkIncarnation, Position: position}
+	}
 	if ablate.Out(ablate.BatchFrom) && w.relayWatermark > v {
-		w.primary.Batch(w.relayIncarnation, w.relayWatermark-1, w.relayWatermark-1)
+		at := explore.Mark{Incarnation: w.relayIncarnation, Position: w.relayWatermark - 1}
+		w.primary.Batch(at, at)
 		s.do("the relay moves the watermark, without what it had applied before", -1, int(w.relayWatermark-1))
 	}
 	if ablate.Out(ablate.BatchInOneStep) {
-		w.primary.Batch(w.primary.WatermarkIncarnation, v-1, v)
+		w.primary.Batch(mark(v-1), mark(v))
 		w.relayWatermark, w.relayIncarnation = v+1, w.primary.WatermarkIncarnation
 		s.do("the relay moves the watermark, its changes are to follow", -1, int(v))
 		return
 	}
-	changed, _ := w.primary.Batch(w.primary.WatermarkIncarnation, v-1, v, v)
+	if s.pieces {
+		s.piece(v, mark(v-1), mark(v))
+		return
+	}
+	changed, _ := w.primary.Batch(mark(v-1), mark(v), v)
 	s.applied(&w.primary, v, changed)
 	w.relayWatermark, w.relayIncarnation = v+1, w.primary.WatermarkIncarnation
 	s.do("the relay applies a batch to L2", -1, int(v))
+}
+
+// piece applies half of the transaction of version v: first the change of the key, and then the other keys'. The relay
+// goes by its own idea of where it is, until it is refused.
+func (s *stepper) piece(v uint8, from, to explore.Mark) {
+	w := &s.to
+	half := from
+	half.Part = 1
+	if w.relayPiece != v {
+		changed, _ := w.primary.Batch(from, half, v)
+		s.applied(&w.primary, v, changed)
+		w.relayPiece = v
+		s.do("the relay applies the first piece of a transaction to L2", -1, int(v))
+		return
+	}
+	w.relayPiece = 0
+	if _, applied := w.primary.Batch(half, to); !applied {
+		s.do("the relay's second piece is refused: the first one is not here", -1, int(v))
+		return
+	}
+	w.relayWatermark, w.relayIncarnation = v+1, w.primary.WatermarkIncarnation
+	s.do("the relay applies the second piece, and moves the watermark", -1, int(v))
 }
 
 // applied follows a script that applied version v on a server.

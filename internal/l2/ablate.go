@@ -21,7 +21,8 @@ var ablations = []struct {
 	{ablate.SetSameIncarnation, " and string.sub(v, 9, 16) == bucket and less(v, 17, ARGV[1], 1)",
 		" and less(v, 17, ARGV[1], 1)"},
 	{ablate.BatchFrom,
-		"if not w or string.sub(w, 1, 16) ~= string.sub(from, 1, 16) or less(w, 17, from, 17) then", "if not w then"},
+		"if not w or string.sub(w, 1, 16) ~= string.sub(from, 1, 16) or before(w, 17, from, 17) then", "if not w then"},
+	{ablate.BatchPart, "or before(w, 17, from, 17) then", "or less(w, 17, from, 17) then"},
 }
 
 // ablated is a script without the rule that is taken out now, if that is one of its own.

@@ -17,6 +17,11 @@ local function less(a, i, b, j)
   return x < y
 end
 
+-- Compares a number and the part of it that comes after, as positions are compared.
+local function before(a, i, b, j)
+  return less(a, i, b, j) or (not less(b, j, a, i) and less(a, i + 8, b, j + 8))
+end
+
 -- A string's value; '' for a key of another type, which is foreign like any bytes that are no record; false if absent.
 local function get(key)
   local v = redis.pcall('GET', key)
@@ -29,7 +34,7 @@ end
 -- A bucket's watermark, or false if it has none.
 local function watermark(key)
   local w = get(key)
-  return w and #w == 24 and w
+  return w and #w == 32 and w
 end
 
 local function incarnation(key)
