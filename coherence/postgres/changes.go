@@ -17,10 +17,11 @@ import (
 )
 
 // stateSQL is the state of the server, in one row: in recovery or not, its history, the snapshot, and whether there is
-// a log that a crash would lose.
+// a log that a crash would lose. The limit is for the planner: until meta is analyzed it takes it for hundreds of rows,
+// and what is joined to them for a query that is worth compiling.
 const stateSQL = `select s.snap::text, v.standby, coalesce(v.history, '') || '/' || m.timeline::text as history,
 		m.trimmed_in, m.trimmed::text, coalesce(v.unflushed, false)
-	from (select pg_current_snapshot() as snap) s, @@.meta m, @@.server() v where m.only_row`
+	from (select pg_current_snapshot() as snap) s, @@.meta m, @@.server() v where m.only_row limit 1`
 
 // state is one reading of the server.
 type state struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -40,7 +41,7 @@ func TestL2_WithoutARule(t *testing.T) {
 	}
 	for _, rule := range []ablate.Rule{
 		ablate.FillNeedsLease, ablate.FillSameIncarnation, ablate.ApplyDropsLease, ablate.SetDropsLease, ablate.SetOverValue,
-		ablate.SetSameIncarnation, ablate.BatchFrom, ablate.BatchPart,
+		ablate.SetSameIncarnation, ablate.RestoreUndoubted, ablate.BatchFrom, ablate.BatchPart,
 	} {
 		t.Run(string(rule), func(t *testing.T) {
 			if err := ablate.Take(rule); err != nil {
@@ -147,7 +148,7 @@ func (p *pair) watermark(mark, part, incarnation uint8) (w l2.Watermark) {
 // step takes one step on both sides and compares what they answer.
 func (p *pair) step() {
 	ctx, v := context.Background(), uint8(p.rnd.IntN(4))
-	switch p.rnd.IntN(14) {
+	switch p.rnd.IntN(15) {
 	case 0, 1:
 		p.acquire(ctx)
 	case 2, 3:
@@ -169,13 +170,26 @@ func (p *pair) step() {
 	case 10:
 		w := uint8(p.rnd.IntN(len(p.tokens)))
 		p.did("writer %d places its intent", w)
-		p.twin.PlaceIntent(w)
-		p.ok(p.l2.PlaceIntent(ctx, p.key, p.tokens[w], time.Minute))
+		_, want := p.twin.PlaceIntent(w)
+		got, err := p.l2.PlaceIntent(ctx, p.key, p.tokens[w], time.Minute)
+		p.ok(err)
+		if got != want {
+			p.t.Errorf("it has set a value aside: %v; the twin says %v", got, want)
+		}
 	case 11:
 		w := uint8(p.rnd.IntN(len(p.tokens)))
-		p.did("writer %d resolves its intent, having written %d", w, v)
-		p.twin.ResolveIntent(w, v, v == 0)
-		p.ok(p.l2.ResolveIntent(ctx, p.key, p.tokens[w], coherence.Version(v)))
+		o := p.rnd.IntN(4)
+		p.did("writer %d resolves its intent with outcome %d, having written %d", w, o, v)
+		p.twin.ResolveIntent(w, explore.Outcome(o), v, v == 0)
+		p.ok(p.l2.ResolveIntent(ctx, p.key, p.tokens[w], l2.Outcome(o), coherence.Version(v)))
+	case 13:
+		p.did("a write of version %d, and one of unknown outcome", v)
+		if v != 0 {
+			p.twin.Apply(v, false)
+		}
+		p.twin.Doubt()
+		change := l2.Change{Key: p.key, Version: coherence.Version(v), Unconfirmed: true}
+		p.ok(p.l2.ApplyMany(ctx, []l2.Change{change}))
 	case 12:
 		if h := p.holder(); h != nil {
 			p.did("a lease is released")
@@ -322,7 +336,11 @@ func (p *pair) compare() {
 		if err != nil {
 			p.t.Error(err)
 		}
-		got.Record, got.RecordIncarnation = uint8(rec.Version)+1, p.incarnationOf(string(rec.Incarnation[:]))
+		got.Record = uint8(rec.Version) + 1
+		if p.known(rec.Incarnation.Unconfirmed()) {
+			got.Unconfirmed, rec.Incarnation = 1, rec.Incarnation.Unconfirmed()
+		}
+		got.RecordIncarnation = p.incarnationOf(string(rec.Incarnation[:]))
 	}
 	switch l := p.get(p.key.Lease); {
 	case l == "":
@@ -335,6 +353,9 @@ func (p *pair) compare() {
 		}
 	default:
 		for i := 1; i < len(l); i += 16 {
+			if l[i:i+16] == string(make([]byte, 16)) {
+				got.Doubted = 1
+			}
 			for w := range p.tokens {
 				if string(p.tokens[w][:]) == l[i:i+16] {
 					got.Intents |= 1 << w
@@ -345,6 +366,10 @@ func (p *pair) compare() {
 	if got != p.twin {
 		p.t.Errorf("Redis has %+v, the twin %+v", got, p.twin)
 	}
+}
+
+func (p *pair) known(e l2.Incarnation) bool {
+	return e == l2.Incarnation{} || slices.Contains(p.incarnations, e)
 }
 
 func (p *pair) incarnationOf(s string) uint8 {
