@@ -167,6 +167,10 @@ func (s sink) Deliver(ctx context.Context, p int, batch []coherence.Message) err
 			continue
 		}
 		e := &batch[i].Event
+		if e.Op == coherence.OpTruncated {
+			s.truncated(ctx, p, e)
+			continue
+		}
 		key := c.keyspace.Key(e.Namespace, e.Key)
 		s.gap(c.fence.EventSeq(p, e.Seq))
 		c.fence.Event(key, e.Version, e.Position)
@@ -181,6 +185,20 @@ func (s sink) Deliver(ctx context.Context, p int, batch []coherence.Message) err
 	s.applyOnce(ctx, changes.versioned)
 	s.applyAlways(ctx, changes.unversioned)
 	return nil
+}
+
+// truncated begins a session: for what was loaded before, events vouch no longer, whatever its namespace. Without a
+// Source somebody has to tell L2, and the first instance that hears of it does.
+func (s sink) truncated(ctx context.Context, p int, e *coherence.Event) {
+	c := s.c
+	s.gap(c.fence.EventSeq(p, e.Seq))
+	c.fence.EventSession(p)
+	c.fence.EventSeq(p, e.Seq)
+	c.m.event(e)
+	c.m.eventSessions("truncated").Inc()
+	if c.source == nil {
+		_ = c.applyTruncated(ctx, *e) // it is retried
+	}
 }
 
 // changes are those of a batch that L2 must hear of from this instance.

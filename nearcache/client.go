@@ -235,12 +235,18 @@ func (c *Client) Ready(ctx context.Context) error {
 
 // Apply makes every tier notice an event that reached the caller by a way of its own. An event without a version drops
 // whatever there is. It returns an error when the change could not be sent to L2; it is then retried in the background.
+//
+// An event of a truncated namespace makes every record of L2 a miss, of all namespaces, and ends what tracking vouches
+// for: each instance drops its L1 with its next heartbeat.
 func (c *Client) Apply(ctx context.Context, e coherence.Event) error {
 	if c.closed.Load() {
 		return ErrClosed
 	}
 	if err := e.Validate(); err != nil {
 		return fmt.Errorf("nearcache: event: %w", err)
+	}
+	if e.Op == coherence.OpTruncated {
+		return c.applyTruncated(ctx, e)
 	}
 	key := c.keyspace.Key(e.Namespace, e.Key)
 	c.fence.Event(key, e.Version, e.Position)
@@ -251,6 +257,15 @@ func (c *Client) Apply(ctx context.Context, e coherence.Event) error {
 	if err != nil {
 		c.retry.add(l2.Change{Key: key, Version: e.Version})
 		return fmt.Errorf("nearcache: apply %s %q: %w: %w", e.Namespace, e.Key, ErrNotInvalidated, err)
+	}
+	return nil
+}
+
+func (c *Client) applyTruncated(ctx context.Context, e coherence.Event) error {
+	err := c.send(ctx, func(ctx context.Context) error { return c.l2.ResetBefore(ctx, e.Position) })
+	if err != nil {
+		c.retry.loseAll()
+		return fmt.Errorf("nearcache: apply %s, truncated: %w: %w", e.Namespace, ErrNotInvalidated, err)
 	}
 	return nil
 }

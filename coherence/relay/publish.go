@@ -58,14 +58,7 @@ func (p *publisher) round(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	seqs := slices.Clone(p.cur.Seqs)
-	out := make([]coherence.PartitionMessage, 0, len(events))
-	for _, e := range events {
-		part := coherence.PartitionOf(e.Namespace, e.Key, len(seqs))
-		seqs[part]++
-		e.Seq = seqs[part]
-		out = append(out, coherence.PartitionMessage{Partition: part, Message: coherence.Message{Event: e}})
-	}
+	out, seqs := numbered(events, p.cur.Seqs)
 	if err := p.send(ctx, out); err != nil {
 		return false, err
 	}
@@ -89,6 +82,28 @@ func (p *publisher) round(ctx context.Context) (more bool, err error) {
 	more = len(events) >= p.Batch
 	p.progress.note(ctx, events, upto, more)
 	return more, nil
+}
+
+// numbered gives events their partitions and their numbers there, which follow seqs. Of a truncated namespace each
+// partition gets a copy: no barrier of any partition may pass it.
+func numbered(events []coherence.Event, seqs []uint64) (out []coherence.PartitionMessage, last []uint64) {
+	last = slices.Clone(seqs)
+	out = make([]coherence.PartitionMessage, 0, len(events))
+	add := func(part int, e coherence.Event) {
+		last[part]++
+		e.Seq = last[part]
+		out = append(out, coherence.PartitionMessage{Partition: part, Message: coherence.Message{Event: e}})
+	}
+	for _, e := range events {
+		if e.Op != coherence.OpTruncated {
+			add(coherence.PartitionOf(e.Namespace, e.Key, len(seqs)), e)
+			continue
+		}
+		for part := range seqs {
+			add(part, e)
+		}
+	}
+	return out, last
 }
 
 // idleBarrier is how often barriers are sent that say nothing new. While the source is idle the last one proves as
