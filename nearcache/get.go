@@ -54,6 +54,9 @@ func (c *Cache[K, V]) hit(k K, bound time.Duration, need asOfNeed) (e *entry[K, 
 	}
 	e, ok := c.l1.Get(maphash.Comparable(c.seed, k))
 	now := c.client.coarse.Load()
+	if now == asleep {
+		now = c.client.wakeClock()
+	}
 	switch {
 	case !ok || e.key != k:
 		c.m.l1Misses.absent.Inc()
