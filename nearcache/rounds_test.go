@@ -250,24 +250,3 @@ func TestPace_FollowsTheBound(t *testing.T) {
 		}
 	})
 }
-
-// The coarse clock does not run while nothing is read, and the first read after that does not go by an old one.
-func TestClock_SleepsAndIsNotLate(t *testing.T) {
-	inRelayedBubble(t, 100*time.Millisecond, 0, 0, func(t *testing.T, f *relayed) {
-		c, err := nearcache.NewCache(f.client, "short", nearcache.Options[string, string]{Load: f.src.load,
-			TTL: time.Hour})
-		if err != nil {
-			t.Fatal(err)
-		}
-		f.src.write("a", "1")
-		resident(t, c, "a")
-		time.Sleep(40 * time.Minute)
-		if r := get(t, c, "a"); r.Tier != nearcache.TierL1 {
-			t.Errorf("got a read from %v within the TTL, want L1", r.Tier)
-		}
-		time.Sleep(25 * time.Minute)
-		if r := get(t, c, "a"); r.Tier == nearcache.TierL1 {
-			t.Error("got a value from L1 after its TTL, the first time that the clock is looked at again")
-		}
-	})
-}
