@@ -142,3 +142,37 @@ func TestRound_IsNotTracked(t *testing.T) {
 		}
 	})
 }
+
+func TestReached_GoesByTheRound(t *testing.T) {
+	onBoth(t, func(b *bench) {
+		w := b.begin()
+		marks, err := b.Watermarks(ctx())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var incarnations [l2.Buckets]l2.Incarnation
+		for i := range marks {
+			incarnations[i] = marks[i].Incarnation
+		}
+		round := l2.Round{Number: 1, Upto: at(7), Whole: true, Incarnations: 5}
+		want := func(what string, n uint64) {
+			t.Helper()
+			got, err := b.Reached(ctx())
+			if err != nil || got[b.k.Bucket] != (l2.Watermark{Incarnation: w.Incarnation, Position: at(n)}) ||
+				!got[(b.k.Bucket+1)%l2.Buckets].IsZero() {
+				t.Errorf("%s: got %+v and error %v, want position %v", what, got[b.k.Bucket], err, at(n))
+			}
+		}
+		want("without a round", 0)
+		if _, err := b.PublishRound(ctx(), l2.Round{}, round, nil); err != nil {
+			t.Fatal(err)
+		}
+		want("with a round of other incarnations", 0)
+		seen := b.beginRound()
+		round.Number, round.Incarnations = 2, l2.DigestOf(incarnations[:])
+		if _, err := b.PublishRound(ctx(), seen, round, nil); err != nil {
+			t.Fatal(err)
+		}
+		want("with a round", 7)
+	})
+}
