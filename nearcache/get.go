@@ -67,6 +67,9 @@ func (c *Cache[K, V]) hit(k K, bound time.Duration, need asOfNeed) (e *entry[K, 
 		}
 	}
 	now := c.client.coarse.Load()
+	if now == asleep {
+		now = c.client.wakeClock()
+	}
 	if e.deadline <= now {
 		c.m.l1Misses.expired.Inc()
 		return nil, 0
