@@ -76,7 +76,7 @@ func (c *Cache[K, V]) hit(k K, bound time.Duration, need asOfNeed) (e *entry[K, 
 			return nil, 0
 		}
 	}
-	if c.watched && !c.recordHit(e) {
+	if c.watched.Load() && !c.recordHit(e) {
 		return nil, 0
 	}
 	c.m.l1Hits.inc()
@@ -114,14 +114,15 @@ func (c *Cache[K, V]) hitAsOf(e *entry[K, V], bound time.Duration, coarse int64)
 			return nil, 0
 		}
 	}
-	if c.watched && !c.recordHit(e) {
+	if c.watched.Load() && !c.recordHit(e) {
 		return nil, 0
 	}
 	c.m.l1Hits.inc()
 	return e, asOf
 }
 
-// recordHit looks at a hit before it is served, where an option asks for that, and says whether it may be.
+// recordHit looks at a hit before it is served, where an option or DebugHandler asks for that, and says whether it may
+// be.
 func (c *Cache[K, V]) recordHit(e *entry[K, V]) bool {
 	if !c.intact(e) {
 		c.m.l1Misses.mutated.Inc()
@@ -129,6 +130,9 @@ func (c *Cache[K, V]) recordHit(e *entry[K, V]) bool {
 	}
 	if c.warmer.hot != nil {
 		c.warmer.hot.hit(e.key)
+	}
+	if h := c.asked.hot.Load(); h != nil {
+		h.hit(e.key)
 	}
 	return true
 }
