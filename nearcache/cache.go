@@ -60,7 +60,7 @@ func NewCache[K comparable, V any](client *Client, namespace string, o Options[K
 	c.lossless.risk = riskOf(c.opt.Codec)
 	c.watched.Store(o.CheckShared || o.Warm.File != "")
 	if o.L1Bytes > 0 {
-		if err := c.l1.Open(l1.Config{MaxBytes: o.L1Bytes}); err != nil {
+		if err := c.l1.Open(l1.Config[entry[K, V]]{MaxBytes: o.L1Bytes, Hash: c.entryHash}); err != nil {
 			return nil, fmt.Errorf("nearcache: cache %q: %w", namespace, err)
 		}
 	}
@@ -80,6 +80,9 @@ func NewCache[K comparable, V any](client *Client, namespace string, o Options[K
 	}
 	return c, nil
 }
+
+// entryHash is the hash of an entry's key in L1.
+func (c *Cache[K, V]) entryHash(e *entry[K, V]) uint64 { return maphash.Comparable(c.seed, e.key) }
 
 // peek is the entry that L1 holds of k, whether or not it may be served.
 func (c *Cache[K, V]) peek(k K) *entry[K, V] {

@@ -36,7 +36,7 @@ func TestLease_SaysWhatHoldsIt(t *testing.T) {
 	}
 	expect(read, l2.LeaseState{Holder: l2.HeldByReader, Known: 7, Left: time.Minute})
 	for range 2 {
-		if err := l.PlaceIntent(t.Context(), written, l2.NewLeaseID(), time.Minute); err != nil {
+		if _, err := l.PlaceIntent(t.Context(), written, l2.NewLeaseID(), time.Minute); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -147,13 +147,13 @@ func (c *checkup) lastBarrier(ctx context.Context, log *kafka.Log) {
 
 // cursorPartitions compares the partitions with those that the relay publishes to.
 func (c *checkup) cursorPartitions(ctx context.Context, n int) {
-	_, pool, closeIt, err := c.openSource(ctx)
+	src, pool, closeIt, err := c.openSource(ctx)
 	if err != nil {
 		c.skip("partitions", "%v", err)
 		return
 	}
 	defer closeIt()
-	cursors, err := c.relayCursors(ctx, pool)
+	cursors, err := c.relayCursors(ctx, src, pool)
 	if err != nil {
 		c.skip("partitions", "%v", err)
 		return

@@ -217,7 +217,7 @@ func (c *checkup) outbox(ctx context.Context, src *postgres.Source, pool *pgxpoo
 	default:
 		c.ok("outbox", "it has %s%s", counted(rows), since(oldest.Seconds()))
 	}
-	cursors, err := c.relayCursors(ctx, pool)
+	cursors, err := c.relayCursors(ctx, src, pool)
 	if err != nil {
 		c.skip("relay", "%v", err)
 		return

@@ -51,6 +51,7 @@ type inspectedLease struct {
 	Holder  string            `json:"holder"` // none, reader, writers or foreign
 	Known   coherence.Version `json:"known_version,omitempty"`
 	Writers int               `json:"writers,omitempty"`
+	Doubted bool              `json:"write_of_unknown_outcome,omitempty"`
 	Left    float64           `json:"left_seconds,omitempty"`
 }
 
@@ -103,6 +104,12 @@ func (t *tool) inspect(ctx context.Context, k cacheKey, codec string) (*inspecti
 	key := engine.Keyspace().Key(k.Namespace, k.Name)
 	in := &inspection{cacheKey: k, RedisKey: key.Record, Bucket: key.Bucket, State: "none"}
 	raw, w, err := engine.Get(ctx, key, l2.ReadOptions{Watermark: true})
+	switch applied, applyErr := engine.Applied(ctx); {
+	case applyErr != nil:
+		return nil, applyErr
+	case applied[key.Bucket].Incarnation == w.Incarnation:
+		w = applied[key.Bucket]
+	}
 	switch {
 	case errors.Is(err, l2.ErrWrongType):
 		in.State, in.Problem = "wrong_type", err.Error()
@@ -118,7 +125,7 @@ func (t *tool) inspect(ctx context.Context, k cacheKey, codec string) (*inspecti
 	if err != nil {
 		return nil, err
 	}
-	in.Lease = inspectedLease{Holder: lease.Holder.String(), Known: lease.Known, Writers: lease.Writers,
+	in.Lease = inspectedLease{Holder: lease.Holder.String(), Known: lease.Known, Writers: lease.Writers, Doubted: lease.Doubted,
 		Left: lease.Left.Seconds()}
 	if t.hasDatabase() {
 		if in.Source, err = t.sourceVersion(ctx, in); err != nil {
@@ -154,6 +161,9 @@ func (in *inspection) record(key l2.Key, raw []byte, bucket l2.Incarnation, code
 		r.Tags = append(r.Tags, inspectedTag{tag.Name, tag.Version})
 	}
 	switch {
+	case rec.Incarnation == bucket.Unconfirmed():
+		in.Problem = "it is unconfirmed: a write of unknown outcome may have replaced it; no cache reads it, except by " +
+			"fail-safe, and the next load replaces it"
 	case rec.Incarnation != bucket:
 		in.Problem = "it is of another incarnation than its bucket: no cache reads it, and the next load replaces it"
 	case rec.KeyHash != key.Hash:

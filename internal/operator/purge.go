@@ -13,6 +13,7 @@ import (
 
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/postgres"
+	"github.com/nearcache/nearcache-go/internal/l2"
 	"github.com/nearcache/nearcache-go/nearcache"
 	"github.com/nearcache/nearcache-go/tier"
 )
@@ -241,7 +242,7 @@ func (p *purger) plan(ctx context.Context) error {
 	} else {
 		p.result.add("redis", true, "the versions would be applied, and the relay waited for")
 	}
-	relays, err := p.cursors(ctx, pool)
+	relays, err := p.cursors(ctx, src, pool)
 	if err != nil {
 		return err
 	}
@@ -324,9 +325,9 @@ func (p *purger) bySource(ctx context.Context) error {
 		return fmt.Errorf("%w: the versions are counted, but their position is not known: %w", errUnreached, err)
 	}
 	if err = p.toRedis(ctx, versions, at); err != nil {
-		return errors.Join(err, p.awaitKafka(ctx, pool, at))
+		return errors.Join(err, p.awaitKafka(ctx, src, pool, at))
 	}
-	return p.awaitKafka(ctx, pool, at)
+	return p.awaitKafka(ctx, src, pool, at)
 }
 
 // count counts a version of each key.
@@ -385,32 +386,25 @@ func (p *purger) toRedis(ctx context.Context, versions []coherence.Version, at c
 
 // covered says whether the buckets of all keys have reached a position.
 func (p *purger) covered(ctx context.Context, store *tier.L2, at coherence.Position) (bool, error) {
-	all, err := store.Watermarks(ctx)
-	if err != nil {
-		return false, err
-	}
-	reached := map[int]bool{}
-	for _, w := range all {
-		reached[w.Bucket] = w.Position.Covers(at)
-	}
-	prefix, err := p.prefixOf()
+	engine := l2.FromHandle(store.Handle())
+	all, err := engine.Applied(ctx)
 	if err != nil {
 		return false, err
 	}
 	for _, k := range p.target.keys {
-		n, err := tier.NamesOf(prefix, k.Namespace, k.Name)
-		if err != nil || !reached[n.Bucket] {
-			return false, err
+		if !all[engine.Keyspace().Key(k.Namespace, k.Name).Bucket].Position.Covers(at) {
+			return false, nil
 		}
 	}
 	return true, nil
 }
 
 // awaitKafka waits until the relays' cursors for Kafka have passed a position.
-func (p *purger) awaitKafka(ctx context.Context, pool *pgxpool.Pool, at coherence.Position) error {
+func (p *purger) awaitKafka(ctx context.Context, src *postgres.Source, pool *pgxpool.Pool,
+	at coherence.Position) error {
 	var behind []string
 	err := p.await(ctx, func() (bool, error) {
-		all, err := p.cursors(ctx, pool)
+		all, err := p.cursors(ctx, src, pool)
 		behind = behind[:0]
 		for _, c := range all {
 			if !c.at.Covers(at) {
@@ -424,7 +418,7 @@ func (p *purger) awaitKafka(ctx context.Context, pool *pgxpool.Pool, at coherenc
 		p.result.add("kafka", false, "not reached: the relay %q has not published the versions", behind)
 		return fmt.Errorf("%w: Kafka: %w", errUnreached, err)
 	default:
-		all, err := p.cursors(ctx, pool)
+		all, err := p.cursors(ctx, src, pool)
 		if len(all) == 0 {
 			p.result.add("kafka", true, "no relay publishes there")
 		} else {
@@ -435,8 +429,8 @@ func (p *purger) awaitKafka(ctx context.Context, pool *pgxpool.Pool, at coherenc
 }
 
 // cursors are those of the relays that are to be waited for.
-func (p *purger) cursors(ctx context.Context, pool *pgxpool.Pool) ([]relayCursor, error) {
-	all, err := p.relayCursors(ctx, pool)
+func (p *purger) cursors(ctx context.Context, src *postgres.Source, pool *pgxpool.Pool) ([]relayCursor, error) {
+	all, err := p.relayCursors(ctx, src, pool)
 	if p.relay == "" || err != nil {
 		return all, err
 	}

@@ -81,7 +81,7 @@ func TestInspect_SaysWhatThereIs(t *testing.T) {
 		l2.AcquireOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := store.PlaceIntent(t.Context(), key("written"), l2.NewLeaseID(), time.Minute); err != nil {
+	if _, err := store.PlaceIntent(t.Context(), key("written"), l2.NewLeaseID(), time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	inspect("loading", map[string]any{"state": "none", "lease.holder": "reader", "lease.known_version": 4.0})
@@ -90,6 +90,12 @@ func TestInspect_SaysWhatThereIs(t *testing.T) {
 	must(t, env, "1 writers write", "inspect", "product:written")
 
 	// What no cache reads.
+	put(t, store, key("doubtful"), l2.Record{Version: 1, Payload: []byte("1")})
+	if _, err := store.PlaceIntent(t.Context(), key("doubtful"), l2.NewLeaseID(), time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	inspect("doubtful", map[string]any{"state": "value", "record.readable": false, "lease.holder": "writers"})
+	must(t, env, "it is unconfirmed", "inspect", "product:doubtful")
 	redis.Do("RENAME", key("absent").Record, key("renamed").Record)
 	redis.Do("SET", key("noise").Record, "noise")
 	redis.Do("LPUSH", key("list").Record, "x")

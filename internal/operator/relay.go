@@ -98,7 +98,7 @@ func (t *tool) relayStatus(ctx context.Context, names []string) (*relayStatus, e
 			return nil, err
 		}
 	}
-	if s.Kafka, err = t.relayCursors(ctx, pool); err != nil {
+	if s.Kafka, err = t.relayCursors(ctx, src, pool); err != nil {
 		return nil, err
 	}
 	return s, t.completeCursors(ctx, pool, s, names, at)
@@ -106,12 +106,12 @@ func (t *tool) relayStatus(ctx context.Context, names []string) (*relayStatus, e
 
 // bucketStatus reads the watermarks.
 func (t *tool) bucketStatus(ctx context.Context, s *relayStatus) error {
-	store, err := t.openTier(ctx)
+	engine, closeIt, err := t.openEngine(ctx)
 	if err != nil {
 		return err
 	}
-	defer store.Close()
-	all, err := store.Watermarks(ctx)
+	defer closeIt()
+	all, err := engine.Applied(ctx)
 	if err != nil {
 		return err
 	}

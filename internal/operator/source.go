@@ -2,7 +2,6 @@ package operator
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -13,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/coherence/postgres"
 )
 
 // in puts the schema's name into a statement. openSource has checked it.
@@ -38,25 +38,24 @@ type leader struct {
 }
 
 // relayCursors are all cursors, by name.
-func (t *tool) relayCursors(ctx context.Context, pool *pgxpool.Pool) ([]relayCursor, error) {
-	rows, err := pool.Query(ctx, t.in(`select name, timeline::text, n::text, seqs::text from @@.cursors order by name`))
+func (t *tool) relayCursors(ctx context.Context, src *postgres.Source, pool *pgxpool.Pool) ([]relayCursor, error) {
+	rows, err := pool.Query(ctx, t.in(`select name from @@.cursors order by name`))
 	if err != nil {
 		return nil, fmt.Errorf("the relays' cursors: %w", err)
 	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (c relayCursor, err error) {
-		var timeline, n, seqs string
-		if err := row.Scan(&c.Name, &timeline, &n, &seqs); err != nil {
-			return c, err
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("the relays' cursors: %w", err)
+	}
+	all := make([]relayCursor, len(names))
+	for i, name := range names {
+		c, err := src.LoadCursor(ctx, name)
+		if err != nil {
+			return nil, err
 		}
-		if c.at.Timeline, err = strconv.ParseUint(timeline, 10, 64); err != nil {
-			return c, err
-		}
-		if c.at.N, err = strconv.ParseUint(n, 10, 64); err != nil {
-			return c, err
-		}
-		c.Position = c.at.String()
-		return c, json.Unmarshal([]byte(seqs), &c.Seqs)
-	})
+		all[i] = relayCursor{Name: name, Position: c.Position.String(), Seqs: c.Seqs, at: c.Position}
+	}
+	return all, nil
 }
 
 // mostCounted bounds what is counted of the outbox: whoever looks needs no exact number of millions.
