@@ -12,6 +12,7 @@ type Abilities struct {
 	Versioner  Versioner
 	Checker    Checker
 	Identifier Identifier
+	Estimator  Estimator
 }
 
 // AbilitiesOf returns what a source can do besides Position and Changes. The relay and the near cache call it and never
@@ -35,6 +36,7 @@ func AbilitiesOf(s Source) Abilities {
 	override(s, &a.Versioner)
 	override(s, &a.Checker)
 	override(s, &a.Identifier)
+	override(s, &a.Estimator)
 	return a
 }
 

@@ -15,11 +15,19 @@ var ErrTrimmed = errors.New("coherence: changes after this position are gone")
 type Source interface {
 	// Position returns a position that covers at least every commit acknowledged before the call began.
 	Position(ctx context.Context) (Position, error)
-	// Changes returns, in commit order per key and from one snapshot, every change after the position `after` and at or
-	// before `upto`, about limit of them. A change that is not yet settled (its transaction, or an earlier one, is
-	// still open) is after upto. upto covers after; with no changes it still moves as the source's commits do. An
-	// event's Position is at most upto. Seq is 0: the relay numbers events. The zero Position asks from the earliest
-	// change that is kept; a limit of 0 asks for no events, but for everything settled as upto.
+	// Changes returns the changes after the position `after`, at most limit of them, read from one snapshot. upto is how
+	// far they lead: every change after `after` and at or before upto is among them.
+	//
+	// The changes of a key come in commit order. From one position they come in the same order each time. A change that is
+	// not settled (its transaction, or an earlier one, is still open) is after upto. upto covers after; with no changes
+	// it still moves as the source's commits do.
+	//
+	// A transaction with more changes than the limit comes in pieces: upto then lies inside it, its Part is not 0, and a
+	// call from upto goes on with the next piece. Each piece costs as much as a transaction of its own size.
+	//
+	// An event's Position is the end of its transaction, so it is at most upto, or beyond upto for the transaction that
+	// upto lies in. Seq is 0: the relay numbers events. The zero Position asks from the earliest change that is kept. A
+	// limit of 0 asks for no events, but for everything settled as upto.
 	Changes(ctx context.Context, after Position, limit int) (events []Event, upto Position, err error)
 	// Abilities returns what else the source can do. A source without any returns the zero Abilities. It is part of the
 	// interface so that a type that embeds a Source, to trace its calls for example, passes the abilities on.
@@ -38,7 +46,7 @@ type (
 	// republishes from the same cursor gives the same numbers.
 	Cursors interface {
 		LoadCursor(ctx context.Context, name string) (Cursor, error) // the zero Cursor if there is none
-		// SaveCursor refuses to move Position back within a timeline.
+		// SaveCursor refuses to move Position back within a timeline. It keeps all of Position, Part too.
 		SaveCursor(ctx context.Context, name string, c Cursor) error
 	}
 	// Waker shortens the wait for the next poll.
@@ -52,6 +60,12 @@ type (
 		// before what was dropped. It works in bounded steps: when ctx ends after some of them, it returns how much was
 		// dropped and no error, and the next call goes on.
 		Trim(ctx context.Context, upto Position, keep time.Duration) (dropped int64, err error)
+	}
+	// Estimator tells how much a relay that is behind has before it, for logs and metrics.
+	Estimator interface {
+		// EstimateChanges returns about how many changes come after a position: 0 if there are none. It costs the same
+		// however many there are.
+		EstimateChanges(ctx context.Context, after Position) (int64, error)
 	}
 	// Bumper counts a key's next version in a transaction of its own, for keys that are no rows, such as tags.
 	Bumper interface {

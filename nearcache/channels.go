@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/internal/fence"
 	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
@@ -36,24 +37,68 @@ func (t tracker) BucketMoved(bucket int) {
 	t.c.m.redisSessions.Inc()
 }
 
-// heartbeat reads the watermarks on the tracking connection. It also keeps that connected: rueidis dials only when
-// there is a command to send.
+// heartbeat reads the relay's round on the tracking connection. It also keeps that connected: rueidis dials only when
+// there is a command to send. The watermarks are read too where the round does not stand for them: there is no relay,
+// Redis is a Cluster, or a session has begun.
 func (c *Client) heartbeat() {
 	ctx, cancel := context.WithTimeout(c.life, 2*time.Second)
 	defer cancel()
 	h := c.fence.BeginHeartbeat()
 	begun := time.Now()
-	read, err := c.l2.Heartbeat(ctx)
+	round, err := c.l2.Round(ctx)
+	covered := false
+	if err == nil {
+		c.fence.Round(&h, round)
+		covered = c.fence.Cover(&h, round)
+	}
+	if !covered {
+		err = c.readWatermarks(ctx, &h)
+		c.fence.Cover(&h, round)
+	}
 	c.breaker.beat(err, time.Since(begun))
 	if err != nil {
 		c.m.errors("heartbeat").Inc()
 	}
+	c.sample()
+	c.measure()
+}
+
+// readWatermarks reads the watermarks of all buckets.
+func (c *Client) readWatermarks(ctx context.Context, h *fence.Heartbeat) error {
+	read, err := c.l2.Heartbeat(ctx)
 	for b := range read {
 		if read[b].OK {
-			c.fence.Watermark(&h, b, read[b].Watermark)
+			c.fence.Watermark(h, b, read[b].Watermark)
 		}
 	}
-	c.measure()
+	return err
+}
+
+// sampleRarely is how often the source is asked for its position while no round shows it, if that proves nothing now.
+const sampleRarely = time.Second
+
+// sample asks the source for its position if the rounds have shown none lately. With a stream of events its barriers
+// may still go on, so the position is of use at once. Otherwise it only shows whether the source answers, and whether
+// it has begun another timeline.
+func (c *Client) sample() {
+	now := c.now()
+	switch {
+	case c.source == nil || c.asking.Load():
+		return
+	case now-c.fence.SampledAt() <= int64(5*c.beatEvery/2):
+		c.health.sampled(nil)
+		return
+	}
+	last := c.asked.Load()
+	if !c.m.events && last != 0 && now-last < int64(max(sampleRarely, c.beatEvery)) {
+		return
+	}
+	c.asked.Store(now)
+	c.asking.Store(true)
+	c.wg.Go(func() {
+		defer c.asking.Store(false)
+		_ = c.probe(min(10*c.beatEvery, maxTTL)) // the outcome is in Status
+	})
 }
 
 // probe reads the source's position.

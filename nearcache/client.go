@@ -45,6 +45,9 @@ type Client struct {
 
 	sampling, identifying, inspecting atomic.Bool // calls of the source that have not returned
 
+	asking atomic.Bool  // the source is being asked for its position
+	asked  atomic.Int64 // when it was last
+
 	traceLoad func(caller, load context.Context) context.Context // nil: none
 	m         *metrics
 	log       *slog.Logger
@@ -141,9 +144,6 @@ func New(cfg Config) (*Client, error) {
 	}
 	c.every(tick, func() { c.coarse.Store(c.now()) })
 	c.every(cfg.Heartbeat, c.heartbeat)
-	if c.source != nil {
-		c.every(cfg.Heartbeat, func() { _ = c.probe(min(10*cfg.Heartbeat, maxTTL)) }) // the outcome is in Status
-	}
 	c.wg.Go(func() { c.retry.run(c.life) })
 	if cfg.Events != nil {
 		c.wg.Go(func() { c.follow(cfg.Events) })

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 
 	"github.com/nearcache/nearcache-go/internal/ablate"
 	"github.com/nearcache/nearcache-go/internal/fence"
@@ -66,8 +67,9 @@ type flight[K comparable, V any] struct {
 	own    fence.Snapshot // what the flight brings back is judged by; taken again before each question
 	l2     l2Reply
 	got    fetched[V]
-	tried  bool // tryL2 has asked L2
-	rounds int  // how often L2 was asked
+	kept   atomic.Pointer[staleRecord[V]] // got.kept, for readers that leave before the end
+	tried  bool                           // tryL2 has asked L2
+	rounds int                            // how often L2 was asked
 
 	grant    l2.Lease // the answer to acquire
 	grantErr error
@@ -86,7 +88,7 @@ type loaded[V any] struct {
 	version Version
 	absent  bool
 	stale   bool            // the source answered with less than this instance has seen
-	expired *staleRecord[V] // beside an error: what L2 keeps past its TTL
+	kept    *staleRecord[V] // beside an error: a record of L2 that only fail-safe may serve
 	asOf    int64           // the value is no older than the source was then, by the fence's clock; 0: nothing is proved
 	tier    Tier
 	err     error
@@ -260,7 +262,7 @@ func (fs *flights[K, V]) await(ctx context.Context, s *seat[K, V]) (loaded[V], e
 	case <-done:
 		return s.f.res, nil
 	case <-ctx.Done():
-		return loaded[V]{}, ctx.Err()
+		return loaded[V]{kept: s.f.kept.Load()}, ctx.Err()
 	}
 }
 

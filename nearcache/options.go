@@ -131,15 +131,16 @@ type FailSafe struct {
 	// Result.Staleness, or by Result.Age where nothing is proved. L2 keeps values so much longer than their TTL. It is
 	// the default of ReadOptions.ServeStale. Defaults to 0: off.
 	MaxAge time.Duration
-	// SoftTimeout is how long a read waits for the Loader if L1 has such a value; then it gets that one, and the load
-	// goes on in the background and fills. Defaults to 0: reads wait.
+	// SoftTimeout is how long a read waits for the Loader if L1 or L2 has such a value; then it gets that one, and the
+	// load goes on in the background and fills. Defaults to 0: reads wait until their contexts end.
 	SoftTimeout time.Duration
 	// BeyondBound allows MaxAge in a cache with a MaxStaleness, whose bound such values break. Defaults to false:
 	// NewCache refuses the two together.
 	BeyondBound bool
 	// Invalidated serves such a value also if this instance knows that it was removed or replaced: by a newer version,
-	// an invalidation, a tag or Clear. Defaults to false: what has expired may be served, and what is known to be wrong
-	// may not. nearcache_stale_refused_total counts the latter.
+	// an invalidation, a tag or Clear. Defaults to false: what has expired may be served, and what a write of unknown
+	// outcome may have replaced (Result.Unconfirmed). What is known to be wrong may not;
+	// nearcache_stale_refused_total counts it.
 	Invalidated bool
 }
 

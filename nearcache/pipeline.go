@@ -45,7 +45,7 @@ type fetched[V any] struct {
 	direct   bool            // to the source without a lease: L2 cannot be asked, or is not believed
 	later    bool            // no verdict without I/O
 	unusable []byte          // the header of a record that may be overwritten although it looks usable
-	expired  *staleRecord[V] // a record past its TTL
+	kept     *staleRecord[V] // a record that only fail-safe may serve
 }
 
 // snapshot begins to ask for a key: what comes back is judged by the fence's state as of now.
@@ -122,11 +122,12 @@ func (c *Cache[K, V]) evaluateL2(ctx context.Context, f *flight[K, V], io effort
 		return fetched[V]{direct: true}
 	case missCorrupt, missKey, missShape:
 		return fetched[V]{unusable: header(f.l2.raw)}
-	case missExpired:
+	case missExpired, missUnconfirmed:
 		old := &staleRecord[V]{value: e.value, version: e.version, absent: rec.Absent,
-			written: rec.WrittenAt, key: f.key, tags: rec.Tags}
+			written: rec.WrittenAt, key: f.key, tags: rec.Tags, unconfirmed: miss == missUnconfirmed}
 		old.judged, _ = c.client.fence.FromL2(&f.own, e.version, &e.stamp)
-		return fetched[V]{unusable: header(f.l2.raw), expired: old}
+		f.kept.Store(old)
+		return fetched[V]{unusable: header(f.l2.raw), kept: old}
 	}
 	return fetched[V]{}
 }
@@ -334,7 +335,7 @@ func (f *flight[K, V]) setResult(res loaded[V]) {
 	}
 	f.res = res
 	if res.err != nil {
-		f.res.expired = f.got.expired
+		f.res.kept = f.got.kept
 	}
 }
 

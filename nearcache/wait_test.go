@@ -115,7 +115,7 @@ func TestWait_EndsWhenTheFillCanNoLongerCome(t *testing.T) {
 			}
 		},
 		"the bucket was started again": func(_ *testing.T, r *nearcachetest.Redis, h *holder) {
-			r.Do("SET", "nc:{"+bucketOf(k)+"}:w", strings.Repeat("\x01", 24))
+			r.Do("SET", "nc:{"+bucketOf(k)+"}:w", strings.Repeat("\x01", 32))
 			h.let <- func() (nearcache.Entry[string], error) { return nearcache.Entry[string]{Value: "refused"}, nil }
 		},
 		"the lease is evicted":          func(_ *testing.T, r *nearcachetest.Redis, _ *holder) { r.Do("DEL", k.Lease) },

@@ -17,10 +17,11 @@ import (
 )
 
 // stateSQL is the state of the server, in one row: in recovery or not, its history, the snapshot, and whether there is
-// a log that a crash would lose.
+// a log that a crash would lose. The limit is for the planner: until meta is analyzed it takes it for hundreds of rows,
+// and what is joined to them for a query that is worth compiling.
 const stateSQL = `select s.snap::text, v.standby, coalesce(v.history, '') || '/' || m.timeline::text as history,
 		m.trimmed_in, m.trimmed::text, coalesce(v.unflushed, false)
-	from (select pg_current_snapshot() as snap) s, @@.meta m, @@.server() v where m.only_row`
+	from (select pg_current_snapshot() as snap) s, @@.meta m, @@.server() v where m.only_row limit 1`
 
 // state is one reading of the server.
 type state struct {
@@ -84,8 +85,8 @@ func (s *Source) Position(ctx context.Context) (coherence.Position, error) {
 	return coherence.Position{Timeline: st.timeline, N: st.xmax}, nil
 }
 
-// Changes reads settled changes and the snapshot's xmin in one statement. A limited batch ends with a whole
-// transaction.
+// Changes reads settled changes and the snapshot's xmin in one statement. The Part of a position is the outbox id of
+// the last change that was read of a transaction.
 func (s *Source) Changes(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event,
 	coherence.Position, error) {
 	events, upto, err := s.changes(ctx, after, limit)
@@ -101,21 +102,12 @@ func (s *Source) changes(ctx context.Context, after coherence.Position, limit in
 	if err != nil {
 		return nil, coherence.Position{}, err
 	}
-	// One row more than the limit tells whether the last transaction is whole. The left join gives a row of the state
-	// even when there is no change.
-	settled := `pg_snapshot_xmin(w.snap::pg_snapshot)`
-	if ablate.Out(ablate.SnapshotGuard) {
-		settled = `pg_snapshot_xmax(w.snap::pg_snapshot)`
-	}
-	rows, err := pool.Query(ctx, s.q(`with w as materialized (`+stateSQL+`)
-		select w.*, o.xid::text, o.namespace, o.key, o.version, o.op, o.fields, o.created_at from w
-		left join lateral (select * from @@.outbox where xid >= $1::text::xid8 and xid < `+settled+`
-			order by xid, id limit $2) o on true order by o.xid, o.id`),
-		strconv.FormatUint(after.N, 10), rowsOf(limit))
+	sql, args := s.changesSQL(after, limit)
+	rows, err := pool.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, coherence.Position{}, err
 	}
-	st, events, err := scanChanges(rows)
+	st, events, ids, err := scanChanges(rows)
 	if err != nil {
 		return nil, coherence.Position{}, err
 	}
@@ -128,53 +120,109 @@ func (s *Source) changes(ctx context.Context, after coherence.Position, limit in
 			return nil, coherence.Position{}, err
 		}
 	}
-	upto := coherence.Position{Timeline: st.timeline, N: max(st.xmin, after.N)}
+	settledAt := st.xmin
 	if ablate.Out(ablate.SnapshotGuard) {
-		upto.N = max(st.xmax, after.N)
+		settledAt = st.xmax
 	}
-	if limit <= 0 || len(events) <= limit {
-		return events, upto, nil
+	upto := coherence.Position{Timeline: st.timeline, N: settledAt}
+	if limit > 0 && len(events) > limit {
+		upto = endOf(events, ids, limit)
+		events = events[:limit]
 	}
-	return s.whole(ctx, events, after, limit)
+	if after.Covers(upto) {
+		upto = after
+	}
+	return events, upto, nil
 }
 
-func scanChanges(rows pgx.Rows) (st state, events []coherence.Event, err error) {
+// changesSQL reads one row more than the limit, which tells whether the last transaction is whole. The left join gives
+// a row of the state even when there is no change. The statement has one snapshot, which all its parts see.
+//
+// The comparison of rows is a range of the index, wherever in a transaction it begins. The planner must see that
+// without statistics, which a table that has just grown does not have. So the state is one row by its limit, and the
+// snapshot's end stands in the condition itself, where the planner can compute it. The statement is planned at each
+// call: a plan that was kept from when the outbox was empty may read all of it.
+func (s *Source) changesSQL(after coherence.Position, limit int) (sql string, args []any) {
+	settled := `pg_snapshot_xmin(pg_current_snapshot())`
+	if ablate.Out(ablate.SnapshotGuard) {
+		settled = `pg_snapshot_xmax(pg_current_snapshot())`
+	}
+	sql = s.q(`with w as materialized (` + stateSQL + ` limit 1)
+		select w.*, o.xid::text, o.id, o.namespace, o.key, o.version, o.op, o.fields, o.created_at from w
+		left join (select * from @@.outbox where (xid, id) > ($1::text::xid8, $2::bigint) and xid < ` + settled + `
+			order by xid, id limit $3) o on true order by o.xid, o.id`)
+	args = []any{strconv.FormatUint(after.N, 10), int64(after.Part), rowsOf(limit)}
+	if s.keepsPlans {
+		args = append([]any{pgx.QueryExecModeCacheDescribe}, args...)
+	}
+	return sql, args
+}
+
+// endOf is how far the first n of more events lead. An event's position is the end of its transaction, whose id is one
+// less.
+func endOf(events []coherence.Event, ids []uint64, n int) coherence.Position {
+	upto := events[n-1].Position
+	if events[n].Position == upto {
+		upto.N, upto.Part = upto.N-1, ids[n-1]
+	}
+	return upto
+}
+
+func scanChanges(rows pgx.Rows) (st state, events []coherence.Event, ids []uint64, err error) {
 	defer rows.Close()
 	for rows.Next() {
 		var row stateRow
-		var xid, namespace, key, op *string
-		var version *int64
-		var fields []byte
-		var created *time.Time
-		if err := rows.Scan(append(row.fields(), &xid, &namespace, &key, &version, &op, &fields, &created)...); err != nil {
-			return st, nil, err
+		var o outboxRow
+		if err := rows.Scan(append(row.fields(), o.fields()...)...); err != nil {
+			return st, nil, nil, err
 		}
 		if st, err = row.state(); err != nil {
-			return st, nil, err
+			return st, nil, nil, err
 		}
-		if xid == nil {
+		if o.xid == nil {
 			continue
 		}
-		n, err := strconv.ParseUint(*xid, 10, 64)
+		e, err := o.event(st.timeline)
 		if err != nil {
-			return st, nil, err
+			return st, nil, nil, err
 		}
-		e := coherence.Event{Namespace: *namespace, Key: *key, Version: coherence.Version(*version), Op: coherence.Op(*op),
-			Position: coherence.Position{Timeline: st.timeline, N: n + 1}, Time: *created}
-		if fields != nil {
-			if err := json.Unmarshal(fields, &e.Fields); err != nil {
-				return st, nil, fmt.Errorf("fields of %s %q: %w", e.Namespace, e.Key, err)
-			}
-		}
-		events = append(events, e)
+		events, ids = append(events, e), append(ids, uint64(*o.id))
 	}
 	if err := rows.Err(); err != nil {
-		return st, nil, err
+		return st, nil, nil, err
 	}
 	if st.timeline == 0 {
-		return st, nil, ErrNotInstalled
+		return st, nil, nil, ErrNotInstalled
 	}
-	return st, events, nil
+	return st, events, ids, nil
+}
+
+// outboxRow is a row of the outbox, or the nulls that stand for none.
+type outboxRow struct {
+	xid, namespace, key, op *string
+	id, version             *int64
+	extra                   []byte // columns that a codec wants, as JSON
+	created                 *time.Time
+}
+
+// fields are where to scan it to.
+func (o *outboxRow) fields() []any {
+	return []any{&o.xid, &o.id, &o.namespace, &o.key, &o.version, &o.op, &o.extra, &o.created}
+}
+
+func (o *outboxRow) event(timeline uint64) (e coherence.Event, err error) {
+	xid, err := strconv.ParseUint(*o.xid, 10, 64)
+	if err != nil {
+		return e, err
+	}
+	e = coherence.Event{Namespace: *o.namespace, Key: *o.key, Version: coherence.Version(*o.version),
+		Op: coherence.Op(*o.op), Position: coherence.Position{Timeline: timeline, N: xid + 1}, Time: *o.created}
+	if o.extra != nil {
+		if err := json.Unmarshal(o.extra, &e.Fields); err != nil {
+			return e, fmt.Errorf("fields of %s %q: %w", e.Namespace, e.Key, err)
+		}
+	}
+	return e, nil
 }
 
 // flush returns when all log that was written before is on disk. Only then may a position leave the server. A
@@ -200,24 +248,21 @@ type txBeginner interface {
 	Begin(ctx context.Context) (pgx.Tx, error)
 }
 
-// whole cuts a batch that was longer than its limit at the end of a transaction. One that is longer than the limit by
-// itself is read again with a larger limit.
-func (s *Source) whole(ctx context.Context, events []coherence.Event, after coherence.Position,
-	limit int) ([]coherence.Event, coherence.Position, error) {
-	n := len(events) - 1
-	last := events[n].Position
-	for n > 0 && events[n-1].Position == last {
-		n--
-	}
-	if n == 0 {
-		return s.changes(ctx, after, 2*limit)
-	}
-	return events[:n], events[n-1].Position, nil
-}
-
 func rowsOf(limit int) int {
 	if limit <= 0 {
 		return 0
 	}
 	return limit + 1
+}
+
+// EstimateChanges goes by the outbox's ids, which rise by one from row to row but for what was rolled back. It takes
+// two look-ups in indexes.
+func (s *Source) EstimateChanges(ctx context.Context, after coherence.Position) (n int64, err error) {
+	pool, err := s.feed()
+	if err == nil {
+		err = pool.QueryRow(ctx, s.q(`select coalesce(1 + (select max(id) from @@.outbox)
+				- (select id from @@.outbox where (xid, id) > ($1::text::xid8, $2::bigint) order by xid, id limit 1), 0)`),
+			strconv.FormatUint(after.N, 10), int64(after.Part)).Scan(&n)
+	}
+	return n, s.fault("estimate", err)
 }

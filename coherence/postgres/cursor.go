@@ -18,9 +18,10 @@ func (s *Source) LoadCursor(ctx context.Context, name string) (c coherence.Curso
 	if err != nil {
 		return c, s.fault("cursor "+name, err)
 	}
-	var timeline, n, seqs string
-	err = pool.QueryRow(ctx, s.q(`select timeline::text, n::text, seqs::text from @@.cursors where name = $1`),
-		name).Scan(&timeline, &n, &seqs)
+	var timeline, n, part, seqs string
+	err = pool.QueryRow(ctx,
+		s.q(`select timeline::text, n::text, part::text, seqs::text from @@.cursors where name = $1`),
+		name).Scan(&timeline, &n, &part, &seqs)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return c, nil
 	}
@@ -29,6 +30,9 @@ func (s *Source) LoadCursor(ctx context.Context, name string) (c coherence.Curso
 	}
 	if err == nil {
 		c.Position.N, err = strconv.ParseUint(n, 10, 64)
+	}
+	if err == nil {
+		c.Position.Part, err = strconv.ParseUint(part, 10, 64)
 	}
 	if err == nil {
 		err = json.Unmarshal([]byte(seqs), &c.Seqs)
@@ -50,11 +54,13 @@ func (s *Source) SaveCursor(ctx context.Context, name string, c coherence.Cursor
 	if err != nil {
 		return err
 	}
-	tag, err := pool.Exec(ctx, s.q(`insert into @@.cursors as c (name, timeline, n, seqs)
-		values ($1, $2::text::numeric, $3::text::numeric, $4::text::jsonb)
-		on conflict (name) do update set timeline = excluded.timeline, n = excluded.n, seqs = excluded.seqs
-		where c.timeline <> excluded.timeline or c.n <= excluded.n`),
-		name, strconv.FormatUint(c.Position.Timeline, 10), strconv.FormatUint(c.Position.N, 10), string(seqs))
+	decimal := func(n uint64) string { return strconv.FormatUint(n, 10) }
+	tag, err := pool.Exec(ctx, s.q(`insert into @@.cursors as c (name, timeline, n, part, seqs)
+		values ($1, $2::text::numeric, $3::text::numeric, $4::text::numeric, $5::text::jsonb)
+		on conflict (name) do update
+			set timeline = excluded.timeline, n = excluded.n, part = excluded.part, seqs = excluded.seqs
+			where c.timeline <> excluded.timeline or (c.n, c.part) <= (excluded.n, excluded.part)`),
+		name, decimal(c.Position.Timeline), decimal(c.Position.N), decimal(c.Position.Part), string(seqs))
 	if err != nil {
 		return s.fault("cursor "+name, err)
 	}

@@ -12,12 +12,18 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-//go:embed schema.sql
-var schemaSQL string
+var (
+	//go:embed schema.sql
+	schemaSQL string
+	//go:embed schema_part.sql
+	schemaPartSQL string
+	//go:embed schema_statement.sql
+	schemaStatementSQL string
+)
 
 // migrations lead from one version of the schema to the next. Each runs in the transaction of the whole Install. A
 // later one is never undone: Install of a program that knows fewer of them refuses.
-var migrations = []string{schemaSQL}
+var migrations = []string{schemaSQL, schemaPartSQL, schemaStatementSQL}
 
 // InstallSQL is what Install runs on a database that has nothing of it yet, for whoever runs it by hand.
 func (s *Source) InstallSQL() string {
@@ -25,7 +31,7 @@ func (s *Source) InstallSQL() string {
 	for _, m := range migrations {
 		sql += m
 	}
-	return s.q(sql)
+	return s.q(sql + fmt.Sprintf("update @@.meta set schema_version = %d;\n", len(migrations)))
 }
 
 // installed is the version of the schema, 0 if there is none, and the setting of notifications. It takes no lock that

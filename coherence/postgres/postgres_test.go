@@ -276,28 +276,40 @@ func TestRollback_LeavesNothing(t *testing.T) {
 	}
 }
 
-func TestChanges_LimitEndsWithATransaction(t *testing.T) {
+// TestChanges_APieceOfALargeTransactionCostsItsOwnSize: a piece from the midst of 100,000 changes is a range of the
+// index, also before anything was analyzed, and for a statement that ran while the outbox was empty.
+func TestChanges_APieceOfALargeTransactionCostsItsOwnSize(t *testing.T) {
+	const rows, piece, most = 100_000, 500, 100
 	src, pool, _ := open(t)
-	withTrigger(t, src, pool)
-	for i := range 3 { // three transactions of 4, 40 and 4 rows
-		n := []int{4, 40, 4}[i]
-		exec1(t, pool, `insert into products select $1 || ':' || g, '' from generate_series(1, $2) g`, fmt.Sprint(i), n)
+	exec1(t, pool, `alter table nearcache.outbox set (autovacuum_enabled = off)`)
+	after := coherence.Position{}
+	for range 20 { // a plan that is kept is chosen by now
+		_, after = changes(t, src, coherence.Position{})
 	}
-	changes(t, src, coherence.Position{}) // settled
-	var sizes []int
-	after, total := coherence.Position{}, 0
-	for total < 48 {
-		events, upto, err := src.Changes(t.Context(), after, 10)
-		if err != nil {
-			t.Fatal(err)
+	exec1(t, pool, `insert into nearcache.outbox (namespace, key, version, op)
+		select 'n', g, 1, 'updated' from generate_series(1, $1::int) g`, rows)
+	testkit.Eventually(t, "it is settled", func() bool {
+		events, _, err := src.Changes(t.Context(), after, 1)
+		return err == nil && len(events) == 1
+	})
+	for seen, inside := 0, after; seen < rows; {
+		blocks, err := src.ChangesBlocks(t.Context(), inside, piece)
+		if err != nil || blocks > most {
+			t.Fatalf("a piece of %d changes after %v reads %d blocks (%v), want at most %d", piece, inside, blocks, err, most)
 		}
-		if len(events) == 0 {
-			t.Fatalf("stuck at %v after %d", after, total)
+		events, upto, err := src.Changes(t.Context(), inside, piece)
+		if err != nil || len(events) != piece {
+			t.Fatalf("%d events, %v", len(events), err)
 		}
-		sizes, total, after = append(sizes, len(events)), total+len(events), upto
-	}
-	if diff := cmp.Diff([]int{4, 40, 4}, sizes); diff != "" {
-		t.Error(diff)
+		for i, e := range events {
+			if e.Key != fmt.Sprint(seen+i+1) {
+				t.Fatalf("change %d is of key %s", seen+i+1, e.Key)
+			}
+		}
+		if seen += len(events); (seen < rows) != (upto.Part > 0) {
+			t.Fatalf("%v after %d changes", upto, seen)
+		}
+		inside = upto
 	}
 }
 

@@ -54,6 +54,8 @@ type Source struct {
 	pool   *pgxpool.Pool
 	schema string
 	cfg    Config
+	// keepsPlans says that the pool prepares each statement once, and the server may keep its plan.
+	keepsPlans bool
 
 	mu     sync.Mutex
 	own    *pgxpool.Pool // of Config.Conns
@@ -88,13 +90,14 @@ func New(pool *pgxpool.Pool, cfg Config) (*Source, error) {
 	case cfg.LockTimeout < time.Millisecond:
 		return nil, fmt.Errorf("postgres: Config.LockTimeout is %v; a millisecond is the least", cfg.LockTimeout)
 	}
-	return &Source{pool: pool, schema: cfg.Schema, cfg: cfg}, nil
+	keepsPlans := pool.Config().ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement
+	return &Source{pool: pool, schema: cfg.Schema, cfg: cfg, keepsPlans: keepsPlans}, nil
 }
 
 // Abilities implements coherence.Source.
 func (s *Source) Abilities() coherence.Abilities {
 	return coherence.Abilities{Leader: s, Cursors: s, Waker: s, Trimmer: s, Bumper: s, Versioner: s, Checker: s,
-		Identifier: s}
+		Identifier: s, Estimator: s}
 }
 
 // Close closes the Source's own connections. The pool stays open.

@@ -40,18 +40,22 @@ func (s *Source) trim(ctx context.Context, pool *pgxpool.Pool, upto coherence.Po
 	if upto.Timeline != st.timeline {
 		return 0, nil // the relay will notice
 	}
+	from := st.trim
 	for n := int64(trimChunk); n == trimChunk; dropped += n {
 		// Everything before the first row that is to stay may go. A chunk may end within a transaction: a position before
-		// the transaction's end is then before what was trimmed.
+		// the transaction's end is then before what was trimmed, and the next chunk begins with that transaction. Where to
+		// begin matters: until a vacuum the index still has what was dropped before.
 		err = pool.QueryRow(ctx, s.q(`with old as (
-				select id, bool_or(created_at >= clock_timestamp() - $2 * interval '1 microsecond') over (order by xid, id) as young
-				from (select id, xid, created_at from @@.outbox where xid < $1::text::xid8 order by xid, id limit $3) o),
-			gone as (delete from @@.outbox o using old where o.id = old.id and not old.young returning o.xid),
+				select at, bool_or(created_at >= clock_timestamp() - $2 * interval '1 microsecond') over (order by xid, id) as young
+				from (select ctid as at, id, xid, created_at from @@.outbox
+					where xid >= $5::text::xid8 and xid < $1::text::xid8 order by xid, id limit $3) o),
+			gone as (delete from @@.outbox o where o.ctid = any (array(select at from old where not young)) returning o.xid),
 			top as (select max(xid::text::numeric) + 1 as n, count(*) as c from gone),
 			kept as (update @@.meta
 				set trimmed = case when trimmed_in = $4 then greatest(trimmed, top.n) else top.n end, trimmed_in = $4
 				from top where top.c > 0)
-			select c from top`), strconv.FormatUint(upto.N, 10), keep.Microseconds(), trimChunk, st.history).Scan(&n)
+			select c, coalesce(n, 0)::bigint from top`), strconv.FormatUint(upto.N, 10), keep.Microseconds(), trimChunk,
+			st.history, strconv.FormatUint(max(from, 1)-1, 10)).Scan(&n, &from)
 		if err != nil {
 			return dropped, err
 		}

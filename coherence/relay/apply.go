@@ -17,6 +17,9 @@ type engine interface {
 	Claim(ctx context.Context, system string) error
 	Keyspace() *l2.Keyspace
 	Watermarks(ctx context.Context) ([l2.Buckets]l2.Watermark, error)
+	OneServer() bool
+	BeginRound(ctx context.Context, marks bool) (l2.Round, [l2.Buckets]l2.Watermark, error)
+	PublishRound(ctx context.Context, seen, next l2.Round, needed map[int]l2.Watermark) (published bool, err error)
 	ApplyBatch(
 		ctx context.Context,
 		bucket int,
@@ -32,46 +35,40 @@ type engine interface {
 	) (now l2.Watermark, err error)
 }
 
-// applier is the relay's way to L2, in one term of leadership. Its cursor is each bucket's watermark, in Redis itself:
-// when Redis goes back in time so does the cursor, and what was lost is applied again.
+// applier is the relay's way to L2, in one term of leadership. Its cursor is in Redis itself, in the last round or in
+// the buckets' watermarks: when Redis goes back in time so does the cursor, and what was lost is applied again.
 type applier struct {
 	*relayRun
+	rounds     rounds
+	progress   progress
 	loaded     bool
 	read       time.Time // when watermarks were read
 	watermarks [l2.Buckets]l2.Watermark
-	moved      time.Time
+	moved      time.Time // when the watermarks of buckets without changes were
 	// seen is a position up to which each bucket has its own changes. The source need not be asked for them again for
 	// the sake of buckets without any, whose watermarks move more rarely. Zero: not known.
 	seen coherence.Position
 }
 
 // rereads is how many intervals pass between looks at the watermarks. While the source is idle nothing is written to
-// Redis that could be refused, and a Redis that went back would not be noticed otherwise.
+// the buckets that could be refused, and one that lost its watermark would not be noticed otherwise.
 const rereads = 5
 
+// round carries what has changed to L2. At every interval it is a numbered round; what wakes the relay meanwhile is
+// carried at once, and counts with the next one.
 func (a *applier) round(ctx context.Context) (more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
 	defer cancel()
-	if !a.loaded || time.Since(a.read) >= rereads*a.Interval {
-		if err := a.claim(ctx); err != nil {
+	numbered := !a.loaded || time.Since(a.rounds.begun) >= a.Interval
+	if numbered {
+		if err := a.beginRound(ctx); err != nil {
 			a.loaded = false
 			return false, err
 		}
-		watermarks, err := a.l2.Watermarks(ctx)
-		if err != nil {
-			return false, err
-		}
-		if watermarks != a.watermarks { // Redis went back, or another relay works too
-			a.watermarks, a.seen = watermarks, coherence.Position{}
-		}
-		a.loaded, a.read = true, time.Now()
 	}
-	after, err := a.least(ctx)
+	after, err := a.after(ctx)
 	if err != nil {
 		return false, err
-	}
-	if a.seen.Covers(after) {
-		after = a.seen
 	}
 	events, upto, err := a.Source.Changes(ctx, after, a.Batch)
 	if errors.Is(err, coherence.ErrTrimmed) {
@@ -80,26 +77,58 @@ func (a *applier) round(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	changes := make(map[int][]l2.Change)
-	for _, e := range events {
-		k := a.l2.Keyspace().Key(e.Namespace, e.Key)
-		if !a.watermarks[k.Bucket].Position.Covers(e.Position) {
-			changes[k.Bucket] = append(changes[k.Bucket], l2.Change{Key: k, Version: e.Version})
-		}
-	}
+	changes := a.byBucket(events, upto)
 	if err := a.apply(ctx, changes, upto); err != nil {
 		return false, err
 	}
 	a.m.events.WithLabelValues("redis").Add(float64(len(events)))
-	if p, err := a.least(ctx); err == nil {
+	if numbered {
+		if again, err := a.publishRound(ctx); again || err != nil {
+			return again, err
+		}
+	}
+	if p, err := a.reached(ctx); err == nil {
 		a.pass("redis", p)
 	}
-	return len(events) >= a.Batch, nil
+	more = len(events) >= a.Batch
+	a.progress.note(ctx, events, upto, more)
+	return more, nil
 }
 
-// apply brings each bucket to upto: those with changes at once, the others at every interval.
+// byBucket is what each bucket lacks up to upto: of a key with several changes the last, since it makes the others
+// needless. A bucket that is at upto already lacks nothing, also of a transaction that upto lies in.
+func (a *applier) byBucket(events []coherence.Event, upto coherence.Position) map[int][]l2.Change {
+	changes := make(map[int][]l2.Change)
+	at := make(map[string]int, len(events)) // where a key's change is among those of its bucket
+	for _, e := range events {
+		k := a.l2.Keyspace().Key(e.Namespace, e.Key)
+		a.rounds.changed[k.Bucket] = true
+		if w := a.watermarks[k.Bucket].Position; w.Covers(e.Position) || w.Covers(upto) {
+			continue
+		}
+		list := changes[k.Bucket]
+		i, again := at[k.Record]
+		if !again {
+			at[k.Record] = len(list)
+			changes[k.Bucket] = append(list, l2.Change{Key: k, Version: e.Version})
+		} else {
+			list[i].Version = newer(list[i].Version, e.Version)
+		}
+	}
+	return changes
+}
+
+// newer is the version that makes the other needless. 0 is unconditional.
+func newer(v, w coherence.Version) coherence.Version {
+	if v == 0 || w == 0 {
+		return 0
+	}
+	return max(v, w)
+}
+
+// apply brings each bucket to upto: those with changes at once, the others more rarely.
 func (a *applier) apply(ctx context.Context, changes map[int][]l2.Change, upto coherence.Position) error {
-	all := time.Since(a.moved) >= a.Interval
+	all := time.Since(a.moved) >= a.idleEvery()
 	var replay atomic.Bool
 	var wg sync.WaitGroup
 	errs := make([]error, l2.Buckets)
@@ -123,7 +152,8 @@ func (a *applier) apply(ctx context.Context, changes map[int][]l2.Change, upto c
 		a.moved = time.Now()
 	}
 	if a.seen = upto; replay.Load() {
-		a.seen = coherence.Position{}
+		// A bucket is behind where it was. So may others be, and the round: all must be read again, of one moment.
+		a.seen, a.loaded = coherence.Position{}, a.loaded && !a.rounds.whole
 	}
 	return nil
 }
@@ -200,6 +230,7 @@ func (a *applier) mixed() bool {
 
 // resetAt resets the buckets that are no further than a position whose changes are gone, and those of another timeline.
 func (a *applier) resetAt(ctx context.Context, trimmed coherence.Position) error {
+	a.rounds.base, a.seen = coherence.Position{}, coherence.Position{}
 	return a.resetWhere(ctx, func(w l2.Watermark, head coherence.Position) bool {
 		return w.Position.Timeline != head.Timeline || trimmed.Covers(w.Position)
 	})

@@ -5,15 +5,21 @@ import "github.com/prometheus/client_golang/prometheus"
 // relayMetrics are the collectors of a relay.
 type relayMetrics struct {
 	events, errors, rounds, resets *prometheus.CounterVec
-	last                           *prometheus.GaugeVec
+	last, failing                  *prometheus.GaugeVec
+	backlog, behind, transaction   *prometheus.GaugeVec
 	leader                         prometheus.Gauge
-	replays, trimmed, unpublished  prometheus.Counter
+	replays, refused               prometheus.Counter
+	trimmed, unpublished           prometheus.Counter
 }
 
 func newRelayMetrics() *relayMetrics {
 	vec := func(name, help string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nearcache_relay_" + name,
 			Help: help}, []string{"channel"})
+	}
+	gauge := func(name, help string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "nearcache_relay_" + name, Help: help},
+			[]string{"channel"})
 	}
 	return &relayMetrics{
 		events: vec("events_total", "Changes relayed."),
@@ -23,12 +29,19 @@ func newRelayMetrics() *relayMetrics {
 			"resets_total",
 			"Times that a cursor was lost and set to the present: of buckets for redis, of the topic for kafka.",
 		),
-		last: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "nearcache_relay_last_success_seconds",
-			Help: "When the last round succeeded, as a Unix time."}, []string{"channel"}),
+		last: gauge("last_success_seconds", "When the last round succeeded, as a Unix time."),
+		failing: gauge("failing_seconds",
+			"For how long every attempt has failed, 0 while they succeed. The channel trim is that of dropping old changes."),
+		backlog: gauge("backlog_changes", "About how many changes are left, 0 while the relay keeps up."),
+		behind:  gauge("behind_seconds", "The age of the last change that was relayed, 0 while the relay keeps up."),
+		transaction: gauge("transaction_changes",
+			"How many changes of the transaction at work were relayed, 0 outside of one that takes several batches."),
 		leader: prometheus.NewGauge(prometheus.GaugeOpts{Name: "nearcache_relay_leader",
 			Help: "1 while this relay works, 0 while another does."}),
 		replays: prometheus.NewCounter(prometheus.CounterOpts{Name: "nearcache_relay_replays_total",
 			Help: "Buckets of Redis found behind, and replayed."}),
+		refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "nearcache_relay_rounds_refused_total",
+			Help: "Rounds that Redis refused: another relay had published, or Redis had gone back. They are repeated."}),
 		trimmed: prometheus.NewCounter(prometheus.CounterOpts{Name: "nearcache_relay_trimmed_total",
 			Help: "Changes dropped from the outbox."}),
 		unpublished: prometheus.NewCounter(prometheus.CounterOpts{Name: "nearcache_relay_unpublished_total",
@@ -37,8 +50,8 @@ func newRelayMetrics() *relayMetrics {
 }
 
 func (m *relayMetrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.events, m.errors, m.rounds, m.resets, m.last, m.leader,
-		m.replays, m.trimmed, m.unpublished}
+	return []prometheus.Collector{m.events, m.errors, m.rounds, m.resets, m.last, m.failing, m.backlog,
+		m.behind, m.transaction, m.leader, m.replays, m.refused, m.trimmed, m.unpublished}
 }
 
 func (m *relayMetrics) register(reg prometheus.Registerer) error {

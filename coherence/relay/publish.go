@@ -17,6 +17,7 @@ import (
 // lost its leadership without knowing: what it publishes is what its successor does.
 type publisher struct {
 	*relayRun
+	progress    progress
 	loaded      bool
 	cur         coherence.Cursor
 	saved       coherence.Position
@@ -85,7 +86,9 @@ func (p *publisher) round(ctx context.Context) (more bool, err error) {
 			return false, err
 		}
 	}
-	return len(events) >= p.Batch, nil
+	more = len(events) >= p.Batch
+	p.progress.note(ctx, events, upto, more)
+	return more, nil
 }
 
 // idleBarrier is how often barriers are sent that say nothing new. While the source is idle the last one proves as
@@ -93,15 +96,16 @@ func (p *publisher) round(ctx context.Context) (more bool, err error) {
 const idleBarrier = time.Second
 
 // barriers sends what the cursor says, if that is news. It comes after the events of the round, in a batch of its
-// own, and after the cursor is saved: a barrier that cannot be sent does not have the events sent again.
+// own, and after the cursor is saved: a barrier that cannot be sent does not have the events sent again. Inside a large
+// transaction it says what came before the transaction.
 func (p *publisher) barriers(ctx context.Context) error {
-	now := barrierState{p.cur.Position, len(p.cur.Seqs)}
+	now := barrierState{p.cur.Position.Whole(), len(p.cur.Seqs)}
 	if now == p.barrier && time.Since(p.lastBarrier) < idleBarrier {
 		return nil
 	}
 	batch := make([]coherence.PartitionMessage, len(p.cur.Seqs))
 	for part, seq := range p.cur.Seqs {
-		b := &coherence.Barrier{Position: p.cur.Position, Seq: seq, Partitions: len(p.cur.Seqs)}
+		b := &coherence.Barrier{Position: now.at, Seq: seq, Partitions: len(p.cur.Seqs)}
 		batch[part] = coherence.PartitionMessage{Partition: part, Message: coherence.Message{Barrier: b}}
 	}
 	if err := p.send(ctx, batch); err != nil {

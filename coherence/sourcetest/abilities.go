@@ -66,6 +66,28 @@ func trimRefuses(t T, h Harness) {
 	}
 }
 
+// trimPieces: of a transaction that is being read in pieces nothing may go, or what was read could not be read again
+// from where the transaction began.
+func trimPieces(t T, h Harness) {
+	trimmer := trimmerOf(t, h)
+	write(t, h, "before", coherence.OpUpdated)
+	_, start := drain(t, h.Source, coherence.Position{}, 10)
+	want := large(t, h, 20)
+	drain(t, h.Source, start, 1000)
+	_, inside := batch(t, h.Source, start, 7)
+	if inside.Part == 0 {
+		t.Skipf("the source counts a position for each change")
+	}
+	trimAll(t, h, trimmer, start)
+	if n, err := trimmer.Trim(t.Context(), inside, 0); n != 0 || err != nil {
+		t.Errorf("Trim(%v) = %d, %v, want nothing dropped of the transaction that the position lies in", inside, n, err)
+	}
+	events, _ := drain(t, h.Source, inside, 100)
+	if got := changesOf(events); !slices.Equal(got, want[7:]) {
+		t.Errorf("after the trim got %v, want %v", got, want[7:])
+	}
+}
+
 func versionsGrow(t T, h Harness) {
 	var last coherence.Version
 	for i := range 12 {
@@ -181,7 +203,8 @@ func cursors(t T, h Harness) {
 	}
 	save := func(cur coherence.Cursor) error { return c.SaveCursor(t.Context(), "r", cur) }
 	check("r", coherence.Cursor{})
-	at := coherence.Cursor{Position: coherence.Position{Timeline: 1<<62 + 5, N: 100}, Seqs: []uint64{1, 1 << 60}}
+	at := coherence.Cursor{Position: coherence.Position{Timeline: 1<<62 + 5, N: 100, Part: 1 << 40},
+		Seqs: []uint64{1, 1 << 60}}
 	if err := save(at); err != nil {
 		t.Fatalf("SaveCursor: %v", err)
 	}
@@ -191,9 +214,18 @@ func cursors(t T, h Harness) {
 		t.Errorf("saving the same cursor again: %v", err)
 	}
 	back := at
-	back.Position.N--
+	back.Position.Part--
 	if err := save(back); err == nil {
 		t.Errorf("a relay that is behind moved the cursor from %v back to %v", at.Position, back.Position)
+	}
+	back.Position.N, back.Position.Part = at.Position.N-1, 1<<50
+	if err := save(back); err == nil {
+		t.Errorf("a relay that is behind moved the cursor from %v back to %v", at.Position, back.Position)
+	}
+	check("r", at)
+	at.Position.N, at.Position.Part = at.Position.N+1, 0 // the transaction has ended
+	if err := save(at); err != nil {
+		t.Errorf("saving a cursor that is further: %v", err)
 	}
 	check("r", at)
 	back.Position.Timeline++ // another timeline begins where it likes
@@ -387,6 +419,29 @@ func identifier(t T, h Harness) {
 			t.Errorf("two systems are both %q", name)
 		}
 	}
+}
+
+func estimator(t T, h Harness) {
+	e := coherence.AbilitiesOf(h.Source).Estimator
+	if e == nil {
+		t.Skipf("the source is no Estimator")
+	}
+	const rows = 100
+	estimate := func(after coherence.Position, least, most int64) {
+		t.Helper()
+		if n, err := e.EstimateChanges(t.Context(), after); err != nil || n < least || n > most {
+			t.Errorf("EstimateChanges(%v) = %d, %v, want %d to %d", after, n, err, least, most)
+		}
+	}
+	write(t, h, "before", coherence.OpUpdated)
+	_, start := drain(t, h.Source, coherence.Position{}, 1000)
+	estimate(start, 0, 0)
+	large(t, h, rows)
+	_, end := drain(t, h.Source, start, 1000)
+	estimate(start, rows/2, 2*rows)
+	_, inside := batch(t, h.Source, start, rows/2)
+	estimate(inside, rows/4, rows)
+	estimate(end, 0, 0)
 }
 
 func restart(t T, h Harness) {

@@ -122,16 +122,58 @@ func changesLimitZero(t T, h Harness) {
 func changesLargeTransaction(t T, h Harness) {
 	const rows = 60
 	want := []change{{"before", write(t, h, "before", coherence.OpUpdated)}}
+	want = append(want, large(t, h, rows)...)
+	want = append(want, change{"after", write(t, h, "after", coherence.OpUpdated)})
+	for _, limit := range []int{1, 5, rows - 1, rows, rows + 1, 1000} {
+		events, _ := drain(t, h.Source, coherence.Position{}, limit)
+		if got := changesOf(events); !slices.Equal(got, want) {
+			t.Errorf("with limit %d got %v, want %v", limit, got, want)
+		}
+	}
+}
+
+// large commits a transaction of n changes.
+func large(t T, h Harness, n int) (changes []change) {
+	t.Helper()
 	tx := begin(t, h)
-	for i := range rows {
+	for i := range n {
 		key := fmt.Sprintf("k%03d", i)
-		want = append(want, change{key, put(t, tx, key, coherence.OpCreated)})
+		changes = append(changes, change{key, put(t, tx, key, coherence.OpCreated)})
 	}
 	commit(t, tx)
-	want = append(want, change{"after", write(t, h, "after", coherence.OpUpdated)})
-	events, _ := drain(t, h.Source, coherence.Position{}, 5)
-	if got := changesOf(events); !slices.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
+	return changes
+}
+
+// changesPieces: whoever begins at the end of any piece, now or after a restart, gets all that comes after it.
+func changesPieces(t T, h Harness) {
+	large(t, h, 40)
+	large(t, h, 3)
+	all, end := drain(t, h.Source, coherence.Position{}, 1000)
+	want := changesOf(all)
+	var ends []coherence.Position
+	for after := (coherence.Position{}); len(ends) < len(want); {
+		events, upto := batch(t, h.Source, after, 1)
+		if len(events) != 1 || upto == after || !end.Covers(upto) {
+			t.Fatalf("Changes(%v, 1) = %v up to %v, want one change and a position after it", after, changesOf(events), upto)
+		}
+		ends, after = append(ends, upto), upto
+	}
+	write(t, h, "later", coherence.OpUpdated)
+	sources := []coherence.Source{h.Source}
+	if h.Reopen != nil {
+		again, err := h.Reopen(t.Context())
+		if err != nil {
+			t.Fatalf("Reopen: %v", err)
+		}
+		sources = append(sources, again)
+	}
+	for _, s := range sources {
+		for i, after := range ends {
+			events, _ := drain(t, s, after, 7)
+			if got := changesOf(events); len(got) != len(want)-i || !slices.Equal(got[:len(got)-1], want[i+1:]) {
+				t.Errorf("after change %d, at %v, got %v, want %v and one more", i+1, after, got, want[i+1:])
+			}
+		}
 	}
 }
 

@@ -82,6 +82,7 @@ type broken struct {
 	wait        func(ctx context.Context, d time.Duration) error
 	check       func() ([]coherence.Finding, error)
 	identity    func() string
+	estimate    func(int64) int64
 	noAbilities bool
 }
 
@@ -164,6 +165,14 @@ func (b *broken) Identity(ctx context.Context) (string, error) {
 		return b.identity(), nil
 	}
 	return b.Source.Identity(ctx)
+}
+
+func (b *broken) EstimateChanges(ctx context.Context, after coherence.Position) (int64, error) {
+	n, err := b.Source.EstimateChanges(ctx, after)
+	if b.estimate != nil {
+		n = b.estimate(n)
+	}
+	return n, err
 }
 
 func (b *broken) Abilities() coherence.Abilities {
@@ -298,24 +307,73 @@ var faults = map[string]struct {
 			return b.Source.Changes(ctx, after, limit)
 		}
 	}},
-	"is stuck at a large transaction": {"Changes_PassATransactionOverTheLimit", func(b *broken, _ *sourcetest.Harness) {
+	"is stuck at a large transaction": {"Changes_PassATransactionOverTheLimit", func(b *broken,
+		_ *sourcetest.Harness) {
 		b.changes = func(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position,
 			error) {
 			events, upto, err := b.Source.Changes(ctx, after, limit)
-			if limit > 0 && len(events) > limit {
-				return events[:limit], after, err
+			if upto.Part > 0 {
+				upto = after
 			}
 			return events, upto, err
 		}
 	}},
-	"cuts a large transaction": {"Changes_PassATransactionOverTheLimit", func(b *broken, _ *sourcetest.Harness) {
+	"begins a large transaction again at each piece": {"Changes_PassATransactionOverTheLimit", func(b *broken,
+		_ *sourcetest.Harness) {
+		b.changes = func(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position,
+			error) {
+			after.Part = 0
+			return b.Source.Changes(ctx, after, limit)
+		}
+	}},
+	"cuts a large transaction": {"Changes_PassATransactionOverTheLimit", func(b *broken,
+		_ *sourcetest.Harness) {
 		b.changes = func(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position,
 			error) {
 			events, upto, err := b.Source.Changes(ctx, after, limit)
-			if limit > 0 && len(events) > limit {
-				events = events[:limit]
+			if upto.Part > 0 {
+				upto.N, upto.Part = upto.N+1, 0
 			}
 			return events, upto, err
+		}
+	}},
+	"returns a large transaction whole": {"Changes_PassATransactionOverTheLimit", func(b *broken,
+		_ *sourcetest.Harness) {
+		b.changes = func(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position,
+			error) {
+			events, upto, err := b.Source.Changes(ctx, after, limit)
+			for err == nil && limit > 0 && upto.Part > 0 {
+				var more []coherence.Event
+				more, upto, err = b.Source.Changes(ctx, upto, limit)
+				events = append(events, more...)
+			}
+			return events, upto, err
+		}
+	}},
+	"loses a change at the end of a piece": {"Changes_PassATransactionOverTheLimit", func(b *broken,
+		_ *sourcetest.Harness) {
+		b.changes = func(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event, coherence.Position,
+			error) {
+			events, upto, err := b.Source.Changes(ctx, after, limit)
+			if upto.Part > 0 {
+				upto.Part++
+			}
+			return events, upto, err
+		}
+	}},
+	"orders a transaction anew in each process": {"Changes_CanBeReadAgainFromEveryPiece", func(b *broken,
+		h *sourcetest.Harness) {
+		h.Reopen = func(context.Context) (coherence.Source, error) {
+			again := &broken{Source: b.Source}
+			again.changes = func(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event,
+				coherence.Position, error) {
+				events, upto, err := b.Source.Changes(ctx, after, limit)
+				if n := len(events); n > 1 && events[0].Position == events[1].Position {
+					events[0], events[1] = events[1], events[0]
+				}
+				return events, upto, err
+			}
+			return again, nil
 		}
 	}},
 	"tells of what was rolled back": {"Changes_LeaveOutWhatRollsBack", func(_ *broken, h *sourcetest.Harness) {
@@ -395,6 +453,15 @@ var faults = map[string]struct {
 			return events, upto, err
 		}
 	}},
+	"trims a transaction that is being read": {"Trim_KeepsATransactionThatIsBeingRead", func(b *broken,
+		_ *sourcetest.Harness) {
+		b.trim = func(ctx context.Context, upto coherence.Position, keep time.Duration) (int64, error) {
+			if upto.Part > 0 {
+				upto.N++
+			}
+			return b.Source.Trim(ctx, upto, keep)
+		}
+	}},
 	"begins versions again after a delete": {"Versions_GrowAcrossDeletes", reuse},
 	"uses versions again after a trim":     {"Versions_AreNotUsedAgainAfterTrim", reuse},
 	"tells the version before": {"Versioner_TellsTheLastCommit", func(b *broken, _ *sourcetest.Harness) {
@@ -409,6 +476,18 @@ var faults = map[string]struct {
 			_ = b.Source.SaveCursor(ctx, name, c)
 			return nil
 		}
+	}},
+	"lets a cursor go back inside a transaction": {"Cursors_DoNotGoBack", func(b *broken, _ *sourcetest.Harness) {
+		b.save = func(ctx context.Context, name string, c coherence.Cursor) error {
+			err := b.Source.SaveCursor(ctx, name, c)
+			if c.Position.Part < 1<<50 {
+				return nil
+			}
+			return err
+		}
+	}},
+	"forgets where in a transaction a cursor is": {"Cursors_DoNotGoBack", func(b *broken, _ *sourcetest.Harness) {
+		b.load = func(c coherence.Cursor) coherence.Cursor { c.Position.Part = 0; return c }
 	}},
 	"forgets the sequence numbers": {"Cursors_DoNotGoBack", func(b *broken, _ *sourcetest.Harness) {
 		b.load = func(c coherence.Cursor) coherence.Cursor { c.Seqs = nil; return c }
@@ -455,6 +534,12 @@ var faults = map[string]struct {
 	"has the name of another system": {"Identifier_NamesOneSystem", func(b *broken, h *sourcetest.Harness) {
 		b.identity = func() string { return "system" }
 		h.Another = func(context.Context) (coherence.Source, error) { return b, nil }
+	}},
+	"never has anything before it": {"Estimator_IsAboutRight", func(b *broken, _ *sourcetest.Harness) {
+		b.estimate = func(int64) int64 { return 0 }
+	}},
+	"always has something before it": {"Estimator_IsAboutRight", func(b *broken, _ *sourcetest.Harness) {
+		b.estimate = func(n int64) int64 { return n + 1 }
 	}},
 	"begins at nothing after a restart": {"Restart_KeepsEverything", func(_ *broken, h *sourcetest.Harness) {
 		h.Reopen = func(context.Context) (coherence.Source, error) { return nearcachetest.NewSource(), nil }

@@ -86,3 +86,10 @@ func scanEvent(rows *sql.Rows, timeline uint64) (e coherence.Event, err error) {
 	e.Time = time.UnixMilli(created)
 	return e, nil
 }
+
+// EstimateChanges goes by the outbox's ids, which rise by one from row to row but for what was rolled back.
+func (s *Source) EstimateChanges(ctx context.Context, after coherence.Position) (n int64, err error) {
+	err = s.db.QueryRowContext(ctx, s.q(`select coalesce(1 + max(id) - min(id), 0) from @@outbox where id > ?`),
+		int64(after.N)).Scan(&n)
+	return n, fault("estimate", err)
+}

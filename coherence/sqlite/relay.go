@@ -15,14 +15,14 @@ import (
 // LoadCursor reads a relay's cursor.
 func (s *Source) LoadCursor(ctx context.Context, name string) (c coherence.Cursor, err error) {
 	var seqs string
-	var timeline, n int64 // SQLite's integers are signed
-	err = s.db.QueryRowContext(ctx, s.q(`select timeline, n, seqs from @@cursors where name = ?`), name).Scan(&timeline,
-		&n, &seqs)
+	var timeline, n, part int64 // SQLite's integers are signed
+	err = s.db.QueryRowContext(ctx, s.q(`select timeline, n, part, seqs from @@cursors where name = ?`),
+		name).Scan(&timeline, &n, &part, &seqs)
 	if errors.Is(err, sql.ErrNoRows) {
 		return coherence.Cursor{}, nil
 	}
 	if err == nil {
-		c.Position = coherence.Position{Timeline: uint64(timeline), N: uint64(n)}
+		c.Position = coherence.Position{Timeline: uint64(timeline), N: uint64(n), Part: uint64(part)}
 		err = json.Unmarshal([]byte(seqs), &c.Seqs)
 	}
 	if err != nil {
@@ -31,16 +31,17 @@ func (s *Source) LoadCursor(ctx context.Context, name string) (c coherence.Curso
 	return c, nil
 }
 
-// SaveCursor writes a relay's cursor, unless that would move it back within an timeline.
+// SaveCursor writes a relay's cursor, unless that would move it back within a timeline.
 func (s *Source) SaveCursor(ctx context.Context, name string, c coherence.Cursor) error {
 	seqs, err := json.Marshal(c.Seqs)
 	if err != nil {
 		return err
 	}
-	res, err := s.db.ExecContext(ctx, s.q(`insert into @@cursors values (?, ?, ?, ?) on conflict (name) do update
-		set timeline = excluded.timeline, n = excluded.n, seqs = excluded.seqs
-			where timeline <> excluded.timeline or n <= excluded.n`),
-		name, int64(c.Position.Timeline), int64(c.Position.N), string(seqs))
+	res, err := s.db.ExecContext(ctx, s.q(`insert into @@cursors (name, timeline, n, part, seqs) values (?, ?, ?, ?, ?)
+		on conflict (name) do update
+			set timeline = excluded.timeline, n = excluded.n, part = excluded.part, seqs = excluded.seqs
+			where timeline <> excluded.timeline or (n, part) <= (excluded.n, excluded.part)`),
+		name, int64(c.Position.Timeline), int64(c.Position.N), int64(c.Position.Part), string(seqs))
 	if err != nil {
 		return fault("cursor "+name, err)
 	}

@@ -56,7 +56,8 @@ func (s *Source) Close() {}
 
 // Abilities implements coherence.Source.
 func (s *Source) Abilities() coherence.Abilities {
-	return coherence.Abilities{Leader: s, Cursors: s, Trimmer: s, Bumper: s, Versioner: s, Checker: s, Identifier: s}
+	return coherence.Abilities{Leader: s, Cursors: s, Trimmer: s, Bumper: s, Versioner: s, Checker: s,
+		Identifier: s, Estimator: s}
 }
 
 // q puts the prefix into a statement.
@@ -73,8 +74,12 @@ func fault(doing string, err error) error {
 	return fmt.Errorf("sqlite: %s: %w", doing, err)
 }
 
-// schemaVersion is that of schemaSQL.
-const schemaVersion = 1
+// migrations lead from one version of the tables to the next, in one transaction.
+var migrations = []string{
+	schemaSQL,
+	// How far a relay has come inside a transaction that it publishes in pieces.
+	`alter table @@cursors add column part integer not null default 0`,
+}
 
 // Times are Unix milliseconds of the one machine's clock.
 const schemaSQL = `
@@ -95,50 +100,70 @@ insert into @@meta values (1, 0, 0, lower(hex(randomblob(16))), 0);`
 
 // Install creates the source's tables. It may be called at every start: it only reads when nothing changed.
 func (s *Source) Install(ctx context.Context) error {
-	version, err := s.installed(ctx)
+	version, err := s.installed(ctx, s.db)
 	switch {
 	case err != nil:
 		return fault("install", err)
-	case version > schemaVersion:
-		return fmt.Errorf("sqlite: install: %w: tables %s* have version %d, the program knows %d", ErrNewerSchema,
-			s.prefix, version, schemaVersion)
-	case version == schemaVersion:
+	case version > len(migrations):
+		return fault("install", s.newer(version))
+	case version == len(migrations):
 		return nil
 	}
-	err = s.transact(ctx, func(tx *sql.Tx) error {
-		// Another process may have been quicker; the write lock that the insert takes makes them wait for each other.
-		if _, err := tx.ExecContext(ctx, s.q(`create table if not exists @@lock (i integer)`)); err != nil {
+	return fault("install", s.transact(ctx, func(tx *sql.Tx) error { return s.migrate(ctx, tx) }))
+}
+
+// migrate brings the tables to this program's version.
+func (s *Source) migrate(ctx context.Context, tx *sql.Tx) error {
+	// Another process may have been quicker; the write lock that the statement takes makes them wait for each other.
+	if _, err := tx.ExecContext(ctx, s.q(`create table if not exists @@lock (i integer)`)); err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, s.q(`drop table @@lock`)); err != nil {
+		return err
+	}
+	version, err := s.installed(ctx, tx)
+	switch {
+	case err != nil:
+		return err
+	case version > len(migrations):
+		return s.newer(version)
+	}
+	for _, m := range migrations[version:] {
+		if _, err := tx.ExecContext(ctx, s.q(m)); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, s.q(`drop table @@lock`)); err != nil {
-			return err
-		}
-		var n int
-		if err := tx.QueryRowContext(ctx, `select count(*) from sqlite_master where name = ?`,
-			s.prefix+"meta").Scan(&n); err != nil || n > 0 {
-			return err
-		}
-		if _, err := tx.ExecContext(ctx, s.q(schemaSQL)); err != nil {
-			return err
-		}
+	}
+	if version == 0 {
 		timeline, err := drawTimeline()
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, s.q(`update @@meta set schema_version = ?, timeline = ?`), schemaVersion, timeline)
-		return err
-	})
-	return fault("install", err)
+		if _, err := tx.ExecContext(ctx, s.q(`update @@meta set timeline = ?`), timeline); err != nil {
+			return err
+		}
+	}
+	_, err = tx.ExecContext(ctx, s.q(`update @@meta set schema_version = ?`), len(migrations))
+	return err
+}
+
+func (s *Source) newer(version int) error {
+	return fmt.Errorf("%w: tables %s* have version %d, the program knows %d", ErrNewerSchema,
+		s.prefix, version, len(migrations))
+}
+
+// querier is a database or a transaction.
+type querier interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
 // installed is the version of the tables that are there, 0 if there are none.
-func (s *Source) installed(ctx context.Context) (version int, err error) {
+func (s *Source) installed(ctx context.Context, db querier) (version int, err error) {
 	var n int
-	err = s.db.QueryRowContext(ctx, `select count(*) from sqlite_master where name = ?`, s.prefix+"meta").Scan(&n)
+	err = db.QueryRowContext(ctx, `select count(*) from sqlite_master where name = ?`, s.prefix+"meta").Scan(&n)
 	if err != nil || n == 0 {
 		return 0, err
 	}
-	err = s.db.QueryRowContext(ctx, s.q(`select schema_version from @@meta`)).Scan(&version)
+	err = db.QueryRowContext(ctx, s.q(`select schema_version from @@meta`)).Scan(&version)
 	return version, err
 }
 

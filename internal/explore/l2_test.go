@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -40,7 +41,7 @@ func TestL2_WithoutARule(t *testing.T) {
 	}
 	for _, rule := range []ablate.Rule{
 		ablate.FillNeedsLease, ablate.FillSameIncarnation, ablate.ApplyDropsLease, ablate.SetDropsLease, ablate.SetOverValue,
-		ablate.SetSameIncarnation, ablate.BatchFrom,
+		ablate.SetSameIncarnation, ablate.RestoreUndoubted, ablate.BatchFrom, ablate.BatchPart,
 	} {
 		t.Run(string(rule), func(t *testing.T) {
 			if err := ablate.Take(rule); err != nil {
@@ -130,17 +131,24 @@ func (p *pair) record(v uint8) l2.Record {
 // position is that of the twin's number; its incarnation is always the same.
 func position(n uint8) coherence.Position { return coherence.Position{Timeline: 7, N: uint64(n)} }
 
-func (p *pair) watermark(mark, incarnation uint8) (w l2.Watermark) {
+// inside is position, with a part of the transaction after it.
+func inside(n, part uint8) coherence.Position {
+	at := position(n)
+	at.Part = uint64(part)
+	return at
+}
+
+func (p *pair) watermark(mark, part, incarnation uint8) (w l2.Watermark) {
 	if mark == 0 {
 		return w
 	}
-	return l2.Watermark{Incarnation: p.incarnations[incarnation-1], Position: position(mark - 1)}
+	return l2.Watermark{Incarnation: p.incarnations[incarnation-1], Position: inside(mark-1, part)}
 }
 
 // step takes one step on both sides and compares what they answer.
 func (p *pair) step() {
 	ctx, v := context.Background(), uint8(p.rnd.IntN(4))
-	switch p.rnd.IntN(14) {
+	switch p.rnd.IntN(15) {
 	case 0, 1:
 		p.acquire(ctx)
 	case 2, 3:
@@ -162,13 +170,26 @@ func (p *pair) step() {
 	case 10:
 		w := uint8(p.rnd.IntN(len(p.tokens)))
 		p.did("writer %d places its intent", w)
-		p.twin.PlaceIntent(w)
-		p.ok(p.l2.PlaceIntent(ctx, p.key, p.tokens[w], time.Minute))
+		_, want := p.twin.PlaceIntent(w)
+		got, err := p.l2.PlaceIntent(ctx, p.key, p.tokens[w], time.Minute)
+		p.ok(err)
+		if got != want {
+			p.t.Errorf("it has set a value aside: %v; the twin says %v", got, want)
+		}
 	case 11:
 		w := uint8(p.rnd.IntN(len(p.tokens)))
-		p.did("writer %d resolves its intent, having written %d", w, v)
-		p.twin.ResolveIntent(w, v, v == 0)
-		p.ok(p.l2.ResolveIntent(ctx, p.key, p.tokens[w], coherence.Version(v)))
+		o := p.rnd.IntN(4)
+		p.did("writer %d resolves its intent with outcome %d, having written %d", w, o, v)
+		p.twin.ResolveIntent(w, explore.Outcome(o), v, v == 0)
+		p.ok(p.l2.ResolveIntent(ctx, p.key, p.tokens[w], l2.Outcome(o), coherence.Version(v)))
+	case 13:
+		p.did("a write of version %d, and one of unknown outcome", v)
+		if v != 0 {
+			p.twin.Apply(v, false)
+		}
+		p.twin.Doubt()
+		change := l2.Change{Key: p.key, Version: coherence.Version(v), Unconfirmed: true}
+		p.ok(p.l2.ApplyMany(ctx, []l2.Change{change}))
 	case 12:
 		if h := p.holder(); h != nil {
 			p.did("a lease is released")
@@ -235,32 +256,38 @@ func (p *pair) batch(ctx context.Context, v uint8) {
 		return
 	}
 	incarnation := uint8(1 + p.rnd.IntN(len(p.incarnations)))
-	from := uint8(p.rnd.IntN(4))
-	to := from + uint8(p.rnd.IntN(2))
-	_, want := p.twin.Batch(incarnation, from, to, v)
+	from := explore.Mark{Incarnation: incarnation, Position: uint8(p.rnd.IntN(4)), Part: uint8(p.rnd.IntN(3))}
+	to := from
+	if p.rnd.IntN(2) == 0 {
+		to.Position++
+	}
+	to.Part = uint8(p.rnd.IntN(3))
+	_, want := p.twin.Batch(from, to, v)
 	changes := []l2.Change{{Key: p.key, Version: coherence.Version(v)}}
-	_, applied, err := p.l2.ApplyBatch(ctx, p.key.Bucket, changes, p.watermark(from+1, incarnation), position(to))
+	_, applied, err := p.l2.ApplyBatch(ctx, p.key.Bucket, changes, p.watermark(from.Position+1, from.Part, incarnation),
+		inside(to.Position, to.Part))
 	p.ok(err)
-	p.did("batch from %d to %d of incarnation %d, version %d: %v", from, to, incarnation, v, applied)
+	p.did("batch from %+v to %+v, version %d: %v", from, to, v, applied)
 	if applied != want {
 		p.t.Errorf("batch: applied %v; the twin says %v", applied, want)
 	}
 }
 
 func (p *pair) reset(ctx context.Context, to uint8) {
-	seen, incarnation := p.twin.Watermark, p.twin.WatermarkIncarnation
+	seen, part, incarnation := p.twin.Watermark, p.twin.Part, p.twin.WatermarkIncarnation
 	if p.rnd.IntN(3) == 0 && len(p.incarnations) > 0 { // what another relay saw earlier
-		seen, incarnation = uint8(1+p.rnd.IntN(4)), uint8(1+p.rnd.IntN(len(p.incarnations)))
+		seen, part = uint8(1+p.rnd.IntN(4)), uint8(p.rnd.IntN(3))
+		incarnation = uint8(1 + p.rnd.IntN(len(p.incarnations)))
 	}
 	before := p.twin
-	now, err := p.l2.ResetWatermark(ctx, p.key.Bucket, p.watermark(seen, incarnation), position(to))
+	now, err := p.l2.ResetWatermark(ctx, p.key.Bucket, p.watermark(seen, part, incarnation), position(to))
 	p.ok(err)
 	p.incarnations = append(p.incarnations, now.Incarnation)
-	p.twin.Reset(seen, incarnation, to, uint8(len(p.incarnations)))
+	p.twin.Reset(seen, part, incarnation, to, uint8(len(p.incarnations)))
 	if p.twin == before { // it was not what stands
 		p.incarnations = p.incarnations[:len(p.incarnations)-1]
 	}
-	p.did("reset to %d, seen %d of incarnation %d", to, seen, incarnation)
+	p.did("reset to %d, seen %d+%d of incarnation %d", to, seen, part, incarnation)
 }
 
 // lose is what Redis does by itself.
@@ -302,14 +329,18 @@ func (p *pair) compare() {
 	w := p.get(p.l2.Keyspace().Watermark(p.key.Bucket))
 	if w != "" {
 		got.WatermarkIncarnation = p.incarnationOf(w[:8])
-		got.Watermark = w[23] + 1
+		got.Watermark, got.Part = w[23]+1, w[31]
 	}
 	if raw := p.get(p.key.Record); raw != "" {
 		rec, err := l2.DecodeRecord([]byte(raw))
 		if err != nil {
 			p.t.Error(err)
 		}
-		got.Record, got.RecordIncarnation = uint8(rec.Version)+1, p.incarnationOf(string(rec.Incarnation[:]))
+		got.Record = uint8(rec.Version) + 1
+		if p.known(rec.Incarnation.Unconfirmed()) {
+			got.Unconfirmed, rec.Incarnation = 1, rec.Incarnation.Unconfirmed()
+		}
+		got.RecordIncarnation = p.incarnationOf(string(rec.Incarnation[:]))
 	}
 	switch l := p.get(p.key.Lease); {
 	case l == "":
@@ -322,6 +353,9 @@ func (p *pair) compare() {
 		}
 	default:
 		for i := 1; i < len(l); i += 16 {
+			if l[i:i+16] == string(make([]byte, 16)) {
+				got.Doubted = 1
+			}
 			for w := range p.tokens {
 				if string(p.tokens[w][:]) == l[i:i+16] {
 					got.Intents |= 1 << w
@@ -332,6 +366,10 @@ func (p *pair) compare() {
 	if got != p.twin {
 		p.t.Errorf("Redis has %+v, the twin %+v", got, p.twin)
 	}
+}
+
+func (p *pair) known(e l2.Incarnation) bool {
+	return e == l2.Incarnation{} || slices.Contains(p.incarnations, e)
 }
 
 func (p *pair) incarnationOf(s string) uint8 {

@@ -97,6 +97,7 @@ func (s *stepper) relay() {
 	if !s.sourced {
 		return
 	}
+	s.rounded()
 	w, top := &s.to, s.top()
 	if s.events && w.published < top && (s.instances > 1 || s.partitions > 1) {
 		w.published++
@@ -113,7 +114,12 @@ func (s *stepper) relay() {
 		}
 	case w.primary.Watermark <= top:
 		v := w.primary.Watermark // the next version
-		s.batch(v)
+		for s.elsewhere>>v&1 == 1 && v < top {
+			v++ // the changes of other buckets move no watermark here
+		}
+		if s.elsewhere>>v&1 == 0 {
+			s.batch(v)
+		}
 		if w.incarnations < s.maxIncarnations() {
 			s.reset("the relay starts the bucket anew: its changes were trimmed", s.from.acknowledged)
 		}
@@ -130,8 +136,8 @@ func (s *stepper) reset(name string, to uint8) {
 		w.incarnations++
 		incarnation = w.incarnations
 	}
-	w.primary.Reset(w.primary.Watermark, w.primary.WatermarkIncarnation, to, incarnation)
-	w.relayWatermark, w.relayIncarnation = to+1, incarnation
+	w.primary.Reset(w.primary.Watermark, w.primary.Part, w.primary.WatermarkIncarnation, to, incarnation)
+	w.relayWatermark, w.relayIncarnation, w.relayPiece = to+1, incarnation, 0
 	s.do(name, -1, int(to))
 }
 
@@ -139,20 +145,50 @@ func (s *stepper) reset(name string, to uint8) {
 // stands; so only without that rule does it matter what the cursor was.
 func (s *stepper) batch(v uint8) {
 	w := &s.to
+	mark := func(position uint8) explore.Mark {
+		return explore.Mark{Incarnation: w.primary.WatermarkIncarnation, Position: position}
+	}
 	if ablate.Out(ablate.BatchFrom) && w.relayWatermark > v {
-		w.primary.Batch(w.relayIncarnation, w.relayWatermark-1, w.relayWatermark-1)
+		at := explore.Mark{Incarnation: w.relayIncarnation, Position: w.relayWatermark - 1}
+		w.primary.Batch(at, at)
 		s.do("the relay moves the watermark, without what it had applied before", -1, int(w.relayWatermark-1))
 	}
 	if ablate.Out(ablate.BatchInOneStep) {
-		w.primary.Batch(w.primary.WatermarkIncarnation, v-1, v)
+		w.primary.Batch(mark(v-1), mark(v))
 		w.relayWatermark, w.relayIncarnation = v+1, w.primary.WatermarkIncarnation
 		s.do("the relay moves the watermark, its changes are to follow", -1, int(v))
 		return
 	}
-	changed, _ := w.primary.Batch(w.primary.WatermarkIncarnation, v-1, v, v)
+	if s.pieces {
+		s.piece(v, mark(v-1), mark(v))
+		return
+	}
+	changed, _ := w.primary.Batch(mark(w.primary.Watermark-1), mark(v), v)
 	s.applied(&w.primary, v, changed)
 	w.relayWatermark, w.relayIncarnation = v+1, w.primary.WatermarkIncarnation
 	s.do("the relay applies a batch to L2", -1, int(v))
+}
+
+// piece applies half of the transaction of version v: first the change of the key, and then the other keys'. The relay
+// goes by its own idea of where it is, until it is refused.
+func (s *stepper) piece(v uint8, from, to explore.Mark) {
+	w := &s.to
+	half := from
+	half.Part = 1
+	if w.relayPiece != v {
+		changed, _ := w.primary.Batch(from, half, v)
+		s.applied(&w.primary, v, changed)
+		w.relayPiece = v
+		s.do("the relay applies the first piece of a transaction to L2", -1, int(v))
+		return
+	}
+	w.relayPiece = 0
+	if _, applied := w.primary.Batch(half, to); !applied {
+		s.do("the relay's second piece is refused: the first one is not here", -1, int(v))
+		return
+	}
+	w.relayWatermark, w.relayIncarnation = v+1, w.primary.WatermarkIncarnation
+	s.do("the relay applies the second piece, and moves the watermark", -1, int(v))
 }
 
 // applied follows a script that applied version v on a server.
@@ -187,15 +223,27 @@ func (s *stepper) writers() {
 	for v := uint8(1); v <= s.versions && s.intents; v++ {
 		if s.from.writing>>v&1 == 0 && v > s.from.acknowledged && !s.withoutIntents() {
 			w.writing |= 1 << v
-			s.touched(&w.primary, w.primary.PlaceIntent(v))
+			changed, setAside := w.primary.PlaceIntent(v)
+			if setAside {
+				w.setAside = v
+			}
+			s.touched(&w.primary, changed)
 			s.do("a writer places its intent", -1, int(v))
 		}
 		if v <= s.from.acknowledged && s.from.primary.Intents>>v&1 == 1 {
-			s.applied(&w.primary, v, w.primary.ResolveIntent(v, v, s.unversioned))
+			s.applied(&w.primary, v, w.primary.ResolveIntent(v, explore.Committed, v, s.unversioned))
 			s.do("a writer resolves its intent and applies its version", -1, int(v))
+			s.applied(&w.primary, v, w.primary.ResolveIntent(v, explore.Unknown, 0, true))
+			s.do("a writer does not know that it has committed, and resolves its intent", -1, int(v))
+		}
+		if v > s.from.acknowledged && s.from.writing>>v&1 == 1 {
+			s.refuse(v)
 		}
 	}
 	for v := uint8(1); v <= s.from.acknowledged; v++ {
+		if s.elsewhere>>v&1 == 1 {
+			continue
+		}
 		s.applied(&w.primary, v, w.primary.Apply(v, s.unversioned))
 		s.do("apply (a writer, or the worker)", -1, int(v))
 		if s.deleted>>v&1 == 0 && !s.intents {
@@ -203,6 +251,27 @@ func (s *stepper) writers() {
 			s.do("set (a writer)", -1, int(v))
 		}
 	}
+}
+
+// refuse ends a write that has not committed and never will. Its writer knows that, or does not.
+func (s *stepper) refuse(v uint8) {
+	w := &s.to
+	outcome := explore.Refused
+	if s.from.setAside == v {
+		outcome = explore.Restore
+	}
+	w.writing &^= 1 << v
+	s.touched(&w.primary, w.primary.ResolveIntent(v, outcome, 0, true))
+	if w.setAside == v {
+		w.setAside = 0
+	}
+	s.do("a write is refused, and its writer resolves its intent", -1, int(v))
+	w.writing &^= 1 << v
+	s.touched(&w.primary, w.primary.ResolveIntent(v, explore.Unknown, 0, true))
+	if w.setAside == v {
+		w.setAside = 0
+	}
+	s.do("a write is refused, its writer does not know it, and resolves its intent", -1, int(v))
 }
 
 // redis expires, evicts, is flushed, and fails over.
@@ -249,6 +318,11 @@ func (s *stepper) evict() {
 	if w.primary.Watermark > 0 {
 		w.primary.EvictWatermark()
 		s.do("Redis evicts the watermark", -1, -1)
+		w.evictionsLeft--
+	}
+	if w.primary.Round.Number > 0 {
+		w.primary.EvictRound()
+		s.do("Redis evicts the round", -1, -1)
 		w.evictionsLeft--
 	}
 	if w.primary.Intents > 0 {

@@ -120,12 +120,15 @@ func (s *stage) do(words []string) string {
 func (s *stage) relay(what string) string {
 	if s.redis.Watermark == 0 {
 		s.drawn++
-		s.redis.Reset(0, 0, s.committed, s.drawn)
+		s.redis.Reset(0, 0, 0, s.committed, s.drawn)
 		return fmt.Sprintf("the bucket begins incarnation %d at position %d", s.drawn, s.committed)
 	}
 	from := s.redis.Watermark - 1
 	for v := from + 1; v <= s.committed; v++ {
-		changed, _ := s.redis.Batch(s.redis.WatermarkIncarnation, v-1, v, v)
+		at := explore.Mark{Incarnation: s.redis.WatermarkIncarnation, Position: v - 1}
+		to := at
+		to.Position = v
+		changed, _ := s.redis.Batch(at, to, v)
 		s.changed(changed)
 	}
 	return fmt.Sprintf("L2 moves from position %d to %d; %s", from, s.redis.Watermark-1, s.inL2())

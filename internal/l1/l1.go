@@ -93,8 +93,8 @@ func New[E any](cfg Config[E]) (*Cache[E], error) {
 // On reports whether the L1 is switched on, and not closed.
 func (l *Cache[E]) On() bool { return l.table.Load() != nil }
 
-// Near returns the places of a hash in the front table, nil if L1 is off. The entry at Home(hash) is looked at first. Each
-// may be another key's: the entry must say whose it is.
+// Near returns the places of a hash in the front table, nil if L1 is off. The entry at Home(hash) is looked at first.
+// Each may be another key's: the entry must say whose it is.
 func (l *Cache[E]) Near(hash uint64) *Places[E] {
 	t := l.table.Load()
 	if t == nil {

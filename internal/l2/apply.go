@@ -43,11 +43,20 @@ func (l *L2) apply(k Key, v coherence.Version) call {
 	return call{l.scripts.apply, l.all(k), []string{versionBytes(v)}}
 }
 
-// ApplyMany is Apply for several keys, pipelined. The error is that of the first that failed; the others took effect.
+// change is Apply, or what leaves the value unconfirmed.
+func (l *L2) change(ch Change) call {
+	if ch.Unconfirmed {
+		return l.doubt(ch.Key, ch.Version)
+	}
+	return l.apply(ch.Key, ch.Version)
+}
+
+// ApplyMany is Apply for several changes, pipelined. The value of a change that is Unconfirmed becomes so. The error is
+// that of the first that failed; the others took effect.
 func (l *L2) ApplyMany(ctx context.Context, changes []Change) error {
 	calls := make([]call, len(changes))
 	for i, ch := range changes {
-		calls[i] = l.apply(ch.Key, ch.Version)
+		calls[i] = l.change(ch)
 	}
 	var first error
 	for _, r := range l.runAll(ctx, calls) {
@@ -115,20 +124,20 @@ func (l *L2) Watermarks(ctx context.Context) (ws [Buckets]Watermark, err error) 
 	return ws, nil
 }
 
-// batchMax bounds one script, during which Redis serves no other client. At some 2 µs a change that is about 20 ms, for
-// a single transaction that changed 640,000 keys.
-const batchMax = 10_000
-
 // ApplyBatch applies changes to a bucket and moves its watermark from `from`, or a later one, to `to`. If the watermark
 // does not cover from, or is of another incarnation, nothing is applied, and now is the watermark that Redis has.
 //
-// A batch is one script. In two, of which only the last moved the watermark, the first would be lost without a trace:
+// A batch is one script, during which Redis serves no other client, so the caller bounds its length: at some 2 µs a
+// change, 500 changes are a millisecond. A transaction that is longer comes in several batches. Each of them moves the
+// watermark, to a part of the position if the transaction goes on. If only the last batch moved it, the others could be
+// lost without a trace:
 //
-//	script 1: deletes the first keys' values          the watermark stays at 5
+//	batch 1: deletes the first keys' values           the watermark stays at 5
 //	Redis fails over to a replica that has not got it, and is at 5 too
-//	script 2: finds the watermark at 5, deletes the others, and moves it to 6
+//	batch 2: finds the watermark at 5, deletes the others, and moves it to 6
 //
-// A batch that is too long for one script begins a new incarnation at `to` instead.
+// With the part, batch 2 expects 5+1 and finds 5; it is refused, and the caller goes on from 5. Readers take 5+1 for 5:
+// that some of the next changes are applied early is what a direct invalidation does, too.
 func (l *L2) ApplyBatch(
 	ctx context.Context,
 	bucket int,
@@ -136,20 +145,6 @@ func (l *L2) ApplyBatch(
 	from Watermark,
 	to coherence.Position,
 ) (now Watermark, applied bool, err error) {
-	if len(changes) <= batchMax || from.IsZero() {
-		return l.applyBatch(ctx, bucket, changes, from, to)
-	}
-	now, err = l.ResetWatermark(ctx, bucket, from, to)
-	return now, err == nil && now.Position == to && now.Incarnation != from.Incarnation, err
-}
-
-func (l *L2) applyBatch(
-	ctx context.Context,
-	bucket int,
-	changes []Change,
-	from Watermark,
-	to coherence.Position,
-) (Watermark, bool, error) {
 	if to.Timeline != from.Position.Timeline {
 		return Watermark{}, false, fmt.Errorf("tier: a batch from %v to %v, another incarnation", from.Position, to)
 	}
@@ -172,9 +167,9 @@ func (l *L2) applyBatch(
 	if err != nil {
 		return Watermark{}, false, err
 	}
-	applied, _ := arr[0].AsInt64()
-	now, _ := arr[1].ToString()
-	return decodeWatermark(now), applied == 1, nil
+	done, _ := arr[0].AsInt64()
+	found, _ := arr[1].ToString()
+	return decodeWatermark(found), done == 1, nil
 }
 
 // ResetWatermark begins a new random incarnation of a bucket at a position, if the watermark still is seen. Every

@@ -14,3 +14,6 @@ func (l *L2) Set(ctx context.Context, k Key, rec Record, ttl time.Duration) (rep
 	n, err := l.run(ctx, c).int()
 	return c.s == l.scripts.set && n == 1, err
 }
+
+// Encode is the watermark as it is in Redis.
+func (w Watermark) Encode() string { return w.encode() }

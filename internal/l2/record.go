@@ -194,13 +194,15 @@ type Watermark struct {
 // IsZero reports whether there is no watermark.
 func (w Watermark) IsZero() bool { return w == Watermark{} }
 
-// watermarkSize is the length of a watermark in Redis: incarnation, the position's incarnation and number, big endian.
-const watermarkSize = 24
+// watermarkSize is the length of a watermark in Redis: incarnation, then the position's timeline, number and part, big
+// endian.
+const watermarkSize = 32
 
 func (w Watermark) encode() string {
 	b := append(make([]byte, 0, watermarkSize), w.Incarnation[:]...)
 	b = binary.BigEndian.AppendUint64(b, w.Position.Timeline)
-	return string(binary.BigEndian.AppendUint64(b, w.Position.N))
+	b = binary.BigEndian.AppendUint64(b, w.Position.N)
+	return string(binary.BigEndian.AppendUint64(b, w.Position.Part))
 }
 
 // decodeWatermark is the zero Watermark for bytes that are none.
@@ -211,6 +213,7 @@ func decodeWatermark(s string) (w Watermark) {
 	copy(w.Incarnation[:], s)
 	w.Position.Timeline = binary.BigEndian.Uint64([]byte(s[8:16]))
 	w.Position.N = binary.BigEndian.Uint64([]byte(s[16:24]))
+	w.Position.Part = binary.BigEndian.Uint64([]byte(s[24:32]))
 	return w
 }
 
@@ -218,4 +221,10 @@ func decodeWatermark(s string) (w Watermark) {
 type Change struct {
 	Key     Key
 	Version coherence.Version
+	// Unconfirmed says that there was a write of unknown outcome too: what the version leaves standing becomes
+	// unconfirmed. Version 0 then drops nothing.
+	Unconfirmed bool
 }
+
+// Certain reports whether the change, or a part of it, is known to have happened.
+func (c Change) Certain() bool { return !c.Unconfirmed || c.Version != 0 }

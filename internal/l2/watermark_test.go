@@ -170,18 +170,44 @@ func TestBatch_CanBeLong(t *testing.T) {
 	})
 }
 
-func TestBatch_TooLongForAScriptIsAReset(t *testing.T) {
+// inside is the position after a part of the transaction that follows at(n).
+func inside(n, part uint64) coherence.Position {
+	p := at(n)
+	p.Part = part
+	return p
+}
+
+// TestBatch_OfAPieceMovesThePart: a large transaction comes in several batches. Each of them needs the one before.
+func TestBatch_OfAPieceMovesThePart(t *testing.T) {
 	onBoth(t, func(b *bench) {
 		w := b.begin()
-		long := slices.Repeat([]coherence.Version{4}, 10_001)
-		elsewhere := l2.Watermark{Incarnation: w.Incarnation, Position: at(5)}
-		if now, ok := b.batch(elsewhere, at(10), long...); ok || now != w {
-			t.Errorf("from elsewhere: got %+v and applied %v, want a refusal", now, ok)
+		mark := func(p coherence.Position) l2.Watermark {
+			return l2.Watermark{Incarnation: w.Incarnation, Position: p}
 		}
-		now, ok := b.batch(w, at(10), long...)
-		if !ok || now.Position != at(10) || now.Incarnation == w.Incarnation {
-			t.Errorf("got %+v and applied %v, want a new incarnation at %v", now, ok, at(10))
+		b.store(1)
+		b.wantBatch("the first piece", w, inside(0, 1<<40), 2, mark(inside(0, 1<<40)), true)
+		b.want("after it", "absent")
+		b.wantBatch("the first piece again", w, inside(0, 1<<40), 2, mark(inside(0, 1<<40)), true)
+		b.wantBatch("an earlier end", w, inside(0, 7), 2, mark(inside(0, 1<<40)), true)
+		b.wantBatch("a piece after one that is not here", mark(inside(0, 1<<40+1)), inside(0, 1<<41), 2,
+			mark(inside(0, 1<<40)), false)
+		b.wantBatch("the last piece", mark(inside(0, 1<<40)), at(1), 3, mark(at(1)), true)
+		b.wantBatch("a piece of before, late", mark(inside(0, 1)), inside(0, 9), 2, mark(at(1)), true)
+	})
+}
+
+// TestBatch_AfterAFailOverNeedsEachPiece: the replica has not got the first piece, and stands where the piece began.
+func TestBatch_AfterAFailOverNeedsEachPiece(t *testing.T) { // R11
+	onBoth(t, func(b *bench) {
+		replica := b.begin()
+		first, _ := b.batch(replica, inside(0, 5), 2)
+		b.do("SET", b.Keyspace().Watermark(b.k.Bucket), replica.Encode())
+		b.store(1)
+		b.wantBatch("the second piece", first, at(1), 1, replica, false)
+		if now, ok := b.batch(replica, inside(0, 5), 2); !ok || now != first {
+			t.Errorf("the first piece again: got %+v and applied %v, want %+v", now, ok, first)
 		}
+		b.want("after it", "absent")
 	})
 }
 

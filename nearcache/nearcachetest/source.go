@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -50,7 +51,7 @@ func NewSource() *Source {
 // Abilities implements coherence.Source.
 func (s *Source) Abilities() coherence.Abilities {
 	return coherence.Abilities{Leader: s, Cursors: s, Waker: s, Trimmer: s, Bumper: s, Versioner: s, Checker: s,
-		Identifier: s}
+		Identifier: s, Estimator: s}
 }
 
 // Fail makes every method that can return an error return this one, as when the database is down. nil ends that.
@@ -249,7 +250,7 @@ func (s *Source) settled() coherence.Position {
 	return coherence.Position{Timeline: s.timeline, N: n}
 }
 
-// Changes implements coherence.Source. A limited batch ends with a whole transaction.
+// Changes implements coherence.Source. The Part of a position counts a transaction's changes.
 func (s *Source) Changes(ctx context.Context, after coherence.Position, limit int) ([]coherence.Event,
 	coherence.Position, error) {
 	s.mu.Lock()
@@ -264,21 +265,43 @@ func (s *Source) Changes(ctx context.Context, after coherence.Position, limit in
 	if after.Covers(upto) {
 		upto = after
 	}
-	var events []coherence.Event
-	for _, e := range s.log {
-		if limit <= 0 || !upto.Covers(e.Position) {
-			break
-		}
-		if after.Covers(e.Position) {
-			continue
-		}
-		if n := len(events); n >= limit && events[n-1].Position != e.Position {
-			upto = events[n-1].Position
-			break
-		}
-		events = append(events, e)
+	if limit <= 0 {
+		return nil, upto, nil
+	}
+	from, _ := slices.BinarySearchFunc(s.log, after.N, func(e coherence.Event, n uint64) int {
+		return cmp.Compare(e.Position.N, n+1)
+	})
+	for part := after.Part; part > 0 && from < len(s.log) && s.log[from].Position.N == after.N+1; part-- {
+		from++
+	}
+	to := from
+	for to < len(s.log) && to-from < limit && upto.Covers(s.log[to].Position) {
+		to++
+	}
+	events := slices.Clone(s.log[from:to])
+	if to < len(s.log) && to > from && upto.Covers(s.log[to].Position) {
+		upto = s.endOf(to)
 	}
 	return events, upto, nil
+}
+
+// endOf is the position after the first n changes of the log, and before the next. The caller holds the lock.
+func (s *Source) endOf(n int) coherence.Position {
+	upto := s.log[n-1].Position
+	if s.log[n].Position == upto {
+		first := n - 1
+		for first > 0 && s.log[first-1].Position == upto {
+			first--
+		}
+		upto.N, upto.Part = upto.N-1, uint64(n-first)
+	}
+	return upto
+}
+
+// EstimateChanges implements coherence.Estimator. It is exact.
+func (s *Source) EstimateChanges(ctx context.Context, after coherence.Position) (int64, error) {
+	events, _, err := s.Changes(ctx, after, math.MaxInt)
+	return int64(len(events)), err
 }
 
 // LoadCursor implements coherence.Cursors.
@@ -300,7 +323,7 @@ func (s *Source) SaveCursor(ctx context.Context, name string, c coherence.Cursor
 	if err := s.ready(ctx); err != nil {
 		return err
 	}
-	if old := s.cursors[name].Position; old.Timeline == c.Position.Timeline && old.N > c.Position.N {
+	if old := s.cursors[name].Position; old != c.Position && old.Covers(c.Position) {
 		return fmt.Errorf("nearcachetest: cursor %q is past %v already: another relay is at work", name, c.Position)
 	}
 	c.Seqs = slices.Clone(c.Seqs)

@@ -23,33 +23,51 @@ type relayProgress struct {
 	since time.Time // since when it leads
 }
 
-func (p *relayProgress) read() (leads bool, rounds map[string]time.Time) {
-	rounds = map[string]time.Time{}
+// relayState is what the metrics tell.
+type relayState struct {
+	leads      bool
+	rounds     map[string]time.Time     // when the last one succeeded, by channel
+	failing    map[string]time.Duration // for how long every attempt has failed, by channel
+	backlog    map[string]float64       // about how many changes are left, by channel
+	unfinished map[string]float64       // changes relayed of the transaction at work, by channel
+}
+
+func (p *relayProgress) read() relayState {
+	s := relayState{rounds: map[string]time.Time{}, failing: map[string]time.Duration{},
+		backlog: map[string]float64{}, unfinished: map[string]float64{}}
 	families, err := p.reg.Gather()
 	if err != nil {
-		return false, rounds
+		return s
 	}
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
+			channel, v := "", m.GetGauge().GetValue()
+			for _, l := range m.GetLabel() {
+				channel = l.GetValue()
+			}
 			switch f.GetName() {
 			case "nearcache_relay_leader":
-				leads = m.GetGauge().GetValue() == 1
+				s.leads = v == 1
 			case "nearcache_relay_last_success_seconds":
-				for _, l := range m.GetLabel() {
-					rounds[l.GetValue()] = time.UnixMilli(int64(m.GetGauge().GetValue() * 1000))
-				}
+				s.rounds[channel] = time.UnixMilli(int64(v * 1000))
+			case "nearcache_relay_failing_seconds":
+				s.failing[channel] = time.Duration(v * float64(time.Second))
+			case "nearcache_relay_backlog_changes":
+				s.backlog[channel] = v
+			case "nearcache_relay_transaction_changes":
+				s.unfinished[channel] = v
 			}
 		}
 	}
-	return leads, rounds
+	return s
 }
 
 // check reports a leader whose rounds fail. A relay that does not lead stands by, and nothing is wrong with it.
 func (p *relayProgress) check(context.Context) error {
-	leads, rounds := p.read()
+	now := p.read()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !leads {
+	if !now.leads {
 		p.since = time.Time{}
 		return nil
 	}
@@ -57,7 +75,7 @@ func (p *relayProgress) check(context.Context) error {
 		p.since = time.Now()
 	}
 	for _, channel := range p.channels {
-		last := rounds[channel]
+		last := now.rounds[channel]
 		if p.since.After(last) {
 			last = p.since
 		}
@@ -68,11 +86,21 @@ func (p *relayProgress) check(context.Context) error {
 	return nil
 }
 
+// checkTrim reports old changes that cannot be dropped.
+func (p *relayProgress) checkTrim(context.Context) error {
+	if lasts := p.read().failing["trim"]; lasts > time.Minute {
+		return fmt.Errorf("old changes cannot be dropped for %v, and the outbox grows; the log says why",
+			lasts.Round(time.Second))
+	}
+	return nil
+}
+
 func (p *relayProgress) status() map[string]any {
-	leads, rounds := p.read()
+	now := p.read()
 	last := map[string]string{}
-	for channel, t := range rounds {
+	for channel, t := range now.rounds {
 		last[channel] = t.UTC().Format(time.RFC3339Nano)
 	}
-	return map[string]any{"leads": leads, "last_success": last}
+	return map[string]any{"leads": now.leads, "last_success": last, "backlog_changes": now.backlog,
+		"transaction_changes": now.unfinished}
 }

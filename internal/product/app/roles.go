@@ -87,7 +87,7 @@ func Relay(ctx context.Context, c Config, log *slog.Logger) error {
 			return health.Unready(fmt.Errorf("the database cannot be read: %w", err))
 		}
 		return nil
-	}}, {Code: "relay_behind", Run: progress.check}}
+	}}, {Code: "relay_behind", Run: progress.check}, {Code: "relay_trim", Run: progress.checkTrim}}
 	if publisher != nil {
 		r.checks = append(r.checks, topicCheck(publisher, c.Topic))
 	}

@@ -28,37 +28,37 @@ const (
 	ofDriver  = "writer and relay"
 )
 
-const scalePartitions = 4 // of the topic
+const channelPartitions = 4 // of the topic
 
-// scaleWindow is the result of one state of a point, in units per second.
-type scaleWindow struct {
+// channelWindow is the result of one state of a point, in units per second.
+type channelWindow struct {
 	cpuUsage
-	scaleCounts // of all instances
-	redis       redisStats
-	relayed     relayed
-	published   float64 // bytes from the relay to Kafka
-	end         string  // why the curve ends here; "" if it does not
+	channelCounts // of all instances
+	redis         redisStats
+	relayed       relayed
+	published     float64 // bytes from the relay to Kafka
+	end           string  // why the curve ends here; "" if it does not
 }
 
 // relayed counts the writes that the relay has brought to Redis and to Kafka.
 type relayed struct{ redis, kafka float64 }
 
-// scaleResult is a point in its states, in the order in which they are measured: idle; under load with tracking only;
+// channelResult is a point in its states, in the order in which they are measured: idle; under load with tracking only;
 // with a BCAST listener beside each instance; with a Kafka follower beside each instance instead. The last two are nil
 // if their curve ended earlier, or if all curves end at this point.
-type scaleResult struct {
-	point                            scalePoint
-	idle, tracking, broadcast, kafka *scaleWindow
+type channelResult struct {
+	point                            channelPoint
+	idle, tracking, broadcast, kafka *channelWindow
 }
 
-// scaleLines says which of the optional states a point is measured in.
-type scaleLines struct{ broadcast, kafka bool }
+// channelLines says which of the optional states a point is measured in.
+type channelLines struct{ broadcast, kafka bool }
 
-// scaleRun is the measurement of one point.
-type scaleRun struct {
+// channelRun is the measurement of one point.
+type channelRun struct {
 	e         *Env
-	point     scalePoint
-	config    scaleConfig              // of the workers
+	point     channelPoint
+	config    channelConfig            // of the workers
 	own       *peers.Nearcache[string] // the driver's instance, whose L2 the relay uses
 	outbox    *memoryOutbox
 	shared    *sharedSource
@@ -71,8 +71,8 @@ type scaleRun struct {
 }
 
 // measurePoint measures one point in all states.
-func (e *Env) measurePoint(ctx context.Context, point scalePoint, lines scaleLines) (r scaleResult, err error) {
-	s := &scaleRun{e: e, point: point}
+func (e *Env) measurePoint(ctx context.Context, point channelPoint, lines channelLines) (r channelResult, err error) {
+	s := &channelRun{e: e, point: point}
 	defer func() { err = errors.Join(err, s.close()) }()
 	if err := s.open(ctx); err != nil {
 		return r, err
@@ -81,10 +81,10 @@ func (e *Env) measurePoint(ctx context.Context, point scalePoint, lines scaleLin
 }
 
 // open starts the services, the relay and the worker processes, and fills Redis and every L1.
-func (s *scaleRun) open(ctx context.Context) (err error) {
+func (s *channelRun) open(ctx context.Context) (err error) {
 	workers := min(processes, s.point.Instances)
-	s.config = scaleConfig{Prefix: fmt.Sprintf("s%d", s.e.names.Add(1)),
-		Topic: fmt.Sprintf("scale-%d", s.e.names.Add(1)),
+	s.config = channelConfig{Prefix: fmt.Sprintf("s%d", s.e.names.Add(1)),
+		Topic: fmt.Sprintf("channels-%d", s.e.names.Add(1)),
 		Point: s.point, Instances: s.point.Instances / workers}
 	if s.config.Redis, err = s.e.Redis(ctx); err != nil {
 		return err
@@ -102,7 +102,7 @@ func (s *scaleRun) open(ctx context.Context) (err error) {
 		return err
 	}
 	if s.own, err = peers.OpenNearcache(ctx, peers.Config[string]{Redis: s.config.Redis, Source: s.outbox,
-		Codec: peers.Raw{}, Prefix: s.config.Prefix, Entries: 10, Bytes: 1 << 20, TTL: scaleTTL},
+		Codec: peers.Raw{}, Prefix: s.config.Prefix, Entries: 10, Bytes: 1 << 20, TTL: channelTTL},
 		peers.Plain); err != nil {
 		return err
 	}
@@ -112,18 +112,16 @@ func (s *scaleRun) open(ctx context.Context) (err error) {
 	if s.config.Records, err = s.seed(ctx); err != nil {
 		return err
 	}
-	if s.workers, err = s.e.startWorkers(ctx, workers, "scale", func(int) any { return s.config }); err != nil {
+	if s.workers, err = s.e.startWorkers(ctx, workers, "channels", func(int) any { return s.config }); err != nil {
 		return err
 	}
 	s.add(noError(s.workers.stop))
-	s.pids = map[string][]int{ofRedis: {s.e.redis.Pid()}, ofKafka: {s.e.kafka.Pid()}, ofDriver: {os.Getpid()}}
-	for _, p := range s.workers.processes {
-		s.pids[ofWorkers] = append(s.pids[ofWorkers], p.cmd.Process.Pid)
-	}
+	s.pids = map[string][]int{ofRedis: {s.e.redis.Pid()}, ofKafka: {s.e.kafka.Pid()}, ofDriver: {os.Getpid()},
+		ofWorkers: s.workers.pids()}
 	return s.workers.run("warm")
 }
 
-func (s *scaleRun) openSource() error {
+func (s *channelRun) openSource() error {
 	dir, err := s.e.dataDir("shared")
 	if err != nil {
 		return err
@@ -138,7 +136,7 @@ func (s *scaleRun) openSource() error {
 }
 
 // openPublisher creates the topic. The connections of the publisher are metered.
-func (s *scaleRun) openPublisher(ctx context.Context) (err error) {
+func (s *channelRun) openPublisher(ctx context.Context) (err error) {
 	transport := &kafkago.Transport{Dial: s.published.dialKafka, DialTimeout: time.Second,
 		MetadataTTL: 2 * time.Second, ClientID: "nearcache"}
 	s.add(noError(transport.CloseIdleConnections))
@@ -147,11 +145,11 @@ func (s *scaleRun) openPublisher(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	return s.publisher.CreateTopic(ctx, scalePartitions, 1)
+	return s.publisher.CreateTopic(ctx, channelPartitions, 1)
 }
 
 // measureStates measures the point in one state after the other.
-func (s *scaleRun) measureStates(ctx context.Context, lines scaleLines) (r scaleResult, err error) {
+func (s *channelRun) measureStates(ctx context.Context, lines channelLines) (r channelResult, err error) {
 	r.point = s.point
 	window, settle := 3*time.Second, time.Second
 	if s.e.Quick {
@@ -199,7 +197,7 @@ func (s *scaleRun) measureStates(ctx context.Context, lines scaleLines) (r scale
 }
 
 // relay runs a relay that commits wake, as a user has it. It relays to Redis, and to Kafka if publisher is not nil.
-func (s *scaleRun) relay(ctx context.Context, publisher coherence.Publisher) (stop func()) {
+func (s *channelRun) relay(ctx context.Context, publisher coherence.Publisher) (stop func()) {
 	relaying := relay.Relay{Source: s.outbox, L2: s.own.Client.L2(), Publisher: publisher, Keep: 5 * time.Second}
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -212,7 +210,7 @@ func (s *scaleRun) relay(ctx context.Context, publisher coherence.Publisher) (st
 }
 
 // seed writes every key to Redis. It returns the prefixes of the Redis keys, for the BCAST listeners.
-func (s *scaleRun) seed(ctx context.Context) (records []string, err error) {
+func (s *channelRun) seed(ctx context.Context) (records []string, err error) {
 	// A record belongs to the incarnation of its bucket, which begins with the relay's first round.
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		marks, err := s.own.Client.L2().Watermarks(ctx)
@@ -235,7 +233,7 @@ func (s *scaleRun) seed(ctx context.Context) (records []string, err error) {
 			key := keyName(s.outbox.prefix, k)
 			at, v := s.own.Stored(key, value, 1)
 			prefixes[b][strings.TrimSuffix(at, key)] = true
-			cmds = append(cmds, s.e.foreign.B().Set().Key(at).Value(v).Px(scaleTTL).Build())
+			cmds = append(cmds, s.e.foreign.B().Set().Key(at).Value(v).Px(channelTTL).Build())
 		}
 		return s.e.send(ctx, cmds)
 	})

@@ -17,9 +17,9 @@ import (
 	"github.com/nearcache/nearcache-go/coherence/kafka"
 )
 
-// scaleWorker is one worker process.
-type scaleWorker struct {
-	p         scaleConfig
+// channelWorker is one worker process.
+type channelWorker struct {
+	p         channelConfig
 	t         *sharedSource
 	instances []*peers.Nearcache[string]
 
@@ -29,16 +29,16 @@ type scaleWorker struct {
 	reading, listening, following func() // stop what is going on; nil if it is not
 }
 
-func newScaleWorker(ctx context.Context, p scaleConfig) (*scaleWorker, error) {
+func newChannelWorker(ctx context.Context, p channelConfig) (*channelWorker, error) {
 	t, err := openSharedSource(p.Shared, p.Point.Keys, smallValue)
 	if err != nil {
 		return nil, err
 	}
-	w := &scaleWorker{p: p, t: t}
+	w := &channelWorker{p: p, t: t}
 	for range p.Instances {
 		i, err := peers.OpenNearcache(ctx, peers.Config[string]{Redis: p.Redis, Source: preloadedSource{t},
 			Codec: peers.Raw{}, Prefix: p.Prefix, Entries: p.Point.Keys,
-			Bytes: int64(p.Point.Keys * smallValue), TTL: scaleTTL, Commits: t, Dial: w.near.dialRedis}, peers.Plain)
+			Bytes: int64(p.Point.Keys * smallValue), TTL: channelTTL, Commits: t, Dial: w.near.dialRedis}, peers.Plain)
 		if err != nil {
 			w.close()
 			return nil, err
@@ -48,7 +48,7 @@ func newScaleWorker(ctx context.Context, p scaleConfig) (*scaleWorker, error) {
 	return w, nil
 }
 
-func (w *scaleWorker) do(ctx context.Context, command string) (any, error) {
+func (w *channelWorker) do(ctx context.Context, command string) (any, error) {
 	var err error
 	switch command {
 	case "warm":
@@ -69,8 +69,8 @@ func (w *scaleWorker) do(ctx context.Context, command string) (any, error) {
 	return w.count(), err
 }
 
-func (w *scaleWorker) count() scaleCounts {
-	c := scaleCounts{Reads: float64(w.reads.Load()), Errors: float64(w.errors.Load()), Redis: w.near.traffic(),
+func (w *channelWorker) count() channelCounts {
+	c := channelCounts{Reads: float64(w.reads.Load()), Errors: float64(w.errors.Load()), Redis: w.near.traffic(),
 		Broadcast: w.broadcast.traffic(), Kafka: w.kafka.traffic()}
 	for _, i := range w.instances {
 		c.L1Hits += float64(i.L1Hits())
@@ -79,7 +79,7 @@ func (w *scaleWorker) count() scaleCounts {
 }
 
 // warm makes every instance read what it would hold after a long time.
-func (w *scaleWorker) warm(ctx context.Context) error {
+func (w *channelWorker) warm(ctx context.Context) error {
 	hold, _ := w.p.Point.holding()
 	return each(ctx, 2, len(w.instances), func(i int) error {
 		batch := make([]string, 0, 200)
@@ -99,11 +99,11 @@ func (w *scaleWorker) warm(ctx context.Context) error {
 }
 
 // read starts the readers. There are several for each instance, so that a slow read delays few others.
-func (w *scaleWorker) read(ctx context.Context) (end func()) {
+func (w *channelWorker) read(ctx context.Context) (end func()) {
 	const readers = 4 // of each instance
 	reading, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	every := time.Duration(float64(time.Second) * readers * float64(w.p.Point.Instances) / scaleReads)
+	every := time.Duration(float64(time.Second) * readers * float64(w.p.Point.Instances) / channelReads)
 	for _, i := range w.instances {
 		for range readers {
 			wg.Go(func() {
@@ -124,7 +124,7 @@ func (w *scaleWorker) read(ctx context.Context) (end func()) {
 }
 
 // listen opens a connection beside each instance to which Redis sends every change of a record.
-func (w *scaleWorker) listen(ctx context.Context) (end func(), err error) {
+func (w *channelWorker) listen(ctx context.Context) (end func(), err error) {
 	options := []string{"BCAST"}
 	for _, r := range w.p.Records {
 		options = append(options, "PREFIX", r)
@@ -154,7 +154,7 @@ func (w *scaleWorker) listen(ctx context.Context) (end func(), err error) {
 
 // follow starts a follower of the topic beside each instance, like that of an instance with an event channel. It
 // returns when every follower follows all partitions.
-func (w *scaleWorker) follow(ctx context.Context) (end func(), err error) {
+func (w *channelWorker) follow(ctx context.Context) (end func(), err error) {
 	following, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	end = func() { stop(); wg.Wait() }
@@ -221,7 +221,7 @@ func (s *countingSink) Resumed(int) {}
 func (s *countingSink) Malformed(int, error) {}
 func (s *countingSink) Failed(int, error)    {}
 
-func (w *scaleWorker) close() {
+func (w *channelWorker) close() {
 	for _, end := range []func(){w.reading, w.listening, w.following} {
 		if end != nil {
 			end()

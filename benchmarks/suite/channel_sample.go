@@ -6,17 +6,17 @@ import (
 	"time"
 )
 
-// scaleSample is the state of all counters at a moment.
-type scaleSample struct {
+// channelSample is the state of all counters at a moment.
+type channelSample struct {
 	cpuReadings
-	counts    scaleCounts
+	counts    channelCounts
 	redis     redisStats
 	relayed   relayed
 	published float64 // bytes
 }
 
-func (s *scaleRun) sample(ctx context.Context) (p scaleSample, err error) {
-	var all []scaleCounts
+func (s *channelRun) sample(ctx context.Context) (p channelSample, err error) {
+	var all []channelCounts
 	if err := s.workers.collect("count", &all); err != nil {
 		return p, err
 	}
@@ -47,7 +47,7 @@ const (
 )
 
 // measure waits for settle, and then counts for the time of the window.
-func (s *scaleRun) measure(ctx context.Context, settle, window time.Duration, l load) (*scaleWindow, error) {
+func (s *channelRun) measure(ctx context.Context, settle, window time.Duration, l load) (*channelWindow, error) {
 	time.Sleep(settle)
 	a, err := s.sample(ctx)
 	if err != nil {
@@ -59,8 +59,8 @@ func (s *scaleRun) measure(ctx context.Context, settle, window time.Duration, l 
 		return nil, err
 	}
 	per := 1 / b.at.Sub(a.at).Seconds()
-	w := &scaleWindow{cpuUsage: a.usageUntil(b.cpuReadings),
-		scaleCounts: scaleCounts{}.plus(per, b.counts).plus(-per, a.counts),
+	w := &channelWindow{cpuUsage: a.usageUntil(b.cpuReadings),
+		channelCounts: channelCounts{}.plus(per, b.counts).plus(-per, a.counts),
 		redis: redisStats{commands: per * (b.redis.commands - a.redis.commands),
 			in: per * (b.redis.in - a.redis.in), out: per * (b.redis.out - a.redis.out)},
 		relayed:   relayed{per * (b.relayed.redis - a.relayed.redis), per * (b.relayed.kafka - a.relayed.kafka)},
@@ -68,7 +68,7 @@ func (s *scaleRun) measure(ctx context.Context, settle, window time.Duration, l 
 	var paces []rateCheck
 	writes := s.point.Writes - per // a count over a short window has an error of one
 	if l >= toRedis {
-		paces = append(paces, rateCheck{"reads", scaleReads, w.Reads},
+		paces = append(paces, rateCheck{"reads", channelReads, w.Reads},
 			rateCheck{"writes relayed to Redis", writes, w.relayed.redis})
 	}
 	if l >= toBoth {
@@ -85,10 +85,10 @@ func (s *scaleRun) measure(ctx context.Context, settle, window time.Duration, l 
 // requireL1Hits returns an error if L1 had far fewer hits than expected. Where keys are written more often than each
 // instance reads them, hardly any read can hit, and the ratio is only reported: an entry enters L1 by two reads of
 // Redis without a write between them, and the expectation assumes one.
-func (s *scaleRun) requireL1Hits(w *scaleWindow) error {
+func (s *channelRun) requireL1Hits(w *channelWindow) error {
 	_, want := s.point.holding()
 	if got := w.L1Hits / w.Reads; got < want/2 && want >= 0.1 || w.Redis.Keys == 0 {
-		return fmt.Errorf("suite: scale: %+v: %.1f%% of reads hit L1, want %.1f%%; %.1f keys/s were pushed: void",
+		return fmt.Errorf("suite: channels: %+v: %.1f%% of reads hit L1, want %.1f%%; %.1f keys/s were pushed: void",
 			s.point, 100*got, 100*want, w.Redis.Keys)
 	}
 	return nil
