@@ -79,6 +79,7 @@ func (c *Client) remember(l1Bytes int64) {
 
 // managedCache is a cache as its client sees it.
 type managedCache interface {
+	awaitFills()
 	close()
 	l1Stats() l1.Stats
 	maxStaleness() time.Duration
@@ -303,18 +304,21 @@ func (c *Client) SetMode(m Mode) error {
 // Mode is the mode in force.
 func (c *Client) Mode() Mode { return Mode(c.mode.Load()) }
 
-// Close ends all loads and everything that the client has started, and waits for it. Reads and writes fail with
-// ErrClosed from then on.
+// Close ends all loads and everything that the client has started, and waits for it. Values that reads have returned
+// are still written to Redis, if it answers within RedisTimeout. Reads and writes fail with ErrClosed from then on.
 func (c *Client) Close() error {
 	if !c.closed.CompareAndSwap(false, true) {
 		return nil
 	}
 	c.mode.Store(int32(modeClosed))
-	c.end()
 	c.mu.Lock()
 	caches := c.caches
 	c.caches = nil
 	c.mu.Unlock()
+	for _, cache := range caches {
+		cache.awaitFills()
+	}
+	c.end()
 	c.wg.Wait()
 	for _, cache := range caches {
 		cache.close()
