@@ -21,6 +21,7 @@ type publisher struct {
 	loaded      bool
 	cur         coherence.Cursor
 	saved       coherence.Position
+	savedAt     time.Time
 	lastBarrier time.Time
 	barrier     barrierState // that the last one said
 	counted     time.Time    // when the partitions were
@@ -65,13 +66,14 @@ func (p *publisher) round(ctx context.Context) (more bool, err error) {
 	p.cur = coherence.Cursor{Position: upto, Seqs: seqs}
 	p.m.events.WithLabelValues("kafka").Add(float64(len(events)))
 	due := time.Since(p.lastBarrier) >= p.Interval
-	// A cursor that moved past nothing need not be saved at once: it only keeps the outbox from being trimmed.
-	if len(events) > 0 || upto != p.saved && due {
+	// A cursor that moved past nothing need not be saved at once: it only keeps the outbox from being trimmed. Saving it
+	// is a commit, and moves the source's position: it would be saved again and again.
+	if len(events) > 0 || upto != p.saved && time.Since(p.savedAt) >= idleBarrier {
 		if err := p.cursors.SaveCursor(ctx, p.Name, p.cur); err != nil {
 			p.loaded = false
 			return false, err
 		}
-		p.saved = upto
+		p.saved, p.savedAt = upto, time.Now()
 	}
 	p.pass("kafka", p.saved)
 	if due {
