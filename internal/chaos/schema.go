@@ -30,8 +30,8 @@ type item struct {
 // hashOf identifies a value in the history.
 func hashOf(body string) uint64 { return xxhash.Sum64String(body) }
 
-// schema is the table of items and the ground truth. Its triggers are of statements, as nearcache's own are, which count
-// the version: triggers of rows would run before. Their names make them run after nearcache's.
+// schema is the table of items and the ground truth. Its triggers are of statements, as nearcache's own are, which
+// count the version: triggers of rows would run before. Their names make them run after nearcache's.
 const schema = `
 create table if not exists items (id bigint primary key, body text not null);
 create table if not exists nc_history (id bigserial primary key, key bigint not null, version bigint not null,
