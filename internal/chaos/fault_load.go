@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -38,9 +39,13 @@ func loadFaults() []fault {
 // heavyFaults take minutes. Only a run that asks for them has them in its schedule.
 func heavyFaults() []fault {
 	short, long := 100*time.Millisecond, 500*time.Millisecond
+	large := fault{name: "postgres: a transaction of 200,000 rows", inject: largeTransaction(heavyRows, heavyFor),
+		least: short, most: long}
+	ofProcesses := processFaults()
+	killed := ofProcesses[slices.IndexFunc(ofProcesses, func(f fault) bool { return f.name == "relay: both kill -9" })]
 	return []fault{
-		{name: "postgres: a transaction of 200,000 rows", inject: largeTransaction(heavyRows, heavyFor), least: short,
-			most: long},
+		large,
+		both(large, killed),
 		{name: "relay: a backlog of 200,000 changes", inject: backlog(heavyRows, heavyFor), least: short, most: long},
 	}
 }
