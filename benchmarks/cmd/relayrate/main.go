@@ -11,6 +11,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -111,14 +112,18 @@ func database(ctx context.Context, admin, name string) (address string, drop fun
 	if _, err := c.Exec(ctx, "create database "+name); err != nil {
 		return "", nil, err
 	}
-	cfg := c.Config()
+	at, err := url.Parse(admin)
+	if err != nil {
+		return "", nil, err
+	}
+	at.Path = "/" + name
 	drop = func() {
 		if c, err := pgx.Connect(ctx, admin); err == nil {
 			_, _ = c.Exec(ctx, "drop database "+name+" with (force)")
 			_ = c.Close(ctx)
 		}
 	}
-	return strings.Replace(admin, "/"+cfg.Database, "/"+name, 1), drop, nil
+	return at.String(), drop, nil
 }
 
 // measure writes at a rate, and prints one line.
