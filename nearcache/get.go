@@ -70,6 +70,9 @@ func (c *Cache[K, V]) hit(k K, bound time.Duration, need asOfNeed) (e *entry[K, 
 		}
 	}
 	now := c.client.coarse.Load()
+	if now == asleep {
+		now = c.client.wakeClock()
+	}
 	if e.deadline <= now {
 		c.m.l1Misses.expired.Inc()
 		return nil, 0
@@ -82,7 +85,7 @@ func (c *Cache[K, V]) hit(k K, bound time.Duration, need asOfNeed) (e *entry[K, 
 	} else if (!e.stamp.Stands(c.client.fence) || e.extras != nil) && !c.mayServe(e, now) {
 		return nil, 0
 	}
-	if c.watched && !c.recordHit(e) {
+	if c.watched.Load() && !c.recordHit(e) {
 		return nil, 0
 	}
 	if n := c.m.l1Hits.inc(); near && c.l1.Counts(n) {
@@ -141,7 +144,8 @@ func (c *Cache[K, V]) mayServeAsOf(e *entry[K, V], bound time.Duration, coarse i
 	return asOf, true
 }
 
-// recordHit looks at a hit before it is served, where an option asks for that, and says whether it may be.
+// recordHit looks at a hit before it is served, where an option or DebugHandler asks for that, and says whether it may
+// be.
 func (c *Cache[K, V]) recordHit(e *entry[K, V]) bool {
 	if !c.intact(e) {
 		c.m.l1Misses.mutated.Inc()
@@ -149,6 +153,9 @@ func (c *Cache[K, V]) recordHit(e *entry[K, V]) bool {
 	}
 	if c.warmer.hot != nil {
 		c.warmer.hot.hit(e.key)
+	}
+	if h := c.asked.hot.Load(); h != nil {
+		h.hit(e.key)
 	}
 	return true
 }

@@ -17,11 +17,10 @@ import (
 )
 
 // stateSQL is the state of the server, in one row: in recovery or not, its history, the snapshot, and whether there is
-// a log that a crash would lose. The limit is for the planner: until meta is analyzed it takes it for hundreds of rows,
-// and what is joined to them for a query that is worth compiling.
+// a log that a crash would lose.
 const stateSQL = `select s.snap::text, v.standby, coalesce(v.history, '') || '/' || m.timeline::text as history,
 		m.trimmed_in, m.trimmed::text, coalesce(v.unflushed, false)
-	from (select pg_current_snapshot() as snap) s, @@.meta m, @@.server() v where m.only_row limit 1`
+	from (select pg_current_snapshot() as snap) s, @@.meta m, @@.server() v where m.only_row`
 
 // state is one reading of the server.
 type state struct {
@@ -147,7 +146,7 @@ func (s *Source) changesSQL(after coherence.Position, limit int) (sql string, ar
 	if ablate.Out(ablate.SnapshotGuard) {
 		settled = `pg_snapshot_xmax(pg_current_snapshot())`
 	}
-	sql = s.q(`with w as materialized (` + stateSQL + ` limit 1)
+	sql = s.q(`with w as materialized (` + stateSQL + `)
 		select w.*, o.xid::text, o.id, o.namespace, o.key, o.version, o.op, o.fields, o.created_at from w
 		left join (select * from @@.outbox where (xid, id) > ($1::text::xid8, $2::bigint) and xid < ` + settled + `
 			order by xid, id limit $3) o on true order by o.xid, o.id`)
@@ -260,7 +259,7 @@ func rowsOf(limit int) int {
 func (s *Source) EstimateChanges(ctx context.Context, after coherence.Position) (n int64, err error) {
 	pool, err := s.feed()
 	if err == nil {
-		err = pool.QueryRow(ctx, s.q(`select coalesce(1 + (select max(id) from @@.outbox)
+		err = pool.QueryRow(ctx, s.q(`select coalesce(1 + (select id from @@.outbox order by xid desc, id desc limit 1)
 				- (select id from @@.outbox where (xid, id) > ($1::text::xid8, $2::bigint) order by xid, id limit 1), 0)`),
 			strconv.FormatUint(after.N, 10), int64(after.Part)).Scan(&n)
 	}
