@@ -83,8 +83,9 @@ type managedCache interface {
 const (
 	tick = 20 * time.Millisecond // the resolution of L1 deadlines
 
-	closeGrace  = 5 * time.Second // how long Close waits for Config.Events to notice that its context has ended
-	pingTimeout = time.Second     // of what New asks the source and the event channel
+	closeGrace  = 5 * time.Second  // how long Close waits for Config.Events to notice that its context has ended
+	closeLimit  = 15 * time.Second // and for everything
+	pingTimeout = time.Second      // of what New asks the source and the event channel
 
 	modeClosed Mode = ModeOff + 1 // after Close: no read looks at L1
 )
@@ -285,7 +286,8 @@ func (c *Client) SetMode(m Mode) error {
 func (c *Client) Mode() Mode { return Mode(c.mode.Load()) }
 
 // Close ends all loads and everything that the client has started, and waits for it. Reads and writes fail with
-// ErrClosed from then on.
+// ErrClosed from then on. It does not wait for a callback that does not return: then it gives up after 15 seconds, with
+// an error. What the callback holds is left to it.
 func (c *Client) Close() error {
 	if !c.closed.CompareAndSwap(false, true) {
 		return nil
@@ -296,13 +298,25 @@ func (c *Client) Close() error {
 	caches := c.caches
 	c.caches = nil
 	c.mu.Unlock()
-	c.wg.Wait()
-	for _, cache := range caches {
-		cache.close()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		c.wg.Wait()
+		for _, cache := range caches {
+			cache.close()
+		}
+	}()
+	var err error
+	giveUp := time.NewTimer(closeLimit)
+	defer giveUp.Stop()
+	select {
+	case <-ended:
+	case <-giveUp.C:
+		err = fmt.Errorf("nearcache: Close: a callback has not returned for %v", closeLimit)
 	}
 	c.l2.Close()
 	c.m.unregister()
-	return nil
+	return err
 }
 
 // follow runs the stream of events. Without it the channel vouches for nothing.
