@@ -282,10 +282,11 @@ type stripes [64]struct {
 	_ [56]byte
 }
 
-func (s *stripes) inc() {
+// inc returns the stripe's count.
+func (s *stripes) inc() uint64 {
 	var here byte
 	// Only the address is used, as a number that goroutines rarely share; it is never made a pointer again.
-	s[uintptr(unsafe.Pointer(&here))>>11%uintptr(len(s))].n.Add(1)
+	return s[uintptr(unsafe.Pointer(&here))>>11%uintptr(len(s))].n.Add(1)
 }
 
 func (s *stripes) sum() (n uint64) {

@@ -67,9 +67,10 @@ type Options[K comparable, V any] struct {
 	// then looks at that too. Defaults to false.
 	Clearable bool
 
-	// L1Bytes bounds what L1 holds: its values by Size, their keys, and what an entry costs beside them. The counters
-	// by which L1 chooses what to keep are extra, about a tenth; so are the fence's journals, a sixteenth, at most
-	// 1 GiB. Defaults to 64 MiB; negative switches L1 off.
+	// L1Bytes bounds what L1 holds: its values by Size, their keys, what an entry costs beside them, and the table that
+	// finds the entries that are read most, which takes a 24th at most and is there from the start. Two things are
+	// extra: the counters by which L1 chooses what to keep, about a tenth, and the fence's journals, a sixteenth, at
+	// most 1 GiB. Defaults to 64 MiB; negative switches L1 off.
 	L1Bytes int64
 	// Size is how many bytes of memory a value takes. It is called when the value is admitted to L1; one for which it
 	// panics or is negative is not. It is a function of the value and nothing that a Loader could decide, because most of

@@ -33,6 +33,7 @@ var All = []Bench{
 	{"freshness", true, freshness},
 	{"propagation", true, propagation},
 	{"stampede", true, stampede},
+	{"channels", true, channels},
 	{"scale", true, scale},
 	{"availability", true, availability},
 }

@@ -38,11 +38,35 @@ func readCPU(pids map[string][]int) (r cpuReadings, err error) {
 			r.used[name] += d
 		}
 	}
+	return r, r.readMachine()
+}
+
+// readClocks is readCPU by the clocks of processes, which are exact. trees are processes whose children count as well.
+func readClocks(pids map[string][]int, trees map[string]int) (r cpuReadings, err error) {
+	r.used, r.at = map[string]time.Duration{}, time.Now()
+	for name, ids := range pids {
+		for _, pid := range ids {
+			d, err := processClock(pid)
+			if err != nil {
+				return r, fmt.Errorf("%s: %w", name, err)
+			}
+			r.used[name] += d
+		}
+	}
+	for name, pid := range trees {
+		if r.used[name], err = treeClock(pid); err != nil {
+			return r, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return r, r.readMachine()
+}
+
+func (r *cpuReadings) readMachine() error {
 	b, err := os.ReadFile("/proc/stat")
 	if err == nil {
 		r.busy, err = machineCPU(string(b))
 	}
-	return r, err
+	return err
 }
 
 // processCPU returns the user and system time in the stat file of a process. The name of its command, in parentheses,

@@ -15,10 +15,13 @@ import (
 
 // Env is the environment of the benchmarks. A server starts when a benchmark first asks for it.
 type Env struct {
-	Quick bool
-	Peers []string // the peers whose freshness is measured; empty: all
-	Base  string   // the directory for the data of the servers
-	Log   io.Writer
+	Quick  bool
+	Peers  []string // the peers whose freshness is measured; empty: all
+	Base   string   // the directory for the data of the servers
+	Repo   string   // the root of the repository
+	Old    string   // the git reference of the version that scale measures beside the working tree; empty: none
+	Rounds int      // of scale
+	Log    io.Writer
 
 	servers  *local.Run
 	redis    *local.Server

@@ -3,154 +3,149 @@ package suite
 import (
 	"context"
 	"fmt"
+	"os"
 	"runtime"
+	"slices"
 
 	"github.com/nearcache/nearcache-go/benchmarks/measure"
 )
 
-// scaleSweep is a curve: points that differ in one parameter.
-type scaleSweep struct {
-	name, short string
-	x           func(scalePoint) float64 // the parameter
-	points      []scalePoint
-	results     []scaleResult
-	ends        []string // why the curve, or one of its lines, ended early
+const scaleNote = "This section measures the cost of a fleet when nothing happens, and under small loads, from which " +
+	"the cost of one change, one event and one fetch follows. The instances are real clients in at most four " +
+	"processes, each with a connection of its own to Redis, Postgres and Kafka; the relay is a process of its own, and " +
+	"so is the program that writes. The point of 0 instances is the relay alone, and what the servers use by " +
+	"themselves.\n\nRedis's commands are the calls in `INFO commandstats`, in which the commands inside scripts count " +
+	"too; bytes are its `total_net_input_bytes` and `total_net_output_bytes`. Statements are the calls in " +
+	"`pg_stat_statements`, by role. Processor time is from the clocks of the processes, of Postgres with all its " +
+	"children. \"Per instance\" is the difference to the relay alone, divided by the instances; four instances have a " +
+	"process each, more share four processes and so their wake-ups. A curve ends where the fleet and its " +
+	"servers use nine tenths of the cores, a load is not reached or reads fail; its row says why. Servers have the " +
+	"settings of a test bench. With two versions, each point is measured with one and then " +
+	"with the other, and the rounds begin with each in turn."
+
+// scaleResults are the results of each version, by its label.
+type scaleResults map[string]scaleCurves
+
+// scaleCurves are the windows of a version by point and state. Those of several rounds are averaged.
+type scaleCurves map[scalePoint]map[string]*scaleWindow
+
+// scaleMasters is the number of masters in the cluster.
+const scaleMasters = 6
+
+// scaleCurve is a fleet in several sizes.
+type scaleCurve struct {
+	of        scalePoint
+	instances []int
 }
 
-func scaleSweeps(base scalePoint, instances, keys []int, writes []float64) []*scaleSweep {
-	byInstances := &scaleSweep{name: "instances", short: "by instances",
-		x: func(c scalePoint) float64 { return float64(c.Instances) }}
-	for _, n := range instances {
-		c := base
-		c.Instances = n
-		byInstances.points = append(byInstances.points, c)
-	}
-	byWrites := &scaleSweep{name: "writes/s", short: "by writes", x: func(c scalePoint) float64 { return c.Writes }}
-	for _, n := range writes {
-		c := base
-		c.Writes = n
-		byWrites.points = append(byWrites.points, c)
-	}
-	byKeys := &scaleSweep{name: "keys", short: "by keys", x: func(c scalePoint) float64 { return float64(c.Keys) }}
-	uniform := &scaleSweep{name: "keys", short: "by keys, uniform writes", x: byKeys.x}
-	for _, n := range keys {
-		c := base
-		c.Keys = n
-		byKeys.points = append(byKeys.points, c)
-		c.Uniform = true
-		uniform.points = append(uniform.points, c)
-	}
-	return []*scaleSweep{byInstances, byKeys, uniform, byWrites}
-}
-
-const scaleNote = "This section measures coherence, so the readers are slow on purpose. Before each point every " +
-	"instance reads what it would hold after a long time: each key with the probability that it was read since its " +
-	"last write and within its TTL of an hour. Then the same instances are measured in four states: idle; under " +
-	"load, when only Redis's tracking informs them of changes; under load, with a rueidis connection beside each " +
-	"instance to which Redis sends every change of a record (BCAST, on the prefixes of records); under load, with a " +
-	"Kafka follower beside each instance (`kafka.Tail`, all partitions), to which the relay then publishes as " +
-	"well.\n\nMessages and bytes are counted, not computed: on the clients' connections, whose answers are parsed to " +
-	"find Redis's pushes (a part of the processor time of the processes), and for Kafka as the follower delivers " +
-	"messages. Bytes are those of the protocol, without TCP's. A push of tracking has one key; so has one of BCAST, " +
-	"unless one command changed several.\n\nRedis deletes a record when a write is relayed, and the next reader " +
-	"fills it again. BCAST announces both, and nothing for a key that no one has read since its last write. Tracking " +
-	"announces a change to those who have read the key since, or have seen that it is absent; so an instance that " +
-	"fills a key is told of its own fill. Kafka carries every write, and ten barriers a second for each " +
-	"partition.\n\nProcessor time is from /proc/PID/stat, and everything shares the cores of the machine. Kafka is " +
-	"one node whose JVM has the first compiler only. A curve ends where a load is not reached or the cores are " +
-	"saturated. The row names the causes, and the plot omits the point."
-
-// scale measures the cost of coherence as instances, keys and writes grow: with tracking, and with two ways to send
-// every change to every instance.
-func scale(ctx context.Context, e *Env) (*measure.Section, error) {
-	base := scalePoint{Instances: 8, Keys: 100_000, Writes: 300}
-	sweeps := scaleSweeps(base, []int{1, 2, 4, 8, 16, 32, 64}, []int{1_000, 10_000, 100_000, 1_000_000},
-		[]float64{10, 100, 300, 1_000, 10_000})
-	if e.Quick {
-		base = scalePoint{Instances: 4, Keys: 10_000, Writes: 300}
-		sweeps = scaleSweeps(base, []int{1, 4}, []int{1_000, 10_000}, []float64{30, 300})
-	}
-	s := &measure.Section{Title: "Scale", Figures: map[string]float64{}, Note: scaleNote,
-		Config: fmt.Sprintf("%d instances in at most %d processes, %d keys of %d bytes, %.0f reads/s and %.0f writes/s of "+
-			"all instances together; each of them varies alone. Reads and writes follow Zipf (1.1) over the same keys, or "+
-			"writes are uniform. Another program writes to an outbox and runs its relay, which each commit wakes. The topic "+
-			"has %d partitions, the machine %d cores",
-			base.Instances, processes, base.Keys, smallValue, scaleReads, base.Writes, scalePartitions,
-			runtime.NumCPU())}
-	known := map[scalePoint]scaleResult{}
-	for _, sw := range sweeps {
-		if err := e.measureSweep(ctx, sw, known); err != nil {
-			return nil, err
-		}
-	}
-	if err := e.Flush(ctx); err != nil {
+// scale measures the cost of a fleet as it grows: of the working tree and, if there is one, of an old version.
+func scale(ctx context.Context, e *Env) (_ *measure.Section, err error) {
+	dir, err := os.MkdirTemp("", "bench-scale-")
+	if err != nil {
 		return nil, err
 	}
-	for _, sw := range sweeps {
-		s.Tables = append(s.Tables, sw.messages(), sw.traffic(), sw.processors())
-		s.Note += sw.summary()
+	defer func() { _ = os.RemoveAll(dir) }()
+	versions, err := buildVersions(ctx, e.Repo, e.Old, dir)
+	if err != nil {
+		return nil, err
 	}
-	if b := sweeps[0].last(func(r scaleResult) *scaleWindow { return r.broadcast }); b != nil {
-		s.Figures["tracking_over_broadcast"] = b.broadcast.Redis.Messages / b.broadcast.Broadcast.Messages
+	services, err := e.openScaleServices(ctx)
+	if err != nil {
+		return nil, err
 	}
-	s.Plots = scalePlots(sweeps[0], sweeps[1], sweeps[2], sweeps[3])
-	return s, nil
-}
-
-// measureSweep measures the points of a sweep until its curve ends. known has the results of points that several sweeps
-// share.
-func (e *Env) measureSweep(ctx context.Context, sw *scaleSweep, known map[scalePoint]scaleResult) error {
-	lines := scaleLines{broadcast: true, kafka: true} // those that have not ended
-	for _, point := range sw.points {
-		r, ok := known[point]
-		if !ok || r.lacks(lines) {
-			var err error
-			if r, err = e.measurePoint(ctx, point, lines); err != nil {
-				return fmt.Errorf("%+v: %w", point, err)
+	defer services.close()
+	rounds := e.Rounds
+	if e.Quick {
+		rounds = 1
+	}
+	curves := []scaleCurve{
+		{scalePoint{kafka: true}, e.pick([]int{0, 1, 4, 16, 64, 256}, []int{0, 4})},
+		{scalePoint{}, e.pick([]int{0, 4, 64}, []int{0, 4})},
+		{scalePoint{masters: scaleMasters}, e.pick([]int{0, 4, 64}, []int{0, 4})},
+	}
+	results := scaleResults{}
+	for round := range rounds {
+		order := slices.Clone(versions)
+		if round%2 == 1 {
+			slices.Reverse(order)
+		}
+		for _, curve := range curves {
+			for _, n := range curve.instances {
+				p := curve.of
+				p.instances = n
+				for _, v := range order {
+					if err := results.measure(ctx, services, v, p); err != nil {
+						return nil, err
+					}
+				}
 			}
-			known[point] = r
-			fmt.Fprintf(e.Log, "scale, %+v: %.1f pushes/s to an instance, cores %.0f%% busy\n", point,
-				r.perInstance(r.tracking.Redis.Messages), 100*r.tracking.busy)
 		}
-		if !lines.broadcast {
-			r.broadcast = nil
+	}
+	s := &measure.Section{Title: "Scale", Figures: map[string]float64{}, Note: scaleNote,
+		Config: fmt.Sprintf("a bound of %v, %d keys of %d bytes, %d of them read; a topic of %d partitions; Postgres "+
+			"without fsync; %d rounds; %d cores", scaleBound, scaleKeys, scaleBody, scaleHot, scalePartitions, rounds,
+			runtime.NumCPU())}
+	s.Tables = scaleTables(versions, results)
+	for i, v := range versions {
+		prefix := "after: "
+		if i < len(versions)-1 {
+			prefix = "before: "
 		}
-		if !lines.kafka {
-			r.kafka = nil
+		for name, cost := range results[v.label].costs() {
+			s.Figures[prefix+name] = cost
 		}
-		sw.results = append(sw.results, r)
-		if sw.ended("tracking", r, r.tracking) {
-			break
+	}
+	s.Plots = scalePlots(versions, results)
+	return s, e.Flush(ctx)
+}
+
+// measure measures a point, unless a smaller one of the same curve has ended before anything was read.
+func (r scaleResults) measure(ctx context.Context, s *scaleServices, v scaleVersion, p scalePoint) error {
+	if r[v.label] == nil {
+		r[v.label] = scaleCurves{}
+	}
+	of := r[v.label]
+	for smaller, states := range of {
+		if smaller.of(0) == p.of(0) && smaller.instances < p.instances && states[stateIdle].end != "" {
+			return nil
 		}
-		lines.broadcast = lines.broadcast && !sw.ended("BCAST", r, r.broadcast)
-		lines.kafka = lines.kafka && !sw.ended("Kafka", r, r.kafka)
+	}
+	windows, err := s.measureVersion(ctx, v, p)
+	if err != nil {
+		return fmt.Errorf("%s, %+v: %w", v.label, p, err)
+	}
+	for _, state := range scaleStates {
+		w, ok := windows[state.name]
+		if !ok {
+			continue
+		}
+		fmt.Fprintf(s.e.Log, "scale, %s, %+v, %s: %.0f Redis commands/s, cores %.0f%% busy%s\n", v.label, p, state.name,
+			w.rates[redisCommands], 100*w.rates[busyCores], prefixed("; ", w.end))
+		if of[p] == nil {
+			of[p] = map[string]*scaleWindow{}
+		}
+		of[p][state.name] = of[p][state.name].average(w)
 	}
 	return nil
 }
 
-// lacks reports whether a line is wanted that was not measured at the point.
-func (r *scaleResult) lacks(lines scaleLines) bool {
-	return r.tracking.end == "" && (lines.broadcast && r.broadcast == nil || lines.kafka && r.kafka == nil)
-}
-
-// ended reports whether a line ends at a point, and records the reason.
-func (sw *scaleSweep) ended(line string, r scaleResult, w *scaleWindow) bool {
-	if w == nil || w.end == "" {
-		return false
+func prefixed(prefix, s string) string {
+	if s == "" {
+		return ""
 	}
-	sw.ends = append(sw.ends, fmt.Sprintf("%s at %s %s: %s", line, round(sw.x(r.point)), sw.name, w.end))
-	return true
+	return prefix + s
 }
 
-// last is the last result whose point is good on a line.
-func (sw *scaleSweep) last(line func(scaleResult) *scaleWindow) *scaleResult {
-	for i := len(sw.results) - 1; i >= 0; i-- {
-		if w := line(sw.results[i]); w != nil && w.end == "" && sw.results[i].tracking.end == "" {
-			return &sw.results[i]
-		}
+// average adds a round's window to the average of those before it.
+func (w *scaleWindow) average(next *scaleWindow) *scaleWindow {
+	if w == nil {
+		next.rounds = 1
+		return next
 	}
-	return nil
+	n := float64(w.rounds)
+	sum := &scaleWindow{rates: w.rates.times(n/(n+1)).plus(1/(n+1), next.rates), rounds: w.rounds + 1, end: w.end}
+	if sum.end == "" {
+		sum.end = next.end
+	}
+	return sum
 }
-
-// perInstance divides a figure of all instances.
-func (r *scaleResult) perInstance(v float64) float64 { return v / float64(r.point.Instances) }

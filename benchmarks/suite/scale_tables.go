@@ -2,133 +2,160 @@ package suite
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/nearcache/nearcache-go/benchmarks/measure"
 )
 
-// round formats a figure for a table.
-func round(v float64) string {
-	if v < 10 && v != float64(int(v)) {
-		return fmt.Sprintf("%.2g", v)
-	}
-	return fmt.Sprintf("%.0f", v)
+// scaleColumn is a column of the tables of a state. An instance's figures are per instance, the others of all.
+type scaleColumn struct {
+	title   string
+	figure  string
+	scale   float64 // that the figure is multiplied with; 1000 makes milliseconds of cores
+	fleetOf bool    // the figure is that of the whole fleet, and not what one instance adds
 }
 
-// kilo formats bytes as kB.
-func kilo(v float64) string { return fmt.Sprintf("%.1f", v/1e3) }
+var scaleColumns = []scaleColumn{
+	{"Redis commands/s", redisCommands, 1, false},
+	{"kB/s to Redis", redisIn, 1e-3, false},
+	{"kB/s from Redis", redisOut, 1e-3, false},
+	{"Redis connections", redisConnections, 1, false},
+	{"statements/s", statementsOf(roleInstances), 1, false},
+	{"kB/s from Kafka", kafkaIn, 1e-3, false},
+	{"own ms/s", cpuInstances, 1000, false},
+	{"Redis ms/s", cpuRedis, 1000, false},
+	{"Kafka ms/s", cpuKafka, 1000, false},
+	{"Postgres ms/s", cpuPostgres, 1000, false},
+	{"all: Redis commands/s", redisCommands, 1, true},
+	{"relay ms/s", cpuRelay, 1000, true},
+	{"Redis ms/s", cpuRedis, 1000, true},
+	{"Kafka ms/s", cpuKafka, 1000, true},
+	{"Postgres ms/s", cpuPostgres, 1000, true},
+	{"cores used, %", fleetCores, 100, true},
+	{"by others too, %", busyCores, 100, true},
+}
 
-// windowColumn formats a figure of a window, and nothing if there is no window.
-type windowColumn = func(*scaleWindow, func(*scaleWindow) string) string
-
-// rows returns the rows of a table: the parameter of the sweep, and the columns that row returns.
-func (sw *scaleSweep) rows(row func(r *scaleResult, cell windowColumn) []string) (all [][]string) {
-	for i := range sw.results {
-		r := &sw.results[i]
-		all = append(all, append([]string{round(sw.x(r.point))},
-			row(r, func(w *scaleWindow, f func(*scaleWindow) string) string {
-				if w == nil {
-					return ""
-				}
-				return f(w)
-			})...))
+// scaleTables are a table for each curve and state, and one of the relay alone.
+func scaleTables(versions []scaleVersion, results scaleResults) (all []measure.Table) {
+	all = append(all, relayTable(versions, results))
+	for _, u := range scaleUnits {
+		for _, state := range scaleStates {
+			if state.fits(u.curve.of(1)) {
+				all = append(all, stateTable(versions, results, state, u.curve))
+			}
+		}
 	}
 	return all
 }
 
-func (sw *scaleSweep) messages() measure.Table {
-	return measure.Table{Title: "Invalidations, " + sw.short + ": messages and kB per second to each instance",
-		Columns: []string{sw.name, "reads/s", "writes/s", "L1 hits", "failed reads", "tracking", "BCAST",
-			"keys in them", "Kafka", "events in them", "tracking, kB", "BCAST, kB", "Kafka, kB"},
-		Rows: sw.rows(func(r *scaleResult, cell windowColumn) []string {
-			return []string{round(r.tracking.Reads), round(r.tracking.relayed.redis),
-				fmt.Sprintf("%.1f%%", 100*r.tracking.L1Hits/max(1, r.tracking.Reads)), round(r.tracking.Errors),
-				round(r.perInstance(r.tracking.Redis.Messages)),
-				cell(r.broadcast, func(w *scaleWindow) string { return round(r.perInstance(w.Broadcast.Messages)) }),
-				cell(r.broadcast, func(w *scaleWindow) string { return round(r.perInstance(w.Broadcast.Keys)) }),
-				cell(r.kafka, func(w *scaleWindow) string { return round(r.perInstance(w.Kafka.Messages)) }),
-				cell(r.kafka, func(w *scaleWindow) string { return round(r.perInstance(w.Kafka.Keys)) }),
-				kilo(r.perInstance(r.tracking.Redis.Pushed)),
-				cell(r.broadcast, func(w *scaleWindow) string { return kilo(r.perInstance(w.Broadcast.Pushed)) }),
-				cell(r.kafka, func(w *scaleWindow) string { return kilo(r.perInstance(w.Kafka.In)) })}
-		})}
-}
-
-func (sw *scaleSweep) traffic() measure.Table {
-	return measure.Table{Title: "Network, " + sw.short + ": kB per second, of an instance and of the servers",
-		Columns: []string{sw.name, "idle: an instance in", "out", "under load: an instance in", "out",
-			"Redis commands/s, idle", "under load", "Redis in", "out", "out with BCAST", "Kafka in from the relay",
-			"in from followers", "out to followers"},
-		Rows: sw.rows(func(r *scaleResult, cell windowColumn) []string {
-			w := r.tracking
-			return []string{kilo(r.perInstance(r.idle.Redis.In)), kilo(r.perInstance(r.idle.Redis.Out)),
-				kilo(r.perInstance(w.Redis.In)), kilo(r.perInstance(w.Redis.Out)),
-				round(r.idle.redis.commands), round(w.redis.commands), kilo(w.redis.in), kilo(w.redis.out),
-				cell(r.broadcast, func(w *scaleWindow) string { return kilo(w.redis.out) }),
-				cell(r.kafka, func(w *scaleWindow) string { return kilo(w.published) }),
-				cell(r.kafka, func(w *scaleWindow) string { return kilo(w.Kafka.Out) }),
-				cell(r.kafka, func(w *scaleWindow) string { return kilo(w.Kafka.In) })}
-		})}
-}
-
-func (sw *scaleSweep) processors() measure.Table {
-	ms := func(name string) func(*scaleWindow) string {
-		return func(w *scaleWindow) string { return fmt.Sprintf("%.0f", 1000*w.cores[name]) }
+func stateTable(versions []scaleVersion, results scaleResults, state scaleState, curve scalePoint) measure.Table {
+	t := measure.Table{Title: fmt.Sprintf("%s: %s; what an instance adds, and what all use together",
+		capital(curve.channels()), state.title), Columns: []string{"instances", "version"}}
+	for _, c := range scaleColumns {
+		t.Columns = append(t.Columns, c.title)
 	}
-	return measure.Table{Title: "Processor time, " + sw.short + ": ms per second",
-		Columns: []string{sw.name, "idle: an instance", "Redis", "tracking: an instance", "Redis", ofDriver,
-			"cores busy", "with BCAST: an instance", "Redis", "with Kafka: an instance", "Redis", "Kafka", ofDriver,
-			"the curve ends here"},
-		Rows: sw.rows(func(r *scaleResult, cell windowColumn) []string {
-			instance := func(w *scaleWindow) string {
-				return fmt.Sprintf("%.1f",
-					1000*r.perInstance(w.cores[ofWorkers]))
+	if state.name == stateChanged {
+		t.Columns = append(t.Columns, "all: fetches/s", "pushes/s", "loads/s")
+	}
+	t.Columns = append(t.Columns, "the commands of an instance", "the curve ends here")
+	for _, p := range points(results, curve) {
+		for _, v := range versions {
+			if w := results[v.label][p][state.name]; w != nil && p.instances > 0 {
+				t.Rows = append(t.Rows, results[v.label].stateRow(v.label, p, state.name, w))
 			}
-			var ends []string
-			for i, w := range []*scaleWindow{r.tracking, r.broadcast, r.kafka} {
-				if w != nil && w.end != "" {
-					ends = append(ends, []string{"", "with BCAST: ", "with Kafka: "}[i]+w.end)
+		}
+	}
+	return t
+}
+
+func (r scaleCurves) stateRow(label string, p scalePoint, state string, w *scaleWindow) []string {
+	row := []string{fmt.Sprint(p.instances), label}
+	alone := r.good(p.of(0), relayState(state))
+	for _, c := range scaleColumns {
+		v := w.rates[c.figure]
+		if !c.fleetOf {
+			if alone == nil {
+				row = append(row, "")
+				continue
+			}
+			v = (v - alone.rates[c.figure]) / float64(p.instances)
+		}
+		row = append(row, round(c.scale*v))
+	}
+	if state == stateChanged {
+		row = append(row, round(w.fetches()), round(w.rates[pushes]), round(w.rates[loads]))
+	}
+	commands := ""
+	if alone != nil {
+		commands = w.rates.plus(-1, alone.rates).busiestCommands(float64(p.instances))
+	}
+	return append(row, commands, w.end)
+}
+
+// relayTable is that of the fleets without instances.
+func relayTable(versions []scaleVersion, results scaleResults) measure.Table {
+	t := measure.Table{Title: "The relay alone, and what the servers use beside it", Columns: []string{"channels",
+		"load", "version", "rows written/s", "Redis commands/s", "statements/s of the relay", "relay ms/s", "Redis ms/s",
+		"Kafka ms/s", "Postgres ms/s", "kB/s to Redis", "kB/s from Redis", "kB/s to Kafka", "its commands",
+		"the curve ends here"}}
+	for _, u := range scaleUnits {
+		p := u.curve
+		for _, state := range scaleStates {
+			for _, v := range versions {
+				w := results[v.label][p][state.name]
+				if w == nil {
+					continue
 				}
+				row := []string{u.name, state.name, v.label, round(w.rates[written])}
+				for _, c := range []scaleColumn{{figure: redisCommands, scale: 1}, {figure: statementsOf(roleRelay), scale: 1},
+					{figure: cpuRelay, scale: 1e3}, {figure: cpuRedis, scale: 1e3}, {figure: cpuKafka, scale: 1e3},
+					{figure: cpuPostgres, scale: 1e3}, {figure: redisIn, scale: 1e-3}, {figure: redisOut, scale: 1e-3},
+					{figure: relayKafkaOut, scale: 1e-3}} {
+					row = append(row, round(c.scale*w.rates[c.figure]))
+				}
+				t.Rows = append(t.Rows, append(row, w.rates.busiestCommands(1), w.end))
 			}
-			return []string{instance(r.idle), ms(ofRedis)(r.idle), instance(r.tracking), ms(ofRedis)(r.tracking),
-				ms(ofDriver)(r.tracking), fmt.Sprintf("%.0f%%", 100*r.tracking.busy),
-				cell(r.broadcast, instance), cell(r.broadcast, ms(ofRedis)), cell(r.kafka, instance),
-				cell(r.kafka, ms(ofRedis)), cell(r.kafka, ms(ofKafka)), cell(r.kafka, ms(ofDriver)),
-				strings.Join(ends, "; ")}
-		})}
+		}
+	}
+	return t
 }
 
-// summary describes the sweep in a few sentences.
-func (sw *scaleSweep) summary() string {
-	var b strings.Builder
-	all := func(r scaleResult) *scaleWindow {
-		if r.broadcast == nil || r.kafka == nil || r.broadcast.end != "" {
-			return nil
+// points are the points of a curve that any version was measured at, the smallest first.
+func points(results scaleResults, curve scalePoint) []scalePoint {
+	seen := map[scalePoint]bool{}
+	for _, curves := range results {
+		for p := range curves {
+			if p.of(0) == curve {
+				seen[p] = true
+			}
 		}
-		return r.kafka
 	}
-	if to := sw.last(all); to != nil {
-		from := &sw.results[0]
-		fmt.Fprintf(&b, "\n\n**%s%s**: from %s to %s %s", strings.ToUpper(sw.short[:1]), sw.short[1:],
-			round(sw.x(from.point)), round(sw.x(to.point)), sw.name)
-		if from.broadcast != nil && from.kafka != nil {
-			fmt.Fprintf(&b, ", an instance receives %s to %s messages per second with tracking, "+
-				"%s to %s with BCAST, %s to %s with Kafka",
-				round(from.perInstance(from.tracking.Redis.Messages)),
-				round(to.perInstance(to.tracking.Redis.Messages)),
-				round(from.perInstance(from.broadcast.Broadcast.Messages)),
-				round(to.perInstance(to.broadcast.Broadcast.Messages)),
-				round(from.perInstance(from.kafka.Kafka.Messages)), round(to.perInstance(to.kafka.Kafka.Messages)))
-			fmt.Fprintf(&b, ". Redis uses %.0f to %.0f ms of processor time per second, "+
-				"with BCAST %.0f to %.0f; Kafka %.0f to %.0f",
-				1000*from.tracking.cores[ofRedis], 1000*to.tracking.cores[ofRedis],
-				1000*from.broadcast.cores[ofRedis], 1000*to.broadcast.cores[ofRedis],
-				1000*from.kafka.cores[ofKafka], 1000*to.kafka.cores[ofKafka])
-		}
-		b.WriteString(".")
-	}
-	for _, end := range sw.ends {
-		fmt.Fprintf(&b, "\n\nThe curve %s ends early for %s.", sw.short, end)
-	}
-	return b.String()
+	return slices.SortedFunc(maps.Keys(seen), func(a, b scalePoint) int { return a.instances - b.instances })
 }
+
+// scalePlots draw the cost of an instance.
+func scalePlots(versions []scaleVersion, results scaleResults) []measure.Plot {
+	plot := func(file, title, y, figure string, scale float64) measure.Plot {
+		p := measure.Plot{File: file, Title: title, X: "instances", Y: y, LogX: true, LogY: true}
+		for _, state := range []string{stateIdle, stateReading} {
+			for _, v := range versions {
+				l := measure.Line{Name: state + ", " + v.label}
+				for _, at := range points(results, scalePoint{kafka: true}) {
+					if cost, ok := results[v.label].perInstance(at, state, figure); ok && cost > 0 {
+						l.At = append(l.At, [2]float64{float64(at.instances), scale * cost})
+					}
+				}
+				p.Lines = append(p.Lines, l)
+			}
+		}
+		return p
+	}
+	return []measure.Plot{
+		plot("scale-commands", "Redis commands of an instance, both channels", "commands/s", redisCommands, 1),
+		plot("scale-processor", "Processor time of an instance, both channels", "ms per second", cpuInstances, 1000),
+		plot("scale-redis", "Processor time of Redis for an instance, both channels", "ms per second", cpuRedis, 1000)}
+}
+
+func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }

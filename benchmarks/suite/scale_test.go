@@ -2,62 +2,99 @@ package suite
 
 import (
 	"math"
+	"os"
+	"strings"
 	"testing"
 )
 
-func TestHolding_IsReadsOverReadsAndWrites(t *testing.T) {
-	for _, test := range []struct {
-		name  string
-		point scalePoint
-		want  float64
-	}{
-		{"an instance reads as often as all write", scalePoint{Instances: 4, Keys: 10, Writes: scaleReads / 4}, 0.5},
-		{"an instance reads three times as often", scalePoint{Instances: 4, Keys: 10, Writes: scaleReads / 12}, 0.75},
-		// The first of two keys has 0.682 of the reads and half of the writes:
-		// 0.682 * 0.682/(0.682+0.5) + 0.318 * 0.318/(0.318+0.5).
-		{"uniform writes", scalePoint{Instances: 4, Keys: 2, Writes: scaleReads / 4, Uniform: true}, 0.517},
-	} {
-		hold, got := test.point.holding()
-		if math.Abs(got-test.want) > 0.002 || len(hold) != test.point.Keys {
-			t.Errorf("%s: got a hit ratio of %.3f, want %.3f", test.name, got, test.want)
-		}
+func TestRates_OfRedisCountEveryCommandButTheSample(t *testing.T) {
+	r := rates{}
+	for line := range strings.SplitSeq("# Stats\r\ntotal_net_input_bytes:100\r\ntotal_net_output_bytes:50\r\n"+
+		"connected_clients:7\r\ncmdstat_info:calls=3,usec=9\r\ncmdstat_getex:calls=640,usec=1\r\n"+
+		"cmdstat_client|tracking:calls=2,usec=1\r\n", "\r\n") {
+		r.addRedis(line)
 	}
-	// A key that is read once in many hours has usually expired.
-	hold, _ := scalePoint{Instances: 64, Keys: 1_000_000, Writes: 0.001}.holding()
-	if hold[0] < 0.99 || hold[999_999] > 0.02 {
-		t.Errorf("got %.3f for the first key and %.3f for the last, want over 0.99 and under 0.02", hold[0],
-			hold[999_999])
+	if r[redisCommands] != 642 || r[redisIn] != 100 || r[redisOut] != 50 || r[redisConnections] != 7 {
+		t.Errorf("got %v", r)
+	}
+	if got := r.busiestCommands(64); got != "GETEX 10" {
+		t.Errorf("got the commands %q of an instance, want GETEX 10", got)
 	}
 }
 
-func TestScaleSweep_DrawsNothingFromWhereItEnds(t *testing.T) {
-	window := func(messages float64, end string) *scaleWindow {
-		w := &scaleWindow{end: end}
-		w.Redis.Messages = messages
-		return w
+func TestRates_PerSecondKeepsGauges(t *testing.T) {
+	got := rates{redisCommands: 100, redisConnections: 4}.perSecond(
+		rates{redisCommands: 300, redisConnections: 5, reads: 10}, 2)
+	if got[redisCommands] != 100 || got[redisConnections] != 5 || got[reads] != 5 {
+		t.Errorf("got %v", got)
 	}
-	sw := &scaleSweep{name: "instances", short: "by instances",
-		x: func(c scalePoint) float64 { return float64(c.Instances) }}
-	for _, r := range []scaleResult{
-		{point: scalePoint{Instances: 1}, tracking: window(10, "")},
-		{point: scalePoint{Instances: 2}, tracking: window(0, "")},
-		{point: scalePoint{Instances: 4}, tracking: window(80, "")},
-		{point: scalePoint{Instances: 8}, tracking: window(90, "the cores are saturated")},
+}
+
+func TestScaleWindow_AverageIsOfAllRounds(t *testing.T) {
+	var w *scaleWindow
+	for i, v := range []float64{1, 2, 6} {
+		end := ""
+		if i == 1 {
+			end = "the second round ended"
+		}
+		w = w.average(&scaleWindow{rates: rates{reads: v}, end: end})
+	}
+	if w.rates[reads] != 3 || w.rounds != 3 || w.end != "the second round ended" {
+		t.Errorf("got %+v, want 3 in 3 rounds, and the reason", w)
+	}
+}
+
+// TestScaleCosts computes costs of curves that can be computed in the head: the relay alone uses 100 commands/s, an
+// instance 10 idle and 20 while it reads.
+func TestScaleCosts(t *testing.T) {
+	window := func(r rates, end string) *scaleWindow { return &scaleWindow{rates: r, end: end} }
+	curve := scalePoint{kafka: true}
+	r := scaleCurves{
+		curve: {stateIdle: window(rates{redisCommands: 100, cpuRelay: 0.01}, ""),
+			stateWrites: window(rates{redisCommands: 500, cpuRelay: 0.05, written: 200}, "")},
+		curve.of(4): {stateIdle: window(rates{redisCommands: 144, cpuInstances: 0.04}, ""),
+			stateReading: window(rates{redisCommands: 180, cpuInstances: 0.08, reads: 80, l1Hits: 80}, ""),
+			stateWrites:  window(rates{redisCommands: 980, cpuInstances: 0.28, written: 200}, "")},
+		curve.of(64): {stateIdle: window(rates{redisCommands: 740, cpuInstances: 0.32}, ""),
+			stateReading: window(rates{redisCommands: 1380, cpuInstances: 0.5, reads: 1280, l1Hits: 1280}, ""),
+			stateChanged: window(rates{redisCommands: 3380, reads: 1280, l1Hits: 780, pushes: 1000}, "")},
+		curve.of(256): {stateIdle: window(rates{redisCommands: 9999}, "the cores are saturated")},
+	}
+	got := r.costs()
+	for name, want := range map[string]float64{
+		"idle relay: " + redisCommands:              100,
+		"a change: " + redisCommands:                2,
+		"a change: " + cpuRelay:                     2e-4,
+		"an idle instance: " + redisCommands:        10,   // of 64: the curve ends at 256
+		"an idle instance: " + cpuInstances:         0.01, // of 4, which have a process each
+		"a reading instance: " + redisCommands:      20,
+		"a change for an instance: " + cpuInstances: (0.07 - 0.02) / 200,
+		"a fetch: " + redisCommands:                 4,
+		"a fetch: " + pushes:                        2,
 	} {
-		sw.results = append(sw.results, r)
-		sw.ended("tracking", r, r.tracking)
+		if v, ok := got["both channels, "+name]; !ok || math.Abs(v-want) > 1e-12 {
+			t.Errorf("%s: got %v (%t), want %v", name, v, ok, want)
+		}
 	}
-	tracking := func(r scaleResult) *scaleWindow { return r.tracking }
-	l := sw.line("tracking", func(r *scaleResult) (*scaleWindow, float64) {
-		return r.tracking, r.perInstance(r.tracking.Redis.Messages)
-	})
-	if len(l.At) != 2 || l.At[0] != [2]float64{1, 10} || l.At[1] != [2]float64{4, 20} {
-		t.Errorf("got the points %v, want (1, 10) and (4, 20)", l.At)
+	if v, ok := got["Redis alone, idle relay: "+redisCommands]; ok {
+		t.Errorf("got %v for a relay that was not measured", v)
 	}
-	if last := sw.last(tracking); last == nil || last.point.Instances != 4 {
-		t.Errorf("got %+v as the last good point, want 4 instances", last)
+}
+
+func TestProcessClock_CountsTheTimeOfAProcess(t *testing.T) {
+	before, err := processClock(os.Getpid())
+	if err != nil {
+		t.Skip(err)
 	}
-	if len(sw.ends) != 1 || sw.ends[0] != "tracking at 8 instances: the cores are saturated" {
-		t.Errorf("got the reasons %q, want one for 8 instances", sw.ends)
+	sum := 0.0
+	for range 1_000_000 {
+		sum += math.Sqrt(sum + 1)
+	}
+	after, err := treeClock(os.Getpid())
+	if err != nil || after <= before || sum == 0 {
+		t.Errorf("got %v and then %v (%v), want more", before, after, err)
+	}
+	if _, err := processClock(1 << 23); err == nil {
+		t.Error("a process that does not exist has a clock")
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"os/exec"
 	"slices"
 	"sync"
+
+	"github.com/nearcache/nearcache-go/benchmarks/fleet"
 )
 
 // workerGroup is a number of processes of this program, each with a part of the load. A process reads commands line by
@@ -32,6 +34,12 @@ func (e *Env) startWorkers(ctx context.Context, n int, role string, config func(
 	if err != nil {
 		return nil, err
 	}
+	return e.startProgram(ctx, self, n, role, config)
+}
+
+// startProgram is startWorkers of another program that understands the same commands.
+func (e *Env) startProgram(ctx context.Context, program string, n int, role string, config func(i int) any) (
+	*workerGroup, error) {
 	c := &workerGroup{}
 	commands := make([]string, n)
 	for i := range n {
@@ -41,7 +49,7 @@ func (e *Env) startWorkers(ctx context.Context, n int, role string, config func(
 			return nil, err
 		}
 		commands[i] = string(b)
-		p, err := startProcess(ctx, self, role, e.Log)
+		p, err := startProcess(ctx, program, role, e.Log)
 		if err != nil {
 			c.stop()
 			return nil, err
@@ -51,6 +59,9 @@ func (e *Env) startWorkers(ctx context.Context, n int, role string, config func(
 	var ready []json.RawMessage
 	if err := c.send(commands, &ready); err != nil {
 		c.stop()
+		if c.exited(fleet.ExitNotReady) {
+			err = fmt.Errorf("%w (%w)", fleet.ErrNotReady, err)
+		}
 		return nil, err
 	}
 	return c, nil
@@ -104,6 +115,19 @@ func (c *workerGroup) send(commands []string, answers any) error {
 	return json.Unmarshal(all, answers)
 }
 
+// pids are the ids of the processes.
+func (c *workerGroup) pids() (ids []int) {
+	for _, p := range c.processes {
+		ids = append(ids, p.cmd.Process.Pid)
+	}
+	return ids
+}
+
+// exited reports whether a process has ended with an exit code. The processes must have been stopped.
+func (c *workerGroup) exited(code int) bool {
+	return slices.ContainsFunc(c.processes, func(p *workerProcess) bool { return p.cmd.ProcessState.ExitCode() == code })
+}
+
 // stop ends the processes and waits for them.
 func (c *workerGroup) stop() {
 	for _, h := range c.processes {
@@ -124,7 +148,7 @@ type worker interface {
 var roles = map[string]func(ctx context.Context, config []byte) (worker, error){
 	"fresh":       role(newFreshWorker),
 	"propagation": role(newObserver),
-	"scale":       role(newScaleWorker),
+	"channels":    role(newChannelWorker),
 	"catalog":     role(newCatalogWorker),
 	"stampede":    role(newStampedeWorker),
 }

@@ -146,7 +146,7 @@ func (s *Source) changesSQL(after coherence.Position, limit int) (sql string, ar
 	if ablate.Out(ablate.SnapshotGuard) {
 		settled = `pg_snapshot_xmax(pg_current_snapshot())`
 	}
-	sql = s.q(`with w as materialized (` + stateSQL + ` limit 1)
+	sql = s.q(`with w as materialized (` + stateSQL + `)
 		select w.*, o.xid::text, o.id, o.namespace, o.key, o.version, o.op, o.fields, o.created_at from w
 		left join (select * from @@.outbox where (xid, id) > ($1::text::xid8, $2::bigint) and xid < ` + settled + `
 			order by xid, id limit $3) o on true order by o.xid, o.id`)
@@ -254,12 +254,12 @@ func rowsOf(limit int) int {
 	return limit + 1
 }
 
-// EstimateChanges goes by the outbox's ids, which rise by one from row to row but for what was rolled back. It takes two
-// look-ups in indexes.
+// EstimateChanges goes by the outbox's ids, which rise by one from row to row but for what was rolled back. It takes
+// two look-ups in indexes.
 func (s *Source) EstimateChanges(ctx context.Context, after coherence.Position) (n int64, err error) {
 	pool, err := s.feed()
 	if err == nil {
-		err = pool.QueryRow(ctx, s.q(`select coalesce(1 + (select max(id) from @@.outbox)
+		err = pool.QueryRow(ctx, s.q(`select coalesce(1 + (select id from @@.outbox order by xid desc, id desc limit 1)
 				- (select id from @@.outbox where (xid, id) > ($1::text::xid8, $2::bigint) order by xid, id limit 1), 0)`),
 			strconv.FormatUint(after.N, 10), int64(after.Part)).Scan(&n)
 	}

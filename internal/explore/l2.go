@@ -19,6 +19,15 @@ type L2 struct {
 	Watermark            uint8 // position+1
 	Part                 uint8 // how much of the transaction after it is applied too, in batches
 	WatermarkIncarnation uint8 // the watermark's incarnation
+	Round                Round // of the server; the zero Round is none
+}
+
+// Round is the relay's last round, as a program that has one bucket sees it. Tokens are counted from 1, and 0 says that
+// the next round has not begun.
+type Round struct {
+	Number, Token uint8
+	Head, Upto    uint8 // positions+1
+	Incarnation   uint8
 }
 
 // Incarnation is the bucket's.
@@ -217,6 +226,33 @@ func (l *L2) EvictLease() { l.Lease, l.Intents, l.Doubted = 0, 0, 0 }
 
 // EvictWatermark leaves the bucket without an incarnation.
 func (l *L2) EvictWatermark() { l.Watermark, l.Part, l.WatermarkIncarnation = 0, 0, 0 }
+
+// BeginRound is begin_round.lua: it returns the round that stands, with the token of the next.
+func (l *L2) BeginRound(token uint8) Round {
+	if l.Round.Number > 0 && l.Round.Token == 0 {
+		if ablate.Out(ablate.RoundToken) {
+			token = 1
+		}
+		l.Round.Token = token
+	}
+	return l.Round
+}
+
+// PublishRound is publish_round.lua. needed is a watermark (position+1, or 0 for none) and its incarnation.
+func (l *L2) PublishRound(seen, next Round, needed, incarnation uint8) (published bool) {
+	if l.Round != seen && !ablate.Out(ablate.RoundOnce) {
+		return false
+	}
+	if needed > 0 && (l.Watermark < needed || l.WatermarkIncarnation != incarnation) &&
+		!ablate.Out(ablate.RoundBuckets) {
+		return false
+	}
+	l.Round = next
+	return true
+}
+
+// EvictRound leaves no round.
+func (l *L2) EvictRound() { l.Round = Round{} }
 
 // Flush is FLUSHALL.
 func (l *L2) Flush() { *l = L2{} }

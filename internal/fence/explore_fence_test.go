@@ -132,6 +132,8 @@ func (f *fencer) set(w *world, n *instance) {
 	f.sampleUnderWay = Sample{sample{seq: sampleLast, begun: int64(n.sampleBegun)}}
 	f.setEvents(n)
 	f.heartbeat.sessions[0] = sessionOf(session(n.heartbeat))
+	f.heartbeat.sample = Sample{sample{seq: sampleLast, begun: int64(n.heartbeatBegun)}}
+	f.setRounds(n)
 
 	f.setStamp(&f.entry, n.entryGeneration, n.entryRedisSession, n.entryEventSession)
 	for i := range f.scope.loads {
@@ -215,6 +217,7 @@ func (f *fencer) get(n *instance) {
 		n.sampled[p.at.N] = uint8(p.begun)
 	}
 	f.getEvents(n, running)
+	f.getRounds(n)
 	if n.heartbeat == 1 && b.session.Load() != sessionNow {
 		n.heartbeat = 2
 	}

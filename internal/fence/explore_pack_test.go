@@ -83,6 +83,17 @@ func (p *packer) instance(n *instance) {
 	fields(p, bitsIf(p.lateHeartbeats, 2), &n.heartbeat)
 	fields(p, bitsIf(p.lateHeartbeats, v1), &n.heartbeatWatermark)
 	fields(p, bitsIf(p.lateHeartbeats, p.incarnationBits), &n.heartbeatIncarnation)
+	if p.rounds > 0 {
+		fields(p, p.roundBits, &n.ends[0], &n.ends[1])
+		fields(p, now, &n.endsFrom[0], &n.endsFrom[1])
+		if p.evictions > 0 {
+			p.round(&n.round)
+		}
+		if p.lateHeartbeats {
+			p.round(&n.heartbeatRound)
+			fields(p, now, &n.heartbeatBegun)
+		}
+	}
 	fields(p, v, &n.served)
 	fields(p, bitsIf(p.unversioned, v), &n.wrote)
 	for i := range p.loads {
@@ -98,6 +109,23 @@ func (p *packer) server(s *server) {
 	fields(p, bitsIf(p.intents, 4), &s.Intents)
 	fields(p, bitsIf(p.intents, 1), &s.Doubted, &s.Unconfirmed)
 	fields(p, p.versionBits, &s.applied)
+	if p.rounds > 0 {
+		p.round(&s.Round)
+	}
+}
+
+func (p *packer) round(r *explore.Round) {
+	fields(p, p.roundBits, &r.Number)
+	fields(p, p.tokenBits, &r.Token)
+	fields(p, p.positionBits, &r.Head, &r.Upto)
+	fields(p, p.incarnationBits, &r.Incarnation)
+}
+
+func (p *packer) term(t *term) {
+	fields(p, 3, &t.phase)
+	p.round(&t.seen)
+	fields(p, p.positionBits, &t.head, &t.upto)
+	fields(p, p.incarnationBits, &t.incarnation)
 }
 
 func (p *packer) world(w *world) {
@@ -110,6 +138,12 @@ func (p *packer) world(w *world) {
 	fields(p, bitsIf(ablate.Out(ablate.BatchFrom), p.positionBits), &w.relayWatermark)
 	fields(p, bitsIf(ablate.Out(ablate.BatchFrom), p.incarnationBits), &w.relayIncarnation)
 	fields(p, bitsIf(p.pieces, p.versionBits), &w.relayPiece)
+	if p.rounds > 0 {
+		fields(p, p.tokenBits, &w.tokens)
+		for i := range p.relays {
+			p.term(&w.terms[i])
+		}
+	}
 	p.server(&w.primary)
 	if p.failOvers > 0 {
 		p.server(&w.other)
@@ -130,8 +164,17 @@ func (sc *scope) pack(w *world) explore.State {
 	if sc.instances == 2 && less(sc.instanceKey(&w.instances[1]), sc.instanceKey(&w.instances[0])) {
 		w.instances[0], w.instances[1] = w.instances[1], w.instances[0]
 	}
+	if t := &w.terms; sc.relays == 2 && less(sc.termKey(&t[1]), sc.termKey(&t[0])) {
+		t[0], t[1] = t[1], t[0]
+	}
 	p := packer{scope: sc}
 	p.world(w)
+	return p.State
+}
+
+func (sc *scope) termKey(t *term) explore.State {
+	p := packer{scope: sc}
+	p.term(t)
 	return p.State
 }
 
@@ -279,4 +322,6 @@ func (sc *scope) widths() {
 	sc.versionBits = uint(bits.Len8(sc.versions))
 	sc.positionBits = uint(bits.Len8(sc.versions + 1))
 	sc.incarnationBits = uint(bits.Len8(sc.maxIncarnations()))
+	sc.roundBits = uint(bits.Len8(sc.rounds + 2)) // a sample may end two rounds later
+	sc.tokenBits = uint(bits.Len8(sc.maxTokens()))
 }

@@ -16,6 +16,7 @@ type Fence struct {
 	buckets       []bucket
 	events        eventChannel
 	samples       samples
+	rounds        rounds
 	timeline      atomic.Uint64 // of the source, by the last sample; 0 before the first
 	timelines     timelines
 	now           func() int64

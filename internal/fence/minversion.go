@@ -122,3 +122,18 @@ func (f *Fence) reached(b *bucket, applied coherence.Position) bool {
 	}
 	return b.requiredWatermark.IsZero() || applied.Covers(b.requiredWatermark)
 }
+
+// Waits reports whether a bucket's L2 is not believed until a sample, or its watermark, has come further.
+func (f *Fence) Waits() bool {
+	for i := range f.buckets {
+		b := &f.buckets[i]
+		b.mu.Lock()
+		waits := b.awaitingSample != 0 ||
+			!b.requiredWatermark.IsZero() && !b.watermark.Position.Covers(b.requiredWatermark)
+		b.mu.Unlock()
+		if waits {
+			return true
+		}
+	}
+	return false
+}

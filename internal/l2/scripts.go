@@ -28,13 +28,13 @@ func newScript(body string) *script {
 
 // scripts are the only writers of L2. Each states at its top what it promises.
 type scripts struct {
-	acquire, fill, renew, release, apply, set, placeIntent, resolveIntent, doubt, batch, reset, check,
-	claim *script
+	acquire, fill, renew, release, apply, set, placeIntent, resolveIntent, doubt, batch, reset, check, claim,
+	beginRound, publishRound *script
 }
 
 func (s *scripts) all() []*script {
 	return []*script{s.acquire, s.fill, s.renew, s.release, s.apply, s.set, s.placeIntent, s.resolveIntent,
-		s.doubt, s.batch, s.reset, s.check, s.claim}
+		s.doubt, s.batch, s.reset, s.check, s.claim, s.beginRound, s.publishRound}
 }
 
 func newScripts() *scripts {
@@ -44,6 +44,7 @@ func newScripts() *scripts {
 		resolveIntent: newScript(resolveIntentLua), doubt: newScript(doubtLua),
 		batch: newScript(batchLua), reset: newScript(resetLua),
 		check: newScript(checkLua), claim: newScript(claimLua),
+		beginRound: newScript(beginRoundLua), publishRound: newScript(publishRoundLua),
 	}
 }
 
@@ -76,6 +77,10 @@ var (
 	checkLua string
 	//go:embed lua/claim.lua
 	claimLua string
+	//go:embed lua/begin_round.lua
+	beginRoundLua string
+	//go:embed lua/publish_round.lua
+	publishRoundLua string
 )
 
 // call is one run of a script.

@@ -1,7 +1,9 @@
 // Command bench runs the benchmarks and writes their report.
 //
 //	bench run [-quick] [-only a,b] [-into DIR]      run benchmarks and save their results in DIR
+//	bench run -only scale -old REF [-rounds N]      measure the fleet of two versions in turns
 //	bench report [-from DIR] [-to DIR]              write REPORT.md and its plots from saved results
+//	bench project [-from DIR] [-page FILE]          work the results of scale out to large fleets, in docs/internals/scale.md
 //	bench compare -old REF [-bench RE] [-rounds N]  run Go benchmarks of two versions in turns
 //	bench list                                      list the benchmarks
 package main
@@ -16,6 +18,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/nearcache/nearcache-go/benchmarks/project"
 	"github.com/nearcache/nearcache-go/benchmarks/report"
 	"github.com/nearcache/nearcache-go/benchmarks/suite"
 )
@@ -31,7 +34,7 @@ func main() {
 
 func dispatch(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return errors.New("usage: bench run | report | compare | list")
+		return errors.New("usage: bench run | report | project | compare | list")
 	}
 	set := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	switch args[0] {
@@ -41,6 +44,10 @@ func dispatch(ctx context.Context, args []string) error {
 		set.StringVar(&o.peers, "peers", "",
 			"measure the freshness of these peers only, comma-separated; the result counts as quick")
 		set.StringVar(&o.only, "only", "", "run these benchmarks only, comma-separated")
+		set.StringVar(&o.old, "old", "",
+			"measure scale with this version of the library too, a git reference, in turns with the working tree")
+		set.IntVar(&o.rounds, "rounds", 2, "how often scale is measured; its figures are averages")
+		set.StringVar(&o.repo, "repo", "..", "the root of the repository")
 		set.StringVar(&o.into, "into", "results", "the directory for the results")
 		set.StringVar(&o.profile, "cpuprofile", "",
 			"write a CPU profile of this process to this file, for go tool pprof")
@@ -57,6 +64,13 @@ func dispatch(ctx context.Context, args []string) error {
 			return err
 		}
 		return report.Write(*from, *to)
+	case "project":
+		from := set.String("from", "results", "the directory with the results")
+		page := set.String("page", filepath.Join("..", "docs", "internals", "scale.md"), "the page to bring up to date")
+		if err := set.Parse(args[1:]); err != nil {
+			return err
+		}
+		return project.Write(*from, *page)
 	case "compare":
 		return compareVersions(ctx, set, args[1:])
 	case "worker": // run starts these processes for load that one process cannot make

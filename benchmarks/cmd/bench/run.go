@@ -19,6 +19,8 @@ import (
 type runOptions struct {
 	quick       bool
 	only, peers string
+	repo, old   string
+	rounds      int
 	into, data  string
 	profile     string
 }
@@ -42,6 +44,10 @@ func (o runOptions) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, e.Close()) }()
+	if e.Repo, err = filepath.Abs(o.repo); err != nil {
+		return err
+	}
+	e.Old, e.Rounds = o.old, max(1, o.rounds)
 	if o.peers != "" {
 		e.Peers = strings.Split(o.peers, ",")
 	}

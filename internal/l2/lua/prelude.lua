@@ -37,6 +37,12 @@ local function watermark(key)
   return w and #w == 32 and w
 end
 
+-- The relay's last round, or false if there is none.
+local function round(key)
+  local r = get(key)
+  return r and #r == 68 and string.sub(r, 1, 3) == 'NR\1' and r
+end
+
 local function incarnation(key)
   local w = watermark(key)
   return w and string.sub(w, 1, 8) or NONE
