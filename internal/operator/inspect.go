@@ -125,8 +125,9 @@ func (t *tool) inspect(ctx context.Context, k cacheKey, codec string) (*inspecti
 	if err != nil {
 		return nil, err
 	}
-	in.Lease = inspectedLease{Holder: lease.Holder.String(), Known: lease.Known, Writers: lease.Writers, Doubted: lease.Doubted,
-		Left: lease.Left.Seconds()}
+	in.Lease = inspectedLease{Holder: lease.Holder.String(), Known: lease.Known, Writers: lease.Writers,
+		Doubted: lease.Doubted,
+		Left:    lease.Left.Seconds()}
 	if t.hasDatabase() {
 		if in.Source, err = t.sourceVersion(ctx, in); err != nil {
 			return nil, err

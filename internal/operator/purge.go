@@ -405,13 +405,16 @@ func (p *purger) awaitKafka(ctx context.Context, src *postgres.Source, pool *pgx
 	var behind []string
 	err := p.await(ctx, func() (bool, error) {
 		all, err := p.cursors(ctx, src, pool)
+		if err != nil {
+			return false, err
+		}
 		behind = behind[:0]
 		for _, c := range all {
 			if !c.at.Covers(at) {
 				behind = append(behind, c.Name)
 			}
 		}
-		return len(behind) == 0, err
+		return len(behind) == 0, nil
 	})
 	switch {
 	case err != nil:
