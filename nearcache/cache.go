@@ -128,6 +128,9 @@ func (c *Cache[K, V]) l1Stats() l1.Stats {
 
 func (c *Cache[K, V]) maxStaleness() time.Duration { return c.opt.MaxStaleness }
 
+// awaitFills waits for the fills whose values readers have already.
+func (c *Cache[K, V]) awaitFills() { c.sources.awaitAnswered() }
+
 // close waits for everything that the cache has started; the client calls it.
 func (c *Cache[K, V]) close() {
 	if c.refresher.done != nil {
