@@ -104,7 +104,7 @@ func (t *tool) inspect(ctx context.Context, k cacheKey, codec string) (*inspecti
 	key := engine.Keyspace().Key(k.Namespace, k.Name)
 	in := &inspection{cacheKey: k, RedisKey: key.Record, Bucket: key.Bucket, State: "none"}
 	raw, w, err := engine.Get(ctx, key, l2.ReadOptions{Watermark: true})
-	switch applied, applyErr := engine.Applied(ctx); {
+	switch applied, applyErr := engine.Reached(ctx); {
 	case applyErr != nil:
 		return nil, applyErr
 	case applied[key.Bucket].Incarnation == w.Incarnation:

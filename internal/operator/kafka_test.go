@@ -232,8 +232,8 @@ func TestWatch_Kafka(t *testing.T) {
 		if err := json.Unmarshal([]byte(line), &m); err != nil || m["channel"] != "kafka" {
 			t.Errorf("%s: %v", line, err)
 		}
-		if lag, _ := m["lag_seconds"].(float64); m["what"] == "event" && (m["version"] != 7.0 || m["seq"] != 3.0 || lag < 3) {
-			t.Errorf("got %s, want version 7, number 3, and a lag of 3 seconds", line)
+		if lag, _ := m["lag_seconds"].(float64); m["what"] == "event" && (m["version"] != 7.0 || lag < 3) {
+			t.Errorf("got %s, want version 7, and a lag of 3 seconds", line)
 		}
 	}
 }

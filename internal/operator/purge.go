@@ -387,7 +387,7 @@ func (p *purger) toRedis(ctx context.Context, versions []coherence.Version, at c
 // covered says whether the buckets of all keys have reached a position.
 func (p *purger) covered(ctx context.Context, store *tier.L2, at coherence.Position) (bool, error) {
 	engine := l2.FromHandle(store.Handle())
-	all, err := engine.Applied(ctx)
+	all, err := engine.Reached(ctx)
 	if err != nil {
 		return false, err
 	}

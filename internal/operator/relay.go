@@ -111,7 +111,7 @@ func (t *tool) bucketStatus(ctx context.Context, s *relayStatus) error {
 		return err
 	}
 	defer closeIt()
-	all, err := engine.Applied(ctx)
+	all, err := engine.Reached(ctx)
 	if err != nil {
 		return err
 	}

@@ -478,7 +478,7 @@ func (w *watcher) proved(ctx context.Context, now time.Time, failing error) sigh
 }
 
 func (w *watcher) redisAge(ctx context.Context, now time.Time) *float64 {
-	watermarks, err := w.engine.Applied(ctx)
+	watermarks, err := w.engine.Reached(ctx)
 	if err != nil {
 		return nil
 	}
