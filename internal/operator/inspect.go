@@ -212,7 +212,7 @@ var verdicts = map[string]string{
 }
 
 func (in *inspection) print(w io.Writer) {
-	fmt.Fprintf(w, "key\t%s\nredis key\t%s\n", in.cacheKey, in.RedisKey)
+	fmt.Fprintf(w, "key\t%s\nredis key\t%s\n", in.cacheKey, plain(in.RedisKey))
 	state := in.State
 	if state == "none" {
 		state = "no record"
@@ -273,7 +273,7 @@ func (r *inspectedRecord) print(w io.Writer) {
 	fmt.Fprintf(w, "type\tschema %d, shape %s, incarnation %s\n", r.Schema, shape, r.Incarnation)
 	fmt.Fprintf(w, "size\t%d bytes\n", r.Bytes)
 	for _, tag := range r.Tags {
-		fmt.Fprintf(w, "tag\t%s, version %s\n", tag.Name, tag.Version)
+		fmt.Fprintf(w, "tag\t%s, version %s\n", plain(tag.Name), tag.Version)
 	}
 	if r.Payload != nil {
 		r.Payload.print(w)
