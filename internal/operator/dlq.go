@@ -164,7 +164,8 @@ func (d *dlq) listCommand() *cobra.Command {
 			}
 			fmt.Fprintln(w, "ID\tWHEN\tFROM\tBYTES\tKEY\tREASON")
 			for _, l := range letters {
-				fmt.Fprintf(w, "%s\t%s\t%s/%d@%d\t%d\t%s\t%s\n", l.ID, ago(l.Time), cut(l.Topic, 40), l.Partition, l.Offset, l.Bytes,
+				fmt.Fprintf(w, "%s\t%s\t%s/%d@%d\t%d\t%s\t%s\n", l.ID, ago(l.Time), cut(l.Topic, 40), l.Partition, l.Offset,
+					l.Bytes,
 					cut(l.Key, 40), cut(l.Reason, 80))
 			}
 		})

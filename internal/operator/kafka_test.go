@@ -28,6 +28,22 @@ func onKafka(t *testing.T, partitions int) (brokers []string, env map[string]str
 		"KAFKA_PRODUCT_TOPIC": "topic"}
 }
 
+// onBothKafkas runs a test on the in-process Kafka and on a real one.
+func onBothKafkas(t *testing.T, partitions int,
+	test func(t *testing.T, brokers []string, topic string, env map[string]string)) {
+	t.Helper()
+	t.Run("embedded", func(t *testing.T) {
+		brokers, env := onKafka(t, partitions)
+		test(t, brokers, "topic", env)
+	})
+	t.Run("real", func(t *testing.T) {
+		brokers := servicestest.Kafka(t)
+		topic := servicestest.Topic(t, brokers, "operator", partitions)
+		test(t, brokers, topic, map[string]string{"KAFKA_BOOTSTRAP_SERVERS": strings.Join(brokers, ","),
+			"KAFKA_PRODUCT_TOPIC": topic})
+	})
+}
+
 // send appends values to a partition of a topic.
 func send(t *testing.T, brokers []string, topic string, partition int, values ...string) {
 	t.Helper()
@@ -44,50 +60,52 @@ func send(t *testing.T, brokers []string, topic string, partition int, values ..
 }
 
 func TestReplay_FromAnOffsetOrATime(t *testing.T) {
-	brokers, env := onKafka(t, 2)
-	redis := nearcachetest.NewRedis(t)
-	env["REDIS_URL"] = redis.Addr()
-	store := engineOf(t, redis)
-	key := func(name string) l2.Key { return store.Keyspace().Key("n", name) }
-	for _, name := range []string{"early", "old", "current", "other", "foreign"} {
-		put(t, store, key(name), l2.Record{Version: 5, Payload: []byte("1")})
-	}
-	put(t, store, store.Keyspace().Key("product", "p1"), l2.Record{Version: 5, Payload: []byte("1")})
-	there := func(ns, name string) bool {
-		m := object(t, env, 0, "inspect", ns+":"+name)
-		return m["state"] == "value"
-	}
-	send(t, brokers, "topic", 0, `{"namespace":"n","key":"early","version":6}`)
-	send(t, brokers, "topic", 1, `{"namespace":"n","key":"old","version":6}`,
-		`{"namespace":"n","key":"current","version":5}`,
-		"garbage", `{"type":"PRODUCT_UPDATED","product_id":"p1"}`)
+	onBothKafkas(t, 2, func(t *testing.T, brokers []string, topic string, env map[string]string) {
+		redis := nearcachetest.NewRedis(t)
+		env["REDIS_URL"] = redis.Addr()
+		store := engineOf(t, redis)
+		key := func(name string) l2.Key { return store.Keyspace().Key("n", name) }
+		for _, name := range []string{"early", "old", "current", "other", "foreign"} {
+			put(t, store, key(name), l2.Record{Version: 5, Payload: []byte("1")})
+		}
+		put(t, store, store.Keyspace().Key("product", "p1"), l2.Record{Version: 5, Payload: []byte("1")})
+		there := func(ns, name string) bool {
+			m := object(t, env, 0, "inspect", ns+":"+name)
+			return m["state"] == "value"
+		}
+		send(t, brokers, topic, 0, `{"namespace":"n","key":"early","version":6}`)
+		send(t, brokers, topic, 1, `{"namespace":"n","key":"old","version":6}`,
+			`{"namespace":"n","key":"current","version":5}`,
+			"garbage", `{"type":"PRODUCT_UPDATED","product_id":"p1"}`)
 
-	m := object(t, env, 0, "replay", "--from", "1:0")
-	if m["events"] != 3.0 || m["unversioned_events"] != 1.0 || m["malformed"] != 1.0 || m["dry_run"] != true {
-		t.Errorf("got %v, want 3 events of partition 1, one of them without a version, and one malformed", m)
-	}
-	if !there("n", "old") || !there("product", "p1") {
-		t.Error("a dry run has dropped something")
-	}
-	must(t, env, "2 applied", "replay", "--from", "1:0", "--namespace", "n", "--yes")
-	if there("n", "old") || !there("n", "current") || !there("n", "early") || !there("product", "p1") {
-		t.Error("from an offset of partition 1, of one namespace: want the older record gone, and no other")
-	}
-	out := must(t, env, "4 applied", "replay", "--from", "1h", "--yes")
-	if there("n", "early") || there("product", "p1") || !there("n", "current") || !strings.Contains(out,
-		"offsets 0 to 4") {
-		t.Errorf("from a time: want everything older gone\n%s", out)
-	}
-	must(t, env, "0 would be applied", "replay", "--from", time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
-	must(t, env, "4 would be applied", "replay", "--from", "earliest")
-	fails(t, env, 2, "partition 7", "replay", "--from", "7:0")
+		m := object(t, env, 0, "replay", "--from", "1:0")
+		if m["events"] != 3.0 || m["unversioned_events"] != 1.0 || m["malformed"] != 1.0 || m["dry_run"] != true {
+			t.Errorf("got %v, want 3 events of partition 1, one of them without a version, and one malformed", m)
+		}
+		if !there("n", "old") || !there("product", "p1") {
+			t.Error("a dry run has dropped something")
+		}
+		must(t, env, "2 applied", "replay", "--from", "1:0", "--namespace", "n", "--yes")
+		if there("n", "old") || !there("n", "current") || !there("n", "early") || !there("product", "p1") {
+			t.Error("from an offset of partition 1, of one namespace: want the older record gone, and no other")
+		}
+		out := must(t, env, "4 applied", "replay", "--from", "1h", "--yes")
+		if there("n", "early") || there("product", "p1") || !there("n", "current") || !strings.Contains(out,
+			"offsets 0 to 4") {
+			t.Errorf("from a time: want everything older gone\n%s", out)
+		}
+		must(t, env, "0 would be applied", "replay", "--from", time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
+		must(t, env, "4 would be applied", "replay", "--from", "earliest")
+		fails(t, env, 2, "partition 7", "replay", "--from", "7:0")
+	})
 }
 
 // deadLetters runs a worker until it has set so many messages aside.
-func deadLetters(t *testing.T, brokers []string, env map[string]string, n int) {
+func deadLetters(t *testing.T, brokers []string, topic string, env map[string]string, n int) {
 	t.Helper()
 	ctx, stop := testContext(t)
-	worker := &kafka.Worker{Broker: kafka.Broker{Brokers: brokers}, Topic: "topic", GroupID: "g", L2: nobody{}}
+	worker := &kafka.Worker{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, GroupID: servicestest.Unique("g"),
+		L2: nobody{}}
 	ended := make(chan error, 1)
 	go func() { ended <- worker.Run(ctx) }()
 	testkit.Eventually(t, "the dead letters are there", func() bool {
@@ -101,77 +119,78 @@ func deadLetters(t *testing.T, brokers []string, env map[string]string, n int) {
 }
 
 func TestDLQ_ListShowAndReplay(t *testing.T) {
-	brokers, env := onKafka(t, 2)
-	must(t, env, "holds no dead letters", "dlq", "list")
-	fails(t, env, 1, "topic.dlq", "dlq", "show", "0")
-	send(t, brokers, "topic", 1, "garbage", `{"namespace":"a:b","key":"k"}`)
-	deadLetters(t, brokers, env, 2)
+	onBothKafkas(t, 2, func(t *testing.T, brokers []string, topic string, env map[string]string) {
+		must(t, env, "holds no dead letters", "dlq", "list")
+		fails(t, env, 1, topic+".dlq", "dlq", "show", "0")
+		send(t, brokers, topic, 1, "garbage", `{"namespace":"a:b","key":"k"}`)
+		deadLetters(t, brokers, topic, env, 2)
 
-	out := must(t, env, "topic/1@0", "dlq", "list")
-	if !strings.Contains(out, "malformed") || !strings.Contains(out, "0:1") {
-		t.Errorf("got\n%s\nwant both, with the reasons", out)
-	}
-	must(t, env, `"garbage"`, "dlq", "show", "0:0")
-	if m := object(t, env, 0, "dlq", "show", "1"); m["value"] != `{"namespace":"a:b","key":"k"}` || m["offset"] != 1.0 ||
-		!strings.Contains(fmt.Sprint(m["reason"]), "colon") {
-		t.Errorf("got %v, want the second", m)
-	}
-	fails(t, env, 1, "no record", "dlq", "show", "9")
+		out := must(t, env, topic+"/1@0", "dlq", "list")
+		if !strings.Contains(out, "malformed") || !strings.Contains(out, "0:1") {
+			t.Errorf("got\n%s\nwant both, with the reasons", out)
+		}
+		must(t, env, `"garbage"`, "dlq", "show", "0:0")
+		if m := object(t, env, 0, "dlq", "show", "1"); m["value"] != `{"namespace":"a:b","key":"k"}` || m["offset"] != 1.0 ||
+			!strings.Contains(fmt.Sprint(m["reason"]), "colon") {
+			t.Errorf("got %v, want the second", m)
+		}
+		fails(t, env, 1, "no record", "dlq", "show", "9")
 
-	// What cannot be decoded is kept, and what was cut. The rest is sent, once it is asked for.
-	dead := "topic.dlq"
-	log, err := kafka.OpenLog(kafka.Broker{Brokers: brokers}, dead)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer log.Close()
-	good := `{"namespace":"n","key":"k","version":7}`
-	from := []kafka.Header{{Key: "nearcache-topic", Value: []byte("topic")}, {Key: "nearcache-partition",
-		Value: []byte("1")}, {Key: "nearcache-reason", Value: []byte("an older codec")}, {Key: "trace", Value: []byte("x")}}
-	for _, headers := range [][]kafka.Header{from, append(slices.Clone(from), kafka.Header{Key: "nearcache-bytes",
-		Value: []byte("5000000")}), {from[2]}} {
-		if err := log.Send(t.Context(), 0, []byte("key"), []byte(good), headers...); err != nil {
-			t.Fatal(err)
-		}
-	}
-	end := func() (n int64) {
-		events, err := kafka.OpenLog(kafka.Broker{Brokers: brokers}, "topic")
+		// What cannot be decoded is kept, and what was cut. The rest is sent, once it is asked for.
+		dead := topic + ".dlq"
+		log, err := kafka.OpenLog(kafka.Broker{Brokers: brokers}, dead)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer events.Close()
-		ranges, err := events.Partitions(t.Context())
-		if err != nil {
-			t.Fatal(err)
+		defer log.Close()
+		good := `{"namespace":"n","key":"k","version":7}`
+		from := []kafka.Header{{Key: "nearcache-topic", Value: []byte(topic)}, {Key: "nearcache-partition",
+			Value: []byte("1")}, {Key: "nearcache-reason", Value: []byte("an older codec")}, {Key: "trace", Value: []byte("x")}}
+		for _, headers := range [][]kafka.Header{from, append(slices.Clone(from), kafka.Header{Key: "nearcache-bytes",
+			Value: []byte("5000000")}), {from[2]}} {
+			if err := log.Send(t.Context(), 0, []byte("key"), []byte(good), headers...); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if n = ranges[1].Stable; n > 2 {
-			_, err = events.Read(t.Context(), 1, n-1, n, func(r kafka.LogRecord) error {
-				if string(r.Value) != good || string(r.Key) != "key" || len(r.Headers) != 1 || r.Headers[0].Key != "trace" {
-					t.Errorf("got the record %q %q with %v, want it as it was at first", r.Key, r.Value, r.Headers)
-				}
-				return nil
-			})
+		end := func() (n int64) {
+			events, err := kafka.OpenLog(kafka.Broker{Brokers: brokers}, topic)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer events.Close()
+			ranges, err := events.Partitions(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n = ranges[1].Stable; n > 2 {
+				_, err = events.Read(t.Context(), 1, n-1, n, func(r kafka.LogRecord) error {
+					if string(r.Value) != good || string(r.Key) != "key" || len(r.Headers) != 1 || r.Headers[0].Key != "trace" {
+						t.Errorf("got the record %q %q with %v, want it as it was at first", r.Key, r.Value, r.Headers)
+					}
+					return nil
+				})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
 		}
-		if err != nil {
-			t.Fatal(err)
+		out = must(t, env, "1 would be sent, 4 kept", "dlq", "replay", "--all")
+		for _, want := range []string{"0:0  kept: it still cannot be decoded", "0:3  kept: it was cut",
+			"0:4  kept: it does not say", "0:2  would be sent to " + topic + "/1"} {
+			if !strings.Contains(out, want) {
+				t.Errorf("got\n%s\nwant %q", out, want)
+			}
 		}
-		return n
-	}
-	out = must(t, env, "1 would be sent, 4 kept", "dlq", "replay", "--all")
-	for _, want := range []string{"0:0  kept: it still cannot be decoded", "0:3  kept: it was cut",
-		"0:4  kept: it does not say", "0:2  would be sent to topic/1"} {
-		if !strings.Contains(out, want) {
-			t.Errorf("got\n%s\nwant %q", out, want)
+		if n := end(); n != 2 {
+			t.Errorf("a dry run has sent %d", n-2)
 		}
-	}
-	if n := end(); n != 2 {
-		t.Errorf("a dry run has sent %d", n-2)
-	}
-	must(t, env, "1 sent, 0 kept", "dlq", "replay", "0:2", "--yes")
-	if n := end(); n != 3 {
-		t.Errorf("the topic ends at %d, want 3", n)
-	}
-	must(t, env, "1 would be sent, 0 kept", "dlq", "replay", "0", "--malformed")
+		must(t, env, "1 sent, 0 kept", "dlq", "replay", "0:2", "--yes")
+		if n := end(); n != 3 {
+			t.Errorf("the topic ends at %d, want 3", n)
+		}
+		must(t, env, "1 would be sent, 0 kept", "dlq", "replay", "0", "--malformed")
+	})
 }
 
 // lines is an output that several goroutines write to and a test looks at.
