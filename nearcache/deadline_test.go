@@ -150,7 +150,9 @@ func TestCallbacks_ThatIgnoreTheirContextsKeepNobody(t *testing.T) {
 			})
 			return err
 		}},
-		"InvalidateTag": {"BumpKey", func(ctx context.Context, c *cache, d *deaf) error { return c.InvalidateTag(ctx, "x") }},
+		"InvalidateTag": {"BumpKey", func(ctx context.Context, c *cache, d *deaf) error {
+			return c.InvalidateTag(ctx, "x")
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inDeafBubble(t, test.callback == "LoadMany", func(t *testing.T, client *nearcache.Client, c *cache, d *deaf) {
