@@ -16,7 +16,7 @@ func (t *tool) install() *cobra.Command {
 		Use: "install", Short: "Install the trigger that counts versions for a table, and the schema it needs",
 		Long: `Install makes every change of a table's rows count a version and write the outbox, whoever makes it. The
 relay carries that to Redis and Kafka, so writers need not know of the cache. It may be run again: where nothing
-changes, nothing is done.
+changes, nothing is done. After an upgrade of the program it brings the schema and the trigger to its version.
 
 --print-sql prints the statements and runs none. It needs no database.`,
 		Args: exactly(0, 0),
@@ -28,6 +28,8 @@ changes, nothing is done.
 	f.StringSliceVar(&trigger.Columns, "columns", nil,
 		"columns that the cache shows; changes of others do not count (default all)")
 	f.BoolVar(&trigger.SharedKeys, "shared-keys", false, "allow several rows with one key, such as the lines of an order")
+	f.BoolVar(&t.withoutNotify, "without-notify", false,
+		"commits notify no relay, which then finds changes at its interval; for all tables, until the next install")
 	f.BoolVar(&printOnly, "print-sql", false, "print the statements and run none")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if trigger.Table == "" || trigger.Namespace == "" || len(trigger.KeyColumns) == 0 {

@@ -20,6 +20,7 @@ type tool struct {
 	env func(string) string
 
 	redis, prefix, database, schema string
+	withoutNotify                   bool // of install
 	timeout                         time.Duration
 }
 
@@ -111,7 +112,7 @@ func (t *tool) source(ctx context.Context) (*postgres.Source, *pgxpool.Pool, err
 	if err != nil {
 		return nil, nil, errors.New("the database cannot be opened")
 	}
-	src, err := postgres.New(pool, postgres.Config{Schema: t.schema})
+	src, err := postgres.New(pool, postgres.Config{Schema: t.schema, WithoutNotify: t.withoutNotify})
 	if err != nil {
 		pool.Close()
 		return nil, nil, fmt.Errorf("%w: %w", errUsage, err)

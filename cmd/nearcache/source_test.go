@@ -158,3 +158,26 @@ func TestInvalidate_ThroughTheSource(t *testing.T) {
 	}
 	l2.Close()
 }
+
+// TestInstall_WithoutNotify: the last install decides, for all writers.
+func TestInstall_WithoutNotify(t *testing.T) {
+	url, pool, _ := anybodys(t)
+	env := map[string]string{"DATABASE_URL": url}
+	args := []string{"install", "--table", "shelves", "--namespace", "shelf", "--key", "room,no"}
+	quiet := append(args[:len(args):len(args)], "--without-notify")
+	for _, c := range []struct {
+		args []string
+		want bool
+	}{{quiet, false}, {quiet, false}, {args, true}, {quiet, false}} {
+		if code, _, errOut := call(t, env, c.args...); code != 0 {
+			t.Fatalf("%q: %d %s", c.args, code, errOut)
+		}
+		var notify bool
+		if err := pool.QueryRow(t.Context(), `select notify from nearcache.meta`).Scan(&notify); err != nil || notify != c.want {
+			t.Errorf("after %q commits notify: %v (%v), want %v", c.args, notify, err, c.want)
+		}
+	}
+	if _, sql, _ := call(t, nil, append(quiet, "--print-sql")...); !strings.Contains(sql, "notify = false") {
+		t.Errorf("the dry run notifies")
+	}
+}
