@@ -20,7 +20,7 @@ import (
 // Make one with New and its caches with NewCache; all its methods are safe for concurrent use.
 type Client struct {
 	// The hot path reads these two; they are written rarely.
-	coarse atomic.Int64 // now, up to a tick old
+	coarse atomic.Int64 // now, up to a tick old, or asleep; see coarseNow
 	mode   atomic.Int32
 
 	closed    atomic.Bool
@@ -31,6 +31,7 @@ type Client struct {
 	source    coherence.Source
 	versions  coherence.Versioner // the source, if it is one
 	beatEvery time.Duration
+	pace      pace
 	lag       lag
 	retry     *retry
 	tagsOnce  sync.Once
@@ -78,14 +79,13 @@ func (c *Client) remember(l1Bytes int64) {
 
 // managedCache is a cache as its client sees it.
 type managedCache interface {
+	awaitFills()
 	close()
 	l1Stats() l1.Stats
 	maxStaleness() time.Duration
 }
 
 const (
-	tick = 20 * time.Millisecond // the resolution of L1 deadlines
-
 	closeGrace  = 5 * time.Second // how long Close waits for Config.Events to notice that its context has ended
 	pingTimeout = time.Second     // of what New asks the source and the event channel
 
@@ -110,6 +110,7 @@ func New(cfg Config) (*Client, error) {
 	}
 	c := &Client{base: time.Now(), source: cfg.Source, beatEvery: cfg.Heartbeat, log: cfg.Logger,
 		caches: make(map[string]managedCache)}
+	c.pace.hurry, c.pace.awake = make(chan struct{}, 1), make(chan struct{}, 1)
 	c.nesting.wake, c.traceLoad = c.waiters.wake, cfg.LoadTrace
 	if cfg.System != "" {
 		c.system.Store(&cfg.System)
@@ -141,8 +142,8 @@ func New(cfg Config) (*Client, error) {
 		store.Close()
 		return nil, err
 	}
-	c.every(tick, func() { c.coarse.Store(c.now()) })
-	c.every(cfg.Heartbeat, c.heartbeat)
+	c.wg.Go(c.ticks)
+	c.wg.Go(c.beats)
 	c.wg.Go(func() { c.retry.run(c.life) })
 	if cfg.Events != nil {
 		c.wg.Go(func() { c.follow(cfg.Events) })
@@ -210,6 +211,10 @@ func (c *Client) register(namespace string, cache managedCache) (*cacheMetrics, 
 		return nil, fmt.Errorf("nearcache: cache %q: metrics: %w", namespace, err)
 	}
 	c.caches[namespace] = cache
+	if cache.maxStaleness() > 0 {
+		c.pace.fixed.Store(true)
+		c.hastens()
+	}
 	return m, nil
 }
 
@@ -235,12 +240,18 @@ func (c *Client) Ready(ctx context.Context) error {
 
 // Apply makes every tier notice an event that reached the caller by a way of its own. An event without a version drops
 // whatever there is. It returns an error when the change could not be sent to L2; it is then retried in the background.
+//
+// An event of a truncated namespace makes every record of L2 a miss, of all namespaces, and ends what tracking vouches
+// for: each instance drops its L1 with its next heartbeat.
 func (c *Client) Apply(ctx context.Context, e coherence.Event) error {
 	if c.closed.Load() {
 		return ErrClosed
 	}
 	if err := e.Validate(); err != nil {
 		return fmt.Errorf("nearcache: event: %w", err)
+	}
+	if e.Op == coherence.OpTruncated {
+		return c.applyTruncated(ctx, e)
 	}
 	key := c.keyspace.Key(e.Namespace, e.Key)
 	c.fence.Event(key, e.Version, e.Position)
@@ -251,6 +262,15 @@ func (c *Client) Apply(ctx context.Context, e coherence.Event) error {
 	if err != nil {
 		c.retry.add(l2.Change{Key: key, Version: e.Version})
 		return fmt.Errorf("nearcache: apply %s %q: %w: %w", e.Namespace, e.Key, ErrNotInvalidated, err)
+	}
+	return nil
+}
+
+func (c *Client) applyTruncated(ctx context.Context, e coherence.Event) error {
+	err := c.send(ctx, func(ctx context.Context) error { return c.l2.ResetBefore(ctx, e.Position) })
+	if err != nil {
+		c.retry.loseAll()
+		return fmt.Errorf("nearcache: apply %s, truncated: %w: %w", e.Namespace, ErrNotInvalidated, err)
 	}
 	return nil
 }
@@ -284,18 +304,21 @@ func (c *Client) SetMode(m Mode) error {
 // Mode is the mode in force.
 func (c *Client) Mode() Mode { return Mode(c.mode.Load()) }
 
-// Close ends all loads and everything that the client has started, and waits for it. Reads and writes fail with
-// ErrClosed from then on.
+// Close ends all loads and everything that the client has started, and waits for it. Values that reads have returned
+// are still written to Redis, if it answers within RedisTimeout. Reads and writes fail with ErrClosed from then on.
 func (c *Client) Close() error {
 	if !c.closed.CompareAndSwap(false, true) {
 		return nil
 	}
 	c.mode.Store(int32(modeClosed))
-	c.end()
 	c.mu.Lock()
 	caches := c.caches
 	c.caches = nil
 	c.mu.Unlock()
+	for _, cache := range caches {
+		cache.awaitFills()
+	}
+	c.end()
 	c.wg.Wait()
 	for _, cache := range caches {
 		cache.close()

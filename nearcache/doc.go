@@ -2,8 +2,9 @@
 // a source of truth; and keeps the two coherent with it over many processes. A hit in L1 costs less than a bare
 // ristretto lookup, and allocates nothing.
 //
-// A program makes one Client with New, one Cache for each namespace with NewCache, and reads with Get, Read or ReadMany.
-// It announces its writes with Write, or leaves that to a trigger in the database and a relay (coherence/postgres).
+// A program makes one Client with New, one Cache for each namespace with NewCache, and reads with Get, Read or
+// ReadMany. It announces its writes with Write, or leaves that to a trigger in the database and a relay
+// (coherence/postgres).
 //
 // # What each further part buys
 //

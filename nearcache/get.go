@@ -7,6 +7,7 @@ import (
 
 	"github.com/nearcache/nearcache-go/internal/ablate"
 	"github.com/nearcache/nearcache-go/internal/fence"
+	"github.com/nearcache/nearcache-go/internal/l1"
 )
 
 // This file is the hot path: a read that L1 serves. It allocates nothing and takes no lock of this module.
@@ -53,36 +54,42 @@ func (c *Cache[K, V]) hit(k K, bound time.Duration, need asOfNeed) (e *entry[K, 
 		return nil, 0
 	}
 	hash := maphash.Comparable(c.seed, k)
-	e, other := c.l1.Near(hash)
-	near := e != nil && e.key == k
-	if !near {
-		e = other
-		near = e != nil && e.key == k
+	var near bool
+	if p := c.l1.Near(hash); p != nil {
+		e = p[l1.Home(hash)].Load()
+		if near = e != nil && e.key == k; !near {
+			e = p[l1.Home(hash)^1].Load()
+			near = e != nil && e.key == k
+		}
 	}
-	ok := near
 	if !near {
+		var ok bool
 		if e, ok = c.l1.Get(hash); !ok || e.key != k {
 			c.m.l1Misses.absent.Inc()
 			return nil, 0
 		}
 	}
 	now := c.client.coarse.Load()
+	if now == asleep {
+		now = c.client.wakeClock()
+	}
 	if e.deadline <= now {
 		c.m.l1Misses.expired.Inc()
 		return nil, 0
 	}
 	if bound > 0 || need == asOfNeeded {
+		var ok bool
 		if asOf, ok = c.mayServeAsOf(e, bound, now); !ok {
 			return nil, 0
 		}
-	} else if !c.mayServe(e, now) {
+	} else if (!e.stamp.Stands(c.client.fence) || e.extras != nil) && !c.mayServe(e, now) {
 		return nil, 0
 	}
-	if c.watched && !c.recordHit(e) {
+	if c.watched.Load() && !c.recordHit(e) {
 		return nil, 0
 	}
-	if n := c.m.l1Hits.inc(); near {
-		c.l1.Touch(hash, n)
+	if n := c.m.l1Hits.inc(); near && c.l1.Counts(n) {
+		c.l1.Touch(hash)
 	}
 	return e, asOf
 }
@@ -137,7 +144,8 @@ func (c *Cache[K, V]) mayServeAsOf(e *entry[K, V], bound time.Duration, coarse i
 	return asOf, true
 }
 
-// recordHit looks at a hit before it is served, where an option asks for that, and says whether it may be.
+// recordHit looks at a hit before it is served, where an option or DebugHandler asks for that, and says whether it may
+// be.
 func (c *Cache[K, V]) recordHit(e *entry[K, V]) bool {
 	if !c.intact(e) {
 		c.m.l1Misses.mutated.Inc()
@@ -145,6 +153,9 @@ func (c *Cache[K, V]) recordHit(e *entry[K, V]) bool {
 	}
 	if c.warmer.hot != nil {
 		c.warmer.hot.hit(e.key)
+	}
+	if h := c.asked.hot.Load(); h != nil {
+		h.hit(e.key)
 	}
 	return true
 }

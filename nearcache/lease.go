@@ -203,7 +203,7 @@ func (c *Cache[K, V]) fillL2(ctx context.Context, fills []fill[K, V]) {
 		default:
 			c.m.fills(o.Result.String()).Inc()
 			h.settle()
-			fills[i].f.res.filled = o.Result == l2.Filled
+			fills[i].f.filled = o.Result == l2.Filled
 		}
 	}
 }

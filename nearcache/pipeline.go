@@ -299,6 +299,7 @@ func (c *Cache[K, V]) loadSource(ctx context.Context, batch []*flight[K, V], don
 			f.res = loaded[V]{err: err}
 			done([]*flight[K, V]{f})
 		case s.mine:
+			s.f.reader = f
 			mine, calls = append(mine, f), append(calls, s.f)
 		default:
 			shared.Go(func() {
@@ -307,6 +308,11 @@ func (c *Cache[K, V]) loadSource(ctx context.Context, batch []*flight[K, V], don
 					res = loaded[V]{err: context.Cause(ctx)}
 				}
 				f.setResult(res)
+				if err == nil {
+					c.reads.answer(f)
+					c.sources.awaitEnd(s.f)
+					f.filled = s.f.filled
+				}
 				done([]*flight[K, V]{f})
 			})
 		}
@@ -316,13 +322,17 @@ func (c *Cache[K, V]) loadSource(ctx context.Context, batch []*flight[K, V], don
 		c.sources.fly(context.WithoutCancel(ctx), calls)
 		for i, f := range mine {
 			f.setResult(results[i].res)
+			f.filled = results[i].filled
 		}
 		done(mine)
 	}
 }
 
-// setResult sets what a call of the Loader has brought.
+// setResult sets what a call of the Loader has brought, unless the flight is answered: then it has that.
 func (f *flight[K, V]) setResult(res loaded[V]) {
+	if f.answered {
+		return
+	}
 	f.res = res
 	if res.err != nil {
 		f.res.kept = f.got.kept
@@ -372,9 +382,21 @@ func (c *Cache[K, V]) callSource(ctx context.Context, batch []*flight[K, V]) {
 			}
 			ended = append(ended, f)
 		}
+		for _, x := range fills {
+			c.answer(x.f)
+		}
 		c.fillL2(ctx, fills)
 		c.sources.finish(ended)
 		batch = again
+	}
+}
+
+// answer gives what a call of the Loader has brought to its readers, and to those of the flight that has begun it.
+func (c *Cache[K, V]) answer(f *flight[K, V]) {
+	c.sources.answer(f)
+	if f.reader != nil {
+		f.reader.setResult(f.res)
+		c.reads.answer(f.reader)
 	}
 }
 

@@ -82,6 +82,16 @@ func (r *retry) lose(bucket int) {
 	r.drop(forgotten)
 }
 
+// loseAll loses every bucket.
+func (r *retry) loseAll() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for b := range l2.Buckets {
+		r.lose(b)
+	}
+	signal(r.wake)
+}
+
 // len is how many changes are pending.
 func (r *retry) len() int {
 	r.mu.Lock()

@@ -16,6 +16,9 @@ import (
 // Tail follows every partition of a topic from its present end: each instance has one of its own, and none commits
 // offsets. It is a coherence.EventSource; Run may be called once at a time.
 //
+// Whoever may write the topic may invalidate, and nothing else. What proves that nothing was missed comes by the topic
+// of the barriers, also which sequence numbers there must be.
+//
 // It reads committed records only. While somebody else's transaction is open on a partition, nothing after its first
 // record is delivered there: that delays invalidations and proofs, and never makes a proof wrong.
 type Tail struct {

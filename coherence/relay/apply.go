@@ -77,8 +77,7 @@ func (a *applier) round(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	changes := a.byBucket(events, upto)
-	if err := a.apply(ctx, changes, upto); err != nil {
+	if err := a.apply(ctx, a.byBucket(events, upto), upto); err != nil {
 		return false, err
 	}
 	a.m.events.WithLabelValues("redis").Add(float64(len(events)))
@@ -95,27 +94,46 @@ func (a *applier) round(ctx context.Context) (more bool, err error) {
 	return more, nil
 }
 
+// work is what a bucket lacks.
+type work struct {
+	changes   []l2.Change
+	truncated bool // a whole namespace may have changed: every record of the bucket is to become a miss
+}
+
+func (w *work) none() bool { return len(w.changes) == 0 && !w.truncated }
+
 // byBucket is what each bucket lacks up to upto: of a key with several changes the last, since it makes the others
 // needless. A bucket that is at upto already lacks nothing, also of a transaction that upto lies in.
-func (a *applier) byBucket(events []coherence.Event, upto coherence.Position) map[int][]l2.Change {
-	changes := make(map[int][]l2.Change)
+func (a *applier) byBucket(events []coherence.Event, upto coherence.Position) (all [l2.Buckets]work) {
+	has := func(b int, e coherence.Event) bool {
+		w := a.watermarks[b].Position
+		return w.Covers(e.Position) || w.Covers(upto)
+	}
 	at := make(map[string]int, len(events)) // where a key's change is among those of its bucket
 	for _, e := range events {
-		k := a.l2.Keyspace().Key(e.Namespace, e.Key)
-		a.rounds.changed[k.Bucket] = true
-		if w := a.watermarks[k.Bucket].Position; w.Covers(e.Position) || w.Covers(upto) {
+		if e.Op == coherence.OpTruncated {
+			a.Logger.Warn("a namespace was truncated: every bucket of Redis begins a new incarnation",
+				"namespace", e.Namespace, "position", e.Position)
+			for b := range all {
+				a.rounds.changed[b] = true
+				all[b].truncated = all[b].truncated || !has(b, e)
+			}
 			continue
 		}
-		list := changes[k.Bucket]
-		i, again := at[k.Record]
-		if !again {
-			at[k.Record] = len(list)
-			changes[k.Bucket] = append(list, l2.Change{Key: k, Version: e.Version})
-		} else {
-			list[i].Version = newer(list[i].Version, e.Version)
+		k := a.l2.Keyspace().Key(e.Namespace, e.Key)
+		a.rounds.changed[k.Bucket] = true
+		if has(k.Bucket, e) {
+			continue
 		}
+		list := &all[k.Bucket].changes
+		if i, again := at[k.Record]; again {
+			(*list)[i].Version = newer((*list)[i].Version, e.Version)
+			continue
+		}
+		at[k.Record] = len(*list)
+		*list = append(*list, l2.Change{Key: k, Version: e.Version})
 	}
-	return changes
+	return all
 }
 
 // newer is the version that makes the other needless. 0 is unconditional.
@@ -127,17 +145,17 @@ func newer(v, w coherence.Version) coherence.Version {
 }
 
 // apply brings each bucket to upto: those with changes at once, the others more rarely.
-func (a *applier) apply(ctx context.Context, changes map[int][]l2.Change, upto coherence.Position) error {
+func (a *applier) apply(ctx context.Context, todo [l2.Buckets]work, upto coherence.Position) error {
 	all := time.Since(a.moved) >= a.idleEvery()
 	var replay atomic.Bool
 	var wg sync.WaitGroup
 	errs := make([]error, l2.Buckets)
 	for b := range a.watermarks {
-		if len(changes[b]) == 0 && (!all || a.watermarks[b].Position.Covers(upto)) {
+		if todo[b].none() && (!all || a.watermarks[b].Position.Covers(upto)) {
 			continue
 		}
 		wg.Go(func() {
-			applied, err := a.applyTo(ctx, b, changes[b], upto)
+			applied, err := a.applyTo(ctx, b, todo[b], upto)
 			if errs[b] = err; err == nil && !applied {
 				replay.Store(true)
 			}
@@ -171,10 +189,17 @@ func firstOf(errs []error) error {
 func (a *applier) applyTo(
 	ctx context.Context,
 	b int,
-	changes []l2.Change,
+	todo work,
 	upto coherence.Position,
 ) (applied bool, err error) {
-	now, applied, err := a.l2.ApplyBatch(ctx, b, changes, a.watermarks[b], upto)
+	var now l2.Watermark
+	if todo.truncated { // its changes are in what the new incarnation voids
+		now, err = a.l2.ResetWatermark(ctx, b, a.watermarks[b], upto)
+		applied = now.Position == upto && now.Incarnation != a.watermarks[b].Incarnation
+		a.m.resets.WithLabelValues("redis").Inc()
+	} else {
+		now, applied, err = a.l2.ApplyBatch(ctx, b, todo.changes, a.watermarks[b], upto)
+	}
 	if err != nil {
 		return false, err
 	}

@@ -181,7 +181,8 @@ func TestRounds_ReplayWhatAFailOverLost(t *testing.T) {
 		red.mu.Unlock()
 		src.add("b")
 		pass(time.Second)
-		if red.version("a") != 1 || red.version("b") != 1 || red.state().resets != resets || !red.state().round.Upto.Covers(at(2)) {
+		if red.version("a") != 1 || red.version("b") != 1 || red.state().resets != resets ||
+			!red.state().round.Upto.Covers(at(2)) {
 			t.Errorf("got versions %d and %d, %d resets and round %+v, want both applied, in the old buckets",
 				red.version("a"), red.version("b"), red.state().resets-resets, red.state().round)
 		}
@@ -262,8 +263,10 @@ func TestRounds_NameTheIncarnationOfABucketThatLostItsWatermark(t *testing.T) {
 		red.watermarks[5] = l2.Watermark{}
 		red.mu.Unlock()
 		pass(2 * time.Second)
-		if red.state().watermarks[5].IsZero() || red.state().round.Incarnations == before || red.state().round.Incarnations != red.digest() {
-			t.Errorf("got the watermark %+v and round %+v, want a new incarnation in both", red.state().watermarks[5], red.state().round)
+		red.mu.Lock()
+		defer red.mu.Unlock()
+		if red.watermarks[5].IsZero() || red.round.Incarnations == before || red.round.Incarnations != red.digest() {
+			t.Errorf("got the watermark %+v and round %+v, want a new incarnation in both", red.watermarks[5], red.round)
 		}
 	})
 }
@@ -288,8 +291,8 @@ func TestRounds_NameNoIncarnationThatIsGone(t *testing.T) {
 	})
 }
 
-// A bucket that is found behind shows that Redis went back: nothing may be applied by what was known before, also before
-// the next round.
+// A bucket that is found behind shows that Redis went back: nothing may be applied by what was known before, not even
+// until the next round.
 func TestRounds_TrustNothingOnceABucketIsBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &waking{outbox: newOutbox(), wake: make(chan struct{})}

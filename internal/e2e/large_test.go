@@ -24,8 +24,8 @@ import (
 // largeEnv names how many changes the transaction of TestRelay_LargeTransaction has: `make large ROWS=1000000`.
 const largeEnv = "NEARCACHE_LARGE_ROWS"
 
-// TestRelay_LargeTransaction: a transaction of any size passes through a relay of its own process to Redis and Kafka, in
-// bounded memory, and a kill -9 in the midst of it loses nothing. It stopped the relay for good.
+// TestRelay_LargeTransaction: a transaction of any size passes through a relay to Redis and Kafka in bounded memory,
+// and a kill -9 in the midst of it loses nothing. It stopped the relay for good.
 func TestRelay_LargeTransaction(t *testing.T) {
 	rows := 50_000
 	if s := os.Getenv(largeEnv); s != "" {

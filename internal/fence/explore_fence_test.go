@@ -113,9 +113,7 @@ func (f *fencer) set(w *world, n *instance) {
 	b.minVersions.ring, b.minVersions.next = b.minVersions.ring[:0], 0
 	if n.minVersion > 0 {
 		fl := minVersion{version: coherence.Version(n.minVersion), since: f.clock}
-		if n.minVersionSample == sampleNone {
-			fl.at = position(n.minVersion)
-		} else {
+		if n.minVersionSample != sampleNone {
 			fl.sample = seqOf(n.minVersionSample)
 		}
 		b.minVersions.put(f.key.Hash, fl)
@@ -207,7 +205,7 @@ func (f *fencer) get(n *instance) {
 	n.minVersion, n.minVersionSample = 0, sampleNone
 	if fl, ok := b.minVersions.byHash[f.key.Hash]; ok {
 		n.minVersion = uint8(fl.version)
-		if fl.at.IsZero() && f.scope.forgetMinVersions {
+		if f.scope.forgetMinVersions {
 			n.minVersionSample = f.refOf(fl.sample, running)
 		}
 	}

@@ -119,7 +119,7 @@ type instance struct {
 	redisAsOf         uint8   // a moment
 	redisAsOfOld      boolean // of an older session
 	minVersion        uint8
-	minVersionSample  awaited // covers it; sampleNone: its position is known
+	minVersionSample  awaited // covers it; sampleNone where no min version is forgotten
 	requiredWatermark uint8
 	awaitedSample     awaited
 

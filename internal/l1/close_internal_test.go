@@ -11,7 +11,7 @@ import (
 func TestClose_WaitsForWhoeverIsInsideRistretto(t *testing.T) {
 	for name, use := range map[string]func(*Cache[int]){
 		"Get":    func(l *Cache[int]) { l.Get(1) },
-		"Touch":  func(l *Cache[int]) { l.Touch(1, 0) },
+		"Touch":  func(l *Cache[int]) { l.Touch(1) },
 		"Set":    func(l *Cache[int]) { l.Set(1, new(int), 1) },
 		"Delete": func(l *Cache[int]) { l.Delete(1) },
 	} {

@@ -29,18 +29,12 @@ import (
 // If the reader stored e before the removal, the removal finds it. The methods are safe for concurrent use. A copy of a
 // front is the same table.
 type front[E any] struct {
-	sets []set[E] // their number is a power of two
-	*shared
+	sets       []Places[E] // their number is a power of two
+	departures *[departureCounts]atomic.Uint32
 }
 
-// shared is what changes beside the places. It is apart from what a hit reads.
-type shared struct {
-	departures [departureCounts]atomic.Uint32 // by hash
-	pressure   pressure
-}
-
-// set is the places of the keys whose hashes share it.
-type set[E any] [2]atomic.Pointer[E]
+// Places are those of the keys whose hashes share a set of the front table.
+type Places[E any] [2]atomic.Pointer[E]
 
 // departureCounts is the number of counts. Two entries that share one cost no more than a removal in vain.
 const departureCounts = 256
@@ -61,30 +55,25 @@ func newFront[E any](maxBytes int64) front[E] {
 	for sets < maxSets && 3*sets*frontShare < maxBytes { // the nearest power of two
 		sets *= 2
 	}
-	return front[E]{make([]set[E], sets), &shared{}}
+	return front[E]{make([]Places[E], sets), new([departureCounts]atomic.Uint32)}
 }
 
 // bytes is what the places take.
-func (f *front[E]) bytes() int64 { return int64(len(f.sets)) * int64(unsafe.Sizeof(set[E]{})) }
+func (f *front[E]) bytes() int64 { return int64(len(f.sets)) * int64(unsafe.Sizeof(Places[E]{})) }
 
-// set and home do not use the low byte of a hash: ristretto chooses one of its maps by it.
-func (f *front[E]) set(hash uint64) *set[E] { return &f.sets[hash>>8&uint64(len(f.sets)-1)] }
+// places and Home do not use the low byte of a hash: ristretto chooses one of its maps by it.
+func (f *front[E]) places(hash uint64) *Places[E] { return &f.sets[hash>>8&uint64(len(f.sets)-1)] }
 
-func home(hash uint64) uint64 { return hash >> 63 }
+// Home is the place where a reader looks first; the other is Home(hash)^1.
+func Home(hash uint64) uint64 { return hash >> 63 }
 
 func (f *front[E]) departure(hash uint64) *atomic.Uint32 {
 	return &f.departures[hash>>48&(departureCounts-1)]
 }
 
-// find returns the entries in the set of a hash, the one at its home first; nil is none.
-func (f *front[E]) find(hash uint64) (atHome, away *E) {
-	s, at := f.set(hash), home(hash)
-	return s[at].Load(), s[at^1].Load()
-}
-
 // offer stores an entry that ristretto held when the count of departures was known, if there is a place for it.
 func (f *front[E]) offer(hash uint64, e *E, known uint32) {
-	s, at := f.set(hash), home(hash)
+	s, at := f.places(hash), Home(hash)
 	switch atHome, away := s[at].Load(), s[at^1].Load(); {
 	case atHome == e || away == e:
 		return
@@ -107,7 +96,7 @@ func (f *front[E]) leave(hash uint64, e *E) {
 }
 
 func (f *front[E]) remove(hash uint64, e *E) {
-	s := f.set(hash)
+	s := f.places(hash)
 	for i := range s {
 		if s[i].Load() == e {
 			s[i].CompareAndSwap(e, nil)

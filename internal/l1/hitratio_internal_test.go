@@ -23,10 +23,14 @@ func TestFront_HitRatioIsThatOfRistretto(t *testing.T) {
 					return ok
 				})
 				fronted = replay(t, trace, func(l *Cache[entry], h, number uint64) bool {
-					first, second := l.Near(h)
-					if first != nil && first.hash == h || second != nil && second.hash == h {
-						l.Touch(h, number)
-						return true
+					p := l.Near(h)
+					for i := range p {
+						if e := p[i].Load(); e != nil && e.hash == h {
+							if l.Counts(number) {
+								l.Touch(h)
+							}
+							return true
+						}
 					}
 					_, ok := l.Get(h)
 					return ok

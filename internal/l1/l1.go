@@ -16,10 +16,13 @@ import (
 // concurrent use.
 //
 // A read looks in the front table first (Near), and in ristretto if the entry is not there (Get). A Get tells ristretto
-// that the key was read. A read that ends in the front table is followed by Touch, which tells it of some.
+// that the key was read. A read that ends in the front table is followed by Touch, if Counts says so.
 type Cache[E any] struct {
-	table   atomic.Pointer[table[E]] // nil: switched off, or closed
-	dropped atomic.Uint64
+	table atomic.Pointer[table[E]] // nil: switched off, or closed
+
+	_        [56]byte // every hit reads the table, and evictions write what follows
+	pressure pressure
+	dropped  atomic.Uint64
 }
 
 // table is what every goroutine holds on to while it is inside ristretto; see Close.
@@ -62,9 +65,9 @@ func (l *Cache[E]) Open(cfg Config[E]) error {
 		KeyToHash:          cfg.hash,
 		OnEvict: func(*ristretto.Item[*E]) {
 			l.dropped.Add(1)
-			f.pressure.raise()
+			l.pressure.raise()
 		},
-		OnReject: func(*ristretto.Item[*E]) { f.pressure.raise() },
+		OnReject: func(*ristretto.Item[*E]) { l.pressure.raise() },
 		OnExit: func(e *E) { // after ristretto's map has lost it, for whatever reason
 			if e != nil {
 				f.leave(cfg.Hash(e), e)
@@ -90,14 +93,14 @@ func New[E any](cfg Config[E]) (*Cache[E], error) {
 // On reports whether the L1 is switched on, and not closed.
 func (l *Cache[E]) On() bool { return l.table.Load() != nil }
 
-// Near returns the entries that the front table holds where a hash belongs; nil is none. Each may be another key's: the
-// entry must say whose it is.
-func (l *Cache[E]) Near(hash uint64) (first, second *E) {
+// Near returns the places of a hash in the front table, nil if L1 is off. The entry at Home(hash) is looked at first.
+// Each may be another key's: the entry must say whose it is.
+func (l *Cache[E]) Near(hash uint64) *Places[E] {
 	t := l.table.Load()
 	if t == nil {
-		return nil, nil
+		return nil
 	}
-	return t.front.find(hash)
+	return t.front.places(hash)
 }
 
 // Get returns the entry that ristretto holds under a hash, and offers it to the front table. Two keys may share a hash:
@@ -116,21 +119,19 @@ func (l *Cache[E]) Get(hash uint64) (*E, bool) {
 	return e, ok
 }
 
-// Touch notes that the entry under a hash was read in the front table. number counts such reads, of each goroutine or
-// of several: it chooses those that ristretto is told of.
-func (l *Cache[E]) Touch(hash, number uint64) {
-	if t := l.table.Load(); t != nil && (sampled(number) || t.front.pressure.hits.Load() > 0) {
-		t.touch(hash)
-	}
-}
+// Counts reports whether a read that ended in the front table must be followed by Touch. number counts such reads, of
+// each goroutine or of several: it chooses the sample.
+func (l *Cache[E]) Counts(number uint64) bool { return sampled(number) || l.pressure.hits.Load() > 0 }
 
-// touch tells ristretto that a key was read. Readers beside each other may count a few hits too many.
-func (t *table[E]) touch(hash uint64) {
-	if t.front.pressure.hits.Load() > 0 {
-		t.front.pressure.hits.Add(-1)
+// Touch tells ristretto that the entry under a hash was read. Readers beside each other may count a few hits too many.
+func (l *Cache[E]) Touch(hash uint64) {
+	if l.pressure.hits.Load() > 0 {
+		l.pressure.hits.Add(-1)
 	}
-	t.cache.Get(hash)
-	done(t)
+	if t := l.table.Load(); t != nil {
+		t.cache.Get(hash)
+		done(t)
+	}
 }
 
 // Set offers an entry of a cost in bytes; it may be declined at once (false) or later.

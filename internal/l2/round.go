@@ -120,6 +120,33 @@ func (l *L2) Round(ctx context.Context) (Round, error) {
 	return decodeRound(s), nil
 }
 
+// Reached is Watermarks, with what the last round says of buckets whose own watermarks were left where they stood. A
+// bucket without a watermark has none here either.
+func (l *L2) Reached(ctx context.Context) (ws [Buckets]Watermark, err error) {
+	c := l.clients.Load()
+	if c == nil {
+		return ws, ErrUnavailable
+	}
+	s, err := c.commands.Do(ctx, c.commands.B().Get().Key(l.keys.Round()).Build()).ToString()
+	if err := l.failed(err); err != nil && !wrongType(err) {
+		return ws, err
+	}
+	if ws, err = l.Watermarks(ctx); err != nil { // after the round: what it covers stays so
+		return ws, err
+	}
+	var incarnations [Buckets]Incarnation
+	for b := range ws {
+		incarnations[b] = ws[b].Incarnation
+	}
+	r := decodeRound(s)
+	for b := range ws {
+		if r.Whole && r.Incarnations == DigestOf(incarnations[:]) && r.Upto.Covers(ws[b].Position) {
+			ws[b].Position = r.Upto
+		}
+	}
+	return ws, nil
+}
+
 // OneServer reports whether Redis keeps all buckets on one server, as far as the client knows: it is no Cluster.
 func (l *L2) OneServer() bool {
 	c := l.clients.Load()

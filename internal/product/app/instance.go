@@ -29,6 +29,7 @@ type instance struct {
 	near   *neighbours
 	http   *http.Server
 	listen net.Listener
+	debug  *debugListener // nil: none
 }
 
 // start makes an instance and listens.
@@ -64,12 +65,17 @@ func (s *Server) start(b *backend, i int, prepared <-chan struct{}) (_ *instance
 	if err != nil {
 		return nil, err
 	}
-	listen, err := net.Listen("tcp", s.address(i))
+	listen, err := net.Listen("tcp", nthAddress(s.Config.Listen, i))
 	if err != nil {
 		return nil, fmt.Errorf("listening: %w", err)
 	}
 	in.listen = httpapi.Listener(listen)
 	in.http = timeouts(&http.Server{Handler: httpapi.WithProblems(mux), ErrorLog: serverLog(log)}, s.Config.RequestTimeout)
+	if s.Config.DebugListen != "" {
+		if in.debug, err = serveDebug(nthAddress(s.Config.DebugListen, i), in.client, log); err != nil {
+			return nil, errors.Join(err, listen.Close())
+		}
+	}
 	return in, nil
 }
 
@@ -151,15 +157,16 @@ func (in *instance) serve(log *slog.Logger) {
 
 // close closes what is left when nothing is served any more.
 func (in *instance) close() error {
+	in.debug.close()
 	in.near.close()
 	return in.client.Close()
 }
 
-// address is the first instance's as configured; the others take any free port of the same host.
-func (s *Server) address(i int) string {
+// nthAddress is the first instance's as configured; the others take any free port of the same host.
+func nthAddress(configured string, i int) string {
 	if i == 0 {
-		return s.Config.Listen
+		return configured
 	}
-	host, _, _ := net.SplitHostPort(s.Config.Listen)
+	host, _, _ := net.SplitHostPort(configured)
 	return net.JoinHostPort(host, "0")
 }
