@@ -9,7 +9,7 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 )
 
-// TestNotify_OneOfTheOpenTransactionsTells: a transaction that tells waits for all that tell before it, in the whole server.
+// TestNotify_OneOfTheOpenTransactionsTells: transactions that tell commit one after the other, in the whole server.
 func TestNotify_OneOfTheOpenTransactionsTells(t *testing.T) {
 	src, pool, url := open(t)
 	withTrigger(t, src, pool)

@@ -29,7 +29,8 @@ func subscribe(t *testing.T, publisher, subscriber *pgxpool.Pool, publisherURL s
 	// Within one server the subscriber would wait for itself if it created the slot.
 	exec1(t, publisher, `select pg_create_logical_replication_slot($1, 'pgoutput')`, name)
 	exec1(t, subscriber, fmt.Sprintf(`create subscription here connection 'host=%s port=%s user=%s dbname=%s'
-		publication everything with (create_slot = false, slot_name = %s)`, u.Hostname(), u.Port(), u.User.Username(), name, name))
+		publication everything with (create_slot = false, slot_name = %s)`,
+		u.Hostname(), u.Port(), u.User.Username(), name, name))
 	t.Cleanup(func() {
 		ctx := context.Background()
 		for _, q := range []string{`alter subscription here disable`, `alter subscription here set (slot_name = none)`,
@@ -53,8 +54,8 @@ func text(t *testing.T, pool *pgxpool.Pool, sql string) (s string) {
 	return s
 }
 
-// TestTrigger_SeesASubscriptionsChanges: the first copy is a statement like COPY, in the replica role; what comes later is
-// applied row by row, and a truncate as one.
+// TestTrigger_SeesASubscriptionsChanges: the first copy is a statement like COPY, in the replica role. What comes later
+// is applied row by row, and a truncate as one.
 func TestTrigger_SeesASubscriptionsChanges(t *testing.T) {
 	src, pool, _ := open(t)
 	theirs := servicestest.Postgres(t)
