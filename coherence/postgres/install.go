@@ -31,7 +31,8 @@ func (s *Source) InstallSQL() string {
 	for _, m := range migrations {
 		sql += m
 	}
-	return s.q(sql + fmt.Sprintf("update @@.meta set schema_version = %d;\n", len(migrations)))
+	return s.q(sql + fmt.Sprintf("update @@.meta set schema_version = %d, notify = %v;\n", len(migrations),
+		!s.cfg.WithoutNotify))
 }
 
 // installed is the version of the schema, 0 if there is none, and the setting of notifications. It takes no lock that

@@ -50,8 +50,8 @@ func explained(t *testing.T, url string) (*postgres.Source, func() string) {
 	}
 }
 
-// TestChanges_PlanReadsAnIndexAlone: right after Install nothing is known of how many rows the tables have. A planner that
-// takes meta for hundreds of rows expects as many outboxes, and compiles the query for as long as a second.
+// TestChanges_PlanReadsAnIndexAlone: right after Install the planner does not know how many rows the tables have. If it
+// takes meta for hundreds of rows it expects as many outboxes, and compiles the query for as long as a second.
 func TestChanges_PlanReadsAnIndexAlone(t *testing.T) {
 	_, pool, url := open(t)
 	exec1(t, pool, `insert into nearcache.outbox (namespace, key, version, op)

@@ -62,16 +62,17 @@ begin
 		on conflict (namespace, key) do update set version = t.version + 1, deleted = excluded.deleted
 		returning t.version)
 	insert into @@.outbox (namespace, key, version, op) select ns, k, c.version, o from counted c
-		returning version, (select pg_notify('@@', '') is null from @@.meta m where m.only_row and m.notify) into v, ignored;
+		returning version, (select pg_notify('@@', '') is null from @@.meta m where m.only_row and m.notify
+				and pg_try_advisory_xact_lock(hashtextextended('nearcache notify @@', 0))) into v, ignored;
 	return v;
 end $$;
 
-create function @@.notify() returns void language plpgsql as $$
-begin
-	if (select m.notify from @@.meta m where m.only_row) then
-		perform pg_notify('@@', '');
-	end if;
-end $$;
+-- Wakes the relay, unless another transaction that is open now will do it: notifications let one transaction of the whole
+-- server commit at a time. What is not told is found with what the other transaction tells, or by the relay's next poll.
+create function @@.notify() returns boolean language sql as $$
+	select pg_notify('@@', '') is null from @@.meta m where m.only_row and m.notify
+		and pg_try_advisory_xact_lock(hashtextextended('nearcache notify @@', 0))
+$$;
 
 -- Counts every row of one table, partitions apart.
 create or replace function @@.count_rows(rel oid, parent oid, ns text, keys text[], numbers int2[], op text) returns void language plpgsql
@@ -307,7 +308,8 @@ begin
 			on conflict (namespace, key) do update set version = t.version + 1, deleted = excluded.deleted
 			returning t.version)
 		insert into @@.outbox (namespace, key, version, op) select %L, k, c.version, o from counted c
-			returning (select pg_notify('@@', '') is null from @@.meta m where m.only_row and m.notify) into differs;
+			returning (select pg_notify('@@', '') is null from @@.meta m where m.only_row and m.notify
+					and pg_try_advisory_xact_lock(hashtextextended('nearcache notify @@', 0))) into differs; -- see notify
 		return null;
 	end if;
 	if n is null then

@@ -433,7 +433,8 @@ func TestInstall_ReplacesTriggersOfOlderVersions(t *testing.T) {
 	wantFindings(t, src)
 	kinds := func() string {
 		found := texts(t, pool, `select distinct concat_ws(' ', c.relname,
-			case when tgtype & 1 = 1 then 'row' else 'statement' end, tgenabled), '' from pg_trigger g join pg_class c on c.oid = tgrelid
+			case when tgtype & 1 = 1 then 'row' else 'statement' end, tgenabled), ''
+			from pg_trigger g join pg_class c on c.oid = tgrelid
 			where tgfoid::regproc::text like 'nearcache.row%'`)
 		return strings.Join(slices.Sorted(maps.Keys(found)), ", ")
 	}

@@ -115,7 +115,7 @@ func (t *tool) openSource(ctx context.Context) (src *postgres.Source, pool *pgxp
 	if pool, err = pgxpool.NewWithConfig(ctx, cfg); err != nil {
 		return nil, nil, nil, errors.New("the database cannot be opened")
 	}
-	if src, err = postgres.New(pool, postgres.Config{Schema: t.schema}); err != nil {
+	if src, err = postgres.New(pool, postgres.Config{Schema: t.schema, WithoutNotify: t.withoutNotify}); err != nil {
 		pool.Close()
 		return nil, nil, nil, usage("%w", err)
 	}

@@ -58,7 +58,7 @@ func (t *tool) installCommand() *cobra.Command {
 		Use: "install", Short: "Install the trigger that counts versions for a table, the schema it needs, and grants",
 		Long: `Install makes every change of a table's rows count a version and write the outbox, whoever makes it. The
 relay carries that to Redis and Kafka, so writers need not know of the cache. It may be run again: where nothing
-changes, nothing is done.
+changes, nothing is done. After an upgrade of the program it brings the schema and the trigger to its version.
 
 Without --yes it prints the statements and runs none; they can be given to psql, or to a migration. It then needs
 no database; with one it leaves out the schema if that is installed.
@@ -75,6 +75,8 @@ The role must own the table, or be a superuser, and needs the right to create th
 		"columns that the cache shows; changes of others do not count (default all)")
 	f.BoolVar(&in.trigger.SharedKeys, "shared-keys", false,
 		"allow several rows with one key, such as the lines of an order")
+	f.BoolVar(&in.withoutNotify, "without-notify", false,
+		"commits notify no relay, which then finds changes at its interval; for all tables, until the next install")
 	f.StringSliceVar(in.roles["instance"], "grant-instance", nil, "roles of services that use a cache")
 	f.StringSliceVar(in.roles["relay"], "grant-relay", nil, "roles of relays")
 	f.StringSliceVar(in.roles["bumper"], "grant-bumper", nil, "roles of writers that count versions by themselves")

@@ -18,6 +18,7 @@ type tool struct {
 	kafka, topic, barriers          string
 	timeout                         time.Duration
 	json                            bool
+	withoutNotify                   bool // of install
 }
 
 const about = `Nearcache shows what a near cache holds, makes every instance drop keys, looks for what is wrong,

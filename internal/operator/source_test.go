@@ -135,6 +135,26 @@ func TestInstall_OnAnybodysTable(t *testing.T) {
 	}
 }
 
+// TestInstall_WithoutNotify: the last install decides, for all writers.
+func TestInstall_WithoutNotify(t *testing.T) {
+	url, pool, _ := anybodys(t)
+	env := map[string]string{"DATABASE_URL": url}
+	install := append(installShelves[:len(installShelves):len(installShelves)], "--yes")
+	quiet := append(install[:len(install):len(install)], "--without-notify")
+	must(t, nil, "notify = false", append(installShelves[:len(installShelves):len(installShelves)], "--without-notify")...)
+	for _, c := range []struct {
+		args []string
+		want bool
+	}{{quiet, false}, {quiet, false}, {install, true}, {quiet, false}} {
+		must(t, env, "installed", c.args...)
+		var notify bool
+		err := pool.QueryRow(t.Context(), `select notify from nearcache.meta`).Scan(&notify)
+		if err != nil || notify != c.want {
+			t.Errorf("after %q commits notify: %v (%v), want %v", c.args, notify, err, c.want)
+		}
+	}
+}
+
 func TestInstall_SaysWhatIsWrong(t *testing.T) {
 	url, _, _ := anybodys(t)
 	env := map[string]string{"DATABASE_URL": url}
