@@ -146,7 +146,7 @@ func (s *Source) changesSQL(after coherence.Position, limit int) (sql string, ar
 	if ablate.Out(ablate.SnapshotGuard) {
 		settled = `pg_snapshot_xmax(pg_current_snapshot())`
 	}
-	sql = s.q(`with w as materialized (` + stateSQL + `)
+	sql = s.q(`with w as materialized (` + stateSQL + ` limit 1)
 		select w.*, o.xid::text, o.id, o.namespace, o.key, o.version, o.op, o.fields, o.created_at from w
 		left join (select * from @@.outbox where (xid, id) > ($1::text::xid8, $2::bigint) and xid < ` + settled + `
 			order by xid, id limit $3) o on true order by o.xid, o.id`)
