@@ -353,7 +353,19 @@ func TestRelay_ResetReachesEveryInstance(t *testing.T) {
 		b := client.Status().Bound
 		return b.Redis > 0 && b.Events > 0
 	})
-	was := held(t, cache, "a:1")
+	// The entry outlives the session of tracking that it was loaded in, so Kafka alone vouches for it.
+	was := 0
+	testkit.Eventually(t, "Kafka vouches for the entry", func() bool {
+		was = held(t, cache, "a:1")
+		before := client.Status().Channels.RedisSessions
+		redis.KillClients()
+		testkit.Eventually(t, "Redis is connected again", func() bool {
+			ch := client.Status().Channels
+			return ch.RedisSessions >= before+64 && ch.Watermarks == 64
+		})
+		r, err := cache.Read(t.Context(), "a:1", nearcache.ReadOptions{})
+		return err == nil && r.Tier == nearcache.TierL1 && r.Value == was
+	})
 	stop()
 	must(t, env, "begun again", "relay", "reset", "--yes")
 	runRelay(t, src, redis, p)
