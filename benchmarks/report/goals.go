@@ -25,8 +25,8 @@ const (
 )
 
 const (
-	hitObstacle = "ristretto is cheap while few readers run at the same moment, and its lock costs most when they do: the " +
-		"ratio moves with the load of the machine; a third of a hit is an atomic counter and the comparison of the key"
+	hitObstacle = "ristretto is cheap while few readers run at the same moment, and its lock costs most when they do: " +
+		"the ratio moves with the load of the machine; a third of a hit is an atomic counter and the comparison of the key"
 	clockObstacle = "a bound needs one reading of the clock; the table of the machine has its cost"
 	ratioObstacle = "bare ristretto is in the same table: its ratio shows what is possible"
 )
