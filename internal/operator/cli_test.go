@@ -60,7 +60,8 @@ func field(m map[string]any, path string) any {
 }
 
 // commands are all that do something.
-var commands = []string{"key", "inspect", "watch", "purge key", "purge tag", "purge namespace", "top", "doctor",
+var commands = []string{"key", "inspect", "watch", "purge key", "purge tag", "purge namespace", "invalidate", "top",
+	"doctor",
 	"replay",
 	"dlq list", "dlq show", "dlq replay", "relay status", "relay skip", "relay reset", "install", "man", "completion bash"}
 
@@ -75,7 +76,8 @@ var secretive = map[string]string{"REDIS_URL": "redis://:" + secret + "@127.0.0.
 func TestRun_CommandLinesThatCannotWork(t *testing.T) {
 	for _, bad := range []string{"", "frobnicate", "purge", "purge frobnicate", "dlq", "relay x", "--nonsense key a:b",
 		"key", "key a", "key a:b c", "key :b", "key {a}:b", "--prefix a:b key x:y", "--prefix a:b inspect x:y",
-		"inspect a:b --codec xml", "purge key a", "purge tag product", "purge tag a:b c", "purge namespace a:b",
+		"inspect a:b --codec xml", "purge key a", "invalidate a", "invalidate a b c", "purge tag product",
+		"purge tag a:b c", "purge namespace a:b",
 		"--redis redis://:hunter2@ inspect a:b", "--database mysql://u:hunter2@h purge key a:b",
 		"--database sqlite:f relay status", "--kafka u:hunter2@h:1 replay --from 1m", "replay", "replay --from yesterday",
 		"replay --from 1:x", "dlq show x", "dlq replay", "dlq replay 1 --all", "watch a{b}", "top nowhere", "top http://",
@@ -89,7 +91,7 @@ func TestRun_CommandLinesThatCannotWork(t *testing.T) {
 	}
 	for _, nothing := range []string{"inspect a:b", "watch", "purge key a:b", "top", "doctor", "replay --from 1m",
 		"dlq list",
-		"relay status", "relay skip", "install --table t --namespace n --key id --yes"} {
+		"relay status", "relay skip", "install --table t --namespace n --key id"} {
 		if code, _, errOut := call(t, nil, strings.Fields(nothing)...); code != 2 || !strings.Contains(errOut, "needed") &&
 			!strings.Contains(errOut, "no service") {
 			t.Errorf("%s: got the exit code %d and %s, want 2: no service is made up", nothing, code, errOut)

@@ -51,7 +51,7 @@ func TestDoctor_OnServicesThatWork(t *testing.T) {
 	redis := nearcachetest.NewRedis(t)
 	env := map[string]string{"DATABASE_URL": databaseURL, "REDIS_URL": redis.Addr(), "KAFKA_PRODUCT_TOPIC": "topic",
 		"KAFKA_BOOTSTRAP_SERVERS": strings.Join(brokers, ",")}
-	must(t, env, "installed", append(installShelves, "--yes")...)
+	must(t, env, "installed", installShelves...)
 	p, err := kafka.NewPublisher(kafka.PublisherConfig{Broker: kafka.Broker{Brokers: brokers}, Topic: "topic"})
 	if err != nil {
 		t.Fatal(err)
@@ -146,9 +146,8 @@ func TestDoctor_FindsWhatIsWrongWithPostgres(t *testing.T) {
 		create table parts_1 partition of parts for values from (0) to (100);
 		create table parts_2 partition of parts for values from (100) to (200)`)
 	must(t, env, "installed", "install", "--table", "parts", "--namespace", "part", "--key", "id", "--columns",
-		"label,note",
-		"--yes")
-	must(t, env, "installed", append(installShelves, "--yes")...)
+		"label,note")
+	must(t, env, "installed", installShelves...)
 	expect(t, env, 0, map[string]string{"postgres trigger": "ok: parts and its 2 partitions"})
 
 	// A trigger of one partition is disabled, and one column that is compared is gone.

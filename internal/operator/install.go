@@ -53,15 +53,15 @@ type installer struct {
 
 func (t *tool) installCommand() *cobra.Command {
 	in := &installer{tool: t, roles: map[string]*[]string{"instance": {}, "relay": {}, "bumper": {}}}
-	var yes bool
+	var printOnly bool
 	cmd := &cobra.Command{
 		Use: "install", Short: "Install the trigger that counts versions for a table, the schema it needs, and grants",
 		Long: `Install makes every change of a table's rows count a version and write the outbox, whoever makes it. The
 relay carries that to Redis and Kafka, so writers need not know of the cache. It may be run again: where nothing
 changes, nothing is done. After an upgrade of the program it brings the schema and the trigger to its version.
 
-Without --yes it prints the statements and runs none; they can be given to psql, or to a migration. It then needs
-no database; with one it leaves out the schema if that is installed.
+It prints the statements, and then runs them. --print-sql prints them and runs none: they can be given to psql, or to a
+migration.
 
 The role must own the table, or be a superuser, and needs the right to create the schema. --grant-instance,
 --grant-relay and --grant-bumper give a role what it needs and no more (docs/guides/postgres.md).`,
@@ -80,7 +80,7 @@ The role must own the table, or be a superuser, and needs the right to create th
 	f.StringSliceVar(in.roles["instance"], "grant-instance", nil, "roles of services that use a cache")
 	f.StringSliceVar(in.roles["relay"], "grant-relay", nil, "roles of relays")
 	f.StringSliceVar(in.roles["bumper"], "grant-bumper", nil, "roles of writers that count versions by themselves")
-	f.BoolVar(&yes, "yes", false, "run the statements, instead of printing them")
+	f.BoolVar(&printOnly, "print-sql", false, "print the statements and run none; connects to nothing")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if in.trigger.Table == "" || in.trigger.Namespace == "" || len(in.trigger.KeyColumns) == 0 {
 			return usage("--table, --namespace and --key are needed")
@@ -90,60 +90,84 @@ The role must own the table, or be a superuser, and needs the right to create th
 		}
 		ctx, cancel := t.limit(cmd)
 		defer cancel()
-		result, err := in.run(ctx, yes)
-		if err != nil {
-			return err
+		if printOnly {
+			return in.printSQL(cmd)
 		}
-		return t.show(cmd, result, result.print)
+		return in.run(ctx, cmd)
 	}
 	return cmd
 }
 
-func (in *installer) run(ctx context.Context, yes bool) (*installResult, error) {
-	known := in.hasDatabase()
-	if !known {
-		if yes {
-			return nil, usage("--database or DATABASE_URL is needed")
-		}
-		in.database = "postgres://localhost/none" // never connected to: the statements depend on no database
-	}
-	src, pool, closeIt, err := in.openSource(ctx)
+// printSQL is the dry run. It opens a pool that never connects, since the statements depend on no database.
+func (in *installer) printSQL(cmd *cobra.Command) error {
+	in.database = "postgres://localhost/none"
+	src, _, closeIt, err := in.openSource(cmd.Context())
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer closeIt()
+	result, err := in.statements(src, true)
+	if err != nil {
+		return err
+	}
+	result.DryRun = true
+	return in.show(cmd, result, result.printSQL)
+}
+
+// statements are all that are run, the schema's among them if it is not there.
+func (in *installer) statements(src *postgres.Source, schema bool) (*installResult, error) {
 	statement, err := src.TriggerSQL(in.trigger)
 	if err != nil {
 		return nil, usage("%w", err)
 	}
-	result := &installResult{DryRun: !yes, Table: in.trigger.Table, Namespace: in.trigger.Namespace, Schema: in.schema}
-	installed := false
-	if known {
-		if installed, err = isInstalled(ctx, src); err != nil {
-			return nil, err
+	r := &installResult{Table: in.trigger.Table, Namespace: in.trigger.Namespace, Schema: in.schema}
+	if schema {
+		r.SQL = append(r.SQL, strings.TrimSpace(src.InstallSQL()))
+	}
+	r.SQL = append(append(r.SQL, statement), in.rights()...)
+	return r, nil
+}
+
+// run shows the statements, and then runs them.
+func (in *installer) run(ctx context.Context, cmd *cobra.Command) error {
+	src, pool, closeIt, err := in.openSource(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeIt()
+	installed, err := isInstalled(ctx, src)
+	if err != nil {
+		return err
+	}
+	result, err := in.statements(src, !installed)
+	if err != nil {
+		return err
+	}
+	if !in.json {
+		if err := in.show(cmd, result, result.printSQL); err != nil {
+			return err
 		}
 	}
-	if !installed {
-		result.SQL = append(result.SQL, strings.TrimSpace(src.InstallSQL()))
-	}
-	rights := in.rights()
-	result.SQL = append(append(result.SQL, statement), rights...)
-	if !yes {
-		return result, nil
-	}
 	if err := src.Install(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	if err := src.InstallTrigger(ctx, in.trigger); err != nil {
-		return nil, err
+		return err
 	}
-	return result, pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		for _, sql := range rights {
+	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		for _, sql := range in.rights() {
 			if _, err := tx.Exec(ctx, sql); err != nil {
 				return fmt.Errorf("%s: %w", sql, err)
 			}
 		}
 		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return in.show(cmd, result, func(w io.Writer) {
+		fmt.Fprintf(w, "installed: every change of %s counts a version of its key in the namespace %q\n", result.Table,
+			result.Namespace)
 	})
 }
 
@@ -173,15 +197,10 @@ func (in *installer) rights() (sql []string) {
 	return sql
 }
 
-func (r *installResult) print(w io.Writer) {
-	if !r.DryRun {
-		fmt.Fprintf(w, "installed: every change of %s counts a version of its key in the namespace %q\n", r.Table,
-			r.Namespace)
-		return
-	}
+func (r *installResult) printSQL(w io.Writer) {
 	fmt.Fprintln(w, "begin;")
 	for _, sql := range r.SQL {
 		fmt.Fprintf(w, "%s;\n", strings.TrimSuffix(sql, ";"))
 	}
-	fmt.Fprintln(w, "commit;\n-- nothing was done: --yes runs these statements")
+	fmt.Fprintln(w, "commit;")
 }

@@ -311,7 +311,7 @@ func TestWatch_BothChannelsAndTheirProofs(t *testing.T) {
 	brokers, env := onKafka(t, 1)
 	redis := nearcachetest.NewRedis(t)
 	env["DATABASE_URL"] = url
-	must(t, env, "installed", append(installShelves, "--yes")...)
+	must(t, env, "installed", installShelves...)
 	p, err := kafka.NewPublisher(kafka.PublisherConfig{Broker: kafka.Broker{Brokers: brokers}, Topic: "topic"})
 	if err != nil {
 		t.Fatal(err)

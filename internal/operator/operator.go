@@ -1,8 +1,8 @@
 // Package operator is the operator's tool, cmd/nearcache. Each command has a file of its own.
 //
 // A command reads what it is to do from its arguments, opens the services that it needs, and prints one result: for
-// people, or as one JSON object in a line with --json. A command that changes something prints a plan first, and does
-// it with --yes alone.
+// people, or as one JSON object in a line with --json. A command that changes something prints a plan, and does it
+// with --yes alone; install and invalidate do it at once, as their names say.
 package operator
 
 import (

@@ -61,12 +61,14 @@ type purger struct {
 	result purgeResult
 }
 
-const purgeLong = `With a database, purge counts a new version of each key there, applies it to Redis, and waits
+const purgeReach = `With a database, purge counts a new version of each key there, applies it to Redis, and waits
 until the relay has brought it to Redis and to Kafka too. So an instance whose memory Kafka vouches for drops the
 key, even if Redis has forgotten who has read it.
 
 Without a database it applies to Redis alone: whatever there is goes. That reaches the instances that Redis
-tracks. It fails if a relay feeds this Redis, since then Kafka may vouch for what instances hold.
+tracks. It fails if a relay feeds this Redis, since then Kafka may vouch for what instances hold.`
+
+const purgeLong = purgeReach + `
 
 Without --yes it prints what it would do, and does nothing.`
 
@@ -97,6 +99,30 @@ func (t *tool) purgeCommand() *cobra.Command {
 			}))
 }
 
+// invalidateCommand is purge key without a plan.
+func (t *tool) invalidateCommand() *cobra.Command {
+	p := &purger{tool: t}
+	cmd := &cobra.Command{Use: "invalidate NAMESPACE NAME",
+		Short: "Make every instance drop what it holds of a key, at once",
+		Long: "Invalidate is purge key without a plan: it does it at once, and says what it could not reach.\n\n" +
+			purgeReach,
+		Args: exactly(2)}
+	cmd.Flags().StringVar(&p.relay, "relay", "",
+		"name of the relay to wait for at Kafka (default every relay that has a cursor)")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		k, err := t.parseKey(args[0] + ":" + args[1])
+		if err == nil && k.Namespace != args[0] {
+			err = usage("the namespace %.60q contains a colon", args[0])
+		}
+		if err != nil {
+			return err
+		}
+		p.target = target{name: "the key " + k.String(), keys: []cacheKey{k}}
+		return p.start(cmd, true)
+	}
+	return cmd
+}
+
 func (t *tool) purge(use, short string, n int, parse func(args []string) (target, error)) *cobra.Command {
 	var yes bool
 	p := &purger{tool: t}
@@ -108,22 +134,27 @@ func (t *tool) purge(use, short string, n int, parse func(args []string) (target
 		if p.target, err = parse(args); err != nil {
 			return err
 		}
-		p.cmd, p.result = cmd, purgeResult{Target: p.target.name, DryRun: !yes, Steps: []step{}}
-		ctx, cancel := t.limit(cmd)
-		if p.target.all != "" {
-			ctx, cancel = t.limitIfAsked(cmd)
-		}
-		defer cancel()
-		if !t.hasDatabase() && !t.hasRedis() {
-			return usage("--redis or REDIS_URL is needed, and --database or DATABASE_URL if there is a source")
-		}
-		err = p.run(ctx, yes)
-		if len(p.result.Steps) == 0 {
-			return err
-		}
-		return errors.Join(t.show(cmd, &p.result, p.result.print), err)
+		return p.start(cmd, yes)
 	}
 	return cmd
+}
+
+// start purges, or prints the plan.
+func (p *purger) start(cmd *cobra.Command, yes bool) error {
+	p.cmd, p.result = cmd, purgeResult{Target: p.target.name, DryRun: !yes, Steps: []step{}}
+	ctx, cancel := p.limit(cmd)
+	if p.target.all != "" {
+		ctx, cancel = p.limitIfAsked(cmd)
+	}
+	defer cancel()
+	if !p.hasDatabase() && !p.hasRedis() {
+		return usage("--redis or REDIS_URL is needed, and --database or DATABASE_URL if there is a source")
+	}
+	err := p.run(ctx, yes)
+	if len(p.result.Steps) == 0 {
+		return err
+	}
+	return errors.Join(p.show(cmd, &p.result, p.result.print), err)
 }
 
 func (p *purger) run(ctx context.Context, yes bool) error {

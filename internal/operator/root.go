@@ -57,7 +57,8 @@ func root(env func(string) string) *cobra.Command {
 	flags.DurationVar(&t.timeout, "timeout", 10*time.Second,
 		"time for the whole command; work that takes as long as there is much of it has none unless this is given")
 	flags.BoolVar(&t.json, "json", false, "print one JSON object in a line, or a line for each event")
-	cmd.AddCommand(t.keyCommand(), t.inspectCommand(), t.watchCommand(), t.purgeCommand(), t.topCommand(),
+	cmd.AddCommand(t.keyCommand(), t.inspectCommand(), t.watchCommand(), t.purgeCommand(),
+		t.invalidateCommand(), t.topCommand(),
 		t.doctorCommand(), t.replayCommand(), t.dlqCommand(), t.relayCommand(), t.installCommand(), t.manCommand(),
 		t.referenceCommand())
 	return cmd
