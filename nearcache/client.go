@@ -86,8 +86,9 @@ type managedCache interface {
 }
 
 const (
-	closeGrace  = 5 * time.Second // how long Close waits for Config.Events to notice that its context has ended
-	pingTimeout = time.Second     // of what New asks the source and the event channel
+	closeGrace  = 5 * time.Second  // how long Close waits for Config.Events to notice that its context has ended
+	closeLimit  = 15 * time.Second // and for everything
+	pingTimeout = time.Second      // of what New asks the source and the event channel
 
 	modeClosed Mode = ModeOff + 1 // after Close: no read looks at L1
 )
@@ -306,6 +307,9 @@ func (c *Client) Mode() Mode { return Mode(c.mode.Load()) }
 
 // Close ends all loads and everything that the client has started, and waits for it. Values that reads have returned
 // are still written to Redis, if it answers within RedisTimeout. Reads and writes fail with ErrClosed from then on.
+//
+// Close does not wait for a callback that does not return: then it gives up after 15 seconds, with an error. What the
+// callback holds is left to it.
 func (c *Client) Close() error {
 	if !c.closed.CompareAndSwap(false, true) {
 		return nil
@@ -315,17 +319,30 @@ func (c *Client) Close() error {
 	caches := c.caches
 	c.caches = nil
 	c.mu.Unlock()
-	for _, cache := range caches {
-		cache.awaitFills()
-	}
-	c.end()
-	c.wg.Wait()
-	for _, cache := range caches {
-		cache.close()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for _, cache := range caches {
+			cache.awaitFills()
+		}
+		c.end()
+		c.wg.Wait()
+		for _, cache := range caches {
+			cache.close()
+		}
+	}()
+	var err error
+	giveUp := time.NewTimer(closeLimit)
+	defer giveUp.Stop()
+	select {
+	case <-ended:
+	case <-giveUp.C:
+		c.end()
+		err = fmt.Errorf("nearcache: Close: a callback has not returned for %v", closeLimit)
 	}
 	c.l2.Close()
 	c.m.unregister()
-	return nil
+	return err
 }
 
 // follow runs the stream of events. Without it the channel vouches for nothing.

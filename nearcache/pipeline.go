@@ -319,7 +319,7 @@ func (c *Cache[K, V]) loadSource(ctx context.Context, batch []*flight[K, V], don
 	}
 	if len(mine) > 0 {
 		results := append([]*flight[K, V](nil), calls...) // fly may change the order of its batch
-		c.sources.fly(context.WithoutCancel(ctx), calls)
+		c.sources.fly(ctx, calls)
 		for i, f := range mine {
 			f.setResult(results[i].res)
 			f.filled = results[i].filled

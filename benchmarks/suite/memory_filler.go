@@ -13,6 +13,7 @@ import (
 type filler struct {
 	peer   peers.Peer[product]
 	prefix string
+	table  float64 // bytes that the near cache counts without an entry
 	cost   float64 // of an entry, as the near cache counts it; 0: not known yet
 }
 
@@ -26,6 +27,7 @@ const (
 func (f *filler) fill(ctx context.Context, from, n int) (hold, served float64, err error) {
 	near, weighs := f.peer.(*peers.Nearcache[product])
 	if weighs && f.cost == 0 {
+		f.table = near.Metric("nearcache_l1_bytes")
 		if err := f.measureEntryCost(ctx); err != nil {
 			return 0, 0, err
 		}
@@ -36,7 +38,7 @@ func (f *filler) fill(ctx context.Context, from, n int) (hold, served float64, e
 		}
 		time.Sleep(20 * time.Millisecond) // ristretto admits entries in the background
 		if weighs {
-			hold = near.Metric("nearcache_l1_bytes") / f.cost / float64(n)
+			hold = (near.Metric("nearcache_l1_bytes") - f.table) / f.cost / float64(n)
 		} else {
 			hold = f.hitRatio(ctx, n, 1)
 		}
@@ -59,7 +61,7 @@ func (f *filler) measureEntryCost(ctx context.Context) error {
 		}
 		time.Sleep(20 * time.Millisecond)
 		if f.hitRatio(ctx, few, 1) == 1 {
-			f.cost = near.Metric("nearcache_l1_bytes") / few
+			f.cost = (near.Metric("nearcache_l1_bytes") - f.table) / few
 			return nil
 		}
 	}

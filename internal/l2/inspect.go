@@ -77,28 +77,3 @@ func leaseState(raw string, left int64) (s LeaseState) {
 	s.Left = max(0, time.Duration(left)*time.Millisecond)
 	return s
 }
-
-// Applied is how far the source's changes have been applied to each bucket: its watermark, or the relay's last round,
-// which stands for the watermarks of buckets without changes while their incarnations are those that it names.
-func (l *L2) Applied(ctx context.Context) (ws [Buckets]Watermark, err error) {
-	r, err := l.Round(ctx)
-	if err != nil {
-		return ws, err
-	}
-	if ws, err = l.Watermarks(ctx); err != nil || !r.Whole || r.Upto.IsZero() {
-		return ws, err
-	}
-	var incarnations [Buckets]Incarnation
-	for b := range ws {
-		incarnations[b] = ws[b].Incarnation
-	}
-	if DigestOf(incarnations[:]) != r.Incarnations {
-		return ws, nil
-	}
-	for b := range ws {
-		if r.Upto.Covers(ws[b].Position) {
-			ws[b].Position = r.Upto
-		}
-	}
-	return ws, nil
-}

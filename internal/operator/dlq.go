@@ -164,7 +164,8 @@ func (d *dlq) listCommand() *cobra.Command {
 			}
 			fmt.Fprintln(w, "ID\tWHEN\tFROM\tBYTES\tKEY\tREASON")
 			for _, l := range letters {
-				fmt.Fprintf(w, "%s\t%s\t%s/%d@%d\t%d\t%s\t%s\n", l.ID, ago(l.Time), l.Topic, l.Partition, l.Offset, l.Bytes,
+				fmt.Fprintf(w, "%s\t%s\t%s/%d@%d\t%d\t%s\t%s\n", l.ID, ago(l.Time), cut(l.Topic, 40), l.Partition, l.Offset,
+					l.Bytes,
 					cut(l.Key, 40), cut(l.Reason, 80))
 			}
 		})
@@ -216,18 +217,18 @@ func (d *dlq) showCommand() *cobra.Command {
 
 func (d *deadLetter) print(w io.Writer) {
 	fmt.Fprintf(w, "id\t%s\ncopied\t%s (%s)\nfrom\t%s, partition %d, offset %d\nkey\t%s\nreason\t%s\n", d.ID,
-		d.Time.Format(time.RFC3339Nano), ago(d.Time), d.Topic, d.Partition, d.Offset, d.Key, d.Reason)
+		d.Time.Format(time.RFC3339Nano), ago(d.Time), plain(d.Topic), d.Partition, d.Offset, plain(d.Key), plain(d.Reason))
 	if d.Now == "" {
 		fmt.Fprintln(w, "now\tit can be decoded: nearcache dlq replay sends it again")
 	} else {
-		fmt.Fprintf(w, "now\tit still cannot be decoded: %s\n", d.Now)
+		fmt.Fprintf(w, "now\tit still cannot be decoded: %s\n", plain(d.Now))
 	}
 	for name, v := range d.Headers {
-		fmt.Fprintf(w, "header\t%s: %s\n", name, v)
+		fmt.Fprintf(w, "header\t%s: %s\n", plain(name), plain(v))
 	}
 	whole := ""
 	if d.Cut {
-		whole = fmt.Sprintf(", of which %d are here; sha256 of the whole %s", len(d.rec.Value), d.SHA256)
+		whole = fmt.Sprintf(", of which %d are here; sha256 of the whole %s", len(d.rec.Value), plain(d.SHA256))
 	}
 	fmt.Fprintf(w, "value\t%d bytes%s\n\t%s\n", d.Bytes, whole, cut(fmt.Sprintf("%q", d.rec.Value), 2000))
 }
@@ -338,9 +339,9 @@ func (r *dlqReplay) print(w io.Writer) {
 	}
 	for _, o := range r.Each {
 		if o.Sent {
-			fmt.Fprintf(w, "%s\t%s %s\n", o.ID, sent, o.Text)
+			fmt.Fprintf(w, "%s\t%s %s\n", o.ID, sent, plain(o.Text))
 		} else {
-			fmt.Fprintf(w, "%s\tkept: %s\n", o.ID, o.Text)
+			fmt.Fprintf(w, "%s\tkept: %s\n", o.ID, plain(o.Text))
 		}
 	}
 	fmt.Fprintf(w, "%d %s, %d kept\n", r.Sent, sent, r.Kept)

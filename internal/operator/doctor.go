@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/nearcache/nearcache-go/internal/product/app/endpoint"
 )
 
 // finding is one thing that doctor has looked at.
@@ -45,7 +47,8 @@ func (c *checkup) add(check, state, do, format string, args ...any) {
 	case stateWarning:
 		c.Warnings++
 	}
-	c.Findings = append(c.Findings, finding{c.area, check, state, fmt.Sprintf(format, args...), do})
+	text := plain(endpoint.Redact(fmt.Sprintf(format, args...)))
+	c.Findings = append(c.Findings, finding{c.area, check, state, text, do})
 }
 
 func (c *checkup) ok(check, format string, args ...any) { c.add(check, stateOK, "", format, args...) }

@@ -104,7 +104,7 @@ func (t *tool) inspect(ctx context.Context, k cacheKey, codec string) (*inspecti
 	key := engine.Keyspace().Key(k.Namespace, k.Name)
 	in := &inspection{cacheKey: k, RedisKey: key.Record, Bucket: key.Bucket, State: "none"}
 	raw, w, err := engine.Get(ctx, key, l2.ReadOptions{Watermark: true})
-	switch applied, applyErr := engine.Applied(ctx); {
+	switch applied, applyErr := engine.Reached(ctx); {
 	case applyErr != nil:
 		return nil, applyErr
 	case applied[key.Bucket].Incarnation == w.Incarnation:
@@ -125,8 +125,9 @@ func (t *tool) inspect(ctx context.Context, k cacheKey, codec string) (*inspecti
 	if err != nil {
 		return nil, err
 	}
-	in.Lease = inspectedLease{Holder: lease.Holder.String(), Known: lease.Known, Writers: lease.Writers, Doubted: lease.Doubted,
-		Left: lease.Left.Seconds()}
+	in.Lease = inspectedLease{Holder: lease.Holder.String(), Known: lease.Known, Writers: lease.Writers,
+		Doubted: lease.Doubted,
+		Left:    lease.Left.Seconds()}
 	if t.hasDatabase() {
 		if in.Source, err = t.sourceVersion(ctx, in); err != nil {
 			return nil, err
@@ -211,7 +212,7 @@ var verdicts = map[string]string{
 }
 
 func (in *inspection) print(w io.Writer) {
-	fmt.Fprintf(w, "key\t%s\nredis key\t%s\n", in.cacheKey, in.RedisKey)
+	fmt.Fprintf(w, "key\t%s\nredis key\t%s\n", in.cacheKey, plain(in.RedisKey))
 	state := in.State
 	if state == "none" {
 		state = "no record"
@@ -272,7 +273,7 @@ func (r *inspectedRecord) print(w io.Writer) {
 	fmt.Fprintf(w, "type\tschema %d, shape %s, incarnation %s\n", r.Schema, shape, r.Incarnation)
 	fmt.Fprintf(w, "size\t%d bytes\n", r.Bytes)
 	for _, tag := range r.Tags {
-		fmt.Fprintf(w, "tag\t%s, version %s\n", tag.Name, tag.Version)
+		fmt.Fprintf(w, "tag\t%s, version %s\n", plain(tag.Name), tag.Version)
 	}
 	if r.Payload != nil {
 		r.Payload.print(w)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -18,8 +19,14 @@ type cacheKey struct {
 	Name      string `json:"key"`
 }
 
-// String is the key as arguments name it.
-func (k cacheKey) String() string { return k.Namespace + ":" + k.Name }
+// String is the key as arguments name it, or quoted if a terminal would not show it as it is.
+func (k cacheKey) String() string {
+	s := k.Namespace + ":" + k.Name
+	if plain(s) != s {
+		return strconv.Quote(s)
+	}
+	return s
+}
 
 // parseKey reads NAMESPACE:NAME, or the name of a record or of a lease in Redis.
 func (t *tool) parseKey(arg string) (k cacheKey, err error) {

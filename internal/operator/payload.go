@@ -215,8 +215,19 @@ func (p *payload) print(w io.Writer) {
 	fmt.Fprintf(w, "\t%s\n", cut(string(p.JSON), 2000))
 }
 
-// cut shortens a text for people.
+// plain is a text without what would move the cursor of a terminal or begin a line: keys and messages are anybody's.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
+}
+
+// cut shortens a text for people, and makes it plain.
 func cut(s string, most int) string {
+	s = plain(s)
 	if len(s) <= most {
 		return s
 	}

@@ -184,3 +184,16 @@ func TestPurge_WithoutASource(t *testing.T) {
 	}
 	must(t, env, "1 of 64 buckets", "relay", "status")
 }
+
+// TestInspect_ShowsNoControlCharacters: keys and tags are anybody's, and a terminal would obey them.
+func TestInspect_ShowsNoControlCharacters(t *testing.T) {
+	redis := nearcachetest.NewRedis(t)
+	store := engineOf(t, redis)
+	name := "a\x1b[2Jb\nstate      value"
+	put(t, store, store.Keyspace().Key("product", name), l2.Record{Version: 7, Payload: []byte("x\x1b[31m"),
+		Tags: []l2.Tag{{Name: "t\x1b]0;x\a", Version: 1}}})
+	out := must(t, map[string]string{"REDIS_URL": redis.Addr()}, `product:a\x1b[2Jb\nstate`, "inspect", "product:"+name)
+	if strings.ContainsAny(out, "\x1b\a") || strings.Count(out, "\nstate ") != 1 {
+		t.Errorf("got %q, want no control characters, and one state", out)
+	}
+}

@@ -3,7 +3,6 @@ package operator_test
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"os"
 	"regexp"
 	"strings"
@@ -69,7 +68,7 @@ func runRelay(t *testing.T, src *postgres.Source, redis *nearcachetest.Redis, p 
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := relay.Relay{Source: src, L2: store, Name: "topic", Interval: 20 * time.Millisecond, Logger: slog.Default()}
+	r := relay.Relay{Source: src, L2: store, Name: "topic", Interval: 20 * time.Millisecond}
 	if p != nil {
 		r.Publisher = p
 	}

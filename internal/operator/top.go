@@ -385,7 +385,7 @@ func (s *topScreen) print(w io.Writer) {
 			at = "\t\t"
 		}
 		for _, r := range in.Reasons {
-			fmt.Fprintf(w, "\t%s: %s\n", r.Code, cut(r.Message, 100))
+			fmt.Fprintf(w, "\t%s: %s\n", plain(r.Code), cut(r.Message, 100))
 		}
 	}
 	if len(s.Keys) == 0 {

@@ -2,16 +2,13 @@ package operator
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"regexp"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/redis/rueidis"
 	"github.com/spf13/cobra"
 
 	"github.com/nearcache/nearcache-go/coherence"
@@ -30,7 +27,6 @@ type sighting struct {
 	State     string            `json:"state,omitempty"` // of a record: none, value, absence, corrupt
 	Op        coherence.Op      `json:"op,omitempty"`
 	Partition *int              `json:"partition,omitempty"`
-	Seq       uint64            `json:"seq,omitempty"`
 	// Lag is from the commit, by the database's clock, to this moment by ours; RedisLag to Redis's push of the key.
 	Lag      *float64 `json:"lag_seconds,omitempty"`
 	RedisLag *float64 `json:"redis_lag_seconds,omitempty"`
@@ -143,120 +139,6 @@ func decodeMessage(b []byte) (coherence.Message, error) {
 	return m, err
 }
 
-// watchRedis has Redis push every change below the prefixes, whoever reads the keys.
-func (w *watcher) watchRedis(ctx context.Context) (stop func(), err error) {
-	engine, closeEngine, err := w.openEngine(ctx)
-	if err != nil {
-		return nil, err
-	}
-	w.engine = engine
-	opt, err := w.redisOption()
-	if err != nil {
-		closeEngine()
-		return nil, err
-	}
-	prefix := engine.Keyspace().Prefix()
-	w.record = regexp.MustCompile(`(?s)^` + regexp.QuoteMeta(prefix) + `:\{\d+\}:([vl]):([^:]*):(.*)$`)
-	pushes := make(chan string, 4096)
-	opt.ClientTrackingOptions = append(w.prefixes(prefix), "BCAST")
-	opt.OnInvalidations = func(keys []rueidis.RedisMessage) {
-		if keys == nil && ctx.Err() == nil {
-			w.print(sighting{Channel: "redis", What: "session", Text: "everything was flushed, or the connection was lost"})
-		}
-		for i := range keys {
-			if key, err := keys[i].ToString(); err == nil {
-				select {
-				case pushes <- key:
-				default:
-					w.print(sighting{Channel: "redis", What: "lost", Text: "more is pushed than can be printed"})
-				}
-			}
-		}
-	}
-	client, err := rueidis.NewClient(opt)
-	if err != nil {
-		closeEngine()
-		return nil, fmt.Errorf("watching Redis: %w", err)
-	}
-	for _, node := range client.Nodes() { // so that every node of a cluster is connected to
-		if err := node.Do(ctx, node.B().Ping().Build()).Error(); err != nil {
-			client.Close()
-			closeEngine()
-			return nil, fmt.Errorf("watching Redis: %w", err)
-		}
-	}
-	var wg sync.WaitGroup
-	done, end := context.WithCancel(ctx)
-	wg.Go(func() {
-		for {
-			select {
-			case key := <-pushes:
-				w.pushedKey(done, key)
-			case <-done.Done():
-				return
-			}
-		}
-	})
-	return func() { end(); wg.Wait(); client.Close(); closeEngine() }, nil
-}
-
-// prefixes are PREFIX and a prefix of Redis keys, as often as there are any.
-func (w *watcher) prefixes(prefix string) (args []string) {
-	switch {
-	case w.only == cacheKey{}:
-		return []string{"PREFIX", prefix + ":"}
-	case w.only.Name != "":
-		k := w.engine.Keyspace().Key(w.only.Namespace, w.only.Name)
-		return []string{"PREFIX", k.Record, "PREFIX", k.Lease}
-	}
-	for b := range l2.Buckets {
-		for _, kind := range []string{"v", "l"} {
-			args = append(args, "PREFIX", prefix+":{"+strconv.Itoa(b)+"}:"+kind+":"+w.only.Namespace+":")
-		}
-	}
-	return args
-}
-
-func (w *watcher) pushedKey(ctx context.Context, redisKey string) {
-	m := w.record.FindStringSubmatch(redisKey)
-	if m == nil {
-		return // a watermark, or the owner
-	}
-	s := sighting{Channel: "redis", What: "record", cacheKey: &cacheKey{m[2], m[3]}, Time: time.Now()}
-	if !w.wants(*s.cacheKey) {
-		return
-	}
-	key := w.engine.Keyspace().Key(s.Namespace, s.Name)
-	if m[1] == "l" {
-		s.What = "lease"
-		if lease, err := w.engine.Lease(ctx, key); err == nil {
-			s.State = lease.Holder.String()
-		}
-		w.print(s)
-		return
-	}
-	w.mu.Lock()
-	if len(w.pushed) > 10_000 {
-		clear(w.pushed)
-	}
-	w.pushed[*s.cacheKey] = s.Time
-	w.mu.Unlock()
-	raw, _, err := w.engine.Get(ctx, key, l2.ReadOptions{})
-	switch rec, bad := l2.DecodeRecord(raw); {
-	case err != nil:
-		s.State = "unknown"
-	case raw == nil:
-		s.State = "none"
-	case bad != nil:
-		s.State = "corrupt"
-	case rec.Absent:
-		s.State, s.Version = "absence", rec.Version
-	default:
-		s.State, s.Version = "value", rec.Version
-	}
-	w.print(s)
-}
-
 // print prints a line.
 func (w *watcher) print(s sighting) {
 	w.mu.Lock()
@@ -269,7 +151,7 @@ func (w *watcher) print(s sighting) {
 		_ = printJSON(w.out, s)
 		return
 	}
-	fmt.Fprintln(w.out, s.String())
+	fmt.Fprintln(w.out, plain(s.String()))
 }
 
 // String is the line for people.
@@ -322,8 +204,7 @@ func (w *watcher) Deliver(_ context.Context, p int, batch []coherence.Message) e
 		if !w.wants(k) {
 			continue
 		}
-		s := sighting{Time: now, Channel: "kafka", What: "event", cacheKey: &k, Version: e.Version, Op: e.Op, Partition: &p,
-			Seq: e.Seq}
+		s := sighting{Time: now, Channel: "kafka", What: "event", cacheKey: &k, Version: e.Version, Op: e.Op, Partition: &p}
 		if !e.Time.IsZero() {
 			lag := now.Sub(e.Time).Seconds()
 			s.Lag = &lag
@@ -365,126 +246,3 @@ func (w *watcher) Malformed(p int, err error) { w.happened(p, "malformed", err.E
 
 // Failed implements coherence.Sink.
 func (w *watcher) Failed(p int, err error) { w.happened(p, "failed", err.Error()) }
-
-// proofs knows how old, at most, what each channel vouches for is, as an instance does: by the newest position of the
-// source that the channel covers, and when that was read.
-type proofs struct {
-	mu       sync.Mutex
-	samples  []sample
-	barriers []coherence.Position // by partition
-}
-
-type sample struct {
-	at       time.Time // before the position was read
-	position coherence.Position
-}
-
-const mostSamples = 1200
-
-func (p *proofs) sample(s sample) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.samples = append(p.samples, s); len(p.samples) > mostSamples {
-		p.samples = p.samples[len(p.samples)-mostSamples:]
-	}
-}
-
-func (p *proofs) partitions(n int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.barriers = make([]coherence.Position, n)
-}
-
-func (p *proofs) barrier(part int, at coherence.Position) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if part < len(p.barriers) {
-		p.barriers[part] = at
-	}
-}
-
-// age is how old what covers all of these positions can be, nil if nothing is proved.
-func (p *proofs) age(covered []coherence.Position, now time.Time) *float64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for i := len(p.samples) - 1; i >= 0 && len(covered) > 0; i-- {
-		s, all := p.samples[i], true
-		for _, c := range covered {
-			all = all && c.Covers(s.position)
-		}
-		if all {
-			age := now.Sub(s.at).Seconds()
-			return &age
-		}
-	}
-	return nil
-}
-
-func (p *proofs) kafka(now time.Time) *float64 {
-	p.mu.Lock()
-	covered := append([]coherence.Position{}, p.barriers...)
-	p.mu.Unlock()
-	return p.age(covered, now)
-}
-
-// prove samples the source's position, and prints what the channels prove.
-func (w *watcher) prove(ctx context.Context, every time.Duration) {
-	src, _, closeIt, err := w.openSource(ctx)
-	if err != nil {
-		w.print(sighting{Channel: "proof", What: "failed", Text: err.Error()})
-		return
-	}
-	defer closeIt()
-	tick, print := time.NewTicker(100*time.Millisecond), time.NewTicker(every)
-	defer tick.Stop()
-	defer print.Stop()
-	var failing error
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			s := sample{at: time.Now()}
-			if s.position, failing = src.Position(ctx); failing == nil {
-				w.proofs.sample(s)
-			}
-		case now := <-print.C:
-			w.print(w.proved(ctx, now, failing))
-		}
-	}
-}
-
-func (w *watcher) proved(ctx context.Context, now time.Time, failing error) sighting {
-	s := sighting{Time: now, Channel: "proof", What: "proof"}
-	if failing != nil && !errors.Is(failing, context.Canceled) {
-		s.Text = "the database cannot be read: " + failing.Error()
-		return s
-	}
-	var missing []string
-	if w.hasRedis() {
-		if s.RedisProved = w.redisAge(ctx, now); s.RedisProved == nil {
-			missing = append(missing, "redis")
-		}
-	}
-	if w.hasKafka() {
-		if s.KafkaProved = w.proofs.kafka(now); s.KafkaProved == nil {
-			missing = append(missing, "kafka")
-		}
-	}
-	if len(missing) > 0 {
-		s.Text = "nothing is proved by " + strings.Join(missing, " and ") + " (nearcache relay status)"
-	}
-	return s
-}
-
-func (w *watcher) redisAge(ctx context.Context, now time.Time) *float64 {
-	watermarks, err := w.engine.Applied(ctx)
-	if err != nil {
-		return nil
-	}
-	covered := make([]coherence.Position, 0, len(watermarks))
-	for _, wm := range watermarks {
-		covered = append(covered, wm.Position)
-	}
-	return w.proofs.age(covered, now)
-}

@@ -44,7 +44,8 @@ type sourceKey struct{ namespace, key string }
 func NewSource() *Source {
 	return &Source{
 		changed: make(chan struct{}), identity: rand.Text(), timeline: 1, next: 1,
-		open: map[uint64]*SourceTx{}, locks: map[sourceKey]*SourceTx{}, versions: map[sourceKey]coherence.Version{}, floors: map[string]coherence.Version{},
+		open: map[uint64]*SourceTx{}, locks: map[sourceKey]*SourceTx{},
+		versions: map[sourceKey]coherence.Version{}, floors: map[string]coherence.Version{},
 		cursors: map[string]coherence.Cursor{}, leaders: map[string]*term{},
 	}
 }

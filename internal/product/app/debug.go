@@ -15,6 +15,7 @@ import (
 // nobody.
 type debugListener struct {
 	server *http.Server
+	listen net.Listener
 	ended  chan struct{}
 }
 
@@ -24,7 +25,7 @@ func serveDebug(address string, client *nearcache.Client, log *slog.Logger) (*de
 	if err != nil {
 		return nil, fmt.Errorf("listening for DEBUG_LISTEN_ADDR: %w", err)
 	}
-	d := &debugListener{ended: make(chan struct{}), server: timeouts(&http.Server{
+	d := &debugListener{listen: listen, ended: make(chan struct{}), server: timeouts(&http.Server{
 		Handler: nearcache.DebugHandler(client), ErrorLog: serverLog(log)}, 5*time.Second)}
 	log.Info("serving the caches' view", "url", "http://"+listen.Addr().String())
 	go func() {

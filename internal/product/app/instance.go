@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -29,7 +30,8 @@ type instance struct {
 	near   *neighbours
 	http   *http.Server
 	listen net.Listener
-	debug  *debugListener // nil: none
+	debug  *debugListener               // nil: none
+	worker atomic.Pointer[kafka.Worker] // that runs beside it; nil: none
 }
 
 // start makes an instance and listens.
@@ -60,7 +62,7 @@ func (s *Server) start(b *backend, i int, prepared <-chan struct{}) (_ *instance
 	}
 	in.near = newNeighbours(b.redis, s.Config.Prefix+":product-server:database-reached")
 	in.health = health.NewMonitor(log, s.checks(b, in, prepared)...)
-	in.health.Also = func() []health.Reason { return reasonsOf(in.client.Status()) }
+	in.health.Also = in.reasons
 	mux, err := s.routes(in, b, cache, log)
 	if err != nil {
 		return nil, err
@@ -91,6 +93,19 @@ func (s *Server) cache(client *nearcache.Client, b *backend) (*nearcache.Cache[s
 			return nearcache.Entry[product.Product]{Value: p, Version: v}, err
 		},
 	})
+}
+
+// reasons are those of the client, and of the worker beside it. None makes an instance unready: requests are answered
+// without a worker, and whatever the caches lack is read from the database.
+func (in *instance) reasons() []health.Reason {
+	reasons := reasonsOf(in.client.Status())
+	if w := in.worker.Load(); w != nil {
+		for _, r := range workerReasons(w.Status()) {
+			r.Unready = false
+			reasons = append(reasons, r)
+		}
+	}
+	return reasons
 }
 
 // routes are those of the API and those of the operators.
