@@ -124,33 +124,35 @@ func TestCallbacks_ThatIgnoreTheirContextsKeepNobody(t *testing.T) {
 	fresh := nearcache.ReadOptions{Fresh: true}
 	for name, test := range map[string]struct {
 		callback string
-		call     func(context.Context, *cache) error
+		call     func(context.Context, *cache, *deaf) error
 	}{
-		"Get": {"Load", func(ctx context.Context, c *cache) error { _, err := c.Get(ctx, "b"); return err }},
-		"GetMany": {"LoadMany", func(ctx context.Context, c *cache) error {
+		"Get": {"Load", func(ctx context.Context, c *cache, d *deaf) error { _, err := c.Get(ctx, "b"); return err }},
+		"GetMany": {"LoadMany", func(ctx context.Context, c *cache, d *deaf) error {
 			_, err := c.GetMany(ctx, []string{"b", "c"})
 			return err
 		}},
-		"Fresh, the version": {"Version", func(ctx context.Context, c *cache) error {
+		"Fresh, the version": {"Version", func(ctx context.Context, c *cache, d *deaf) error {
 			_, err := c.Read(ctx, "a", fresh)
 			return err
 		}},
-		"Fresh, the value": {"Load", func(ctx context.Context, c *cache) error {
+		"Fresh, the value": {"Load", func(ctx context.Context, c *cache, d *deaf) error {
 			_, err := c.Read(ctx, "b", fresh)
 			return err
 		}},
-		"Fresh, the position": {"Position", func(ctx context.Context, c *cache) error {
+		"Fresh, the position": {"Position", func(ctx context.Context, c *cache, d *deaf) error {
 			_, err := c.Read(ctx, "a", fresh)
 			return err
 		}},
-		"Write": {"tx", func(ctx context.Context, c *cache) error {
+		"Write": {"tx", func(ctx context.Context, c *cache, d *deaf) error {
 			_, err := c.Write(ctx, "b", func(context.Context) (nearcache.Version, error) {
-				time.Sleep(time.Hour)
+				d.at("tx")
 				return 2, nil
 			})
 			return err
 		}},
-		"InvalidateTag": {"BumpKey", func(ctx context.Context, c *cache) error { return c.InvalidateTag(ctx, "x") }},
+		"InvalidateTag": {"BumpKey", func(ctx context.Context, c *cache, d *deaf) error {
+			return c.InvalidateTag(ctx, "x")
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inDeafBubble(t, test.callback == "LoadMany", func(t *testing.T, client *nearcache.Client, c *cache, d *deaf) {
@@ -158,7 +160,7 @@ func TestCallbacks_ThatIgnoreTheirContextsKeepNobody(t *testing.T) {
 				ctx, stop := context.WithTimeout(t.Context(), 200*time.Millisecond)
 				defer stop()
 				begun := time.Now()
-				err := test.call(ctx, c)
+				err := test.call(ctx, c, d)
 				if took := time.Since(begun); !errors.Is(err, context.DeadlineExceeded) || took > 500*time.Millisecond {
 					t.Errorf("%v after %v; want the deadline's error at 200ms, or 250ms later for a write", err, took)
 				}

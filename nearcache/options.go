@@ -23,8 +23,8 @@ type Options[K comparable, V any] struct {
 	// the keys that no tier has. Defaults to calling Load for each key.
 	LoadMany BatchLoader[K, V]
 
-	// EncodeKey gives the key's name in Redis and on events. It must be injective, and not wait for anything. Defaults to the string itself, the
-	// decimal integer, or encoding.TextMarshaler; NewCache refuses any other K.
+	// EncodeKey gives the key's name in Redis and on events. It must be injective, and not wait for anything. Defaults
+	// to the string itself, the decimal integer, or encoding.TextMarshaler; NewCache refuses any other K.
 	EncodeKey func(K) string
 	// DecodeKey is the inverse of EncodeKey. Only Warm needs it. Defaults to the inverse of what EncodeKey defaults to:
 	// encoding.TextUnmarshaler for a TextMarshaler.
@@ -42,7 +42,8 @@ type Options[K comparable, V any] struct {
 	// Lossy says what happens to a value that its Codec does not keep. Encodings are decoded again and compared: all of
 	// them where V or the Codec can lose something, else one in 64. Defaults to LossyCheck.
 	Lossy LossyPolicy
-	// Clone copies a value before it is handed out. It must not wait for anything. Defaults to none: values are shared and must not be modified.
+	// Clone copies a value before it is handed out. It must not wait for anything. Defaults to none: values are shared
+	// and must not be modified.
 	Clone func(V) V
 	// CheckShared finds callers that modify values they share, for use in tests and when something is odd: each entry
 	// of L1 keeps a checksum of its value's encoding, which each hit computes again. A value that has changed is

@@ -46,8 +46,8 @@ func (g *guarded) allow(kind kafkago.ResourceType, name string, op kafkago.ACLOp
 	g.t.Helper()
 	client := &kafkago.Client{Addr: kafkago.TCP(g.brokers...), Transport: g.as("user").Transport}
 	res, err := client.CreateACLs(g.t.Context(), &kafkago.CreateACLsRequest{ACLs: []kafkago.ACLEntry{{
-		ResourceType: kind, ResourceName: name, ResourcePatternType: kafkago.PatternTypeLiteral, Principal: "User:guest",
-		Host: "*", Operation: op, PermissionType: kafkago.ACLPermissionTypeAllow}}})
+		ResourceType: kind, ResourceName: name, ResourcePatternType: kafkago.PatternTypeLiteral,
+		Principal: "User:guest", Host: "*", Operation: op, PermissionType: kafkago.ACLPermissionTypeAllow}}})
 	if err == nil {
 		err = errors.Join(res.Errors...)
 	}
@@ -110,7 +110,9 @@ func TestRights(t *testing.T) {
 		t.Errorf("Ping: %v", err)
 	}
 	eventually(t, "the worker works", func() bool { return len(worker.Status().Reasons) == 0 })
-	eventually(t, "the barriers' topic may not be read", func() bool { return log.count("barriers are not followed") == 1 })
+	eventually(t, "the barriers' topic may not be read", func() bool {
+		return log.count("barriers are not followed") == 1
+	})
 	g.allow(kafkago.ResourceTypeTopic, kafka.BarrierTopic(topic), kafkago.ACLOperationTypeRead)
 	eventually(t, "its barriers are taken", func() bool { return slices.Contains(r.of(0), "barrier at 1") })
 	if log.count("is not followed") == 0 || log.count("the worker does not get on") < 3 {

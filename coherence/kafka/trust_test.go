@@ -118,8 +118,8 @@ func TestTail_ABarrierFromBeforeItsSession(t *testing.T) {
 	})
 }
 
-// TestTail_ForgedNumbersMeanNothing: a number ahead of the relay's ended the session of every instance, and hid the next
-// events that really were missing.
+// TestTail_ForgedNumbersMeanNothing: a number ahead of the relay's ended the session of every instance, and hid the
+// next events that really were missing.
 func TestTail_ForgedNumbersMeanNothing(t *testing.T) {
 	onBoth(t, func(t *testing.T, brokers []string) {
 		topic := servicestest.Unique("numbers")
@@ -133,14 +133,17 @@ func TestTail_ForgedNumbersMeanNothing(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			eventually(t, "the barrier is taken", func() bool { return slices.Contains(r.of(0), fmt.Sprint("barrier at ", n)) })
+			eventually(t, "the barrier is taken", func() bool {
+				return slices.Contains(r.of(0), fmt.Sprint("barrier at ", n))
+			})
 		}
 		round(1, event("a", 1, 1))
 		produce(t, brokers, topic, `{"namespace":"n","key":"f","version":1,"seq":1152921504606846976,`+
 			`"position":{"timeline":"1","n":1152921504606846976}}`)
 		round(2, event("b", 1, 2))
 		round(4, event("d", 1, 4)) // 3 is missing
-		want := []string{"session", "a v1", "barrier at 1", "f v1", "b v1", "barrier at 2", "d v1", "session", "barrier at 4"}
+		want := []string{"session", "a v1", "barrier at 1", "f v1", "b v1", "barrier at 2", "d v1", "session",
+			"barrier at 4"}
 		if got := slices.Compact(r.of(0)); !slices.Equal(got, want) {
 			t.Errorf("got %v, want %v", got, want)
 		}

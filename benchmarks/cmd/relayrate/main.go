@@ -38,6 +38,9 @@ func main() {
 	}
 }
 
+// writers write at the same time.
+const writers = 8
+
 // bench is what the measurements share.
 type bench struct {
 	pool   *pgxpool.Pool
@@ -60,7 +63,12 @@ func run(ctx context.Context, relay string, rates []string, each time.Duration, 
 		return err
 	}
 	defer drop()
-	if b.pool, err = pgxpool.New(ctx, address); err != nil {
+	cfg, err := pgxpool.ParseConfig(address)
+	if err != nil {
+		return err
+	}
+	cfg.MaxConns = 3 * writers // a marker does not wait for a writer's connection
+	if b.pool, err = pgxpool.NewWithConfig(ctx, cfg); err != nil {
 		return err
 	}
 	defer b.pool.Close()
@@ -134,36 +142,41 @@ func (b *bench) measure(ctx context.Context, rate int, each time.Duration) error
 	defer stop()
 	var written atomic.Int64
 	var wg sync.WaitGroup
-	const writers = 4
-	errs := make(chan error, writers+1)
-	for w := range writers {
-		wg.Go(func() { errs <- b.write(work, float64(rate)/writers, w, &written) })
-	}
+	var mu sync.Mutex
 	var lags []lag
-	wg.Go(func() {
-		var err error
-		for work.Err() == nil && err == nil {
-			var l lag
-			if l, err = b.arrive(ctx); err == nil {
-				lags = append(lags, l)
-			}
+	var failed error
+	for w := range writers {
+		wg.Go(func() {
+			err := b.write(work, float64(rate)/writers, w, &written)
+			mu.Lock()
+			defer mu.Unlock()
+			failed = errors.Join(failed, err)
+		})
+	}
+	wg.Go(func() { // a marker does not wait for the one before: when changes are late there are as many of them
+		for work.Err() == nil {
+			wg.Go(func() {
+				l, err := b.arrive(ctx)
+				mu.Lock()
+				defer mu.Unlock()
+				if failed = errors.Join(failed, err); err == nil {
+					lags = append(lags, l)
+				}
+			})
 			pause(work, 20*time.Millisecond)
 		}
-		errs <- err
 	})
-	wg.Wait()
+	<-work.Done()
 	took := time.Since(start).Seconds()
-	close(errs)
-	for err := range errs {
-		if err != nil {
-			return err
-		}
-	}
 	after := b.processors(ctx)
+	wg.Wait()
+	if failed != nil {
+		return failed
+	}
 	part := func(i int) float64 { return (after[i] - before[i]) / took }
 	redis, kafka := split(lags)
-	fmt.Printf("%8d  %9.0f  %s  %s  %.2f, %.2f, %.2f, %.2f\n", rate, float64(written.Load())/took, redis, kafka,
-		part(0), part(1), part(2), part(3))
+	fmt.Printf("%8d  %9.0f  %s  %s  %.2f, %.2f, %.2f, %.2f  (%d markers)\n", rate, float64(written.Load())/took,
+		redis, kafka, part(0), part(1), part(2), part(3), len(lags))
 	return nil
 }
 
