@@ -13,7 +13,6 @@ import (
 type filler struct {
 	peer   peers.Peer[product]
 	prefix string
-	table  float64 // bytes that the near cache counts without an entry
 	cost   float64 // of an entry, as the near cache counts it; 0: not known yet
 }
 
@@ -27,7 +26,6 @@ const (
 func (f *filler) fill(ctx context.Context, from, n int) (hold, served float64, err error) {
 	near, weighs := f.peer.(*peers.Nearcache[product])
 	if weighs && f.cost == 0 {
-		f.table = near.Metric("nearcache_l1_bytes")
 		if err := f.measureEntryCost(ctx); err != nil {
 			return 0, 0, err
 		}
@@ -38,7 +36,7 @@ func (f *filler) fill(ctx context.Context, from, n int) (hold, served float64, e
 		}
 		time.Sleep(20 * time.Millisecond) // ristretto admits entries in the background
 		if weighs {
-			hold = (near.Metric("nearcache_l1_bytes") - f.table) / f.cost / float64(n)
+			hold = near.EntryBytes() / f.cost / float64(n)
 		} else {
 			hold = f.hitRatio(ctx, n, 1)
 		}
@@ -61,7 +59,7 @@ func (f *filler) measureEntryCost(ctx context.Context) error {
 		}
 		time.Sleep(20 * time.Millisecond)
 		if f.hitRatio(ctx, few, 1) == 1 {
-			f.cost = (near.Metric("nearcache_l1_bytes") - f.table) / few
+			f.cost = near.EntryBytes() / few
 			return nil
 		}
 	}
