@@ -141,9 +141,9 @@ func TestInstall_OnAnybodysTable(t *testing.T) {
 func TestInstall_WithoutNotify(t *testing.T) {
 	url, pool, _ := anybodys(t)
 	env := map[string]string{"DATABASE_URL": url}
-	install := append(installShelves[:len(installShelves):len(installShelves)], "--yes")
+	install := installShelves
 	quiet := append(install[:len(install):len(install)], "--without-notify")
-	must(t, nil, "notify = false", append(installShelves[:len(installShelves):len(installShelves)], "--without-notify")...)
+	must(t, nil, "notify = false", append(quiet[:len(quiet):len(quiet)], "--print-sql")...)
 	for _, c := range []struct {
 		args []string
 		want bool
