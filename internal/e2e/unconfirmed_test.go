@@ -8,14 +8,17 @@ import (
 	"github.com/nearcache/nearcache-go/internal/testkit"
 )
 
-// TestCommitNotAnswered: Postgres hangs in a commit and is then closed. Nobody knows whether the write happened. Every
-// server goes on answering, with a label, whoever asked for that; when Postgres is back the row decides.
+// TestCommitNotAnswered: Postgres hangs in a commit and is killed. Nobody knows whether the write happened. Every server
+// goes on answering, with a label, whoever asked for that; when Postgres is back the row decides.
+//
+// It is killed while the commit hangs. A commit that is given up becomes visible; the relay could then tell everybody
+// that the old value was replaced, and that one must not be served.
 func TestCommitNotAnswered(t *testing.T) {
 	w := newWorld(t)
 	pg := servicestest.StartPostgres(t)
 	w.env["DATABASE_URL"] = pg.URL
-	a := w.start("product-server", "RELAY=true", "REQUEST_TIMEOUT_MS=1000")
-	b := w.start("product-server", "REQUEST_TIMEOUT_MS=1000")
+	a := w.start("product-server", "RELAY=true", "REQUEST_TIMEOUT_MS=30000")
+	b := w.start("product-server")
 	a.mustPut("p", "one")
 	a.fromL1("p")
 	b.fromL1("p")
@@ -24,11 +27,15 @@ func TestCommitNotAnswered(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	testkit.Eventually(t, "a commit is not answered", func() bool {
-		got := a.put("p", "two")
-		return got.status == 504 && strings.Contains(got.body, "unknown")
+	answer := make(chan reply, 1)
+	testkit.Eventually(t, "a commit hangs", func() bool {
+		go func() { answer <- a.put("p", "two") }()
+		return w.commitHangs(answer)
 	})
 	pg.Kill()
+	if got := <-answer; got.status < 500 || !strings.Contains(got.body, "unknown") {
+		t.Errorf("the write got %d %s, want an answer that says that its outcome is unknown", got.status, got.body)
+	}
 	for name, s := range map[string]*program{"the writer's server": a, "another": b} {
 		testkit.Eventually(t, name+" answers with a label", func() bool {
 			got := s.get("p", "Nearcache-Serve-Stale", "600")
@@ -59,6 +66,25 @@ func TestCommitNotAnswered(t *testing.T) {
 		})
 		s.fromL1("p")
 	}
+}
+
+// commitHangs waits until a commit waits for its standby, or until the write was answered: then Postgres did not have its
+// new configuration yet.
+func (w *world) commitHangs(answer <-chan reply) (hangs bool) {
+	w.t.Helper()
+	db, answered := w.database(), false
+	testkit.Eventually(w.t, "the write commits", func() bool {
+		select {
+		case <-answer:
+			answered = true
+			return true
+		default:
+		}
+		var n int
+		err := db.QueryRow(`select count(*) from pg_stat_activity where wait_event = 'SyncRep'`).Scan(&n)
+		return err == nil && n > 0
+	})
+	return !answered
 }
 
 // TestWorkerInsideAServer: its reasons are in the server's /status, and leave the server ready.
