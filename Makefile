@@ -10,7 +10,7 @@ GOTEST   = $(BUILD)/gotest -p 2 -timeout 8m -count $(COUNT) -run '$(RUN)' $(ARGS
 
 .DEFAULT_GOAL := help
 .PHONY: help demo install tools test test-quick lint explore api fuzz bench bench-quick bench-compare bench-go cover services-up services-down services-env clean chaos \
-	lint-golangci lint-actions vuln docs release
+	lint-golangci lint-actions vuln docs release large relay-rate
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,16 @@ test: install tools $(if $(NEARCACHE_TEST_PYTHON),,$(TESTPYTHON)/.done) ## every
 
 test-quick: tools ## the tests that need nothing installed
 	@$(GOTEST)
+
+ROWS ?= 1000000
+large: install tools ## one transaction of ROWS (1000000) changes through a relay that is killed midway, on real services; prints rates, latencies and memory
+	@NEARCACHE_LARGE_ROWS=$(ROWS) $(BUILD)/services run -- $(GO) test -count 1 -timeout 2h -v -run TestRelay_LargeTransaction ./internal/e2e
+
+RATES ?= 2000,10000,20000
+relay-rate: install tools ## what a relay carries from Postgres to Redis and Kafka at RATES (2000,10000,20000) changes a second, and how late
+	@$(GO) build -o $(BUILD)/ ./cmd/outbox-relay
+	@cd benchmarks && $(GO) build -o ../$(BUILD)/ ./cmd/relayrate
+	@$(BUILD)/services run -- $(BUILD)/relayrate -relay $(BUILD)/outbox-relay -rates '$(RATES)'
 
 DURATION ?= 60s
 SEED     ?= 0

@@ -16,6 +16,10 @@ const (
 	OpCreated Op = "created"
 	OpUpdated Op = "updated"
 	OpDeleted Op = "deleted"
+	// OpTruncated is for a whole namespace: every key of it may have changed, and the event's key is empty. L2 then begins
+	// again in every bucket, whatever the namespace, and each partition of the event channel has a copy of the event. So
+	// a Source uses it where it has too many changes to tell of each.
+	OpTruncated Op = "truncated"
 )
 
 // Event says that the state of a key changed. It carries no value: a reader that is affected loads again.

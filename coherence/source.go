@@ -102,6 +102,9 @@ type PartitionMessage struct {
 
 // EventSource is a stream of version events that an instance follows to evict its L1: coherence/kafka's Tail, or one of
 // the caller's own.
+//
+// Sequence numbers and barriers are believed. Where others may write the stream, the EventSource delivers no barrier of
+// theirs, sets each Event.Seq to 0, and finds out by itself whether an event is missing, as the Tail does.
 type EventSource interface {
 	// Run delivers to sink until ctx ends and recovers by itself from everything that may pass; it returns an error
 	// only if it can never work. Every event published after the sink's Session call of its partition is delivered, in

@@ -28,6 +28,7 @@ func (c *Cache[K, V]) demanded(ro ReadOptions) (demand, error) {
 		return d, fmt.Errorf("%w: ReadOptions.MaxStaleness needs Config.Source", ErrUnsupported)
 	case ro.MaxStaleness > 0:
 		d.bound = ro.MaxStaleness
+		c.client.boundedRead()
 	}
 	return d, nil
 }

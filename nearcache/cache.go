@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"reflect"
+	"sync/atomic"
 	"time"
 
 	"github.com/nearcache/nearcache-go/internal/l1"
@@ -23,7 +24,8 @@ type Cache[K comparable, V any] struct {
 	sources      flights[K, V]         // calls of the Loader
 	loads        bulkhead
 	loadErrors   errorMemory
-	watched      bool         // hits are looked at; see recordHit
+	watched      atomic.Bool  // hits are looked at; see recordHit
+	asked        asked[K]     // not counting until DebugHandler is asked for the hottest keys
 	refresher    refresher[K] // not running without Options.Refresh
 	warmer       warmer[K]    // not running without Options.Warm
 	shape        uint32       // of V, for records
@@ -56,9 +58,9 @@ func NewCache[K comparable, V any](client *Client, namespace string, o Options[K
 		return nil, fmt.Errorf("nearcache: cache %q: Codec: %w", namespace, err)
 	}
 	c.lossless.risk = riskOf(c.opt.Codec)
-	c.watched = o.CheckShared || o.Warm.File != ""
+	c.watched.Store(o.CheckShared || o.Warm.File != "")
 	if o.L1Bytes > 0 {
-		if err := c.l1.Open(l1.Config{MaxBytes: o.L1Bytes}); err != nil {
+		if err := c.l1.Open(l1.Config[entry[K, V]]{MaxBytes: o.L1Bytes, Hash: c.entryHash}); err != nil {
 			return nil, fmt.Errorf("nearcache: cache %q: %w", namespace, err)
 		}
 	}
@@ -78,6 +80,9 @@ func NewCache[K comparable, V any](client *Client, namespace string, o Options[K
 	}
 	return c, nil
 }
+
+// entryHash is the hash of an entry's key in L1.
+func (c *Cache[K, V]) entryHash(e *entry[K, V]) uint64 { return maphash.Comparable(c.seed, e.key) }
 
 // peek is the entry that L1 holds of k, whether or not it may be served.
 func (c *Cache[K, V]) peek(k K) *entry[K, V] {
@@ -123,11 +128,15 @@ func (c *Cache[K, V]) l1Stats() l1.Stats {
 
 func (c *Cache[K, V]) maxStaleness() time.Duration { return c.opt.MaxStaleness }
 
+// awaitFills waits for the fills whose values readers have already.
+func (c *Cache[K, V]) awaitFills() { c.sources.awaitAnswered() }
+
 // close waits for everything that the cache has started; the client calls it.
 func (c *Cache[K, V]) close() {
 	if c.refresher.done != nil {
 		<-c.refresher.done
 	}
+	c.stopCounting()
 	c.saveHotKeys()
 	c.reads.close()
 	c.sources.close()

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/internal/fence"
 	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
@@ -36,24 +37,71 @@ func (t tracker) BucketMoved(bucket int) {
 	t.c.m.redisSessions.Inc()
 }
 
-// heartbeat reads the watermarks on the tracking connection. It also keeps that connected: rueidis dials only when
-// there is a command to send.
-func (c *Client) heartbeat() {
+// heartbeat reads the relay's round on the tracking connection. It also keeps that connected: rueidis dials only when
+// there is a command to send. The watermarks are read too where the round does not stand for them: there is no relay,
+// Redis is a Cluster, or a session has begun. It returns how long to wait for the next heartbeat.
+func (c *Client) heartbeat() time.Duration {
 	ctx, cancel := context.WithTimeout(c.life, 2*time.Second)
 	defer cancel()
 	h := c.fence.BeginHeartbeat()
 	begun := time.Now()
-	read, err := c.l2.Heartbeat(ctx)
+	round, err := c.l2.Round(ctx)
+	covered := false
+	if err == nil {
+		c.fence.Round(&h, round)
+		covered = c.fence.Cover(&h, round)
+	}
+	if !covered {
+		err = c.readWatermarks(ctx, &h)
+		c.fence.Cover(&h, round)
+	}
 	c.breaker.beat(err, time.Since(begun))
 	if err != nil {
 		c.m.errors("heartbeat").Inc()
 	}
+	began := c.at(begun)
+	c.sample(began - c.pace.lastBeat)
+	c.pace.lastBeat = began
+	c.measure()
+	return c.nextBeat(began, round, err == nil)
+}
+
+// readWatermarks reads the watermarks of all buckets.
+func (c *Client) readWatermarks(ctx context.Context, h *fence.Heartbeat) error {
+	read, err := c.l2.Heartbeat(ctx)
 	for b := range read {
 		if read[b].OK {
-			c.fence.Watermark(&h, b, read[b].Watermark)
+			c.fence.Watermark(h, b, read[b].Watermark)
 		}
 	}
-	c.measure()
+	return err
+}
+
+// sampleRarely is how often the source is asked for its position while no round shows it, if that proves nothing now.
+const sampleRarely = time.Second
+
+// sample asks the source for its position if the rounds have shown none lately. With a stream of events its barriers
+// may still go on, so the position is of use at once. Otherwise it only shows whether the source answers, and whether
+// it has begun another timeline. gap is the time from one heartbeat to the next.
+func (c *Client) sample(gap int64) {
+	now := c.now()
+	switch {
+	case c.source == nil || c.asking.Load():
+		return
+	case now-c.fence.SampledAt() <= gap+int64(3*c.beatEvery/2):
+		c.health.sampled(nil)
+		return
+	}
+	last := c.asked.Load()
+	if !c.m.events && last != 0 && now-last < int64(max(sampleRarely, c.beatEvery)) {
+		return
+	}
+	c.asked.Store(now)
+	c.asking.Store(true)
+	c.wg.Go(func() {
+		defer c.asking.Store(false)
+		_ = c.probe(min(10*c.beatEvery, maxTTL)) // the outcome is in Status
+	})
 }
 
 // probe reads the source's position.
@@ -122,6 +170,10 @@ func (s sink) Deliver(ctx context.Context, p int, batch []coherence.Message) err
 			continue
 		}
 		e := &batch[i].Event
+		if e.Op == coherence.OpTruncated {
+			s.truncated(ctx, p, e)
+			continue
+		}
 		key := c.keyspace.Key(e.Namespace, e.Key)
 		s.gap(c.fence.EventSeq(p, e.Seq))
 		c.fence.Event(key, e.Version, e.Position)
@@ -136,6 +188,20 @@ func (s sink) Deliver(ctx context.Context, p int, batch []coherence.Message) err
 	s.applyOnce(ctx, changes.versioned)
 	s.applyAlways(ctx, changes.unversioned)
 	return nil
+}
+
+// truncated begins a session: for what was loaded before, events vouch no longer, whatever its namespace. Without a
+// Source somebody has to tell L2, and the first instance that hears of it does.
+func (s sink) truncated(ctx context.Context, p int, e *coherence.Event) {
+	c := s.c
+	s.gap(c.fence.EventSeq(p, e.Seq))
+	c.fence.EventSession(p)
+	c.fence.EventSeq(p, e.Seq)
+	c.m.event(e)
+	c.m.eventSessions("truncated").Inc()
+	if c.source == nil {
+		_ = c.applyTruncated(ctx, *e) // it is retried
+	}
 }
 
 // changes are those of a batch that L2 must hear of from this instance.

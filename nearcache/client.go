@@ -20,7 +20,7 @@ import (
 // Make one with New and its caches with NewCache; all its methods are safe for concurrent use.
 type Client struct {
 	// The hot path reads these two; they are written rarely.
-	coarse atomic.Int64 // now, up to a tick old
+	coarse atomic.Int64 // now, up to a tick old, or asleep; see coarseNow
 	mode   atomic.Int32
 
 	closed    atomic.Bool
@@ -31,6 +31,7 @@ type Client struct {
 	source    coherence.Source
 	versions  coherence.Versioner // the source, if it is one
 	beatEvery time.Duration
+	pace      pace
 	lag       lag
 	retry     *retry
 	tagsOnce  sync.Once
@@ -44,6 +45,9 @@ type Client struct {
 	questions questions
 
 	sampling, identifying, inspecting atomic.Bool // calls of the source that have not returned
+
+	asking atomic.Bool  // the source is being asked for its position
+	asked  atomic.Int64 // when it was last
 
 	traceLoad func(caller, load context.Context) context.Context // nil: none
 	m         *metrics
@@ -75,16 +79,16 @@ func (c *Client) remember(l1Bytes int64) {
 
 // managedCache is a cache as its client sees it.
 type managedCache interface {
+	awaitFills()
 	close()
 	l1Stats() l1.Stats
 	maxStaleness() time.Duration
 }
 
 const (
-	tick = 20 * time.Millisecond // the resolution of L1 deadlines
-
-	closeGrace  = 5 * time.Second // how long Close waits for Config.Events to notice that its context has ended
-	pingTimeout = time.Second     // of what New asks the source and the event channel
+	closeGrace  = 5 * time.Second  // how long Close waits for Config.Events to notice that its context has ended
+	closeLimit  = 15 * time.Second // and for everything
+	pingTimeout = time.Second      // of what New asks the source and the event channel
 
 	modeClosed Mode = ModeOff + 1 // after Close: no read looks at L1
 )
@@ -107,6 +111,7 @@ func New(cfg Config) (*Client, error) {
 	}
 	c := &Client{base: time.Now(), source: cfg.Source, beatEvery: cfg.Heartbeat, log: cfg.Logger,
 		caches: make(map[string]managedCache)}
+	c.pace.hurry, c.pace.awake = make(chan struct{}, 1), make(chan struct{}, 1)
 	c.nesting.wake, c.traceLoad = c.waiters.wake, cfg.LoadTrace
 	if cfg.System != "" {
 		c.system.Store(&cfg.System)
@@ -138,11 +143,8 @@ func New(cfg Config) (*Client, error) {
 		store.Close()
 		return nil, err
 	}
-	c.every(tick, func() { c.coarse.Store(c.now()) })
-	c.every(cfg.Heartbeat, c.heartbeat)
-	if c.source != nil {
-		c.every(cfg.Heartbeat, func() { _ = c.probe(min(10*cfg.Heartbeat, maxTTL)) }) // the outcome is in Status
-	}
+	c.wg.Go(c.ticks)
+	c.wg.Go(c.beats)
 	c.wg.Go(func() { c.retry.run(c.life) })
 	if cfg.Events != nil {
 		c.wg.Go(func() { c.follow(cfg.Events) })
@@ -210,6 +212,10 @@ func (c *Client) register(namespace string, cache managedCache) (*cacheMetrics, 
 		return nil, fmt.Errorf("nearcache: cache %q: metrics: %w", namespace, err)
 	}
 	c.caches[namespace] = cache
+	if cache.maxStaleness() > 0 {
+		c.pace.fixed.Store(true)
+		c.hastens()
+	}
 	return m, nil
 }
 
@@ -235,12 +241,18 @@ func (c *Client) Ready(ctx context.Context) error {
 
 // Apply makes every tier notice an event that reached the caller by a way of its own. An event without a version drops
 // whatever there is. It returns an error when the change could not be sent to L2; it is then retried in the background.
+//
+// An event of a truncated namespace makes every record of L2 a miss, of all namespaces, and ends what tracking vouches
+// for: each instance drops its L1 with its next heartbeat.
 func (c *Client) Apply(ctx context.Context, e coherence.Event) error {
 	if c.closed.Load() {
 		return ErrClosed
 	}
 	if err := e.Validate(); err != nil {
 		return fmt.Errorf("nearcache: event: %w", err)
+	}
+	if e.Op == coherence.OpTruncated {
+		return c.applyTruncated(ctx, e)
 	}
 	key := c.keyspace.Key(e.Namespace, e.Key)
 	c.fence.Event(key, e.Version, e.Position)
@@ -251,6 +263,15 @@ func (c *Client) Apply(ctx context.Context, e coherence.Event) error {
 	if err != nil {
 		c.retry.add(l2.Change{Key: key, Version: e.Version})
 		return fmt.Errorf("nearcache: apply %s %q: %w: %w", e.Namespace, e.Key, ErrNotInvalidated, err)
+	}
+	return nil
+}
+
+func (c *Client) applyTruncated(ctx context.Context, e coherence.Event) error {
+	err := c.send(ctx, func(ctx context.Context) error { return c.l2.ResetBefore(ctx, e.Position) })
+	if err != nil {
+		c.retry.loseAll()
+		return fmt.Errorf("nearcache: apply %s, truncated: %w: %w", e.Namespace, ErrNotInvalidated, err)
 	}
 	return nil
 }
@@ -284,25 +305,44 @@ func (c *Client) SetMode(m Mode) error {
 // Mode is the mode in force.
 func (c *Client) Mode() Mode { return Mode(c.mode.Load()) }
 
-// Close ends all loads and everything that the client has started, and waits for it. Reads and writes fail with
-// ErrClosed from then on.
+// Close ends all loads and everything that the client has started, and waits for it. Values that reads have returned
+// are still written to Redis, if it answers within RedisTimeout. Reads and writes fail with ErrClosed from then on.
+//
+// Close does not wait for a callback that does not return: then it gives up after 15 seconds, with an error. What the
+// callback holds is left to it.
 func (c *Client) Close() error {
 	if !c.closed.CompareAndSwap(false, true) {
 		return nil
 	}
 	c.mode.Store(int32(modeClosed))
-	c.end()
 	c.mu.Lock()
 	caches := c.caches
 	c.caches = nil
 	c.mu.Unlock()
-	c.wg.Wait()
-	for _, cache := range caches {
-		cache.close()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for _, cache := range caches {
+			cache.awaitFills()
+		}
+		c.end()
+		c.wg.Wait()
+		for _, cache := range caches {
+			cache.close()
+		}
+	}()
+	var err error
+	giveUp := time.NewTimer(closeLimit)
+	defer giveUp.Stop()
+	select {
+	case <-ended:
+	case <-giveUp.C:
+		c.end()
+		err = fmt.Errorf("nearcache: Close: a callback has not returned for %v", closeLimit)
 	}
 	c.l2.Close()
 	c.m.unregister()
-	return nil
+	return err
 }
 
 // follow runs the stream of events. Without it the channel vouches for nothing.

@@ -31,7 +31,9 @@ type Config struct {
 	// RedisTimeout is how long a read waits for Redis; then it goes to the source. After 5 such failures in a row reads
 	// pass Redis over, until a heartbeat finds that it answers in time. Defaults to 500ms.
 	RedisTimeout time.Duration
-	// Heartbeat is how often watermarks and positions are read. Defaults to 100ms with a Source and 1s without.
+	// Heartbeat is how often the relay's round is read, and with it the proof that a bound needs. While no cache has a
+	// bound, and no read has had one for ten seconds, it is read ten times more rarely, but at least once a second.
+	// Defaults to 100ms with a Source and 1s without.
 	Heartbeat time.Duration
 	// LoadTrace lets a load belong to its reader's trace. It gets the context of the reader that begins a load, and the
 	// one that its Loader will get; it returns the latter with what tracing needs of the former, and nothing else of

@@ -1,9 +1,10 @@
 // Package nearcache keeps decoded values in this process (L1, ristretto), in front of Redis (L2, rueidis), in front of
-// a source of truth; and keeps the two coherent with it over many processes. A hit in L1 costs about what a bare
-// ristretto lookup does, and allocates nothing.
+// a source of truth; and keeps the two coherent with it over many processes. A hit in L1 costs less than a bare
+// ristretto lookup, and allocates nothing.
 //
-// A program makes one Client with New, one Cache for each namespace with For, and reads with Get, Read or ReadMany. It
-// tells of its writes with Write, or leaves that to a trigger and a relay in the database (coherence/postgres).
+// A program makes one Client with New, one Cache for each namespace with NewCache, and reads with Get, Read or
+// ReadMany. It announces its writes with Write, or leaves that to a trigger in the database and a relay
+// (coherence/postgres).
 //
 // # What each further part buys
 //

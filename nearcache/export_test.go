@@ -6,3 +6,6 @@ func (c *Client) LimitRetries(n int) {
 	defer c.retry.mu.Unlock()
 	c.retry.limit = n
 }
+
+// Watched reports whether hits are looked at.
+func Watched[K comparable, V any](c *Cache[K, V]) bool { return c.watched.Load() }

@@ -2,6 +2,7 @@ package nearcache
 
 import (
 	"context"
+	"hash/maphash"
 	"math"
 	"time"
 
@@ -17,47 +18,78 @@ func (c *Cache[K, V]) maxStaleAge(ro ReadOptions) time.Duration {
 	return c.opt.FailSafe.MaxAge
 }
 
-// staleRecord is a record of L2 that is past its TTL. Its age is by two wall clocks, and so a label, and no part of any
-// bound.
+// staleRecord is a record of L2 that is past its TTL, or unconfirmed. Its age is by two wall clocks, and so a label,
+// and no part of any bound.
 type staleRecord[V any] struct {
-	value   V
-	version Version
-	absent  bool
-	written time.Time
-	key     l2.Key
-	tags    []l2.Tag
-	judged  fence.Outcome // what the fence says of its version
+	value       V
+	version     Version
+	absent      bool
+	unconfirmed bool
+	written     time.Time
+	key         l2.Key
+	tags        []l2.Tag
+	judged      fence.Outcome // what the fence says of its version
 }
 
-// serveStale answers a read whose load has failed, or was too slow: from L1, or else from the record that L2 keeps past
-// its TTL. What has expired may be served. What this instance knows to be removed or replaced may not: by a version, an
-// invalidation, a tag or Clear; see FailSafe.
+// serveStale answers a read whose load has failed, or was too slow: from L1, or else from the record that L2 keeps for
+// that. What has expired may be served, and so may what a write of unknown outcome may have replaced. What this
+// instance knows to be removed or replaced may not: by a version, an invalidation, a tag or Clear; see FailSafe.
 func (c *Cache[K, V]) serveStale(ctx context.Context, k K, old *staleRecord[V], atLeast Version,
 	most time.Duration) (Result[V], bool, error) {
-	if r, ok, err := c.staleFromL1(k, atLeast, most); ok {
+	r, found, err := c.staleFromL1(k, atLeast, most)
+	if found == staleServed {
 		return r, true, err
 	}
-	if old == nil || old.version < atLeast || time.Since(old.written) > most {
-		return Result[V]{}, false, nil
+	if old != nil && old.version >= atLeast && time.Since(old.written) <= most {
+		gone := c.recordGone(ctx, old)
+		if !gone || c.opt.FailSafe.Invalidated {
+			r, err := c.staleFromL2(old, gone)
+			return r, true, err
+		}
+		found = staleRefused
 	}
-	if !c.opt.FailSafe.Invalidated && c.recordGone(ctx, old) {
+	if found == staleRefused {
 		c.m.staleRefused.Inc()
-		return Result[V]{}, false, nil
 	}
-	c.m.servedStale.Inc()
-	r := Result[V]{Version: old.version, Tier: TierL2, Age: max(0, time.Since(old.written)), Stale: true}
-	if old.absent {
-		return r, true, ErrNotFound
-	}
-	r, err := c.withValue(r, old.value)
-	return r, true, err
+	return Result[V]{}, false, nil
 }
 
+// staleFromL2 is a record of L2 as the caller gets it in place of an error.
+func (c *Cache[K, V]) staleFromL2(old *staleRecord[V], gone bool) (Result[V], error) {
+	c.m.servedStale(staleReason(gone, old.unconfirmed)).Inc()
+	r := Result[V]{Version: old.version, Tier: TierL2, Age: max(0, time.Since(old.written)), Stale: true,
+		Unconfirmed: old.unconfirmed}
+	if old.absent {
+		return r, ErrNotFound
+	}
+	return c.withValue(r, old.value)
+}
+
+// staleReason is why a value is labelled, as metrics have it.
+func staleReason(gone, unconfirmed bool) string {
+	switch {
+	case gone:
+		return "invalidated"
+	case unconfirmed:
+		return "unconfirmed"
+	}
+	return "expired"
+}
+
+// staleFound is what a tier has for a read in place of an error.
+type staleFound uint8
+
+const (
+	staleNone    staleFound = iota
+	staleServed             // a value that may be served
+	staleRefused            // one that is known to be removed or replaced
+)
+
 // staleFromL1 is what L1 holds of a key, whether or not it may be served, if it is old at most so much.
-func (c *Cache[K, V]) staleFromL1(k K, atLeast Version, most time.Duration) (Result[V], bool, error) {
+func (c *Cache[K, V]) staleFromL1(k K, atLeast Version, most time.Duration) (Result[V], staleFound, error) {
 	e := c.peek(k)
 	if e == nil || e.version < atLeast {
-		return Result[V]{}, false, nil
+		return Result[V]{}, staleNone, nil
 	}
 	asOf := e.stamp.AsOf(c.client.fence)
 	gone := c.entryGone(e)
@@ -69,16 +101,15 @@ func (c *Cache[K, V]) staleFromL1(k K, atLeast Version, most time.Duration) (Res
 		since = asOf
 	}
 	if c.client.now()-since > int64(most) {
-		return Result[V]{}, false, nil
+		return Result[V]{}, staleNone, nil
 	}
 	if gone && !c.opt.FailSafe.Invalidated {
-		c.m.staleRefused.Inc()
-		return Result[V]{}, false, nil
+		return Result[V]{}, staleRefused, nil
 	}
-	c.m.servedStale.Inc()
+	c.m.servedStale(staleReason(gone, e.unconfirmed())).Inc()
 	r, err := c.fromL1(e, asOf)
-	r.Stale = true
-	return r, true, err
+	r.Stale, r.Unconfirmed = true, e.unconfirmed()
+	return r, staleServed, err
 }
 
 // entryGone reports whether an entry of L1 is known to be removed or replaced: its key was invalidated, or a tag of it
@@ -110,4 +141,37 @@ func (c *Cache[K, V]) recordGone(ctx context.Context, old *staleRecord[V]) bool 
 		}
 	}
 	return false
+}
+
+// unconfirm notes in this process a write of k whose outcome is not known. Loads and entries of the key end. What L1
+// held is kept for fail-safe alone: as an entry that has expired.
+//
+// Redis pushes the change of the record to this instance too, which ends the kept entry: then L2 has it. While Redis is
+// away, L1 alone does.
+func (c *Cache[K, V]) unconfirm(k K, key l2.Key) {
+	old := c.peek(k)
+	if old == nil {
+		c.client.fence.Written(key, 0)
+		return
+	}
+	kept := newEntry[K, V](k, old.version, old.absent())
+	if !c.client.fence.Unconfirmed(key, &old.stamp, &kept.stamp) {
+		return
+	}
+	kept.value = old.value
+	x := kept.ensureExtras()
+	x.unconfirmed, x.tags = true, old.tags()
+	if old.extras != nil {
+		x.sum = old.extras.sum
+	}
+	payload := []byte(nil)
+	if c.opt.Size == nil && !kept.absent() {
+		var err error
+		if payload, err = c.encoded(kept.value); err != nil {
+			return
+		}
+	}
+	if cost, err := c.cost(kept, len(payload)+l2.HeaderSize); err == nil {
+		c.l1.Set(maphash.Comparable(c.seed, k), kept, cost)
+	}
 }

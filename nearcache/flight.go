@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 
 	"github.com/nearcache/nearcache-go/internal/ablate"
 	"github.com/nearcache/nearcache-go/internal/fence"
@@ -14,6 +15,9 @@ import (
 // flights coalesces the work of one process: of a key at most one flight runs, and at most one is queued behind it. A
 // cache has two groups. The flights of one go through L2 and the lease; the flights of the other are calls of the
 // Loader.
+//
+// A flight that fills L2 is answered before that: its readers have their value a round trip earlier. It ends when the
+// fill has come back. A reader that comes between the two waits for the queued flight, and finds the value in L2.
 //
 // A reader joins the running flight only while nothing has invalidated the key since the flight took its snapshot.
 // After an invalidation the running flight may return the old state, so later readers wait for the queued one, which
@@ -44,12 +48,16 @@ type flight[K comparable, V any] struct {
 	k   K
 	key l2.Key
 
-	snap fence.Snapshot // when the flight began: decides who may join
-	done chan struct{}  // closed when res is set; made by the first reader that waits
-	res  loaded[V]
-	over bool
-	next *flight[K, V]   // begins when this one ends
-	ctx  context.Context // of a queued flight: its first reader's
+	snap     fence.Snapshot  // when the flight began: decides who may join
+	done     chan struct{}   // closed when res is set; made by the first reader that waits
+	res      loaded[V]       // constant once it is answered
+	answered bool            // the readers have res, and no more may join; the flight may not have ended
+	over     bool            // it has ended
+	end      chan struct{}   // closed when it has ended; made by the first that waits for that
+	filled   bool            // L2 has taken the value; known when the flight has ended
+	next     *flight[K, V]   // begins when this one ends
+	ctx      context.Context // of a queued flight: its first reader's
+	reader   *flight[K, V]   // of a call of the Loader: the flight through L2 that has begun it, to be answered with it
 
 	bypass   bool       // of a call of the Loader: the caches are left alone
 	validate bool       // of a call of the Loader: the source's version may do instead of the value
@@ -59,8 +67,9 @@ type flight[K comparable, V any] struct {
 	own    fence.Snapshot // what the flight brings back is judged by; taken again before each question
 	l2     l2Reply
 	got    fetched[V]
-	tried  bool // tryL2 has asked L2
-	rounds int  // how often L2 was asked
+	kept   atomic.Pointer[staleRecord[V]] // got.kept, for readers that leave before the end
+	tried  bool                           // tryL2 has asked L2
+	rounds int                            // how often L2 was asked
 
 	grant    l2.Lease // the answer to acquire
 	grantErr error
@@ -79,8 +88,7 @@ type loaded[V any] struct {
 	version Version
 	absent  bool
 	stale   bool            // the source answered with less than this instance has seen
-	filled  bool            // L2 has taken the value
-	expired *staleRecord[V] // beside an error: what L2 keeps past its TTL
+	kept    *staleRecord[V] // beside an error: a record of L2 that only fail-safe may serve
 	asOf    int64           // the value is no older than the source was then, by the fence's clock; 0: nothing is proved
 	tier    Tier
 	err     error
@@ -125,7 +133,7 @@ func (fs *flights[K, V]) join(ctx context.Context, w *want[K]) (seat[K, V], erro
 		return seat[K, V]{}, err
 	}
 	inTime := f.snap.Began() >= w.since || ablate.Out(ablate.FreshNeverJoins)
-	if inTime && (w.bypass || !f.bypass) && fs.fence.StillValid(&f.snap) {
+	if inTime && !f.answered && (w.bypass || !f.bypass) && fs.fence.StillValid(&f.snap) {
 		return seat[K, V]{f: f, done: f.wait(), within: within}, nil
 	}
 	if f.next == nil {
@@ -254,7 +262,7 @@ func (fs *flights[K, V]) await(ctx context.Context, s *seat[K, V]) (loaded[V], e
 	case <-done:
 		return s.f.res, nil
 	case <-ctx.Done():
-		return loaded[V]{}, ctx.Err()
+		return loaded[V]{kept: s.f.kept.Load()}, ctx.Err()
 	}
 }
 
@@ -311,14 +319,61 @@ func (fs *flights[K, V]) fly(ctx context.Context, batch []*flight[K, V]) {
 	fs.run(ctx, batch)
 }
 
-// fail ends those flights of a batch with an error that have no result yet.
+// fail ends those flights of a batch that have not ended, with an error if they have no result yet.
 func (fs *flights[K, V]) fail(batch []*flight[K, V], err error) {
 	for _, f := range batch {
 		if !f.over {
-			f.res = loaded[V]{err: err}
+			if !f.answered {
+				f.res = loaded[V]{err: err}
+			}
 			fs.finish([]*flight[K, V]{f})
 		}
 	}
+}
+
+// answer gives a flight's result to its readers. The flight goes on, to its fill.
+func (fs *flights[K, V]) answer(f *flight[K, V]) {
+	fs.mu.Lock()
+	f.answered = true
+	done := f.done
+	fs.mu.Unlock()
+	if done != nil {
+		close(done)
+	}
+}
+
+// awaitEnd waits until a flight has ended.
+func (fs *flights[K, V]) awaitEnd(f *flight[K, V]) {
+	fs.mu.Lock()
+	end := f.ended()
+	fs.mu.Unlock()
+	<-end
+}
+
+// awaitAnswered waits until the flights that are answered now have ended.
+func (fs *flights[K, V]) awaitAnswered() {
+	var ends []<-chan struct{}
+	fs.mu.Lock()
+	for _, f := range fs.running {
+		if f.answered {
+			ends = append(ends, f.ended())
+		}
+	}
+	fs.mu.Unlock()
+	for _, end := range ends {
+		<-end
+	}
+}
+
+// ended is closed when the flight has ended. The caller holds fs.mu.
+func (f *flight[K, V]) ended() <-chan struct{} {
+	if f.end == nil {
+		f.end = make(chan struct{})
+		if f.over {
+			close(f.end)
+		}
+	}
+	return f.end
 }
 
 // finish ends flights whose results are set, and begins those queued behind them, as one batch.
@@ -330,6 +385,9 @@ func (fs *flights[K, V]) finish(batch []*flight[K, V]) {
 	fs.mu.Lock()
 	for _, f := range batch {
 		f.over = true
+		if f.end != nil {
+			close(f.end)
+		}
 		next := f.next
 		if next == nil {
 			delete(fs.running, f.key.Record)
@@ -343,7 +401,7 @@ func (fs *flights[K, V]) finish(batch []*flight[K, V]) {
 	}
 	fs.mu.Unlock()
 	for _, f := range batch {
-		if f.done != nil {
+		if f.done != nil && !f.answered {
 			close(f.done)
 		}
 	}

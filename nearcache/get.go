@@ -7,6 +7,7 @@ import (
 
 	"github.com/nearcache/nearcache-go/internal/ablate"
 	"github.com/nearcache/nearcache-go/internal/fence"
+	"github.com/nearcache/nearcache-go/internal/l1"
 )
 
 // This file is the hot path: a read that L1 serves. It allocates nothing and takes no lock of this module.
@@ -44,60 +45,86 @@ const (
 // hit is the entry of k if L1 may serve it. With a bound, or if need asks for it, it also returns the moment that the
 // entry is proved to be no older than, 0 if none is.
 //
-// The entry is read first and judged after: its key (the table is addressed by a hash), its deadline by the coarse
-// clock, and last its stamp, so that an invalidation which came before this read is seen. With a bound the proof is
-// taken before the stamp is checked (see coherence.Stamp.Proved) and the real clock is read after: a process that was
-// stopped in between finds the proof too old.
+// The entry is read first and judged after: its key (L1 is addressed by a hash), its deadline by the coarse clock, and
+// last its stamp, so that an invalidation which came before this read is seen. With a bound the proof is taken before
+// the stamp is checked (see fence.Stamp.AsOf) and the real clock is read after: a process that was stopped in between
+// finds the proof too old.
 func (c *Cache[K, V]) hit(k K, bound time.Duration, need asOfNeed) (e *entry[K, V], asOf int64) {
 	if c.lookup != lookupAny && (c.lookup == lookupNone || !selfEqual(k)) {
 		return nil, 0
 	}
-	e, ok := c.l1.Get(maphash.Comparable(c.seed, k))
+	hash := maphash.Comparable(c.seed, k)
+	var near bool
+	if p := c.l1.Near(hash); p != nil {
+		e = p[l1.Home(hash)].Load()
+		if near = e != nil && e.key == k; !near {
+			e = p[l1.Home(hash)^1].Load()
+			near = e != nil && e.key == k
+		}
+	}
+	if !near {
+		var ok bool
+		if e, ok = c.l1.Get(hash); !ok || e.key != k {
+			c.m.l1Misses.absent.Inc()
+			return nil, 0
+		}
+	}
 	now := c.client.coarse.Load()
-	switch {
-	case !ok || e.key != k:
-		c.m.l1Misses.absent.Inc()
-		return nil, 0
-	case e.deadline <= now:
+	if now == asleep {
+		now = c.client.wakeClock()
+	}
+	if e.deadline <= now {
 		c.m.l1Misses.expired.Inc()
 		return nil, 0
 	}
 	if bound > 0 || need == asOfNeeded {
-		return c.hitAsOf(e, bound, now)
+		var ok bool
+		if asOf, ok = c.mayServeAsOf(e, bound, now); !ok {
+			return nil, 0
+		}
+	} else if (!e.stamp.Stands(c.client.fence) || e.extras != nil) && !c.mayServe(e, now) {
+		return nil, 0
 	}
+	if c.watched.Load() && !c.recordHit(e) {
+		return nil, 0
+	}
+	if n := c.m.l1Hits.inc(); near && c.l1.Counts(n) {
+		c.l1.Touch(hash)
+	}
+	return e, asOf
+}
+
+// mayServe reports whether an entry may be served without a proof.
+func (c *Cache[K, V]) mayServe(e *entry[K, V], now int64) bool {
 	if v := e.stamp.Check(c.client.fence); v != fence.Current {
 		c.m.l1Miss(v)
-		return nil, 0
+		return false
 	}
 	if e.extras != nil {
 		c.due(e, now)
 		if v, _ := e.extras.tags.check(c.client.fence, now, 0); v != fence.Current {
 			c.m.l1Misses.tag.Inc()
-			return nil, 0
+			return false
 		}
 	}
-	if c.watched && !c.recordHit(e) {
-		return nil, 0
-	}
-	c.m.l1Hits.inc()
-	return e, 0
+	return true
 }
 
-// hitAsOf is hit with a proof. With a bound, an entry that is proved to be within it is served whether or not a channel
-// vouches for it now: what was proved stays true when the channel is lost.
-func (c *Cache[K, V]) hitAsOf(e *entry[K, V], bound time.Duration, coarse int64) (*entry[K, V], int64) {
+// mayServeAsOf is mayServe with a proof. With a bound, an entry that is proved to be within it is served whether or not
+// a channel vouches for it now: what was proved stays true when the channel is lost.
+func (c *Cache[K, V]) mayServeAsOf(e *entry[K, V], bound time.Duration, coarse int64) (asOf int64, ok bool) {
 	f := c.client.fence
-	asOf := e.stamp.AsOf(f)
+	asOf = e.stamp.AsOf(f)
 	if v := e.stamp.Check(f); v != fence.Current && (bound == 0 || v != fence.Unvouched) {
 		c.m.l1Miss(v)
-		return nil, 0
+		return 0, false
 	}
 	if e.extras != nil {
 		c.due(e, coarse)
 		v, tagsAsOf := e.extras.tags.check(f, coarse, asOf)
 		if v != fence.Current && (bound == 0 || v != fence.Unvouched) {
 			c.m.l1Misses.tag.Inc()
-			return nil, 0
+			return 0, false
 		}
 		asOf = tagsAsOf
 	}
@@ -111,17 +138,14 @@ func (c *Cache[K, V]) hitAsOf(e *entry[K, V], bound time.Duration, coarse int64)
 		}
 		if asOf == 0 || now-asOf > int64(bound) {
 			c.m.l1Misses.unproved.Inc()
-			return nil, 0
+			return 0, false
 		}
 	}
-	if c.watched && !c.recordHit(e) {
-		return nil, 0
-	}
-	c.m.l1Hits.inc()
-	return e, asOf
+	return asOf, true
 }
 
-// recordHit looks at a hit before it is served, where an option asks for that, and says whether it may be.
+// recordHit looks at a hit before it is served, where an option or DebugHandler asks for that, and says whether it may
+// be.
 func (c *Cache[K, V]) recordHit(e *entry[K, V]) bool {
 	if !c.intact(e) {
 		c.m.l1Misses.mutated.Inc()
@@ -129,6 +153,9 @@ func (c *Cache[K, V]) recordHit(e *entry[K, V]) bool {
 	}
 	if c.warmer.hot != nil {
 		c.warmer.hot.hit(e.key)
+	}
+	if h := c.asked.hot.Load(); h != nil {
+		h.hit(e.key)
 	}
 	return true
 }

@@ -7,8 +7,11 @@ import (
 	"sync"
 )
 
-// hotSample is that one hit in so many is counted.
-const hotSample = 64
+// One hit in so many is counted: for Warm all the time, for DebugHandler while it is asked.
+const (
+	warmSample  = 64
+	debugSample = 8
+)
 
 // hot finds the keys that are hit most, in bounded memory: Space-Saving (Metwally, Agrawal, El Abbadi: Efficient
 // Computation of Frequent and Top-k Elements in Data Streams, ICDT 2005) over a sample of the hits. A key that is new
@@ -17,6 +20,7 @@ const hotSample = 64
 type hot[K comparable] struct {
 	mu    sync.Mutex
 	max   int
+	every uint32    // one hit in so many is counted
 	heap  []heat[K] // the least first
 	at    map[K]int // places in heap
 	since int       // counts since they were halved
@@ -27,13 +31,13 @@ type heat[K comparable] struct {
 	n   uint64
 }
 
-func newHot[K comparable](limit int) *hot[K] {
-	return &hot[K]{max: limit, at: make(map[K]int, limit)}
+func newHot[K comparable](limit int, every uint32) *hot[K] {
+	return &hot[K]{max: limit, every: every, at: make(map[K]int, limit)}
 }
 
 // hit counts a sampled hit, unless another reader is counting one: no reader waits here.
 func (h *hot[K]) hit(k K) {
-	if rand.Uint32()%hotSample != 0 || !h.mu.TryLock() {
+	if rand.Uint32()%h.every != 0 || !h.mu.TryLock() {
 		return
 	}
 	h.count(k)
@@ -104,12 +108,21 @@ func (h *hot[K]) swap(i, j int) int {
 
 // top are the n hottest keys, the hottest first.
 func (h *hot[K]) top(n int) (ks []K) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	sorted := slices.Clone(h.heap)
-	slices.SortStableFunc(sorted, func(a, b heat[K]) int { return cmp.Compare(b.n, a.n) })
-	for _, e := range sorted[:min(n, len(sorted))] {
+	hottest, _ := h.shares(n)
+	for _, e := range hottest {
 		ks = append(ks, e.key)
 	}
 	return ks
+}
+
+// shares are the n hottest keys with their counts, the hottest first, and the sum of all counts.
+func (h *hot[K]) shares(n int) (hottest []heat[K], sum uint64) {
+	h.mu.Lock()
+	sorted := slices.Clone(h.heap)
+	h.mu.Unlock()
+	for _, e := range sorted {
+		sum += e.n
+	}
+	slices.SortStableFunc(sorted, func(a, b heat[K]) int { return cmp.Compare(b.n, a.n) })
+	return sorted[:min(n, len(sorted))], sum
 }

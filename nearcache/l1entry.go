@@ -20,10 +20,11 @@ type entry[K comparable, V any] struct {
 
 // rare is what few entries have.
 type extras struct {
-	absent  bool
-	refresh atomic.Int64 // when it is due to be refreshed, by the client's clock; 0: never
-	tags    tagged
-	sum     uint64 // CheckShared's; 0: none
+	absent      bool
+	unconfirmed bool         // a write of unknown outcome may have replaced the value: it has expired, but for fail-safe
+	refresh     atomic.Int64 // when it is due to be refreshed, by the client's clock; 0: never
+	tags        tagged
+	sum         uint64 // CheckShared's; 0: none
 }
 
 // with is the entry's rare part, to be set before it is admitted.
@@ -35,6 +36,8 @@ func (e *entry[K, V]) ensureExtras() *extras {
 }
 
 func (e *entry[K, V]) absent() bool { return e.extras != nil && e.extras.absent }
+
+func (e *entry[K, V]) unconfirmed() bool { return e.extras != nil && e.extras.unconfirmed }
 
 func (e *entry[K, V]) tags() tagged {
 	if e.extras == nil {

@@ -140,7 +140,7 @@ func (h *heldLease) held() bool {
 const uncacheableTTL = 30 * time.Second
 
 // declareUncacheable gives back a lease whose value L2 will never take: it is too large, or has tags that cannot be
-// kept. A write intent takes the lease's place for a while: it sends the key's readers on all instances to the source
+// kept. A hold takes the lease's place for a while: it sends the key's readers on all instances to the source
 // at once. Otherwise each of them would be granted the lease in turn, while all others waited for a fill that cannot
 // come.
 func (c *Cache[K, V]) declareUncacheable(ctx context.Context, h *heldLease) {
@@ -149,7 +149,7 @@ func (c *Cache[K, V]) declareUncacheable(ctx context.Context, h *heldLease) {
 	}
 	h.settle()
 	err := c.client.breaker.ask(context.WithoutCancel(ctx), func(ctx context.Context) error {
-		return c.client.l2.PlaceIntent(ctx, h.key, h.lease.ID, uncacheableTTL)
+		return c.client.l2.PlaceHold(ctx, h.key, h.lease.ID, uncacheableTTL)
 	})
 	if err != nil {
 		c.m.leases("unreleased").Inc() // it expires
@@ -203,7 +203,7 @@ func (c *Cache[K, V]) fillL2(ctx context.Context, fills []fill[K, V]) {
 		default:
 			c.m.fills(o.Result.String()).Inc()
 			h.settle()
-			fills[i].f.res.filled = o.Result == l2.Filled
+			fills[i].f.filled = o.Result == l2.Filled
 		}
 	}
 }

@@ -8,17 +8,22 @@ import (
 
 // loadContext is the context of a load. It outlives the reader: it ends LoadTimeout after the load began, by the
 // client's clock, or when the client is closed. Of the reader's values it has none but those that may pass, since what
-// a load brings is for every reader.
+// a load brings is for every reader. A flight through L2 and the call of the Loader that it begins have one context.
 func (c *Cache[K, V]) loadContext(caller context.Context, began int64) (context.Context, context.CancelFunc) {
+	if l, ok := caller.(ofLoad); ok {
+		return l, func() {} // the flight ends it, after the call
+	}
 	left := c.opt.LoadTimeout - time.Duration(c.client.now()-began)
 	ctx, cancel := context.WithTimeout(c.detach(caller), left)
-	stop := context.AfterFunc(c.client.life, cancel)
-	return ctx, func() { stop(); cancel() }
+	return ofLoad{ctx}, cancel
 }
 
-// detach is a context without an end, and with those of the caller's values that may pass to a Loader.
+// ofLoad is a context that loadContext has made.
+type ofLoad struct{ context.Context }
+
+// detach is a context that only Close ends, with those of the caller's values that may pass to a Loader.
 func (c *Cache[K, V]) detach(caller context.Context) context.Context {
-	ctx := context.Background()
+	ctx := c.client.life
 	if len(c.opt.ContextKeys) > 0 {
 		ctx = valuesOf{ctx, caller, c.opt.ContextKeys}
 	}

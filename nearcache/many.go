@@ -103,33 +103,42 @@ func (c *Cache[K, V]) readManyBelow(ctx context.Context, ls []*lookup[K, V], ro 
 		soft, stop := context.WithTimeout(ctx, c.opt.FailSafe.SoftTimeout)
 		defer stop()
 		for _, l := range ls {
-			if c.peek(l.want.k) != nil { // there is something to serve instead
-				l.ctx = soft
-			}
+			l.ctx = soft
 		}
 	}
 	c.descendMany(ctx, ls, d)
 	var again []*lookup[K, V]
 	for _, l := range ls {
-		if l.err != nil && maxStale > 0 && ctx.Err() == nil {
-			if r, ok, err := c.serveStale(ctx, l.want.k, l.res.expired, ro.AtLeast, maxStale); ok {
-				l.result, l.err = r, err
-				continue
-			}
-			if l.ctx.Err() != nil { // what L1 has is too old after all
-				l.ctx = ctx
-				again = append(again, l)
-				continue
-			}
+		switch {
+		case c.serveStaleOf(ctx, l, ro):
+		case l.err != nil && l.ctx.Err() != nil && ctx.Err() == nil: // the soft timeout: nothing to serve instead
+			l.ctx = ctx
+			again = append(again, l)
+		default:
+			l.result, l.err = c.result(l.res, l.err)
 		}
-		l.result, l.err = c.result(l.res, l.err)
 	}
 	if len(again) > 0 {
 		c.descendMany(ctx, again, d)
 		for _, l := range again {
-			l.result, l.err = c.result(l.res, l.err)
+			if !c.serveStaleOf(ctx, l, ro) {
+				l.result, l.err = c.result(l.res, l.err)
+			}
 		}
 	}
+}
+
+// serveStaleOf answers one of several keys in place of its error, and reports whether it did.
+func (c *Cache[K, V]) serveStaleOf(ctx context.Context, l *lookup[K, V], ro ReadOptions) bool {
+	maxStale := c.maxStaleAge(ro)
+	if l.err == nil || maxStale <= 0 || errors.Is(ctx.Err(), context.Canceled) {
+		return false
+	}
+	r, ok, err := c.serveStale(ctx, l.want.k, l.res.kept, ro.AtLeast, maxStale)
+	if ok {
+		l.result, l.err = r, err
+	}
+	return ok
 }
 
 // descendMany is descend for several keys.

@@ -51,7 +51,8 @@ func newMetrics(c *Client, events bool) *metrics {
 	m.reject = vec("rejected_total", "Loaded values that were not cached, by reason.", "cache", "reason")
 	m.admit = vec("l1_admissions_total", "Entries offered to L1, by result.", "cache", "result")
 	m.write = vec("writes_total", "Writes announced to Redis, by result.", "cache", "result")
-	m.stale = vec("served_stale_total", "Reads answered with a value labelled stale.", "cache")
+	m.stale = vec("served_stale_total",
+		"Reads answered with a value labelled stale, by why it is no more than that.", "cache", "reason")
 	m.refused = vec("stale_refused_total",
 		"Stale values that were not served because they are known to be replaced or removed.", "cache")
 	m.shadow = vec("shadow_total", "Reads compared in ModeShadow, by result.", "cache", "result")
@@ -180,8 +181,8 @@ type cacheMetrics struct {
 	l1Hits   stripes
 	l1Misses struct{ absent, expired, invalidated, collided, unvouched, unproved, tag, mutated prometheus.Counter }
 
-	l2Hits, admitted, declined, servedStale, staleRefused, mutated prometheus.Counter
-	loadSeconds                                                    prometheus.Observer
+	l2Hits, admitted, declined, staleRefused, mutated prometheus.Counter
+	loadSeconds                                       prometheus.Observer
 }
 
 func (m *metrics) forCache(name string, cache managedCache, c *Client) (*cacheMetrics, error) {
@@ -191,8 +192,7 @@ func (m *metrics) forCache(name string, cache managedCache, c *Client) (*cacheMe
 	cm.l1Misses.invalidated, cm.l1Misses.collided = l1Miss("invalidated"), l1Miss("collided")
 	cm.l1Misses.unvouched, cm.l1Misses.unproved = l1Miss("unvouched"), l1Miss("unproved")
 	cm.l1Misses.tag = l1Miss("tag")
-	cm.l2Hits, cm.servedStale, cm.staleRefused = m.hits.WithLabelValues(name), m.stale.WithLabelValues(name),
-		m.refused.WithLabelValues(name)
+	cm.l2Hits, cm.staleRefused = m.hits.WithLabelValues(name), m.refused.WithLabelValues(name)
 	cm.admitted, cm.declined = m.admit.WithLabelValues(name, "offered"), m.admit.WithLabelValues(name, "dropped")
 	cm.l1Misses.mutated, cm.mutated = l1Miss("mutated"), m.mutate.WithLabelValues(name)
 	cm.loadSeconds = m.loadSeconds.WithLabelValues(name)
@@ -259,6 +259,9 @@ func (c *cacheMetrics) rejected(why string) prometheus.Counter {
 func (c *cacheMetrics) writes(res string) prometheus.Counter {
 	return c.m.write.WithLabelValues(c.name, res)
 }
+func (c *cacheMetrics) servedStale(reason string) prometheus.Counter {
+	return c.m.stale.WithLabelValues(c.name, reason)
+}
 func (c *cacheMetrics) refreshes(res string) prometheus.Counter {
 	return c.m.refresh.WithLabelValues(c.name, res)
 }
@@ -279,10 +282,11 @@ type stripes [64]struct {
 	_ [56]byte
 }
 
-func (s *stripes) inc() {
+// inc returns the stripe's count.
+func (s *stripes) inc() uint64 {
 	var here byte
 	// Only the address is used, as a number that goroutines rarely share; it is never made a pointer again.
-	s[uintptr(unsafe.Pointer(&here))>>11%uintptr(len(s))].n.Add(1)
+	return s[uintptr(unsafe.Pointer(&here))>>11%uintptr(len(s))].n.Add(1)
 }
 
 func (s *stripes) sum() (n uint64) {

@@ -23,13 +23,13 @@ type Options[K comparable, V any] struct {
 	// the keys that no tier has. Defaults to calling Load for each key.
 	LoadMany BatchLoader[K, V]
 
-	// EncodeKey gives the key's name in Redis and on events. It must be injective. Defaults to the string itself, the
-	// decimal integer, or encoding.TextMarshaler; NewCache refuses any other K.
+	// EncodeKey gives the key's name in Redis and on events. It must be injective, and not wait for anything. Defaults
+	// to the string itself, the decimal integer, or encoding.TextMarshaler; NewCache refuses any other K.
 	EncodeKey func(K) string
 	// DecodeKey is the inverse of EncodeKey. Only Warm needs it. Defaults to the inverse of what EncodeKey defaults to:
 	// encoding.TextUnmarshaler for a TextMarshaler.
 	DecodeKey func(string) (K, error)
-	// Codec encodes values for L2. Defaults to JSON.
+	// Codec encodes values for L2. It has no context, and must not wait for anything. Defaults to JSON.
 	Codec Codec[V]
 	// Schema numbers the shape of V. A record of a higher schema is never overwritten, and one of a lower schema is a
 	// miss: so two builds can run side by side during a roll-out. Defaults to 0.
@@ -42,7 +42,8 @@ type Options[K comparable, V any] struct {
 	// Lossy says what happens to a value that its Codec does not keep. Encodings are decoded again and compared: all of
 	// them where V or the Codec can lose something, else one in 64. Defaults to LossyCheck.
 	Lossy LossyPolicy
-	// Clone copies a value before it is handed out. Defaults to none: values are shared and must not be modified.
+	// Clone copies a value before it is handed out. It must not wait for anything. Defaults to none: values are shared
+	// and must not be modified.
 	Clone func(V) V
 	// CheckShared finds callers that modify values they share, for use in tests and when something is odd: each entry
 	// of L1 keeps a checksum of its value's encoding, which each hit computes again. A value that has changed is
@@ -67,9 +68,10 @@ type Options[K comparable, V any] struct {
 	// then looks at that too. Defaults to false.
 	Clearable bool
 
-	// L1Bytes bounds what L1 holds: its values by Size, their keys, and what an entry costs beside them. The counters
-	// by which L1 chooses what to keep are extra, about a tenth; so are the fence's journals, a sixteenth, at most
-	// 1 GiB. Defaults to 64 MiB; negative switches L1 off.
+	// L1Bytes bounds what L1 holds: its values by Size, their keys, what an entry costs beside them, and the table that
+	// finds the entries that are read most, which takes a 24th at most and is there from the start. Two things are
+	// extra: the counters by which L1 chooses what to keep, about a tenth, and the fence's journals, a sixteenth, at
+	// most 1 GiB. Defaults to 64 MiB; negative switches L1 off.
 	L1Bytes int64
 	// Size is how many bytes of memory a value takes. It is called when the value is admitted to L1; one for which it
 	// panics or is negative is not. It is a function of the value and nothing that a Loader could decide, because most of
@@ -130,15 +132,16 @@ type FailSafe struct {
 	// Result.Staleness, or by Result.Age where nothing is proved. L2 keeps values so much longer than their TTL. It is
 	// the default of ReadOptions.ServeStale. Defaults to 0: off.
 	MaxAge time.Duration
-	// SoftTimeout is how long a read waits for the Loader if L1 has such a value; then it gets that one, and the load
-	// goes on in the background and fills. Defaults to 0: reads wait.
+	// SoftTimeout is how long a read waits for the Loader if L1 or L2 has such a value; then it gets that one, and the
+	// load goes on in the background and fills. Defaults to 0: reads wait until their contexts end.
 	SoftTimeout time.Duration
 	// BeyondBound allows MaxAge in a cache with a MaxStaleness, whose bound such values break. Defaults to false:
 	// NewCache refuses the two together.
 	BeyondBound bool
 	// Invalidated serves such a value also if this instance knows that it was removed or replaced: by a newer version,
-	// an invalidation, a tag or Clear. Defaults to false: what has expired may be served, and what is known to be wrong
-	// may not. nearcache_stale_refused_total counts the latter.
+	// an invalidation, a tag or Clear. Defaults to false: what has expired may be served, and what a write of unknown
+	// outcome may have replaced (Result.Unconfirmed). What is known to be wrong may not;
+	// nearcache_stale_refused_total counts it.
 	Invalidated bool
 }
 

@@ -45,7 +45,7 @@ type fetched[V any] struct {
 	direct   bool            // to the source without a lease: L2 cannot be asked, or is not believed
 	later    bool            // no verdict without I/O
 	unusable []byte          // the header of a record that may be overwritten although it looks usable
-	expired  *staleRecord[V] // a record past its TTL
+	kept     *staleRecord[V] // a record that only fail-safe may serve
 }
 
 // snapshot begins to ask for a key: what comes back is judged by the fence's state as of now.
@@ -122,11 +122,12 @@ func (c *Cache[K, V]) evaluateL2(ctx context.Context, f *flight[K, V], io effort
 		return fetched[V]{direct: true}
 	case missCorrupt, missKey, missShape:
 		return fetched[V]{unusable: header(f.l2.raw)}
-	case missExpired:
+	case missExpired, missUnconfirmed:
 		old := &staleRecord[V]{value: e.value, version: e.version, absent: rec.Absent,
-			written: rec.WrittenAt, key: f.key, tags: rec.Tags}
+			written: rec.WrittenAt, key: f.key, tags: rec.Tags, unconfirmed: miss == missUnconfirmed}
 		old.judged, _ = c.client.fence.FromL2(&f.own, e.version, &e.stamp)
-		return fetched[V]{unusable: header(f.l2.raw), expired: old}
+		f.kept.Store(old)
+		return fetched[V]{unusable: header(f.l2.raw), kept: old}
 	}
 	return fetched[V]{}
 }
@@ -298,6 +299,7 @@ func (c *Cache[K, V]) loadSource(ctx context.Context, batch []*flight[K, V], don
 			f.res = loaded[V]{err: err}
 			done([]*flight[K, V]{f})
 		case s.mine:
+			s.f.reader = f
 			mine, calls = append(mine, f), append(calls, s.f)
 		default:
 			shared.Go(func() {
@@ -306,25 +308,34 @@ func (c *Cache[K, V]) loadSource(ctx context.Context, batch []*flight[K, V], don
 					res = loaded[V]{err: context.Cause(ctx)}
 				}
 				f.setResult(res)
+				if err == nil {
+					c.reads.answer(f)
+					c.sources.awaitEnd(s.f)
+					f.filled = s.f.filled
+				}
 				done([]*flight[K, V]{f})
 			})
 		}
 	}
 	if len(mine) > 0 {
 		results := append([]*flight[K, V](nil), calls...) // fly may change the order of its batch
-		c.sources.fly(context.WithoutCancel(ctx), calls)
+		c.sources.fly(ctx, calls)
 		for i, f := range mine {
 			f.setResult(results[i].res)
+			f.filled = results[i].filled
 		}
 		done(mine)
 	}
 }
 
-// setResult sets what a call of the Loader has brought.
+// setResult sets what a call of the Loader has brought, unless the flight is answered: then it has that.
 func (f *flight[K, V]) setResult(res loaded[V]) {
+	if f.answered {
+		return
+	}
 	f.res = res
 	if res.err != nil {
-		f.res.expired = f.got.expired
+		f.res.kept = f.got.kept
 	}
 }
 
@@ -371,9 +382,21 @@ func (c *Cache[K, V]) callSource(ctx context.Context, batch []*flight[K, V]) {
 			}
 			ended = append(ended, f)
 		}
+		for _, x := range fills {
+			c.answer(x.f)
+		}
 		c.fillL2(ctx, fills)
 		c.sources.finish(ended)
 		batch = again
+	}
+}
+
+// answer gives what a call of the Loader has brought to its readers, and to those of the flight that has begun it.
+func (c *Cache[K, V]) answer(f *flight[K, V]) {
+	c.sources.answer(f)
+	if f.reader != nil {
+		f.reader.setResult(f.res)
+		c.reads.answer(f.reader)
 	}
 }
 

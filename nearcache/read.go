@@ -2,6 +2,7 @@ package nearcache
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -44,18 +45,31 @@ func (c *Cache[K, V]) readBelow(ctx context.Context, k K, ro ReadOptions, d dema
 	d.below(c.client.now())
 	maxStale := c.maxStaleAge(ro)
 	wait := ctx
-	if c.opt.FailSafe.SoftTimeout > 0 && maxStale > 0 && c.peek(k) != nil { // there is something to serve instead
+	if c.opt.FailSafe.SoftTimeout > 0 && maxStale > 0 {
 		var stop context.CancelFunc
 		wait, stop = context.WithTimeout(ctx, c.opt.FailSafe.SoftTimeout)
 		defer stop()
 	}
 	l, err := c.descend(wait, k, key, d)
-	if err != nil && maxStale > 0 && ctx.Err() == nil {
-		if r, ok, staleErr := c.serveStale(ctx, k, l.expired, ro.AtLeast, maxStale); ok {
+	if err != nil && maxStale > 0 && !errors.Is(ctx.Err(), context.Canceled) {
+		if r, ok, staleErr := c.serveStale(ctx, k, l.kept, ro.AtLeast, maxStale); ok {
 			return r, staleErr
 		}
-		if wait.Err() != nil { // what L1 has is too old after all
-			l, err = c.descend(ctx, k, key, d)
+		if wait.Err() != nil && ctx.Err() == nil { // there is nothing to serve instead
+			return c.readWithoutSoftTimeout(ctx, k, key, ro, d)
+		}
+	}
+	return c.result(l, err)
+}
+
+// readWithoutSoftTimeout goes on waiting for the Loader when the soft timeout is over and no tier has a value that may
+// be served instead.
+func (c *Cache[K, V]) readWithoutSoftTimeout(ctx context.Context, k K, key l2.Key, ro ReadOptions,
+	d demand) (Result[V], error) {
+	l, err := c.descend(ctx, k, key, d)
+	if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
+		if r, ok, staleErr := c.serveStale(ctx, k, l.kept, ro.AtLeast, c.maxStaleAge(ro)); ok {
+			return r, staleErr
 		}
 	}
 	return c.result(l, err)

@@ -28,6 +28,7 @@ const (
 	missShape       l2Miss = "shape"       // of another type of value
 	missCorrupt     l2Miss = "corrupt"     // no record, or none that the Codec decodes
 	missExpired     l2Miss = "expired"     // past its TTL, and kept for FailSafe alone
+	missUnconfirmed l2Miss = "unconfirmed" // a write of unknown outcome may have replaced it
 )
 
 // decode parses a record of a bucket's incarnation into an entry. The entry's deadline never passes the record's own:
@@ -50,6 +51,8 @@ func (c *Cache[K, V]) decode(k K, hash uint64, incarnation l2.Incarnation,
 		return rec, nil, missKey
 	case rec.Shape != c.shape && !rec.Absent && rec.Shape != 0 && c.shape != 0:
 		return rec, nil, missShape
+	case rec.Incarnation == incarnation.Unconfirmed():
+		miss = missUnconfirmed
 	case rec.Incarnation != incarnation && !ablate.Out(ablate.ReadSameIncarnation):
 		return rec, nil, missIncarnation
 	}
@@ -69,10 +72,10 @@ func (c *Cache[K, V]) decode(k K, hash uint64, incarnation l2.Incarnation,
 			return rec, nil, missCorrupt
 		}
 	}
-	if c.opt.FailSafe.MaxAge > 0 && !rec.ExpiresAt.IsZero() && !rec.ExpiresAt.After(wall) {
-		return rec, e, missExpired
+	if miss == "" && c.opt.FailSafe.MaxAge > 0 && !rec.ExpiresAt.IsZero() && !rec.ExpiresAt.After(wall) {
+		miss = missExpired
 	}
-	return rec, e, ""
+	return rec, e, miss
 }
 
 // record encodes what L2 will hold, after a load that took so long.

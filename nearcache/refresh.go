@@ -137,8 +137,8 @@ func (c *Cache[K, V]) refreshMany(ks []K) {
 	}
 	c.loadSource(ctx, load, func(ended []*flight[K, V]) {
 		for _, f := range ended {
-			c.m.refreshes(refreshResult(f.res)).Inc()
-			if !f.res.filled {
+			c.m.refreshes(refreshResult(f)).Inc()
+			if !f.filled {
 				c.refreshLater(f.k)
 			}
 		}
@@ -146,11 +146,11 @@ func (c *Cache[K, V]) refreshMany(ks []K) {
 }
 
 // refreshResult is what became of a key that was loaded.
-func refreshResult[V any](res loaded[V]) string {
+func refreshResult[K comparable, V any](f *flight[K, V]) string {
 	switch {
-	case res.err != nil:
+	case f.res.err != nil:
 		return "failed"
-	case !res.filled:
+	case !f.filled:
 		return "unfilled"
 	}
 	return "loaded"

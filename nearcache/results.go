@@ -61,6 +61,9 @@ type Result[V any] struct {
 	// Stale is true for a value known to be older than was asked for, or than one this instance has served: only with
 	// ReadOptions.ServeStale, or from a Loader that went back in time.
 	Stale bool
+	// Unconfirmed is true for a Stale value that a write may have replaced: one that failed without proof that nothing
+	// was committed, or that is under way. See Cache.Write.
+	Unconfirmed bool
 	// Err is ErrNotFound for an absent key, or why there is no value. Only ReadMany sets it; Read returns it.
 	Err error
 }
@@ -78,8 +81,9 @@ type ReadOptions struct {
 	// Fresh refuses a value older than the read: it is read from the source by a load that begins after this call, or
 	// kept if the source (a coherence.Versioner) then says that its version still stands.
 	Fresh bool
-	// ServeStale is how old a value may be that is served, labelled Stale, when the source fails or does not answer in
-	// time: by Result.Staleness, or by Result.Age where nothing is proved. Such a value may be older than MaxStaleness
-	// and than what this instance has served before. Defaults to Options.FailSafe.MaxAge; negative: never.
+	// ServeStale is how old a value may be that is served, labelled Stale, when the source fails, or does not answer
+	// before the context's deadline: by Result.Staleness, or by Result.Age where nothing is proved. Such a value may be
+	// older than MaxStaleness and than what this instance has served before. Defaults to Options.FailSafe.MaxAge;
+	// negative: never.
 	ServeStale time.Duration
 }

@@ -37,8 +37,8 @@ type retry struct {
 	wake    chan struct{}
 }
 
-// add queues a change. Of two changes of a key one without a version wins, since it deletes whatever there is, and else
-// the newer.
+// add queues a change. Of two changes of a key one that deletes whatever there is wins, and else the newer; one of
+// unknown outcome adds to the other.
 func (r *retry) add(ch l2.Change) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -49,8 +49,13 @@ func (r *retry) add(ch l2.Change) {
 // put is add of one who holds r.mu.
 func (r *retry) put(ch l2.Change) {
 	old, ok := r.pending[ch.Key.Record]
+	deletes := func(ch l2.Change) bool { return ch.Version == 0 && !ch.Unconfirmed }
 	switch {
-	case ok && (old.Version == 0 || ch.Version != 0 && ch.Version <= old.Version):
+	case ok && deletes(old):
+		return
+	case ok && !deletes(ch):
+		old.Version, old.Unconfirmed = max(old.Version, ch.Version), old.Unconfirmed || ch.Unconfirmed
+		r.pending[ch.Key.Record] = old
 		return
 	case r.lost&(1<<ch.Key.Bucket) != 0 || !ok && len(r.pending)+r.sending >= r.limit:
 		r.lose(ch.Key.Bucket)
@@ -77,6 +82,16 @@ func (r *retry) lose(bucket int) {
 	r.drop(forgotten)
 }
 
+// loseAll loses every bucket.
+func (r *retry) loseAll() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for b := range l2.Buckets {
+		r.lose(b)
+	}
+	signal(r.wake)
+}
+
 // len is how many changes are pending.
 func (r *retry) len() int {
 	r.mu.Lock()
@@ -84,12 +99,12 @@ func (r *retry) len() int {
 	return len(r.pending) + r.sending
 }
 
-// has reports whether a change of a key is pending, so that L2 does not know it yet.
+// has reports whether a change of a key is pending that is known to have happened, so that L2 does not know it yet.
 func (r *retry) has(key l2.Key) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	_, ok := r.pending[key.Record]
-	return ok || r.lost&(1<<key.Bucket) != 0
+	ch, ok := r.pending[key.Record]
+	return ok && ch.Certain() || r.lost&(1<<key.Bucket) != 0
 }
 
 // buckets is how many are lost.

@@ -112,7 +112,7 @@ type lag struct {
 	last fence.ChannelsAsOf
 }
 
-// measure is called whenever a proof may have moved.
+// measure is called whenever a proof may have moved. While heartbeats are slow it would measure them.
 func (c *Client) measure() {
 	proved, now := c.fence.ChannelsAsOf(), c.now()
 	c.lag.mu.Lock()
@@ -122,7 +122,7 @@ func (c *Client) measure() {
 		last *int64
 		next int64
 	}{{"redis", &c.lag.last.Redis, proved.Redis}, {"events", &c.lag.last.Events, proved.Events}} {
-		if ch.next > *ch.last && *ch.last > 0 {
+		if ch.next > *ch.last && *ch.last > 0 && !c.pace.slow.Load() {
 			c.m.lag(ch.name).Observe(time.Duration(now - *ch.last).Seconds())
 		}
 		*ch.last = ch.next

@@ -98,7 +98,7 @@ func (t *tags) current(name string, bound time.Duration, learnt uint64) (e *entr
 	k := t.by[name]
 	t.mu.RUnlock()
 	e = k.entry
-	if e == nil || k.number > learnt || e.deadline <= t.client.coarse.Load() {
+	if e == nil || k.number > learnt || e.deadline <= t.client.coarseNow() {
 		return nil, 0
 	}
 	proved = e.stamp.AsOf(t.client.fence)

@@ -41,7 +41,7 @@ type warmer[K comparable] struct {
 // startWarmUp reads the file and begins to fetch the keys that it names.
 func (c *Cache[K, V]) startWarmUp() {
 	w := &c.warmer
-	w.hot, w.decode, w.done = newHot[K](2*c.opt.Warm.Keys), decodeKey(c.opt.EncodeKey,
+	w.hot, w.decode, w.done = newHot[K](2*c.opt.Warm.Keys, warmSample), decodeKey(c.opt.EncodeKey,
 		c.opt.DecodeKey), make(chan struct{})
 	names, err := readWarm(c.opt.Warm.File, c.client.keyspace.Prefix(), c.namespace)
 	switch {

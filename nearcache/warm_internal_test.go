@@ -15,7 +15,7 @@ import (
 
 func TestHot_FindsTheHottestAmongManyOthers(t *testing.T) {
 	const watched, wanted = 200, 50
-	h := newHot[int](watched)
+	h := newHot[int](watched, 1)
 	r := rand.New(rand.NewPCG(1, 2))
 	zipf := rand.NewZipf(r, 1.2, 1, 1<<20)
 	for range 200_000 {

@@ -55,13 +55,21 @@ func (c *Client) send(ctx context.Context, f func(context.Context) error) error 
 }
 
 // Write runs a transaction that changes k and makes every tier notice. tx returns the version it committed, or 0 if the
-// source has none.
+// source has none. tx's error is returned as it is.
 //
-// Without a Source the key is marked in L2 first: until the write is over, or its process has been dead for
-// Options.WriteTTL, readers go to the source and nothing is cached. The version is applied when tx has returned, also
-// when it returned an error, since a commit's outcome can be unknown (unless it wraps ErrNotCommitted). tx's error is
-// returned as it is. If the transaction went through but could not be sent to L2, the invalidation is retried in the
-// background; with no Source to carry it either, Write then returns ErrNotInvalidated beside the version.
+// What the error says decides what becomes of the value that the tiers have. One that wraps ErrNotCommitted says that
+// nothing was changed: the value stays. After any other one nobody knows whether the commit happened. Then the value is
+// unconfirmed: no read is served it, but ReadOptions.ServeStale and FailSafe may serve it, labelled Result.Unconfirmed,
+// while the source cannot say more.
+//
+// Without a Source the key is marked in L2 before tx is called. Until the write is over, or its process has been dead
+// for Options.WriteTTL, readers go to the source and nothing is cached.
+//
+// A transaction that went through, but could not be sent to L2, is sent again in the background. With no Source to
+// carry it either, Write then returns ErrNotInvalidated beside the version.
+//
+// If ctx has a deadline, tx runs on a goroutine of its own, and Write does not wait for it much longer than that. The
+// error of a Write that has not waited says so. It sends what tx did when tx has returned.
 func (c *Cache[K, V]) Write(ctx context.Context, k K, tx func(context.Context) (Version, error)) (Version, error) {
 	e, err := c.write(ctx, k, dropsOlder, func(ctx context.Context) (Entry[V], error) {
 		v, err := tx(ctx)
@@ -86,6 +94,16 @@ const (
 	replacesOlder                    // an older value is replaced by the new one
 )
 
+// writing is a write from its beginning to its end.
+type writing[K comparable] struct {
+	k        K
+	key      l2.Key
+	effect   writeEffect
+	marked   bool // its intent is in L2, since there is no Source
+	token    l2.LeaseID
+	setAside bool // the intent has made a value unconfirmed
+}
+
 func (c *Cache[K, V]) write(ctx context.Context, k K, effect writeEffect,
 	tx func(context.Context) (Entry[V], error)) (Entry[V], error) {
 	if c.client.closed.Load() {
@@ -95,35 +113,134 @@ func (c *Cache[K, V]) write(ctx context.Context, k K, effect writeEffect,
 	if err != nil {
 		return Entry[V]{}, err
 	}
-	marked, token := c.client.source == nil && !ablate.Out(ablate.WriteIntent), l2.NewLeaseID()
-	if marked {
-		if err := c.client.l2.PlaceIntent(ctx, key, token, c.opt.WriteTTL); err != nil {
+	w := &writing[K]{k: k, key: key, effect: effect, token: l2.NewLeaseID(),
+		marked: c.client.source == nil && !ablate.Out(ablate.WriteIntent)}
+	if w.marked {
+		if w.setAside, err = c.client.l2.PlaceIntent(ctx, key, w.token, c.opt.WriteTTL); err != nil {
 			c.m.writes("no_intent").Inc()
 		}
+	}
+	if ctx.Done() != nil {
+		return c.writeInTime(ctx, w, tx)
 	}
 	returned := false
 	defer func() {
 		if !returned { // tx called runtime.Goexit, as t.FailNow does, and may have committed before
-			_ = c.announce(ctx, change[V]{key: key, marked: marked, token: token})
+			c.leaveUnconfirmed(ctx, w)
 		}
 	}()
 	e, txErr := safely(func() (Entry[V], error) { return tx(ctx) })
 	returned = true
-	if errors.Is(txErr, ErrNotCommitted) && !marked {
+	return c.endWrite(ctx, w, e, txErr)
+}
+
+// writeGrace is how long a write waits for its transaction after the context has ended. A transaction that heeds its
+// context returns at once, and can often say that nothing was committed.
+const writeGrace = 250 * time.Millisecond
+
+// writeInTime is the rest of a write whose context may end. A transaction that does not return then goes on by itself,
+// and what it has done is sent when it returns:
+//
+//	writer: its context ends, the transaction is in its commit      the value becomes unconfirmed
+//	the transaction returns version 7                               every tier hears of version 7
+func (c *Cache[K, V]) writeInTime(ctx context.Context, w *writing[K],
+	tx func(context.Context) (Entry[V], error)) (Entry[V], error) {
+	type result struct {
+		e   Entry[V]
+		err error
+	}
+	returned, left := make(chan result), make(chan struct{})
+	go func() {
+		r := result{err: errGoexit} // stands if tx never returns
+		defer func() {
+			select {
+			case returned <- r:
+			case <-left:
+				if !c.client.closed.Load() {
+					_, _ = c.endWrite(context.WithoutCancel(ctx), w, r.e, r.err)
+				}
+			}
+		}()
+		r.e, r.err = safely(func() (Entry[V], error) { return tx(ctx) })
+	}()
+	select {
+	case r := <-returned:
+		return c.endWrite(ctx, w, r.e, r.err)
+	case <-ctx.Done():
+	}
+	grace := time.NewTimer(writeGrace)
+	defer grace.Stop()
+	select {
+	case r := <-returned:
+		return c.endWrite(ctx, w, r.e, r.err)
+	case <-grace.C:
+	}
+	c.doubt(ctx, w, func(ctx context.Context) error {
+		if w.marked {
+			return nil // the intent stands, and goes on keeping readers away
+		}
+		return c.client.l2.ApplyMany(ctx, []l2.Change{{Key: w.key, Unconfirmed: true}})
+	})
+	close(left)
+	return Entry[V]{}, c.wrap("write", w.key,
+		fmt.Errorf("the transaction has not returned, and its outcome is not known: %w", context.Cause(ctx)))
+}
+
+// endWrite makes every tier notice what a transaction has done.
+func (c *Cache[K, V]) endWrite(ctx context.Context, w *writing[K], e Entry[V], txErr error) (Entry[V], error) {
+	switch {
+	case errors.Is(txErr, ErrNotCommitted):
+		c.takeBack(ctx, w)
+		return Entry[V]{}, txErr
+	case txErr != nil:
+		c.leaveUnconfirmed(ctx, w)
 		return Entry[V]{}, txErr
 	}
-	if txErr != nil {
-		e = Entry[V]{} // whether it committed, and what, is not known: whatever is cached goes
-	}
-	ch := change[V]{key: key, version: e.Version, marked: marked, token: token}
-	if effect == replacesOlder && txErr == nil && e.Version > 0 && !marked {
+	ch := change[V]{key: w.key, version: e.Version, marked: w.marked, token: w.token}
+	if w.effect == replacesOlder && e.Version > 0 && !w.marked {
 		ch.entry = &e
 	}
-	err = c.announce(ctx, ch)
-	if txErr != nil {
-		return e, txErr
+	return e, c.announce(ctx, ch)
+}
+
+// takeBack ends a write that has changed nothing. Its intent, if it has one, confirms the value that it has set aside.
+// An intent that cannot be taken away now runs out by itself.
+func (c *Cache[K, V]) takeBack(ctx context.Context, w *writing[K]) {
+	c.m.writes("not_committed").Inc()
+	if !w.marked {
+		return
 	}
-	return e, err
+	outcome := l2.Refused
+	if w.setAside {
+		outcome = l2.Restore
+	}
+	_ = c.client.send(ctx, func(ctx context.Context) error {
+		return c.client.l2.ResolveIntent(ctx, w.key, w.token, outcome, 0)
+	})
+}
+
+// leaveUnconfirmed ends a write of which nobody knows what it has changed.
+func (c *Cache[K, V]) leaveUnconfirmed(ctx context.Context, w *writing[K]) {
+	c.doubt(ctx, w, func(ctx context.Context) error {
+		if w.marked {
+			return c.client.l2.ResolveIntent(ctx, w.key, w.token, l2.Unknown, 0)
+		}
+		return c.client.l2.ApplyMany(ctx, []l2.Change{{Key: w.key, Unconfirmed: true}})
+	})
+}
+
+// doubt makes the value of a key unconfirmed, in L1 and by inL2, as announce makes a change known: L1 comes last again,
+// since a load may have admitted the value meanwhile.
+func (c *Cache[K, V]) doubt(ctx context.Context, w *writing[K], inL2 func(context.Context) error) {
+	c.unconfirm(w.k, w.key)
+	err := c.client.send(ctx, inL2)
+	c.unconfirm(w.k, w.key)
+	if err == nil {
+		c.m.writes("unconfirmed").Inc()
+		return
+	}
+	c.m.writes("retried").Inc()
+	c.client.retry.add(l2.Change{Key: w.key, Unconfirmed: true})
 }
 
 // Set tells every tier the state that a write of the caller's own has committed: where L2 holds an older value, it is
@@ -207,7 +324,7 @@ func (c *Cache[K, V]) writeResult(ch change[V], err error) error {
 func (c *Cache[K, V]) sendToL2(ctx context.Context, ch change[V]) error {
 	if ch.marked {
 		return c.client.send(ctx, func(ctx context.Context) error {
-			return c.client.l2.ResolveIntent(ctx, ch.key, ch.token, ch.version)
+			return c.client.l2.ResolveIntent(ctx, ch.key, ch.token, l2.Committed, ch.version)
 		})
 	}
 	s, unencoded := c.setting(ch)

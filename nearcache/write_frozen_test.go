@@ -45,7 +45,7 @@ func TestWrite_DoesNotWaitForAFrozenRedis(t *testing.T) {
 	for name, write := range writes {
 		t.Run(name, func(t *testing.T) {
 			inFrozenBubble(t, timeout, func(t *testing.T, c *nearcache.Cache[string, string],
-				client *nearcache.Client, f *freezer) {
+				client *nearcache.Client, f *freezer, _ *commits) {
 				f.freeze()
 				for i := range 20 {
 					begun := time.Now()
@@ -110,7 +110,7 @@ func (c frozenConn) Write(b []byte) (int, error) {
 
 // inFrozenBubble has a cache, with a Source, over a Redis that can be frozen.
 func inFrozenBubble(t *testing.T, timeout time.Duration,
-	test func(*testing.T, *nearcache.Cache[string, string], *nearcache.Client, *freezer)) {
+	test func(*testing.T, *nearcache.Cache[string, string], *nearcache.Client, *freezer, *commits)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		redis, err := nearcachetest.StartRedis("")
@@ -133,6 +133,6 @@ func inFrozenBubble(t *testing.T, timeout time.Duration,
 		if err := client.Ready(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		test(t, newCache(t, client, nearcache.Options[string, string]{Load: src.load}), client, f)
+		test(t, newCache(t, client, nearcache.Options[string, string]{Load: src.load}), client, f, src)
 	})
 }

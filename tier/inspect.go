@@ -81,9 +81,9 @@ type Watermark struct {
 	Position    coherence.Position
 }
 
-// Watermarks reads the watermark of every bucket that has one. Without a relay there are none.
+// Watermarks reads how far every bucket has come that has a watermark. Without a relay there are none.
 func (l *L2) Watermarks(ctx context.Context) ([]Watermark, error) {
-	all, err := l.engine.Watermarks(ctx)
+	all, err := l.engine.Reached(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -65,7 +65,8 @@ func (l *L2) Close() {
 
 // Apply makes L2 drop every state of a key that is older than its event's version, in one pipeline for all events. An
 // event of version 0 drops whatever L2 holds. Every instance of the near cache that has read such a key drops it too,
-// for Redis pushes the change. Events may be applied late, twice, and in any order.
+// for Redis pushes the change. Events may be applied late, twice, and in any order. An event of a truncated namespace
+// makes every record of L2 a miss, unless L2 has applied its position already.
 //
 // After an error some of the events may have been applied, and all of them may be applied again. An event whose
 // namespace no cache can have is not applied, and the error is then coherence.ErrMalformed; all others are.
@@ -75,6 +76,12 @@ func (l *L2) Apply(ctx context.Context, events ...coherence.Event) error {
 	for _, e := range events {
 		if err := e.Validate(); err != nil {
 			malformed = errors.Join(malformed, err)
+			continue
+		}
+		if e.Op == coherence.OpTruncated {
+			if err := l.engine.ResetBefore(ctx, e.Position); err != nil {
+				return fmt.Errorf("tier: apply: %w", err)
+			}
 			continue
 		}
 		changes = append(changes, l2.Change{Key: l.engine.Keyspace().Key(e.Namespace, e.Key), Version: e.Version})

@@ -52,6 +52,7 @@ type Nearcache[V any] struct {
 	world        Config[V]
 	variant      Variant
 	metrics      *prometheus.Registry
+	table        float64 // bytes that L1 counts without an entry
 	stop         context.CancelFunc
 	relay        sync.WaitGroup
 	incarnations atomic.Pointer[[l2.Buckets]l2.Watermark]
@@ -98,8 +99,12 @@ func OpenNearcache[V any](ctx context.Context, w Config[V], variant Variant,
 	if n.Cache, err = nearcache.NewCache(client, namespace, o); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
+	n.table = n.Metric("nearcache_l1_bytes")
 	return n, nil
 }
+
+// EntryBytes is what the entries of L1 cost, as its bound counts them.
+func (n *Nearcache[V]) EntryBytes() float64 { return n.Metric("nearcache_l1_bytes") - n.table }
 
 func (n *Nearcache[V]) load(ctx context.Context, key string) (nearcache.Entry[V], error) {
 	v, version, err := n.world.Source.Load(ctx, key)

@@ -36,7 +36,7 @@ func (f *filler) fill(ctx context.Context, from, n int) (hold, served float64, e
 		}
 		time.Sleep(20 * time.Millisecond) // ristretto admits entries in the background
 		if weighs {
-			hold = near.Metric("nearcache_l1_bytes") / f.cost / float64(n)
+			hold = near.EntryBytes() / f.cost / float64(n)
 		} else {
 			hold = f.hitRatio(ctx, n, 1)
 		}
@@ -59,7 +59,7 @@ func (f *filler) measureEntryCost(ctx context.Context) error {
 		}
 		time.Sleep(20 * time.Millisecond)
 		if f.hitRatio(ctx, few, 1) == 1 {
-			f.cost = near.Metric("nearcache_l1_bytes") / few
+			f.cost = near.EntryBytes() / few
 			return nil
 		}
 	}

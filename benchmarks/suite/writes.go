@@ -82,7 +82,7 @@ func (e *Env) compareInvalidate(ctx context.Context, keys []string, version *ato
 		defer func() { _ = f.peer.Close() }()
 		peer := f.peer.(*peers.Nearcache[product])
 		if entryBytes == 0 {
-			entryBytes = peer.Metric("nearcache_l1_bytes") / float64(n)
+			entryBytes = peer.EntryBytes() / float64(n)
 		}
 		subjects = append(subjects, measure.Subject{Name: f.name, MinHit: 0.999,
 			Loop: perKey(f.keys[:1000], func(k string) error {
@@ -110,7 +110,7 @@ func (e *Env) openHolding(ctx context.Context, n int, bytes float64) (*fixture[p
 		if err = s.readAll(ctx); err != nil {
 			break
 		}
-		if holds = s.peer.(*peers.Nearcache[product]).Metric("nearcache_l1_bytes") / bytes; holds >= 0.99*float64(n) {
+		if holds = s.peer.(*peers.Nearcache[product]).EntryBytes() / bytes; holds >= 0.99*float64(n) {
 			return s, nil
 		}
 	}

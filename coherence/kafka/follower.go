@@ -36,6 +36,7 @@ type follower struct {
 	id      topicID
 	next    int64 // everything below has been delivered
 	waiting *barrier
+	numbers numbers
 }
 
 func (f *follower) run(ctx context.Context) {
@@ -125,7 +126,7 @@ func (f *follower) resolve(ctx context.Context) error {
 // begin announces the session, with the first answer: whoever may not read the topic follows nothing.
 func (f *follower) begin() {
 	f.mu.Lock()
-	f.fresh, f.live, f.waiting = false, true, nil
+	f.fresh, f.live, f.waiting, f.numbers = false, true, nil, numbers{}
 	f.mu.Unlock()
 	f.start, f.lost = kafkago.LastOffset, false
 	f.sink.Session(f.part)
@@ -159,31 +160,50 @@ func (f *follower) over() {
 // prove nothing.
 func (f *follower) offer(ctx context.Context, b *barrier) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.live || f.part >= len(b.ends) || f.id != b.id && f.id != (topicID{}) && b.id != (topicID{}) {
-		return
-	}
-	if f.next >= b.ends[f.part] {
+	gap := false
+	switch {
+	case !f.live || f.part >= len(b.ends) || f.id != b.id && f.id != (topicID{}) && b.id != (topicID{}):
+	case f.next >= b.ends[f.part]:
 		f.waiting = nil
-		_ = f.sink.Deliver(ctx, f.part, []coherence.Message{b.of(f.part)})
-	} else if f.waiting == nil {
+		gap = f.take(ctx, b)
+	case f.waiting == nil:
 		f.waiting = b
 	}
+	f.mu.Unlock()
+	if gap {
+		f.offerAll(ctx)
+	}
+}
+
+// take hands a barrier over. If the numbers show that an event is missing, it begins a session first, and reports that.
+// The caller holds f.mu.
+func (f *follower) take(ctx context.Context, b *barrier) (gap bool) {
+	if gap = f.numbers.barrier(b.at.Timeline, b.seqs[f.part]); gap {
+		f.Logger.Warn("events are missing", "topic", f.Topic, "partition", f.part, "upto", b.seqs[f.part])
+		f.sink.Session(f.part)
+	}
+	m := b.of(f.part)
+	m.Barrier.Seq = 0 // the numbers are checked here
+	_ = f.sink.Deliver(ctx, f.part, []coherence.Message{m})
+	return gap
 }
 
 // reached notes that everything below next has been delivered, and takes the barriers that it reaches.
 func (f *follower) reached(ctx context.Context, next int64) {
 	f.mu.Lock()
 	f.next = next
-	b := f.waiting
+	b, gap := f.waiting, false
 	if b != nil && next >= b.ends[f.part] {
 		f.waiting = nil
-		_ = f.sink.Deliver(ctx, f.part, []coherence.Message{b.of(f.part)})
+		gap = f.take(ctx, b)
 	}
 	again := b != nil && f.waiting == nil
 	f.mu.Unlock()
 	if n := f.newest(); again && n != nil && n != b {
 		f.offer(ctx, n)
+	}
+	if gap {
+		f.offerAll(ctx)
 	}
 }
 
@@ -195,7 +215,7 @@ func (f *follower) deliver(ctx context.Context, res *fetched) error {
 	size := 0
 	rd := &reading{next: f.next, aborted: res.aborted}
 	flush := func(next int64) error {
-		batch := f.decode(values, offsets)
+		batch, seen := f.decode(values, offsets)
 		values, offsets, size = nil, nil, 0
 		if len(batch) > 0 {
 			if err := f.sink.Deliver(ctx, f.part, batch); err != nil {
@@ -203,6 +223,7 @@ func (f *follower) deliver(ctx context.Context, res *fetched) error {
 				return err
 			}
 		}
+		f.note(seen)
 		f.reached(ctx, next)
 		return nil
 	}
@@ -222,6 +243,9 @@ func (f *follower) deliver(ctx context.Context, res *fetched) error {
 			return err
 		}
 		f.malformed(from, err)
+		f.mu.Lock()
+		f.numbers = numbers{}
+		f.mu.Unlock()
 		f.sink.Session(f.part)
 		f.Logger.Warn("messages are missing", "topic", f.Topic, "partition", f.part, "from", from, "to", next)
 		f.offerAll(ctx)
@@ -233,9 +257,12 @@ func (f *follower) deliver(ctx context.Context, res *fetched) error {
 	return flush(rd.next)
 }
 
-// decode decodes messages. Whatever a codec does with one of them, it is one malformed message. A barrier among the
-// events may be anybody's: it proves nothing.
-func (f *follower) decode(values [][]byte, offsets []int64) []coherence.Message {
+// decode decodes messages, and returns the numbers that they bear. Whatever a codec does with one of them, it is one
+// malformed message.
+//
+// Anybody may have written the messages. They invalidate, and do nothing else: a barrier among them proves nothing, a
+// number is compared with the relay's barriers alone, and a position is not passed on but for its timeline.
+func (f *follower) decode(values [][]byte, offsets []int64) (messages []coherence.Message, seen []uint64) {
 	all := make([]coherence.Message, len(values))
 	errs := each(len(values), func(i int) (err error) {
 		all[i], err = decodeEvent(f.Codec, values[i])
@@ -245,6 +272,10 @@ func (f *follower) decode(values [][]byte, offsets []int64) []coherence.Message 
 	for i := range all {
 		switch err := errs[i]; {
 		case err == nil:
+			if n := all[i].Event.Seq; n > 0 {
+				seen = append(seen, n)
+			}
+			all[i].Event.Seq = 0
 			batch = append(batch, all[i])
 		case errors.Is(err, errBarrier):
 			if !f.warned {
@@ -257,10 +288,22 @@ func (f *follower) decode(values [][]byte, offsets []int64) []coherence.Message 
 			f.malformed(offsets[i], err)
 		}
 	}
-	return batch
+	return batch, seen
+}
+
+// note takes the numbers of events that were delivered.
+func (f *follower) note(seen []uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, n := range seen {
+		f.numbers.event(n)
+	}
 }
 
 func (f *follower) malformed(offset int64, err error) {
+	f.mu.Lock()
+	f.numbers.garbled = true
+	f.mu.Unlock()
 	f.sink.Malformed(f.part, err)
 	if !f.quiet.pass() {
 		return

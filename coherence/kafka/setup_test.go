@@ -51,9 +51,9 @@ func (r *recorder) Partitions(n int) {
 func (r *recorder) Deliver(_ context.Context, p int, batch []coherence.Message) error {
 	for _, m := range batch {
 		if m.Barrier != nil {
-			r.note(p, "barrier %d", m.Barrier.Seq)
+			r.note(p, "barrier at %d", m.Barrier.Position.N)
 		} else {
-			r.note(p, "%s v%d #%d", m.Event.Key, m.Event.Version, m.Event.Seq)
+			r.note(p, "%s v%d", m.Event.Key, m.Event.Version)
 		}
 	}
 	return nil

@@ -16,6 +16,9 @@ import (
 // Tail follows every partition of a topic from its present end: each instance has one of its own, and none commits
 // offsets. It is a coherence.EventSource; Run may be called once at a time.
 //
+// Whoever may write the topic may invalidate, and nothing else. What proves that nothing was missed comes by the topic
+// of the barriers, also which sequence numbers there must be.
+//
 // It reads committed records only. While somebody else's transaction is open on a partition, nothing after its first
 // record is delivered there: that delays invalidations and proofs, and never makes a proof wrong.
 type Tail struct {
@@ -70,18 +73,36 @@ func (t Tail) Run(ctx context.Context, sink coherence.Sink) error {
 	return ctx.Err()
 }
 
-// Ping implements coherence.Pinger: it finds out whether a broker lets us in, and lets us see the topic. A topic that
-// is not there may be made later, and a broker that does not answer may do so yet.
+// Ping implements coherence.Pinger: it finds out whether a broker lets us in, and lets us see the topic and read it. A
+// topic that is not there may be made later, and a broker that does not answer may do so yet.
 func (t Tail) Ping(ctx context.Context) error {
 	if len(t.Brokers) == 0 || t.Topic == "" {
 		return fmt.Errorf("kafka: tail: Brokers and Topic are required: %w", coherence.ErrMisconfigured)
 	}
 	c := t.connect()
 	defer c.close()
-	if _, err := c.count(ctx, t.Topic); errors.Is(err, coherence.ErrMisconfigured) {
+	_, err := c.count(ctx, t.Topic)
+	if err == nil {
+		err = t.read(ctx, c)
+	}
+	if err = explain(err); errors.Is(err, coherence.ErrMisconfigured) {
 		return err
 	}
 	return nil
+}
+
+// read asks for what is at the end of the first partition, which is nothing: only the right to ask matters.
+func (t Tail) read(ctx context.Context, c *cluster) error {
+	topic, err := c.topic(ctx, t.Topic)
+	if err != nil {
+		return err
+	}
+	end, err := c.offset(ctx, t.Topic, 0, kafkago.LastOffset)
+	if err != nil {
+		return err
+	}
+	_, err = c.fetch(ctx, &fetchRequest{topic: t.Topic, id: topic.id, offset: end, maxBytes: 1})
+	return err
 }
 
 // tailRun is one Run of a Tail.

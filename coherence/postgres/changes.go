@@ -254,12 +254,12 @@ func rowsOf(limit int) int {
 	return limit + 1
 }
 
-// EstimateChanges goes by the outbox's ids, which rise by one from row to row but for what was rolled back. It takes two
-// look-ups in indexes.
+// EstimateChanges goes by the outbox's ids, which rise by one from row to row but for what was rolled back. It takes
+// two look-ups in indexes.
 func (s *Source) EstimateChanges(ctx context.Context, after coherence.Position) (n int64, err error) {
 	pool, err := s.feed()
 	if err == nil {
-		err = pool.QueryRow(ctx, s.q(`select coalesce(1 + (select max(id) from @@.outbox)
+		err = pool.QueryRow(ctx, s.q(`select coalesce(1 + (select id from @@.outbox order by xid desc, id desc limit 1)
 				- (select id from @@.outbox where (xid, id) > ($1::text::xid8, $2::bigint) order by xid, id limit 1), 0)`),
 			strconv.FormatUint(after.N, 10), int64(after.Part)).Scan(&n)
 	}

@@ -38,3 +38,15 @@ func AddMigration(t *testing.T, sql string) (forget func()) {
 	t.Cleanup(forget)
 	return forget
 }
+
+// SchemaVersion is the one that Install leads to.
+func SchemaVersion() int { return len(migrations) }
+
+// KnowOnly lets the program know the first versions of the schema only.
+func KnowOnly(t *testing.T, n int) (forget func()) {
+	before := migrations
+	migrations = migrations[:n]
+	forget = func() { migrations = before }
+	t.Cleanup(forget)
+	return forget
+}

@@ -17,11 +17,13 @@ var (
 	schemaSQL string
 	//go:embed schema_part.sql
 	schemaPartSQL string
+	//go:embed schema_statement.sql
+	schemaStatementSQL string
 )
 
 // migrations lead from one version of the schema to the next. Each runs in the transaction of the whole Install. A
 // later one is never undone: Install of a program that knows fewer of them refuses.
-var migrations = []string{schemaSQL, schemaPartSQL}
+var migrations = []string{schemaSQL, schemaPartSQL, schemaStatementSQL}
 
 // InstallSQL is what Install runs on a database that has nothing of it yet, for whoever runs it by hand.
 func (s *Source) InstallSQL() string {
@@ -29,7 +31,8 @@ func (s *Source) InstallSQL() string {
 	for _, m := range migrations {
 		sql += m
 	}
-	return s.q(sql + fmt.Sprintf("update @@.meta set schema_version = %d;\n", len(migrations)))
+	return s.q(sql + fmt.Sprintf("update @@.meta set schema_version = %d, notify = %v;\n", len(migrations),
+		!s.cfg.WithoutNotify))
 }
 
 // installed is the version of the schema, 0 if there is none, and the setting of notifications. It takes no lock that

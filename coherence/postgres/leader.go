@@ -2,42 +2,43 @@ package postgres
 
 import (
 	"context"
-	"crypto/rand"
+	cryptorand "crypto/rand"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 const (
-	leaderRetry = 250 * time.Millisecond // between attempts to become the leader, and between checks that we still are
+	leaderRetry = time.Second            // between attempts to become the leader; a quarter more or less
+	leaderPing  = 250 * time.Millisecond // between checks that we still are
 	leaderCheck = time.Second            // for how long a check may go unanswered
+	poolWait    = 100 * time.Millisecond // for how long an attempt waits for a connection of the caller's pool
 )
 
 // Lead holds an advisory lock, by the relay's name, on a connection of its own. When that connection is lost the
 // server lets go of the lock, and leading ends as soon as we notice; until then two may work, which the cursor and the
 // sequence numbers make harmless.
+//
+// A candidate keeps no connection. About once a second it asks for the lock on one of the caller's pool and gives the
+// connection back, so another relay leads within two seconds of a leader's end.
 func (s *Source) Lead(ctx context.Context, name string) (leading context.Context, release func(), err error) {
-	conn, err := s.session(ctx)
-	if err != nil {
-		return nil, nil, s.fault("lead", err)
-	}
 	lock := "nearcache relay " + s.schema + " " + name
+	var conn *pgx.Conn
 	for {
-		var got bool
-		if err := conn.QueryRow(ctx, `select pg_try_advisory_lock(hashtextextended($1, 0))`, lock).Scan(&got); err != nil {
-			closeConn(conn)
+		if conn, err = s.tryLead(ctx, lock); err != nil {
 			return nil, nil, s.fault("lead", err)
 		}
-		if got {
+		if conn != nil {
 			break
 		}
 		select {
 		case <-ctx.Done():
-			closeConn(conn)
 			return nil, nil, ctx.Err()
-		case <-time.After(leaderRetry):
+		case <-time.After(leaderRetry*3/4 + rand.N(leaderRetry/2)):
 		}
 	}
 	leading, cancel := context.WithCancel(ctx)
@@ -51,13 +52,61 @@ func (s *Source) Lead(ctx context.Context, name string) (leading context.Context
 	return leading, func() { cancel(); <-done }, nil
 }
 
+// tryLead returns the connection that has the lock now, or nil if another has it.
+func (s *Source) tryLead(ctx context.Context, lock string) (*pgx.Conn, error) {
+	c, err := s.borrow(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// Behind a pooler the process id is made up, and nothing is locked before we know how it works.
+	const try = `select case when pg_backend_pid() = $2 then pg_try_advisory_lock(hashtextextended($1, 0)) end`
+	var got *bool
+	if err := c.QueryRow(ctx, try, lock, int32(c.Conn().PgConn().PID())).Scan(&got); err != nil {
+		return nil, discard(c, err)
+	}
+	if got == nil {
+		if err := s.refusePooler(ctx, c.Conn()); err != nil {
+			return nil, discard(c, err)
+		}
+		err := c.QueryRow(ctx, `select pg_try_advisory_lock(hashtextextended($1, 0))`, lock).Scan(&got)
+		if err != nil {
+			return nil, discard(c, err)
+		}
+	}
+	if *got {
+		return c.Hijack(), nil
+	}
+	c.Release()
+	return nil, nil
+}
+
+// discard closes a connection that may have the lock.
+func discard(c *pgxpool.Conn, err error) error {
+	closeConn(c.Hijack())
+	return err
+}
+
+// borrow takes a connection of the caller's pool, or of the Source's own while the caller uses all of its.
+func (s *Source) borrow(ctx context.Context) (*pgxpool.Conn, error) {
+	own, err := s.feed()
+	if err != nil {
+		return nil, err
+	}
+	brief, cancel := context.WithTimeout(ctx, poolWait)
+	defer cancel()
+	if c, err := s.pool.Acquire(brief); err == nil {
+		return c, nil
+	}
+	return own.Acquire(ctx)
+}
+
 // hold returns when leading ends or the connection does not answer.
 func hold(leading context.Context, conn *pgx.Conn) {
 	for {
 		select {
 		case <-leading.Done():
 			return
-		case <-time.After(leaderRetry):
+		case <-time.After(leaderPing):
 		}
 		check, stop := context.WithTimeout(leading, leaderCheck)
 		err := conn.Ping(check)
@@ -112,7 +161,7 @@ func (s *Source) refusePooler(ctx context.Context, conn *pgx.Conn) error {
 // shared marks the session of one connection and looks for the mark from the other: in a transaction there, and then
 // here, while that transaction holds the session that the pooler would have given us.
 func shared(ctx context.Context, conn, other *pgx.Conn) (bool, error) {
-	mark := rand.Text()
+	mark := cryptorand.Text()
 	if _, err := conn.Exec(ctx, fmt.Sprintf(`select set_config('nearcache.session', '%s', false)`, mark),
 		pgx.QueryExecModeSimpleProtocol); err != nil {
 		return false, err

@@ -39,10 +39,10 @@ type Config struct {
 	// the caller's queries. They are made from the pool's configuration, hooks included. An instance uses one, a relay up
 	// to four. Leading and Wait take one more each. Defaults to 4.
 	Conns int32
-	// WithoutNotify leaves out pg_notify. With it a commit wakes the relay at once; but a transaction that notifies holds
-	// a lock of the whole server while it commits, so that with synchronous replication commits wait for each other.
-	// Without it the relay finds changes at its Interval. Install writes the setting into the schema: the last Install
-	// decides.
+	// WithoutNotify leaves out pg_notify, by which a commit wakes the relay at once. Postgres lets one transaction that
+	// notifies commit at a time, so with synchronous replication commits wait for each other; and PREPARE TRANSACTION is
+	// refused after a notification. Without it the relay finds changes at its Interval. Install writes the setting into
+	// the schema: the last Install decides.
 	WithoutNotify bool
 	// LockTimeout is how long Install and InstallTrigger wait for a lock at a time, and so how long they may hold up
 	// queries that come after them. They try again until their context ends, for a minute at most. Defaults to 200ms.

@@ -23,8 +23,8 @@ type Trigger struct {
 	// all columns. An update that changes nothing never counts.
 	Columns []string
 	// SharedKeys allows several rows with one key, such as the lines of an order: a change of any of them counts for the
-	// key. Writers of one key then wait for each other until commit, and writers of several keys may deadlock unless all
-	// write them in one order.
+	// key. Writers of one key then wait for each other until commit, and transactions of several statements may deadlock
+	// unless all write the keys in one order.
 	SharedKeys bool
 }
 
@@ -45,6 +45,10 @@ func (s *Source) TriggerSQL(t Trigger) (string, error) {
 // updates, deletes, and a truncate, which counts every row. An update that changes the key is a delete and an insert.
 // Rows that are there already have version 1, or the namespace's floor, until they change. A table may have triggers
 // of several namespaces, and a namespace triggers on several tables.
+//
+// A statement counts once for each key, for all of its rows together, and locks keys in the order of their bytes. A
+// session in the replica role, and a logical subscription, counts row by row. After an upgrade of this package call
+// InstallTrigger again: until then the triggers of the version before go on counting.
 //
 // Nothing is done, and no lock is taken, when the same trigger is there already. Otherwise the table is locked against
 // writers for a moment, after waiting for them in the way of Config.LockTimeout. The role must own the table, or be a

@@ -17,6 +17,9 @@ type engine interface {
 	Claim(ctx context.Context, system string) error
 	Keyspace() *l2.Keyspace
 	Watermarks(ctx context.Context) ([l2.Buckets]l2.Watermark, error)
+	OneServer() bool
+	BeginRound(ctx context.Context, marks bool) (l2.Round, [l2.Buckets]l2.Watermark, error)
+	PublishRound(ctx context.Context, seen, next l2.Round, needed map[int]l2.Watermark) (published bool, err error)
 	ApplyBatch(
 		ctx context.Context,
 		bucket int,
@@ -32,47 +35,40 @@ type engine interface {
 	) (now l2.Watermark, err error)
 }
 
-// applier is the relay's way to L2, in one term of leadership. Its cursor is each bucket's watermark, in Redis itself:
-// when Redis goes back in time so does the cursor, and what was lost is applied again.
+// applier is the relay's way to L2, in one term of leadership. Its cursor is in Redis itself, in the last round or in
+// the buckets' watermarks: when Redis goes back in time so does the cursor, and what was lost is applied again.
 type applier struct {
 	*relayRun
+	rounds     rounds
 	progress   progress
 	loaded     bool
 	read       time.Time // when watermarks were read
 	watermarks [l2.Buckets]l2.Watermark
-	moved      time.Time
+	moved      time.Time // when the watermarks of buckets without changes were
 	// seen is a position up to which each bucket has its own changes. The source need not be asked for them again for
 	// the sake of buckets without any, whose watermarks move more rarely. Zero: not known.
 	seen coherence.Position
 }
 
 // rereads is how many intervals pass between looks at the watermarks. While the source is idle nothing is written to
-// Redis that could be refused, and a Redis that went back would not be noticed otherwise.
+// the buckets that could be refused, and one that lost its watermark would not be noticed otherwise.
 const rereads = 5
 
+// round carries what has changed to L2. At every interval it is a numbered round; what wakes the relay meanwhile is
+// carried at once, and counts with the next one.
 func (a *applier) round(ctx context.Context) (more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
 	defer cancel()
-	if !a.loaded || time.Since(a.read) >= rereads*a.Interval {
-		if err := a.claim(ctx); err != nil {
+	numbered := !a.loaded || time.Since(a.rounds.begun) >= a.Interval
+	if numbered {
+		if err := a.beginRound(ctx); err != nil {
 			a.loaded = false
 			return false, err
 		}
-		watermarks, err := a.l2.Watermarks(ctx)
-		if err != nil {
-			return false, err
-		}
-		if watermarks != a.watermarks { // Redis went back, or another relay works too
-			a.watermarks, a.seen = watermarks, coherence.Position{}
-		}
-		a.loaded, a.read = true, time.Now()
 	}
-	after, err := a.least(ctx)
+	after, err := a.after(ctx)
 	if err != nil {
 		return false, err
-	}
-	if a.seen.Covers(after) {
-		after = a.seen
 	}
 	events, upto, err := a.Source.Changes(ctx, after, a.Batch)
 	if errors.Is(err, coherence.ErrTrimmed) {
@@ -81,12 +77,16 @@ func (a *applier) round(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	changes := a.byBucket(events, upto)
-	if err := a.apply(ctx, changes, upto); err != nil {
+	if err := a.apply(ctx, a.byBucket(events, upto), upto); err != nil {
 		return false, err
 	}
 	a.m.events.WithLabelValues("redis").Add(float64(len(events)))
-	if p, err := a.least(ctx); err == nil {
+	if numbered {
+		if again, err := a.publishRound(ctx); again || err != nil {
+			return again, err
+		}
+	}
+	if p, err := a.reached(ctx); err == nil {
 		a.pass("redis", p)
 	}
 	more = len(events) >= a.Batch
@@ -94,26 +94,46 @@ func (a *applier) round(ctx context.Context) (more bool, err error) {
 	return more, nil
 }
 
+// work is what a bucket lacks.
+type work struct {
+	changes   []l2.Change
+	truncated bool // a whole namespace may have changed: every record of the bucket is to become a miss
+}
+
+func (w *work) none() bool { return len(w.changes) == 0 && !w.truncated }
+
 // byBucket is what each bucket lacks up to upto: of a key with several changes the last, since it makes the others
 // needless. A bucket that is at upto already lacks nothing, also of a transaction that upto lies in.
-func (a *applier) byBucket(events []coherence.Event, upto coherence.Position) map[int][]l2.Change {
-	changes := make(map[int][]l2.Change)
+func (a *applier) byBucket(events []coherence.Event, upto coherence.Position) (all [l2.Buckets]work) {
+	has := func(b int, e coherence.Event) bool {
+		w := a.watermarks[b].Position
+		return w.Covers(e.Position) || w.Covers(upto)
+	}
 	at := make(map[string]int, len(events)) // where a key's change is among those of its bucket
 	for _, e := range events {
-		k := a.l2.Keyspace().Key(e.Namespace, e.Key)
-		if w := a.watermarks[k.Bucket].Position; w.Covers(e.Position) || w.Covers(upto) {
+		if e.Op == coherence.OpTruncated {
+			a.Logger.Warn("a namespace was truncated: every bucket of Redis begins a new incarnation",
+				"namespace", e.Namespace, "position", e.Position)
+			for b := range all {
+				a.rounds.changed[b] = true
+				all[b].truncated = all[b].truncated || !has(b, e)
+			}
 			continue
 		}
-		list := changes[k.Bucket]
-		i, again := at[k.Record]
-		if !again {
-			at[k.Record] = len(list)
-			changes[k.Bucket] = append(list, l2.Change{Key: k, Version: e.Version})
-		} else {
-			list[i].Version = newer(list[i].Version, e.Version)
+		k := a.l2.Keyspace().Key(e.Namespace, e.Key)
+		a.rounds.changed[k.Bucket] = true
+		if has(k.Bucket, e) {
+			continue
 		}
+		list := &all[k.Bucket].changes
+		if i, again := at[k.Record]; again {
+			(*list)[i].Version = newer((*list)[i].Version, e.Version)
+			continue
+		}
+		at[k.Record] = len(*list)
+		*list = append(*list, l2.Change{Key: k, Version: e.Version})
 	}
-	return changes
+	return all
 }
 
 // newer is the version that makes the other needless. 0 is unconditional.
@@ -124,18 +144,18 @@ func newer(v, w coherence.Version) coherence.Version {
 	return max(v, w)
 }
 
-// apply brings each bucket to upto: those with changes at once, the others at every interval.
-func (a *applier) apply(ctx context.Context, changes map[int][]l2.Change, upto coherence.Position) error {
-	all := time.Since(a.moved) >= a.Interval
+// apply brings each bucket to upto: those with changes at once, the others more rarely.
+func (a *applier) apply(ctx context.Context, todo [l2.Buckets]work, upto coherence.Position) error {
+	all := time.Since(a.moved) >= a.idleEvery()
 	var replay atomic.Bool
 	var wg sync.WaitGroup
 	errs := make([]error, l2.Buckets)
 	for b := range a.watermarks {
-		if len(changes[b]) == 0 && (!all || a.watermarks[b].Position.Covers(upto)) {
+		if todo[b].none() && (!all || a.watermarks[b].Position.Covers(upto)) {
 			continue
 		}
 		wg.Go(func() {
-			applied, err := a.applyTo(ctx, b, changes[b], upto)
+			applied, err := a.applyTo(ctx, b, todo[b], upto)
 			if errs[b] = err; err == nil && !applied {
 				replay.Store(true)
 			}
@@ -150,7 +170,8 @@ func (a *applier) apply(ctx context.Context, changes map[int][]l2.Change, upto c
 		a.moved = time.Now()
 	}
 	if a.seen = upto; replay.Load() {
-		a.seen = coherence.Position{}
+		// A bucket is behind where it was. So may others be, and the round: all must be read again, of one moment.
+		a.seen, a.loaded = coherence.Position{}, a.loaded && !a.rounds.whole
 	}
 	return nil
 }
@@ -168,10 +189,17 @@ func firstOf(errs []error) error {
 func (a *applier) applyTo(
 	ctx context.Context,
 	b int,
-	changes []l2.Change,
+	todo work,
 	upto coherence.Position,
 ) (applied bool, err error) {
-	now, applied, err := a.l2.ApplyBatch(ctx, b, changes, a.watermarks[b], upto)
+	var now l2.Watermark
+	if todo.truncated { // its changes are in what the new incarnation voids
+		now, err = a.l2.ResetWatermark(ctx, b, a.watermarks[b], upto)
+		applied = now.Position == upto && now.Incarnation != a.watermarks[b].Incarnation
+		a.m.resets.WithLabelValues("redis").Inc()
+	} else {
+		now, applied, err = a.l2.ApplyBatch(ctx, b, todo.changes, a.watermarks[b], upto)
+	}
 	if err != nil {
 		return false, err
 	}
@@ -227,6 +255,7 @@ func (a *applier) mixed() bool {
 
 // resetAt resets the buckets that are no further than a position whose changes are gone, and those of another timeline.
 func (a *applier) resetAt(ctx context.Context, trimmed coherence.Position) error {
+	a.rounds.base, a.seen = coherence.Position{}, coherence.Position{}
 	return a.resetWhere(ctx, func(w l2.Watermark, head coherence.Position) bool {
 		return w.Position.Timeline != head.Timeline || trimmed.Covers(w.Position)
 	})

@@ -8,7 +8,8 @@ type relayMetrics struct {
 	last, failing                  *prometheus.GaugeVec
 	backlog, behind, transaction   *prometheus.GaugeVec
 	leader                         prometheus.Gauge
-	replays, trimmed, unpublished  prometheus.Counter
+	replays, refused               prometheus.Counter
+	trimmed, unpublished           prometheus.Counter
 }
 
 func newRelayMetrics() *relayMetrics {
@@ -39,6 +40,8 @@ func newRelayMetrics() *relayMetrics {
 			Help: "1 while this relay works, 0 while another does."}),
 		replays: prometheus.NewCounter(prometheus.CounterOpts{Name: "nearcache_relay_replays_total",
 			Help: "Buckets of Redis found behind, and replayed."}),
+		refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "nearcache_relay_rounds_refused_total",
+			Help: "Rounds that Redis refused: another relay had published, or Redis had gone back. They are repeated."}),
 		trimmed: prometheus.NewCounter(prometheus.CounterOpts{Name: "nearcache_relay_trimmed_total",
 			Help: "Changes dropped from the outbox."}),
 		unpublished: prometheus.NewCounter(prometheus.CounterOpts{Name: "nearcache_relay_unpublished_total",
@@ -48,7 +51,7 @@ func newRelayMetrics() *relayMetrics {
 
 func (m *relayMetrics) all() []prometheus.Collector {
 	return []prometheus.Collector{m.events, m.errors, m.rounds, m.resets, m.last, m.failing, m.backlog,
-		m.behind, m.transaction, m.leader, m.replays, m.trimmed, m.unpublished}
+		m.behind, m.transaction, m.leader, m.replays, m.refused, m.trimmed, m.unpublished}
 }
 
 func (m *relayMetrics) register(reg prometheus.Registerer) error {

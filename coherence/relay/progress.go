@@ -31,7 +31,8 @@ func (p *progress) note(ctx context.Context, events []coherence.Event, upto cohe
 		return
 	}
 	if p.began.IsZero() {
-		p.began, p.reported, p.relayed = time.Now(), time.Now(), 0
+		p.began, p.relayed = time.Now(), 0
+		p.reported = p.began
 	}
 	p.relayed += len(events)
 	behind := max(0, time.Since(events[len(events)-1].Time))

@@ -21,6 +21,7 @@ type publisher struct {
 	loaded      bool
 	cur         coherence.Cursor
 	saved       coherence.Position
+	savedAt     time.Time
 	lastBarrier time.Time
 	barrier     barrierState // that the last one said
 	counted     time.Time    // when the partitions were
@@ -58,27 +59,21 @@ func (p *publisher) round(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	seqs := slices.Clone(p.cur.Seqs)
-	out := make([]coherence.PartitionMessage, 0, len(events))
-	for _, e := range events {
-		part := coherence.PartitionOf(e.Namespace, e.Key, len(seqs))
-		seqs[part]++
-		e.Seq = seqs[part]
-		out = append(out, coherence.PartitionMessage{Partition: part, Message: coherence.Message{Event: e}})
-	}
+	out, seqs := numbered(events, p.cur.Seqs)
 	if err := p.send(ctx, out); err != nil {
 		return false, err
 	}
 	p.cur = coherence.Cursor{Position: upto, Seqs: seqs}
 	p.m.events.WithLabelValues("kafka").Add(float64(len(events)))
 	due := time.Since(p.lastBarrier) >= p.Interval
-	// A cursor that moved past nothing need not be saved at once: it only keeps the outbox from being trimmed.
-	if len(events) > 0 || upto != p.saved && due {
+	// A cursor that moved past nothing need not be saved at once: it only keeps the outbox from being trimmed. Saving it
+	// is a commit, and moves the source's position: it would be saved again and again.
+	if len(events) > 0 || upto != p.saved && time.Since(p.savedAt) >= idleBarrier {
 		if err := p.cursors.SaveCursor(ctx, p.Name, p.cur); err != nil {
 			p.loaded = false
 			return false, err
 		}
-		p.saved = upto
+		p.saved, p.savedAt = upto, time.Now()
 	}
 	p.pass("kafka", p.saved)
 	if due {
@@ -89,6 +84,28 @@ func (p *publisher) round(ctx context.Context) (more bool, err error) {
 	more = len(events) >= p.Batch
 	p.progress.note(ctx, events, upto, more)
 	return more, nil
+}
+
+// numbered gives events their partitions and their numbers there, which follow seqs. Of a truncated namespace each
+// partition gets a copy: no barrier of any partition may pass it.
+func numbered(events []coherence.Event, seqs []uint64) (out []coherence.PartitionMessage, last []uint64) {
+	last = slices.Clone(seqs)
+	out = make([]coherence.PartitionMessage, 0, len(events))
+	add := func(part int, e coherence.Event) {
+		last[part]++
+		e.Seq = last[part]
+		out = append(out, coherence.PartitionMessage{Partition: part, Message: coherence.Message{Event: e}})
+	}
+	for _, e := range events {
+		if e.Op != coherence.OpTruncated {
+			add(coherence.PartitionOf(e.Namespace, e.Key, len(seqs)), e)
+			continue
+		}
+		for part := range seqs {
+			add(part, e)
+		}
+	}
+	return out, last
 }
 
 // idleBarrier is how often barriers are sent that say nothing new. While the source is idle the last one proves as

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -87,6 +88,39 @@ func TestRelay_AnIdleSourceIsNearlySilent(t *testing.T) {
 		stop()
 		if n := len(top.Messages(0)); n < 50 || n > 110 {
 			t.Errorf("%d messages in 100 seconds, where one a second is wanted", n)
+		}
+	})
+}
+
+// restless is a source whose position moves when a cursor is saved, as a database's does with each commit.
+type restless struct {
+	*outbox
+	saves atomic.Uint64
+}
+
+func (r *restless) SaveCursor(ctx context.Context, name string, c coherence.Cursor) error {
+	r.saves.Add(1)
+	return r.outbox.SaveCursor(ctx, name, c)
+}
+
+func (r *restless) Changes(ctx context.Context, after coherence.Position, limit int) (
+	[]coherence.Event, coherence.Position, error) {
+	after.N -= min(after.N, 1000*(after.N/1000))
+	events, upto, err := r.outbox.Changes(ctx, after, limit)
+	upto.N += 1000 * r.saves.Load()
+	return events, upto, err
+}
+
+// TestRelay_SavesNoCursorForItsOwnCommits: each would be a commit, and move the position again.
+func TestRelay_SavesNoCursorForItsOwnCommits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, top := &restless{outbox: newOutbox()}, testkit.NewTopic(1)
+		src.add("a")
+		stop := start(t, relay.Relay{Source: src, Publisher: top}, nil)
+		time.Sleep(100 * time.Second)
+		stop()
+		if n := src.saves.Load(); n < 90 || n > 110 {
+			t.Errorf("the cursor was saved %d times in 100 idle seconds, want once a second", n)
 		}
 	})
 }

@@ -151,8 +151,8 @@ func (r *relayRun) lead(ctx context.Context) error {
 	return nil
 }
 
-// loop runs rounds of one channel: at once while there is more, when woken, and at every interval. A failure is
-// repeated more and more slowly.
+// loop runs rounds of one channel: at once while there is more, when woken, and at every interval, however often it is
+// woken. A failure is repeated more and more slowly.
 func (r *relayRun) loop(
 	ctx context.Context,
 	channel string,
@@ -161,6 +161,7 @@ func (r *relayRun) loop(
 ) {
 	failing := failure{relayRun: r, channel: channel, failed: "relaying fails", passed: "relaying again"}
 	wait := r.Interval
+	var next time.Time // when the interval is over
 	for ctx.Err() == nil {
 		more, err := round(ctx)
 		if ctx.Err() != nil {
@@ -178,7 +179,10 @@ func (r *relayRun) loop(
 		if more {
 			continue
 		}
-		t := time.NewTimer(r.Interval)
+		if left := time.Until(next); left <= 0 {
+			next = time.Now().Add(r.Interval)
+		}
+		t := time.NewTimer(time.Until(next))
 		select {
 		case <-t.C:
 		case <-wake:

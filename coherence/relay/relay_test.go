@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -29,7 +30,25 @@ func at(n uint64) coherence.Position { return coherence.Position{Timeline: 1, N:
 type outbox struct {
 	*nearcachetest.Source
 	mu     sync.Mutex
-	refuse error // of SaveCursor
+	refuse error  // of SaveCursor
+	asked  func() // before each call of Changes
+}
+
+func (o *outbox) onChanges(f func()) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.asked = f
+}
+
+func (o *outbox) Changes(ctx context.Context, after coherence.Position, limit int) (
+	[]coherence.Event, coherence.Position, error) {
+	o.mu.Lock()
+	asked := o.asked
+	o.mu.Unlock()
+	if asked != nil && limit < 1000 {
+		asked()
+	}
+	return o.Source.Changes(ctx, after, limit)
 }
 
 func newOutbox() *outbox { return &outbox{Source: nearcachetest.NewSource()} }
@@ -53,13 +72,38 @@ func (o *outbox) SaveCursor(ctx context.Context, name string, c coherence.Cursor
 	return o.Source.SaveCursor(ctx, name, c)
 }
 
+// redisState is what a redisFake has, and how often it was asked to change it.
+type redisState struct {
+	watermarks [l2.Buckets]l2.Watermark
+	round      l2.Round
+	tokens     uint64
+	resets     int
+	published  int
+	batches    int
+}
+
+func (r *redisFake) state() redisState {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.redisState
+}
+
 // redisFake applies to buckets in memory.
 type redisFake struct {
-	mu         sync.Mutex
-	watermarks [l2.Buckets]l2.Watermark
-	applied    map[string]coherence.Version
-	resets     int
-	fail       error
+	mu sync.Mutex
+	redisState
+	applied   map[string]coherence.Version
+	fail      error
+	whole     bool   // it has all buckets on one server
+	onApply   func() // after a batch of changes, under the lock
+	onPublish func() // after a round, under the lock
+	onReset   func() // after a reset, under the lock
+}
+
+// save is what a replica has now; the function makes it the primary.
+func (r *redisFake) save() (failOver func()) {
+	watermarks, applied, round := r.watermarks, maps.Clone(r.applied), r.round
+	return func() { r.watermarks, r.applied, r.round = watermarks, maps.Clone(applied), round }
 }
 
 func newRedisFake() *redisFake { return &redisFake{applied: map[string]coherence.Version{}} }
@@ -71,6 +115,37 @@ func (r *redisFake) Watermarks(context.Context) ([l2.Buckets]l2.Watermark, error
 	return r.watermarks, r.fail
 }
 
+func (r *redisFake) OneServer() bool { return r.whole }
+
+func (r *redisFake) BeginRound(context.Context, bool) (l2.Round, [l2.Buckets]l2.Watermark, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.round.IsZero() && r.round.Token == 0 {
+		r.tokens++
+		r.round.Token = r.tokens
+	}
+	return r.round, r.watermarks, r.fail
+}
+
+func (r *redisFake) PublishRound(_ context.Context, seen, next l2.Round, needed map[int]l2.Watermark) (bool, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.fail != nil || r.round != seen {
+		return false, r.fail
+	}
+	for b, w := range needed {
+		if now := r.watermarks[b]; now.Incarnation != w.Incarnation || !now.Position.Covers(w.Position) {
+			return false, nil
+		}
+	}
+	r.round = next
+	r.published++
+	if r.onPublish != nil {
+		r.onPublish()
+	}
+	return true, nil
+}
+
 func (r *redisFake) ApplyBatch(_ context.Context, b int, changes []l2.Change, from l2.Watermark,
 	to coherence.Position) (l2.Watermark, bool, error) {
 	r.mu.Lock()
@@ -78,6 +153,7 @@ func (r *redisFake) ApplyBatch(_ context.Context, b int, changes []l2.Change, fr
 	if r.fail != nil {
 		return l2.Watermark{}, false, r.fail
 	}
+	r.batches++
 	now := r.watermarks[b]
 	if to.Timeline != from.Position.Timeline {
 		return l2.Watermark{}, false, errors.New("a batch to another timeline")
@@ -91,7 +167,11 @@ func (r *redisFake) ApplyBatch(_ context.Context, b int, changes []l2.Change, fr
 	if !now.Position.Covers(to) {
 		r.watermarks[b].Position = to
 	}
-	return r.watermarks[b], true, nil
+	now = r.watermarks[b]
+	if r.onApply != nil && len(changes) > 0 {
+		r.onApply()
+	}
+	return now, true, nil
 }
 
 func (r *redisFake) ResetWatermark(_ context.Context, b int, seen l2.Watermark,
@@ -102,7 +182,11 @@ func (r *redisFake) ResetWatermark(_ context.Context, b int, seen l2.Watermark,
 		r.resets++
 		r.watermarks[b] = l2.Watermark{Incarnation: l2.Incarnation{1, byte(r.resets >> 8), byte(r.resets)}, Position: to}
 	}
-	return r.watermarks[b], nil
+	now := r.watermarks[b]
+	if r.onReset != nil {
+		r.onReset()
+	}
+	return now, nil
 }
 
 func (r *redisFake) version(key string) coherence.Version {
@@ -114,6 +198,9 @@ func (r *redisFake) version(key string) coherence.Version {
 func (r *redisFake) reached(n uint64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.whole && r.round.Upto.Covers(at(n)) {
+		return true
+	}
 	for _, w := range r.watermarks {
 		if !w.Position.Covers(at(n)) {
 			return false

@@ -151,9 +151,10 @@ func changesPieces(t T, h Harness) {
 	all, end := drain(t, h.Source, coherence.Position{}, 1000)
 	want := changesOf(all)
 	var ends []coherence.Position
+	// The last piece may lead further than before: what else the server does moves its position, too.
 	for after := (coherence.Position{}); len(ends) < len(want); {
 		events, upto := batch(t, h.Source, after, 1)
-		if len(events) != 1 || upto == after || !end.Covers(upto) {
+		if last := len(ends)+1 == len(want); len(events) != 1 || upto == after || !last && !end.Covers(upto) {
 			t.Fatalf("Changes(%v, 1) = %v up to %v, want one change and a position after it", after, changesOf(events), upto)
 		}
 		ends, after = append(ends, upto), upto

@@ -18,6 +18,7 @@ const (
 	SetOverValue       Rule = "set-over-value"       // set writes only where there is an older value
 	SetSameIncarnation Rule = "set-same-incarnation" // ... of the bucket's incarnation
 	WriteIntent        Rule = "write-intent"         // without a Source, a write keeps readers from filling meanwhile
+	RestoreUndoubted   Rule = "restore-undoubted"    // a refused write confirms nothing that another may have replaced
 	WriteBumpsAfter    Rule = "write-bumps-after"    // an unversioned write invalidates L1 once more after L2
 
 	// The bucket's incarnation and watermark.
@@ -29,6 +30,17 @@ const (
 	BatchPart           Rule = "batch-part"            // ... also where that is an earlier piece of one transaction
 	BatchInOneStep      Rule = "batch-in-one-step"     // a batch's changes are applied before, or with, its watermark
 	SnapshotGuard       Rule = "snapshot-guard"        // a change is settled only when no older transaction is open
+
+	// The relay's rounds.
+	RoundBegunFirst   Rule = "round-begun-first"  // the relay reads the source after it has begun the round
+	RoundOnce         Rule = "round-once"         // a round is published only over the one that its relay has seen
+	RoundToken        Rule = "round-token"        // ... and by the token with which it was begun
+	RoundBuckets      Rule = "round-buckets"      // ... and only where the buckets have what it claims
+	RoundDigest       Rule = "round-digest"       // ... and of the incarnations that it names, if they are not the last's
+	RoundAfterNext    Rule = "round-after-next"   // who sees a round that has begun waits for the one after it
+	RoundSession      Rule = "round-session"      // two readings are compared within one Redis session only
+	RoundHead         Rule = "round-head"         // a round's sample is at its head, not at what is applied
+	RoundIncarnations Rule = "round-incarnations" // a round counts for the incarnations that it was published for
 
 	// The fence.
 	Generation              Rule = "generation"                // an invalidation ends entries and loads of its key

@@ -99,6 +99,8 @@ func pairs(single []fault) (out []fault) {
 			[]string{"kafka: records deleted", "kafka: topic made anew", "kafka: partitions added", "relay: both kill -9",
 				slow}},
 		{slow, []string{"redis: fails over to a lagging replica", "instance: kill -9"}},
+		{"postgres: a transaction of 20,000 rows", []string{"relay: both kill -9", "relay: a zombie beside its successor",
+			"redis: fails over to a lagging replica", "kafka: stopped"}},
 	} {
 		for _, name := range p.then {
 			out = append(out, both(named(p.first), named(name)))

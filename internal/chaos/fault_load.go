@@ -4,8 +4,12 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/nearcache/nearcache-go/internal/services/local"
 )
@@ -35,9 +39,13 @@ func loadFaults() []fault {
 // heavyFaults take minutes. Only a run that asks for them has them in its schedule.
 func heavyFaults() []fault {
 	short, long := 100*time.Millisecond, 500*time.Millisecond
+	large := fault{name: "postgres: a transaction of 200,000 rows", inject: largeTransaction(heavyRows, heavyFor),
+		least: short, most: long}
+	ofProcesses := processFaults()
+	killed := ofProcesses[slices.IndexFunc(ofProcesses, func(f fault) bool { return f.name == "relay: both kill -9" })]
 	return []fault{
-		{name: "postgres: a transaction of 200,000 rows", inject: largeTransaction(heavyRows, heavyFor), least: short,
-			most: long},
+		large,
+		both(large, killed),
 		{name: "relay: a backlog of 200,000 changes", inject: backlog(heavyRows, heavyFor), least: short, most: long},
 	}
 }
@@ -102,22 +110,35 @@ func triggerDisabled(ctx context.Context, in *injection) error {
 		return err
 	}
 	in.heal(func(ctx context.Context) error { return in.command(ctx, "go", names) })
-	var trigger string
-	err := in.store.pool.QueryRow(ctx, `select tgname from pg_trigger
-		where tgrelid = 'items'::regclass and not tgisinternal
-		and tgname <> 'zz_history' and tgtype & 1 = 1`).Scan(&trigger)
+	rows, err := in.store.pool.Query(ctx, `select tgname, case tgenabled when 'A' then 'enable always'
+			when 'R' then 'enable replica' else 'enable' end from pg_trigger
+		where tgrelid = 'items'::regclass and not tgisinternal and tgname not like 'zz_history%'`)
 	if err != nil {
-		return fmt.Errorf("chaos: the trigger's name: %w", err)
+		return fmt.Errorf("chaos: the triggers: %w", err)
 	}
-	set := func(ctx context.Context, how string) error {
-		_, err := in.store.pool.Exec(ctx, fmt.Sprintf("alter table items %s trigger %q", how, trigger))
-		return err
+	triggers, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t [2]string, err error) {
+		return t, row.Scan(&t[0], &t[1])
+	})
+	if err == nil && len(triggers) == 0 {
+		err = errors.New("there is none")
 	}
-	if err := set(ctx, "disable"); err != nil {
+	if err != nil {
+		return fmt.Errorf("chaos: the triggers: %w", err)
+	}
+	set := func(ctx context.Context, how func(enable string) string) error {
+		for _, t := range triggers {
+			_, err := in.store.pool.Exec(ctx, fmt.Sprintf("alter table items %s trigger %q", how(t[1]), t[0]))
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := set(ctx, func(string) string { return "disable" }); err != nil {
 		return err
 	}
 	in.heals = append([]func(context.Context) error{func(ctx context.Context) error {
-		if err := set(ctx, "enable always"); err != nil {
+		if err := set(ctx, func(enable string) string { return enable }); err != nil {
 			return err
 		}
 		return in.writeItems(ctx)

@@ -211,6 +211,8 @@ func (m *instance) answered(rec *history.Record, r nearcache.Result[item], err e
 		rec.Flags |= history.Absent
 	case errors.Is(err, nearcache.ErrNotReady) && rec.Op == history.AtLeast:
 		rec.Flags = history.Failed | history.NotReady
+	case errors.Is(err, context.Canceled):
+		return // the process is ending: nothing else cancels a read
 	default:
 		rec.Flags = history.Failed
 		m.complain(err)

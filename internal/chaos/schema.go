@@ -30,27 +30,32 @@ type item struct {
 // hashOf identifies a value in the history.
 func hashOf(body string) uint64 { return xxhash.Sum64String(body) }
 
-// schema is the table of items and the ground truth. The trigger's name makes it run after nearcache's own, which
-// counts the version.
+// schema is the table of items and the ground truth. Its triggers are of statements, as nearcache's own are, which
+// count the version: triggers of rows would run before. Their names make them run after nearcache's.
 const schema = `
 create table if not exists items (id bigint primary key, body text not null);
 create table if not exists nc_history (id bigserial primary key, key bigint not null, version bigint not null,
 	body text, write bigint not null, uncounted boolean not null default false);
 create index if not exists nc_history_key on nc_history (key, version);
 create or replace function zz_history() returns trigger language plpgsql as $$
-declare k bigint;
 begin
-	if tg_op = 'DELETE' then k := old.id; else k := new.id; end if;
 	-- A version that a commit before this one has counted was not counted by this one.
 	insert into nc_history (key, version, body, write, uncounted)
-		select k, v.version, case when tg_op = 'DELETE' then null else new.body end,
+		select c.id, v.version, case when tg_op = 'DELETE' then null else c.body end,
 			coalesce(nullif(current_setting('chaos.write', true), ''), '0')::bigint,
-			exists (select from nc_history h where h.key = k and h.version = v.version)
-		from nearcache.versions v where v.namespace = 'item' and v.key = k::text;
+			exists (select from nc_history h where h.key = c.id and h.version = v.version)
+		from changed c join nearcache.versions v on v.namespace = 'item' and v.key = c.id::text order by c.id;
 	return null;
 end $$;
-drop trigger if exists zz_history on items;
-create trigger zz_history after insert or update or delete on items for each row execute function zz_history();
+drop trigger if exists zz_history_insert on items;
+drop trigger if exists zz_history_update on items;
+drop trigger if exists zz_history_delete on items;
+create trigger zz_history_insert after insert on items referencing new table as changed
+	for each statement execute function zz_history();
+create trigger zz_history_update after update on items referencing new table as changed
+	for each statement execute function zz_history();
+create trigger zz_history_delete after delete on items referencing old table as changed
+	for each statement execute function zz_history();
 create table if not exists bulk (id bigint primary key, n bigint not null)`
 
 // store is the items in Postgres as one process reaches them.

@@ -29,12 +29,16 @@ create table if not exists nc_history (id bigserial primary key, key bigint not 
 create or replace function zz_history() returns trigger language plpgsql as $$
 begin
 	insert into nc_history (key, version, body, write)
-		select substr(new.id, 2)::bigint, v.version, new.name, ('x' || substr(new.name, 1, 16))::bit(64)::bigint
-		from nearcache.versions v where v.namespace = 'product' and v.key = new.id;
+		select substr(c.id, 2)::bigint, v.version, c.name, ('x' || substr(c.name, 1, 16))::bit(64)::bigint
+		from changed c join nearcache.versions v on v.namespace = 'product' and v.key = c.id order by c.id;
 	return null;
 end $$;
-drop trigger if exists zz_history on products;
-create trigger zz_history after insert or update on products for each row execute function zz_history()`
+drop trigger if exists zz_history_insert on products;
+drop trigger if exists zz_history_update on products;
+create trigger zz_history_insert after insert on products referencing new table as changed
+	for each statement execute function zz_history();
+create trigger zz_history_update after update on products referencing new table as changed
+	for each statement execute function zz_history()`
 
 // productServer is a running cmd/product-server.
 type productServer struct {

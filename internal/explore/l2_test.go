@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -40,7 +41,8 @@ func TestL2_WithoutARule(t *testing.T) {
 	}
 	for _, rule := range []ablate.Rule{
 		ablate.FillNeedsLease, ablate.FillSameIncarnation, ablate.ApplyDropsLease, ablate.SetDropsLease, ablate.SetOverValue,
-		ablate.SetSameIncarnation, ablate.BatchFrom, ablate.BatchPart,
+		ablate.SetSameIncarnation, ablate.RestoreUndoubted, ablate.BatchFrom, ablate.BatchPart, ablate.RoundOnce,
+		ablate.RoundBuckets,
 	} {
 		t.Run(string(rule), func(t *testing.T) {
 			if err := ablate.Take(rule); err != nil {
@@ -65,6 +67,8 @@ type pair struct {
 
 	leases       []held // granted, whether or not they stand
 	tokens       [4]l2.LeaseID
+	rounds       []explore.Round  // as they were begun
+	roundTokens  []uint64         // by their numbers in the twin, from 1
 	incarnations []l2.Incarnation // by their numbers in the twin, from 1
 	log          []string
 }
@@ -103,7 +107,7 @@ func run(t *testing.T, opt rueidis.ClientOption, do func(...string) string, roun
 		for i := range p.tokens {
 			p.tokens[i] = l2.NewLeaseID()
 		}
-		p.del(p.l2.Keyspace().Watermark(p.key.Bucket))
+		p.del(p.l2.Keyspace().Watermark(p.key.Bucket), p.l2.Keyspace().Round())
 		for range 60 {
 			p.step()
 			p.compare()
@@ -147,7 +151,7 @@ func (p *pair) watermark(mark, part, incarnation uint8) (w l2.Watermark) {
 // step takes one step on both sides and compares what they answer.
 func (p *pair) step() {
 	ctx, v := context.Background(), uint8(p.rnd.IntN(4))
-	switch p.rnd.IntN(14) {
+	switch p.rnd.IntN(18) {
 	case 0, 1:
 		p.acquire(ctx)
 	case 2, 3:
@@ -169,13 +173,30 @@ func (p *pair) step() {
 	case 10:
 		w := uint8(p.rnd.IntN(len(p.tokens)))
 		p.did("writer %d places its intent", w)
-		p.twin.PlaceIntent(w)
-		p.ok(p.l2.PlaceIntent(ctx, p.key, p.tokens[w], time.Minute))
+		_, want := p.twin.PlaceIntent(w)
+		got, err := p.l2.PlaceIntent(ctx, p.key, p.tokens[w], time.Minute)
+		p.ok(err)
+		if got != want {
+			p.t.Errorf("it has set a value aside: %v; the twin says %v", got, want)
+		}
 	case 11:
 		w := uint8(p.rnd.IntN(len(p.tokens)))
-		p.did("writer %d resolves its intent, having written %d", w, v)
-		p.twin.ResolveIntent(w, v, v == 0)
-		p.ok(p.l2.ResolveIntent(ctx, p.key, p.tokens[w], coherence.Version(v)))
+		o := p.rnd.IntN(4)
+		p.did("writer %d resolves its intent with outcome %d, having written %d", w, o, v)
+		p.twin.ResolveIntent(w, explore.Outcome(o), v, v == 0)
+		p.ok(p.l2.ResolveIntent(ctx, p.key, p.tokens[w], l2.Outcome(o), coherence.Version(v)))
+	case 13:
+		p.did("a write of version %d, and one of unknown outcome", v)
+		if v != 0 {
+			p.twin.Apply(v, false)
+		}
+		p.twin.Doubt()
+		change := l2.Change{Key: p.key, Version: coherence.Version(v), Unconfirmed: true}
+		p.ok(p.l2.ApplyMany(ctx, []l2.Change{change}))
+	case 14:
+		p.beginRound(ctx)
+	case 15, 16:
+		p.publishRound(ctx, v)
 	case 12:
 		if h := p.holder(); h != nil {
 			p.did("a lease is released")
@@ -276,9 +297,61 @@ func (p *pair) reset(ctx context.Context, to uint8) {
 	p.did("reset to %d, seen %d+%d of incarnation %d", to, seen, part, incarnation)
 }
 
+// round is the twin's round as Redis has it. Its incarnations are a number that means nothing.
+func (p *pair) round(r explore.Round) (out l2.Round) {
+	if r.Number == 0 {
+		return out
+	}
+	out = l2.Round{Number: uint64(r.Number), Incarnations: uint64(r.Incarnation), Whole: true,
+		Head: position(r.Head), Upto: position(r.Upto)}
+	if r.Token > 0 {
+		out.Token = p.roundTokens[r.Token-1]
+	}
+	return out
+}
+
+func (p *pair) beginRound(ctx context.Context) {
+	r, _, err := p.l2.BeginRound(ctx, p.rnd.IntN(2) == 0)
+	p.ok(err)
+	p.did("a round is begun over %+v", r)
+	if p.twin.Round.Number > 0 && p.twin.Round.Token == 0 {
+		p.roundTokens = append(p.roundTokens, r.Token)
+	}
+	seen := p.twin.BeginRound(uint8(len(p.roundTokens)))
+	if r != p.round(seen) {
+		p.t.Errorf("begin: %+v; the twin says %+v", r, seen)
+	}
+	p.rounds = append(p.rounds, seen)
+}
+
+func (p *pair) publishRound(ctx context.Context, v uint8) {
+	var seen explore.Round
+	if len(p.rounds) > 0 && p.rnd.IntN(8) > 0 {
+		seen = p.rounds[len(p.rounds)-1-p.rnd.IntN(min(2, len(p.rounds)))]
+	}
+	next := explore.Round{Number: seen.Number + 1, Head: v, Upto: v, Incarnation: uint8(p.rnd.IntN(3))}
+	needed := map[int]l2.Watermark{}
+	var mark, incarnation uint8
+	if len(p.incarnations) > 0 && p.rnd.IntN(2) == 0 {
+		mark, incarnation = uint8(1+p.rnd.IntN(4)), uint8(1+p.rnd.IntN(len(p.incarnations)))
+		needed[p.key.Bucket] = p.watermark(mark, 0, incarnation)
+	}
+	want := p.twin.PublishRound(seen, next, mark, incarnation)
+	got, err := p.l2.PublishRound(ctx, p.round(seen), p.round(next), needed)
+	p.ok(err)
+	p.did("round %+v is published over %+v: %v", next, seen, got)
+	if got != want {
+		p.t.Errorf("publish: %v; the twin says %v", got, want)
+	}
+}
+
 // lose is what Redis does by itself.
 func (p *pair) lose() {
-	switch p.rnd.IntN(4) {
+	switch p.rnd.IntN(5) {
+	case 4:
+		p.did("the round is evicted")
+		p.twin.EvictRound()
+		p.del(p.l2.Keyspace().Round())
 	case 0:
 		p.did("the record is evicted")
 		p.twin.EvictRecord()
@@ -294,7 +367,7 @@ func (p *pair) lose() {
 	default:
 		p.did("all of it is flushed")
 		p.twin.Flush()
-		p.del(p.key.Record, p.key.Lease, p.l2.Keyspace().Watermark(p.key.Bucket))
+		p.del(p.key.Record, p.key.Lease, p.l2.Keyspace().Watermark(p.key.Bucket), p.l2.Keyspace().Round())
 	}
 }
 
@@ -322,7 +395,11 @@ func (p *pair) compare() {
 		if err != nil {
 			p.t.Error(err)
 		}
-		got.Record, got.RecordIncarnation = uint8(rec.Version)+1, p.incarnationOf(string(rec.Incarnation[:]))
+		got.Record = uint8(rec.Version) + 1
+		if p.known(rec.Incarnation.Unconfirmed()) {
+			got.Unconfirmed, rec.Incarnation = 1, rec.Incarnation.Unconfirmed()
+		}
+		got.RecordIncarnation = p.incarnationOf(string(rec.Incarnation[:]))
 	}
 	switch l := p.get(p.key.Lease); {
 	case l == "":
@@ -335,6 +412,9 @@ func (p *pair) compare() {
 		}
 	default:
 		for i := 1; i < len(l); i += 16 {
+			if l[i:i+16] == string(make([]byte, 16)) {
+				got.Doubted = 1
+			}
 			for w := range p.tokens {
 				if string(p.tokens[w][:]) == l[i:i+16] {
 					got.Intents |= 1 << w
@@ -342,9 +422,17 @@ func (p *pair) compare() {
 			}
 		}
 	}
+	if r, err := p.l2.Round(context.Background()); err != nil || r != p.round(p.twin.Round) {
+		p.t.Errorf("Redis has %+v and error %v, the twin %+v", r, err, p.twin.Round)
+	}
+	got.Round = p.twin.Round
 	if got != p.twin {
 		p.t.Errorf("Redis has %+v, the twin %+v", got, p.twin)
 	}
+}
+
+func (p *pair) known(e l2.Incarnation) bool {
+	return e == l2.Incarnation{} || slices.Contains(p.incarnations, e)
 }
 
 func (p *pair) incarnationOf(s string) uint8 {

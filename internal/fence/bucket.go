@@ -63,18 +63,22 @@ func (f *Fence) BucketSession(bucket int) {
 	b.newSession()
 }
 
-// Heartbeat is a reading of all watermarks under way.
-type Heartbeat struct{ sessions [l2.Buckets]uint64 }
+// Heartbeat is a reading of the relay's round and of the watermarks under way.
+type Heartbeat struct {
+	sessions [l2.Buckets]uint64
+	sample   Sample
+}
 
-// BeginHeartbeat must be called before the watermarks are read on the tracking connection.
+// BeginHeartbeat must be called before the round or a watermark is read on the tracking connection.
 func (f *Fence) BeginHeartbeat() (h Heartbeat) {
+	h.sample = f.BeginSample()
 	for i := range f.buckets {
 		h.sessions[i] = f.buckets[i].session.Load()
 	}
 	return h
 }
 
-// Watermark records what the heartbeat read for one bucket; a bucket without a watermark has the zero Watermark.
+// Watermark records what the heartbeat read of one bucket; a bucket without a watermark has the zero Watermark.
 func (f *Fence) Watermark(h *Heartbeat, bucket int, w l2.Watermark) {
 	f.observe(bucket, h.sessions[bucket], w, byHeartbeat)
 }

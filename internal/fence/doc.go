@@ -22,7 +22,9 @@
 //	              session), the event channel has one for all partitions (an event session).
 //	min version   is the newest version of a key that this process has seen.
 //	required      watermark: how far L2 must have come to be believed, since a min version was forgotten.
-//	sample        is a reading of the source's position: the clock is read first, and the position after.
+//	round         is one pass of the relay, numbered in Redis: begun, then read from the source, applied, and published.
+//	sample        is a moment of the clock, and a position of the source that was read after it: by a later round, or by
+//	              a question to the source.
 //	as-of         is a moment at which the source held nothing newer than a value. It comes from the newest sample that
 //	              a watermark, or the barriers, cover.
 //
@@ -55,6 +57,11 @@
 //	watermark     It is read on the tracking connection before the record that it is to cover. It moves in the same
 //	              script as the changes that it covers, so a fail-over takes it back together with them.
 //	sample        Everything acknowledged before the sample began lies at or before its position.
+//	round         The relay begins a round before it reads the source. So a round that was not begun when an instance
+//	              read the last one ends the sample that the instance began before that. Readings are compared within
+//	              one session. A round is published only over the one that its relay has seen, by the token with which
+//	              it was begun, where the buckets with changes have come as far as it claims, and for the incarnations
+//	              that they have. It stands for the watermarks of those incarnations.
 //	as-of         The newest sample that a channel's watermark covers is a moment that all it vouches for is no older
 //	              than, if the generation is found standing after the moment was taken (C1). An entry has the as-of of
 //	              its own load too.
@@ -75,7 +82,8 @@
 //	  |    |    |  dialled, lost, another server;       |                                              |
 //	  |    |    +-- another timeline of the source; <---+----------------------------------------------+
 //	  |    |        another incarnation is read;
-//	  |    |        a heartbeat reads less than the last
+//	  |    |        a heartbeat reads less, or a round that
+//	  |    |        does not follow the last
 //	  |    |
 //	  |    +------- Quarantine ------> [ quarantined: nothing of L2 is believed ] --+
 //	  +------------ Release <-------------------------------------------------------+
@@ -115,6 +123,8 @@
 //	                 2.
 //	old replica      Redis fails over to a replica that has not heard of version 2. The connection is new, and so is the
 //	                 session; the watermark went back too, so the relay applies 2 again.
+//	two servers      The relay applies a change to server A, and publishes its round to B, which took over with all that
+//	                 came before. B refuses the round: its bucket is behind. The relay begins again with what B has.
 //	lost watermark   Redis evicts the watermark and keeps the records. What they missed meanwhile cannot be known: the
 //	                 relay begins a new incarnation, and all of them are misses.
 //	push overtaken   A reply and the push that voids it come on one connection, in order. But the reply is handed to

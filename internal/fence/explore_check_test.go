@@ -12,7 +12,7 @@ func (s *stepper) checkEntry(n *instance) {
 	if v == Invalidated || v == Collided {
 		return
 	}
-	if s.sourced && int64(val)+1 < proved {
+	if s.sourced && s.older(val, proved) {
 		if p := s.fence.events.asOf.Load(); p != nil && session32(p.session) == s.fence.entry.eventSession &&
 			p.moment == proved {
 			s.violates("C1: an entry of L1 is older than the as-of of the event channel")
@@ -35,7 +35,7 @@ func (s *stepper) checkServer(on *server) {
 		return
 	}
 	val := on.Record - 1
-	if s.sourced && on.Watermark > 0 && val < on.Watermark-1 {
+	if s.sourced && on.Watermark > 0 && val < s.valueAt(on.Watermark-1) {
 		s.violates("C1: a record in L2 is older than its bucket's watermark")
 	}
 	if val < on.applied {

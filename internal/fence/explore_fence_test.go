@@ -113,9 +113,7 @@ func (f *fencer) set(w *world, n *instance) {
 	b.minVersions.ring, b.minVersions.next = b.minVersions.ring[:0], 0
 	if n.minVersion > 0 {
 		fl := minVersion{version: coherence.Version(n.minVersion), since: f.clock}
-		if n.minVersionSample == sampleNone {
-			fl.at = position(n.minVersion)
-		} else {
+		if n.minVersionSample != sampleNone {
 			fl.sample = seqOf(n.minVersionSample)
 		}
 		b.minVersions.put(f.key.Hash, fl)
@@ -134,6 +132,8 @@ func (f *fencer) set(w *world, n *instance) {
 	f.sampleUnderWay = Sample{sample{seq: sampleLast, begun: int64(n.sampleBegun)}}
 	f.setEvents(n)
 	f.heartbeat.sessions[0] = sessionOf(session(n.heartbeat))
+	f.heartbeat.sample = Sample{sample{seq: sampleLast, begun: int64(n.heartbeatBegun)}}
+	f.setRounds(n)
 
 	f.setStamp(&f.entry, n.entryGeneration, n.entryRedisSession, n.entryEventSession)
 	for i := range f.scope.loads {
@@ -205,7 +205,7 @@ func (f *fencer) get(n *instance) {
 	n.minVersion, n.minVersionSample = 0, sampleNone
 	if fl, ok := b.minVersions.byHash[f.key.Hash]; ok {
 		n.minVersion = uint8(fl.version)
-		if fl.at.IsZero() && f.scope.forgetMinVersions {
+		if f.scope.forgetMinVersions {
 			n.minVersionSample = f.refOf(fl.sample, running)
 		}
 	}
@@ -217,6 +217,7 @@ func (f *fencer) get(n *instance) {
 		n.sampled[p.at.N] = uint8(p.begun)
 	}
 	f.getEvents(n, running)
+	f.getRounds(n)
 	if n.heartbeat == 1 && b.session.Load() != sessionNow {
 		n.heartbeat = 2
 	}

@@ -16,6 +16,9 @@ func (s *stepper) fenced(name string, i int, v int) {
 	n := &s.to.instances[i]
 	s.fence.get(n)
 	s.checkEntry(n)
+	if s.rounds > 0 {
+		s.checkSamples(n)
+	}
 	s.do(name, i, v)
 }
 
@@ -81,6 +84,10 @@ func (s *stepper) tracking(i int) {
 
 // heartbeat reads the watermark. Its reply may be looked at late.
 func (s *stepper) heartbeat(i int) {
+	if s.rounds > 0 {
+		s.heartbeatOfRounds(i)
+		return
+	}
 	before, on := &s.from.instances[i], s.server(i)
 	now := on.Watermark
 	stale := before.watermarkKnown == 0 || before.watermark != now || before.incarnation != on.Incarnation()
@@ -109,7 +116,7 @@ func (s *stepper) heartbeat(i int) {
 func (s *stepper) samples(i int) {
 	before, acked := &s.from.instances[i], s.from.acknowledged
 	switch {
-	case !s.sourced:
+	case !s.sourced || s.rounds > 0:
 	case before.sampleState == 2:
 		_, n := s.at(i)
 		s.fence.EndSample(s.fence.sampleUnderWay, place(before.samplePosition))
@@ -265,6 +272,9 @@ func (s *stepper) life(i int) {
 		s.fenced("the tail begins a session at the end", i, -1)
 	}
 	for v := before.minVersion + 1; v <= s.from.acknowledged && !s.unversioned; v++ {
+		if s.elsewhere>>v&1 == 1 {
+			continue
+		}
 		_, n := s.at(i)
 		s.fence.Written(s.fence.key, coherence.Version(v))
 		n.invalidated(v)

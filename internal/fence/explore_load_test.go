@@ -26,7 +26,7 @@ func (s *stepper) load(i int, j uint8) {
 		s.fenced("load: a new snapshot; calls the Loader", i, -1)
 	case loading:
 		m := &s.to.instances[i].loads[j]
-		m.phase, m.value = judgingLoaded, s.from.acknowledged+1
+		m.phase, m.value = judgingLoaded, s.valueAt(s.from.acknowledged)+1
 		s.do("load: the source answers", i, int(s.from.acknowledged))
 	case judgingLoaded:
 		s.judgeSource(i, j)
@@ -120,7 +120,8 @@ func (s *stepper) ask(i int, j uint8) {
 	}
 	n.tracked = 1
 	l.phase, l.value = judging, 0
-	if on.Record > 0 && (on.RecordIncarnation == l.incarnation || ablate.Out(ablate.ReadSameIncarnation)) {
+	if on.Record > 0 && on.Unconfirmed == 0 &&
+		(on.RecordIncarnation == l.incarnation || ablate.Out(ablate.ReadSameIncarnation)) {
 		l.value = on.Record
 	}
 	s.do("load: its GET returns", i, int(l.value)-1)
@@ -164,7 +165,7 @@ func (s *stepper) judge(i int, j uint8) {
 		s.fenced("load: L2 may be behind the required watermark", i, int(val))
 		return
 	}
-	if s.sourced && int64(val)+1 < stamp.LoadedAsOf() {
+	if s.sourced && s.older(val, stamp.LoadedAsOf()) {
 		s.violates("C1: a value from L2 is older than its as-of")
 	}
 	s.end(i, j, "load: serves L2's value", &stamp, admit)
@@ -214,7 +215,7 @@ func (s *stepper) judgeSource(i int, j uint8) {
 		s.end(i, j, "load: the source's value is below the min version; serves it as stale", nil, false)
 		return
 	}
-	if int64(val)+1 < stamp.LoadedAsOf() {
+	if s.older(val, stamp.LoadedAsOf()) {
 		s.violates("C1: a value from the source is older than its as-of")
 	}
 	if l.leaseGranted == 1 {

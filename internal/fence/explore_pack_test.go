@@ -83,6 +83,17 @@ func (p *packer) instance(n *instance) {
 	fields(p, bitsIf(p.lateHeartbeats, 2), &n.heartbeat)
 	fields(p, bitsIf(p.lateHeartbeats, v1), &n.heartbeatWatermark)
 	fields(p, bitsIf(p.lateHeartbeats, p.incarnationBits), &n.heartbeatIncarnation)
+	if p.rounds > 0 {
+		fields(p, p.roundBits, &n.ends[0], &n.ends[1])
+		fields(p, now, &n.endsFrom[0], &n.endsFrom[1])
+		if p.evictions > 0 {
+			p.round(&n.round)
+		}
+		if p.lateHeartbeats {
+			p.round(&n.heartbeatRound)
+			fields(p, now, &n.heartbeatBegun)
+		}
+	}
 	fields(p, v, &n.served)
 	fields(p, bitsIf(p.unversioned, v), &n.wrote)
 	for i := range p.loads {
@@ -96,7 +107,25 @@ func (p *packer) server(s *server) {
 	fields(p, bitsIf(p.pieces, 1), &s.Part)
 	fields(p, 1, &s.Lease)
 	fields(p, bitsIf(p.intents, 4), &s.Intents)
+	fields(p, bitsIf(p.intents, 1), &s.Doubted, &s.Unconfirmed)
 	fields(p, p.versionBits, &s.applied)
+	if p.rounds > 0 {
+		p.round(&s.Round)
+	}
+}
+
+func (p *packer) round(r *explore.Round) {
+	fields(p, p.roundBits, &r.Number)
+	fields(p, p.tokenBits, &r.Token)
+	fields(p, p.positionBits, &r.Head, &r.Upto)
+	fields(p, p.incarnationBits, &r.Incarnation)
+}
+
+func (p *packer) term(t *term) {
+	fields(p, 3, &t.phase)
+	p.round(&t.seen)
+	fields(p, p.positionBits, &t.head, &t.upto)
+	fields(p, p.incarnationBits, &t.incarnation)
 }
 
 func (p *packer) world(w *world) {
@@ -104,10 +133,17 @@ func (p *packer) world(w *world) {
 	fields(p, p.incarnationBits, &w.incarnations)
 	fields(p, 2, &w.failOversLeft, &w.evictionsLeft, &w.lossesLeft, &w.gapsLeft)
 	fields(p, bitsIf(p.intents, 4), &w.writing)
+	fields(p, bitsIf(p.intents, 2), &w.setAside)
 	fields(p, bitsIf(p.partitions > 1, p.positionBits), &w.grownAfter)
 	fields(p, bitsIf(ablate.Out(ablate.BatchFrom), p.positionBits), &w.relayWatermark)
 	fields(p, bitsIf(ablate.Out(ablate.BatchFrom), p.incarnationBits), &w.relayIncarnation)
 	fields(p, bitsIf(p.pieces, p.versionBits), &w.relayPiece)
+	if p.rounds > 0 {
+		fields(p, p.tokenBits, &w.tokens)
+		for i := range p.relays {
+			p.term(&w.terms[i])
+		}
+	}
 	p.server(&w.primary)
 	if p.failOvers > 0 {
 		p.server(&w.other)
@@ -128,8 +164,17 @@ func (sc *scope) pack(w *world) explore.State {
 	if sc.instances == 2 && less(sc.instanceKey(&w.instances[1]), sc.instanceKey(&w.instances[0])) {
 		w.instances[0], w.instances[1] = w.instances[1], w.instances[0]
 	}
+	if t := &w.terms; sc.relays == 2 && less(sc.termKey(&t[1]), sc.termKey(&t[0])) {
+		t[0], t[1] = t[1], t[0]
+	}
 	p := packer{scope: sc}
 	p.world(w)
+	return p.State
+}
+
+func (sc *scope) termKey(t *term) explore.State {
+	p := packer{scope: sc}
+	p.term(t)
 	return p.State
 }
 
@@ -192,12 +237,12 @@ func (sc *scope) settle(w *world) {
 			w.instances[i].loads[0].leaseHeldOther, w.instances[i].loads[1].leaseHeldOther = 0, 0
 		}
 	}
-	// Fills under way are the only ones that can be older than what was told.
+	// Only fills under way can be older than what was told, and what a refused write may restore.
 	if !ablate.Out(ablate.FillNeedsLease) && !ablate.Out(ablate.SetOverValue) && !sc.durableFirst {
-		if held == 0 {
+		if held == 0 && !w.primary.restorable() {
 			w.primary.applied = 0
 		}
-		if heldOther == 0 {
+		if heldOther == 0 && !w.other.restorable() {
 			w.other.applied = 0
 		}
 	}
@@ -277,4 +322,6 @@ func (sc *scope) widths() {
 	sc.versionBits = uint(bits.Len8(sc.versions))
 	sc.positionBits = uint(bits.Len8(sc.versions + 1))
 	sc.incarnationBits = uint(bits.Len8(sc.maxIncarnations()))
+	sc.roundBits = uint(bits.Len8(sc.rounds + 2)) // a sample may end two rounds later
+	sc.tokenBits = uint(bits.Len8(sc.maxTokens()))
 }

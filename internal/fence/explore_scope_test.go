@@ -18,6 +18,9 @@ type scope struct {
 	evictions       uint8 // and flushes
 	lostConnections uint8
 	gaps            uint8 // in the tail, and restarts of the instance
+	rounds          uint8 // of the relay's; 0: instances ask the source for its position
+	relays          uint8 // that take part in the rounds
+	elsewhere       uint8 // a bit for each version that is a change of another bucket, and none of this key
 
 	// What there is.
 	sourced     bool // a Source: with it a relay, samples and bounds
@@ -39,12 +42,16 @@ type scope struct {
 	samplesInSteps    bool // a sample takes three steps
 	durableFirst      bool // a commit is durable before it is visible
 	pieces            bool // the relay applies a transaction in two batches
+	openTransactions  bool // what is settled may be behind what is acknowledged
 
-	versionBits, positionBits, incarnationBits uint // what such fields take in a packed state
+	versionBits, positionBits, incarnationBits, roundBits, tokenBits uint // what such fields take in a packed state
 }
 
 // maxIncarnations bounds the incarnations that are drawn.
 func (sc *scope) maxIncarnations() uint8 { return 1 + sc.evictions }
+
+// maxTokens bounds the tokens of rounds that are drawn: after a fault, some are begun once more.
+func (sc *scope) maxTokens() uint8 { return sc.rounds + sc.failOvers + sc.evictions }
 
 // First is an empty cache before anything happened.
 func (s *stepper) First() (explore.State, int) {
@@ -58,6 +65,9 @@ func (s *stepper) First() (explore.State, int) {
 	if s.sourced {
 		w.incarnations = 1
 		w.primary.Watermark, w.primary.WatermarkIncarnation = 1, 1
+		if s.rounds > 0 {
+			w.primary.Round = explore.Round{Number: 1, Upto: 1, Incarnation: 1}
+		}
 		w.other, w.relayWatermark, w.relayIncarnation = w.primary, 1, 1
 	}
 	for i := range s.instances {
@@ -69,8 +79,24 @@ func (s *stepper) First() (explore.State, int) {
 	return state, p.Used()
 }
 
+// valueAt is the version of the key when a version had been committed.
+func (sc *scope) valueAt(v uint8) uint8 {
+	for sc.elsewhere>>v&1 == 1 {
+		v--
+	}
+	return v
+}
+
+// older reports whether a version of the key is older than what the source had at a moment.
+func (sc *scope) older(v uint8, moment int64) bool {
+	return moment > 0 && v < sc.valueAt(uint8(moment-1))
+}
+
 func search(sc scope) explore.Result {
 	sc.instances = max(sc.instances, 1)
+	if sc.rounds > 0 {
+		sc.relays = max(sc.relays, 1)
+	}
 	if sc.partitions == 0 {
 		sc.partitions = 1
 	}

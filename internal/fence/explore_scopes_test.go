@@ -15,6 +15,10 @@ var quick = []scope{
 	{name: "fail-over", versions: 2, loads: 1, sourced: true, failOvers: 1},
 	{name: "the topic grows", versions: 1, loads: 1, sourced: true, events: true, partitions: 2},
 	{name: "two instances", versions: 1, instances: 2, loads: 1, sourced: true, limit: 700_000},
+	{name: "rounds, two relays", versions: 1, loads: 1, sourced: true, rounds: 2, relays: 2},
+	{name: "rounds, a fail-over", versions: 1, loads: 1, sourced: true, rounds: 2, failOvers: 1},
+	{name: "rounds, an eviction", versions: 1, loads: 1, sourced: true, rounds: 1, evictions: 1},
+	{name: "rounds, another bucket's change", versions: 2, loads: 1, sourced: true, rounds: 3, elsewhere: 2},
 	{name: "evictions, flushes", versions: 1, loads: 1, sourced: true, evictions: 2},
 	{name: "two fail-overs, an isolated old primary", versions: 1, loads: 1, sourced: true,
 		failOvers: 2, isolation: true},
@@ -36,6 +40,7 @@ var quick = []scope{
 	{name: "no source", versions: 2, loads: 2, deleted: 2},
 	{name: "no source, two instances", versions: 1, instances: 2, loads: 1},
 	{name: "no source, writers place intents", versions: 2, loads: 2, intents: true},
+	{name: "no source, writers place intents, evictions", versions: 2, loads: 1, intents: true, evictions: 1},
 	{name: "no source, no versions", versions: 2, loads: 2, unversioned: true},
 	{name: "no source, no versions, writers place intents", versions: 2, loads: 2, unversioned: true, intents: true},
 	{name: "no source, no versions, faults", versions: 2, loads: 1, unversioned: true,
@@ -44,6 +49,13 @@ var quick = []scope{
 
 // full is what make explore adds.
 var full = []scope{
+	{name: "rounds, two relays, further", versions: 1, loads: 1, sourced: true, rounds: 3, relays: 2},
+	{name: "rounds, two relays, fail-over", versions: 1, loads: 1, sourced: true, rounds: 2, relays: 2,
+		failOvers: 1, isolation: true},
+	{name: "rounds, evictions", versions: 1, loads: 1, sourced: true, rounds: 2, evictions: 1},
+	{name: "rounds, open transactions", versions: 2, loads: 1, sourced: true, rounds: 3, openTransactions: true},
+	{name: "rounds, late replies", versions: 1, loads: 1, sourced: true, rounds: 2, lateHeartbeats: true,
+		lostConnections: 1},
 	{name: "two instances, further", versions: 1, instances: 2, loads: 1, sourced: true},
 	{name: "no source, two instances, eviction", versions: 1, instances: 2, loads: 1, evictions: 1},
 	{name: "three versions, two fail-overs", versions: 3, loads: 1, sourced: true, failOvers: 2, deleted: 4},

@@ -52,7 +52,7 @@ func (s *stepper) serve(n *instance, j uint8, val uint8) {
 	if val < l.servedBefore && !s.unversioned {
 		s.violates("C3: a load serves an older version than an earlier read")
 	}
-	if val+1 < l.freshSince {
+	if s.older(val, int64(l.freshSince)) {
 		s.violates("C1: a Fresh read is served a value from before it")
 	}
 	if val > s.from.acknowledged {
@@ -100,7 +100,7 @@ func (s *stepper) hitAgain(i int, j uint8) {
 	val, seen := l.value-1, l.servedBefore
 	*l = load{}
 	if served && claim > 0 {
-		if int64(val)+1 < claim {
+		if s.older(val, claim) {
 			s.violates("C1: a bounded read is served a value older than it is proved to be")
 		}
 		if val < seen && !s.unversioned {

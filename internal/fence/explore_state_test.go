@@ -119,7 +119,7 @@ type instance struct {
 	redisAsOf         uint8   // a moment
 	redisAsOfOld      boolean // of an older session
 	minVersion        uint8
-	minVersionSample  awaited // covers it; sampleNone: its position is known
+	minVersionSample  awaited // covers it; sampleNone where no min version is forgotten
 	requiredWatermark uint8
 	awaitedSample     awaited
 
@@ -139,6 +139,11 @@ type instance struct {
 	sampleBegun    uint8    // a moment
 	samplePosition uint8
 
+	// The rounds: samples that have begun, and end with a round of a number, or a later one.
+	ends     [2]uint8      // 0: none
+	endsFrom [2]uint8      // the moments at which they began
+	round    explore.Round // the last that was read; kept only where one may be evicted
+
 	// The tracking connection.
 	connected            boolean
 	tracked              boolean // Redis remembers the key for it
@@ -148,6 +153,8 @@ type instance struct {
 	heartbeat            uint8   // under way: 1 of this session, 2 of an older one
 	heartbeatWatermark   uint8
 	heartbeatIncarnation uint8
+	heartbeatRound       explore.Round
+	heartbeatBegun       uint8 // a moment
 
 	// The tail, and what the process has done.
 	taken  [2]uint8 // the last event taken, by partition
@@ -167,6 +174,25 @@ type server struct {
 	applied uint8 // the newest version applied here, by anybody; goes back with the data
 }
 
+// term is what a relay knows in its rounds. A relay that was stopped for long goes on with what it knew.
+type term struct {
+	phase       uint8         // relayIdle, ...
+	seen        explore.Round // when it began the round
+	head, upto  uint8         // positions+1, as the source answered
+	incarnation uint8         // of the bucket, as far as it knows
+}
+
+const (
+	relayIdle    = 0
+	relayRead    = 1 // only without the rule: it has read the source, and begins the round after that
+	relayBegun   = 2
+	relayApplies = 3
+	relayApplied = 4
+)
+
+// restorable reports whether a write that is refused may confirm the record again.
+func (s *server) restorable() bool { return s.Unconfirmed == 1 && s.Intents > 0 }
+
 // world is a state.
 type world struct {
 	// The source and the relay.
@@ -174,11 +200,14 @@ type world struct {
 	acknowledged     uint8
 	published        uint8
 	incarnations     uint8 // drawn so far
-	writing          uint8 // a bit for each writer that has placed an intent
+	writing          uint8 // a bit for each writer that has placed an intent, and is not refused
+	setAside         uint8 // the writer whose intent has set the value aside
 	grownAfter       uint8 // 1+the last version published to the first partition alone; 0: there is one partition
 	relayWatermark   uint8 // the relay's own idea of it; kept only when it matters
 	relayIncarnation uint8
 	relayPiece       uint8 // the version whose transaction it has applied the first piece of
+	terms            [2]term
+	tokens           uint8 // drawn so far
 
 	// How many faults are still to come.
 	failOversLeft uint8

@@ -97,6 +97,7 @@ func (s *stepper) relay() {
 	if !s.sourced {
 		return
 	}
+	s.rounded()
 	w, top := &s.to, s.top()
 	if s.events && w.published < top && (s.instances > 1 || s.partitions > 1) {
 		w.published++
@@ -113,7 +114,12 @@ func (s *stepper) relay() {
 		}
 	case w.primary.Watermark <= top:
 		v := w.primary.Watermark // the next version
-		s.batch(v)
+		for s.elsewhere>>v&1 == 1 && v < top {
+			v++ // the changes of other buckets move no watermark here
+		}
+		if s.elsewhere>>v&1 == 0 {
+			s.batch(v)
+		}
 		if w.incarnations < s.maxIncarnations() {
 			s.reset("the relay starts the bucket anew: its changes were trimmed", s.from.acknowledged)
 		}
@@ -157,7 +163,7 @@ func (s *stepper) batch(v uint8) {
 		s.piece(v, mark(v-1), mark(v))
 		return
 	}
-	changed, _ := w.primary.Batch(mark(v-1), mark(v), v)
+	changed, _ := w.primary.Batch(mark(w.primary.Watermark-1), mark(v), v)
 	s.applied(&w.primary, v, changed)
 	w.relayWatermark, w.relayIncarnation = v+1, w.primary.WatermarkIncarnation
 	s.do("the relay applies a batch to L2", -1, int(v))
@@ -217,15 +223,27 @@ func (s *stepper) writers() {
 	for v := uint8(1); v <= s.versions && s.intents; v++ {
 		if s.from.writing>>v&1 == 0 && v > s.from.acknowledged && !s.withoutIntents() {
 			w.writing |= 1 << v
-			s.touched(&w.primary, w.primary.PlaceIntent(v))
+			changed, setAside := w.primary.PlaceIntent(v)
+			if setAside {
+				w.setAside = v
+			}
+			s.touched(&w.primary, changed)
 			s.do("a writer places its intent", -1, int(v))
 		}
 		if v <= s.from.acknowledged && s.from.primary.Intents>>v&1 == 1 {
-			s.applied(&w.primary, v, w.primary.ResolveIntent(v, v, s.unversioned))
+			s.applied(&w.primary, v, w.primary.ResolveIntent(v, explore.Committed, v, s.unversioned))
 			s.do("a writer resolves its intent and applies its version", -1, int(v))
+			s.applied(&w.primary, v, w.primary.ResolveIntent(v, explore.Unknown, 0, true))
+			s.do("a writer does not know that it has committed, and resolves its intent", -1, int(v))
+		}
+		if v > s.from.acknowledged && s.from.writing>>v&1 == 1 {
+			s.refuse(v)
 		}
 	}
 	for v := uint8(1); v <= s.from.acknowledged; v++ {
+		if s.elsewhere>>v&1 == 1 {
+			continue
+		}
 		s.applied(&w.primary, v, w.primary.Apply(v, s.unversioned))
 		s.do("apply (a writer, or the worker)", -1, int(v))
 		if s.deleted>>v&1 == 0 && !s.intents {
@@ -233,6 +251,27 @@ func (s *stepper) writers() {
 			s.do("set (a writer)", -1, int(v))
 		}
 	}
+}
+
+// refuse ends a write that has not committed and never will. Its writer knows that, or does not.
+func (s *stepper) refuse(v uint8) {
+	w := &s.to
+	outcome := explore.Refused
+	if s.from.setAside == v {
+		outcome = explore.Restore
+	}
+	w.writing &^= 1 << v
+	s.touched(&w.primary, w.primary.ResolveIntent(v, outcome, 0, true))
+	if w.setAside == v {
+		w.setAside = 0
+	}
+	s.do("a write is refused, and its writer resolves its intent", -1, int(v))
+	w.writing &^= 1 << v
+	s.touched(&w.primary, w.primary.ResolveIntent(v, explore.Unknown, 0, true))
+	if w.setAside == v {
+		w.setAside = 0
+	}
+	s.do("a write is refused, its writer does not know it, and resolves its intent", -1, int(v))
 }
 
 // redis expires, evicts, is flushed, and fails over.
@@ -279,6 +318,11 @@ func (s *stepper) evict() {
 	if w.primary.Watermark > 0 {
 		w.primary.EvictWatermark()
 		s.do("Redis evicts the watermark", -1, -1)
+		w.evictionsLeft--
+	}
+	if w.primary.Round.Number > 0 {
+		w.primary.EvictRound()
+		s.do("Redis evicts the round", -1, -1)
 		w.evictionsLeft--
 	}
 	if w.primary.Intents > 0 {

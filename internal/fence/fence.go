@@ -16,6 +16,7 @@ type Fence struct {
 	buckets       []bucket
 	events        eventChannel
 	samples       samples
+	rounds        rounds
 	timeline      atomic.Uint64 // of the source, by the last sample; 0 before the first
 	timelines     timelines
 	now           func() int64
@@ -78,11 +79,11 @@ func (f *Fence) Remember(n int64) {
 func (f *Fence) Changed(hash uint64) { f.generations.bump(hash) }
 
 // Written is a committed write of this process. From now on nothing older is served here.
-func (f *Fence) Written(k l2.Key, v coherence.Version) { f.invalidate(k, v, coherence.Position{}) }
+func (f *Fence) Written(k l2.Key, v coherence.Version) { f.invalidate(k, v) }
 
 // Event applies a version event. An event without a version invalidates whatever is there. So does an event from
 // another timeline of the source than that of the last sample: its version orders nothing here, and as a min version it
-// would stand for good.
+// would stand for good. The position says no more than that: who forges one could have L2 believed too early, or never.
 //
 //	version 9: is committed; its event is held up in Kafka      the source fails over and loses it
 //	sample: another timeline, all min versions go               the event comes
@@ -91,18 +92,18 @@ func (f *Fence) Event(k l2.Key, v coherence.Version, at coherence.Position) {
 	if now := f.timeline.Load(); now != 0 && !at.IsZero() && at.Timeline != now {
 		v = 0
 	}
-	f.invalidate(k, v, at)
+	f.invalidate(k, v)
 }
 
 // invalidate bumps the key's generation, unless the version was known here already. In that case the bump was made when
 // the version became known, and everything admitted since is at least that new. So an event that comes after the push
 // of its own write, or twice, evicts nothing. The bump is made under the lock: who finds the version known may rely on
 // it.
-func (f *Fence) invalidate(k l2.Key, v coherence.Version, at coherence.Position) {
+func (f *Fence) invalidate(k l2.Key, v coherence.Version) {
 	b := &f.buckets[k.Bucket]
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if v == 0 || f.raiseMinVersion(b, k.Hash, v, at) {
+	if v == 0 || f.raiseMinVersion(b, k.Hash, v) {
 		f.generations.bump(k.Hash)
 	}
 }

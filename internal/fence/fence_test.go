@@ -268,22 +268,27 @@ func TestFence_LateHeartbeatOfAnOldConnection(t *testing.T) {
 	}
 }
 
+// TestFence_PushedOutMinVersionRaisesRequiredWatermark: the bucket waits for what the next sample covers, whatever
+// position the events claim: one of long ago, or one that the source will never reach.
 func TestFence_PushedOutMinVersionRaisesRequiredWatermark(t *testing.T) { // R27 after the ring is full
-	r := newRig(fence.Config{MinVersions: 1, Complete: true})
-	r.sample(3)
-	r.heartbeat(mark(3))
-	k := keys.Key("p", "a")
-	r.Event(k, 2, at(10))
-	other := k
-	other.Hash++
-	r.Event(other, 1, at(4)) // pushes k's min version out
-	snap := r.Begin(k)
-	var s fence.Stamp
-	if o, ok := r.FromL2(&snap, 1, &s); o != fence.Behind || ok {
-		t.Errorf("L2 at 3 may hold what version 2 at 10 replaced: %v, %v", o, ok)
+	for _, claimed := range []uint64{1, 10, 1 << 40} {
+		r := newRig(fence.Config{MinVersions: 1, Complete: true})
+		r.sample(3)
+		r.heartbeat(mark(3))
+		k := keys.Key("p", "a")
+		r.Event(k, 2, at(claimed))
+		other := k
+		other.Hash++
+		r.Event(other, 1, at(claimed)) // pushes k's min version out
+		r.sample(10)
+		snap := r.Begin(k)
+		var s fence.Stamp
+		if o, ok := r.FromL2(&snap, 1, &s); o != fence.Behind || ok {
+			t.Errorf("L2 at 3 may hold what version 2 at 10 replaced: %v, %v", o, ok)
+		}
+		r.heartbeat(mark(10))
+		r.admitL2(t, k, 2)
 	}
-	r.heartbeat(mark(10))
-	r.admitL2(t, k, 2)
 }
 
 func TestFence_UnplacedMinVersionWaitsForTheNextSample(t *testing.T) {

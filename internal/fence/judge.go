@@ -107,7 +107,7 @@ func (f *Fence) serve(b *bucket, snap *Snapshot, v, known coherence.Version) {
 	if v == 0 || v <= known {
 		return
 	}
-	f.raiseMinVersion(b, snap.key.Hash, v, coherence.Position{})
+	f.raiseMinVersion(b, snap.key.Hash, v)
 	if ablate.Out(ablate.ServeBumps) {
 		return
 	}

@@ -9,10 +9,9 @@ import (
 // minVersion is the newest version of a key that this process has seen, and what shows that L2 has applied it.
 type minVersion struct {
 	version coherence.Version
-	at      coherence.Position // covers the version's commit; zero if it is not known
-	sample  uint64             // then: the last sample begun before the version was seen; every later sample covers it
-	since   int64              // by the fence's clock
-	below   coherence.Version  // the newest version besides, seen before this one or since; see RefuseVersion
+	sample  uint64            // the last sample begun before the version was seen; every later sample covers its commit
+	since   int64             // by the fence's clock
+	below   coherence.Version // the newest version besides, seen before this one or since; see RefuseVersion
 }
 
 // minVersions is a bounded map from a key's hash to its min version. The key that came first is pushed out first. Two
@@ -69,13 +68,13 @@ func (f *Fence) minVersion(b *bucket, hash uint64) coherence.Version {
 	return v.version
 }
 
-// raiseMinVersion remembers that version v exists; at covers its commit, if that is known. It reports whether the
-// version is news: then the caller, who holds b.mu, bumps the key's generation.
+// raiseMinVersion remembers that version v exists. It reports whether the version is news: then the caller, who holds
+// b.mu, bumps the key's generation.
 //
 // A min version that is pushed out raises the bucket's required watermark: from then on an L2 that may not have applied
-// the forgotten version is not believed. A version whose commit position is not known was committed before it was seen
-// here, so the first sample begun after that covers it. Usually that sample lies in the past already.
-func (f *Fence) raiseMinVersion(b *bucket, hash uint64, v coherence.Version, at coherence.Position) (raised bool) {
+// the forgotten version is not believed. A version was committed before it was seen here, so the first sample begun
+// after that covers it. Usually that sample lies in the past already.
+func (f *Fence) raiseMinVersion(b *bucket, hash uint64, v coherence.Version) (raised bool) {
 	known := f.minVersion(b, hash)
 	if v <= known {
 		if old := b.minVersions.byHash[hash]; v < known && v > old.below {
@@ -84,15 +83,13 @@ func (f *Fence) raiseMinVersion(b *bucket, hash uint64, v coherence.Version, at 
 		}
 		return false
 	}
-	next := minVersion{version: v, at: at, sample: f.samples.latest(), since: f.now(), below: known}
+	next := minVersion{version: v, sample: f.samples.latest(), since: f.now(), below: known}
 	if ablate.Out(ablate.RequiredWatermarkSample) {
 		next.sample = 0
 	}
 	out, pushed := b.minVersions.put(hash, next)
 	switch covering, ok := f.samples.firstAfter(out.sample); {
 	case !pushed || ablate.Out(ablate.RequiredWatermark):
-	case !out.at.IsZero():
-		b.raiseRequiredWatermark(out.at)
 	case ok:
 		b.raiseRequiredWatermark(covering)
 	case ablate.Out(ablate.RequiredWatermarkSample): // whatever sample there is
@@ -124,4 +121,19 @@ func (f *Fence) reached(b *bucket, applied coherence.Position) bool {
 		b.awaitingSample = 0
 	}
 	return b.requiredWatermark.IsZero() || applied.Covers(b.requiredWatermark)
+}
+
+// Waits reports whether a bucket's L2 is not believed until a sample, or its watermark, has come further.
+func (f *Fence) Waits() bool {
+	for i := range f.buckets {
+		b := &f.buckets[i]
+		b.mu.Lock()
+		waits := b.awaitingSample != 0 ||
+			!b.requiredWatermark.IsZero() && !b.watermark.Position.Covers(b.requiredWatermark)
+		b.mu.Unlock()
+		if waits {
+			return true
+		}
+	}
+	return false
 }

@@ -45,7 +45,7 @@ func (f *Fence) RefuseVersion(k l2.Key, refused, actual coherence.Version, at co
 // cannot be asked. The caller's load has returned less. It reports whether it did so.
 //
 // The bucket requires a watermark instead, as if the min version had been pushed out: an L2 that may not have applied
-// the version is not believed. The position that came with the version does not count, since it may be as wrong.
+// the version is not believed.
 func (f *Fence) ForgetOldVersion(k l2.Key, refused coherence.Version) bool {
 	b := &f.buckets[k.Bucket]
 	b.mu.Lock()

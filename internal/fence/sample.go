@@ -70,10 +70,13 @@ func (s *samples) asOf(upto coherence.Position) int64 {
 	return 0
 }
 
-// add completes a sample.
+// add completes a sample. Samples may overlap: a round's takes longer than a question to the source.
 func (s *samples) add(done sample) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if n := len(s.completed); n > 0 && s.completed[n-1].seq >= done.seq {
+		return // one that began later has ended already, and shows more
+	}
 	if len(s.completed) == maxSamples {
 		s.completed = append(s.completed[:0], s.completed[maxSamples/2:]...)
 	}
@@ -92,11 +95,10 @@ func (s *samples) dropOtherTimelines(at coherence.Position) bool {
 	return true
 }
 
-// Sample is a reading of the source's position under way.
+// Sample is a reading of the source's position under way, by a question to the source or by the relay's rounds.
 type Sample struct{ sample sample }
 
-// BeginSample must be called before the source is asked for its position: the clock is read first. Samples do not
-// overlap.
+// BeginSample must be called before the source is asked for its position: the clock is read first.
 func (f *Fence) BeginSample() Sample {
 	f.samples.mu.Lock()
 	defer f.samples.mu.Unlock()
@@ -115,6 +117,11 @@ func (f *Fence) BeginSample() Sample {
 //	event: version 7 is known, so it evicts nothing          barrier: covers the sample, and so the entry
 //	sample: ends the session
 func (f *Fence) EndSample(s Sample, at coherence.Position) {
+	f.endSample(s, at)
+	f.advanceAll()
+}
+
+func (f *Fence) endSample(s Sample, at coherence.Position) {
 	other := f.samples.dropOtherTimelines(at)
 	f.timeline.Store(at.Timeline)
 	if other {
@@ -125,7 +132,16 @@ func (f *Fence) EndSample(s Sample, at coherence.Position) {
 		s.sample.begun = f.now()
 	}
 	f.samples.add(s.sample)
-	f.advanceAll()
+}
+
+// SampledAt is when the newest sample began that has ended, by the fence's clock; 0: none has.
+func (f *Fence) SampledAt() int64 {
+	f.samples.mu.Lock()
+	defer f.samples.mu.Unlock()
+	if n := len(f.samples.completed); n > 0 {
+		return f.samples.completed[n-1].begun
+	}
+	return 0
 }
 
 func (f *Fence) newTimeline() {

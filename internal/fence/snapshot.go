@@ -51,9 +51,14 @@ func (s *Snapshot) Began() int64 { return s.began }
 func (s *Snapshot) Incarnation() l2.Incarnation { return s.watermark.Incarnation }
 
 // Learn gives the snapshot the watermark that its load has read on the tracking connection before the record, in the
-// same pipeline.
+// same pipeline. What the snapshot has already may be further: by a round the whole bucket is, though its watermark was
+// left where it stood.
 func (f *Fence) Learn(snap *Snapshot, w l2.Watermark) {
 	f.observe(snap.key.Bucket, snap.redisSession, w, byLoad)
+	if snap.WatermarkKnown && snap.watermark.Incarnation == w.Incarnation &&
+		snap.watermark.Position.Covers(w.Position) {
+		return
+	}
 	snap.WatermarkKnown, snap.watermark = true, w
 }
 

@@ -11,13 +11,15 @@ import (
 func TestClose_WaitsForWhoeverIsInsideRistretto(t *testing.T) {
 	for name, use := range map[string]func(*Cache[int]){
 		"Get":    func(l *Cache[int]) { l.Get(1) },
+		"Touch":  func(l *Cache[int]) { l.Touch(1) },
 		"Set":    func(l *Cache[int]) { l.Set(1, new(int), 1) },
 		"Delete": func(l *Cache[int]) { l.Delete(1) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			var hold atomic.Bool
 			inside, leave := make(chan struct{}), make(chan struct{})
-			l, err := New[int](Config{MaxBytes: 1 << 20, hash: func(h uint64) (uint64, uint64) {
+			own := func(*int) uint64 { return 1 }
+			l, err := New(Config[int]{MaxBytes: 1 << 20, Hash: own, hash: func(h uint64) (uint64, uint64) {
 				if hold.CompareAndSwap(true, false) {
 					close(inside)
 					<-leave

@@ -8,9 +8,16 @@ import (
 	"github.com/nearcache/nearcache-go/internal/l1"
 )
 
-func newL1[E any](t *testing.T, bytes int64) *l1.Cache[E] {
+// item is an entry that knows its hash.
+type item struct {
+	hash  uint64
+	value []byte
+	_     [10]uint64
+}
+
+func newL1(t *testing.T, bytes int64) *l1.Cache[item] {
 	t.Helper()
-	l, err := l1.New[E](l1.Config{MaxBytes: bytes})
+	l, err := l1.New(l1.Config[item]{MaxBytes: bytes, Hash: func(e *item) uint64 { return e.hash }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -22,10 +29,6 @@ func newL1[E any](t *testing.T, bytes int64) *l1.Cache[E] {
 func spread(i int) uint64 { return (uint64(i) + 1) * 0x9E3779B97F4A7C15 }
 
 func TestL1_HeapIsWhatItCounts(t *testing.T) {
-	type entry struct {
-		value []byte
-		_     [10]uint64
-	}
 	heap := func() int64 {
 		runtime.GC()
 		runtime.GC()
@@ -34,10 +37,10 @@ func TestL1_HeapIsWhatItCounts(t *testing.T) {
 		return int64(m.HeapAlloc)
 	}
 	for _, size := range []int{16, 128, 4 << 10} {
-		l := newL1[entry](t, 4<<20)
+		l := newL1(t, 4<<20)
 		empty := heap()
 		for i := 0; l.Stats().Evicted < 100; i++ { // until it is full
-			l.Set(spread(i), &entry{value: make([]byte, size)}, int64(size)+int64(unsafe.Sizeof(entry{})))
+			l.Set(spread(i), &item{hash: spread(i), value: make([]byte, size)}, int64(size)+int64(unsafe.Sizeof(item{})))
 			if i%64 == 0 {
 				l.Wait()
 			}
@@ -54,10 +57,10 @@ func TestL1_HeapIsWhatItCounts(t *testing.T) {
 
 func TestL1_StaysWithinItsBoundWhenEntriesGrow(t *testing.T) {
 	const bound = 1 << 20
-	l := newL1[int](t, bound)
+	l := newL1(t, bound)
 	for round := 1; round <= 64; round++ { // the same keys, larger each time: in the end four times what there is room for
 		for i := range 64 {
-			l.Set(spread(i), new(int), int64(round)<<10)
+			l.Set(spread(i), &item{hash: spread(i)}, int64(round)<<10)
 			l.Wait()
 			if got := l.Stats().Bytes; got > bound+int64(round)<<10+l1.EntryBytes {
 				t.Fatalf("round %d: %d bytes of %d", round, got, bound)
@@ -67,7 +70,7 @@ func TestL1_StaysWithinItsBoundWhenEntriesGrow(t *testing.T) {
 	if got := l.Stats().Bytes; got < bound/2 {
 		t.Errorf("%d bytes of %d: it holds next to nothing", got, bound)
 	}
-	l.Set(spread(1<<20), new(int), 2*bound)
+	l.Set(spread(1<<20), &item{hash: spread(1 << 20)}, 2*bound)
 	l.Wait()
 	if _, ok := l.Get(spread(1 << 20)); ok {
 		t.Error("an entry larger than all of L1 is in it")

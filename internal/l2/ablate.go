@@ -20,9 +20,14 @@ var ablations = []struct {
 	{ablate.SetOverValue, "if v and ARGV[1] ~= NONE and kind(v)", "if not v or ARGV[1] ~= NONE and kind(v)"},
 	{ablate.SetSameIncarnation, " and string.sub(v, 9, 16) == bucket and less(v, 17, ARGV[1], 1)",
 		" and less(v, 17, ARGV[1], 1)"},
+	{ablate.RestoreUndoubted, " and not doubted and", " and"},
 	{ablate.BatchFrom,
 		"if not w or string.sub(w, 1, 16) ~= string.sub(from, 1, 16) or before(w, 17, from, 17) then", "if not w then"},
 	{ablate.BatchPart, "or before(w, 17, from, 17) then", "or less(w, 17, from, 17) then"},
+	{ablate.RoundOnce, "if (round(KEYS[1]) or '') ~= ARGV[1] then\n  return 0\nend\n", ""},
+	{ablate.RoundToken, " .. ARGV[1] .. ", " .. string.rep('\\1', 8) .. "},
+	{ablate.RoundBuckets, "if not w or string.sub(w, 1, 16) ~= string.sub(need, 1, 16) or before(w, 17, need, 17) then",
+		"if false then"},
 }
 
 // ablated is a script without the rule that is taken out now, if that is one of its own.

@@ -43,11 +43,20 @@ func (l *L2) apply(k Key, v coherence.Version) call {
 	return call{l.scripts.apply, l.all(k), []string{versionBytes(v)}}
 }
 
-// ApplyMany is Apply for several keys, pipelined. The error is that of the first that failed; the others took effect.
+// change is Apply, or what leaves the value unconfirmed.
+func (l *L2) change(ch Change) call {
+	if ch.Unconfirmed {
+		return l.doubt(ch.Key, ch.Version)
+	}
+	return l.apply(ch.Key, ch.Version)
+}
+
+// ApplyMany is Apply for several changes, pipelined. The value of a change that is Unconfirmed becomes so. The error is
+// that of the first that failed; the others took effect.
 func (l *L2) ApplyMany(ctx context.Context, changes []Change) error {
 	calls := make([]call, len(changes))
 	for i, ch := range changes {
-		calls[i] = l.apply(ch.Key, ch.Version)
+		calls[i] = l.change(ch)
 	}
 	var first error
 	for _, r := range l.runAll(ctx, calls) {

@@ -138,6 +138,9 @@ func (b *bench) state() string {
 			s = "foreign"
 		} else {
 			s = fmt.Sprint("v", r.Version)
+			if r.Incarnation == (l2.Incarnation{}).Unconfirmed() {
+				s += "?"
+			}
 		}
 	}
 	if strings.Contains(b.do("EXISTS", b.k.Lease), "1") {
@@ -171,16 +174,25 @@ func (b *bench) leaseOver() l2.Lease {
 	return l
 }
 
-func (b *bench) intend(id l2.LeaseID) {
+// intend places an intent, and returns whether it has set a value aside.
+func (b *bench) intend(id l2.LeaseID) bool {
 	b.t.Helper()
-	if err := b.PlaceIntent(ctx(), b.k, id, time.Minute); err != nil {
+	aside, err := b.PlaceIntent(ctx(), b.k, id, time.Minute)
+	if err != nil {
 		b.t.Fatal(err)
 	}
+	return aside
 }
 
 func (b *bench) resolve(id l2.LeaseID, v coherence.Version) {
 	b.t.Helper()
-	if err := b.ResolveIntent(ctx(), b.k, id, v); err != nil {
+	b.end(id, l2.Committed, v)
+}
+
+// end resolves an intent with an outcome.
+func (b *bench) end(id l2.LeaseID, o l2.Outcome, v coherence.Version) {
+	b.t.Helper()
+	if err := b.ResolveIntent(ctx(), b.k, id, o, v); err != nil {
 		b.t.Fatal(err)
 	}
 }

@@ -30,6 +30,7 @@ type Key struct {
 //	lease      prefix:{bucket}:l:namespace:name
 //	watermark  prefix:{bucket}:w
 //	owner      prefix:{0}:o
+//	round      prefix:{0}:r
 //
 // where bucket is the decimal number of xxHash64("namespace:name") modulo 64. A namespace has no colon; a name may hold
 // any bytes. A Keyspace is immutable and safe for concurrent use.
@@ -79,6 +80,12 @@ func (s *Keyspace) Watermark(bucket int) string { return s.watermarks[bucket] }
 
 // Owner is the Redis key that names the system which the prefix belongs to.
 func (s *Keyspace) Owner() string { return s.prefix + ":{0}:o" }
+
+// Round is the Redis key of the relay's rounds. It has the hash tag of RoundBucket, and so that bucket's sessions.
+func (s *Keyspace) Round() string { return s.prefix + ":{0}:r" }
+
+// RoundBucket is the bucket whose node has the relay's rounds.
+const RoundBucket = 0
 
 // LeaseHash is the hash of the lease's Redis key, as tracking names it.
 func (k *Key) LeaseHash() uint64 { return xxhash.Sum64String(k.Lease) }

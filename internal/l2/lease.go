@@ -170,21 +170,6 @@ func (l *L2) Release(ctx context.Context, k Key, id LeaseID) error {
 	return err
 }
 
-// PlaceIntent leaves a writer's intent on a key before it writes: the value goes, and no reader fills the key for ttl
-// or until ResolveIntent with the same id. Up to 64 writers can have an intent on a key; a further one displaces the
-// first.
-func (l *L2) PlaceIntent(ctx context.Context, k Key, id LeaseID, ttl time.Duration) error {
-	_, err := l.run(ctx, call{l.scripts.placeIntent, []string{k.Record, k.Lease}, []string{string(id[:]), millisOf(ttl)}}).
-		int()
-	return err
-}
-
-// ResolveIntent takes a writer's intent away and applies the version that it wrote.
-func (l *L2) ResolveIntent(ctx context.Context, k Key, id LeaseID, v coherence.Version) error {
-	_, err := l.run(ctx, call{l.scripts.resolveIntent, l.all(k), []string{string(id[:]), versionBytes(v)}}).int()
-	return err
-}
-
 // all are the keys that most scripts take.
 func (l *L2) all(k Key) []string { return []string{k.Record, k.Lease, l.keys.Watermark(k.Bucket)} }
 

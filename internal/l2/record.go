@@ -221,4 +221,10 @@ func decodeWatermark(s string) (w Watermark) {
 type Change struct {
 	Key     Key
 	Version coherence.Version
+	// Unconfirmed says that there was a write of unknown outcome too: what the version leaves standing becomes
+	// unconfirmed. Version 0 then drops nothing.
+	Unconfirmed bool
 }
+
+// Certain reports whether the change, or a part of it, is known to have happened.
+func (c Change) Certain() bool { return !c.Unconfirmed || c.Version != 0 }

@@ -28,21 +28,23 @@ func newScript(body string) *script {
 
 // scripts are the only writers of L2. Each states at its top what it promises.
 type scripts struct {
-	acquire, fill, renew, release, apply, set, placeIntent, resolveIntent, batch, reset, check, claim *script
+	acquire, fill, renew, release, apply, set, placeIntent, resolveIntent, doubt, batch, reset, check, claim,
+	beginRound, publishRound *script
 }
 
 func (s *scripts) all() []*script {
 	return []*script{s.acquire, s.fill, s.renew, s.release, s.apply, s.set, s.placeIntent, s.resolveIntent,
-		s.batch, s.reset, s.check, s.claim}
+		s.doubt, s.batch, s.reset, s.check, s.claim, s.beginRound, s.publishRound}
 }
 
 func newScripts() *scripts {
 	return &scripts{
 		acquire: newScript(acquireLua), fill: newScript(fillLua), renew: newScript(renewLua), release: newScript(releaseLua),
 		apply: newScript(applyLua), set: newScript(setLua), placeIntent: newScript(placeIntentLua),
-		resolveIntent: newScript(resolveIntentLua),
-		batch:         newScript(batchLua), reset: newScript(resetLua),
+		resolveIntent: newScript(resolveIntentLua), doubt: newScript(doubtLua),
+		batch: newScript(batchLua), reset: newScript(resetLua),
 		check: newScript(checkLua), claim: newScript(claimLua),
+		beginRound: newScript(beginRoundLua), publishRound: newScript(publishRoundLua),
 	}
 }
 
@@ -65,6 +67,8 @@ var (
 	placeIntentLua string
 	//go:embed lua/resolve_intent.lua
 	resolveIntentLua string
+	//go:embed lua/doubt.lua
+	doubtLua string
 	//go:embed lua/batch.lua
 	batchLua string
 	//go:embed lua/reset.lua
@@ -73,6 +77,10 @@ var (
 	checkLua string
 	//go:embed lua/claim.lua
 	claimLua string
+	//go:embed lua/begin_round.lua
+	beginRoundLua string
+	//go:embed lua/publish_round.lua
+	publishRoundLua string
 )
 
 // call is one run of a script.

@@ -199,12 +199,12 @@ func TestSet_ReplacesOnlyWhatIsOlder(t *testing.T) {
 	})
 }
 
-func TestIntent_RemovesTheValueAndEndsLeases(t *testing.T) {
+func TestIntent_SetsTheValueAsideAndEndsLeases(t *testing.T) {
 	onBoth(t, func(b *bench) {
 		b.store(1)
 		reader := b.leaseOver()
 		b.intend(l2.NewLeaseID())
-		b.want("an intent is placed", "absent+lease")
+		b.want("an intent is placed", "v1?+lease")
 		b.wantFill("a reader's fill during a write", reader, 1, l2.LeaseLost)
 		b.wantStatus("during a write", l2.Writing)
 	})

@@ -48,10 +48,13 @@ func TestTracking_EveryForeignChangeIsHeard(t *testing.T) {
 		testkit.Eventually(t, "an own fill", func() bool { return b.ear.heard(b.k) > before })
 		// Whatever ends a lease wakes those that have read it.
 		for what, end := range map[string]func(l2.Lease) error{
-			"given back":            func(l l2.Lease) error { return b.Release(ctx(), b.k, l.ID) },
-			"dropped by a version":  func(l2.Lease) error { return b.Apply(ctx(), b.k, 7) },
-			"replaced by an intent": func(l2.Lease) error { return b.PlaceIntent(ctx(), b.k, l2.NewLeaseID(), time.Second) },
-			"deleted":               func(l2.Lease) error { b.do("DEL", b.k.Lease); return nil },
+			"given back":           func(l l2.Lease) error { return b.Release(ctx(), b.k, l.ID) },
+			"dropped by a version": func(l2.Lease) error { return b.Apply(ctx(), b.k, 7) },
+			"replaced by an intent": func(l2.Lease) error {
+				_, err := b.PlaceIntent(ctx(), b.k, l2.NewLeaseID(), time.Second)
+				return err
+			},
+			"deleted": func(l2.Lease) error { b.do("DEL", b.k.Lease); return nil },
 			"of a fill that is refused": func(l l2.Lease) error {
 				_, err := b.Fill(ctx(), b.k, l.ID, l2.Incarnation{9}, l2.Record{}, time.Minute)
 				return err

@@ -239,3 +239,36 @@ func TestGet_TakesGarbageForNoWatermark(t *testing.T) {
 		}
 	})
 }
+
+// TestResetBefore_IsDoneOnce: of two processes that hear of one event the second finds it done. What was loaded in
+// between stays.
+func TestResetBefore_IsDoneOnce(t *testing.T) {
+	onBoth(t, func(b *bench) {
+		w := b.begin()
+		b.store(1)
+		reset := func(at coherence.Position) (w l2.Watermark) {
+			t.Helper()
+			if err := b.ResetBefore(ctx(), at); err != nil {
+				t.Fatal(err)
+			}
+			all, err := b.Watermarks(ctx())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return all[b.k.Bucket]
+		}
+		if now := reset(at(0)); now != w {
+			t.Errorf("an event that was applied before: got %+v, want %+v", now, w)
+		}
+		first := reset(at(7))
+		if first.Incarnation == w.Incarnation || first.Position != at(7) {
+			t.Errorf("the first process: got %+v, want a new incarnation at %v", first, at(7))
+		}
+		if second := reset(at(7)); second != first {
+			t.Errorf("the second process: got %+v, want %+v", second, first)
+		}
+		if now := reset(coherence.Position{}); now.Incarnation == first.Incarnation || now.Position != at(7) {
+			t.Errorf("an event without a position: got %+v, want a new incarnation at %v", now, at(7))
+		}
+	})
+}

@@ -25,6 +25,7 @@ type arrow struct {
 var arrows = []arrow{
 	{"internal/ablate", nil},
 	{"internal/wallclock", nil},
+	{"internal/version", nil},
 	{"coherence", nil},
 	{"coherence/kafka", []string{"coherence", "internal/ablate"}},
 	{"coherence/postgres", []string{"coherence", "internal/ablate"}},
@@ -45,7 +46,10 @@ var arrows = []arrow{
 	{"internal/services/local", nil},
 	{"internal/services/conformance", []string{"internal/services/servicestest", "nearcache/nearcachetest"}},
 	{"internal/services/servicestest", []string{"internal/services/local"}},
-	{"internal/product", []string{"internal/product/...", "internal/services", "nearcache", "coherence/...", "tier"}},
+	{"internal/product", []string{"internal/product/...", "internal/services", "internal/version",
+		"nearcache", "coherence/...", "tier"}},
+	{"internal/operator", []string{"internal/product/...", "internal/version", "internal/l2", "nearcache",
+		"coherence/...", "tier"}},
 	{"internal/testkit", []string{"coherence", "internal/services/servicestest", "nearcache/nearcachetest"}},
 	{"internal/tools", []string{"internal/services/local"}},
 	{"internal/explore", []string{"internal/ablate"}},
@@ -58,7 +62,7 @@ var arrows = []arrow{
 	{"internal/chaos/history", nil},
 	{"internal/tools/chaos", []string{"internal/chaos", "internal/services/local"}},
 	{"internal/e2e", []string{"internal/services/...", "nearcache/...", "coherence/...", "tier"}},
-	{"cmd", []string{"internal/product/...", "internal/services", "nearcache", "coherence/...", "tier"}},
+	{"cmd", []string{"internal/product/app", "internal/operator"}},
 	{"docs/examples", []string{"nearcache", "coherence/...", "tier"}},
 }
 
@@ -103,20 +107,24 @@ var vendors = []struct {
 	// commands.
 	{"github.com/redis/rueidis", []string{
 		"internal/l2/...", "tier/tier.go", "nearcache/config.go", "nearcache/nearcachetest/...",
-		"internal/product/app/...", "internal/chaos/...", "internal/testkit/...", "cmd/...", "docs/examples/...",
+		"internal/product/app/...", "internal/chaos/...", "internal/testkit/...", "internal/operator/...",
+		"docs/examples/...",
 	}},
 	{"github.com/segmentio/kafka-go", []string{
 		"coherence/kafka/...", "internal/services/servicestest/...", "internal/chaos/...",
+		"internal/product/app/endpoint/kafka.go", "internal/operator/...",
 	}},
+	{"github.com/spf13/cobra", []string{"internal/operator/..."}},
 	{"github.com/jackc/pgx", []string{
 		"coherence/postgres/...", "internal/product/...", "internal/chaos/...", "internal/services/servicestest/...",
-		"cmd/...", "docs/examples/...",
+		"internal/operator/...", "docs/examples/...",
 	}},
 	{"modernc.org/sqlite", []string{"internal/services/..."}},
-	{"google.golang.org/protobuf", []string{"nearcache/codec/protobuf/..."}},
-	{"github.com/vmihailenco/msgpack", []string{"nearcache/codec/msgpack/..."}},
+	{"google.golang.org/protobuf", []string{"nearcache/codec/protobuf/...", "internal/operator/payload.go"}},
+	{"github.com/vmihailenco/msgpack", []string{"nearcache/codec/msgpack/...", "internal/operator/payload.go"}},
 	// kafka-go decompresses a batch without a limit, so coherence/kafka does it itself, within one.
-	{"github.com/klauspost/compress", []string{"nearcache/codec/compress/...", "coherence/kafka/batch.go"}},
+	{"github.com/klauspost/compress", []string{"nearcache/codec/compress/...", "coherence/kafka/batch.go",
+		"internal/operator/payload.go"}},
 	{"github.com/alicebob/miniredis", []string{"nearcache/nearcachetest/..."}},
 	{"github.com/twmb/franz-go", []string{"nearcache/nearcachetest/..."}},
 	{"github.com/Shopify/toxiproxy", []string{"internal/chaos/proxy.go"}},
@@ -145,6 +153,7 @@ var optional = []string{
 	"github.com/segmentio", "github.com/jackc", "modernc.org", "github.com/alicebob", "github.com/twmb",
 	"github.com/stretchr", "github.com/anishathalye", "github.com/Shopify", "go.opentelemetry.io", "testing",
 	"github.com/vmihailenco", "github.com/klauspost",
+	"github.com/spf13", "github.com/cpuguy83", // of the operator's tool
 	"github.com/google/go-cmp", // for tests, as it says itself
 	module + "/nearcache/codec",
 }

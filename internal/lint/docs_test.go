@@ -3,6 +3,7 @@ package lint_test
 import (
 	"go/ast"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -298,4 +299,20 @@ func structFields(t *testing.T, dir, name string) (fields []string) {
 		})
 	}
 	return fields
+}
+
+// The page about the programs has every command of the operator's tool, with its flags, as the tool itself lists them.
+func TestDocs_CommandsAreInTheReference(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), "go", "run", "./cmd/nearcache", "reference")
+	cmd.Dir = root(t)
+	want, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(want), "\n### nearcache "); n < 15 {
+		t.Fatalf("only %d commands found: this shows nothing", n)
+	}
+	if !strings.HasSuffix(string(read(t, "docs/reference/cli.md")), "-->\n\n"+string(want)) {
+		t.Error("docs/reference/cli.md does not end with what `go run ./cmd/nearcache reference` prints")
+	}
 }

@@ -29,7 +29,8 @@ type Source struct {
 	open     map[uint64]*SourceTx
 	locks    map[sourceKey]*SourceTx
 	versions map[sourceKey]coherence.Version
-	log      []coherence.Event // committed, by position
+	floors   map[string]coherence.Version // of each namespace: its keys have this version at least
+	log      []coherence.Event            // committed, by position
 	commits  uint64
 	waited   uint64 // the commits that Wait has told of
 	trimmed  uint64
@@ -43,7 +44,8 @@ type sourceKey struct{ namespace, key string }
 func NewSource() *Source {
 	return &Source{
 		changed: make(chan struct{}), identity: rand.Text(), timeline: 1, next: 1,
-		open: map[uint64]*SourceTx{}, locks: map[sourceKey]*SourceTx{}, versions: map[sourceKey]coherence.Version{},
+		open: map[uint64]*SourceTx{}, locks: map[sourceKey]*SourceTx{},
+		versions: map[sourceKey]coherence.Version{}, floors: map[string]coherence.Version{},
 		cursors: map[string]coherence.Cursor{}, leaders: map[string]*term{},
 	}
 }
@@ -133,14 +135,45 @@ func (tx *SourceTx) Write(ctx context.Context, namespace, key string, op coheren
 		return 0, s.err
 	}
 	s.locks[k] = tx
-	v := s.versions[k] + 1
+	v := s.version(namespace, key) + 1
 	for _, w := range tx.writes {
-		if w.Namespace == namespace && w.Key == key {
+		if w.Namespace == namespace && (w.Key == key || w.Op == coherence.OpTruncated) {
 			v = w.Version + 1
 		}
 	}
 	tx.writes = append(tx.writes, coherence.Event{Namespace: namespace, Key: key, Version: v, Op: op})
 	return v, nil
+}
+
+// Truncate changes every key of a namespace, by one event. It does not wait for other transactions.
+func (tx *SourceTx) Truncate(namespace string) error {
+	s := tx.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case tx.ended:
+		return errEnded
+	case s.err != nil:
+		return s.err
+	}
+	v := s.floors[namespace]
+	for k, known := range s.versions {
+		if k.namespace == namespace {
+			v = max(v, known)
+		}
+	}
+	for _, w := range tx.writes {
+		if w.Namespace == namespace {
+			v = max(v, w.Version)
+		}
+	}
+	tx.writes = append(tx.writes, coherence.Event{Namespace: namespace, Version: v + 1, Op: coherence.OpTruncated})
+	return nil
+}
+
+// version is a key's committed version. The caller holds the lock.
+func (s *Source) version(namespace, key string) coherence.Version {
+	return max(s.versions[sourceKey{namespace, key}], s.floors[namespace])
 }
 
 // Commit makes the writes visible, all at once.
@@ -160,7 +193,11 @@ func (tx *SourceTx) commit() error {
 	}
 	for _, e := range tx.writes {
 		e.Position, e.Time = coherence.Position{Timeline: tx.s.timeline, N: tx.id + 1}, time.Now()
-		tx.s.versions[sourceKey{e.Namespace, e.Key}] = e.Version
+		if e.Op == coherence.OpTruncated {
+			tx.s.floors[e.Namespace] = e.Version
+		} else {
+			tx.s.versions[sourceKey{e.Namespace, e.Key}] = e.Version
+		}
 		tx.s.log = append(tx.s.log, e)
 	}
 	tx.s.commits++
@@ -228,7 +265,7 @@ func (s *Source) ready(ctx context.Context) error {
 func (s *Source) Version(ctx context.Context, namespace, key string) (coherence.Version, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.versions[sourceKey{namespace, key}], s.ready(ctx)
+	return s.version(namespace, key), s.ready(ctx)
 }
 
 // Position implements coherence.Source.

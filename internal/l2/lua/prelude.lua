@@ -37,6 +37,12 @@ local function watermark(key)
   return w and #w == 32 and w
 end
 
+-- The relay's last round, or false if there is none.
+local function round(key)
+  local r = get(key)
+  return r and #r == 68 and string.sub(r, 1, 3) == 'NR\1' and r
+end
+
 local function incarnation(key)
   local w = watermark(key)
   return w and string.sub(w, 1, 8) or NONE
@@ -63,16 +69,73 @@ local function unlease(lease)
   end
 end
 
+-- The incarnation of a record that is unconfirmed: a writer may have changed its key, and nobody knows yet. It is the
+-- bucket's own, inverted. To every reader and script such a record is one of another incarnation, a miss; fail-safe
+-- may serve it, with a label.
+local function unconfirmed(bucket)
+  local b = { string.byte(bucket, 1, 8) }
+  for i = 1, 8 do
+    b[i] = 255 - b[i]
+  end
+  return string.char(unpack(b))
+end
+
+local function of(v, bucket)
+  return string.sub(v, 9, 16) == bucket
+end
+
+-- Gives a record another incarnation and leaves its TTL alone.
+local function move(record, v, to)
+  redis.call('SET', record, string.sub(v, 1, 8) .. to .. string.sub(v, 17), 'KEEPTTL')
+end
+
 -- Makes a key notice that a version exists: an older value goes, and with it any reader's lease, whose load may have
 -- begun before. An absent key stays absent. Version 0 is newer than anything. A write intent stays: only
 -- its writer resolves it.
 local function apply(record, lease, version, bucket)
   local v = get(record)
   if v then
-    local stands = version ~= NONE and kind(v) == 'record' and string.sub(v, 9, 16) == bucket and not less(v, 17, version, 1)
+    local stands = version ~= NONE and kind(v) == 'record' and (of(v, bucket) or of(v, unconfirmed(bucket)))
+      and not less(v, 17, version, 1)
     if not stands then
       redis.call('DEL', record)
     end
   end
   unlease(lease)
+end
+
+-- Makes a key notice a write whose outcome is not known: its value becomes unconfirmed, and any reader's lease goes.
+-- Reports whether there was a value to set aside.
+local function doubt(record, lease, bucket)
+  local v = get(record)
+  local stands = v and kind(v) == 'record'
+  local aside = stands and of(v, bucket)
+  if aside then
+    move(record, v, unconfirmed(bucket))
+  elseif v and not (stands and of(v, unconfirmed(bucket))) then
+    redis.call('DEL', record)
+  end
+  unlease(lease)
+  return aside
+end
+
+-- Stands among the intents for a write of which nobody will know whether it happened.
+local DOUBT = NONE .. NONE
+
+-- The writers' ids in the place of a lease, and whether a write of unknown outcome came by while they stood there.
+local function intents(l)
+  local ids, doubted = {}, false
+  for i = 2, #l, 16 do
+    local id = string.sub(l, i, i + 15)
+    if id == DOUBT then
+      doubted = true
+    else
+      ids[#ids + 1] = id
+    end
+  end
+  return ids, doubted
+end
+
+local function intended(ids, doubted)
+  return 'W' .. (doubted and DOUBT or '') .. table.concat(ids)
 end

@@ -1,20 +1,38 @@
--- KEYS record, lease, watermark; ARGV id, version
--- The write is over: applies its version and takes its intent away. The intents of other writers stay.
-apply(KEYS[1], KEYS[2], ARGV[2], incarnation(KEYS[3]))
+-- KEYS record, lease, watermark; ARGV id, version, outcome
+-- The write is over: takes its intent away. The intents of other writers stay. The outcome is 'committed', which applies
+-- the version; 'unknown', which leaves the value unconfirmed; 'refused', for a write that certainly did not happen; or
+-- 'restore', which is 'refused' by the writer that has set the value aside: if its intent has stood all the time, and
+-- every other write of that time is known not to have happened, the value is confirmed again.
+local bucket = incarnation(KEYS[3])
+if ARGV[3] == 'committed' then
+  apply(KEYS[1], KEYS[2], ARGV[2], bucket)
+elseif ARGV[3] == 'unknown' then
+  doubt(KEYS[1], KEYS[2], bucket)
+end
 local l = get(KEYS[2])
-if l and string.sub(l, 1, 1) == 'W' then
-  local rest = ''
-  for i = 2, #l, 16 do
-    local id = string.sub(l, i, i + 15)
-    if id ~= ARGV[1] then
-      rest = rest .. id
-    end
-  end
-  local left = redis.call('PTTL', KEYS[2])
-  if rest == '' or left <= 0 then
-    redis.call('DEL', KEYS[2])
+if not l or string.sub(l, 1, 1) ~= 'W' then
+  return 0
+end
+local ids, doubted = intents(l)
+doubted = doubted or ARGV[3] == 'unknown'
+local rest, found = {}, false
+for _, id in ipairs(ids) do
+  if id == ARGV[1] then
+    found = true
   else
-    redis.call('SET', KEYS[2], 'W' .. rest, 'PX', left)
+    rest[#rest + 1] = id
   end
 end
-return 1
+local left = redis.call('PTTL', KEYS[2])
+if #rest > 0 and left > 0 then
+  redis.call('SET', KEYS[2], intended(rest, doubted), 'PX', left)
+  return 0
+end
+redis.call('DEL', KEYS[2])
+local v = get(KEYS[1])
+if ARGV[3] == 'restore' and found and #rest == 0 and not doubted and v and kind(v) == 'record'
+  and of(v, unconfirmed(bucket)) then
+  move(KEYS[1], v, bucket)
+  return 1
+end
+return 0

@@ -31,6 +31,7 @@ type Config struct {
 	BarrierTopic   string // auto: the default beside Topic
 	AlsoUpdated    bool
 	GroupID        string
+	KafkaSecurity  endpoint.KafkaSecurity
 	TTL            time.Duration
 	MaxStaleness   time.Duration
 	Heartbeat      time.Duration
@@ -41,7 +42,8 @@ type Config struct {
 	Relay          bool
 	Worker         bool
 	Instances      int
-	Seed           int // -1: as many as the services are worth
+	Seed           int    // -1: as many as the services are worth
+	DebugListen    string // empty: none
 	LogLevel       string
 	LogFormat      string
 	Crash          string
@@ -92,6 +94,11 @@ func (c *Config) check() (errs []error) {
 	}
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		wrong("LISTEN_ADDR: %w", err)
+	}
+	if c.DebugListen != "" {
+		if _, _, err := net.SplitHostPort(c.DebugListen); err != nil {
+			wrong("DEBUG_LISTEN_ADDR: %w", err)
+		}
 	}
 	if err := coherence.CheckName(c.Prefix); err != nil {
 		wrong("REDIS_PREFIX %w", err)
@@ -213,5 +220,9 @@ func (c *Config) brokers() (kafka.Broker, error) {
 	if err != nil {
 		return kafka.Broker{}, fmt.Errorf("KAFKA_BOOTSTRAP_SERVERS: %w", err)
 	}
-	return kafka.Broker{Brokers: list}, nil
+	transport, err := c.KafkaSecurity.Transport()
+	if err != nil {
+		return kafka.Broker{}, err
+	}
+	return kafka.Broker{Brokers: list, Transport: transport}, nil
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -29,6 +30,8 @@ type instance struct {
 	near   *neighbours
 	http   *http.Server
 	listen net.Listener
+	debug  *debugListener               // nil: none
+	worker atomic.Pointer[kafka.Worker] // that runs beside it; nil: none
 }
 
 // start makes an instance and listens.
@@ -59,17 +62,22 @@ func (s *Server) start(b *backend, i int, prepared <-chan struct{}) (_ *instance
 	}
 	in.near = newNeighbours(b.redis, s.Config.Prefix+":product-server:database-reached")
 	in.health = health.NewMonitor(log, s.checks(b, in, prepared)...)
-	in.health.Also = func() []health.Reason { return reasonsOf(in.client.Status()) }
+	in.health.Also = in.reasons
 	mux, err := s.routes(in, b, cache, log)
 	if err != nil {
 		return nil, err
 	}
-	listen, err := net.Listen("tcp", s.address(i))
+	listen, err := net.Listen("tcp", nthAddress(s.Config.Listen, i))
 	if err != nil {
 		return nil, fmt.Errorf("listening: %w", err)
 	}
 	in.listen = httpapi.Listener(listen)
 	in.http = timeouts(&http.Server{Handler: httpapi.WithProblems(mux), ErrorLog: serverLog(log)}, s.Config.RequestTimeout)
+	if s.Config.DebugListen != "" {
+		if in.debug, err = serveDebug(nthAddress(s.Config.DebugListen, i), in.client, log); err != nil {
+			return nil, errors.Join(err, listen.Close())
+		}
+	}
 	return in, nil
 }
 
@@ -85,6 +93,19 @@ func (s *Server) cache(client *nearcache.Client, b *backend) (*nearcache.Cache[s
 			return nearcache.Entry[product.Product]{Value: p, Version: v}, err
 		},
 	})
+}
+
+// reasons are those of the client, and of the worker beside it. None makes an instance unready: requests are answered
+// without a worker, and whatever the caches lack is read from the database.
+func (in *instance) reasons() []health.Reason {
+	reasons := reasonsOf(in.client.Status())
+	if w := in.worker.Load(); w != nil {
+		for _, r := range workerReasons(w.Status()) {
+			r.Unready = false
+			reasons = append(reasons, r)
+		}
+	}
+	return reasons
 }
 
 // routes are those of the API and those of the operators.
@@ -151,15 +172,16 @@ func (in *instance) serve(log *slog.Logger) {
 
 // close closes what is left when nothing is served any more.
 func (in *instance) close() error {
+	in.debug.close()
 	in.near.close()
 	return in.client.Close()
 }
 
-// address is the first instance's as configured; the others take any free port of the same host.
-func (s *Server) address(i int) string {
+// nthAddress is the first instance's as configured; the others take any free port of the same host.
+func nthAddress(configured string, i int) string {
 	if i == 0 {
-		return s.Config.Listen
+		return configured
 	}
-	host, _, _ := net.SplitHostPort(s.Config.Listen)
+	host, _, _ := net.SplitHostPort(configured)
 	return net.JoinHostPort(host, "0")
 }

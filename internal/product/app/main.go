@@ -8,9 +8,11 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/nearcache/nearcache-go/internal/product/app/endpoint"
+	"github.com/nearcache/nearcache-go/internal/version"
 )
 
 // ErrTerminated is the cause of a context that SIGTERM has ended: whoever stops the program that way, such as an
@@ -21,8 +23,12 @@ var ErrTerminated = errors.New("SIGTERM")
 var errInterrupted = errors.New("SIGINT")
 
 // Main runs a program with the process's own arguments and signals, and returns its exit code: 0, 1 for a failure, 2
-// for a configuration that cannot work.
+// for a configuration that cannot work. With --version it prints which build it is.
 func Main(program string, run func(context.Context, Config, *slog.Logger) error) int {
+	if slices.Contains(os.Args[1:], "--version") || slices.Contains(os.Args[1:], "-version") {
+		fmt.Println(version.String(program))
+		return 0
+	}
 	c, err := Parse(program, os.Args[1:], os.Getenv)
 	if errors.Is(err, flag.ErrHelp) {
 		fmt.Print(Usage(program))

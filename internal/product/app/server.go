@@ -136,6 +136,7 @@ func (s *Server) beside(work context.Context, b *backend, first *instance, prepa
 	if s.Config.Worker || s.Config.embedded() {
 		worker := b.worker(&s.Config, first.client.L2(), s.Logger)
 		worker.Registerer = first.reg
+		first.worker.Store(worker)
 		background.Go(func() { ended("worker", worker.Run(work)) })
 	}
 	return nil

@@ -64,6 +64,22 @@ var settings = []setting{
 	{"group", "KAFKA_GROUP_ID", "nearcache-invalidation-worker",
 		"consumer group of the worker; no other program may use it",
 		withKafkaGroup, false, text(func(c *Config) *string { return &c.GroupID })},
+	{"kafka-protocol", "KAFKA_SECURITY_PROTOCOL", "PLAINTEXT", "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL", everyProgram,
+		false, text(func(c *Config) *string { return &c.KafkaSecurity.Protocol })},
+	{"kafka-mechanism", "KAFKA_SASL_MECHANISM", "", "PLAIN (without a mechanism), SCRAM-SHA-256 or SCRAM-SHA-512",
+		everyProgram, false, text(func(c *Config) *string { return &c.KafkaSecurity.Mechanism })},
+	{"kafka-user", "KAFKA_SASL_USERNAME", "", "user of Kafka", everyProgram, false,
+		text(func(c *Config) *string { return &c.KafkaSecurity.User })},
+	{"kafka-password", "KAFKA_SASL_PASSWORD", "",
+		"password of that user; other users of the machine see flags, so set the" +
+			" variable", everyProgram, false, text(func(c *Config) *string { return &c.KafkaSecurity.Password })},
+	{"kafka-ca", "KAFKA_SSL_CA_FILE", "",
+		"file of the certificates that sign those of the brokers; without it the system's",
+		everyProgram, false, text(func(c *Config) *string { return &c.KafkaSecurity.CAFile })},
+	{"kafka-cert", "KAFKA_SSL_CERT_FILE", "", "file of the program's own certificate", everyProgram, false,
+		text(func(c *Config) *string { return &c.KafkaSecurity.CertFile })},
+	{"kafka-key", "KAFKA_SSL_KEY_FILE", "", "file of that certificate's key", everyProgram, false,
+		text(func(c *Config) *string { return &c.KafkaSecurity.KeyFile })},
 	{"ttl", "CACHE_TTL_SECONDS", "300", "how long a product is cached, in seconds", serverOnly, false,
 		duration(time.Second, func(c *Config) *time.Duration { return &c.TTL })},
 	{"max-staleness", "CACHE_MAX_STALENESS_MS", "0",
@@ -96,6 +112,9 @@ var settings = []setting{
 	{"seed", "SEED_PRODUCTS", "auto",
 		"made-up products to store if there are none; auto: 1000 with embedded services, else 0", serverOnly,
 		false, setSeed},
+	{"debug-listen", "DEBUG_LISTEN_ADDR", "", "address for nearcache top: it shows the caches' keys, and values that are" +
+		" asked for, to everybody who can reach it; port 0 is any free port", serverOnly, false,
+		text(func(c *Config) *string { return &c.DebugListen })},
 	{"log-level", "LOG_LEVEL", "info", "debug, info, warn or error", everyProgram, false,
 		text(func(c *Config) *string { return &c.LogLevel })},
 	{"log-format", "LOG_FORMAT", "text", "text or json", everyProgram, false,
@@ -234,6 +253,7 @@ func Usage(program string) string {
 		}
 		b.WriteString("\n")
 	}
+	fmt.Fprintf(&b, "  -%-16s\n        print which build this is, and end\n", "version")
 	b.WriteString("\nExit codes: 0 after SIGTERM or SIGINT, 1 for a failure, 2 for settings that cannot work.\n")
 	return b.String()
 }

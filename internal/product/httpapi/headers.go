@@ -115,6 +115,9 @@ func describe(h http.Header, r nearcache.Result[product.Product], fresh bool) {
 	if r.Stale {
 		status += "-stale"
 	}
+	if r.Unconfirmed {
+		status += "-unconfirmed"
+	}
 	h.Set("Cache-Status", status)
 }
 

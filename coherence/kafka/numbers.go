@@ -1,0 +1,68 @@
+package kafka
+
+// maxAhead bounds the numbers that are remembered beyond a missing one.
+const maxAhead = 1 << 12
+
+// numbers compares the sequence numbers of a partition's events with what the relay's barriers say of them. Others may
+// write the events' topic. So a number counts only once a barrier, which others cannot write, asks for it, and a number
+// that no barrier asks for means nothing.
+//
+// The zero value is the beginning of a session.
+type numbers struct {
+	based    bool   // a barrier was taken in this session
+	garbled  bool   // a message of this session could not be decoded
+	timeline uint64 // of the last barrier
+	upto     uint64 // the last number up to which none is missing
+	ahead    map[uint64]bool
+}
+
+// event notes the number of an event that was delivered.
+func (n *numbers) event(seq uint64) {
+	switch {
+	case !n.based || seq <= n.upto:
+	case seq == n.upto+1:
+		n.upto++
+		n.advance()
+	case len(n.ahead) < maxAhead:
+		if n.ahead == nil {
+			n.ahead = make(map[uint64]bool)
+		}
+		n.ahead[seq] = true
+	}
+}
+
+// barrier takes a barrier, before which everything was delivered, and reports whether an event is missing: then a
+// session must begin. The first barrier of a session, and of a timeline, says where the numbers begin. Before that a
+// message that could not be decoded may have been any event.
+func (n *numbers) barrier(timeline, seq uint64) (gap bool) {
+	switch {
+	case !n.based:
+		gap = n.garbled
+	case n.timeline != timeline:
+		gap = true
+	case seq <= n.upto:
+		return false
+	default:
+		gap = true
+	}
+	ahead := n.ahead
+	if n.timeline != timeline {
+		ahead = nil // of another relay's counting
+	}
+	*n = numbers{based: true, timeline: timeline, upto: seq, ahead: ahead}
+	for s := range ahead {
+		if s <= seq {
+			delete(ahead, s)
+		}
+	}
+	n.advance()
+	return gap
+}
+
+// advance goes on over the numbers that came early.
+func (n *numbers) advance() {
+	for n.ahead[n.upto+1] {
+		delete(n.ahead, n.upto+1)
+		n.upto++
+	}
+}
