@@ -17,7 +17,8 @@ const scaleNote = "This section measures the cost of a fleet when nothing happen
 	"themselves.\n\nRedis's commands are the calls in `INFO commandstats`, in which the commands inside scripts count " +
 	"too; bytes are its `total_net_input_bytes` and `total_net_output_bytes`. Statements are the calls in " +
 	"`pg_stat_statements`, by role. Processor time is from the clocks of the processes, of Postgres with all its " +
-	"children. \"Per instance\" is the difference to the relay alone, divided by the instances; four instances have a " +
+	"children. What an instance adds is the difference to the relay alone, divided by the instances; \"all\" marks what " +
+	"all use together. Four instances have a " +
 	"process each, more share four processes and so their wake-ups. A curve ends where the fleet and its " +
 	"servers use nine tenths of the cores, a load is not reached or reads fail; its row says why. Servers have the " +
 	"settings of a test bench. With two versions, each point is measured with one and then " +

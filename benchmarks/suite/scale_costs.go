@@ -44,8 +44,8 @@ func (r scaleCurves) largest(curve scalePoint, state string) (p scalePoint) {
 	return p
 }
 
-// pointFor is the point that a figure is taken from. What an instance costs the servers is taken from the largest fleet,
-// and its own processor time from instances that have a process each, as in production.
+// pointFor is the point that a figure is taken from. What an instance costs the servers is taken from the largest
+// fleet, and its own processor time from instances that have a process each, as in production.
 func (r scaleCurves) pointFor(curve scalePoint, state, figure string) scalePoint {
 	if figure == cpuInstances {
 		return curve.of(processes)

@@ -28,11 +28,12 @@ var scaleColumns = []scaleColumn{
 	{"Redis ms/s", cpuRedis, 1000, false},
 	{"Kafka ms/s", cpuKafka, 1000, false},
 	{"Postgres ms/s", cpuPostgres, 1000, false},
+	{"bound that the worst can prove, ms", proved, 1000, true},
 	{"all: Redis commands/s", redisCommands, 1, true},
-	{"relay ms/s", cpuRelay, 1000, true},
-	{"Redis ms/s", cpuRedis, 1000, true},
-	{"Kafka ms/s", cpuKafka, 1000, true},
-	{"Postgres ms/s", cpuPostgres, 1000, true},
+	{"all: relay ms/s", cpuRelay, 1000, true},
+	{"all: Redis ms/s", cpuRedis, 1000, true},
+	{"all: Kafka ms/s", cpuKafka, 1000, true},
+	{"all: Postgres ms/s", cpuPostgres, 1000, true},
 	{"cores used, %", fleetCores, 100, true},
 	{"by others too, %", busyCores, 100, true},
 }
@@ -51,13 +52,12 @@ func scaleTables(versions []scaleVersion, results scaleResults) (all []measure.T
 }
 
 func stateTable(versions []scaleVersion, results scaleResults, state scaleState, curve scalePoint) measure.Table {
-	t := measure.Table{Title: fmt.Sprintf("%s: %s; what an instance adds, and what all use together",
-		capital(curve.channels()), state.title), Columns: []string{"instances", "version"}}
+	t := measure.Table{Title: capital(curve.channels()) + ": " + state.title, Columns: []string{"instances", "version"}}
 	for _, c := range scaleColumns {
 		t.Columns = append(t.Columns, c.title)
 	}
 	if state.name == stateChanged {
-		t.Columns = append(t.Columns, "all: fetches/s", "pushes/s", "loads/s")
+		t.Columns = append(t.Columns, "all: fetches/s", "all: pushes/s", "loads/s")
 	}
 	t.Columns = append(t.Columns, "the commands of an instance", "the curve ends here")
 	for _, p := range points(results, curve) {
@@ -74,21 +74,21 @@ func (r scaleCurves) stateRow(label string, p scalePoint, state string, w *scale
 	row := []string{fmt.Sprint(p.instances), label}
 	alone := r.good(p.of(0), relayState(state))
 	for _, c := range scaleColumns {
-		v := w.rates[c.figure]
+		v, ok := w.rates[c.figure]
+		if len(w.rates) == 0 || c.fleetOf && !ok || !c.fleetOf && alone == nil {
+			row = append(row, "")
+			continue
+		}
 		if !c.fleetOf {
-			if alone == nil {
-				row = append(row, "")
-				continue
-			}
 			v = (v - alone.rates[c.figure]) / float64(p.instances)
 		}
 		row = append(row, round(c.scale*v))
 	}
-	if state == stateChanged {
+	if state == stateChanged && len(w.rates) > 0 {
 		row = append(row, round(w.fetches()), round(w.rates[pushes]), round(w.rates[loads]))
 	}
 	commands := ""
-	if alone != nil {
+	if alone != nil && len(w.rates) > 0 {
 		commands = w.rates.plus(-1, alone.rates).busiestCommands(float64(p.instances))
 	}
 	return append(row, commands, w.end)

@@ -3,7 +3,7 @@
 //	bench run [-quick] [-only a,b] [-into DIR]      run benchmarks and save their results in DIR
 //	bench run -only scale -old REF [-rounds N]      measure the fleet of two versions in turns
 //	bench report [-from DIR] [-to DIR]              write REPORT.md and its plots from saved results
-//	bench project [-from DIR] [-page FILE]          work the results of scale out to large fleets, in docs/internals/scale.md
+//	bench project [-from DIR] [-page FILE]          write docs/internals/scale.md from the results of scale
 //	bench compare -old REF [-bench RE] [-rounds N]  run Go benchmarks of two versions in turns
 //	bench list                                      list the benchmarks
 package main
