@@ -293,8 +293,8 @@ func (c *Client) boundReasons(add addReason, healthy bool) {
 	b := c.bound()
 	silent := max(settling, 20*c.beatEvery)
 	if healthy && (b.Redis == 0 || b.Redis > silent) {
-		add(reasonRelay, "No relay has proved anything by its rounds for %v or longer: run one, look at its log, and look for a"+
-			" transaction that has been open as long.", silent)
+		add(reasonRelay, "No relay has proved anything by its rounds for %v or longer: run one, look at its log, and look"+
+			" for a transaction that has been open as long.", silent)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -183,3 +183,21 @@ func TestOpen_RealRedisNamesTheMissingRight(t *testing.T) {
 		t.Errorf("wrong password: got %v, want ErrMisconfigured without the password in it", err)
 	}
 }
+
+// TestHeartbeat_SaysAFaultOnce: the error ends up in a log line, and one fault concerns every bucket.
+func TestHeartbeat_SaysAFaultOnce(t *testing.T) {
+	redis := nearcachetest.NewRedis(t)
+	store, err := l2.Open(l2.Config{Redis: redis.ClientOption()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	if err := store.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	redis.FailCommand("GETEX", "LOADING Redis is loading the dataset in memory")
+	_, err = store.Heartbeat(t.Context())
+	if err == nil || strings.Count(err.Error(), "LOADING") != 1 || !strings.Contains(err.Error(), "64 of 64 buckets") {
+		t.Errorf("got %v, want the fault once, and how many buckets it concerns", err)
+	}
+}

@@ -2,7 +2,7 @@ package l2
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/redis/rueidis"
@@ -94,7 +94,7 @@ type HeartbeatReply struct {
 }
 
 // Heartbeat reads all watermarks on the tracking connection, in one pipeline for each node. The error is that of the
-// first that failed.
+// first that failed, and says how many did: it ends up in a log line.
 func (l *L2) Heartbeat(ctx context.Context) (replies [Buckets]HeartbeatReply, err error) {
 	c := l.clients.Load()
 	if c == nil {
@@ -104,10 +104,16 @@ func (l *L2) Heartbeat(ctx context.Context) (replies [Buckets]HeartbeatReply, er
 	for b := range cmds {
 		cmds[b] = l.readWatermark(c, b)
 	}
+	failed := 0
 	for b, res := range c.tracking.DoMulti(ctx, cmds...) {
 		w, e := l.watermark(res)
 		replies[b] = HeartbeatReply{w, e == nil}
-		err = errors.Join(err, e)
+		if e != nil {
+			err, failed = firstOf(err, e), failed+1
+		}
+	}
+	if failed > 1 {
+		err = fmt.Errorf("%d of %d buckets: %w", failed, Buckets, err)
 	}
 	return replies, err
 }
