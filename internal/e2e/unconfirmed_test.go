@@ -8,8 +8,8 @@ import (
 	"github.com/nearcache/nearcache-go/internal/testkit"
 )
 
-// TestCommitNotAnswered: Postgres hangs in a commit and is killed. Nobody knows whether the write happened. Every server
-// goes on answering, with a label, whoever asked for that; when Postgres is back the row decides.
+// TestCommitNotAnswered: Postgres hangs in a commit and is killed. Nobody knows whether the write happened. Every
+// server goes on answering, with a label, whoever asked for that; when Postgres is back the row decides.
 //
 // It is killed while the commit hangs. A commit that is given up becomes visible; the relay could then tell everybody
 // that the old value was replaced, and that one must not be served.
@@ -68,8 +68,8 @@ func TestCommitNotAnswered(t *testing.T) {
 	}
 }
 
-// commitHangs waits until a commit waits for its standby, or until the write was answered: then Postgres did not have its
-// new configuration yet.
+// commitHangs waits until a commit waits for its standby, or until the write was answered: then Postgres did not have
+// its new configuration yet.
 func (w *world) commitHangs(answer <-chan reply) (hangs bool) {
 	w.t.Helper()
 	db, answered := w.database(), false
