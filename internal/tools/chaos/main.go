@@ -51,6 +51,7 @@ func parse(args []string) (c command, err error) {
 	fs.DurationVar(&c.cfg.Duration, "duration", time.Minute, "for how long faults are injected")
 	fs.Uint64Var(&c.cfg.Seed, "seed", 0, "seed of the schedule, the keys and the writes; 0 draws one")
 	fs.StringVar(&c.cfg.Without, "without", "", "run without this rule of the protocol (needs -tags ablate)")
+	fs.DurationVar(&c.cfg.Bound, "bound", 0, "Δ, that reads with a bound ask for; 0: 250ms. Heartbeats take 25ms")
 	fs.Float64Var(&c.cfg.Rate, "rate", 0, "reads per second and instance")
 	fs.Float64Var(&c.cfg.Writes, "writes", 0, "writes per second of each process that writes")
 	fs.IntVar(&c.cfg.Keys, "keys", 0, "number of keys")
