@@ -89,8 +89,8 @@ func scale(ctx context.Context, e *Env) (_ *measure.Section, err error) {
 	}
 	s := &measure.Section{Title: "Scale", Figures: map[string]float64{}, Note: scaleNote,
 		Config: fmt.Sprintf("a bound of %v, %d keys of %d bytes, %d of them read; a topic of %d partitions; Postgres "+
-			"without fsync; windows of %v; rounds: %d; %d cores", scaleBound, scaleKeys, scaleBody, scaleHot, scalePartitions, e.Window,
-			rounds, runtime.NumCPU())}
+			"without fsync; windows of %v; rounds: %d; %d cores", scaleBound, scaleKeys, scaleBody, scaleHot,
+			scalePartitions, e.Window, rounds, runtime.NumCPU())}
 	s.Tables = scaleTables(versions, results)
 	for i, v := range versions {
 		prefix := "after: "
