@@ -75,12 +75,12 @@ func (f Fleet) told() string {
 // fetches is the rate at which all instances fetch changed keys again.
 func (f Fleet) fetches() float64 { return f.Writes * f.Held * f.Instances }
 
-// perMaster is what an instance costs each master of the fleet. Each master answers beats; the buckets that have
-// changed are spread over the masters.
+// perMaster is what an instance costs each master of the fleet. In a cluster a beat reads the watermark of every
+// bucket, and the buckets are spread over the masters.
 func (c *Costs) perMaster(f Fleet, figure string) float64 {
 	cost := c.at(redisAlone, readingInstance, figure)
 	if f.Masters > 1 {
-		cost = c.at(inCluster, readingInstance, figure) / measuredMasters
+		cost = c.at(inCluster, readingInstance, figure) / f.Masters
 	}
 	if f.everyBucketChanges() {
 		cost += c.at(redisAlone, busyInstance, figure) / f.Masters

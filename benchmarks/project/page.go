@@ -64,7 +64,7 @@ var projections = []struct {
 }{
 	{"1,000 instances, one Redis, Kafka, nothing written", Fleet{Instances: 1_000, Masters: 1, Kafka: true}},
 	{"10,000 instances, one Redis, Kafka, nothing written", Fleet{Instances: 10_000, Masters: 1, Kafka: true}},
-	{"1,000 instances, one Redis, Kafka, 1,000 writes/s; an instance holds 1% of the keys that are written",
+	{"1,000 instances, one Redis, Kafka, 1,000 writes/s, 1% held",
 		Fleet{Instances: 1_000, Writes: 1_000, Held: 0.01, Masters: 1, Kafka: true}},
 	{"1,000 instances, 100 masters, Kafka with 50 partitions, 100,000 writes/s, 0.1% held",
 		Fleet{Instances: 1_000, Writes: 100_000, Held: 0.001, Masters: 100, Kafka: true}},

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/redis/rueidis"
 
@@ -16,11 +17,13 @@ import (
 // Env is the environment of the benchmarks. A server starts when a benchmark first asks for it.
 type Env struct {
 	Quick  bool
-	Peers  []string // the peers whose freshness is measured; empty: all
-	Base   string   // the directory for the data of the servers
-	Repo   string   // the root of the repository
-	Old    string   // the git reference of the version that scale measures beside the working tree; empty: none
-	Rounds int      // of scale
+	Peers  []string      // the peers whose freshness is measured; empty: all
+	Base   string        // the directory for the data of the servers
+	Repo   string        // the root of the repository
+	Old    string        // the git reference of the version that scale measures beside the working tree; empty: none
+	Rounds int           // of scale
+	Sizes  []int         // of the fleets that scale measures; empty: all
+	Window time.Duration // for which scale counts
 	Log    io.Writer
 
 	servers  *local.Run

@@ -64,6 +64,11 @@ func scale(ctx context.Context, e *Env) (_ *measure.Section, err error) {
 		{scalePoint{}, e.pick([]int{0, 4, 64}, []int{0, 4})},
 		{scalePoint{masters: scaleMasters}, e.pick([]int{0, 4, 64}, []int{0, 4})},
 	}
+	for i := range curves {
+		curves[i].instances = slices.DeleteFunc(curves[i].instances, func(n int) bool {
+			return len(e.Sizes) > 0 && !slices.Contains(e.Sizes, n)
+		})
+	}
 	results := scaleResults{}
 	for round := range rounds {
 		order := slices.Clone(versions)
@@ -84,8 +89,8 @@ func scale(ctx context.Context, e *Env) (_ *measure.Section, err error) {
 	}
 	s := &measure.Section{Title: "Scale", Figures: map[string]float64{}, Note: scaleNote,
 		Config: fmt.Sprintf("a bound of %v, %d keys of %d bytes, %d of them read; a topic of %d partitions; Postgres "+
-			"without fsync; %d rounds; %d cores", scaleBound, scaleKeys, scaleBody, scaleHot, scalePartitions, rounds,
-			runtime.NumCPU())}
+			"without fsync; windows of %v; rounds: %d; %d cores", scaleBound, scaleKeys, scaleBody, scaleHot,
+			scalePartitions, e.Window, rounds, runtime.NumCPU())}
 	s.Tables = scaleTables(versions, results)
 	for i, v := range versions {
 		prefix := "after: "

@@ -172,7 +172,7 @@ func (r *scaleRun) measure(ctx context.Context, state scaleState) (w *scaleWindo
 		stop := r.writer.run(ctx, state.writes)
 		defer func() { err = errors.Join(err, stop()) }()
 	}
-	settle, window := 2*time.Second, 6*time.Second
+	settle, window := time.Second, r.s.e.Window
 	if r.s.e.Quick {
 		settle, window = time.Second, time.Second
 	}

@@ -17,6 +17,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/nearcache/nearcache-go/benchmarks/project"
 	"github.com/nearcache/nearcache-go/benchmarks/report"
@@ -47,6 +48,8 @@ func dispatch(ctx context.Context, args []string) error {
 		set.StringVar(&o.old, "old", "",
 			"measure scale with this version of the library too, a git reference, in turns with the working tree")
 		set.IntVar(&o.rounds, "rounds", 2, "how often scale is measured; its figures are averages")
+		set.StringVar(&o.sizes, "sizes", "", "the fleets that scale measures, by instances, comma-separated; 0 is needed")
+		set.DurationVar(&o.window, "window", 6*time.Second, "how long scale counts at a time")
 		set.StringVar(&o.repo, "repo", "..", "the root of the repository")
 		set.StringVar(&o.into, "into", "results", "the directory for the results")
 		set.StringVar(&o.profile, "cpuprofile", "",

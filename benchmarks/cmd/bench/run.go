@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime/pprof"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,6 +22,8 @@ type runOptions struct {
 	only, peers string
 	repo, old   string
 	rounds      int
+	sizes       string
+	window      time.Duration
 	into, data  string
 	profile     string
 }
@@ -47,7 +50,17 @@ func (o runOptions) run(ctx context.Context) (err error) {
 	if e.Repo, err = filepath.Abs(o.repo); err != nil {
 		return err
 	}
-	e.Old, e.Rounds = o.old, max(1, o.rounds)
+	e.Old, e.Rounds, e.Window = o.old, max(1, o.rounds), o.window
+	for size := range strings.SplitSeq(o.sizes, ",") {
+		if size == "" {
+			continue
+		}
+		n, err := strconv.Atoi(size)
+		if err != nil {
+			return fmt.Errorf("-sizes: %w", err)
+		}
+		e.Sizes = append(e.Sizes, n)
+	}
 	if o.peers != "" {
 		e.Peers = strings.Split(o.peers, ",")
 	}
