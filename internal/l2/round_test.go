@@ -3,8 +3,11 @@ package l2_test
 import (
 	"testing"
 
+	"github.com/redis/rueidis"
+
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/internal/l2"
+	"github.com/nearcache/nearcache-go/internal/services/servicestest"
 	"github.com/nearcache/nearcache-go/internal/testkit"
 )
 
@@ -98,14 +101,27 @@ func TestRound_IsRefusedWhereABucketIsBehind(t *testing.T) {
 }
 
 func TestRound_IsBegunWithAllWatermarks(t *testing.T) {
-	onBoth(t, func(b *bench) {
-		w := b.begin()
-		b.publish(l2.Round{}, 1, 1, nil)
-		r, marks, err := b.BeginRound(ctx(), true)
-		if err != nil || r.Number != 1 || marks[b.k.Bucket] != w || !marks[(b.k.Bucket+1)%l2.Buckets].IsZero() {
-			t.Errorf("got %+v, %+v and error %v, want round 1 and the watermark %+v", r, marks[b.k.Bucket], err, w)
-		}
-	})
+	onBoth(t, isBegunWithAllWatermarks)
+}
+
+// A user who has the rights that the documents name has none to MGET.
+func TestRound_IsBegunWithAllWatermarksWithoutMGET(t *testing.T) {
+	redis := servicestest.StartRedis(t)
+	redis.Do("ACL", "SETUSER", "app", "reset", "on", ">pw", "~nc:*", "+get", "+getex", "+getrange", "+set", "+del",
+		"+exists", "+pttl", "+pexpire", "+eval", "+evalsha", "+client|tracking")
+	isBegunWithAllWatermarks(newBench(t,
+		rueidis.ClientOption{InitAddress: []string{redis.Addr}, Username: "app", Password: "pw"}, redis.Do))
+}
+
+func isBegunWithAllWatermarks(b *bench) {
+	w := b.begin()
+	b.publish(l2.Round{}, 1, 1, nil)
+	none, foreign := (b.k.Bucket+1)%l2.Buckets, (b.k.Bucket+2)%l2.Buckets
+	b.do("RPUSH", b.Keyspace().Watermark(foreign), "a list")
+	r, marks, err := b.BeginRound(ctx(), true)
+	if err != nil || r.Number != 1 || marks[b.k.Bucket] != w || !marks[none].IsZero() || !marks[foreign].IsZero() {
+		b.t.Errorf("got %+v, %+v and error %v, want round 1 and the watermark %+v", r, marks[b.k.Bucket], err, w)
+	}
 }
 
 // What is no round counts as none, and is replaced.
