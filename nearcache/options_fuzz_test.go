@@ -164,9 +164,9 @@ func runScript(t *testing.T, s script) {
 	}
 }
 
-// mostHeartbeats bounds how many heartbeats one script simulates. The fuzzing engine kills a worker whose input takes ten
-// seconds, and reports it as hung. A heartbeat costs up to half a millisecond of processor time on an idle machine, so
-// scripts that wait for minutes with a heartbeat of one millisecond would reach that limit.
+// mostHeartbeats bounds how many heartbeats one script simulates. The fuzzing engine kills a worker whose input takes
+// ten seconds, and reports it as hung. A heartbeat costs up to half a millisecond of processor time, so a script that
+// waits for minutes with a heartbeat of one millisecond would reach that limit.
 const mostHeartbeats = 2000
 
 // longest is how long a script may go on, by the bubble's clock. A heartbeat of 0 means a default of 100ms or more.
