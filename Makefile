@@ -128,7 +128,7 @@ fuzz: ## every fuzz target for FUZZTIME (20s) each
 	@for pkg in $$($(GO) list $(PKG)); do \
 		for target in $$($(GO) test -list '^$(FUZZ)' $$pkg | grep '^Fuzz'); do \
 			echo "$$pkg $$target"; \
-			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s $$pkg || exit 1; \
 		done; \
 	done
 

@@ -99,6 +99,25 @@ func FuzzOptionsAndCalls(f *testing.F) {
 	})
 }
 
+// The script waits 40 times for 4s, in a client whose heartbeats are 1ms apart because of a bound.
+func TestScript_SimulatesFewHeartbeats(t *testing.T) {
+	const source, heartbeat, millisecond = 1, 3, 7
+	options := make([]byte, 22)
+	options[13] = 10 // MaxStaleness is 3s
+	b := append([]byte{source, heartbeat, millisecond, 0}, options...)
+	for range 40 {
+		b = append(b, 0, 2, 10, 2)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		runScript(t, b)
+		took, bound := time.Since(begun), mostHeartbeats*time.Millisecond
+		if took < bound || took > bound+slack {
+			t.Errorf("the script took %v, want %v and at most %v for Close", took, bound, slack)
+		}
+	})
+}
+
 func runScript(t *testing.T, s script) {
 	r, err := nearcachetest.StartRedis("")
 	if err != nil {
@@ -136,13 +155,26 @@ func runScript(t *testing.T, s script) {
 		return
 	}
 	m := model{t: t, s: &s, client: client, cache: cache, table: table, written: map[string]bool{},
-		least: map[string]nearcache.Version{}}
+		least: map[string]nearcache.Version{}, end: time.Now().Add(longest(cfg.Heartbeat))}
 	for range 40 {
-		if len(s) == 0 || t.Failed() {
+		if len(s) == 0 || t.Failed() || time.Until(m.end) <= 0 {
 			return
 		}
 		m.call()
 	}
+}
+
+// mostHeartbeats bounds how many heartbeats one script simulates. The fuzzing engine kills a worker whose input takes
+// ten seconds, and reports it as hung. A heartbeat costs up to half a millisecond of processor time, so a script that
+// waits for minutes with a heartbeat of one millisecond would reach that limit.
+const mostHeartbeats = 2000
+
+// longest is how long a script may go on, by the bubble's clock. A heartbeat of 0 means a default of 100ms or more.
+func longest(heartbeat time.Duration) time.Duration {
+	if heartbeat == 0 || heartbeat > 100*time.Millisecond {
+		heartbeat = 100 * time.Millisecond
+	}
+	return mostHeartbeats * heartbeat
 }
 
 // model knows what was written, and calls the cache by the script.
@@ -154,6 +186,7 @@ type model struct {
 	table   *nearcachetest.Table[string]
 	written map[string]bool              // "key=value"
 	least   map[string]nearcache.Version // that a later read of this instance may return
+	end     time.Time                    // of the script
 }
 
 // slack is how much later than its context's end a call may return.
@@ -161,7 +194,7 @@ const slack = 5 * time.Second
 
 func (m *model) call() {
 	k := []string{"a", "bb", "", "\nnc:{7}"}[m.s.next()%4]
-	limit := []time.Duration{time.Second, 10 * time.Millisecond, 3 * time.Second}[m.s.next()%3]
+	limit := min([]time.Duration{time.Second, 10 * time.Millisecond, 3 * time.Second}[m.s.next()%3], time.Until(m.end))
 	ctx, stop := context.WithTimeout(m.t.Context(), limit)
 	defer stop()
 	what, f := m.choose(ctx, k)
@@ -227,6 +260,7 @@ func (m *model) choose(ctx context.Context, k string) (string, func()) {
 		return "SetMode", func() { _ = m.client.SetMode(mode) }
 	}
 	wait := []time.Duration{time.Millisecond, 100 * time.Millisecond, 4 * time.Second}[m.s.next()%3]
+	wait = min(wait, time.Until(m.end))
 	return "waiting", func() { synctest.Wait(); time.Sleep(wait) }
 }
 
