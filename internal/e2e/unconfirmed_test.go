@@ -81,7 +81,9 @@ func (w *world) commitHangs(answer <-chan reply) (hangs bool) {
 		default:
 		}
 		var n int
-		err := db.QueryRow(`select count(*) from pg_stat_activity where wait_event = 'SyncRep'`).Scan(&n)
+		// The relay's statements, which commit by themselves, wait too.
+		err := db.QueryRow(`select count(*) from pg_stat_activity
+			where wait_event = 'SyncRep' and query ilike 'commit%'`).Scan(&n)
 		return err == nil && n > 0
 	})
 	return !answered
