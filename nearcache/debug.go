@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -102,10 +103,10 @@ func (h *debugHandler) answer(r *http.Request) (status int, answer any) {
 		}
 		return http.StatusOK, h.client.debugView()
 	}
-	cache, known := h.client.debugCache(q.Get("cache"))
+	cache := h.client.debugCache(q.Get("cache"))
 	if cache == nil {
 		return http.StatusNotFound, fmt.Sprintf("there is no cache %q; there is: %s", q.Get("cache"),
-			strings.Join(known, ", "))
+			strings.Join(h.client.namespaces(), ", "))
 	}
 	if q.Has("hottest") {
 		n, err := strconv.Atoi(q.Get("hottest"))
@@ -134,16 +135,19 @@ func (h *debugHandler) answer(r *http.Request) (status int, answer any) {
 	return http.StatusOK, key
 }
 
-// debugCache is the cache of a namespace, nil if there is none, and the namespaces that there are.
-func (c *Client) debugCache(namespace string) (cache debugCacher, known []string) {
+// debugCache is the cache of a namespace, nil if there is none.
+func (c *Client) debugCache(namespace string) debugCacher {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for name := range c.caches {
-		known = append(known, name)
-	}
-	slices.Sort(known)
-	cache, _ = c.caches[namespace].(debugCacher)
-	return cache, known
+	cache, _ := c.caches[namespace].(debugCacher)
+	return cache
+}
+
+// namespaces are those of the client's caches, in order.
+func (c *Client) namespaces() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Sorted(maps.Keys(c.caches))
 }
 
 // debugView is the answer without a cache.
@@ -199,7 +203,7 @@ func (c *Client) debugView() debugView {
 		v.Reasons = append(v.Reasons, debugReason{r.Code, r.Message, r.Since.UTC()})
 	}
 	for name, cs := range s.Caches {
-		cache, _ := c.debugCache(name)
+		cache := c.debugCache(name)
 		if cache == nil {
 			continue // the client is being closed
 		}

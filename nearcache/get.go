@@ -69,10 +69,7 @@ func (c *Cache[K, V]) hit(k K, bound time.Duration, need asOfNeed) (e *entry[K, 
 			return nil, 0
 		}
 	}
-	now := c.client.coarse.Load()
-	if now == asleep {
-		now = c.client.wakeClock()
-	}
+	now := c.client.coarseNow()
 	if e.deadline <= now {
 		c.m.l1Misses.expired.Inc()
 		return nil, 0
