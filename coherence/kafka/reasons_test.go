@@ -12,6 +12,7 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/kafka"
 	"github.com/nearcache/nearcache-go/internal/services/servicestest"
+	"github.com/nearcache/nearcache-go/internal/testkit"
 )
 
 // TestTail_SaysWhyItDoesNotFollow: it logged nothing, at any level. It logs a reason once, however long that lasts.
@@ -34,7 +35,7 @@ func TestTail_SaysWhyItDoesNotFollow(t *testing.T) {
 		"a wrong password": {Tail: kafka.Tail{Broker: with("wrong"), Topic: "events"}, says: "SASL", misconfigured: true},
 		"a missing topic":  {Tail: kafka.Tail{Broker: with("right"), Topic: "missing"}, says: "Unknown Topic"},
 	} {
-		log := &lines{}
+		log := &testkit.Output{}
 		tail.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))
 		r := follow(t, tail.Tail)
 		eventually(t, name+" is told again and again", func() bool { return len(r.of(-2)) >= 3 })
@@ -42,7 +43,7 @@ func TestTail_SaysWhyItDoesNotFollow(t *testing.T) {
 			strings.Contains(got, coherence.ErrMisconfigured.Error()) != tail.misconfigured {
 			t.Errorf("%s: %s", name, got)
 		}
-		if n := log.count("is not followed"); n != 1 {
+		if n := log.Count("is not followed"); n != 1 {
 			t.Errorf("%s: logged %d times", name, n)
 		}
 		if err := tail.Ping(t.Context()); errors.Is(err, coherence.ErrMisconfigured) != tail.misconfigured {
@@ -57,7 +58,7 @@ func TestTail_SaysWhyItDoesNotFollow(t *testing.T) {
 // TestWorker_SaysWhyItDoesNotWork: a missing topic, at Warn and in Status.
 func TestWorker_SaysWhyItDoesNotWork(t *testing.T) {
 	onBoth(t, func(t *testing.T, brokers []string) {
-		log := &lines{}
+		log := &testkit.Output{}
 		topic := servicestest.Unique("missing")
 		w := &kafka.Worker{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, GroupID: topic, L2: &applier{},
 			Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))}
@@ -66,7 +67,7 @@ func TestWorker_SaysWhyItDoesNotWork(t *testing.T) {
 			s := w.Status()
 			return len(s.Reasons) == 1 && s.Reasons[0].Code == "topic" && strings.Contains(s.Reasons[0].Text, "Unknown Topic")
 		})
-		if n := log.count("the worker does not get on"); n != 1 {
+		if n := log.Count("the worker does not get on"); n != 1 {
 			t.Errorf("logged %d times", n)
 		}
 	})

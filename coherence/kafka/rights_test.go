@@ -15,6 +15,7 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/kafka"
 	"github.com/nearcache/nearcache-go/internal/services/servicestest"
+	"github.com/nearcache/nearcache-go/internal/testkit"
 )
 
 // guarded is a real broker with an authorizer. The user "guest" may do what is allowed to it, and no more.
@@ -69,7 +70,7 @@ func TestRights(t *testing.T) {
 	eventually(t, "it takes messages", func() bool {
 		return pub.Publish(t.Context(), toPartition0(event("a", 1, 1), barrierAt(1, 1))) == nil
 	})
-	log := &lines{}
+	log := &testkit.Output{}
 	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	tail := kafka.Tail{Broker: g.as("guest"), Topic: topic, Logger: logger, MaxWait: 50 * time.Millisecond}
 	group := topic + "-group"
@@ -111,11 +112,11 @@ func TestRights(t *testing.T) {
 	}
 	eventually(t, "the worker works", func() bool { return len(worker.Status().Reasons) == 0 })
 	eventually(t, "the barriers' topic may not be read", func() bool {
-		return log.count("barriers are not followed") == 1
+		return log.Count("barriers are not followed") == 1
 	})
 	g.allow(kafkago.ResourceTypeTopic, kafka.BarrierTopic(topic), kafkago.ACLOperationTypeRead)
 	eventually(t, "its barriers are taken", func() bool { return slices.Contains(r.of(0), "barrier at 1") })
-	if log.count("is not followed") == 0 || log.count("the worker does not get on") < 3 {
-		t.Errorf("%d and %d lines", log.count("is not followed"), log.count("the worker does not get on"))
+	if log.Count("is not followed") == 0 || log.Count("the worker does not get on") < 3 {
+		t.Errorf("%d and %d lines", log.Count("is not followed"), log.Count("the worker does not get on"))
 	}
 }

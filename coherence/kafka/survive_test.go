@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,6 +19,7 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/kafka"
 	"github.com/nearcache/nearcache-go/internal/services/servicestest"
+	"github.com/nearcache/nearcache-go/internal/testkit"
 )
 
 // wild is a codec that does anything.
@@ -190,7 +190,7 @@ func TestWorker_TopicMadeAnew(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		store, log := &applier{}, &lines{}
+		store, log := &applier{}, &testkit.Output{}
 		w := &kafka.Worker{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, GroupID: topic + "-g", L2: store,
 			Logger: slog.New(slog.NewTextHandler(log, nil))}
 		work(t, w)
@@ -210,26 +210,8 @@ func TestWorker_TopicMadeAnew(t *testing.T) {
 			return store.count("fresh v1") > 0 &&
 				store.count("second v1") > 0
 		})
-		if log.count("WARN") == 0 {
+		if log.Count("WARN") == 0 {
 			t.Error("nothing is logged")
 		}
 	})
-}
-
-// lines is a log.
-type lines struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lines) count(part string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.b.String(), part)
 }

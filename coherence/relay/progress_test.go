@@ -1,7 +1,6 @@
 package relay_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -16,6 +15,7 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/relay"
 	"github.com/nearcache/nearcache-go/internal/l2"
+	"github.com/nearcache/nearcache-go/internal/testkit"
 )
 
 // slow is a Redis in memory that takes its time.
@@ -32,23 +32,12 @@ func (s *slow) ApplyBatch(ctx context.Context, b int, changes []l2.Change, from 
 	return s.redisFake.ApplyBatch(ctx, b, changes, from, to)
 }
 
-// journal is a log that may be read while it is written.
-type journal struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (j *journal) Write(b []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.buf.Write(b)
-}
+// journal is a log.
+type journal struct{ testkit.Output }
 
 // lines are those with a message.
 func (j *journal) lines(message string) (out []string) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	for line := range strings.Lines(j.buf.String()) {
+	for line := range strings.Lines(j.String()) {
 		if strings.Contains(line, message) {
 			out = append(out, line)
 		}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -193,29 +192,11 @@ func TestDLQ_ListShowAndReplay(t *testing.T) {
 	})
 }
 
-// lines is an output that several goroutines write to and a test looks at.
-type lines struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(b)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // watching runs watch until the test ends.
-func watching(t *testing.T, env map[string]string, args ...string) *lines {
+func watching(t *testing.T, env map[string]string, args ...string) *testkit.Output {
 	t.Helper()
 	ctx, stop := testContext(t)
-	out := &lines{}
+	out := &testkit.Output{}
 	ended := make(chan int, 1)
 	go func() {
 		ended <- operator.Run(ctx, append([]string{"watch"}, args...), func(k string) string { return env[k] }, out, out)
@@ -266,7 +247,7 @@ func TestWatch_Redis(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	outs := map[string]*lines{}
+	outs := map[string]*testkit.Output{}
 	for name, args := range map[string][]string{"all": nil, "namespace": {"n"}, "key": {"n:k"}} {
 		outs[name] = watching(t, env, args...)
 	}
