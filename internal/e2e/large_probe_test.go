@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -131,12 +130,12 @@ func (g *large) invalidate(ctx context.Context, reader *l2.L2, pushes pushed, k 
 	}
 }
 
-// logSlow tells of the commands that kept Redis for 5 ms.
-func (g *large) logSlow() {
+// logLatencies tells of what others saw, and of the commands that kept Redis for 5 ms, by the clock on the wall: on a
+// busy machine the slowest may have waited for a processor.
+func (g *large) logLatencies(before, meanwhile latencies) {
 	g.t.Helper()
-	n := g.w.redis.Do("SLOWLOG", "LEN")
-	g.t.Logf("commands of Redis that took 5 ms: %s", strings.TrimSpace(n))
-	if count, _ := strconv.Atoi(strings.TrimSpace(n)); count > 0 {
-		g.t.Logf("%.2000s", g.w.redis.Do("SLOWLOG", "GET", "10"))
-	}
+	g.t.Logf("another client's GET: %v before, %v meanwhile", before.get, meanwhile.get)
+	g.t.Logf("an invalidation of a writer's own, until another client hears of it: %v before, %v meanwhile",
+		before.invalidation, meanwhile.invalidation)
+	g.t.Logf("commands of Redis that took 5 ms: %s", strings.TrimSpace(g.w.redis.Do("SLOWLOG", "LEN")))
 }

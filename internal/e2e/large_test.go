@@ -57,10 +57,7 @@ func TestRelay_LargeTransaction(t *testing.T) {
 	peak := max(killed, relay.memory("VmHWM"))
 	t.Logf("%d changes in %v, %.0f a second; memory of the relay %d MiB idle, %d MiB at most", rows,
 		took.Round(time.Millisecond), float64(rows)/took.Seconds(), idle>>20, peak>>20)
-	t.Logf("another client's GET: %v before, %v meanwhile", before.get, meanwhile.get)
-	t.Logf("an invalidation of a writer's own, until another client hears of it: %v before, %v meanwhile",
-		before.invalidation, meanwhile.invalidation)
-	g.logSlow()
+	g.logLatencies(before, meanwhile)
 	for line := range strings.Lines(w.redis.Do("INFO", "commandstats")) {
 		if strings.HasPrefix(line, "cmdstat_eval") {
 			t.Log(strings.TrimSpace(line))
