@@ -55,10 +55,10 @@ large: install tools ## a transaction and a truncate of ROWS (1000000) rows thro
 	@NEARCACHE_LARGE_ROWS=$(ROWS) $(BUILD)/services run -- $(GO) test -count 1 -timeout 2h -v -run TestRelay_Large ./internal/e2e
 
 RATES ?= 2000,10000,20000
-relay-rate: install tools ## what a relay carries from Postgres to Redis and Kafka at RATES (2000,10000,20000) changes a second, and how late
+relay-rate: install tools ## what a relay carries from Postgres to Redis and Kafka at RATES (2000,10000,20000) changes a second, and how late; ARGS='-notify -writers 64 -changes 1'
 	@$(GO) build -o $(BUILD)/ ./cmd/outbox-relay
 	@cd benchmarks && $(GO) build -o ../$(BUILD)/ ./cmd/relayrate
-	@$(BUILD)/services run -- $(BUILD)/relayrate -relay $(BUILD)/outbox-relay -rates '$(RATES)'
+	@$(BUILD)/services run -- $(BUILD)/relayrate -relay $(BUILD)/outbox-relay -rates '$(RATES)' $(ARGS)
 
 CHANGES ?= 50000000
 MOST    ?= 15m
