@@ -21,7 +21,8 @@ func miss(ctx context.Context, e *Env) (*measure.Section, error) {
 	var subjects []measure.Subject
 	for _, k := range []peers.Kind[product]{mustKind[product]("Redis GET"),
 		peers.NearcacheKind(peers.Plain, func(o *nearcache.Options[string, product]) { o.Codec = nil }),
-		renamed("nearcache, a codec of the program's own", peers.NearcacheKind[product](peers.Plain)), mustKind[product]("hand-rolled"),
+		renamed("nearcache, a codec of the program's own", peers.NearcacheKind[product](peers.Plain)),
+		mustKind[product]("hand-rolled"),
 		mustKind[product]("rueidis DoCache"), mustKind[product]("go-redis/cache"), mustKind[product]("sturdyc")} {
 		p, prefix, err := openEmpty(ctx, e, k, smallValue, 100_000)
 		if err != nil {
