@@ -10,7 +10,7 @@ GOTEST   = $(BUILD)/gotest -p 2 -timeout 8m -count $(COUNT) -run '$(RUN)' $(ARGS
 
 .DEFAULT_GOAL := help
 .PHONY: help demo install tools test test-quick lint explore api fuzz bench bench-quick bench-compare bench-go cover services-up services-down services-env clean chaos \
-	lint-golangci lint-actions vuln docs release large relay-rate outbox-day
+	lint-golangci lint-actions vuln docs release large relay-rate outbox-day debezium
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ MOST    ?= 15m
 outbox-day: install tools ## a day's CHANGES (50000000) through the trigger for MOST (15m) at most: sizes, vacuums, trims, and the plan of the polling query
 	@cd benchmarks && $(GO) build -o ../$(BUILD)/ ./cmd/outboxday
 	@$(BUILD)/services run -- $(BUILD)/outboxday -changes $(CHANGES) -most $(MOST)
+
+debezium: install tools ## follow a real Postgres through a real Kafka Connect with Debezium (Maven fetches it)
+	@$(BUILD)/services run -- $(GO) test -count 1 -tags debezium -v -run TestReal ./coherence/debezium $(ARGS)
 
 DURATION ?= 60s
 SEED     ?= 0
