@@ -19,12 +19,14 @@ type head struct {
 	raw      uint64 // the timeline as NewTimeline writes it
 	timeline uint64 // of positions
 	trimmed  uint64
-	id       uint64 // the largest id of a change that was committed
+	id       uint64 // the largest id that was given out
 }
 
-const headSQL = `select m.timeline, m.trimmed, coalesce((select max(o.id) from {db}.outbox o), 0), b.token,
-		@@global.server_id, @@global.read_only
-	from {db}.meta m left join {db}.boot b on b.server_id = @@global.server_id`
+// headSQL takes the same time whatever is in the outbox. The largest id of a committed row would have to be looked for
+// behind the rows of open transactions.
+const headSQL = `select m.timeline, m.trimmed, t.auto_increment - 1, b.token, @@global.server_id, @@global.read_only
+	from {db}.meta m left join {db}.boot b on b.server_id = @@global.server_id
+	join information_schema.tables t where t.table_schema = '{db}' and t.table_name = 'outbox'`
 
 // head reads where the source is. The server's own number is drawn where the server was started since.
 func (s *Source) head(ctx context.Context, db querier) (h head, err error) {
@@ -44,7 +46,6 @@ func (s *Source) head(ctx context.Context, db querier) (h head, err error) {
 		case readOnly != "0" && readOnly != "OFF":
 			return h, errors.New("the server is read only; the source is the server that takes writes")
 		case token.Valid:
-			h.id = max(h.id, h.trimmed)
 			h.timeline = timelineOf(h.raw, server, uint64(token.Int64))
 			return h, nil
 		}
@@ -64,7 +65,7 @@ func timelineOf(parts ...uint64) uint64 {
 	return xxhash.Sum64(b)>>1 | 1
 }
 
-// Position is the largest id of a committed change.
+// Position is the largest id that was given out.
 func (s *Source) Position(ctx context.Context) (coherence.Position, error) {
 	h, err := s.head(ctx, s.db)
 	if err != nil {
@@ -94,7 +95,7 @@ func (s *Source) changes(ctx context.Context, after coherence.Position, limit in
 		return nil, upto, err
 	}
 	defer func() { _ = conn.Close() }()
-	// The largest id comes first: whatever is inserted later has a larger one.
+	// The largest id comes first: what is given out later is larger.
 	h, err := s.head(ctx, conn)
 	if err != nil {
 		return nil, upto, err
@@ -135,7 +136,11 @@ func (s *Source) settled(ctx context.Context, conn *sql.Conn, h head, after uint
 			return nil, after, err
 		}
 	}
-	events, err = s.committed(ctx, conn, h, after, limit)
+	last := h.id
+	if len(seen) > limit { // what is behind it is not asked for, and may be long
+		last = seen[limit]
+	}
+	events, err = s.committed(ctx, conn, h, after, last, limit)
 	if err != nil {
 		return nil, after, err
 	}
@@ -252,12 +257,12 @@ func (s *Source) marks(ctx context.Context, tx *sql.Tx) (map[writer]bool, error)
 }
 
 // committed reads changes in one statement, which is one snapshot, and finds out from it that none were trimmed.
-func (s *Source) committed(ctx context.Context, conn *sql.Conn, h head, after uint64, limit int) (
+func (s *Source) committed(ctx context.Context, conn *sql.Conn, h head, after, last uint64, limit int) (
 	events []coherence.Event, err error) {
 	rows, err := conn.QueryContext(ctx, s.q(`select m.timeline, m.trimmed, o.id, o.namespace, o.k, o.op,
 			timestampdiff(microsecond, '1970-01-01', o.created_at)
 		from {db}.meta m left join {db}.outbox o on o.id > ? and o.id <= ? order by o.id limit ?`),
-		int64(after), int64(h.id), limit)
+		int64(after), int64(last), limit)
 	if err != nil {
 		return nil, err
 	}
@@ -284,8 +289,11 @@ func (s *Source) committed(ctx context.Context, conn *sql.Conn, h head, after ui
 
 // EstimateChanges goes by the outbox's ids, which rise by one from row to row but for what was rolled back.
 func (s *Source) EstimateChanges(ctx context.Context, after coherence.Position) (n int64, err error) {
-	err = s.db.QueryRowContext(ctx, s.q(`select coalesce((select max(id) from {db}.outbox where id > ?)
-		- (select min(id) from {db}.outbox where id > ?) + 1, 0)`), int64(after.N), int64(after.N)).Scan(&n)
+	h, err := s.head(ctx, s.db)
+	if err == nil {
+		err = s.db.QueryRowContext(ctx, s.q(`select coalesce(? - min(id), 0) from {db}.outbox where id > ?`),
+			int64(h.id+1), int64(after.N)).Scan(&n)
+	}
 	return n, s.fault("estimate", err)
 }
 

@@ -17,7 +17,8 @@ var grants = map[Purpose][]string{
 	ForInstance: {
 		"grant select on {db}.meta to %s", "grant select on {db}.boot to %s", "grant select on {db}.outbox to %s",
 		"grant select on {db}.versions to %s", "grant select on {db}.floors to %s",
-		"grant execute on procedure {db}.note_boot to %s", "grant execute on procedure {db}.check_triggers to %s",
+		"grant execute on procedure {db}.note_boot to %s", "grant execute on procedure {db}.check_table to %s",
+		"grant select on {db}.triggers to %s",
 		"grant execute on procedure {db}.count_change to %s",
 	},
 	ForRelay: {
@@ -25,7 +26,8 @@ var grants = map[Purpose][]string{
 		"grant select, delete on {db}.outbox to %s", "grant select, delete on {db}.versions to %s",
 		"grant select, insert, update on {db}.floors to %s", "grant select, delete on {db}.writers to %s",
 		"grant select, insert, update on {db}.cursors to %s", "grant select, insert, update, delete on {db}.leaders to %s",
-		"grant execute on procedure {db}.note_boot to %s", "grant execute on procedure {db}.check_triggers to %s",
+		"grant execute on procedure {db}.note_boot to %s", "grant execute on procedure {db}.check_table to %s",
+		"grant select on {db}.triggers to %s",
 	},
 	ForBumper: {
 		"grant select on {db}.versions to %s", "grant select on {db}.floors to %s",

@@ -22,27 +22,22 @@ const schemaVersion = 1
 // triggers, so a key that is too long fails whatever the writer's own mode is, and is never cut.
 const installMode = "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION"
 
-// made returns an SQL expression of a table t of the catalog that has another value once the table was made again, as
-// TRUNCATE does. Only the engine's own catalog shows that, and an account without the right PROCESS sees no more than
-// when the table was created.
-func made(ctx context.Context, db querier) string {
+// engine returns the statement by which describe_table learns from the storage engine which file a table has: TRUNCATE
+// makes another. It needs the right PROCESS. Without it there is none, and TRUNCATE is not noticed.
+func engine(ctx context.Context, db querier) string {
 	for _, catalog := range []string{"innodb_sys_tables", "innodb_tables"} { // MariaDB's name, and MySQL's
-		if _, err := db.ExecContext(ctx, "do (select count(*) from information_schema."+catalog+" where false)"); err == nil {
-			return madeBy(catalog)
+		_, err := db.ExecContext(ctx, "do (select count(*) from information_schema."+catalog+" where false)")
+		if err == nil {
+			return "select concat(count(*), '/', coalesce(max(i.table_id), 0)) into o_engine from information_schema." +
+				catalog + " i\n\t\twhere i.name = concat(p_schema, '/', p_table) or i.name like concat(p_schema, '/', p_table, '#p#%');"
 		}
 	}
-	return "coalesce(t.create_time, '')"
-}
-
-func madeBy(catalog string) string {
-	name := "concat(t.table_schema, '/', t.table_name)"
-	return "concat(coalesce(t.create_time, ''), '/', (select concat(count(*), '/', coalesce(max(i.table_id), 0)) from " +
-		"information_schema." + catalog + " i where i.name = " + name + " or i.name like concat(" + name + ", '#p#%')))"
+	return ""
 }
 
 // statements are those of schema.sql, in order.
-func (s *Source) statements(made string) (out []string) {
-	for _, part := range strings.Split(strings.ReplaceAll(s.q(schemaSQL), "{made}", made), "\n;\n") {
+func (s *Source) statements(engine string) (out []string) {
+	for _, part := range strings.Split(strings.ReplaceAll(s.q(schemaSQL), "{engine}", engine), "\n;\n") {
 		var lines []string
 		for _, line := range strings.Split(part, "\n") {
 			if !strings.HasPrefix(line, "--") {
@@ -56,11 +51,12 @@ func (s *Source) statements(made string) (out []string) {
 	return out
 }
 
-// InstallSQL are the statements that Install runs on this server, for the mysql client. They also draw the source's name.
+// InstallSQL are the statements that Install runs on this server, for the mysql client. They also draw the source's
+// name.
 func (s *Source) InstallSQL(ctx context.Context) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "set session sql_mode = '%s';\ndelimiter //\n", installMode)
-	for _, statement := range s.statements(made(ctx, s.db)) {
+	for _, statement := range s.statements(engine(ctx, s.db)) {
 		b.WriteString(statement + "//\n")
 	}
 	fmt.Fprintf(&b, "delimiter ;\n%s;\n", s.q(fmt.Sprintf(`insert ignore into {db}.meta values (1, %d, uuid(),
@@ -97,7 +93,7 @@ func (s *Source) create(ctx context.Context, conn *sql.Conn) error {
 	case version == schemaVersion:
 		return nil
 	}
-	for _, statement := range s.statements(made(ctx, conn)) {
+	for _, statement := range s.statements(engine(ctx, conn)) {
 		if _, err := conn.ExecContext(ctx, statement); err != nil {
 			return err
 		}
@@ -190,7 +186,7 @@ func (s *Source) Identity(ctx context.Context) (id string, err error) {
 
 // settings are the server's variables that decide whether it can be a source. A server has those that it knows.
 const settings = `show variables where variable_name in ('version', 'tx_isolation', 'transaction_isolation', 'wsrep_on',
-	'group_replication_single_primary_mode')`
+	'group_replication_single_primary_mode', 'information_schema_stats_expiry')`
 
 // fit finds out once whether the order of changes can be known on this server.
 func (s *Source) fit(ctx context.Context, db querier) error {
@@ -237,6 +233,9 @@ func unfit(found map[string]string) error {
 	case strings.HasPrefix(isolation, "READ-UNCOMMITTED"):
 		return fmt.Errorf("%w: transaction_isolation is READ-UNCOMMITTED; open the database with READ-COMMITTED or "+
 			"REPEATABLE-READ", ErrUnsupported)
+	case found["information_schema_stats_expiry"] != "" && found["information_schema_stats_expiry"] != "0":
+		return fmt.Errorf("%w: information_schema_stats_expiry is %s, so the server shows old ids; open the database with "+
+			"information_schema_stats_expiry=0", ErrUnsupported, found["information_schema_stats_expiry"])
 	case found["wsrep_on"] == "ON":
 		return fmt.Errorf("%w: wsrep_on: servers of a Galera cluster give out ids each in an order of its own",
 			ErrUnsupported)

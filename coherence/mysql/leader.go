@@ -45,13 +45,14 @@ func (s *Source) Lead(ctx context.Context, name string) (leading context.Context
 
 // take takes the leadership of a name if nobody holds it.
 func (s *Source) take(ctx context.Context, name, token string) (bool, error) {
-	got, err := s.changed(ctx, `update {db}.leaders set token = ?, until = utc_timestamp(6) + interval ? microsecond
+	got, err := s.changed(ctx, `update {db}.leaders set token = ?, holder = user(),
+			until = utc_timestamp(6) + interval ? microsecond
 		where name = ? and until < utc_timestamp(6)`, token, leaseFor.Microseconds(), name)
 	if err != nil || got {
 		return got, err
 	}
-	return s.changed(ctx, `insert ignore into {db}.leaders values (?, ?, utc_timestamp(6) + interval ? microsecond)`,
-		name, token, leaseFor.Microseconds())
+	return s.changed(ctx, `insert ignore into {db}.leaders values (?, ?, user(),
+		utc_timestamp(6) + interval ? microsecond)`, name, token, leaseFor.Microseconds())
 }
 
 // renew returns when the lease is lost, or given back because leading ended. It never takes a lease: after one that ran

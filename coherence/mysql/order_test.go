@@ -100,8 +100,8 @@ type lateInsert struct {
 	upto, late uint64
 }
 
-// TestChanges_WaitForAnIDWithoutARow: a writer has got an id and is held up before it inserts the row, so no look at the
-// table finds it. A larger id is committed meanwhile.
+// TestChanges_WaitForAnIDWithoutARow: a writer has got an id and is held up before it inserts the row, so no look at
+// the table finds it. A larger id is committed meanwhile.
 func TestChanges_WaitForAnIDWithoutARow(t *testing.T) {
 	t.Parallel()
 	b := open(t)
@@ -115,8 +115,8 @@ func TestChanges_WaitForAnIDWithoutARow(t *testing.T) {
 	}
 }
 
-// insertsLate holds a writer up by locks on the gap where its row belongs: first that of the other writer, which inserts
-// into its own gap, and from then on one on the smaller gap before the other's row.
+// insertsLate holds a writer up by locks on the gap where its row belongs: first that of the other writer, which
+// inserts into its own gap, and from then on one on the smaller gap before the other's row.
 func (b *bench) insertsLate(t *testing.T, before func()) (got lateInsert) {
 	t.Helper()
 	first := b.begin(t)

@@ -60,6 +60,7 @@ create table if not exists {db}.cursors (
 create table if not exists {db}.leaders (
 	name varbinary(255) not null primary key,
 	token varbinary(64) not null,
+	holder varchar(255) not null,
 	until datetime(6) not null
 ) engine = InnoDB
 ;
@@ -103,33 +104,54 @@ begin
 		values (@@global.server_id, cast(conv(substring(md5(uuid()), 1, 15), 16, 10) as unsigned) | 1);
 end
 ;
+drop procedure if exists {db}.describe_table
+;
+-- What the catalogs say of a table, in which an account sees only what it has rights on, and this sees what its maker
+-- sees. Each query names one table: one that joins catalogs opens every table and view of the server.
+create procedure {db}.describe_table(in p_schema varchar(64), in p_table varchar(64), out o_there int,
+	out o_made varchar(255), out o_triggers mediumtext, out o_cascades int)
+	reads sql data sql security definer
+begin
+	declare o_engine varchar(255) default '';
+	declare before_this bigint unsigned default @@session.group_concat_max_len;
+	set session group_concat_max_len = 65536;
+	select count(*), coalesce(max(t.create_time), '') into o_there, o_made
+		from information_schema.tables t where t.table_schema = p_schema and t.table_name = p_table;
+	{engine}
+	set o_made = concat(o_made, '/', o_engine);
+	select coalesce(group_concat(g.trigger_name separator ' '), '') into o_triggers
+		from information_schema.triggers g where g.trigger_schema = p_schema and g.event_object_table = p_table;
+	select count(*) into o_cascades
+		from information_schema.referential_constraints f where f.constraint_schema = p_schema and f.table_name = p_table
+			and (f.delete_rule not in ('RESTRICT', 'NO ACTION') or f.update_rule not in ('RESTRICT', 'NO ACTION'));
+	set session group_concat_max_len = before_this;
+end
+;
 drop procedure if exists {db}.note_trigger
 ;
 create procedure {db}.note_trigger(in p_schema varchar(64), in p_table varchar(64), in p_namespace varbinary(128),
 	in p_event varchar(6), in p_trigger varchar(64), in p_keys text)
 	modifies sql data sql security definer
 begin
+	declare is_there, has_cascades int;
+	declare made varchar(255);
+	declare has_triggers mediumtext;
+	call {db}.describe_table(p_schema, p_table, is_there, made, has_triggers, has_cascades);
 	insert into {db}.triggers (table_schema, table_name, namespace, event, trigger_name, key_columns, table_made)
-		select p_schema, p_table, p_namespace, p_event, p_trigger, p_keys, {made}
-			from information_schema.tables t where t.table_schema = p_schema and t.table_name = p_table
+		values (p_schema, p_table, p_namespace, p_event, p_trigger, p_keys, made)
 		on duplicate key update trigger_name = values(trigger_name), key_columns = values(key_columns),
 			table_made = values(table_made);
 end
 ;
-drop procedure if exists {db}.check_triggers
+drop procedure if exists {db}.check_table
 ;
--- What the catalog says of each trigger. The catalog hides what an account has no rights on, and this has its maker's.
-create procedure {db}.check_triggers() reads sql data sql security definer
+create procedure {db}.check_table(in p_schema varchar(64), in p_table varchar(64))
+	reads sql data sql security definer
 begin
-	select r.table_schema, r.table_name, r.namespace, min(t.table_name is not null),
-		min(g.trigger_name is not null), max(not ({made} <=> r.table_made)),
-		max(exists (select 1 from information_schema.referential_constraints f
-			where f.constraint_schema = r.table_schema and f.table_name = r.table_name
-				and (f.delete_rule not in ('RESTRICT', 'NO ACTION') or f.update_rule not in ('RESTRICT', 'NO ACTION'))))
-	from {db}.triggers r
-	left join information_schema.tables t on t.table_schema = r.table_schema and t.table_name = r.table_name
-	left join information_schema.triggers g on g.trigger_schema = r.table_schema and g.trigger_name = r.trigger_name
-		and g.event_object_table = r.table_name
-	group by 1, 2, 3 order by 1, 2, 3;
+	declare is_there, has_cascades int;
+	declare made varchar(255);
+	declare has_triggers mediumtext;
+	call {db}.describe_table(p_schema, p_table, is_there, made, has_triggers, has_cascades);
+	select is_there, made, has_triggers, has_cascades;
 end
 ;

@@ -60,8 +60,8 @@ func (s *Source) TriggerSQL(ctx context.Context, t Trigger) ([]string, error) {
 // reads the table. The server has three triggers for a Trigger, and they are complete when InstallTrigger returns.
 //
 // Each trigger waits for transactions that use the table, for one second at a time and a minute at most, since whoever
-// comes later has to wait too. The account needs the right TRIGGER on the table, and all rights on the source's database.
-// It must stay: triggers run as the account that made them.
+// comes later has to wait too. The account needs the right TRIGGER on the table, and all rights on the source's
+// database. It must stay: triggers run as the account that made them.
 func (s *Source) InstallTrigger(ctx context.Context, t Trigger) error {
 	return s.fault("trigger on "+t.Table, s.alone(ctx, func(ctx context.Context, conn *sql.Conn) error {
 		table, err := s.describe(ctx, conn, t)

@@ -55,7 +55,8 @@ func (s *Source) trimChunk(ctx context.Context, upto uint64, keep time.Duration)
 		}
 		more = n == trimChunk
 		// Who reads the outbox now sees the mark and the rows in one snapshot.
-		if _, err := tx.ExecContext(ctx, s.q(`update {db}.meta set trimmed = greatest(trimmed, ?)`), top.Int64); err != nil {
+		_, err = tx.ExecContext(ctx, s.q(`update {db}.meta set trimmed = greatest(trimmed, ?)`), top.Int64)
+		if err != nil {
 			return err
 		}
 		res, err := tx.ExecContext(ctx, s.q(`delete from {db}.outbox where id <= ?`), top.Int64)
@@ -115,9 +116,10 @@ func (s *Source) sweepChunk(ctx context.Context, namespace string, upto uint64) 
 	return more, err
 }
 
-func (s *Source) deletedKeys(ctx context.Context, tx *sql.Tx, namespace string, upto uint64) (keys [][]byte, err error) {
-	return oneColumn[[]byte](ctx, tx, s.q(`select k from {db}.versions where deleted = 1 and namespace = ? and version <= ?
-		limit ? for update skip locked`), namespace, int64(upto), sweepChunk)
+func (s *Source) deletedKeys(ctx context.Context, tx *sql.Tx, namespace string, upto uint64) ([][]byte, error) {
+	return oneColumn[[]byte](ctx, tx, s.q(`select k from {db}.versions
+		where deleted = 1 and namespace = ? and version <= ? limit ? for update skip locked`), namespace, int64(upto),
+		sweepChunk)
 }
 
 // oneColumn runs a query of one column.

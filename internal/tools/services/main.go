@@ -1,6 +1,7 @@
 //go:build unix
 
-// Command services starts real Redis, PostgreSQL, MariaDB and Kafka servers for this checkout's tests and stops them again.
+// Command services starts real Redis, PostgreSQL, MariaDB and Kafka servers for this checkout's tests and stops them
+// again.
 //
 //	services run -- COMMAND [ARGS]    start servers, run the command with NEARCACHE_TEST_* set, stop them; exit as the
 //	                                  command did
