@@ -9,16 +9,16 @@
 //
 // A key's version is the id of its last change in the outbox. The key's row of the versions is locked until the
 // commit, so a key's versions grow in the order of its commits. A key without such a row has the floor of its
-// namespace: 0, or 1 if the table had rows before its trigger. Trim removes the rows of deleted keys after it has raised
-// the floor above them. The next change of any key has a larger id than any floor.
+// namespace: 0, or 1 if the table had rows before its trigger. Trim removes the rows of deleted keys after it has
+// raised the floor above them. The next change of any key has a larger id than any floor.
 //
 // # Positions
 //
 // A position's number is an id of the outbox. Ids are given out when a row is inserted, and transactions commit in
 // another order. Changes therefore says that an id is settled only when no transaction with this id or a smaller one
-// is open. It looks at the outbox twice: first at all rows, also those of open transactions (READ UNCOMMITTED), and then
-// at the committed ones. A row that only the first look shows belongs to an open transaction. An id that was given out and
-// has no row yet is the one case that the first look misses. A writer therefore marks itself before it asks for an id
+// is open. It looks at the outbox twice: first at all rows, also those of open transactions (READ UNCOMMITTED), and
+// then at the committed ones. A row that only the first look shows belongs to an open transaction. An id that was given
+// out and has no row yet is the one case that the first look misses. A writer therefore marks itself before it asks for an id
 // and takes the mark back after the insert; Changes waits until the marks that it sees are gone. docs/internals/adr
 // has the races.
 //

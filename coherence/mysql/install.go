@@ -29,7 +29,8 @@ func engine(ctx context.Context, db querier) string {
 		_, err := db.ExecContext(ctx, "do (select count(*) from information_schema."+catalog+" where false)")
 		if err == nil {
 			return "select concat(count(*), '/', coalesce(max(i.table_id), 0)) into o_engine from information_schema." +
-				catalog + " i\n\t\twhere i.name = concat(p_schema, '/', p_table) or i.name like concat(p_schema, '/', p_table, '#p#%');"
+				catalog + " i where i.name = concat(p_schema, '/', p_table)\n" +
+				"\t\tor i.name like concat(p_schema, '/', p_table, '#p#%');"
 		}
 	}
 	return ""
