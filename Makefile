@@ -42,7 +42,7 @@ $(TESTPYTHON)/.done: internal/e2e/testdata/article/requirements.txt
 	@$(TESTPYTHON)/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-test: install tools $(if $(NEARCACHE_TEST_PYTHON),,$(TESTPYTHON)/.done) ## every test, -race, on real Redis, Postgres and Kafka, which it starts and stops; then the explorer
+test: install tools $(if $(NEARCACHE_TEST_PYTHON),,$(TESTPYTHON)/.done) ## every test, -race, on real Redis, Postgres, MariaDB and Kafka, which it starts and stops; then the explorer
 	@NEARCACHE_TEST_PYTHON=$(or $(NEARCACHE_TEST_PYTHON),$(abspath $(TESTPYTHON))/bin/python) $(BUILD)/services run -- $(GOTEST:$(BUILD)/gotest%=$(BUILD)/gotest -race -strict%)
 	@test '$(RUN)$(PKG)' != '../...' || $(BUILD)/gotest $(ABLATED)
 	@test '$(RUN)$(PKG)' != '../...' || for m in $(MODULES); do (cd $$(dirname $$m) && $(GO) test -count 1 ./...) || exit 1; done
@@ -164,7 +164,7 @@ cover: install tools ## coverage of every test, on real services, in .build/cove
 	@$(GO) tool cover -html $(BUILD)/cover.out -o $(BUILD)/cover.html
 	@$(GO) tool cover -func $(BUILD)/cover.out | tail -1
 
-services-up: install tools ## start real Redis, Postgres and Kafka and leave them running
+services-up: install tools ## start real Redis, Postgres, MariaDB and Kafka and leave them running
 	@$(BUILD)/services up
 
 services-down: tools ## stop them
