@@ -77,6 +77,9 @@ begin
 	if rel is null or ns is null or keys is null or columns is null or shared is null then
 		raise exception 'nearcache: an argument of install_trigger is null' using errcode = 'null_value_not_allowed';
 	end if;
+	if ns ~ '[:{}]' or octet_length(ns) > 128 then
+		raise exception 'nearcache: no cache can have the namespace %: it has a colon or a brace, or more than 128 bytes', quote_literal(ns);
+	end if;
 	numbers := @@.check_table(rel, ns, keys, columns, shared);
 	if (select relkind = 'p' from pg_class where oid = rel) then
 		perform @@.watch_partitions();
