@@ -26,8 +26,9 @@ type WorkerReason struct {
 	// Code is one of: "not_running", "topic" (it cannot be looked up, or is missing), "group" (it cannot be joined),
 	// "fetch" (a partition cannot be read), "apply" (Redis cannot be told), "dead_letter" (malformed messages cannot
 	// be copied), "behind" (older than MaxBehind).
-	Code  string
-	Text  string
+	Code string
+	Text string
+	// Since is when it began. A Worker that Run was not called on says since when it has been asked.
 	Since time.Time
 }
 
@@ -35,9 +36,13 @@ type WorkerReason struct {
 func (w *Worker) Status() WorkerStatus {
 	w.mu.Lock()
 	run := w.run
+	if run == nil && w.idleSince.IsZero() {
+		w.idleSince = time.Now()
+	}
+	since := w.idleSince
 	w.mu.Unlock()
 	if run == nil {
-		return WorkerStatus{Reasons: []WorkerReason{{Code: "not_running",
+		return WorkerStatus{Reasons: []WorkerReason{{Code: "not_running", Since: since,
 			Text: "Run has not been called, or has returned"}}}
 	}
 	return run.status()

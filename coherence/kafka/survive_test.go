@@ -163,6 +163,9 @@ func TestWorker_SaysThatItIsBehind(t *testing.T) {
 		if got := codes(); !slices.Equal(got, []string{"not_running"}) {
 			t.Errorf("before Run: %v", got)
 		}
+		if w.Status().Reasons[0].Since.IsZero() {
+			t.Error("it does not say since when it does not run")
+		}
 		stop := work(t, w)
 		eventually(t, "it says why", func() bool { return slices.Equal(codes(), []string{"apply", "behind"}) })
 		if s := w.Status(); s.Lag == 0 || s.Behind == 0 || metric(t, reg,
