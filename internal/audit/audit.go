@@ -42,12 +42,14 @@ type Config[K comparable, V any] struct {
 	Source func(ctx context.Context, k K) (State[V], error)
 	// Same compares values.
 	Same func(a, b V) bool
-	// Explain finds the cause. served and source are the last ones that were seen.
-	Explain func(ctx context.Context, k K, served, source State[V]) (name string, cause Cause, text string)
-	// Judged is told of each read that was judged at a scale, Found of each inconsistency. Both may be called
-	// concurrently. nil: nobody is told.
-	Judged func(within time.Duration, reads uint64, inconsistent bool)
-	Found  func(Difference)
+	// Explain finds the cause. served and source are the last ones that were seen; the difference was seen first at a
+	// moment.
+	Explain func(ctx context.Context, k K, served, source State[V], seen time.Time) (name string, cause Cause, text string)
+	// Judged is called for each read that was judged at a scale, Undecided for each that could not be, and Found with
+	// each inconsistency. They may be called concurrently. Defaults to none.
+	Judged    func(within time.Duration, inconsistent bool)
+	Undecided func()
+	Found     func(Difference)
 }
 
 const (
@@ -174,7 +176,7 @@ func (a *Auditor[K, V]) follow(ctx context.Context, k K, served, source State[V]
 
 // tell explains an inconsistency.
 func (a *Auditor[K, V]) tell(ctx context.Context, k K, served, source State[V], seen time.Time) {
-	name, cause, text := a.cfg.Explain(ctx, k, served, source)
+	name, cause, text := a.cfg.Explain(ctx, k, served, source, seen)
 	if ctx.Err() != nil {
 		return
 	}
@@ -215,7 +217,7 @@ func (a *Auditor[K, V]) judgeConsistent(i int) {
 	a.tally.consistent(i)
 	if a.cfg.Judged != nil {
 		for _, s := range a.tally.read()[i:] {
-			a.cfg.Judged(s.Within, 1, false)
+			a.cfg.Judged(s.Within, false)
 		}
 	}
 }
@@ -223,11 +225,16 @@ func (a *Auditor[K, V]) judgeConsistent(i int) {
 func (a *Auditor[K, V]) judgeInconsistent(i int) {
 	a.tally.inconsistent(i)
 	if a.cfg.Judged != nil {
-		a.cfg.Judged(a.tally.read()[i].Within, 1, true)
+		a.cfg.Judged(a.tally.read()[i].Within, true)
 	}
 }
 
-func (a *Auditor[K, V]) undecide() { a.undecided.Add(1) }
+func (a *Auditor[K, V]) undecide() {
+	a.undecided.Add(1)
+	if a.cfg.Undecided != nil {
+		a.cfg.Undecided()
+	}
+}
 
 // Summary is what an Auditor has found so far.
 type Summary struct {

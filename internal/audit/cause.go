@@ -65,8 +65,9 @@ type Evidence struct {
 	Damage  string // why the record in Redis is none, "" if it is one
 	Vouches string // the channels that vouch for L1's entry
 
+	Relayed   bool               // a relay carries the source's changes, or should
 	Watermark coherence.Position // what L2 has applied; zero: nothing is known
-	Waiting   bool               // the source has a change of the key after the watermark
+	Waiting   bool               // nothing proves that L2 has applied the change
 
 	LastChange coherence.LastChange // whether the row's last change was counted
 	Spelling   string               // the name under which the source counts the key instead; "": none was found
@@ -120,11 +121,11 @@ func explainSameVersion(e *Evidence) (Cause, string) {
 			"modified a value that it shares with the cache; set Clone, and find the caller with CheckShared."
 	case e.LastChange.Outcome == coherence.ChangeUncounted:
 		return uncounted(e.LastChange.Detail)
+	case e.Remembered == OtherValue:
+		return uncounted("an earlier look found another value at this version")
 	case e.LastChange.Outcome == coherence.ChangeCounted:
 		return RecordOverwritten, "The row's last change is the one that the source counted, and another value of that " +
 			"version was served: somebody wrote the record in Redis, or fills it from elsewhere than the Loader."
-	case e.Remembered == OtherValue:
-		return uncounted("an earlier look found another value at this version")
 	case e.Remembered == SameValue:
 		return RecordOverwritten, fmt.Sprintf("The source had this value when version %d was last looked at, and another "+
 			"one was served: somebody wrote the record in Redis, or fills it from elsewhere than the Loader.",
@@ -147,6 +148,9 @@ func explainOlder(e *Evidence) (Cause, string) {
 		at = "Redis has applied everything up to " + e.Watermark.String()
 	}
 	switch {
+	case old(e.L2) && !e.Relayed:
+		return WriteUnseen, fmt.Sprintf("Redis holds version %d of %d, and no relay tells of writes that go around "+
+			"Cache.Write: route this write through it, or run a relay.", e.L2.Version, e.Source.Version)
 	case old(e.L2) && (e.Waiting || e.Watermark.IsZero()):
 		return RelayBehind, fmt.Sprintf("Redis holds version %d of %d, and no relay has applied the change (%s): run one, "+
 			"and look at its log.", e.L2.Version, e.Source.Version, at)
@@ -174,4 +178,18 @@ func or(s, otherwise string) string {
 		return otherwise
 	}
 	return s
+}
+
+// Missed are those of a Checker's findings that make a source miss changes of a namespace.
+func Missed(found []coherence.Finding, namespace string) (texts []string) {
+	for _, f := range found {
+		switch f.Code {
+		case coherence.FindingNoServerIdentity, coherence.FindingSchemaVersion, coherence.FindingKeyNotUnique:
+			continue
+		}
+		if f.Namespace == "" || f.Namespace == namespace {
+			texts = append(texts, f.Text)
+		}
+	}
+	return texts
 }
