@@ -57,8 +57,8 @@ type Identifier interface {
 	Identity(ctx context.Context) (string, error)
 }
 
-// Accountant tells whether the last change of a key was counted. An auditor asks it about a value that the source has and
-// that no version explains.
+// Accountant tells whether the last change of a key was counted. An auditor asks it about a value that the source has
+// and that no version explains.
 type Accountant interface {
 	// LastChange looks at the key's row and at its version. It takes no lock.
 	LastChange(ctx context.Context, namespace, key string) (LastChange, error)

@@ -15,9 +15,9 @@ import (
 	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
-// Audit compares a sample of what reads get with the source: no proof within the cache can see a writer that the trigger
-// does not count, a key that Go and SQL spell differently, or a Loader that reads a replica. What it finds is in
-// Status, in the metrics and in the log; `nearcache audit` does the same for the records in Redis.
+// Audit compares a sample of what reads get with the source: no proof within the cache can see a writer that the
+// trigger does not count, a key that Go and SQL spell differently, or a Loader that reads a replica. What it finds is
+// in Status, in the metrics and in the log; `nearcache audit` does the same for the records in Redis.
 //
 // A difference is followed: the cache is read again 100 ms, 1 s, 10 s and 1 min later, until it has what the source had
 // when the difference was seen. One that lasts for Wait is an inconsistency, and is explained.

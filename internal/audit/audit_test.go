@@ -70,7 +70,8 @@ func inconsistentAt(s audit.Summary) (bad, judged []time.Duration) {
 	return bad, judged
 }
 
-var allScales = []time.Duration{100 * time.Millisecond, 250 * time.Millisecond, time.Second, 10 * time.Second, time.Minute}
+var allScales = []time.Duration{100 * time.Millisecond, 250 * time.Millisecond, time.Second, 10 * time.Second,
+	time.Minute}
 
 func TestCheck_JudgesByScale(t *testing.T) {
 	const wait = 250 * time.Millisecond
@@ -86,7 +87,8 @@ func TestCheck_JudgesByScale(t *testing.T) {
 		{name: "the same value of another version", source: state(7, "old")},
 		{name: "healed before the first look", source: state(2, "new"), heals: 50 * time.Millisecond},
 		{name: "healed before the bound", source: state(2, "new"), heals: 200 * time.Millisecond, bad: allScales[:1]},
-		{name: "healed after the bound", source: state(2, "new"), heals: 500 * time.Millisecond, bad: allScales[:2], found: 1},
+		{name: "healed after the bound", source: state(2, "new"), heals: 500 * time.Millisecond, bad: allScales[:2],
+			found: 1},
 		{name: "healed after two seconds", source: state(2, "new"), heals: 2 * time.Second, bad: allScales[:3], found: 1},
 		{name: "never healed", source: state(2, "new"), heals: time.Hour, bad: allScales, found: 1},
 		{name: "another value of one version", source: state(1, "uncounted"), heals: time.Hour, bad: allScales, found: 1},

@@ -49,12 +49,14 @@ func TestExplain_NamesTheCause(t *testing.T) {
 			audit.RelayBehind, "run one"},
 		{"the relay has applied it", audit.Evidence{Served: seen(4), Source: seen(5), L2: held(4, false, true),
 			Relayed: true, Watermark: at}, audit.L2NotInvalidated, at.String()},
-		{"no source", audit.Evidence{Served: seen(4), Source: seen(5), L2: held(4, false, true)}, audit.WriteUnseen, "run a relay"},
+		{"no source", audit.Evidence{Served: seen(4), Source: seen(5), L2: held(4, false, true)},
+			audit.WriteUnseen, "run a relay"},
 		{"L1 alone is old", audit.Evidence{Tier: "l1", Served: seen(4), Source: seen(5), L1: held(4, false, true),
 			L2: held(5, true, true), Relayed: true, Vouches: "tracking, session 3"}, audit.L1NotInvalidated, "session 3"},
 		{"L1 is old and L2 empty", audit.Evidence{Tier: "l1", Served: seen(4), Source: seen(5),
 			L1: held(4, false, true), Relayed: true}, audit.L1NotInvalidated, "nothing is in Redis"},
-		{"the Loader alone is old", audit.Evidence{Tier: "source", Served: seen(4), Source: seen(5)}, audit.LoaderBehind, "primary"},
+		{"the Loader alone is old", audit.Evidence{Tier: "source", Served: seen(4), Source: seen(5)},
+			audit.LoaderBehind, "primary"},
 		{"it is gone", audit.Evidence{Tier: "l2", Served: seen(4), Source: seen(5), Relayed: true}, audit.Unknown, "no tier"},
 	} {
 		got, text := audit.Explain(&c.e)

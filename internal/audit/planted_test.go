@@ -264,7 +264,8 @@ func TestPlanted_KeyInAnotherSpelling(t *testing.T) {
 // TestPlanted_LoaderOnALaggingReplica: the replica is a copy of the rows and of their versions, in one snapshot.
 func TestPlanted_LoaderOnALaggingReplica(t *testing.T) {
 	s := openShop(t)
-	s.exec(`create table replica as select id, name, ` + s.source.VersionSQL("'product'", "id") + ` as version from products`)
+	s.exec(`create table replica as select id, name, ` + s.source.VersionSQL("'product'", "id") +
+		` as version from products`)
 	s.read(`select name, version from replica where id = $1`)
 	s.warm("p1", "p2")
 	s.exec(`update products set name = 'new' where id = 'p2'`)
