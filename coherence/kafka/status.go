@@ -146,9 +146,9 @@ func (w *workerRun) works(code string) {
 }
 
 type workerMetrics struct {
-	applied, malformed, deadLettered, deadLettersLost, skipped, resets prometheus.Counter
-	errors                                                             *prometheus.CounterVec
-	lag, behind                                                        prometheus.GaugeFunc
+	applied, ignored, malformed, deadLettered, deadLettersLost, skipped, resets prometheus.Counter
+	errors                                                                      *prometheus.CounterVec
+	lag, behind                                                                 prometheus.GaugeFunc
 }
 
 func newWorkerMetrics(run *workerRun) *workerMetrics {
@@ -161,6 +161,7 @@ func newWorkerMetrics(run *workerRun) *workerMetrics {
 	}
 	return &workerMetrics{
 		applied:      c("applied_total", "Events applied to Redis."),
+		ignored:      c("ignored_total", "Messages that the codec passed over."),
 		malformed:    c("malformed_total", "Messages that could not be decoded."),
 		deadLettered: c("dead_lettered_total", "Messages copied to the dead-letter topic."),
 		deadLettersLost: c("dead_letters_lost_total",
@@ -178,8 +179,8 @@ func newWorkerMetrics(run *workerRun) *workerMetrics {
 }
 
 func (m *workerMetrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.applied, m.malformed, m.deadLettered, m.deadLettersLost, m.skipped, m.resets,
-		m.errors, m.lag, m.behind}
+	return []prometheus.Collector{m.applied, m.ignored, m.malformed, m.deadLettered, m.deadLettersLost, m.skipped,
+		m.resets, m.errors, m.lag, m.behind}
 }
 
 func (m *workerMetrics) register(reg prometheus.Registerer) error {

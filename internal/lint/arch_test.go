@@ -28,6 +28,7 @@ var arrows = []arrow{
 	{"internal/version", nil},
 	{"internal/audit", []string{"coherence"}},
 	{"coherence", nil},
+	{"coherence/debezium", []string{"coherence"}},
 	{"coherence/kafka", []string{"coherence", "internal/ablate"}},
 	{"coherence/postgres", []string{"coherence", "internal/ablate"}},
 	{"coherence/sqlite", []string{"coherence", "internal/ablate"}},
