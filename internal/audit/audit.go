@@ -36,6 +36,8 @@ type Difference struct {
 type Config[K comparable, V any] struct {
 	// Wait is how long a difference lasts before it is an inconsistency.
 	Wait time.Duration
+	// Longest is the longest of Scales for which a difference is followed. Defaults to all of them.
+	Longest time.Duration
 	// Serve is what a reader gets now; ok is false if there is nothing to compare.
 	Serve func(ctx context.Context, k K) (s State[V], ok bool, err error)
 	// Source reads the source by a question that begins after the call.
@@ -73,7 +75,7 @@ type Auditor[K comparable, V any] struct {
 
 // New makes an Auditor.
 func New[K comparable, V any](cfg Config[K, V]) *Auditor[K, V] {
-	return &Auditor[K, V]{cfg: cfg, tally: newTally(cfg.Wait), open: make(map[K]bool)}
+	return &Auditor[K, V]{cfg: cfg, tally: newTally(cfg.Wait, cfg.Longest), open: make(map[K]bool)}
 }
 
 // Full reports whether as many differences are followed as may be. Then no sample should be taken: one that is left out

@@ -156,7 +156,8 @@ func explainOlder(e *Evidence) (Cause, string) {
 			"and look at its log.", e.L2.Version, e.Source.Version, at)
 	case old(e.L2):
 		return L2NotInvalidated, fmt.Sprintf("Redis holds version %d of %d, although the change was applied (%s): an "+
-			"old value was filled or written after it. That is a fault of the cache, or of a program that writes records.",
+			"old value was filled or written after it, by a Loader that reads a replica, by another program, or by a fault of "+
+			"the cache.",
 			e.L2.Version, e.Source.Version, at)
 	case old(e.L1) && e.L1.Serves:
 		below := "and nothing is in Redis"

@@ -53,9 +53,9 @@ type tally struct {
 	scales []Scale
 }
 
-// newTally counts for the scales and for one more time.
-func newTally(wait time.Duration) *tally {
-	within := slices.Clone(Scales)
+// newTally counts for the scales up to the longest, if that is not 0, and for one more time.
+func newTally(wait, longest time.Duration) *tally {
+	within := slices.DeleteFunc(slices.Clone(Scales), func(d time.Duration) bool { return longest > 0 && d > longest })
 	if !slices.Contains(within, wait) {
 		within = append(within, wait)
 		slices.Sort(within)
