@@ -79,7 +79,7 @@ func (d *drill) say(format string, args ...any) {
 	d.t.Logf("%6.1fs  %s", time.Since(d.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
-func drillID(i int) string { return fmt.Sprintf("p%d", i%drillProducts+1) }
+func drillID(i int) string { return fmt.Sprintf("p%05d", i%drillProducts+1) }
 
 // write writes ten products in turn, through one server.
 func (d *drill) write(ctx context.Context) {
@@ -297,7 +297,7 @@ func TestDrill_RelayStoppedForADay(t *testing.T) {
 	defer conn.Close(context.WithoutCancel(t.Context()))
 	const changes = 100_000
 	for _, sql := range []string{
-		fmt.Sprintf(`insert into products (id, name, price_cents) select 'day-' || g, 'written while it was away', 1
+		fmt.Sprintf(`insert into products (id, name, price) select 'day-' || g, 'written while it was away', 1
 			from generate_series(1, %d) g`, changes),
 		`update products set name = name || ', twice' where id like 'p%'`,
 		`update nearcache.outbox set created_at = created_at - interval '1 day'`} {

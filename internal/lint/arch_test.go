@@ -54,6 +54,7 @@ var arrows = []arrow{
 		"nearcache", "coherence/...", "tier"}},
 	{"internal/testkit", []string{"coherence", "internal/services/servicestest", "nearcache/nearcachetest"}},
 	{"internal/tools", []string{"internal/services/local"}},
+	{"internal/tools/sizing", []string{"nearcache", "coherence/postgres"}},
 	{"internal/explore", []string{"internal/ablate"}},
 	{"internal/lint", nil},
 	{"internal/chaos", []string{
@@ -110,7 +111,7 @@ var vendors = []struct {
 	{"github.com/redis/rueidis", []string{
 		"internal/l2/...", "tier/tier.go", "nearcache/config.go", "nearcache/nearcachetest/...",
 		"internal/product/app/...", "internal/chaos/...", "internal/testkit/...", "internal/operator/...",
-		"docs/examples/...",
+		"internal/tools/sizing/...", "docs/examples/...",
 	}},
 	{"github.com/segmentio/kafka-go", []string{
 		"coherence/kafka/...", "internal/services/servicestest/...", "internal/chaos/...",
@@ -119,7 +120,7 @@ var vendors = []struct {
 	{"github.com/spf13/cobra", []string{"internal/operator/..."}},
 	{"github.com/jackc/pgx", []string{
 		"coherence/postgres/...", "internal/product/...", "internal/chaos/...", "internal/services/servicestest/...",
-		"internal/operator/...", "docs/examples/...",
+		"internal/operator/...", "internal/tools/sizing/...", "docs/examples/...",
 	}},
 	{"modernc.org/sqlite", []string{"internal/services/..."}},
 	{"google.golang.org/protobuf", []string{"nearcache/codec/protobuf/...", "internal/operator/payload.go"}},
