@@ -26,6 +26,7 @@ var arrows = []arrow{
 	{"internal/ablate", nil},
 	{"internal/wallclock", nil},
 	{"internal/version", nil},
+	{"internal/audit", []string{"coherence"}},
 	{"coherence", nil},
 	{"coherence/debezium", []string{"coherence"}},
 	{"coherence/kafka", []string{"coherence", "internal/ablate"}},
@@ -39,7 +40,7 @@ var arrows = []arrow{
 	{"internal/l2", []string{"coherence", "internal/ablate"}},
 	{"internal/fence", []string{"coherence", "internal/l2", "internal/ablate"}},
 	{"nearcache", []string{"coherence", "tier", "internal/fence", "internal/l1", "internal/l2", "internal/ablate",
-		"internal/wallclock"}},
+		"internal/wallclock", "internal/audit"}},
 	{"nearcache/codec/protobuf", nil},
 	{"nearcache/codec/msgpack", nil},
 	{"nearcache/codec/compress", []string{"nearcache"}},
@@ -50,10 +51,11 @@ var arrows = []arrow{
 	{"internal/services/servicestest", []string{"internal/services/local"}},
 	{"internal/product", []string{"internal/product/...", "internal/services", "internal/version",
 		"nearcache", "coherence/...", "tier"}},
-	{"internal/operator", []string{"internal/product/...", "internal/version", "internal/l2", "nearcache",
-		"coherence/...", "tier"}},
+	{"internal/operator", []string{"internal/audit", "internal/product/...", "internal/version", "internal/l2",
+		"nearcache", "coherence/...", "tier"}},
 	{"internal/testkit", []string{"coherence", "internal/services/servicestest", "nearcache/nearcachetest"}},
 	{"internal/tools", []string{"internal/services/local"}},
+	{"internal/tools/sizing", []string{"nearcache", "coherence/postgres"}},
 	{"internal/explore", []string{"internal/ablate"}},
 	{"internal/lint", nil},
 	{"internal/chaos", []string{
@@ -110,7 +112,7 @@ var vendors = []struct {
 	{"github.com/redis/rueidis", []string{
 		"internal/l2/...", "tier/tier.go", "nearcache/config.go", "nearcache/nearcachetest/...",
 		"internal/product/app/...", "internal/chaos/...", "internal/testkit/...", "internal/operator/...",
-		"docs/examples/...",
+		"internal/tools/sizing/...", "docs/examples/...",
 	}},
 	{"github.com/segmentio/kafka-go", []string{
 		"coherence/kafka/...", "internal/services/servicestest/...", "internal/chaos/...",
@@ -119,7 +121,7 @@ var vendors = []struct {
 	{"github.com/spf13/cobra", []string{"internal/operator/..."}},
 	{"github.com/jackc/pgx", []string{
 		"coherence/postgres/...", "internal/product/...", "internal/chaos/...", "internal/services/servicestest/...",
-		"internal/operator/...", "docs/examples/...",
+		"internal/operator/...", "internal/tools/sizing/...", "docs/examples/...",
 	}},
 	{"github.com/go-sql-driver/mysql", []string{"internal/chaos/...", "internal/services/servicestest/...",
 		"docs/examples/..."}},
