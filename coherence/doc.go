@@ -25,6 +25,6 @@
 //
 // # On the wire
 //
-// DecodeJSON reads, and EncodeJSON writes, one JSON object for each message. EventCodec takes functions for another
-// format.
+// DecodeJSON reads, and EncodeJSON writes, one JSON object for each event. EventCodec takes functions for another
+// format, which see the whole record.
 package coherence

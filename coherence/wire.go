@@ -17,38 +17,36 @@ const MaxMessageBytes = 1 << 20
 // set aside and skipped; it never stops a partition.
 var ErrMalformed = errors.New("coherence: malformed message")
 
-// EventCodec is how messages look on the wire. A nil function is the default: EncodeJSON without extra fields,
-// DecodeJSON. Both are called concurrently. A function that panics, or that ends its goroutine, has failed for that
-// message alone.
+// EventCodec is how events look on the wire. Both functions are called concurrently. A function that panics, or that
+// ends its goroutine, has failed for that message alone.
 type EventCodec struct {
-	Encode func(Message) ([]byte, error)
-	Decode func([]byte) (Message, error)
+	// Encode is a record's value for an event. Defaults to EncodeJSON without extra fields.
+	Encode func(Event) ([]byte, error)
+	// Decode says what a record tells of: one event, several, or none for a record to be passed over. It must not
+	// keep the record's bytes. An error means that the record is malformed: it is counted, and set aside by a worker.
+	// Defaults to DecodeRecord.
+	Decode func(Record) ([]Event, error)
 }
 
 // WithDefaults fills in what is nil.
 func (c EventCodec) WithDefaults() EventCodec {
 	if c.Encode == nil {
-		c.Encode = func(m Message) ([]byte, error) { return EncodeJSON(m, nil) }
+		c.Encode = func(e Event) ([]byte, error) { return EncodeJSON(e, nil) }
 	}
 	if c.Decode == nil {
-		c.Decode = DecodeJSON
+		c.Decode = DecodeRecord
 	}
 	return c
 }
 
-// The JSON of a message. An event:
+// The JSON of an event:
 //
 //	{"namespace":"product","key":"42","version":7,"op":"updated","seq":981,"position":{"timeline":"5f3a","n":7741},
 //	 "time":"2026-11-24T09:30:00.123Z"}
 //
-// and a barrier:
-//
-//	{"barrier":true,"seq":981,"partitions":4,"position":{"timeline":"5f3a","n":7741}}
-//
 // A namespace or key that is not UTF-8 has no form as a JSON string. It goes as "namespace_base64" or "key_base64"
 // instead, so that a reader that does not know these fields finds no key, and does not take another key for it.
-type wireMessage struct {
-	Barrier   bool              `json:"barrier,omitempty"`
+type wireEvent struct {
 	Namespace string            `json:"namespace,omitempty"`
 	RawName   []byte            `json:"namespace_base64,omitempty"`
 	Key       *string           `json:"key,omitempty"`
@@ -56,7 +54,6 @@ type wireMessage struct {
 	Version   uint64            `json:"version,omitempty"`
 	Op        Op                `json:"op,omitempty"`
 	Seq       uint64            `json:"seq,omitempty"`
-	Parts     int               `json:"partitions,omitempty"`
 	Position  *wirePosition     `json:"position,omitempty"`
 	Time      *time.Time        `json:"time,omitempty"`
 	Fields    map[string]string `json:"fields,omitempty"`
@@ -67,9 +64,9 @@ type wirePosition struct {
 	N        uint64 `json:"n"`
 }
 
-// EncodeJSON encodes a message, with extra string fields beside those of the format.
-func EncodeJSON(m Message, extra map[string]string) ([]byte, error) {
-	b, err := json.Marshal(wireOf(m))
+// EncodeJSON encodes an event, with extra string fields beside those of the format.
+func EncodeJSON(e Event, extra map[string]string) ([]byte, error) {
+	b, err := json.Marshal(wireOf(&e))
 	if err != nil || len(extra) == 0 {
 		return b, err
 	}
@@ -83,25 +80,18 @@ func EncodeJSON(m Message, extra map[string]string) ([]byte, error) {
 	return append(append(x[:len(x)-1], ','), b[1:]...), nil
 }
 
-func wireOf(m Message) (w wireMessage) {
-	at := m.Event.Position
-	if m.Barrier != nil {
-		w = wireMessage{Barrier: true, Seq: m.Barrier.Seq, Parts: m.Barrier.Partitions}
-		at = m.Barrier.Position
-	} else {
-		e := &m.Event
-		w = wireMessage{Version: uint64(e.Version), Op: e.Op, Seq: e.Seq, Fields: e.Fields}
-		if w.Namespace = e.Namespace; !utf8.ValidString(e.Namespace) {
-			w.Namespace, w.RawName = "", []byte(e.Namespace)
-		}
-		if w.Key = &e.Key; !utf8.ValidString(e.Key) {
-			w.Key, w.RawKey = nil, []byte(e.Key)
-		}
-		if t := e.Time.UTC(); !t.IsZero() && t.Year() > 0 && t.Year() < 10000 { // JSON has no others
-			w.Time = &t
-		}
+func wireOf(e *Event) wireEvent {
+	w := wireEvent{Version: uint64(e.Version), Op: e.Op, Seq: e.Seq, Fields: e.Fields}
+	if w.Namespace = e.Namespace; !utf8.ValidString(e.Namespace) {
+		w.Namespace, w.RawName = "", []byte(e.Namespace)
 	}
-	if !at.IsZero() {
+	if w.Key = &e.Key; !utf8.ValidString(e.Key) {
+		w.Key, w.RawKey = nil, []byte(e.Key)
+	}
+	if t := e.Time.UTC(); !t.IsZero() && t.Year() > 0 && t.Year() < 10000 { // JSON has no others
+		w.Time = &t
+	}
+	if at := e.Position; !at.IsZero() {
 		w.Position = &wirePosition{strconv.FormatUint(at.Timeline, 16), at.N}
 	}
 	return w
@@ -113,27 +103,20 @@ func wireOf(m Message) (w wireMessage) {
 // ignored, and one that is known and makes no sense counts as absent. So an event whose version cannot be read is one
 // without a version, which invalidates unconditionally. The key, the namespace and the version may each be a JSON
 // string or a number. What cannot be understood is ErrMalformed with the reason.
-func DecodeJSON(b []byte) (m Message, err error) {
+func DecodeJSON(b []byte) (e Event, err error) {
 	o, err := ParseObject(b)
 	if err != nil {
-		return m, err
+		return e, err
 	}
-	at := o.position("position")
-	if string(o.raw("barrier")) == "true" {
-		if at.IsZero() {
-			return m, fmt.Errorf("%w: a barrier without a position", ErrMalformed)
-		}
-		return Message{Barrier: &Barrier{Position: at, Seq: o.Uint("seq"), Partitions: o.partitions()}}, nil
-	}
-	e := Event{Version: Version(o.Uint("version")), Op: o.op(), Seq: o.Uint("seq"), Position: at, Time: o.Time("time"),
-		Fields: o.fields("fields")}
+	e = Event{Version: Version(o.Uint("version")), Op: o.op(), Seq: o.Uint("seq"), Position: o.position("position"),
+		Time: o.Time("time"), Fields: o.fields("fields")}
 	var hasKey bool
 	e.Namespace, _ = o.exact("namespace")
 	e.Key, hasKey = o.exact("key")
 	if e.Namespace == "" || !hasKey {
-		return m, fmt.Errorf("%w: no namespace or no key", ErrMalformed)
+		return Event{}, fmt.Errorf("%w: no namespace or no key", ErrMalformed)
 	}
-	return Message{Event: e}, nil
+	return e, nil
 }
 
 // exact is a string of any bytes.
@@ -149,11 +132,6 @@ func (o Object) exact(name string) (s string, ok bool) {
 func (o Object) op() Op {
 	s, _ := o.Text("op")
 	return Op(s)
-}
-
-func (o Object) partitions() int {
-	const most = 1 << 24
-	return int(min(o.Uint("partitions"), most))
 }
 
 func (o Object) position(name string) (at Position) {

@@ -13,14 +13,13 @@ import (
 )
 
 func TestJSON_RoundTrip(t *testing.T) {
-	for _, m := range []coherence.Message{
-		{Event: coherence.Event{Namespace: "n", Key: "k"}},
-		{Event: coherence.Event{Namespace: "n", Key: "", Version: 1<<63 + 1, Op: coherence.OpDeleted, Seq: 1<<53 + 1,
+	for _, e := range []coherence.Event{
+		{Namespace: "n", Key: "k"},
+		{Namespace: "n", Key: "", Version: 1<<63 + 1, Op: coherence.OpDeleted, Seq: 1<<53 + 1,
 			Position: coherence.Position{Timeline: 1 << 63, N: 1<<53 + 3}, Time: time.Unix(5, 7).UTC(),
-			Fields: map[string]string{"a": "b"}}},
-		{Barrier: &coherence.Barrier{Position: coherence.Position{Timeline: 3, N: 9}, Seq: 4}},
+			Fields: map[string]string{"a": "b"}},
 	} {
-		b, err := coherence.EncodeJSON(m, map[string]string{"type": "X", "product_id": "k"})
+		b, err := coherence.EncodeJSON(e, map[string]string{"type": "X", "product_id": "k"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -28,16 +27,16 @@ func TestJSON_RoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatalf("decode %s: got error %v, want none", b, err)
 		}
-		if diff := cmp.Diff(m, got); diff != "" {
+		if diff := cmp.Diff(e, got); diff != "" {
 			t.Errorf("decode %s: (-want +got) %s", b, diff)
 		}
 	}
 }
 
 func TestJSON_Golden(t *testing.T) { // other languages read this
-	b, err := coherence.EncodeJSON(coherence.Message{Event: coherence.Event{Namespace: "product", Key: "42",
+	b, err := coherence.EncodeJSON(coherence.Event{Namespace: "product", Key: "42",
 		Version: 7, Op: coherence.OpUpdated, Seq: 981, Position: coherence.Position{Timeline: 0x5f3a, N: 7741},
-		Time: time.Date(2026, 11, 24, 9, 30, 0, 123e6, time.UTC)}}, nil)
+		Time: time.Date(2026, 11, 24, 9, 30, 0, 123e6, time.UTC)}, nil)
 	want := `{"namespace":"product","key":"42","version":7,"op":"updated","seq":981,` +
 		`"position":{"timeline":"5f3a","n":7741},"time":"2026-11-24T09:30:00.123Z"}`
 	if string(b) != want || err != nil {
@@ -71,10 +70,9 @@ func TestJSON_WhatIsSaidBesides(t *testing.T) {
 		`"unknown":{"deep":[{}]}`: 0,
 	} {
 		s := `{"namespace":"n","key":"k",` + field + `}`
-		m, err := coherence.DecodeJSON([]byte(s))
-		if err != nil || m.Barrier != nil || m.Event.Namespace != "n" || m.Event.Key != "k" ||
-			m.Event.Version != version {
-			t.Errorf("%s: %+v, %v; want version %d", s, m, err, version)
+		e, err := coherence.DecodeJSON([]byte(s))
+		if err != nil || e.Namespace != "n" || e.Key != "k" || e.Version != version {
+			t.Errorf("%s: %+v, %v; want version %d", s, e, err, version)
 		}
 	}
 }
@@ -83,13 +81,12 @@ func TestJSON_WhatIsSaidBesides(t *testing.T) {
 func TestJSON_KeysAreExact(t *testing.T) {
 	for _, key := range []string{"", "\xff\xfe", "a\x00b", "\nnc:{7}", `{"key":"x"}`, "<&>\u2028", "\xed\xa0\x80",
 		"nul\x00\xff", strings.Repeat("\xff", 999)} {
-		m := coherence.Message{Event: coherence.Event{Namespace: "n", Key: key, Version: 1}}
-		b, err := coherence.EncodeJSON(m, nil)
+		b, err := coherence.EncodeJSON(coherence.Event{Namespace: "n", Key: key, Version: 1}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := coherence.DecodeJSON(b); err != nil || got.Event.Key != key {
-			t.Errorf("%q became %q: %v", key, got.Event.Key, err)
+		if got, err := coherence.DecodeJSON(b); err != nil || got.Key != key {
+			t.Errorf("%q became %q: %v", key, got.Key, err)
 		}
 		var old struct{ Key *string } // of a reader that knows "key" alone
 		if err := json.Unmarshal(b, &old); err != nil || old.Key != nil && *old.Key != key {
@@ -100,9 +97,9 @@ func TestJSON_KeysAreExact(t *testing.T) {
 		`9007199254740993`:               "9007199254740993",
 		`123456789012345678901234567890`: "123456789012345678901234567890", `0.10`: "0.1", `1.5`: "1.5",
 		`"1.50"`: "1.50", "\"a\xff\\u00e9\"": "a\xff\u00e9"} {
-		m, err := coherence.DecodeJSON([]byte(`{"namespace":"n","key":` + raw + `}`))
-		if err != nil || m.Event.Key != want {
-			t.Errorf("%s: %q, %v; want %q", raw, m.Event.Key, err, want)
+		e, err := coherence.DecodeJSON([]byte(`{"namespace":"n","key":` + raw + `}`))
+		if err != nil || e.Key != want {
+			t.Errorf("%s: %q, %v; want %q", raw, e.Key, err, want)
 		}
 	}
 }
@@ -113,11 +110,11 @@ func FuzzDecodeJSON(f *testing.F) {
 	f.Add([]byte(`{"barrier":true,"seq":1,"position":{"timeline":"1","n":1}}`))
 	f.Add([]byte(`{"namespace":"n","key":"\ud800","time":"0000-01-01T00:00:00Z"}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		m, err := coherence.DecodeJSON(b)
+		e, err := coherence.DecodeJSON(b)
 		if err != nil {
 			return
 		}
-		again, err := coherence.EncodeJSON(m, nil)
+		again, err := coherence.EncodeJSON(e, nil)
 		if err != nil {
 			t.Fatalf("%s decodes, and does not encode: %v", b, err)
 		}
@@ -125,8 +122,45 @@ func FuzzDecodeJSON(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%s decodes, %s does not: %v", b, again, err)
 		}
-		if diff := cmp.Diff(m, got); diff != "" {
+		if diff := cmp.Diff(e, got); diff != "" {
 			t.Errorf("decode %s: (-want +got) %s", b, diff)
 		}
 	})
+}
+
+// TestDecodeRecord: a tombstone names what is gone by its key, and one that names nothing is malformed.
+func TestDecodeRecord(t *testing.T) {
+	decode := coherence.EventCodec{}.WithDefaults().Decode
+	for _, c := range []struct {
+		record coherence.Record
+		want   []coherence.Event
+	}{
+		{coherence.Record{Value: []byte(`{"namespace":"n","key":"k","version":3}`)},
+			[]coherence.Event{{Namespace: "n", Key: "k", Version: 3}}},
+		{coherence.Record{Key: []byte("n:a:b")},
+			[]coherence.Event{{Namespace: "n", Key: "a:b", Op: coherence.OpDeleted}}},
+		{coherence.Record{Key: []byte("n:")}, []coherence.Event{{Namespace: "n", Op: coherence.OpDeleted}}},
+		{coherence.Record{Key: []byte("plain")}, nil},
+		{coherence.Record{Key: []byte(":k")}, nil},
+		{coherence.Record{}, nil},
+		{coherence.Record{Key: []byte("n:k"), Value: []byte{}}, nil},
+	} {
+		got, err := decode(c.record)
+		if diff := cmp.Diff(c.want, got); diff != "" || (err != nil) != (c.want == nil) {
+			t.Errorf("%q, %q: got error %v, (-want +got) %s", c.record.Key, c.record.Value, err, diff)
+		}
+		if err != nil && !errors.Is(err, coherence.ErrMalformed) {
+			t.Errorf("%q: got error %v, want ErrMalformed", c.record.Key, err)
+		}
+	}
+}
+
+func TestRecord_HeaderIsTheLastOfItsName(t *testing.T) {
+	r := coherence.Record{Headers: []coherence.Header{{"a", []byte("1")}, {"b", []byte("2")}, {"a", []byte("3")}}}
+	if got := string(r.Header("a")); got != "3" {
+		t.Errorf("got %q, want 3", got)
+	}
+	if got := r.Header("c"); got != nil {
+		t.Errorf("got %q of a header that is not there, want nil", got)
+	}
 }

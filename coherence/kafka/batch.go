@@ -51,6 +51,16 @@ type record struct {
 	unread     error // it stands for a batch that could not be read
 }
 
+// public is the record as a codec and a Log's reader see it.
+func (r *record) public(topic string, part int) coherence.Record {
+	out := coherence.Record{Topic: topic, Partition: part, Offset: r.offset, Time: r.time, Key: r.key.data,
+		Value: r.value.data}
+	for _, h := range r.headers {
+		out.Headers = append(out.Headers, coherence.Header(h))
+	}
+	return out
+}
+
 // reading goes through the batches of an answer. Whatever a batch holds, it takes bounded memory.
 type reading struct {
 	next    int64 // the offset after the last record, batch or control record that was read

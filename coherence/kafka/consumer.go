@@ -144,21 +144,15 @@ func (p *consumer) finish(ctx context.Context, batch []*record) bool {
 }
 
 func (p *consumer) decode(batch []*record) (changes []coherence.Event, bad []out) {
-	all := make([]*coherence.Event, len(batch))
-	errs := each(len(batch), func(i int) error {
+	all := make([][]coherence.Event, len(batch))
+	errs := each(len(batch), func(i int) (err error) {
 		if batch[i].unread != nil {
 			return batch[i].unread
 		}
 		if batch[i].value.cut() {
 			return tooLong(batch[i].value.size)
 		}
-		m, err := decodeEvent(p.codec, batch[i].value.data)
-		if errors.Is(err, errBarrier) {
-			return nil // an older relay's, or anybody's: nothing has changed
-		}
-		if err == nil {
-			all[i] = &m.Event
-		}
+		all[i], err = decodeRecord(p.codec, p.topic, p.part, batch[i])
 		return err
 	})
 	for i, rec := range batch {
@@ -171,8 +165,10 @@ func (p *consumer) decode(batch []*record) (changes []coherence.Event, bad []out
 					"partition", p.part, "offset", rec.offset, "error", errs[i])
 			}
 			bad = append(bad, p.deadLetter(rec, errs[i]))
-		case all[i] != nil:
-			changes = append(changes, *all[i])
+		case len(all[i]) == 0:
+			p.m.ignored.Inc()
+		default:
+			changes = append(changes, all[i]...)
 		}
 	}
 	return changes, bad

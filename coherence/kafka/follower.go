@@ -28,7 +28,6 @@ type follower struct {
 	fresh   bool  // it is resolved, and the session is announced with the first answer
 	lost    bool
 	heard   time.Time // the last answer
-	warned  bool      // of barriers among the events
 	quiet   throttle
 
 	mu      sync.Mutex
@@ -210,13 +209,12 @@ func (f *follower) reached(ctx context.Context, next int64) {
 // deliver hands over the records of an answer. Offsets that hold nothing are no loss: control records, aborted
 // transactions and compaction leave them. What retention removes is told by the answer's first offset.
 func (f *follower) deliver(ctx context.Context, res *fetched) error {
-	var values [][]byte
-	var offsets []int64
+	var records []*record
 	size := 0
 	rd := &reading{next: f.next, aborted: res.aborted}
 	flush := func(next int64) error {
-		batch, seen := f.decode(values, offsets)
-		values, offsets, size = nil, nil, 0
+		batch, seen := f.decode(records)
+		records, size = nil, 0
 		if len(batch) > 0 {
 			if err := f.sink.Deliver(ctx, f.part, batch); err != nil {
 				f.over() // they count as missed
@@ -232,8 +230,8 @@ func (f *follower) deliver(ctx context.Context, res *fetched) error {
 			f.malformed(rec.offset, fmt.Errorf("%w: %d bytes", coherence.ErrMalformed, rec.value.size))
 			return nil
 		}
-		values, offsets = append(values, rec.value.data), append(offsets, rec.offset)
-		if size += len(rec.value.data); len(values) >= handMessages || size >= handBytes {
+		records = append(records, rec)
+		if size += len(rec.value.data); len(records) >= handMessages || size >= handBytes {
 			return flush(rd.next)
 		}
 		return nil
@@ -257,35 +255,28 @@ func (f *follower) deliver(ctx context.Context, res *fetched) error {
 	return flush(rd.next)
 }
 
-// decode decodes messages, and returns the numbers that they bear. Whatever a codec does with one of them, it is one
-// malformed message.
+// decode decodes records, and returns the numbers that their events bear. Whatever a codec does with one of them, it is
+// one malformed message.
 //
-// Anybody may have written the messages. They invalidate, and do nothing else: a barrier among them proves nothing, a
-// number is compared with the relay's barriers alone, and a position is not passed on but for its timeline.
-func (f *follower) decode(values [][]byte, offsets []int64) (messages []coherence.Message, seen []uint64) {
-	all := make([]coherence.Message, len(values))
-	errs := each(len(values), func(i int) (err error) {
-		all[i], err = decodeEvent(f.Codec, values[i])
+// Anybody may have written the records. They invalidate, and do nothing else: a number is compared with the relay's
+// barriers alone, and a position is not passed on but for its timeline.
+func (f *follower) decode(records []*record) (batch []coherence.Message, seen []uint64) {
+	all := make([][]coherence.Event, len(records))
+	errs := each(len(records), func(i int) (err error) {
+		all[i], err = decodeRecord(f.Codec, f.Topic, f.part, records[i])
 		return err
 	})
-	batch := all[:0]
-	for i := range all {
-		switch err := errs[i]; {
-		case err == nil:
-			if n := all[i].Event.Seq; n > 0 {
-				seen = append(seen, n)
+	for i, events := range all {
+		if err := errs[i]; err != nil {
+			f.malformed(records[i].offset, err)
+			continue
+		}
+		for _, e := range events {
+			if e.Seq > 0 {
+				seen = append(seen, e.Seq)
 			}
-			all[i].Event.Seq = 0
-			batch = append(batch, all[i])
-		case errors.Is(err, errBarrier):
-			if !f.warned {
-				f.warned = true
-				f.Logger.Warn("barriers among the events prove nothing", "topic", f.Topic, "partition", f.part,
-					"offset", offsets[i])
-			}
-			f.sink.Malformed(f.part, err)
-		default:
-			f.malformed(offsets[i], err)
+			e.Seq = 0
+			batch = append(batch, coherence.Message{Event: e})
 		}
 	}
 	return batch, seen
@@ -312,15 +303,16 @@ func (f *follower) malformed(offset int64, err error) {
 		f.part, "offset", offset, "error", err)
 }
 
-var errBarrier = fmt.Errorf("%w: a barrier among the events", coherence.ErrMalformed)
-
-// decodeEvent decodes a message that must be an event of a namespace that there can be.
-func decodeEvent(c coherence.EventCodec, value []byte) (m coherence.Message, err error) {
-	if m, err = c.Decode(value); err != nil {
-		return m, err
+// decodeRecord decodes a record, whose events must be of namespaces that there can be.
+func decodeRecord(c coherence.EventCodec, topic string, part int, rec *record) ([]coherence.Event, error) {
+	events, err := c.Decode(rec.public(topic, part))
+	if err != nil {
+		return nil, err
 	}
-	if m.Barrier != nil {
-		return m, errBarrier
+	for _, e := range events {
+		if err := e.Validate(); err != nil {
+			return nil, err
+		}
 	}
-	return m, m.Event.Validate()
+	return events, nil
 }

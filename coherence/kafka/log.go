@@ -32,21 +32,11 @@ func OpenLog(b Broker, topic string) (*Log, error) {
 // Close closes idle connections.
 func (l *Log) Close() { l.c.close() }
 
-// Header is a record's header.
-type Header struct {
-	Key   string
-	Value []byte
-}
-
 // LogRecord is a record as a Log reads it.
 type LogRecord struct {
-	Partition  int
-	Offset     int64
-	Time       time.Time
-	Key, Value []byte
+	coherence.Record
 	// Size is the length of the whole value. A value over coherence.MaxMessageBytes is cut, and then shorter.
-	Size    int64
-	Headers []Header
+	Size int64
 	// Unread says that the record stands for the batch that begins here and cannot be read; nil for a record.
 	Unread error
 }
@@ -156,7 +146,7 @@ func (l *Log) read(ctx context.Context, partition int, from, upto int64, each fu
 		return each(l.recordOf(partition, rec))
 	}
 	rd.lost = func(from, _ int64, err error) error {
-		return each(LogRecord{Partition: partition, Offset: from, Unread: err})
+		return each(LogRecord{Record: coherence.Record{Topic: l.topic, Partition: partition, Offset: from}, Unread: err})
 	}
 	err = rd.read(res.records)
 	if errors.Is(err, errEnough) {
@@ -166,16 +156,11 @@ func (l *Log) read(ctx context.Context, partition int, from, upto int64, each fu
 }
 
 func (l *Log) recordOf(partition int, rec *record) LogRecord {
-	out := LogRecord{Partition: partition, Offset: rec.offset, Time: rec.time, Key: rec.key.data, Value: rec.value.data,
-		Size: rec.value.size}
-	for _, h := range rec.headers {
-		out.Headers = append(out.Headers, Header(h))
-	}
-	return out
+	return LogRecord{Record: rec.public(l.topic, partition), Size: rec.value.size}
 }
 
 // Send appends a record to a partition, and returns when all replicas in sync have it.
-func (l *Log) Send(ctx context.Context, partition int, key, value []byte, headers ...Header) error {
+func (l *Log) Send(ctx context.Context, partition int, key, value []byte, headers ...coherence.Header) error {
 	o := out{key: key, value: value}
 	for _, h := range headers {
 		o.headers = append(o.headers, kafkago.Header{Key: h.Key, Value: h.Value})

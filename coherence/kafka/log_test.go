@@ -22,7 +22,7 @@ func TestLog_ReadsWhatItIsAskedFor(t *testing.T) {
 		}
 		defer log.Close()
 		for i := range 5 {
-			if err := log.Send(t.Context(), 1, []byte("k"), fmt.Append(nil, i), kafka.Header{Key: "n",
+			if err := log.Send(t.Context(), 1, []byte("k"), fmt.Append(nil, i), coherence.Header{Key: "n",
 				Value: []byte("h")}); err != nil {
 				t.Fatal(err)
 			}

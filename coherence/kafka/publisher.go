@@ -139,7 +139,7 @@ func (p *Publisher) encode(ctx context.Context, batch []coherence.PartitionMessa
 		if most == 0 {
 			most = p.events.most(ctx)
 		}
-		encoded[i], err = p.fit(batch[i].Message, most)
+		encoded[i], err = p.fit(batch[i].Event, most)
 		return err
 	})
 	byPart = make(map[int][]out)
@@ -165,15 +165,15 @@ func (p *Publisher) encode(ctx context.Context, batch []coherence.PartitionMessa
 }
 
 // fit encodes an event in at most so many bytes, if need be without what is informative.
-func (p *Publisher) fit(m coherence.Message, most int) ([]byte, error) {
-	room := most - len(recordKey(m.Event)) - 40
-	b, err := p.cfg.Codec.Encode(m)
+func (p *Publisher) fit(e coherence.Event, most int) ([]byte, error) {
+	room := most - len(recordKey(e)) - 40
+	b, err := p.cfg.Codec.Encode(e)
 	if err != nil || len(b) <= room {
 		return b, err
 	}
-	m.Event.Time, m.Event.Fields = time.Time{}, nil
-	if b, err = p.cfg.Codec.Encode(m); err == nil && len(b) > room {
-		err = fmt.Errorf("kafka: an event of %d bytes, where %d fit: its key has %d", len(b), room, len(m.Event.Key))
+	e.Time, e.Fields = time.Time{}, nil
+	if b, err = p.cfg.Codec.Encode(e); err == nil && len(b) > room {
+		err = fmt.Errorf("kafka: an event of %d bytes, where %d fit: its key has %d", len(b), room, len(e.Key))
 	}
 	return b, err
 }

@@ -94,8 +94,8 @@ func TestPublisher_WhatCannotBePublished(t *testing.T) {
 		publisher(t, brokers, topic, 1)
 		p, err := kafka.NewPublisher(kafka.PublisherConfig{Broker: kafka.Broker{Brokers: brokers}, Topic: topic,
 			Codec: coherence.EventCodec{
-				Encode: func(m coherence.Message) ([]byte, error) {
-					switch m.Event.Key {
+				Encode: func(e coherence.Event) ([]byte, error) {
+					switch e.Key {
 					case "panics":
 						panic("codec")
 					case "exits":
@@ -103,7 +103,7 @@ func TestPublisher_WhatCannotBePublished(t *testing.T) {
 					case "fails":
 						return nil, errors.New("no")
 					}
-					return coherence.EncodeJSON(m, nil)
+					return coherence.EncodeJSON(e, nil)
 				}}})
 		if err != nil {
 			t.Fatal(err)
@@ -155,7 +155,7 @@ func TestPublisher_Also(t *testing.T) {
 					panic("codec")
 				}
 				e.Key, e.Seq = "also "+e.Key, 0
-				return coherence.EncodeJSON(coherence.Message{Event: e}, nil)
+				return coherence.EncodeJSON(e, nil)
 			}})
 		if err != nil {
 			t.Fatal(err)

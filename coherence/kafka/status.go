@@ -26,8 +26,9 @@ type WorkerReason struct {
 	// Code is one of: "not_running", "topic" (it cannot be looked up, or is missing), "group" (it cannot be joined),
 	// "fetch" (a partition cannot be read), "apply" (Redis cannot be told), "dead_letter" (malformed messages cannot
 	// be copied), "behind" (older than MaxBehind).
-	Code  string
-	Text  string
+	Code string
+	Text string
+	// Since is when it began. A Worker that Run was not called on says since when it has been asked.
 	Since time.Time
 }
 
@@ -35,9 +36,13 @@ type WorkerReason struct {
 func (w *Worker) Status() WorkerStatus {
 	w.mu.Lock()
 	run := w.run
+	if run == nil && w.idleSince.IsZero() {
+		w.idleSince = time.Now()
+	}
+	since := w.idleSince
 	w.mu.Unlock()
 	if run == nil {
-		return WorkerStatus{Reasons: []WorkerReason{{Code: "not_running",
+		return WorkerStatus{Reasons: []WorkerReason{{Code: "not_running", Since: since,
 			Text: "Run has not been called, or has returned"}}}
 	}
 	return run.status()
@@ -141,9 +146,9 @@ func (w *workerRun) works(code string) {
 }
 
 type workerMetrics struct {
-	applied, malformed, deadLettered, deadLettersLost, skipped, resets prometheus.Counter
-	errors                                                             *prometheus.CounterVec
-	lag, behind                                                        prometheus.GaugeFunc
+	applied, ignored, malformed, deadLettered, deadLettersLost, skipped, resets prometheus.Counter
+	errors                                                                      *prometheus.CounterVec
+	lag, behind                                                                 prometheus.GaugeFunc
 }
 
 func newWorkerMetrics(run *workerRun) *workerMetrics {
@@ -156,6 +161,7 @@ func newWorkerMetrics(run *workerRun) *workerMetrics {
 	}
 	return &workerMetrics{
 		applied:      c("applied_total", "Events applied to Redis."),
+		ignored:      c("ignored_total", "Messages that the codec passed over."),
 		malformed:    c("malformed_total", "Messages that could not be decoded."),
 		deadLettered: c("dead_lettered_total", "Messages copied to the dead-letter topic."),
 		deadLettersLost: c("dead_letters_lost_total",
@@ -173,8 +179,8 @@ func newWorkerMetrics(run *workerRun) *workerMetrics {
 }
 
 func (m *workerMetrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.applied, m.malformed, m.deadLettered, m.deadLettersLost, m.skipped, m.resets,
-		m.errors, m.lag, m.behind}
+	return []prometheus.Collector{m.applied, m.ignored, m.malformed, m.deadLettered, m.deadLettersLost, m.skipped,
+		m.resets, m.errors, m.lag, m.behind}
 }
 
 func (m *workerMetrics) register(reg prometheus.Registerer) error {

@@ -24,25 +24,22 @@ import (
 
 // wild is a codec that does anything.
 func wild() coherence.EventCodec {
-	return coherence.EventCodec{Decode: func(b []byte) (coherence.Message, error) {
-		switch string(b) {
+	return coherence.EventCodec{Decode: func(r coherence.Record) ([]coherence.Event, error) {
+		switch string(r.Value) {
 		case "panic":
 			panic("codec")
 		case "exit":
 			runtime.Goexit()
 		case "nothing":
-			return coherence.Message{}, nil
+			return []coherence.Event{{}}, nil
 		case "colons":
-			return coherence.Message{Event: coherence.Event{Namespace: "a:b{}", Key: "k"}}, nil
-		case "barrier":
-			return barrierAt(1<<40, 1<<40), nil
+			return []coherence.Event{{Namespace: "n", Key: "before"}, {Namespace: "a:b{}", Key: "k"}}, nil
 		}
-		return coherence.DecodeJSON(b)
+		return coherence.DecodeRecord(r)
 	}}
 }
 
-var wildMessages = []string{"panic", "exit", "nothing", "colons", "barrier",
-	`{"namespace":"n","key":"after","version":1}`}
+var wildMessages = []string{"panic", "exit", "nothing", "colons", `{"namespace":"n","key":"after","version":1}`}
 
 func TestTail_SurvivesItsCodec(t *testing.T) {
 	onBoth(t, func(t *testing.T, brokers []string) {
@@ -52,7 +49,7 @@ func TestTail_SurvivesItsCodec(t *testing.T) {
 			MaxWait: 50 * time.Millisecond})
 		eventually(t, "a session", func() bool { return len(r.of(0)) == 1 })
 		produce(t, brokers, topic, wildMessages...)
-		want := []string{"session", "malformed", "malformed", "malformed", "malformed", "malformed", "after v1"}
+		want := []string{"session", "malformed", "malformed", "malformed", "malformed", "after v1"}
 		eventually(t, "the last one comes", func() bool { return slices.Equal(r.of(0), want) })
 	})
 }
@@ -162,6 +159,9 @@ func TestWorker_SaysThatItIsBehind(t *testing.T) {
 		}
 		if got := codes(); !slices.Equal(got, []string{"not_running"}) {
 			t.Errorf("before Run: %v", got)
+		}
+		if w.Status().Reasons[0].Since.IsZero() {
+			t.Error("it does not say since when it does not run")
 		}
 		stop := work(t, w)
 		eventually(t, "it says why", func() bool { return slices.Equal(codes(), []string{"apply", "behind"}) })

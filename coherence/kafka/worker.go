@@ -44,6 +44,8 @@ type Worker struct {
 
 	mu  sync.Mutex
 	run *workerRun
+	// idleSince is when Run returned, or when a worker that does not run was first asked how it does.
+	idleSince time.Time
 }
 
 // Run works until ctx ends, and then finishes the batch it has in hand and returns nil. It retries whatever may pass;
@@ -60,7 +62,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.run = nil
+		w.run, w.idleSince = nil, time.Now()
 	}()
 	if err := run.m.register(w.Registerer); err != nil {
 		return fmt.Errorf("kafka: worker: %w", err)

@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"database/sql/driver"
 	"errors"
 	"strings"
 
@@ -16,7 +15,14 @@ import (
 // It is true where no statement can have reached the server (a refused connection, a closed pool, pgconn.SafeToRetry),
 // where the server reported an error, which rolls the transaction back, and where a commit was answered with a
 // rollback. It is false where the connection was lost, or the time was over, while the server may have been at work:
-// then the commit may have been done. A function that is given to nearcache's Write can turn such an error into
+// then the commit may have been done.
+//
+// It is false for pgconn.ErrConnClosed as well, although pgconn.SafeToRetry is true for that: pgx also returns it for
+// a connection that broke while it waited for the answer to a statement without parameters, and COMMIT is one. The
+// database/sql driver of pgx makes driver.ErrBadConn of the same error, which proves as little. An error from before
+// the commit was sent is a proof by its place, whatever it is.
+//
+// A function that is given to nearcache's Write can turn a proof into
 // ErrNotCommitted:
 //
 //	if postgres.NotCommitted(err) {
@@ -30,8 +36,10 @@ func NotCommitted(err error) bool {
 	switch {
 	case err == nil:
 		return false
-	case errors.As(err, &refused), errors.Is(err, puddle.ErrClosedPool), errors.Is(err, driver.ErrBadConn):
+	case errors.As(err, &refused), errors.Is(err, puddle.ErrClosedPool):
 		return true
+	case errors.Is(err, pgconn.ErrConnClosed):
+		return false
 	case errors.Is(err, pgx.ErrTxCommitRollback):
 		return true
 	case errors.As(err, &reported):

@@ -23,7 +23,7 @@ func newRelayMetrics() *relayMetrics {
 	}
 	return &relayMetrics{
 		events: vec("events_total", "Changes relayed."),
-		errors: vec("errors_total", "Rounds that failed and were repeated."),
+		errors: vec("errors_total", "Rounds, steps of trim and attempts to become leader that failed and were repeated."),
 		rounds: vec("rounds_total", "Rounds that succeeded."),
 		resets: vec(
 			"resets_total",

@@ -95,11 +95,19 @@ func (r Relay) run(ctx context.Context, l2 engine) error {
 		return fmt.Errorf("coherence: relay: %w", err)
 	}
 	defer run.m.unregister(r.Registerer)
+	var told time.Time
 	for ctx.Err() == nil {
-		if err := run.lead(ctx); err != nil && ctx.Err() == nil {
-			r.Logger.Warn("the relay could not become leader", "error", err)
-			sleep(ctx, time.Second)
+		err := run.lead(ctx)
+		if err == nil || ctx.Err() != nil {
+			told = time.Time{}
+			continue
 		}
+		run.m.errors.WithLabelValues("leader").Inc()
+		if time.Since(told) >= repeatEvery {
+			told = time.Now()
+			r.Logger.Warn("the relay could not become leader; it tries every second", "error", err)
+		}
+		sleep(ctx, time.Second)
 	}
 	return nil
 }

@@ -289,13 +289,13 @@ func (g *large) checkPartition(partition int, seq uint64) (published int) {
 			g.t.Fatal(err)
 		}
 		published++
-		switch n := got.Event.Seq; {
+		switch n := got.Seq; {
 		case n == uint64(len(keys))+1:
-			keys = append(keys, got.Event.Key)
+			keys = append(keys, got.Key)
 		case n == 0 || n > uint64(len(keys)):
 			g.t.Fatalf("partition %d: number %d comes after %d", partition, n, len(keys))
-		case keys[n-1] != got.Event.Key:
-			g.t.Fatalf("partition %d: number %d is %s and %s", partition, n, keys[n-1], got.Event.Key)
+		case keys[n-1] != got.Key:
+			g.t.Fatalf("partition %d: number %d is %s and %s", partition, n, keys[n-1], got.Key)
 		}
 	}
 	slices.Sort(keys)

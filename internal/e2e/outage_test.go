@@ -163,12 +163,12 @@ func TestRedisAndForeignEvents(t *testing.T) {
 		defer mu.Unlock()
 		return row, nil
 	}
-	decode := func(b []byte) (coherence.Message, error) { // "price-changed/<id>"
-		id, ok := strings.CutPrefix(string(b), "price-changed/")
+	decode := func(r coherence.Record) ([]coherence.Event, error) { // "price-changed/<id>"
+		id, ok := strings.CutPrefix(string(r.Value), "price-changed/")
 		if !ok {
-			return coherence.Message{}, fmt.Errorf("%w: %q", coherence.ErrMalformed, b)
+			return nil, fmt.Errorf("%w: %q", coherence.ErrMalformed, r.Value)
 		}
-		return coherence.Message{Event: coherence.Event{Namespace: "price", Key: id}}, nil
+		return []coherence.Event{{Namespace: "price", Key: id}}, nil
 	}
 	var caches []*nearcache.Cache[string, string]
 	for range 2 {

@@ -13,6 +13,7 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/spf13/cobra"
 
+	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/kafka"
 )
 
@@ -72,7 +73,7 @@ func newDeadLetter(rec kafka.LogRecord) *deadLetter {
 			d.Headers[h.Key] = strings.ToValidUTF8(v, "?")
 		}
 	}
-	if _, err := decodeEvent(rec.Value); err != nil && !errors.Is(err, errNoEvent) {
+	if _, err := decodeRecord(rec.Record); err != nil {
 		d.Now = err.Error()
 	}
 	return d
@@ -317,7 +318,7 @@ func (d *dlq) send(ctx context.Context, l *deadLetter, r *dlqReplay, anyway bool
 			return err
 		}
 		defer log.Close()
-		var headers []kafka.Header
+		var headers []coherence.Header
 		for _, h := range l.rec.Headers {
 			if !strings.HasPrefix(h.Key, ourHeaders) {
 				headers = append(headers, h)

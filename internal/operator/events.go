@@ -1,7 +1,6 @@
 package operator
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -11,22 +10,21 @@ import (
 	"github.com/nearcache/nearcache-go/internal/product"
 )
 
-// errNoEvent is a message that is not an event, and is in order: a barrier.
-var errNoEvent = errors.New("no event")
-
-// decodeEvent reads a message of the events' topic: the near cache's own format, or that of the demo.
-func decodeEvent(value []byte) (coherence.Event, error) {
-	m, err := coherence.DecodeJSON(value)
+// decodeRecord reads a record of the events' topic: the near cache's own format, or that of the demo.
+func decodeRecord(r coherence.Record) ([]coherence.Event, error) {
+	events, err := coherence.DecodeRecord(r)
 	if err != nil {
-		own := err
-		if m, err = product.EventCodec().Decode(value); err != nil {
-			return coherence.Event{}, own
+		var demo error
+		if events, demo = product.EventCodec().Decode(r); demo != nil {
+			return nil, err
 		}
 	}
-	if m.Barrier != nil {
-		return coherence.Event{}, errNoEvent
+	for _, e := range events {
+		if err := e.Validate(); err != nil {
+			return nil, err
+		}
 	}
-	return m.Event, m.Event.Validate()
+	return events, nil
 }
 
 // start is where reading begins: at offsets, or at a moment.

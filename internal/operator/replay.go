@@ -2,7 +2,6 @@ package operator
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -147,23 +146,24 @@ func (r *replayer) find(ctx context.Context, at start) error {
 // take takes one record.
 func (r *replayer) take(ctx context.Context, rec kafka.LogRecord) error {
 	r.note.at(r.done, r.all)
-	e, err := decodeEvent(rec.Value)
+	events, err := decodeRecord(rec.Record)
 	if rec.Unread != nil || rec.Size > int64(len(rec.Value)) {
 		err = coherence.ErrMalformed
 	}
-	switch {
-	case errors.Is(err, errNoEvent):
-		return nil
-	case err != nil:
+	if err != nil {
 		r.result.Malformed++
 		return nil
-	case r.namespace != "" && e.Namespace != r.namespace:
-		return nil
 	}
-	if e.Version == 0 {
-		r.result.Unversioned++
+	for _, e := range events {
+		if r.namespace != "" && e.Namespace != r.namespace {
+			continue
+		}
+		if e.Version == 0 {
+			r.result.Unversioned++
+		}
+		r.batch = append(r.batch, e)
 	}
-	if r.batch = append(r.batch, e); len(r.batch) < purgeBatch {
+	if len(r.batch) < purgeBatch {
 		return nil
 	}
 	return r.apply(ctx)

@@ -14,7 +14,6 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/kafka"
 	"github.com/nearcache/nearcache-go/internal/l2"
-	"github.com/nearcache/nearcache-go/internal/product"
 )
 
 // sighting is a line of watch.
@@ -113,7 +112,7 @@ func (w *watcher) run(ctx context.Context, every time.Duration) error {
 			return err
 		}
 		tail := kafka.Tail{Broker: b, Topic: w.topicOf(), BarrierTopic: w.barrierTopicOf(),
-			Codec: coherence.EventCodec{Decode: decodeMessage}}
+			Codec: coherence.EventCodec{Decode: decodeRecord}}
 		wg.Go(func() {
 			if err := tail.Run(ctx, w); err != nil && ctx.Err() == nil {
 				w.print(sighting{Channel: "kafka", What: "failed", Text: err.Error()})
@@ -125,18 +124,6 @@ func (w *watcher) run(ctx context.Context, every time.Duration) error {
 	}
 	<-ctx.Done()
 	return nil
-}
-
-// decodeMessage reads the near cache's own format, or the demo's.
-func decodeMessage(b []byte) (coherence.Message, error) {
-	m, err := coherence.DecodeJSON(b)
-	if err == nil {
-		return m, nil
-	}
-	if m, demo := product.EventCodec().Decode(b); demo == nil {
-		return m, nil
-	}
-	return m, err
 }
 
 // print prints a line.

@@ -24,15 +24,15 @@ func EventCodec() coherence.EventCodec {
 	return coherence.EventCodec{Encode: encodeEvent, Decode: decodeEvent}
 }
 
-func encodeEvent(m coherence.Message) ([]byte, error) {
-	if m.Barrier != nil || m.Event.Namespace != Namespace { // a tag's
-		return coherence.EncodeJSON(m, nil)
+func encodeEvent(e coherence.Event) ([]byte, error) {
+	if e.Namespace != Namespace { // a tag's
+		return coherence.EncodeJSON(e, nil)
 	}
-	t, ok := typeOf[m.Event.Op]
+	t, ok := typeOf[e.Op]
 	if !ok {
 		t = typeUpdated
 	}
-	return coherence.EncodeJSON(m, map[string]string{"type": t, "product_id": m.Event.Key})
+	return coherence.EncodeJSON(e, map[string]string{"type": t, "product_id": e.Key})
 }
 
 // AlsoUpdated is a second message for the events that create or delete a product: the same change as a
@@ -44,38 +44,48 @@ func AlsoUpdated(e coherence.Event) ([]byte, error) {
 		return nil, nil
 	}
 	e.Op, e.Seq, e.Fields = coherence.OpUpdated, 0, nil
-	return encodeEvent(coherence.Message{Event: e})
+	return encodeEvent(e)
 }
 
 // decodeEvent needs a type and a product_id, and refuses nothing for what else there is. A type of products' that is
 // not known here invalidates, as an update does.
-func decodeEvent(b []byte) (coherence.Message, error) {
+func decodeEvent(r coherence.Record) ([]coherence.Event, error) {
+	if r.Value == nil {
+		return coherence.DecodeRecord(r)
+	}
+	e, err := decodeValue(r.Value)
+	if err != nil {
+		return nil, err
+	}
+	return []coherence.Event{e}, nil
+}
+
+func decodeValue(b []byte) (e coherence.Event, err error) {
 	o, err := coherence.ParseObject(b)
 	if err != nil {
-		return coherence.Message{}, err
+		return e, err
 	}
 	namespace, _ := o.Text("namespace")
-	if o.Has("barrier") || namespace != "" && namespace != Namespace {
+	if namespace != "" && namespace != Namespace {
 		return coherence.DecodeJSON(b)
 	}
 	kind, _ := o.Text("type")
 	op, ok := opOf(kind)
 	if !ok {
-		return coherence.Message{}, fmt.Errorf("%w: type %q", coherence.ErrMalformed, kind)
+		return e, fmt.Errorf("%w: type %q", coherence.ErrMalformed, kind)
 	}
 	id, _ := o.Text("product_id")
 	if why := CheckID(id); why != "" {
-		return coherence.Message{}, fmt.Errorf("%w: product_id %s", coherence.ErrMalformed, why)
+		return e, fmt.Errorf("%w: product_id %s", coherence.ErrMalformed, why)
 	}
 	if namespace == "" {
-		e := coherence.Event{Namespace: Namespace, Key: id, Op: op, Time: o.Time("timestamp")}
-		return coherence.Message{Event: e}, nil
+		return coherence.Event{Namespace: Namespace, Key: id, Op: op, Time: o.Time("timestamp")}, nil
 	}
-	m, err := coherence.DecodeJSON(b)
-	if err == nil && m.Event.Key != id {
-		return m, fmt.Errorf("%w: product_id %q, but the key is %q", coherence.ErrMalformed, id, m.Event.Key)
+	e, err = coherence.DecodeJSON(b)
+	if err == nil && e.Key != id {
+		err = fmt.Errorf("%w: product_id %q, but the key is %q", coherence.ErrMalformed, id, e.Key)
 	}
-	return m, err
+	return e, err
 }
 
 func opOf(kind string) (coherence.Op, bool) {

@@ -132,9 +132,9 @@ func (a *arrivals) read(ctx context.Context, r *kafka.Reader) {
 			continue
 		}
 		a.mu.Lock()
-		if c := a.wants[got.Event.Key]; c != nil {
+		if c := a.wants[got.Key]; c != nil {
 			c <- now
-			delete(a.wants, got.Event.Key)
+			delete(a.wants, got.Key)
 		}
 		a.mu.Unlock()
 	}
