@@ -248,7 +248,7 @@ type stores struct {
 func (s *stores) keys() []keyFrame {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return append([]keyFrame(nil), s.last...)
+	return append([]keyFrame{}, s.last...)
 }
 
 // watchStores reads the database and Redis ten times a second.

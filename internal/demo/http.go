@@ -1,29 +1,22 @@
 package demo
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"embed"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"mime"
 	"net/http"
 	"path"
 	"slices"
 	"time"
+
+	"github.com/nearcache/nearcache-go/internal/product/page"
 )
 
 //go:embed page
 var pageFiles embed.FS
-
-// policy lets the page load files of this server alone, and run no script that is in the page itself.
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
-	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
 
 // errInput is a request that cannot be done; its text says why.
 type errInput string
@@ -161,19 +154,5 @@ func serveFile(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, "the demo has no such file")
 		return
 	}
-	ServePage(w, r, name, b)
-}
-
-// ServePage serves one file of a page, with the headers that keep everything foreign out.
-func ServePage(w http.ResponseWriter, r *http.Request, name string, b []byte) {
-	sum := sha256.Sum256(b)
-	h := w.Header()
-	h.Set("Content-Security-Policy", policy)
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
-	h.Set("Cache-Control", "no-cache")
-	h.Set("ETag", `"`+hex.EncodeToString(sum[:8])+`"`)
-	h.Set("Content-Type", mime.TypeByExtension(path.Ext(name)))
-	http.ServeContent(w, r, name, time.Time{}, io.NewSectionReader(bytes.NewReader(b), 0, int64(len(b))))
+	page.Serve(w, r, name, b)
 }

@@ -261,7 +261,7 @@ func pausedProcess(ctx context.Context, d *Demo, r *report) error {
 		return err
 	}
 	r.sayAnswer("nearcache", "On waking, C", ours)
-	r.say("nearcache", true, "That answer came from %s, %s after waking: L1's proof had run out.", tierName(ours.tier),
+	r.say("nearcache", true, "That answer came from %s, %s after waking: L1's proof had run out.", origin(ours),
 		readable(took))
 	r.sayAnswer("ttl", "The TTL cache of C", ttl)
 	pubsub, err := d.ask(ctx, instanceC, rivalPubSub, id)
@@ -298,8 +298,8 @@ func theBound(ctx context.Context, d *Demo, r *report) error {
 		return err
 	}
 	r.sayAnswer("nearcache", "B", c.ours)
-	r.say("nearcache", c.ours.version >= v && c.ours.tier == nearcache.TierSource,
-		"That answer came from %s: slower, and right.", tierName(c.ours.tier))
+	r.say("nearcache", c.ours.version >= v && c.ours.proved <= c.ours.took, "That answer came from %s: slower, and right.",
+		origin(c.ours))
 	d.relay.start(d.base)
 	if err := d.ready(ctx); err != nil {
 		return err
@@ -312,7 +312,8 @@ func theBound(ctx context.Context, d *Demo, r *report) error {
 		return err
 	}
 	r.say("nearcache", again.stale <= d.cfg.Bound, "The relay works again, and the gate is open: the next reads came from %s.",
-		tierName(again.tier))
+		origin(again))
+	pause(ctx, d.cfg.Bound)
 	if c, err = d.compared(ctx, instanceB, id); err != nil {
 		return err
 	}
@@ -320,12 +321,15 @@ func theBound(ctx context.Context, d *Demo, r *report) error {
 	return nil
 }
 
-func tierName(t nearcache.Tier) string {
-	switch t {
-	case nearcache.TierL1:
-		return "its memory (L1)"
-	case nearcache.TierL2:
+// origin says where an answer came from.
+func origin(a answer) string {
+	switch {
+	case a.tier == nearcache.TierSource:
+		return "the database"
+	case a.proved <= a.took:
+		return "memory, after the database had confirmed its version"
+	case a.tier == nearcache.TierL2:
 		return "Redis (L2)"
 	}
-	return "the database"
+	return "its own memory (L1)"
 }

@@ -30,13 +30,16 @@ type hub struct {
 	n      int
 	events []event // the latest, in order
 	frame  []byte
-	shown  int // number of the frame
+	shown  int           // number of the frame
+	moved  chan struct{} // closed when there is something new
 }
 
 // kept is how many events a viewer can catch up with.
 const kept = 200
 
-func newHub() *hub { return &hub{epoch: rand.Text()[:8], ended: make(chan struct{})} }
+func newHub() *hub {
+	return &hub{epoch: rand.Text()[:8], ended: make(chan struct{}), moved: make(chan struct{})}
+}
 
 func (h *hub) close() { h.once.Do(func() { close(h.ended) }) }
 
@@ -49,6 +52,13 @@ func (h *hub) show(f *frame) {
 	defer h.mu.Unlock()
 	h.frame = b
 	h.shown++
+	h.wake()
+}
+
+// wake has the viewers look again. h.mu is held.
+func (h *hub) wake() {
+	close(h.moved)
+	h.moved = make(chan struct{})
 }
 
 func (h *hub) tell(kind string, v any) {
@@ -63,10 +73,12 @@ func (h *hub) tell(kind string, v any) {
 	if len(h.events) > kept {
 		h.events = append(h.events[:0], h.events[len(h.events)-kept:]...)
 	}
+	h.wake()
 }
 
-// since returns the events after a number, and the frame if it is another one than the viewer has.
-func (h *hub) since(n, shown int) (events []event, frame []byte, now int) {
+// since returns the events after a number, the frame if it is another one than the viewer has, and what is closed when
+// there is something new.
+func (h *hub) since(n, shown int) (events []event, frame []byte, now int, moved <-chan struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for i, e := range h.events {
@@ -78,7 +90,7 @@ func (h *hub) since(n, shown int) (events []event, frame []byte, now int) {
 	if h.shown != shown {
 		frame = h.frame
 	}
-	return events, frame, h.shown
+	return events, frame, h.shown, h.moved
 }
 
 // note tells every viewer a sentence.
@@ -168,7 +180,11 @@ func (d *Demo) serveEvents(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Accel-Buffering", "no")
 	s := &sender{w: w, c: http.NewResponseController(w)}
 	s.event("", "hello", d.hello())
-	d.stream(r.Context(), s, seen(r.Header.Get("Last-Event-ID"), d.hub.epoch), rate)
+	last := r.Header.Get("Last-Event-ID")
+	if last == "" {
+		last = r.URL.Query().Get("after") // of a page that had to make a fresh EventSource
+	}
+	d.stream(r.Context(), s, seen(last, d.hub.epoch), rate)
 }
 
 // seen is the number of the last event that a viewer has of this epoch.
@@ -181,22 +197,25 @@ func seen(id, epoch string) int {
 	return n
 }
 
+// stream sends events at once, and frames at the viewer's rate. A frame that comes too early is left out: the next one
+// has all that it had.
 func (d *Demo) stream(ctx context.Context, s *sender, last, rate int) {
-	tick := time.NewTicker(time.Second / time.Duration(rate))
-	defer tick.Stop()
-	for shown := 0; s.err == nil; {
-		events, frame, now := d.hub.since(last, shown)
+	const early = 0.8 // of the time between two frames: timers are not exact
+	least := time.Duration(early * float64(time.Second) / float64(rate))
+	shown, sent := 0, time.Time{}
+	for s.err == nil {
+		events, frame, now, moved := d.hub.since(last, shown)
 		for _, e := range events {
 			last = e.n
 			s.event(d.hub.epoch+"."+strconv.Itoa(e.n), e.kind, e.data)
 		}
-		if frame != nil {
+		if frame != nil && time.Since(sent) >= least {
 			s.event("", "frame", frame)
+			shown, sent = now, time.Now()
 		}
-		shown = now
 		s.flush()
 		select {
-		case <-tick.C:
+		case <-moved:
 		case <-ctx.Done():
 			return
 		case <-d.hub.ended:

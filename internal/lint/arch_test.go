@@ -46,7 +46,7 @@ var arrows = []arrow{
 	{"internal/services/local", nil},
 	{"internal/services/conformance", []string{"internal/services/servicestest", "nearcache/nearcachetest"}},
 	{"internal/services/servicestest", []string{"internal/services/local"}},
-	{"internal/demo", []string{"internal/product", "nearcache", "coherence", "tier"}},
+	{"internal/demo", []string{"internal/product", "internal/product/page", "nearcache", "coherence", "tier"}},
 	{"internal/product", []string{"internal/product/...", "internal/demo", "internal/services", "internal/version",
 		"nearcache", "coherence/...", "tier"}},
 	{"internal/operator", []string{"internal/product/...", "internal/version", "internal/l2", "nearcache",

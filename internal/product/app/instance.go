@@ -20,6 +20,7 @@ import (
 	"github.com/nearcache/nearcache-go/internal/product"
 	"github.com/nearcache/nearcache-go/internal/product/health"
 	"github.com/nearcache/nearcache-go/internal/product/httpapi"
+	"github.com/nearcache/nearcache-go/internal/product/page"
 	"github.com/nearcache/nearcache-go/nearcache"
 )
 
@@ -36,8 +37,8 @@ type instance struct {
 	worker atomic.Pointer[kafka.Worker] // that runs beside it; nil: none
 }
 
-// start makes an instance and listens. page is the live page, nil without one.
-func (s *Server) start(b *backend, page *demo.Demo, i int, prepared <-chan struct{}) (_ *instance, err error) {
+// start makes an instance and listens. live is the live page, nil without one.
+func (s *Server) start(b *backend, live *demo.Demo, i int, prepared <-chan struct{}) (_ *instance, err error) {
 	log := s.Logger
 	if s.Config.Instances > 1 {
 		log = log.With("instance", i+1)
@@ -49,8 +50,8 @@ func (s *Server) start(b *backend, page *demo.Demo, i int, prepared <-chan struc
 	if len(b.brokers.Brokers) > 0 {
 		cfg.Events = kafka.Tail{Broker: b.brokers, Topic: s.Config.Topic, BarrierTopic: s.Config.barrierTopic(),
 			Codec: product.EventCodec(), Logger: log}
-		if page != nil {
-			cfg.Events = page.Events(i, cfg.Events)
+		if live != nil {
+			cfg.Events = live.Events(i, cfg.Events)
 		}
 	}
 	if in.client, err = nearcache.New(cfg); err != nil {
@@ -62,8 +63,8 @@ func (s *Server) start(b *backend, page *demo.Demo, i int, prepared <-chan struc
 		}
 	}()
 	load := b.load
-	if page != nil {
-		load = page.Load(i, load)
+	if live != nil {
+		load = live.Load(i, load)
 	}
 	if in.cache, err = s.cache(in.client, load); err != nil {
 		return nil, err
@@ -71,7 +72,7 @@ func (s *Server) start(b *backend, page *demo.Demo, i int, prepared <-chan struc
 	in.near = newNeighbours(b.redis, s.Config.Prefix+":product-server:database-reached")
 	in.health = health.NewMonitor(log, s.checks(b, in, prepared)...)
 	in.health.Also = in.reasons
-	mux, err := s.routes(in, b, page, log)
+	mux, err := s.routes(in, b, live, log)
 	if err != nil {
 		return nil, err
 	}
@@ -81,8 +82,8 @@ func (s *Server) start(b *backend, page *demo.Demo, i int, prepared <-chan struc
 	}
 	in.listen = httpapi.Listener(listen)
 	handler := httpapi.WithProblems(mux)
-	if page != nil {
-		handler = page.Door(i, handler)
+	if live != nil {
+		handler = live.Door(i, handler)
 	}
 	in.http = timeouts(&http.Server{Handler: handler, ErrorLog: serverLog(log)}, s.Config.RequestTimeout)
 	if s.Config.DebugListen != "" {
@@ -122,7 +123,7 @@ func (in *instance) reasons() []health.Reason {
 }
 
 // routes are those of the API and those of the operators.
-func (s *Server) routes(in *instance, b *backend, page *demo.Demo, log *slog.Logger) (*http.ServeMux, error) {
+func (s *Server) routes(in *instance, b *backend, live *demo.Demo, log *slog.Logger) (*http.ServeMux, error) {
 	h := &httpapi.Handler{Store: b.store, Cache: in.cache, Logger: log, Timeout: s.Config.RequestTimeout,
 		MinStaleness: s.Config.floor()}
 	if n := s.Config.ForcedReads; n > 0 {
@@ -139,12 +140,14 @@ func (s *Server) routes(in *instance, b *backend, page *demo.Demo, log *slog.Log
 	}
 	mux := http.NewServeMux()
 	h.Routes(mux)
-	if page != nil {
-		page.Routes(mux)
+	page.Routes(mux)
+	if live != nil {
+		live.Routes(mux)
 	}
 	in.health.Routes(mux, ProductServer, func() map[string]any {
-		return statusOf(in.client.Status(),
-			s.Config.embedded())
+		status := statusOf(in.client.Status(), s.Config.embedded())
+		status["demo"] = live != nil
+		return status
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(in.reg, promhttp.HandlerOpts{}))
 	return mux, nil

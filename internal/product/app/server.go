@@ -42,12 +42,12 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer b.close()
-	page, err := s.demo(b)
+	live, err := s.demo(b)
 	if err != nil {
 		return err
 	}
-	if page != nil {
-		defer page.Close()
+	if live != nil {
+		defer live.Close()
 	}
 	var background sync.WaitGroup
 	defer background.Wait()
@@ -56,7 +56,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	prepared := make(chan struct{})
 	background.Go(func() { b.prepare(work, s.Logger); close(prepared) })
 	s.awaitDatabase(ctx, prepared)
-	all, err := s.instances(b, page, prepared)
+	all, err := s.instances(b, live, prepared)
 	defer func() {
 		for _, in := range all {
 			err = errors.Join(err, in.close())
@@ -68,7 +68,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	for _, in := range all {
 		background.Go(func() { in.health.Run(work) })
 	}
-	if err := s.beside(work, b, page, all[0], prepared, &background); err != nil {
+	if err := s.beside(work, b, live, all[0], prepared, &background); err != nil {
 		return err
 	}
 	if s.Config.embedded() {
@@ -78,19 +78,19 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	urls := make([]string, len(all))
 	for i, in := range all {
 		urls[i] = "http://" + in.listen.Addr().String()
-		if page != nil {
-			page.Attach(i, demo.Instance{URL: urls[i], Client: in.client, Cache: in.cache})
+		if live != nil {
+			live.Attach(i, demo.Instance{URL: urls[i], Client: in.client, Cache: in.cache})
 		}
 	}
 	for i, in := range all {
 		serving.Go(func() { in.serve(s.Logger) })
 		s.Logger.Info("serving", "instance", i+1, "url", urls[i])
 	}
-	s.announce(urls, page != nil)
+	s.announce(urls, live != nil)
 	<-ctx.Done()
 	s.drain(ctx, all)
-	if page != nil {
-		page.Stop()
+	if live != nil {
+		live.Stop()
 	}
 	end, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
@@ -119,9 +119,9 @@ func (s *Server) awaitDatabase(ctx context.Context, prepared <-chan struct{}) {
 }
 
 // instances makes all of them. On an error it returns those that were made.
-func (s *Server) instances(b *backend, page *demo.Demo, prepared <-chan struct{}) (all []*instance, err error) {
+func (s *Server) instances(b *backend, live *demo.Demo, prepared <-chan struct{}) (all []*instance, err error) {
 	for i := range s.Config.Instances {
-		in, err := s.start(b.through(page, i), page, i, prepared)
+		in, err := s.start(b.through(live, i), live, i, prepared)
 		if err != nil {
 			return all, err
 		}
@@ -131,11 +131,11 @@ func (s *Server) instances(b *backend, page *demo.Demo, prepared <-chan struct{}
 }
 
 // beside starts the relay and the worker that run inside the server.
-func (s *Server) beside(work context.Context, b *backend, page *demo.Demo, first *instance, prepared <-chan struct{},
+func (s *Server) beside(work context.Context, b *backend, live *demo.Demo, first *instance, prepared <-chan struct{},
 	background *sync.WaitGroup) error {
 	l2 := first.client.L2()
-	if page != nil {
-		l2 = page.L2() // the first instance's can be cut
+	if live != nil {
+		l2 = live.L2() // the first instance's can be cut
 	}
 	ended := func(job string, err error) {
 		if err != nil {
@@ -143,8 +143,8 @@ func (s *Server) beside(work context.Context, b *backend, page *demo.Demo, first
 			first.health.Set(job+"_ended", err)
 		}
 	}
-	if s.Config.Relay && page != nil {
-		s.relayOnPage(page, b, first, prepared, s.Logger, ended)
+	if s.Config.Relay && live != nil {
+		s.relayOnPage(live, b, first, prepared, s.Logger, ended)
 	} else if s.Config.Relay {
 		publisher, relay, err := b.relay(&s.Config, l2, s.Logger)
 		if err != nil {
