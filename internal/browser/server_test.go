@@ -25,7 +25,7 @@ type server struct {
 }
 
 // patience bounds how long a test waits for one thing.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // serve starts the demo. listen is an address, or "127.0.0.1:0".
 func serve(t *testing.T, listen string) *server {

@@ -67,21 +67,22 @@ const (
 
 // Demo is the page and what is behind it.
 type Demo struct {
-	cfg      Config
-	l2       *tier.L2
-	redis    rueidis.Client
-	members  [Instances]*member
-	truth    *truth
-	journeys journeys
-	hub      *hub
-	stores   stores
-	scores   [3]score // nearcache, TTL, pub/sub
-	changed  chan string
-	writer   atomic.Int32 // whose turn it is to write, in the background
-	touring  sync.Mutex
-	writing  sync.Mutex
-	tours    tourState
-	quiet    atomic.Pointer[string] // a product that the background leaves alone; nil: none
+	cfg       Config
+	l2        *tier.L2
+	redis     rueidis.Client
+	members   [Instances]*member
+	truth     *truth
+	journeys  journeys
+	hub       *hub
+	stores    stores
+	scores    [3]score // nearcache, TTL, pub/sub
+	changed   chan string
+	writer    atomic.Int32 // whose turn it is to write, in the background
+	stampedes atomic.Int32 // steps about a stampede so far
+	touring   sync.Mutex
+	writing   sync.Mutex
+	tours     tourState
+	quiet     atomic.Pointer[string] // a product that the background leaves alone; nil: none
 
 	base    context.Context // of all background work
 	stop    context.CancelFunc

@@ -53,7 +53,7 @@ type tourState struct{ step atomic.Int32 }
 func (t *tourState) running() int { return int(t.step.Load()) }
 
 // stepTimeout bounds a step.
-const stepTimeout = 30 * time.Second
+const stepTimeout = time.Minute
 
 // tour runs a step. It goes on when the page that began it has gone.
 func (d *Demo) tour(r *http.Request, in request) (any, error) {
@@ -113,7 +113,7 @@ func (d *Demo) subscribed(ctx context.Context) bool {
 }
 
 // awaitFor is how long a step waits for one thing.
-const awaitFor = 10 * time.Second
+const awaitFor = 20 * time.Second
 
 // await waits until something is so.
 func (d *Demo) await(ctx context.Context, what string, so func() bool) error {

@@ -16,7 +16,8 @@ const (
 	gentleReads  = 40   // a second and instance, while the page is looked at
 	heavyReads   = 3000 // a second and instance, under load
 	heavyWrites  = 30   // a second, all together
-	heavyKeys    = 1000 // products under load; the watched ones are the hottest
+	heavyKeys    = 900  // products under load; the watched ones are the hottest
+	seededKeys   = 1000 // products that there are
 	readTimeout  = 2 * time.Second
 	trafficPulse = 10 * time.Millisecond
 )

@@ -77,6 +77,12 @@ func (s *Server) start(b *backend, live *demo.Demo, i int, prepared <-chan struc
 		return nil, err
 	}
 	listen, err := net.Listen("tcp", nthAddress(s.Config.Listen, i))
+	if errors.Is(err, syscall.EADDRINUSE) && live != nil {
+		// A demo has nothing that a client would look for at this very address.
+		log.Warn("the address is in use, so any free port is taken", "address", s.Config.Listen)
+		host, _, _ := net.SplitHostPort(s.Config.Listen)
+		listen, err = net.Listen("tcp", net.JoinHostPort(host, "0"))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("listening: %w", err)
 	}

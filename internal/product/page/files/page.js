@@ -89,7 +89,8 @@ async function read(id, headers = {}) {
   at("hint").hidden = true;
   at("edit").hidden = false;
   describe(a, false);
-  say("");
+  const kept = "Nearcache-Fresh" in headers && !a.res.headers.get("Cache-Status").includes("source");
+  say(kept ? "The database has confirmed that this is the newest version." : "");
   mark();
 }
 
