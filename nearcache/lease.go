@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/nearcache/nearcache-go/internal/ablate"
 	"github.com/nearcache/nearcache-go/internal/l2"
 )
@@ -16,6 +18,7 @@ import (
 type heldLease struct {
 	key   l2.Key
 	lease l2.Lease
+	count prometheus.Gauge // of leases held
 
 	mu      sync.Mutex
 	timer   *time.Timer
@@ -24,7 +27,8 @@ type heldLease struct {
 
 // hold begins to renew a lease that was granted, until ctx ends at the latest.
 func (c *Cache[K, V]) hold(ctx context.Context, key l2.Key, lease l2.Lease) *heldLease {
-	h := &heldLease{key: key, lease: lease}
+	h := &heldLease{key: key, lease: lease, count: c.m.leasesHeld}
+	h.count.Inc()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.timer = time.AfterFunc(c.opt.LeaseTTL/2, func() { c.renewLease(ctx, h) })
@@ -47,6 +51,9 @@ func (c *Cache[K, V]) renewLease(ctx context.Context, h *heldLease) {
 func (h *heldLease) settle() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if !h.settled {
+		h.count.Dec()
+	}
 	h.settled = true
 	h.timer.Stop()
 }

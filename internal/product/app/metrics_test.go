@@ -29,6 +29,8 @@ type registrar struct {
 // A Desc tells its parts only as text.
 var desc = regexp.MustCompile(`fqName: "([^"]*)".*constLabels: \{([^}]*)\}, variableLabels: \{([^}]*)\}`)
 
+var constantLabel = regexp.MustCompile(`([a-z]+)="[^"]*"`)
+
 func (r *registrar) Register(c prometheus.Collector) error {
 	ch := make(chan *prometheus.Desc)
 	go func() { c.Describe(ch); close(ch) }()
@@ -36,8 +38,8 @@ func (r *registrar) Register(c prometheus.Collector) error {
 	defer r.mu.Unlock()
 	for d := range ch {
 		m := desc.FindStringSubmatch(d.String())
-		constant, _, _ := strings.Cut(m[2], "=")
-		r.labels[m[1]] = strings.ReplaceAll(strings.Trim(constant+","+m[3], ","), ",", ", ")
+		names := constantLabel.ReplaceAllString(m[2], "$1") + "," + m[3]
+		r.labels[m[1]] = strings.ReplaceAll(strings.Trim(names, ","), ",", ", ")
 	}
 	return r.Registry.Register(c)
 }
