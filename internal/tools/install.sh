@@ -18,6 +18,7 @@ if [ -z "${NEARCACHE_TEST_REDIS:-}" ]; then need redis-server redis-server; fi
 if [ -z "${NEARCACHE_TEST_POSTGRES:-}" ]; then need postgresql initdb /usr/lib/postgresql/*/bin/initdb; fi
 need pgbouncer pgbouncer /usr/sbin/pgbouncer
 need curl curl
+need prometheus promtool # which checks and tests the alerts
 # Another team's programs are Python. Their packages go into a folder of this tree (make test).
 if [ -z "${NEARCACHE_TEST_PYTHON:-}" ]; then
 	need python3 python3
