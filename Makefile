@@ -10,7 +10,7 @@ GOTEST   = $(BUILD)/gotest -p 2 -timeout 8m -count $(COUNT) -run '$(RUN)' $(ARGS
 
 .DEFAULT_GOAL := help
 .PHONY: help demo install tools test test-quick lint explore api fuzz bench bench-quick bench-compare bench-go cover services-up services-down services-env clean chaos \
-	lint-golangci lint-actions vuln docs release large relay-rate
+	lint-golangci lint-actions vuln docs release large relay-rate debezium
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ relay-rate: install tools ## what a relay carries from Postgres to Redis and Kaf
 	@$(GO) build -o $(BUILD)/ ./cmd/outbox-relay
 	@cd benchmarks && $(GO) build -o ../$(BUILD)/ ./cmd/relayrate
 	@$(BUILD)/services run -- $(BUILD)/relayrate -relay $(BUILD)/outbox-relay -rates '$(RATES)'
+
+debezium: install tools ## follow a real Postgres through a real Kafka Connect with Debezium (Maven fetches it)
+	@$(BUILD)/services run -- $(GO) test -count 1 -tags debezium -v -run TestReal ./coherence/debezium $(ARGS)
 
 DURATION ?= 60s
 SEED     ?= 0

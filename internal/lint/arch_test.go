@@ -27,6 +27,7 @@ var arrows = []arrow{
 	{"internal/wallclock", nil},
 	{"internal/version", nil},
 	{"coherence", nil},
+	{"coherence/debezium", []string{"coherence"}},
 	{"coherence/kafka", []string{"coherence", "internal/ablate"}},
 	{"coherence/postgres", []string{"coherence", "internal/ablate"}},
 	{"coherence/sqlite", []string{"coherence", "internal/ablate"}},

@@ -152,3 +152,24 @@ func StartKafka(t testing.TB, settings ...string) *KafkaProcess {
 	p := adopt(t, "Kafka", "NEARCACHE_TEST_KAFKA", s, err)
 	return &KafkaProcess{process: p, Brokers: []string{s.Addr}}
 }
+
+// StartConnect starts a standalone Kafka Connect worker with one connector for this test alone, and ends it with the
+// test; it takes some 15 s, and Maven fetches its jars the first time. The test skips where Java is missing.
+func StartConnect(t testing.TB, brokers []string, connector map[string]string) {
+	t.Helper()
+	root, err := local.Root(".")
+	if err != nil {
+		t.Fatalf("servicestest: %v", err)
+	}
+	jars, err := local.FetchConnect(context.Background(), filepath.Join(root, ".services"), os.Stderr)
+	if err != nil {
+		t.Fatalf("servicestest: %v", err)
+	}
+	dir := t.TempDir()
+	s, err := local.StartConnect(context.Background(), dir, jars, local.Launch{}, brokers, connector)
+	if err != nil && !errors.Is(err, local.ErrMissing) {
+		log, _ := os.ReadFile(filepath.Join(dir, "connect.log"))
+		t.Logf("Connect said:\n%s", log[max(0, len(log)-8000):])
+	}
+	adopt(t, "Kafka Connect", "NEARCACHE_TEST_KAFKA", s, err)
+}
