@@ -53,8 +53,7 @@ func flag(b bool) float64 {
 	return 0
 }
 
-// observe takes a duration in nanoseconds. Where ctx belongs to a trace that is kept, its id goes with the sample, as an
-// exemplar.
+// observe takes a duration in nanoseconds.
 func (c *Client) observe(ctx context.Context, o prometheus.Observer, took int64) {
 	o.Observe(time.Duration(took).Seconds())
 }

@@ -21,11 +21,14 @@ func (c *Cache[K, V]) Read(ctx context.Context, k K, ro ReadOptions) (Result[V],
 		return Result[V]{}, err
 	}
 	if Mode(c.client.mode.Load()) == ModeOn && !ro.Fresh {
-		hit := c.hit
+		var e *entry[K, V]
+		var asOf int64
 		if c.m.timed.Load() {
-			hit = c.timedHit
+			e, asOf = c.timedHit(k, d.bound, asOfNeeded)
+		} else {
+			e, asOf = c.hit(k, d.bound, asOfNeeded)
 		}
-		if e, asOf := hit(k, d.bound, asOfNeeded); e != nil && e.version >= ro.AtLeast {
+		if e != nil && e.version >= ro.AtLeast {
 			return c.fromL1(e, asOf)
 		}
 	}

@@ -37,8 +37,15 @@ func (r *relayRun) measureOnce(ctx context.Context, e coherence.Estimator) {
 	passed := maps.Clone(r.passed)
 	r.mu.Unlock()
 	for channel, at := range passed {
+		if at.IsZero() && channel == "kafka" { // this term has published nothing yet
+			cur, err := r.cursors.LoadCursor(ctx, r.Name)
+			if err != nil {
+				continue
+			}
+			at = cur.Position
+		}
 		if at.IsZero() {
-			continue // nothing was relayed in this term yet
+			continue
 		}
 		left, err := e.EstimateBacklog(ctx, at)
 		if err != nil {

@@ -38,8 +38,8 @@ func describe(program string, info *debug.BuildInfo) string {
 // module is the path of this module.
 const module = "github.com/nearcache/nearcache-go"
 
-// Collector is the metric nearcache_build_info: 1, with the version of this module that the program has, the commit that
-// the program was built from, and Go's version.
+// Collector is the metric nearcache_build_info: 1, with this module's version in the program, the commit that the
+// program was built from, and Go's version.
 func Collector() prometheus.Collector {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

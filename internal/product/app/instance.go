@@ -13,7 +13,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/nearcache/nearcache-go/coherence/kafka"
 	"github.com/nearcache/nearcache-go/internal/product"
@@ -30,7 +29,7 @@ type instance struct {
 	near   *neighbours
 	http   *http.Server
 	listen net.Listener
-	debug  *debugListener               // nil: none
+	admin  *adminListener               // nil: operators are served on the API's address
 	worker atomic.Pointer[kafka.Worker] // that runs beside it; nil: none
 }
 
@@ -67,14 +66,20 @@ func (s *Server) start(b *backend, i int, prepared <-chan struct{}) (_ *instance
 	if err != nil {
 		return nil, err
 	}
+	operators := mux
+	if s.Config.AdminListen != onAPI {
+		operators = http.NewServeMux()
+		in.health.Probes(mux)
+	}
+	in.operatorRoutes(operators, &s.Config, log)
 	listen, err := net.Listen("tcp", nthAddress(s.Config.Listen, i))
 	if err != nil {
 		return nil, fmt.Errorf("listening: %w", err)
 	}
 	in.listen = httpapi.Listener(listen)
 	in.http = timeouts(&http.Server{Handler: httpapi.WithProblems(mux), ErrorLog: serverLog(log)}, s.Config.RequestTimeout)
-	if s.Config.DebugListen != "" {
-		if in.debug, err = serveDebug(nthAddress(s.Config.DebugListen, i), in.client, log); err != nil {
+	if operators != mux {
+		if in.admin, err = serveAdmin(nthAddress(s.Config.AdminListen, i), operators, log); err != nil {
 			return nil, errors.Join(err, listen.Close())
 		}
 	}
@@ -108,7 +113,22 @@ func (in *instance) reasons() []health.Reason {
 	return reasons
 }
 
-// routes are those of the API and those of the operators.
+// operatorRoutes are the probes, and what is not for the public.
+func (in *instance) operatorRoutes(mux *http.ServeMux, c *Config, log *slog.Logger) {
+	in.health.Routes(mux, ProductServer, func() map[string]any { return statusOf(in.client.Status(), c.embedded()) })
+	adminRoutes(mux, in.reg)
+	cacheRoutes(mux, in.client, log)
+}
+
+// adminURL is where operators are served.
+func (in *instance) adminURL() string {
+	if in.admin != nil {
+		return in.admin.url()
+	}
+	return "http://" + in.listen.Addr().String()
+}
+
+// routes are those of the API.
 func (s *Server) routes(in *instance, b *backend, cache *nearcache.Cache[string, product.Product],
 	log *slog.Logger) (*http.ServeMux, error) {
 	h := &httpapi.Handler{Store: b.store, Cache: cache, Logger: log, Timeout: s.Config.RequestTimeout,
@@ -127,11 +147,6 @@ func (s *Server) routes(in *instance, b *backend, cache *nearcache.Cache[string,
 	}
 	mux := http.NewServeMux()
 	h.Routes(mux)
-	in.health.Routes(mux, ProductServer, func() map[string]any {
-		return statusOf(in.client.Status(),
-			s.Config.embedded())
-	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(in.reg, promhttp.HandlerOpts{}))
 	return mux, nil
 }
 
@@ -172,7 +187,7 @@ func (in *instance) serve(log *slog.Logger) {
 
 // close closes what is left when nothing is served any more.
 func (in *instance) close() error {
-	in.debug.close()
+	in.admin.close()
 	in.near.close()
 	return in.client.Close()
 }
