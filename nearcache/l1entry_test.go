@@ -54,4 +54,18 @@ func TestEntry_IsSmall(t *testing.T) {
 	if size := unsafe.Sizeof(entry[string, struct{ _ [64]byte }]{}) - 64; size > 64 {
 		t.Errorf("an entry takes %d bytes beside its value", size)
 	}
+	type value [64]byte
+	const n = 100_000 // beside which the allocations of others are nothing
+	var before, after runtime.MemStats
+	entries := make([]*entry[string, value], n)
+	runtime.ReadMemStats(&before)
+	for i := range entries {
+		entries[i] = newEntry[string, value]("s1-000000000042", 1)
+	}
+	runtime.ReadMemStats(&after)
+	const most = 80 + 64
+	if each := (after.TotalAlloc - before.TotalAlloc) / n; each > most {
+		t.Errorf("an entry with a key of 15 bytes and a value of 64 takes %d bytes, want at most %d", each, most)
+	}
+	runtime.KeepAlive(entries)
 }
