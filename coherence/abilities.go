@@ -111,6 +111,8 @@ const (
 	FindingKeyNotUnique     = "key_not_unique"     // no unique index holds the key columns together any more
 	FindingKeyNullable      = "key_nullable"       // a key column accepts null; rows without a key are not counted
 	FindingPartitionGone    = "partition_gone"     // a partition was dropped, and its rows were not counted
+	FindingTableUnlogged    = "table_unlogged"     // a table is unlogged since, so a crash empties it, uncounted
+	FindingRowsHidden       = "rows_hidden"        // the trigger's owner may not read all rows: see Text
 	FindingSchemaVersion    = "schema_version"     // the tables of the source are of another version than this program
 	FindingNoServerIdentity = "no_server_identity" // the server does not say which server it is
 )

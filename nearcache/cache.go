@@ -22,6 +22,7 @@ type Cache[K comparable, V any] struct {
 	l1           l1.Cache[entry[K, V]] // switched off by a negative Options.L1Bytes
 	reads        flights[K, V]         // of readers, through L2
 	sources      flights[K, V]         // calls of the Loader
+	fills        fillQueue[K, V]
 	loads        bulkhead
 	loadErrors   errorMemory
 	watched      atomic.Uint32  // why hits are looked at; see recordHit
@@ -47,6 +48,7 @@ func NewCache[K comparable, V any](client *Client, namespace string, o Options[K
 		loads: newBulkhead(o.MaxLoads)}
 	c.reads.fence, c.reads.nesting, c.reads.tryInline, c.reads.run = client.fence, &client.nesting, c.tryL2, c.walk
 	c.sources.fence, c.sources.nesting, c.sources.run = client.fence, &client.nesting, c.callSource
+	c.fills.send = c.sendFills
 	c.oddKeys = canBeOdd(reflect.TypeFor[K]())
 	switch {
 	case o.L1Bytes < 0:

@@ -48,3 +48,21 @@ func TestExposes_NamesFaults(t *testing.T) {
 		}
 	}
 }
+
+// TestChaos_MariaDBBriefly is a short run with MariaDB as the source, by what can happen to it.
+func TestChaos_MariaDBBriefly(t *testing.T) {
+	faults := []string{
+		"mariadb: a transaction stays open",
+		"mariadb: ids without rows",
+		"relay: a zombie beside its successor",
+		"mariadb: kill -9",
+	}
+	o := run(t, chaos.Config{Source: "mariadb", Seed: 20261128, Times: len(faults), Faults: faults, Instances: 2,
+		Readers: 4, Rate: 2000, Steady: 500 * time.Millisecond, MinShare: 0.5, ReopenWithin: 25 * time.Second})
+	for _, f := range o.Failures() {
+		t.Error(f)
+	}
+	if o.Report.Total.Checked < 5_000 || o.Writes < 30 {
+		t.Errorf("%d reads of %d writes were checked: too few to say anything", o.Report.Total.Checked, o.Writes)
+	}
+}

@@ -27,7 +27,7 @@ const (
 // instance is an instance: a client, a cache, and what reads and writes through it.
 type instance struct {
 	*child
-	store  *store
+	store  store
 	client *nearcache.Client
 	cache  *nearcache.Cache[uint32, item]
 	outer  *nearcache.Cache[uint32, int64] // its Loader reads cache
@@ -48,7 +48,7 @@ func (c *child) instance(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	st, err := openStore(ctx, c.Postgres, 8)
+	st, err := openStore(ctx, c.Source, c.Address, 8)
 	if err != nil {
 		return err
 	}
@@ -76,7 +76,7 @@ const leaseTTL = time.Second
 // open opens the client and both caches.
 func (m *instance) open() (err error) {
 	c, st := m.child, m.store
-	m.client, err = nearcache.New(nearcache.Config{Redis: c.redis(), Source: st.source, Heartbeat: heartbeat,
+	m.client, err = nearcache.New(nearcache.Config{Redis: c.redis(), Source: st.truth(), Heartbeat: heartbeat,
 		Logger: c.log,
 		Events: kafka.Tail{Broker: c.broker(), Topic: c.Topic, MaxWait: 100 * time.Millisecond, Silence: time.Second,
 			Refresh: time.Second, Logger: c.log}})

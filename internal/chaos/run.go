@@ -200,6 +200,9 @@ func judge(cfg Config, took time.Duration) (*Outcome, error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.Source == mariadb { // its versions are ids, of which each key has some
+		h.Rank()
+	}
 	cfg.Bound = h.Bound
 	o := &Outcome{Config: cfg, History: h, Took: took}
 	for _, c := range h.Commits {

@@ -32,12 +32,13 @@ type spec struct {
 	Log      string // its history; "": none
 	Seed     uint64
 
-	Redis    string // addresses of its proxies
-	Kafka    string
-	Postgres string
-	Brokers  []string // what Kafka advertises
-	Topic    string
-	Group    string
+	Redis   string // addresses of its proxies
+	Kafka   string
+	Source  string   // postgres or mariadb
+	Address string   // of the source, by its proxy
+	Brokers []string // what Kafka advertises
+	Topic   string
+	Group   string
 
 	Keys    int
 	Readers int

@@ -32,6 +32,7 @@ var arrows = []arrow{
 	{"coherence/kafka", []string{"coherence", "internal/ablate"}},
 	{"coherence/postgres", []string{"coherence", "internal/ablate"}},
 	{"coherence/sqlite", []string{"coherence", "internal/ablate"}},
+	{"coherence/mysql", []string{"coherence", "internal/ablate"}},
 	{"coherence/sourcetest", []string{"coherence"}},
 	{"coherence/relay", []string{"coherence", "tier", "internal/l2", "internal/ablate"}},
 	{"tier", []string{"coherence", "internal/l2"}},
@@ -48,7 +49,8 @@ var arrows = []arrow{
 	{"internal/services/local", nil},
 	{"internal/services/conformance", []string{"internal/services/servicestest", "nearcache/nearcachetest"}},
 	{"internal/services/servicestest", []string{"internal/services/local"}},
-	{"internal/product", []string{"internal/product/...", "internal/services", "internal/version",
+	{"internal/demo", []string{"internal/product", "internal/product/page", "nearcache", "coherence", "tier"}},
+	{"internal/product", []string{"internal/product/...", "internal/demo", "internal/services", "internal/version",
 		"nearcache", "coherence/...", "tier"}},
 	{"internal/operator", []string{"internal/audit", "internal/product/...", "internal/version", "internal/l2",
 		"nearcache", "coherence/...", "tier"}},
@@ -110,8 +112,8 @@ var vendors = []struct {
 	// commands.
 	{"github.com/redis/rueidis", []string{
 		"internal/l2/...", "tier/tier.go", "nearcache/config.go", "nearcache/nearcachetest/...",
-		"internal/product/app/...", "internal/chaos/...", "internal/testkit/...", "internal/operator/...",
-		"internal/tools/sizing/...", "docs/examples/...",
+		"internal/product/app/...", "internal/demo/...", "internal/chaos/...", "internal/testkit/...",
+		"internal/operator/...", "internal/tools/sizing/...", "docs/examples/...",
 	}},
 	{"github.com/segmentio/kafka-go", []string{
 		"coherence/kafka/...", "internal/services/servicestest/...", "internal/chaos/...",
@@ -122,6 +124,8 @@ var vendors = []struct {
 		"coherence/postgres/...", "internal/product/...", "internal/chaos/...", "internal/services/servicestest/...",
 		"internal/operator/...", "internal/tools/sizing/...", "docs/examples/...",
 	}},
+	{"github.com/go-sql-driver/mysql", []string{"internal/chaos/...", "internal/services/servicestest/...",
+		"docs/examples/..."}},
 	{"modernc.org/sqlite", []string{"internal/services/..."}},
 	{"google.golang.org/protobuf", []string{"nearcache/codec/protobuf/...", "internal/operator/payload.go"}},
 	{"github.com/vmihailenco/msgpack", []string{"nearcache/codec/msgpack/...", "internal/operator/payload.go"}},

@@ -18,7 +18,8 @@ type tool struct {
 	kafka, topic, barriers          string
 	timeout                         time.Duration
 	json                            bool
-	withoutNotify                   bool // of install
+	withoutNotify                   bool  // of install
+	truncateRows                    int64 // of install; 0: the default
 }
 
 const about = `Nearcache shows what a near cache holds, makes every instance drop keys, looks for what is wrong,
