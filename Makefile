@@ -23,7 +23,7 @@ LISTEN ?= 127.0.0.1:8080
 demo: ## a live page of three product servers, a relay and a worker over embedded services, at LISTEN; Ctrl-C stops them
 	@mkdir -p $(BUILD)
 	@$(GO) build -o $(BUILD)/ ./cmd/product-server
-	@exec env -u DATABASE_URL -u REDIS_URL -u REDIS_HOST -u REDIS_PORT -u KAFKA_BOOTSTRAP_SERVERS $(BUILD)/product-server -instances 3 -max-staleness 500 -listen $(LISTEN)
+	@exec env -u DATABASE_URL -u REDIS_URL -u REDIS_HOST -u REDIS_PORT -u KAFKA_BOOTSTRAP_SERVERS $(BUILD)/product-server -instances 3 -max-staleness 500 -audit-reads 5 -listen $(LISTEN)
 
 BROWSERTEST := NEARCACHE_BROWSER=required $(GO) test -count 1
 demo-pictures: install ## the tests of the demo's pages in Chromium, which write their pictures to docs/demo
