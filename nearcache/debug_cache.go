@@ -62,7 +62,7 @@ func (c *Cache[K, V]) debugCounters() debugCounters {
 		return sumOf(col, "cache", c.namespace, label, value)
 	}
 	s, m := c.l1Stats(), c.m.m
-	return debugCounters{L1Hits: c.m.l1Hits.sum(), L1Misses: of(m.misses, "tier", "l1"), L2Hits: of(m.hits, "", ""),
+	return debugCounters{L1Hits: c.m.l1Hits.sum(), L1Misses: of(m.misses, "tier", "l1"), L2Hits: c.m.l2Hits.Load(),
 		Loads: of(m.load, "", ""), LoadErrors: of(m.load, "result", "error"), ServedStale: of(m.stale, "", ""),
 		L1Bytes: s.Bytes, L1Evictions: s.Evicted}
 }

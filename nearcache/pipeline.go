@@ -163,7 +163,7 @@ func (c *Cache[K, V]) evaluateRecord(ctx context.Context, f *flight[K, V], rec *
 		c.m.l2Misses(outcome.String()).Inc()
 		return fetched[V]{direct: true}
 	}
-	c.m.l2Hits.Inc()
+	c.m.l2Hits.Add(1)
 	if admit {
 		c.admit(e, len(f.l2.raw))
 	}

@@ -40,7 +40,7 @@ var arrows = []arrow{
 	{"internal/l2", []string{"coherence", "internal/ablate"}},
 	{"internal/fence", []string{"coherence", "internal/l2", "internal/ablate"}},
 	{"nearcache", []string{"coherence", "tier", "internal/fence", "internal/l1", "internal/l2", "internal/ablate",
-		"internal/wallclock", "internal/audit"}},
+		"internal/wallclock", "internal/audit", "internal/version"}},
 	{"nearcache/codec/protobuf", nil},
 	{"nearcache/codec/msgpack", nil},
 	{"nearcache/codec/compress", []string{"nearcache"}},

@@ -43,7 +43,7 @@ type Config struct {
 	Worker         bool
 	Instances      int
 	Seed           int    // -1: as many as the services are worth
-	DebugListen    string // empty: none
+	AdminListen    string // api: the API's address
 	LogLevel       string
 	LogFormat      string
 	Crash          string
@@ -98,9 +98,9 @@ func (c *Config) check() (errs []error) {
 	if err := endpoint.CheckListen(c.Listen); err != nil {
 		wrong("LISTEN_ADDR: %w", err)
 	}
-	if c.DebugListen != "" {
-		if err := endpoint.CheckListen(c.DebugListen); err != nil {
-			wrong("DEBUG_LISTEN_ADDR: %w", err)
+	if c.AdminListen != onAPI {
+		if err := endpoint.CheckListen(c.AdminListen); err != nil {
+			wrong("ADMIN_LISTEN_ADDR: %w", err)
 		}
 	}
 	if err := coherence.CheckName(c.Prefix); err != nil {

@@ -13,7 +13,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/nearcache/nearcache-go/coherence/kafka"
 	"github.com/nearcache/nearcache-go/internal/demo"
@@ -33,7 +32,7 @@ type instance struct {
 	near   *neighbours
 	http   *http.Server
 	listen net.Listener
-	debug  *debugListener               // nil: none
+	admin  *adminListener               // nil: operators are served on the API's address
 	worker atomic.Pointer[kafka.Worker] // that runs beside it; nil: none
 }
 
@@ -76,6 +75,12 @@ func (s *Server) start(b *backend, live *demo.Demo, i int, prepared <-chan struc
 	if err != nil {
 		return nil, err
 	}
+	operators := mux
+	if s.Config.AdminListen != onAPI {
+		operators = http.NewServeMux()
+		in.health.Probes(mux)
+	}
+	in.operatorRoutes(operators, &s.Config, log)
 	listen, err := net.Listen("tcp", nthAddress(s.Config.Listen, i))
 	if errors.Is(err, syscall.EADDRINUSE) && live != nil {
 		// A demo has nothing that a client would look for at this very address.
@@ -92,8 +97,8 @@ func (s *Server) start(b *backend, live *demo.Demo, i int, prepared <-chan struc
 		handler = live.Door(i, handler)
 	}
 	in.http = timeouts(&http.Server{Handler: handler, ErrorLog: serverLog(log)}, s.Config.RequestTimeout)
-	if s.Config.DebugListen != "" {
-		if in.debug, err = serveDebug(nthAddress(s.Config.DebugListen, i), in.client, log); err != nil {
+	if operators != mux {
+		if in.admin, err = serveAdmin(nthAddress(s.Config.AdminListen, i), operators, log); err != nil {
 			return nil, errors.Join(err, listen.Close())
 		}
 	}
@@ -129,7 +134,30 @@ func (in *instance) reasons() []health.Reason {
 	return reasons
 }
 
-// routes are those of the API and those of the operators.
+// operatorRoutes are the probes, and what is not for the public.
+func (in *instance) operatorRoutes(mux *http.ServeMux, c *Config, log *slog.Logger) {
+	in.health.Routes(mux, ProductServer, func() map[string]any { return statusOf(in.client.Status(), c.embedded()) })
+	adminRoutes(mux, in.reg)
+	cacheRoutes(mux, in.client, log)
+}
+
+// adminURL is where operators are served.
+func (in *instance) adminURL() string {
+	if in.admin != nil {
+		return in.admin.url()
+	}
+	return "http://" + in.listen.Addr().String()
+}
+
+// pageState is what the page for people says of the instance. Operators have /status.
+func (in *instance) pageState(demo bool) page.State {
+	ready, _ := in.health.Ready()
+	s := in.client.Status()
+	return page.State{Ready: ready, Demo: demo, Redis: s.Redis, ProvedBy: s.Bound.Channel,
+		ProvedStaleness: s.Bound.Staleness.Seconds()}
+}
+
+// routes are those of the API and of the pages.
 func (s *Server) routes(in *instance, b *backend, live *demo.Demo, log *slog.Logger) (*http.ServeMux, error) {
 	h := &httpapi.Handler{Store: b.store, Cache: in.cache, Logger: log, Timeout: s.Config.RequestTimeout,
 		MinStaleness: s.Config.floor()}
@@ -147,16 +175,10 @@ func (s *Server) routes(in *instance, b *backend, live *demo.Demo, log *slog.Log
 	}
 	mux := http.NewServeMux()
 	h.Routes(mux)
-	page.Routes(mux)
+	page.Routes(mux, func() page.State { return in.pageState(live != nil) })
 	if live != nil {
 		live.Routes(mux)
 	}
-	in.health.Routes(mux, ProductServer, func() map[string]any {
-		status := statusOf(in.client.Status(), s.Config.embedded())
-		status["demo"] = live != nil
-		return status
-	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(in.reg, promhttp.HandlerOpts{}))
 	return mux, nil
 }
 
@@ -197,7 +219,7 @@ func (in *instance) serve(log *slog.Logger) {
 
 // close closes what is left when nothing is served any more.
 func (in *instance) close() error {
-	in.debug.close()
+	in.admin.close()
 	in.near.close()
 	return in.client.Close()
 }

@@ -82,7 +82,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		serving.Go(func() { in.serve(s.Logger) })
 		s.Logger.Info("serving", "instance", i+1, "url", urls[i])
 	}
-	s.announce(urls, live != nil)
+	s.announce(urls, all[0].adminURL(), live != nil)
 	<-ctx.Done()
 	s.drain(ctx, all)
 	if live != nil {
@@ -184,7 +184,7 @@ func (s *Server) drain(ctx context.Context, all []*instance) {
 }
 
 // announce prints what to try.
-func (s *Server) announce(urls []string, page bool) {
+func (s *Server) announce(urls []string, admin string, page bool) {
 	if s.Started != nil {
 		s.Started(urls)
 	}
@@ -211,12 +211,15 @@ Try, and look at Cache-Status and ETag:
   curl -si %[2]s/products/p00042
   curl -si %[2]s/products/p00042 -H 'Nearcache-At-Least: 2'
   curl -si %[2]s/products/p00042 -H 'Nearcache-Max-Staleness: 0.5'
-  curl -s %[2]s/status
   curl -s '%[1]s/products?limit=3&after=p00100'
-  curl -s %[1]s/metrics | grep ^nearcache_
+The first one's operators have an address of their own:
+  curl -s %[3]s/status
+  curl -s %[3]s/metrics | grep ^nearcache_
+  curl -s -X PUT %[3]s/mode -d shadow
+  nearcache top %[3]s/cache
 Ctrl-C stops it.
 
-`, first, last)
+`, first, last, admin)
 	_, _ = io.WriteString(s.Out, b.String())
 }
 
