@@ -41,7 +41,7 @@ start invalidation-worker $((first + 10))
 if command -v prometheus >/dev/null 2>&1; then
 	cat >"$dir/prometheus.yml" <<PROMETHEUS
 global: {scrape_interval: 5s}
-rule_files: [$PWD/docs/operations/alerts/audit.yml]
+rule_files: [$PWD/docs/operations/rules.yml, $PWD/docs/operations/alerts/audit.yml]
 scrape_configs:
   - job_name: nearcache
     static_configs:
