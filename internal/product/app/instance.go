@@ -108,7 +108,8 @@ func (s *Server) start(b *backend, live *demo.Demo, i int, prepared <-chan struc
 func (s *Server) cache(client *nearcache.Client, load nearcache.Loader[string, product.Product]) (
 	*nearcache.Cache[string, product.Product], error) {
 	return nearcache.NewCache(client, product.Namespace, nearcache.Options[string, product.Product]{
-		TTL: s.Config.TTL, MaxStaleness: s.Config.MaxStaleness, Load: load})
+		TTL: s.Config.TTL, MaxStaleness: s.Config.MaxStaleness, Load: load,
+		Audit: nearcache.Audit[string, product.Product]{Rate: float64(s.Config.AuditReads)}})
 }
 
 // load is the Loader.
