@@ -72,7 +72,7 @@ func checkOption(o rueidis.ClientOption) error {
 // The tracking connection is one for each node, so that a push can never be overtaken by a reply; per-key tracking
 // without OPTIN, and without NOLOOP, under which Redis does not tell of evictions during the connection's own commands.
 // Both fail a command once and at once when Redis is away: the read goes to the source rather than wait.
-func options(o rueidis.ClientOption, prefix string, tracker Tracker) (tracking, commands rueidis.ClientOption) {
+func options(o rueidis.ClientOption, routes *routes, tracker Tracker) (tracking, commands rueidis.ClientOption) {
 	if o.Dialer.Timeout == 0 {
 		o.Dialer.Timeout = defaultDialTimeout
 	}
@@ -91,7 +91,6 @@ func options(o rueidis.ClientOption, prefix string, tracker Tracker) (tracking, 
 		tracking.DisableCache = true
 		return tracking, commands
 	}
-	routes := newRoutes(prefix, tracker)
 	tracking.ClientTrackingOptions = []string{}
 	tracking.CacheSizeEachConn = 1 << 10 // rueidis's own cache stays empty
 	dial := o.DialCtxFn

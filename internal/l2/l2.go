@@ -29,6 +29,9 @@ type L2 struct {
 	down      atomic.Bool // the last command failed
 	rotates   bool        // credentials are asked for anew at each dial
 
+	routes  *routes       // of the tracking connection; nil: nothing is tracked
+	leaders atomic.Uint64 // a BucketSet: whose rounds the last reading named
+
 	connecting, reads health // of dialling, and of the reads on the tracking connection; each script has its own
 
 	end context.CancelFunc
@@ -70,7 +73,10 @@ func Open(cfg Config) (*L2, error) {
 	}
 	l := &L2{keys: NewKeyspace(cfg.Prefix), scripts: newScripts(), log: cfg.Logger, connected: make(chan struct{}),
 		rotates: cfg.Redis.AuthCredentialsFn != nil}
-	tracking, commands := options(cfg.Redis, cfg.Prefix, cfg.Tracker)
+	if cfg.Tracker != nil {
+		l.routes = newRoutes(cfg.Prefix, cfg.Tracker)
+	}
+	tracking, commands := options(cfg.Redis, l.routes, cfg.Tracker)
 	ctx, cancel := context.WithCancel(context.Background())
 	l.end = cancel
 	first := make(chan struct{})
@@ -173,4 +179,10 @@ func (l *L2) up() {
 	if l.down.Load() && l.down.CompareAndSwap(true, false) {
 		l.log.Info("Redis answers again")
 	}
+}
+
+// Answered reports whether an error is what Redis has answered. Otherwise Redis was not reached, or did not answer.
+func Answered(err error) bool {
+	var answer *rueidis.RedisError
+	return errors.As(err, &answer)
 }

@@ -69,6 +69,21 @@ func (r *routes) to(c *routedConn, bucket int) {
 	}
 }
 
+// together are the buckets whose last commands went to the same connection as the last one of a bucket. Without routes
+// nothing is known of any.
+func (r *routes) together(bucket int) (set BucketSet) {
+	if r == nil {
+		return 0
+	}
+	to := r.last[bucket].Load()
+	for b := range r.last {
+		if at := r.last[b].Load(); to != nil && at != nil && at.conn == to.conn {
+			set = set.With(b)
+		}
+	}
+	return set
+}
+
 // routedConn follows the commands that rueidis writes, wherever one write ends and the next begins, and looks at how
 // their keys begin. It goes by the lengths that the protocol states: a name that a user has chosen may hold anything,
 // what looks like another command too. All commands of the tracking connection have their key, if any, as their first
