@@ -32,8 +32,8 @@ func (w wires) option(addr string) rueidis.ClientOption {
 	}}
 }
 
-// TestCluster_CostAndProof runs an instance with a bound, and a relay, on a real Cluster. An interval costs the relay at
-// most three commands on each node, and the instance one for each heartbeat; and it proves the bound.
+// TestCluster_CostAndProof runs an instance with a bound, and a relay, on a real Cluster. An interval costs the relay
+// at most three commands on each node, and the instance one for each heartbeat; and it proves the bound.
 func TestCluster_CostAndProof(t *testing.T) {
 	nodes := servicestest.StartCluster(t, 3)
 	ofInstance, ofRelay := wires{}, wires{}

@@ -22,8 +22,8 @@ import (
 //	relay: applies the change of bucket 3 to server A      server B, which lacks it, takes over
 //	relay: publishes the round to B, which refuses: its bucket 3 is behind
 //
-// Where one server has all buckets, the round is the relay's cursor too, and only buckets with changes are checked. In a
-// Cluster each server has a round of its own. The first of them is begun, and ends samples; the others only say what
+// Where one server has all buckets, the round is the relay's cursor too, and only buckets with changes are checked. In
+// a Cluster each server has a round of its own. The first of them is begun, and ends samples; the others only say what
 // their servers have. There the watermarks are the cursor, and publishing checks every one of them against what the
 // relay has written: a bucket may have gone to another server and come back without its last changes.
 type rounds struct {
@@ -33,7 +33,8 @@ type rounds struct {
 	// refusals are how often in a row a server answered a round with an error, at last then.
 	refusals int
 	refused  time.Time
-	// base is a position up to which the server that had the last round then had every change. Zero: go by the watermarks.
+	// base is a position up to which the server that had the last round then had every change. Zero: go by the
+	// watermarks.
 	base    coherence.Position
 	changed [l2.Buckets]bool // buckets that have changes after base
 }
@@ -53,12 +54,13 @@ func (r *rounds) spread() bool { return r.servers[0].buckets != 0 }
 
 const (
 	// idleMoves is how often the watermarks of buckets without changes move although a round stands for them. If Redis
-	// loses the round, the relay goes on from the watermarks, so they must not be so old that their changes were trimmed.
+	// loses the round, the relay goes on from the watermarks, so they must not be so old that their changes were
+	// trimmed.
 	idleMoves = time.Minute
 	// idleMovesSpread is idleMoves in a Cluster, where a relay that begins goes on from the watermarks.
 	idleMovesSpread = 10 * time.Second
-	// After as many refusals in a row the watermarks of a Cluster are moved instead, for so long. The first ones may come
-	// from buckets that move to another server.
+	// After as many refusals in a row the watermarks of a Cluster are moved instead, for so long. The first ones may
+	// come from buckets that move to another server.
 	maxRefusals = 3
 	spreadAgain = time.Minute
 )
@@ -280,9 +282,9 @@ func (a *applier) incarnations(of l2.BucketSet) uint64 {
 	return l2.DigestOf(is)
 }
 
-// needed are the watermarks that the round must find. In a Cluster those are all. Elsewhere buckets without changes have
-// what the last round says that they have, in the incarnations of the last round. If the relay knows of others it has
-// each checked: one that has begun since has not got the changes before it.
+// needed are the watermarks that the round must find. In a Cluster those are all. Elsewhere buckets without changes
+// have what the last round says that they have, in the incarnations of the last round. If the relay knows of others it
+// has each checked: one that has begun since has not got the changes before it.
 func (a *applier) needed(s *server, incarnations uint64) map[int]l2.Watermark {
 	r := &a.rounds
 	all := r.base.IsZero() || incarnations != s.seen.Incarnations && !ablate.Out(ablate.RoundDigest)

@@ -14,8 +14,8 @@ import (
 	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
-// onServers is a fake Redis whose servers have the buckets. After each batch and round it checks what it then says: that
-// every change of the source at or before a position is applied.
+// onServers is a fake Redis whose servers have the buckets. After each batch and round it checks what it then says:
+// that every change of the source at or before a position is applied.
 func onServers(t *testing.T, src *outbox, servers ...l2.BucketSet) *redisFake {
 	red := newRedisFake()
 	red.servers = servers
@@ -286,7 +286,8 @@ func TestRounds_NameTheIncarnationOfABucketThatLostItsWatermark(t *testing.T) {
 		red.mu.Lock()
 		defer red.mu.Unlock()
 		if red.watermarks[5].IsZero() || red.round.Incarnations == before || red.round.Incarnations != red.digest() {
-			t.Errorf("got the watermark %+v and round %+v, want a new incarnation in both", red.watermarks[5], red.round)
+			t.Errorf("got the watermark %+v and round %+v, want a new incarnation in both", red.watermarks[5],
+				red.round)
 		}
 	})
 }

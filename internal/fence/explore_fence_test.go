@@ -7,8 +7,9 @@ import (
 	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
-// fencer is a real Fence, of one slot and one bucket (in a Cluster a second one, whose server has the rounds), that is set to an instance's state, asked to take a step by its
-// own methods, and read back. Nothing here decides anything: it only translates.
+// fencer is a real Fence, of one slot and one bucket (in a Cluster a second one, whose server has the rounds), that is
+// set to an instance's state, asked to take a step by its own methods, and read back. Nothing here decides anything: it
+// only translates.
 type fencer struct {
 	*Fence
 	scope           *scope

@@ -135,8 +135,8 @@ func (s *stepper) publishRound(i int) {
 	s.do(name, i, int(next.Number))
 }
 
-// publishOnServer publishes the round of the bucket's server. It checks the bucket's watermark against what the relay has
-// written there, or found: that covers the bucket's last change.
+// publishOnServer publishes the round of the bucket's server. It checks the bucket's watermark against what the relay
+// has written there, or found: that covers the bucket's last change.
 func (s *stepper) publishOnServer(i int) {
 	w := &s.to
 	t := &w.terms[i]
@@ -157,8 +157,8 @@ func (s *stepper) publishOnServer(i int) {
 	s.do(name, i, int(next.Number))
 }
 
-// publishRoot publishes the round that ends samples. As if the bucket had been on that server when the relay last looked,
-// it says up to where the bucket has its changes, too.
+// publishRoot publishes the round that ends samples. As if the bucket had been on that server when the relay last
+// looked, it says up to where the bucket has its changes, too.
 func (s *stepper) publishRoot(i int) {
 	w := &s.to
 	t := &w.terms[i]

@@ -13,10 +13,16 @@ import (
 )
 
 // newClusterBench is a bench on a Cluster of its own.
+//
+// Its user has the rights that the documents name for a Cluster.
 func newClusterBench(t *testing.T, masters int) (*bench, []*servicestest.RedisProcess) {
 	t.Helper()
 	nodes := servicestest.StartCluster(t, masters)
-	return newBench(t, rueidis.ClientOption{InitAddress: []string{nodes[0].Addr}}, nodes[0].Do), nodes
+	for _, node := range nodes {
+		node.Do(append([]string{"ACL", "SETUSER"}, append(leastRights, "+cluster|slots")...)...)
+	}
+	return newBench(t, rueidis.ClientOption{InitAddress: []string{nodes[0].Addr}, Username: "app", Password: "pw"},
+		nodes[0].Do), nodes
 }
 
 // beat reads every watermark on the tracking connections.
@@ -137,6 +143,7 @@ func (b *bench) publishes(t *testing.T, what string, p l2.Publication, least coh
 	p.Next.Number++
 	done, err := b.PublishRounds(ctx(), []l2.Publication{p})
 	if done[0] != want || (err != nil) != fails || fails && !l2.Answered(err) {
-		t.Errorf("%s: published %v with error %v, want %v, and an answer that is an error: %v", what, done[0], err, want, fails)
+		t.Errorf("%s: published %v with error %v, want %v, and an error for an answer: %v", what, done[0], err, want,
+			fails)
 	}
 }

@@ -93,8 +93,8 @@ type HeartbeatReply struct {
 	OK        bool // false: the bucket's node did not answer, or was not asked
 }
 
-// Heartbeat reads the watermarks of buckets on the tracking connection, in one pipeline for each node. The error is that
-// of the first that failed, and says how many did: it ends up in a log line.
+// Heartbeat reads the watermarks of buckets on the tracking connection, in one pipeline for each node. The error is
+// that of the first that failed, and says how many did: it ends up in a log line.
 func (l *L2) Heartbeat(ctx context.Context, of BucketSet) (replies [Buckets]HeartbeatReply, err error) {
 	c := l.clients.Load()
 	if c == nil {

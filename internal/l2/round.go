@@ -28,8 +28,8 @@ type Round struct {
 	Head coherence.Position
 	// Upto is what the round came to: every change at or before it is applied. It may lie inside a large transaction.
 	Upto coherence.Position
-	// Buckets are on the server that holds the round, and Upto holds for each of them there. The own watermark of such a
-	// bucket moves only when the bucket has changes.
+	// Buckets are on the server that holds the round, and Upto holds for each of them there. The own watermark of such
+	// a bucket moves only when the bucket has changes.
 	Buckets BucketSet
 	// Incarnations is the digest of the incarnations of Buckets that Upto holds for.
 	Incarnations uint64
@@ -159,8 +159,8 @@ func (l *L2) BeginRound(ctx context.Context, marks bool) (r Round, ws [Buckets]W
 }
 
 // Publication is a round to publish under the key of bucket Leader: after the one that was seen, by the token that
-// BeginRound returned with it. It is refused if another relay has published meanwhile, or if a bucket has not come as far
-// as Needed says, of the same incarnation.
+// BeginRound returned with it. It is refused if another relay has published meanwhile, or if a bucket has not come as
+// far as Needed says, of the same incarnation.
 type Publication struct {
 	Leader     int
 	Seen, Next Round
@@ -183,7 +183,8 @@ func (l *L2) PublishRounds(ctx context.Context, ps []Publication) (published []b
 }
 
 // publishRound names the watermarks among the keys, as scripts should. In a Cluster the keys of a script must be of one
-// slot. There the watermarks of the server's other slots are arguments: the server lets a script read those that it has.
+// slot. There the watermarks of the server's other slots are arguments: the server lets a script read those that it
+// has.
 func (l *L2) publishRound(p *Publication) call {
 	before := ""
 	if !p.Seen.IsZero() {

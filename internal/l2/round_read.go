@@ -15,8 +15,8 @@ type RoundReply struct {
 }
 
 // Rounds reads the relay's last rounds on the tracking connection, as readWatermark does a watermark: those of
-// RoundBucket, which come first, and of the other servers that these name. A replica refuses to answer. The error is that
-// of the first that failed.
+// RoundBucket, which come first, and of the other servers that these name. A replica refuses to answer. The error is
+// that of the first that failed.
 func (l *L2) Rounds(ctx context.Context) (replies []RoundReply, err error) {
 	c := l.clients.Load()
 	if c == nil {
@@ -48,8 +48,8 @@ func (l *L2) readRounds(ctx context.Context, c *clients, leaders BucketSet) (rep
 	return replies, err
 }
 
-// Together are the buckets whose last commands went to the tracking connection of a bucket's last one. A bucket that has
-// gone to another connection since some moment has begun a session since.
+// Together are the buckets whose last commands went to the tracking connection of a bucket's last one. A bucket that
+// has gone to another connection since some moment has begun a session since.
 func (l *L2) Together(bucket int) BucketSet { return l.routes.together(bucket) }
 
 // round is the round in a reply. A key of another type counts as none.

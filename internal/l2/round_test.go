@@ -100,6 +100,10 @@ func TestRound_IsRefusedWhereABucketIsBehind(t *testing.T) {
 	})
 }
 
+// leastRights make a user who has the rights that the documents name.
+var leastRights = []string{"app", "reset", "on", ">pw", "~nc:*", "+get", "+getex", "+getrange", "+set", "+del",
+	"+exists", "+pttl", "+pexpire", "+eval", "+evalsha", "+client|tracking"}
+
 func TestRound_IsBegunWithAllWatermarks(t *testing.T) {
 	onBoth(t, isBegunWithAllWatermarks)
 }
@@ -107,8 +111,7 @@ func TestRound_IsBegunWithAllWatermarks(t *testing.T) {
 // A user who has the rights that the documents name has none to MGET.
 func TestRound_IsBegunWithAllWatermarksWithoutMGET(t *testing.T) {
 	redis := servicestest.StartRedis(t)
-	redis.Do("ACL", "SETUSER", "app", "reset", "on", ">pw", "~nc:*", "+get", "+getex", "+getrange", "+set", "+del",
-		"+exists", "+pttl", "+pexpire", "+eval", "+evalsha", "+client|tracking")
+	redis.Do(append([]string{"ACL", "SETUSER"}, leastRights...)...)
 	isBegunWithAllWatermarks(newBench(t,
 		rueidis.ClientOption{InitAddress: []string{redis.Addr}, Username: "app", Password: "pw"}, redis.Do))
 }

@@ -43,8 +43,8 @@ local function round(key)
   return r and #r == 84 and string.sub(r, 1, 3) == 'NR\2' and r
 end
 
--- The watermarks of keys, '' for a bucket that has none. One MGET is less work than a GET of each, but a user may lack the
--- right to it.
+-- The watermarks of keys, '' for a bucket that has none. One MGET is less work than a GET of each, but a user may lack
+-- the right to it.
 local function watermarks(keys)
   local found, out = #keys > 0 and redis.pcall('MGET', unpack(keys)) or {}, {}
   for i = 1, #keys do
