@@ -162,7 +162,7 @@ func (s sink) Malformed(int, error) { s.c.m.malformed.Inc() }
 
 // Deliver applies a batch of a partition in order: to the fence, and then to L2.
 //
-// A relay tells L2 of the changes of its Source. Without a Source nobody does but the instances that hear the event, so
+// A relay tells L2 of the changes of its Source. Without a relay nobody does but the instances that hear the event, so
 // each of them makes sure of it. The first to come deletes the older record, and the others find it done; see
 // l2.ApplyOnce. The fence comes first: its min version keeps a load between the two from admitting what L2 still has.
 //
@@ -187,7 +187,7 @@ func (s sink) Deliver(ctx context.Context, p int, batch []coherence.Message) err
 		key := c.keyspace.Key(e.Namespace, e.Key)
 		s.gap(c.fence.EventSeq(p, e.Seq))
 		c.fence.Event(key, e.Version, e.Position)
-		if e.Version == 0 || c.source == nil {
+		if e.Version == 0 || !c.relayed {
 			changes.add(l2.Change{Key: key, Version: e.Version})
 		}
 		c.m.event(e)
@@ -201,7 +201,7 @@ func (s sink) Deliver(ctx context.Context, p int, batch []coherence.Message) err
 }
 
 // truncated begins a session: for what was loaded before, events vouch no longer, whatever its namespace. Without a
-// Source somebody has to tell L2, and the first instance that hears of it does.
+// relay somebody has to tell L2, and the first instance that hears of it does.
 func (s sink) truncated(ctx context.Context, p int, e *coherence.Event) {
 	c := s.c
 	s.gap(c.fence.EventSeq(p, e.Seq))
@@ -209,7 +209,7 @@ func (s sink) truncated(ctx context.Context, p int, e *coherence.Event) {
 	c.fence.EventSeq(p, e.Seq)
 	c.m.event(e)
 	c.m.eventSessions("truncated").Inc()
-	if c.source == nil {
+	if !c.relayed {
 		_ = c.applyTruncated(ctx, *e) // it is retried
 	}
 }
