@@ -18,7 +18,8 @@ const (
 	OpDeleted Op = "deleted"
 	// OpTruncated is for a whole namespace: every key of it may have changed, and the event's key is empty. L2 then begins
 	// again in every bucket, whatever the namespace, and each partition of the event channel has a copy of the event. So
-	// a Source uses it where it has too many changes to tell of each.
+	// a Source uses it where it has too many changes to tell of each, as after a truncate. The event's version is that of
+	// every key of the namespace; it is above all versions that were handed out before.
 	OpTruncated Op = "truncated"
 )
 

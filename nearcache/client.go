@@ -83,6 +83,8 @@ type managedCache interface {
 	awaitFills()
 	close()
 	l1Stats() l1.Stats
+	auditStatus() AuditStatus
+	auditReason() string
 	maxStaleness() time.Duration
 }
 

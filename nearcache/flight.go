@@ -194,10 +194,7 @@ func (fs *flights[K, V]) do(ctx context.Context, w *want[K]) (loaded[V], error) 
 		f.self[0] = f
 		if fs.runInline(ctx, f.self[:]) == 1 {
 			res := f.res
-			if f.done == nil {
-				*f = flight[K, V]{}
-				fs.pool.Put(f)
-			}
+			fs.reuse(f)
 			return res, nil
 		}
 		fs.leave(ctx, f.self[:])
@@ -206,6 +203,14 @@ func (fs *flights[K, V]) do(ctx context.Context, w *want[K]) (loaded[V], error) 
 		}
 	}
 	return fs.await(ctx, &s)
+}
+
+// reuse keeps a flight that has ended for another key, if nobody else has ever waited for it.
+func (fs *flights[K, V]) reuse(f *flight[K, V]) {
+	if f.over && f.done == nil && f.end == nil {
+		*f = flight[K, V]{}
+		fs.pool.Put(f)
+	}
 }
 
 // doMany is do for several keys, which differ. Their flights go down together.

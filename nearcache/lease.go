@@ -2,7 +2,6 @@ package nearcache
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -153,58 +152,6 @@ func (c *Cache[K, V]) declareUncacheable(ctx context.Context, h *heldLease) {
 	})
 	if err != nil {
 		c.m.leases("unreleased").Inc() // it expires
-	}
-}
-
-// fill is a loaded record on its way to L2.
-type fill[K comparable, V any] struct {
-	f   *flight[K, V]
-	rec *l2.Record
-	ttl time.Duration
-}
-
-// fillL2 offers records to L2, in one pipeline for each node. Whatever becomes of a fill, its lease is settled.
-func (c *Cache[K, V]) fillL2(ctx context.Context, fills []fill[K, V]) {
-	b := &c.client.breaker
-	var offered []l2.FillResponse
-	switch len(fills) {
-	case 0:
-		return
-	case 1:
-		x := fills[0]
-		offered = make([]l2.FillResponse, 1)
-		offered[0].Err = b.ask(ctx, func(ctx context.Context) (err error) {
-			l := x.f.lease.lease
-			offered[0].Result, err = c.client.l2.Fill(ctx, x.f.key, l.ID, l.Incarnation, *x.rec, x.ttl)
-			return err
-		})
-	default:
-		all := make([]l2.FillRequest, len(fills))
-		for i, x := range fills {
-			l := x.f.lease.lease
-			all[i] = l2.FillRequest{Key: x.f.key, ID: l.ID, Incarnation: l.Incarnation, Record: *x.rec, TTL: x.ttl}
-		}
-		offered = askMany(ctx, b, c.client.now(), b.timeout, len(all), func(ctx context.Context) []l2.FillResponse {
-			return c.client.l2.FillMany(ctx, all)
-		}, func(o *l2.FillResponse) *error { return &o.Err })
-	}
-	for i, o := range offered {
-		h := fills[i].f.lease
-		switch {
-		case errors.Is(o.Err, l2.ErrInvalid):
-			c.m.fills("invalid").Inc()
-			c.declareUncacheable(ctx, h)
-		case o.Err != nil:
-			c.m.fills("unavailable").Inc()
-			c.release(ctx, h)
-		case o.Result == l2.TooLarge:
-			c.m.fills(o.Result.String()).Inc()
-			c.declareUncacheable(ctx, h)
-		default:
-			c.m.fills(o.Result.String()).Inc()
-			h.settle()
-			fills[i].f.filled = o.Result == l2.Filled
-		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/internal/fence"
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 // metrics are the client's collectors. docs/reference/metrics.md lists them.
@@ -20,6 +21,7 @@ type metrics struct {
 	hits, misses, load, fill, lease, reject, admit, write      *prometheus.CounterVec
 	stale, refused, shadow, refresh, mutate, warmKey, warmFile *prometheus.CounterVec
 	loadSeconds                                                *prometheus.HistogramVec
+	audit                                                      auditMetrics
 
 	pushes, redisSessions, malformed, retryDropped prometheus.Counter
 	eventCount, eventSession, failed               *prometheus.CounterVec
@@ -61,6 +63,7 @@ func newMetrics(c *Client, events bool) *metrics {
 	m.warmKey = vec("warm_keys_total",
 		"Keys saved when the cache was closed, and fetched when it was made, by result (Options.Warm).", "cache", "result")
 	m.warmFile = vec("warm_files_total", "Files of such keys read and written, by result.", "cache", "result")
+	m.audit = newAuditMetrics(vec)
 	m.loadSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "nearcache_load_seconds",
 		Help: "How long the Loader took.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16)}, []string{"cache"})
 	m.propagation = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "nearcache_event_propagation_seconds",
@@ -182,6 +185,7 @@ type cacheMetrics struct {
 	l1Misses struct{ absent, expired, invalidated, collided, unvouched, unproved, tag, mutated prometheus.Counter }
 
 	l2Hits, admitted, declined, staleRefused, mutated prometheus.Counter
+	l2Absent, loaded, filled, granted                 prometheus.Counter
 	loadSeconds                                       prometheus.Observer
 }
 
@@ -195,6 +199,9 @@ func (m *metrics) forCache(name string, cache managedCache, c *Client) (*cacheMe
 	cm.l2Hits, cm.staleRefused = m.hits.WithLabelValues(name), m.refused.WithLabelValues(name)
 	cm.admitted, cm.declined = m.admit.WithLabelValues(name, "offered"), m.admit.WithLabelValues(name, "dropped")
 	cm.l1Misses.mutated, cm.mutated = l1Miss("mutated"), m.mutate.WithLabelValues(name)
+	cm.l2Absent, cm.loaded = m.misses.WithLabelValues(name, "l2", string(missAbsent)), m.load.WithLabelValues(name, "ok")
+	cm.filled = m.fill.WithLabelValues(name, l2.Filled.String())
+	cm.granted = m.lease.WithLabelValues(name, l2.Granted.String())
 	cm.loadSeconds = m.loadSeconds.WithLabelValues(name)
 	labels := prometheus.Labels{"cache": name}
 	cols := []prometheus.Collector{
@@ -241,16 +248,29 @@ func (c *cacheMetrics) l1Miss(v fence.Verdict) {
 	}
 }
 
+// What most misses count is at hand: to look a counter up by its labels costs more than to add to it.
 func (c *cacheMetrics) l2Misses(reason string) prometheus.Counter {
+	if reason == string(missAbsent) {
+		return c.l2Absent
+	}
 	return c.m.misses.WithLabelValues(c.name, "l2", reason)
 }
 func (c *cacheMetrics) loads(res string) prometheus.Counter {
+	if res == "ok" {
+		return c.loaded
+	}
 	return c.m.load.WithLabelValues(c.name, res)
 }
 func (c *cacheMetrics) fills(res string) prometheus.Counter {
+	if res == l2.Filled.String() {
+		return c.filled
+	}
 	return c.m.fill.WithLabelValues(c.name, res)
 }
 func (c *cacheMetrics) leases(res string) prometheus.Counter {
+	if res == l2.Granted.String() {
+		return c.granted
+	}
 	return c.m.lease.WithLabelValues(c.name, res)
 }
 func (c *cacheMetrics) rejected(why string) prometheus.Counter {

@@ -100,6 +100,7 @@ func (c *Cache[K, V]) evaluateL2(ctx context.Context, f *flight[K, V], io effort
 	switch err := f.l2.err; {
 	case errors.Is(err, l2.ErrWrongType):
 		c.m.l2Misses("corrupt").Inc()
+		c.audit.refused(f.key, missCorrupt, nil)
 		return fetched[V]{}
 	case err != nil && io == withoutIO && ctx.Err() != nil: // the reader did not wait for the answer
 		return fetched[V]{later: true}
@@ -120,7 +121,10 @@ func (c *Cache[K, V]) evaluateL2(ctx context.Context, f *flight[K, V], io effort
 		return c.evaluateRecord(ctx, f, &rec, e, io)
 	case missNewer:
 		return fetched[V]{direct: true}
-	case missCorrupt, missKey, missShape:
+	case missCorrupt, missKey:
+		c.audit.refused(f.key, miss, f.l2.raw)
+		return fetched[V]{unusable: header(f.l2.raw)}
+	case missShape:
 		return fetched[V]{unusable: header(f.l2.raw)}
 	case missExpired, missUnconfirmed:
 		old := &staleRecord[V]{value: e.value, version: e.version, absent: rec.Absent,
@@ -278,41 +282,56 @@ func (c *Cache[K, V]) askAgain(ctx context.Context, batch []*flight[K, V]) (miss
 // Keys wait for one another only where one LoadMany brings them. Otherwise each has its result as soon as it is there:
 // the Loader of another key of the batch may be waiting for it.
 func (c *Cache[K, V]) loadSource(ctx context.Context, batch []*flight[K, V], done func([]*flight[K, V])) {
+	switch {
+	case len(batch) == 1:
+		c.loadOneSource(ctx, batch[0], done)
+	case c.opt.LoadMany != nil:
+		c.loadManySource(ctx, batch, done)
+	default:
+		var all sync.WaitGroup
+		for _, f := range batch {
+			all.Go(func() { c.loadOneSource(ctx, f, done) })
+		}
+		all.Wait()
+	}
+}
+
+// loadOneSource is loadSource for one flight.
+func (c *Cache[K, V]) loadOneSource(ctx context.Context, f *flight[K, V], done func([]*flight[K, V])) {
+	s, err := c.joinCall(ctx, f)
+	switch {
+	case err != nil:
+		f.res = loaded[V]{err: err}
+	case s.mine:
+		call := s.f
+		call.self[0] = call
+		c.sources.fly(ctx, call.self[:])
+		f.setResult(call.res)
+		f.filled = call.filled
+		c.sources.reuse(call)
+	default:
+		c.shareCall(ctx, f, &s)
+	}
+	f.self[0] = f
+	done(f.self[:])
+}
+
+// loadManySource is loadSource for flights that one LoadMany brings.
+func (c *Cache[K, V]) loadManySource(ctx context.Context, batch []*flight[K, V], done func([]*flight[K, V])) {
 	var shared sync.WaitGroup
 	defer shared.Wait()
-	if len(batch) > 1 && c.opt.LoadMany == nil {
-		for _, f := range batch {
-			shared.Go(func() { c.loadSource(ctx, []*flight[K, V]{f}, done) })
-		}
-		return
-	}
 	var mine, calls []*flight[K, V]
 	for _, f := range batch {
-		w := want[K]{k: f.k, key: f.key, since: math.MinInt64, lease: f.lease, began: f.began}
-		s, err := c.sources.join(ctx, &w)
-		if !s.carries {
-			c.release(ctx, f.lease)
-		}
-		f.lease = nil
+		s, err := c.joinCall(ctx, f)
 		switch {
 		case err != nil:
 			f.res = loaded[V]{err: err}
 			done([]*flight[K, V]{f})
 		case s.mine:
-			s.f.reader = f
 			mine, calls = append(mine, f), append(calls, s.f)
 		default:
 			shared.Go(func() {
-				res, err := c.sources.await(ctx, &s)
-				if err != nil {
-					res = loaded[V]{err: context.Cause(ctx)}
-				}
-				f.setResult(res)
-				if err == nil {
-					c.reads.answer(f)
-					c.sources.awaitEnd(s.f)
-					f.filled = s.f.filled
-				}
+				c.shareCall(ctx, f, &s)
 				done([]*flight[K, V]{f})
 			})
 		}
@@ -325,6 +344,35 @@ func (c *Cache[K, V]) loadSource(ctx context.Context, batch []*flight[K, V], don
 			f.filled = results[i].filled
 		}
 		done(mine)
+	}
+}
+
+// joinCall gives a flight its place in a call of the Loader. The call takes the flight's lease, or the lease is given
+// back.
+func (c *Cache[K, V]) joinCall(ctx context.Context, f *flight[K, V]) (seat[K, V], error) {
+	w := want[K]{k: f.k, key: f.key, since: math.MinInt64, lease: f.lease, began: f.began}
+	s, err := c.sources.join(ctx, &w)
+	if !s.carries {
+		c.release(ctx, f.lease)
+	}
+	f.lease = nil
+	if s.mine {
+		s.f.reader = f
+	}
+	return s, err
+}
+
+// shareCall waits for a call of the Loader that another flight has begun.
+func (c *Cache[K, V]) shareCall(ctx context.Context, f *flight[K, V], s *seat[K, V]) {
+	res, err := c.sources.await(ctx, s)
+	if err != nil {
+		res = loaded[V]{err: context.Cause(ctx)}
+	}
+	f.setResult(res)
+	if err == nil {
+		c.reads.answer(f)
+		c.sources.awaitEnd(s.f)
+		f.filled = s.f.filled
 	}
 }
 
@@ -385,7 +433,7 @@ func (c *Cache[K, V]) callSource(ctx context.Context, batch []*flight[K, V]) {
 		for _, x := range fills {
 			c.answer(x.f)
 		}
-		c.fillL2(ctx, fills)
+		c.fillL2(fills)
 		c.sources.finish(ended)
 		batch = again
 	}

@@ -101,7 +101,7 @@ func (c *Costs) redis(f Fleet) []Load {
 		{"a Redis master: processor", perMaster(redisCPU), redisCores, "cores",
 			"Config.Heartbeat moves the part of the beats, masters that of changes and fetches"},
 		{"a Redis master: commands", perMaster(redisCommands), 0, "/s", ""},
-		{"a Redis master: connections", f.Instances * connections, maxClients, "", "maxclients; PipelineMultiplex"},
+		{"a Redis master: connections", f.Instances * connections, maxClients, "", "maxclients"},
 		{"a Redis master: network out", perMaster(redisOut), networkBytes, "B/s", "masters; smaller values"},
 	}
 }

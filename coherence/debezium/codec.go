@@ -22,10 +22,11 @@ type Table struct {
 	// Key are the columns that make the cache's key, in order. Defaults to the record's key: the columns of the primary
 	// key, in the table's order. Several are joined by coherence.CompositeKey, as the Postgres trigger joins them.
 	//
-	// Columns that are not part of the primary key need REPLICA IDENTITY FULL in Postgres: without it a delete does not
-	// say what they were, and such an event is malformed; and an update that gives the row another key does not say what
-	// the old one was, so that the cache keeps it. With ExtractNewRecordState, have deletes rewritten
-	// (delete.tombstone.handling.mode): a tombstone has the primary key alone.
+	// Columns that are not part of the primary key need REPLICA IDENTITY FULL in Postgres. Without it nothing says what
+	// they were before a change: a delete has null in their place, and is malformed, or the column's default, and names
+	// another key; and an update that gives the row another key does not tell of the old one. ExtractNewRecordState
+	// never tells of it, and needs deletes rewritten (delete.tombstone.handling.mode): a tombstone has the primary key
+	// alone.
 	Key []string
 	// Version is the column that holds the row's version, or LSN. Defaults to none: then events invalidate
 	// unconditionally, and each instance tells Redis of each event. A delete has no version unless it is the LSN's.

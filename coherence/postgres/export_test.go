@@ -42,11 +42,13 @@ func AddMigration(t *testing.T, sql string) (forget func()) {
 // SchemaVersion is the one that Install leads to.
 func SchemaVersion() int { return len(migrations) }
 
-// KnowOnly lets the program know the first versions of the schema only.
-func KnowOnly(t *testing.T, n int) (forget func()) {
-	before := migrations
-	migrations = migrations[:n]
-	forget = func() { migrations = before }
-	t.Cleanup(forget)
-	return forget
+// InstallVersion does what Install of an older program did.
+func (s *Source) InstallVersion(ctx context.Context, n int) error {
+	for _, m := range migrations[:n] {
+		if _, err := s.pool.Exec(ctx, s.q(m)); err != nil {
+			return err
+		}
+	}
+	_, err := s.pool.Exec(ctx, s.q(`update @@.meta set schema_version = $1`), n)
+	return err
 }

@@ -19,11 +19,15 @@ var (
 	schemaPartSQL string
 	//go:embed schema_statement.sql
 	schemaStatementSQL string
+	//go:embed schema_truncate.sql
+	schemaTruncateSQL string
+	//go:embed schema_table.sql
+	schemaTableSQL string
 )
 
 // migrations lead from one version of the schema to the next. Each runs in the transaction of the whole Install. A
 // later one is never undone: Install of a program that knows fewer of them refuses.
-var migrations = []string{schemaSQL, schemaPartSQL, schemaStatementSQL}
+var migrations = []string{schemaSQL, schemaPartSQL, schemaStatementSQL, schemaTruncateSQL, schemaTableSQL}
 
 // InstallSQL is what Install runs on a database that has nothing of it yet, for whoever runs it by hand.
 func (s *Source) InstallSQL() string {
@@ -31,13 +35,21 @@ func (s *Source) InstallSQL() string {
 	for _, m := range migrations {
 		sql += m
 	}
-	return s.q(sql + fmt.Sprintf("update @@.meta set schema_version = %d, notify = %v;\n", len(migrations),
-		!s.cfg.WithoutNotify))
+	return s.q(sql + fmt.Sprintf("update @@.meta set schema_version = %d, notify = %v, truncate_rows = %d;\n",
+		len(migrations), !s.cfg.WithoutNotify, s.cfg.TruncateRows))
 }
 
-// installed is the version of the schema, 0 if there is none, and the setting of notifications. It takes no lock that
-// anybody waits for.
-func (s *Source) installed(ctx context.Context, db Querier) (version int, notify bool, err error) {
+// settings are those that the triggers go by.
+type settings struct {
+	notify       bool
+	truncateRows int64
+}
+
+func (s *Source) settings() settings { return settings{!s.cfg.WithoutNotify, s.cfg.TruncateRows} }
+
+// installed is the version of the schema, 0 if there is none, and its settings, if it is of the present version. It
+// takes no lock that anybody waits for.
+func (s *Source) installed(ctx context.Context, db Querier) (version int, set settings, err error) {
 	var there, readable bool
 	err = db.QueryRow(ctx, `select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
 			where n.nspname = $1 and c.relname = 'meta'),
@@ -46,13 +58,17 @@ func (s *Source) installed(ctx context.Context, db Querier) (version int, notify
 				and not a.attisdropped)`, s.schema).Scan(&there, &readable)
 	switch {
 	case err != nil || !there:
-		return 0, false, err
+		return 0, set, err
 	case !readable:
-		return 0, false, fmt.Errorf("schema %s was made by something else, or by a program from before versions: drop it, "+
+		return 0, set, fmt.Errorf("schema %s was made by something else, or by a program from before versions: drop it, "+
 			"or set Config.Schema", s.schema)
 	}
-	err = db.QueryRow(ctx, s.q(`select schema_version, notify from @@.meta where only_row`)).Scan(&version, &notify)
-	return version, notify, err
+	err = db.QueryRow(ctx, s.q(`select schema_version from @@.meta where only_row`)).Scan(&version)
+	if err == nil && version == len(migrations) {
+		err = db.QueryRow(ctx, s.q(`select notify, truncate_rows from @@.meta where only_row`)).Scan(&set.notify,
+			&set.truncateRows)
+	}
+	return version, set, err
 }
 
 // Install creates the schema, or brings it to this program's version. It may be called at every start and by several
@@ -62,13 +78,13 @@ func (s *Source) Install(ctx context.Context) error {
 	if err != nil {
 		return s.fault("install", err)
 	}
-	version, notify, err := s.installed(ctx, pool)
+	version, set, err := s.installed(ctx, pool)
 	switch {
 	case err != nil:
 		return s.fault("install", err)
 	case version > len(migrations):
 		return s.newer(version)
-	case version == len(migrations) && notify == !s.cfg.WithoutNotify:
+	case version == len(migrations) && set == s.settings():
 		return nil
 	}
 	return s.fault("install", s.patiently(ctx, "schema "+s.schema, func(tx pgx.Tx) error {
@@ -90,8 +106,9 @@ func (s *Source) Install(ctx context.Context) error {
 			}
 		}
 		_, err = tx.Exec(ctx,
-			s.q(`update @@.meta set schema_version = $1, notify = $2 where schema_version <> $1 or notify <> $2`),
-			len(migrations), !s.cfg.WithoutNotify)
+			s.q(`update @@.meta set schema_version = $1, notify = $2, truncate_rows = $3
+				where (schema_version, notify, truncate_rows) is distinct from ($1, $2, $3)`),
+			len(migrations), !s.cfg.WithoutNotify, s.cfg.TruncateRows)
 		return err
 	}))
 }

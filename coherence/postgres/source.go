@@ -44,6 +44,11 @@ type Config struct {
 	// refused after a notification. Without it the relay finds changes at its Interval. Install writes the setting into
 	// the schema: the last Install decides.
 	WithoutNotify bool
+	// TruncateRows is how many rows a table may have so that a truncate counts them one by one. A truncate of more is one
+	// event, however many there are. Every key of the namespace has a new version then, and every cache of the Redis
+	// prefix begins empty, since L2 cannot drop one namespace alone. The same holds for a partition that is attached or
+	// detached. Install writes the setting into the schema: the last Install decides. Defaults to 100,000.
+	TruncateRows int64
 	// LockTimeout is how long Install and InstallTrigger wait for a lock at a time, and so how long they may hold up
 	// queries that come after them. They try again until their context ends, for a minute at most. Defaults to 200ms.
 	LockTimeout time.Duration
@@ -76,6 +81,9 @@ func New(pool *pgxpool.Pool, cfg Config) (*Source, error) {
 	if cfg.Conns == 0 {
 		cfg.Conns = 4
 	}
+	if cfg.TruncateRows == 0 {
+		cfg.TruncateRows = 100_000
+	}
 	if cfg.LockTimeout == 0 {
 		cfg.LockTimeout = 200 * time.Millisecond
 	}
@@ -87,6 +95,8 @@ func New(pool *pgxpool.Pool, cfg Config) (*Source, error) {
 			cfg.Schema)
 	case cfg.Conns < 0:
 		return nil, fmt.Errorf("postgres: Config.Conns is %d", cfg.Conns)
+	case cfg.TruncateRows < 0:
+		return nil, fmt.Errorf("postgres: Config.TruncateRows is %d", cfg.TruncateRows)
 	case cfg.LockTimeout < time.Millisecond:
 		return nil, fmt.Errorf("postgres: Config.LockTimeout is %v; a millisecond is the least", cfg.LockTimeout)
 	}
@@ -97,7 +107,7 @@ func New(pool *pgxpool.Pool, cfg Config) (*Source, error) {
 // Abilities implements coherence.Source.
 func (s *Source) Abilities() coherence.Abilities {
 	return coherence.Abilities{Leader: s, Cursors: s, Waker: s, Trimmer: s, Bumper: s, Versioner: s, Checker: s,
-		Identifier: s, Estimator: s}
+		Identifier: s, Estimator: s, Accountant: s}
 }
 
 // Close closes the Source's own connections. The pool stays open.

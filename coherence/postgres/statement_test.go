@@ -15,6 +15,7 @@ import (
 
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/postgres"
+	"github.com/nearcache/nearcache-go/internal/services/servicestest"
 	"github.com/nearcache/nearcache-go/internal/testkit"
 )
 
@@ -413,15 +414,24 @@ func TestTrigger_FailsNoStatementOverAForeignPartition(t *testing.T) {
 	}
 }
 
+// openVersion is a source over a database that an older program has installed.
+func openVersion(t *testing.T, n int) (*postgres.Source, *pgxpool.Pool) {
+	t.Helper()
+	url := servicestest.Postgres(t)
+	src, pool := newSource(t, url, postgres.Config{}), newPool(t, url)
+	if err := src.InstallVersion(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	return src, pool
+}
+
 // TestInstall_ReplacesTriggersOfOlderVersions: they count until then.
 func TestInstall_ReplacesTriggersOfOlderVersions(t *testing.T) {
-	forget := postgres.KnowOnly(t, 1)
-	src, pool, _ := open(t)
+	src, pool := openVersion(t, 1)
 	exec1(t, pool, `create table products (id int primary key, name text) partition by range (id)`)
 	exec1(t, pool, `create table low partition of products for values from (0) to (10)`)
 	install(t, src, on("products", "id"))
 	exec1(t, pool, `insert into products values (1, 'a'), (2, 'a')`)
-	forget()
 	if err := src.Install(t.Context()); err != nil {
 		t.Fatal(err)
 	}

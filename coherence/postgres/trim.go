@@ -11,10 +11,7 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 )
 
-const (
-	trimChunk = 10_000 // rows that one statement of Trim removes
-	sweepFrom = 1_000  // a namespace's deleted keys whose version rows are kept before Trim removes any
-)
+const trimChunk = 10_000 // rows that one statement of Trim removes
 
 // trimSQL drops the first rows from a transaction id on, as far as they are old enough, and remembers up to where.
 const trimSQL = `with old as (
@@ -29,14 +26,17 @@ const trimSQL = `with old as (
 	select c, coalesce(n, 0)::bigint from top`
 
 // Trim drops changes at or before upto that are older than keep, and remembers up to where. Then it removes the
-// version rows of deleted keys. Each statement removes a bounded number of rows, and stands by itself.
+// version rows that are not needed any more. Each statement removes a bounded number of rows, and stands by itself.
 func (s *Source) Trim(ctx context.Context, upto coherence.Position, keep time.Duration) (dropped int64, err error) {
 	pool, err := s.feed()
 	if err == nil {
 		dropped, err = s.trim(ctx, pool, upto, keep)
 	}
 	if err == nil {
-		err = s.sweep(ctx, pool)
+		err = s.sweepDeleted(ctx, pool)
+	}
+	if err == nil {
+		err = s.sweepTruncated(ctx, pool)
 	}
 	if err != nil && (ctx.Err() == nil || dropped == 0) {
 		return dropped, s.fault("trim", err)
@@ -91,38 +91,4 @@ func byIndex(ctx context.Context, pool *pgxpool.Pool, f func(pgx.Tx) error) erro
 		}
 		return f(tx)
 	})
-}
-
-// sweep removes the version rows of deleted keys, without any number being used for two states. It takes two steps,
-// with time between them:
-//
-//	raise     next_floor, from which the first version of a key goes on, becomes the largest version that is to go
-//	publish   once no transaction is left that may have counted from the old next_floor, and no snapshot that still sees
-//	          it: floor, which readers are given for a key without a row, becomes next_floor, and rows below it may go
-//
-// A transaction that counted from the old one may hold a row that it has not committed; a reader that was given the new
-// floor meanwhile would see the version go back.
-func (s *Source) sweep(ctx context.Context, pool *pgxpool.Pool) error {
-	if _, err := pool.Exec(ctx, s.q(`update @@.floors f set floor = next_floor where floor < next_floor
-		and raised < pg_snapshot_xmin(pg_current_snapshot())
-		and not exists (select from pg_stat_activity a where a.pid <> pg_backend_pid() and a.backend_xmin is not null
-			and age(a.backend_xmin) >= age(f.raised::xid))`)); err != nil {
-		return err
-	}
-	for n := int64(trimChunk); n == trimChunk; {
-		tag, err := pool.Exec(ctx, s.q(`delete from @@.versions where ctid = any (array(select v.ctid from @@.versions v
-			join @@.floors f on f.namespace = v.namespace where v.deleted
-				and v.version <= f.floor limit $1 for update of v skip locked))`), trimChunk)
-		if err != nil {
-			return err
-		}
-		n = tag.RowsAffected()
-	}
-	_, err := pool.Exec(ctx,
-		s.q(`with many as (select namespace from @@.versions where deleted group by namespace having count(*) >= $1)
-		insert into @@.floors as f (namespace, next_floor) select v.namespace, max(v.version) from @@.versions v
-			where v.deleted and v.namespace in (select namespace from many) group by v.namespace
-		on conflict (namespace) do update set next_floor = excluded.next_floor, raised = excluded.raised
-			where f.floor = f.next_floor and excluded.next_floor > f.next_floor`), sweepFrom)
-	return err
 }

@@ -183,8 +183,8 @@ func (f *fencer) setLoad(i uint8, l *load) {
 }
 
 func (f *fencer) snapshot(g generation, redis boolean, events session, began uint8) Snapshot {
-	t := Snapshot{key: f.key, generations: &f.generations, generation: genOf(g), redisSession: noMore,
-		eventSession: sessionOf(events), began: int64(began)}
+	t := Snapshot{bucket: f.key.Bucket, hash: f.key.Hash, generations: &f.generations, generation: genOf(g),
+		redisSession: noMore, eventSession: sessionOf(events), began: int64(began)}
 	if redis == yes {
 		t.redisSession = sessionNow
 	}

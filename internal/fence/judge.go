@@ -38,11 +38,11 @@ func (o Outcome) String() string {
 //	heartbeat: reads watermark 7          load: takes its snapshot, and with it the 7
 //	Redis fails over to a replica at 5    load: its GET dials the replica, and returns a value as of 5
 func (f *Fence) FromL2(snap *Snapshot, v coherence.Version, stamp *Stamp) (o Outcome, admit bool) {
-	b := &f.buckets[snap.key.Bucket]
+	b := &f.buckets[snap.bucket]
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	sameSession := snap.redisSession == b.session.Load()
-	known := f.minVersion(b, snap.key.Hash)
+	known := f.minVersion(b, snap.hash)
 	switch {
 	case snap.quarantined || b.quarantined:
 		return Behind, false
@@ -74,7 +74,7 @@ func (f *Fence) FromL2(snap *Snapshot, v coherence.Version, stamp *Stamp) (o Out
 // time: it asked a replica, or the source lost commits. admit is about L1; the lease decides about L2. A value for
 // which no channel vouches still has the moment at which its own load began, which serves reads with a bound.
 func (f *Fence) FromSource(snap *Snapshot, v coherence.Version, stamp *Stamp) (o Outcome, admit bool) {
-	b := &f.buckets[snap.key.Bucket]
+	b := &f.buckets[snap.bucket]
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	began := snap.began
@@ -82,7 +82,7 @@ func (f *Fence) FromSource(snap *Snapshot, v coherence.Version, stamp *Stamp) (o
 		began = f.now()
 	}
 	stamp.loaded(began, began, f.timelines.number(snap.timeline))
-	known := f.minVersion(b, snap.key.Hash)
+	known := f.minVersion(b, snap.hash)
 	if v < known && !ablate.Out(ablate.MinVersion) {
 		return BelowMinVersion, false
 	}
@@ -107,13 +107,13 @@ func (f *Fence) serve(b *bucket, snap *Snapshot, v, known coherence.Version) {
 	if v == 0 || v <= known {
 		return
 	}
-	f.raiseMinVersion(b, snap.key.Hash, v)
+	f.raiseMinVersion(b, snap.hash, v)
 	if ablate.Out(ablate.ServeBumps) {
 		return
 	}
-	before, current := snap.generations.catchUp(snap.generation, snap.key.Hash)
-	after := snap.generations.bump(snap.key.Hash)
-	if current && snap.generations.onlyOthersBumped(before, after-1, snap.key.Hash) {
+	before, current := snap.generations.catchUp(snap.generation, snap.hash)
+	after := snap.generations.bump(snap.hash)
+	if current && snap.generations.onlyOthersBumped(before, after-1, snap.hash) {
 		snap.generation = after
 	}
 }
@@ -121,11 +121,11 @@ func (f *Fence) serve(b *bucket, snap *Snapshot, v, known coherence.Version) {
 // stamp gives the stamp the present generation, and no session. It reports whether nothing has invalidated the key
 // since the load began: if something has, the value must not be admitted.
 func (f *Fence) stamp(stamp *Stamp, snap *Snapshot) bool {
-	generation, ok := snap.generations.catchUp(snap.generation, snap.key.Hash)
+	generation, ok := snap.generations.catchUp(snap.generation, snap.hash)
 	if !ok && !ablate.Out(ablate.Generation) {
 		return false
 	}
-	stamp.hash, stamp.bucket = snap.key.Hash, uint8(snap.key.Bucket)
+	stamp.hash, stamp.bucket = snap.hash, uint8(snap.bucket)
 	stamp.redisSession, stamp.eventSession = 0, 0
 	stamp.generation.Store(generation)
 	return true

@@ -7,7 +7,8 @@ import (
 
 // Snapshot is the state of the fence at the beginning of a load. The loaded value is judged by it.
 type Snapshot struct {
-	key          l2.Key
+	bucket       int
+	hash         uint64 // of the key
 	generations  *generations
 	generation   uint64
 	redisSession uint64
@@ -28,7 +29,8 @@ type Snapshot struct {
 func (f *Fence) Begin(k l2.Key) Snapshot {
 	b := &f.buckets[k.Bucket]
 	snap := Snapshot{
-		key:         k,
+		bucket:      k.Bucket,
+		hash:        k.Hash,
 		generations: &f.generations,
 		generation:  f.generations.of(k.Hash),
 		began:       f.now(),
@@ -54,7 +56,7 @@ func (s *Snapshot) Incarnation() l2.Incarnation { return s.watermark.Incarnation
 // same pipeline. What the snapshot has already may be further: by a round the whole bucket is, though its watermark was
 // left where it stood.
 func (f *Fence) Learn(snap *Snapshot, w l2.Watermark) {
-	f.observe(snap.key.Bucket, snap.redisSession, w, byLoad)
+	f.observe(snap.bucket, snap.redisSession, w, byLoad)
 	if snap.WatermarkKnown && snap.watermark.Incarnation == w.Incarnation &&
 		snap.watermark.Position.Covers(w.Position) {
 		return
@@ -80,8 +82,8 @@ func (f *Fence) SnapshotAsOf(snap *Snapshot) int64 { return f.samples.asOf(snap.
 // StillValid reports whether a reader that arrives now may share the load: since the load began, nothing has
 // invalidated its key and no session has ended.
 func (f *Fence) StillValid(snap *Snapshot) bool {
-	_, ok := snap.generations.catchUp(snap.generation, snap.key.Hash)
-	return ok && snap.redisSession == f.buckets[snap.key.Bucket].session.Load() &&
+	_, ok := snap.generations.catchUp(snap.generation, snap.hash)
+	return ok && snap.redisSession == f.buckets[snap.bucket].session.Load() &&
 		(!f.complete || snap.eventSession == f.events.live.Load()) ||
 		ablate.Out(ablate.FlightStillStands)
 }

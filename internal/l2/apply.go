@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"time"
+	"unsafe"
 
 	"github.com/redis/rueidis"
 
@@ -29,7 +30,7 @@ func encode(k Key, rec Record, ttl time.Duration) (string, error) {
 	if errors.Is(err, ErrTooLarge) {
 		return "", nil
 	}
-	return string(b), err
+	return unsafe.String(unsafe.SliceData(b), len(b)), err // nobody else has b
 }
 
 // Apply makes a key notice that it has a state of version v: an older value goes, and any reader's lease; an absent key

@@ -71,7 +71,9 @@ func checkOption(o rueidis.ClientOption) error {
 //
 // The tracking connection is one for each node, so that a push can never be overtaken by a reply; per-key tracking
 // without OPTIN, and without NOLOOP, under which Redis does not tell of evictions during the connection's own commands.
-// Both fail a command once and at once when Redis is away: the read goes to the source rather than wait.
+// Both fail a command once and at once when Redis is away: the read goes to the source rather than wait. The commands
+// share one connection for each node too. Beside each other on several they would be written one by one; on one, those
+// that come together go together.
 func options(o rueidis.ClientOption, routes *routes, tracker Tracker) (tracking, commands rueidis.ClientOption) {
 	if o.Dialer.Timeout == 0 {
 		o.Dialer.Timeout = defaultDialTimeout
@@ -86,7 +88,7 @@ func options(o rueidis.ClientOption, routes *routes, tracker Tracker) (tracking,
 	o.BlockingPipeline = math.MaxInt32 // a long pipeline must not leave for a pooled connection
 	tracking, commands = o, o
 	commands.DisableCache = true
-	tracking.PipelineMultiplex = -1
+	tracking.PipelineMultiplex, commands.PipelineMultiplex = -1, -1
 	if tracker == nil {
 		tracking.DisableCache = true
 		return tracking, commands

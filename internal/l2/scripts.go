@@ -90,6 +90,17 @@ type call struct {
 	args []string
 }
 
+// smallCall is a call whose keys and arguments need no memory of their own.
+type smallCall struct {
+	s          *script
+	keys, args int
+	strings    [7]string // keys, then arguments
+}
+
+func (c *smallCall) call() call {
+	return call{c.s, c.strings[:c.keys:c.keys], c.strings[c.keys : c.keys+c.args]}
+}
+
 func (c call) evalsha(w rueidis.Client) rueidis.Completed {
 	return w.B().Evalsha().Sha1(c.s.sha).Numkeys(int64(len(c.keys))).Key(c.keys...).Arg(c.args...).Build()
 }

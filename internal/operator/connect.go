@@ -115,7 +115,8 @@ func (t *tool) openSource(ctx context.Context) (src *postgres.Source, pool *pgxp
 	if pool, err = pgxpool.NewWithConfig(ctx, cfg); err != nil {
 		return nil, nil, nil, errors.New("the database cannot be opened")
 	}
-	if src, err = postgres.New(pool, postgres.Config{Schema: t.schema, WithoutNotify: t.withoutNotify}); err != nil {
+	settings := postgres.Config{Schema: t.schema, WithoutNotify: t.withoutNotify, TruncateRows: t.truncateRows}
+	if src, err = postgres.New(pool, settings); err != nil {
 		pool.Close()
 		return nil, nil, nil, usage("%w", err)
 	}

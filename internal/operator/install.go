@@ -31,14 +31,15 @@ var grants = map[string][]string{
 	},
 	"instance": {
 		"grant usage on schema @@ to $ROLE",
-		"grant select on @@.meta, @@.versions, @@.floors, @@.triggers to $ROLE",
+		"grant select on @@.meta, @@.versions, @@.floors, @@.truncates to $ROLE",
+		"grant select on @@.triggers to $ROLE",
 		"grant execute on function @@.bump(text, text, text) to $ROLE",
 	},
 	"relay": {
 		"grant usage on schema @@ to $ROLE",
 		"grant select, update on @@.meta to $ROLE",
 		"grant select, delete on @@.outbox to $ROLE",
-		"grant select, update, delete on @@.versions to $ROLE",
+		"grant select, update, delete on @@.versions, @@.truncates to $ROLE",
 		"grant select, insert, update on @@.floors, @@.cursors to $ROLE",
 		"grant select on @@.triggers to $ROLE",
 	},
@@ -77,6 +78,8 @@ The role must own the table, or be a superuser, and needs the right to create th
 		"allow several rows with one key, such as the lines of an order")
 	f.BoolVar(&in.withoutNotify, "without-notify", false,
 		"commits notify no relay, which then finds changes at its interval; for all tables, until the next install")
+	f.Int64Var(&in.truncateRows, "truncate-rows", 100_000,
+		"a truncate of more rows is one event, and empties every cache of the prefix; for all tables, until the next install")
 	f.StringSliceVar(in.roles["instance"], "grant-instance", nil, "roles of services that use a cache")
 	f.StringSliceVar(in.roles["relay"], "grant-relay", nil, "roles of relays")
 	f.StringSliceVar(in.roles["bumper"], "grant-bumper", nil, "roles of writers that count versions by themselves")

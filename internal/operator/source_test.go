@@ -137,22 +137,23 @@ func TestInstall_OnAnybodysTable(t *testing.T) {
 	}
 }
 
-// TestInstall_WithoutNotify: the last install decides, for all writers.
-func TestInstall_WithoutNotify(t *testing.T) {
+// TestInstall_ChangesSettings: the last install decides, for all writers.
+func TestInstall_ChangesSettings(t *testing.T) {
 	url, pool, _ := anybodys(t)
 	env := map[string]string{"DATABASE_URL": url}
 	install := installShelves
-	quiet := append(install[:len(install):len(install)], "--without-notify")
-	must(t, nil, "notify = false", append(quiet[:len(quiet):len(quiet)], "--print-sql")...)
+	quiet := append(install[:len(install):len(install)], "--without-notify", "--truncate-rows", "7")
+	must(t, nil, "notify = false, truncate_rows = 7", append(quiet[:len(quiet):len(quiet)], "--print-sql")...)
 	for _, c := range []struct {
 		args []string
 		want bool
 	}{{quiet, false}, {quiet, false}, {install, true}, {quiet, false}} {
 		must(t, env, "installed", c.args...)
 		var notify bool
-		err := pool.QueryRow(t.Context(), `select notify from nearcache.meta`).Scan(&notify)
-		if err != nil || notify != c.want {
-			t.Errorf("after %q commits notify: %v (%v), want %v", c.args, notify, err, c.want)
+		var rows int
+		err := pool.QueryRow(t.Context(), `select notify, truncate_rows from nearcache.meta`).Scan(&notify, &rows)
+		if err != nil || notify != c.want || (rows == 7) == c.want {
+			t.Errorf("after %q commits notify: %v, rows of a truncate: %d (%v), want %v", c.args, notify, rows, err, c.want)
 		}
 	}
 }

@@ -1,0 +1,161 @@
+package nearcache
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/nearcache/nearcache-go/internal/l2"
+)
+
+// fill is a loaded record on its way to L2.
+type fill[K comparable, V any] struct {
+	f   *flight[K, V]
+	rec *l2.Record
+	ttl time.Duration
+}
+
+// Bounds of what goes to L2 in one pipeline.
+const (
+	pipelineFills = 64
+	pipelineBytes = 1 << 20 // of payload; a larger record goes alone
+)
+
+// fillQueue sends loaded records to L2. A request of its own for each record would cost more processor time than all
+// other parts of a fill: a write to the connection, and two goroutines to wake. The readers of a fill have their value
+// already. So while one pipeline of fills is under way, those that come meanwhile wait for its end, and go together in
+// the next one:
+//
+//	A: no pipeline is under way; sends its fill
+//	B, C: wait                                   A: has its answer; B has the turn
+//	                                             B: sends its own fill and C's; C is done
+//
+// So each goroutine sends one pipeline at most, whatever comes after it.
+type fillQueue[K comparable, V any] struct {
+	send func(fills []fill[K, V]) // in one pipeline
+
+	mu     sync.Mutex
+	busy   bool // a pipeline is under way
+	queued []*queuedFills[K, V]
+}
+
+// queuedFills are those of one goroutine, which waits for its turn.
+type queuedFills[K comparable, V any] struct {
+	fills []fill[K, V]
+	turn  chan bool // true: send what is queued; false: it was sent
+}
+
+// do returns when the fills have been sent.
+func (q *fillQueue[K, V]) do(fills []fill[K, V]) {
+	q.mu.Lock()
+	if !q.busy {
+		q.busy = true
+		q.mu.Unlock()
+		defer q.pass()
+		q.send(fills)
+		return
+	}
+	own := &queuedFills[K, V]{fills, make(chan bool, 1)}
+	q.queued = append(q.queued, own)
+	q.mu.Unlock()
+	if first := <-own.turn; !first {
+		return
+	}
+	defer q.pass()
+	batch := q.take()
+	defer func() {
+		for _, of := range batch[1:] {
+			of.turn <- false
+		}
+	}()
+	for _, of := range batch[1:] {
+		fills = append(fills, of.fills...)
+	}
+	q.send(fills)
+}
+
+// pass gives the turn to the first that waits.
+func (q *fillQueue[K, V]) pass() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.busy = len(q.queued) > 0; q.busy {
+		q.queued[0].turn <- true
+	}
+}
+
+// take removes what goes in one pipeline from the queue: the first that waits, whose turn it is, and those behind it.
+func (q *fillQueue[K, V]) take() (batch []*queuedFills[K, V]) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n, records, bytes := 0, 0, 0
+	for _, of := range q.queued {
+		for _, x := range of.fills {
+			bytes += len(x.rec.Payload)
+		}
+		if records += len(of.fills); n > 0 && (records > pipelineFills || bytes > pipelineBytes) {
+			break
+		}
+		n++
+	}
+	batch = append(batch, q.queued[:n]...)
+	rest := copy(q.queued, q.queued[n:])
+	clear(q.queued[rest:])
+	q.queued = q.queued[:rest]
+	return batch
+}
+
+// fillL2 offers records to L2. Whatever becomes of a fill, its lease is settled when fillL2 returns.
+func (c *Cache[K, V]) fillL2(fills []fill[K, V]) {
+	if len(fills) > 0 {
+		c.fills.do(fills)
+	}
+}
+
+// sendFills offers records to L2 in one pipeline for each node, and settles their leases.
+func (c *Cache[K, V]) sendFills(fills []fill[K, V]) {
+	b, ctx := &c.client.breaker, c.client.life // the loads of a batch have no context in common
+	var offered []l2.FillResponse
+	if len(fills) == 1 {
+		x := fills[0]
+		var one [1]l2.FillResponse
+		one[0].Err = b.ask(ctx, func(ctx context.Context) (err error) {
+			l := x.f.lease.lease
+			one[0].Result, err = c.client.l2.Fill(ctx, x.f.key, l.ID, l.Incarnation, *x.rec, x.ttl)
+			return err
+		})
+		offered = one[:]
+	} else {
+		all := make([]l2.FillRequest, len(fills))
+		for i, x := range fills {
+			l := x.f.lease.lease
+			all[i] = l2.FillRequest{Key: x.f.key, ID: l.ID, Incarnation: l.Incarnation, Record: *x.rec, TTL: x.ttl}
+		}
+		offered = askMany(ctx, b, c.client.now(), b.timeout, len(all), func(ctx context.Context) []l2.FillResponse {
+			return c.client.l2.FillMany(ctx, all)
+		}, func(o *l2.FillResponse) *error { return &o.Err })
+	}
+	for i, o := range offered {
+		c.settleFill(ctx, fills[i].f, o)
+	}
+}
+
+// settleFill ends the lease of a fill that was offered to L2.
+func (c *Cache[K, V]) settleFill(ctx context.Context, f *flight[K, V], o l2.FillResponse) {
+	h := f.lease
+	switch {
+	case errors.Is(o.Err, l2.ErrInvalid):
+		c.m.fills("invalid").Inc()
+		c.declareUncacheable(ctx, h)
+	case o.Err != nil:
+		c.m.fills("unavailable").Inc()
+		c.release(ctx, h)
+	case o.Result == l2.TooLarge:
+		c.m.fills(o.Result.String()).Inc()
+		c.declareUncacheable(ctx, h)
+	default:
+		c.m.fills(o.Result.String()).Inc()
+		h.settle()
+		f.filled = o.Result == l2.Filled
+	}
+}
