@@ -24,8 +24,8 @@ func (c *Cache[K, V]) demanded(ro ReadOptions) (demand, error) {
 	switch {
 	case ro.MaxStaleness < 0:
 		d.bound = 0
-	case ro.MaxStaleness > 0 && c.client.source == nil:
-		return d, fmt.Errorf("%w: ReadOptions.MaxStaleness needs Config.Source", ErrUnsupported)
+	case ro.MaxStaleness > 0 && !c.client.relayed:
+		return d, fmt.Errorf("%w: ReadOptions.MaxStaleness needs Config.Source or Config.Relayed", ErrUnsupported)
 	case ro.MaxStaleness > 0:
 		d.bound = ro.MaxStaleness
 		c.client.boundedRead()

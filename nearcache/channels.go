@@ -37,23 +37,23 @@ func (t tracker) BucketMoved(bucket int) {
 	t.c.m.redisSessions.Inc()
 }
 
-// heartbeat reads the relay's round on the tracking connection. It also keeps that connected: rueidis dials only when
-// there is a command to send. The watermarks are read too where the round does not stand for them: there is no relay,
-// Redis is a Cluster, or a session has begun. It returns how long to wait for the next heartbeat.
+// heartbeat reads the relay's rounds on the tracking connection. It also keeps that connected: rueidis dials only when
+// there is a command to send. The watermarks are read too where no round stands for them: there is no relay, a bucket
+// goes to another server, or a session has begun. It returns how long to wait for the next heartbeat.
 func (c *Client) heartbeat() time.Duration {
 	ctx, cancel := context.WithTimeout(c.life, 2*time.Second)
 	defer cancel()
 	h := c.fence.BeginHeartbeat()
 	begun := time.Now()
-	round, err := c.l2.Round(ctx)
-	covered := false
-	if err == nil {
-		c.fence.Round(&h, round)
-		covered = c.fence.Cover(&h, round)
+	rounds, err := c.l2.Rounds(ctx)
+	for i := range rounds {
+		if rounds[i].OK {
+			c.fence.Round(&h, rounds[i].Leader, rounds[i].Round)
+		}
 	}
-	if !covered {
-		err = c.readWatermarks(ctx, &h)
-		c.fence.Cover(&h, round)
+	if left := l2.AllBuckets &^ c.cover(&h, rounds); left != 0 {
+		err = c.readWatermarks(ctx, &h, left)
+		c.cover(&h, rounds)
 	}
 	c.breaker.beat(err, time.Since(begun))
 	if err != nil {
@@ -63,12 +63,22 @@ func (c *Client) heartbeat() time.Duration {
 	c.sample(began - c.pace.lastBeat)
 	c.pace.lastBeat = began
 	c.measure()
-	return c.nextBeat(began, round, err == nil)
+	return c.nextBeat(began, rounds[0].Round, err == nil)
 }
 
-// readWatermarks reads the watermarks of all buckets.
-func (c *Client) readWatermarks(ctx context.Context, h *fence.Heartbeat) error {
-	read, err := c.l2.Heartbeat(ctx)
+// cover moves the watermarks to what the rounds say, and returns the buckets for which it could.
+func (c *Client) cover(h *fence.Heartbeat, rounds []l2.RoundReply) (covered l2.BucketSet) {
+	for i := range rounds {
+		if r := &rounds[i]; r.OK {
+			covered |= c.fence.Cover(h, r.Leader, r.Round, c.l2.Together(r.Leader))
+		}
+	}
+	return covered
+}
+
+// readWatermarks reads the watermarks of buckets.
+func (c *Client) readWatermarks(ctx context.Context, h *fence.Heartbeat, of l2.BucketSet) error {
+	read, err := c.l2.Heartbeat(ctx, of)
 	for b := range read {
 		if read[b].OK {
 			c.fence.Watermark(h, b, read[b].Watermark)
@@ -152,7 +162,7 @@ func (s sink) Malformed(int, error) { s.c.m.malformed.Inc() }
 
 // Deliver applies a batch of a partition in order: to the fence, and then to L2.
 //
-// A relay tells L2 of the changes of its Source. Without a Source nobody does but the instances that hear the event, so
+// A relay tells L2 of the changes of its Source. Without a relay nobody does but the instances that hear the event, so
 // each of them makes sure of it. The first to come deletes the older record, and the others find it done; see
 // l2.ApplyOnce. The fence comes first: its min version keeps a load between the two from admitting what L2 still has.
 //
@@ -177,7 +187,7 @@ func (s sink) Deliver(ctx context.Context, p int, batch []coherence.Message) err
 		key := c.keyspace.Key(e.Namespace, e.Key)
 		s.gap(c.fence.EventSeq(p, e.Seq))
 		c.fence.Event(key, e.Version, e.Position)
-		if e.Version == 0 || c.source == nil {
+		if e.Version == 0 || !c.relayed {
 			changes.add(l2.Change{Key: key, Version: e.Version})
 		}
 		c.m.event(key.Hash, e)
@@ -191,7 +201,7 @@ func (s sink) Deliver(ctx context.Context, p int, batch []coherence.Message) err
 }
 
 // truncated begins a session: for what was loaded before, events vouch no longer, whatever its namespace. Without a
-// Source somebody has to tell L2, and the first instance that hears of it does.
+// relay somebody has to tell L2, and the first instance that hears of it does.
 func (s sink) truncated(ctx context.Context, p int, e *coherence.Event) {
 	c := s.c
 	s.gap(c.fence.EventSeq(p, e.Seq))
@@ -199,7 +209,7 @@ func (s sink) truncated(ctx context.Context, p int, e *coherence.Event) {
 	c.fence.EventSeq(p, e.Seq)
 	c.m.byEvents.Inc()
 	c.m.eventSessions("truncated").Inc()
-	if c.source == nil {
+	if !c.relayed {
 		_ = c.applyTruncated(ctx, *e) // it is retried
 	}
 }

@@ -28,7 +28,8 @@ type Client struct {
 	fence     *fence.Fence
 	l2        *l2.L2
 	keyspace  *l2.Keyspace
-	source    coherence.Source
+	source    coherence.Source    // nil: it is not asked here
+	relayed   bool                // a relay carries every change
 	versions  coherence.Versioner // the source, if it is one
 	beatEvery time.Duration
 	pace      pace
@@ -100,7 +101,8 @@ const (
 // error is a misconfiguration. Close must be called.
 func New(cfg Config) (*Client, error) {
 	heartbeat := time.Second
-	if cfg.Source != nil {
+	relayed := cfg.Source != nil || cfg.Relayed
+	if relayed {
 		heartbeat = 100 * time.Millisecond
 	}
 	err := errors.Join(checkDuration("Config.Heartbeat", &cfg.Heartbeat, heartbeat),
@@ -111,7 +113,7 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	c := &Client{base: time.Now(), source: cfg.Source, beatEvery: cfg.Heartbeat, log: cfg.Logger,
+	c := &Client{base: time.Now(), source: cfg.Source, relayed: relayed, beatEvery: cfg.Heartbeat, log: cfg.Logger,
 		caches: make(map[string]managedCache)}
 	c.pace.hurry, c.pace.awake = make(chan struct{}, 1), make(chan struct{}, 1)
 	c.nesting.wake, c.traceLoad = c.waiters.wake, cfg.LoadTrace
@@ -120,7 +122,7 @@ func New(cfg Config) (*Client, error) {
 	}
 	c.breaker.timeout, c.breaker.log, c.breaker.onOpen = cfg.RedisTimeout, cfg.Logger, c.waiters.wakeAll
 	c.versions = coherence.AbilitiesOf(cfg.Source).Versioner
-	c.fence = fence.New(fence.Config{Now: c.now, Complete: cfg.Source != nil})
+	c.fence = fence.New(fence.Config{Now: c.now, Complete: relayed})
 	c.m = newMetrics(c, cfg.Events != nil)
 	store, err := l2.Open(l2.Config{Redis: cfg.Redis, Prefix: cfg.Prefix, Tracker: tracker{c}})
 	if err != nil {

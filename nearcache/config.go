@@ -20,8 +20,16 @@ type Config struct {
 	// Defaults to none: tracking alone.
 	Events coherence.EventSource
 	// Source is the source of truth's commit order: a postgres.Source, or one of your own. With it, versions never go
-	// back on an instance even when Redis does (C3). Defaults to none.
+	// back on an instance even when Redis does (C3). It says as Relayed does that a relay carries every change. This
+	// client uses it for what a relay cannot tell: Fresh by the version alone, tags, the source's name, what makes it
+	// miss changes, and its position while the relay's rounds do not show it. Defaults to none.
 	Source coherence.Source
+	// Relayed says that a relay somewhere carries every change of the source of truth to this Prefix. Then a bound can be
+	// asked for without a Source: the relay's rounds in Redis prove it, and this process needs no connection to the
+	// database but its Loaders'. While no relay works, reads with a bound go to the source, and Status has the reason
+	// "relay_silent". While Redis does not answer, Events alone prove no bound without a Source. Defaults to whether
+	// there is a Source.
+	Relayed bool
 	// Prefix begins every Redis key. Systems that share a Redis need one each. Defaults to "nc".
 	Prefix string
 	// System names the system whose data the prefix holds. A client of another system is refused: by New, or with the
@@ -33,7 +41,7 @@ type Config struct {
 	RedisTimeout time.Duration
 	// Heartbeat is how often the relay's round is read, and with it the proof that a bound needs. While no cache has a
 	// bound, and no read has had one for ten seconds, it is read ten times more rarely, but at least once a second.
-	// Defaults to 100ms with a Source and 1s without.
+	// Defaults to 100ms with a Source or Relayed, and 1s without.
 	Heartbeat time.Duration
 	// LoadTrace lets a load belong to its reader's trace. It gets the context of the reader that begins a load, and the
 	// one that its Loader will get; it returns the latter with what tracing needs of the former, and nothing else of

@@ -21,17 +21,17 @@
 // them.
 //
 //   - C1: a read with a bound (Options.MaxStaleness, ReadOptions.MaxStaleness) returns no value older than that, by
-//     this process's clock, counted from the read's beginning, whatever fails. It needs a Source, a Loader that reads
-//     the primary, and, to be served by the caches, a relay.
+//     this process's clock, counted from the read's beginning, whatever fails. It needs a relay (Config.Source or
+//     Config.Relayed), and a Loader that reads the primary.
 //   - C2: a load that began before the invalidation of a write is never admitted to L1 or L2.
 //   - C3: on one instance, the versions of a key that reads return, one after another, never go back. It needs versions
-//     and a Loader that reads the primary; without a Source it is best effort for keys not seen for a while, or after
+//     and a Loader that reads the primary; without a relay it is best effort for keys not seen for a while, or after
 //     Redis has lost data.
 //   - C4: a read with AtLeast returns that version or a newer one, or ErrNotReady.
 //   - C5: a deleted key does not come back, and no value is returned that was never stored. Needs versions where writes
 //     of a key run at the same time.
 //   - C6: where nothing proves that an entry of L1 is still right, L1 is passed over.
-//   - C7: when the faults are over, all tiers agree: with a Source at once, otherwise at the latest when the TTL is
+//   - C7: when the faults are over, all tiers agree: with a relay at once, otherwise at the latest when the TTL is
 //     over.
 //
 // A plain Get without a bound has C2 to C7 and is typically fresh within milliseconds; it has no bound but the TTL.

@@ -164,3 +164,29 @@ func ExampleConfig_redisTimeout() {
 	fmt.Println(r.Value, "from", r.Tier, err, "- Redis:", client.Status().Redis)
 	// Output: product 42 from source <nil> - Redis: false
 }
+
+// A relay elsewhere proves the bound by its rounds in Redis: this process has no connection to the database but its
+// Loaders'. While no relay works, reads with a bound go to the source.
+func ExampleConfig_relayed() {
+	redis, err := nearcachetest.StartRedis("127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	defer redis.Close()
+	client, err := nearcache.New(nearcache.Config{Redis: redis.ClientOption(), Relayed: true})
+	if err != nil {
+		panic(err)
+	}
+	defer client.Close()
+	products, err := nearcache.NewCache(client, "product", nearcache.Options[string, string]{
+		MaxStaleness: 250 * time.Millisecond,
+		Load: func(_ context.Context, id string) (nearcache.Entry[string], error) {
+			return nearcache.Entry[string]{Value: "product " + id, Version: 7}, nil
+		}})
+	if err != nil {
+		panic(err)
+	}
+	r, err := products.Read(context.Background(), "42", nearcache.ReadOptions{})
+	fmt.Println(r.Value, "from", r.Tier, err)
+	// Output: product 42 from source <nil>
+}

@@ -100,9 +100,9 @@ func (c *Cache[K, V]) acquisition(f *flight[K, V]) l2.AcquireOptions {
 }
 
 // leaseKnows is the version that a flight's lease says to exist. It spares the lease where several instances apply one
-// event. With a Source a relay applies each change once, and no event does.
+// event. Where a relay applies each change once, no event does.
 func (c *Cache[K, V]) leaseKnows(f *flight[K, V]) Version {
-	if c.client.source != nil {
+	if c.client.relayed {
 		return 0
 	}
 	return c.client.fence.MinVersion(f.key)

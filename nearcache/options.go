@@ -61,8 +61,8 @@ type Options[K comparable, V any] struct {
 	AbsentTTL time.Duration
 	// MaxStaleness bounds how old a value is that reads return: none is older, by this process's clock, than the source
 	// was MaxStaleness before the read began, whatever fails (C1). A tier that cannot prove that is passed over, so a
-	// bound below what the channels achieve (see Client.Status) costs hits, and never an old value. It needs
-	// Config.Source, and Loaders that read the primary. Defaults to 0: no bound but the TTL.
+	// bound below what the channels achieve (see Client.Status) costs hits, and never an old value. It needs a relay
+	// (Config.Source or Config.Relayed), and Loaders that read the primary. Defaults to 0: no bound but the TTL.
 	MaxStaleness time.Duration
 
 	// Clearable makes every value depend on the cache's own tag, so that Clear can drop them all at once. A hit in L1
@@ -186,8 +186,9 @@ func (o *Options[K, V]) validate(c *Client, namespace string) error {
 	switch {
 	case o.Find != nil && o.Load != nil:
 		refuse("Find and Load are both set: a value has a version or it has none")
-	case o.Find != nil && c.source != nil:
-		refuse("Find is set, and so is Config.Source: a Loader must return the source's version with the value (Load)")
+	case o.Find != nil && c.relayed:
+		refuse("Find is set, and so is Config.Source or Relayed: a Loader must return the source's version with the value" +
+			" (Load)")
 	case o.Find != nil:
 		o.Load = o.Find.loader()
 	case o.Load == nil && o.LoadMany == nil:
@@ -260,8 +261,8 @@ func (o *Options[K, V]) validate(c *Client, namespace string) error {
 	switch {
 	case o.MaxStaleness < 0:
 		refuse("MaxStaleness is negative: %v", o.MaxStaleness)
-	case o.MaxStaleness > 0 && c.source == nil:
-		refuse("MaxStaleness is %v and Config.Source is nil: %w (a bound needs a source that tells its position)",
+	case o.MaxStaleness > 0 && !c.relayed:
+		refuse("MaxStaleness is %v, and neither Config.Source nor Config.Relayed is set: %w (a bound needs a relay)",
 			o.MaxStaleness, ErrUnsupported)
 	case o.MaxStaleness > 0 && o.MaxStaleness/2 < c.beatEvery:
 		refuse("MaxStaleness is %v and Config.Heartbeat %v: a bound below two heartbeats is hardly ever proved",

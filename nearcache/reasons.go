@@ -210,7 +210,7 @@ func (c *Client) findReasons(now time.Time) []Reason {
 			"A record in Redis was written by a clock that differs from this one by %v: L1 keeps values too long"+
 				" or not at all; synchronise the clocks.", s.by.Round(time.Millisecond))
 	}
-	if c.source != nil && !young {
+	if c.relayed && !young {
 		c.boundReasons(add, up && sampled)
 	}
 	c.auditReasons(add)
@@ -311,8 +311,8 @@ func (c *Client) boundReasons(add addReason, healthy bool) {
 	b := c.bound()
 	silent := max(settling, 20*c.beatEvery)
 	if healthy && (b.Redis == 0 || b.Redis > silent) {
-		add(reasonRelay, "No relay has proved anything by its rounds for %v or longer: run one, look at its log, and look"+
-			" for a transaction that has been open as long.", silent)
+		add(reasonRelay, "No relay has proved anything by its rounds for %v or longer: run one for this prefix, look at its"+
+			" log, and look for a transaction that has been open as long.", silent)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -56,7 +56,7 @@ type Result[V any] struct {
 	// bounds how old the value can be in L1, not how old it is at the source.
 	Age time.Duration
 	// Staleness is what is proved: the value is no older than the source was that long ago, by this process's clock. 0:
-	// nothing is proved, as without a Source.
+	// nothing is proved, as without a relay.
 	Staleness time.Duration
 	// Stale is true for a value known to be older than was asked for, or than one this instance has served: only with
 	// ReadOptions.ServeStale, or from a Loader that went back in time.
@@ -75,8 +75,8 @@ type ReadOptions struct {
 	// Defaults to 0: any version.
 	AtLeast Version
 	// MaxStaleness refuses a value that is not proved to be younger, by this process's clock, when the read began (C1).
-	// A tier that cannot prove it is passed over; the source always can. It needs Config.Source: without one a positive
-	// value fails with ErrUnsupported. Defaults to Options.MaxStaleness; negative: no bound.
+	// A tier that cannot prove it is passed over; the source always can. It needs Config.Source or
+	// Config.Relayed: without either a positive value fails with ErrUnsupported. Defaults to Options.MaxStaleness; negative: no bound.
 	MaxStaleness time.Duration
 	// Fresh refuses a value older than the read: it is read from the source by a load that begins after this call, or
 	// kept if the source (a coherence.Versioner) then says that its version still stands.

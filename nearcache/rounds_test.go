@@ -87,15 +87,23 @@ type relayed struct {
 // inRelayedBubble starts the relay `later` than the instance.
 func inRelayedBubble(t *testing.T, beat, bound, later time.Duration, test func(t *testing.T, f *relayed)) {
 	t.Helper()
+	src := &counting{commits: &commits{source: newSource()}}
+	inRelayedBubbleOf(t, src, nearcache.Config{Source: src, Heartbeat: beat}, bound, later, test)
+}
+
+func inRelayedBubbleOf(t *testing.T, src *counting, cfg nearcache.Config, bound, later time.Duration,
+	test func(t *testing.T, f *relayed)) {
+	t.Helper()
+	beat := cfg.Heartbeat
 	synctest.Test(t, func(t *testing.T) {
-		f := &relayed{src: &counting{commits: &commits{source: newSource()}}}
+		f := &relayed{src: src}
 		var err error
 		if f.redis, err = nearcachetest.StartRedis(""); err != nil {
 			t.Fatal(err)
 		}
 		defer f.redis.Close()
-		if f.client, err = nearcache.New(nearcache.Config{Redis: f.ofInstance.option(f.redis.PipeOption()),
-			Source: f.src, Heartbeat: beat}); err != nil {
+		cfg.Redis = f.ofInstance.option(f.redis.PipeOption())
+		if f.client, err = nearcache.New(cfg); err != nil {
 			t.Fatal(err)
 		}
 		defer f.client.Close()

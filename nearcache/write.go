@@ -11,18 +11,18 @@ import (
 )
 
 // applyTimeout bounds how long a write waits for L2 after its transaction; then the retry takes over. It is for clients
-// without a Source: where a relay carries the change, the breaker's timeout is enough.
+// without a relay: where one carries the change, the breaker's timeout is enough.
 const applyTimeout = 2 * time.Second
 
 // sendTimeout bounds how long a change is on its way to L2, whatever the caller's context.
 func (c *Client) sendTimeout() time.Duration {
-	if c.source != nil {
+	if c.relayed {
 		return c.breaker.timeout
 	}
 	return applyTimeout
 }
 
-// send brings changes to L2. With a Source it passes the breaker, and waits no longer than reads do: a relay carries
+// send brings changes to L2. With a relay it passes the breaker, and waits no longer than reads do: the relay carries
 // the change too, so a write need not wait for a Redis that is slow or gone. Without one the change must reach Redis,
 // and is tried in any case.
 //
@@ -32,7 +32,7 @@ func (c *Client) sendTimeout() time.Duration {
 func (c *Client) send(ctx context.Context, f func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.sendTimeout())
 	switch {
-	case c.source == nil:
+	case !c.relayed:
 		defer cancel()
 		return f(ctx)
 	case c.breaker.opened.Load():
@@ -62,7 +62,7 @@ func (c *Client) send(ctx context.Context, f func(context.Context) error) error 
 // unconfirmed: no read is served it, but ReadOptions.ServeStale and FailSafe may serve it, labelled Result.Unconfirmed,
 // while the source cannot say more.
 //
-// Without a Source the key is marked in L2 before tx is called. Until the write is over, or its process has been dead
+// Without a relay the key is marked in L2 before tx is called. Until the write is over, or its process has been dead
 // for Options.WriteTTL, readers go to the source and nothing is cached.
 //
 // A transaction that went through, but could not be sent to L2, is sent again in the background. With no Source to
@@ -114,7 +114,7 @@ func (c *Cache[K, V]) write(ctx context.Context, k K, effect writeEffect,
 		return Entry[V]{}, err
 	}
 	w := &writing[K]{k: k, key: key, effect: effect, token: l2.NewLeaseID(),
-		marked: c.client.source == nil && !ablate.Out(ablate.WriteIntent)}
+		marked: !c.client.relayed && !ablate.Out(ablate.WriteIntent)}
 	if w.marked {
 		if w.setAside, err = c.client.l2.PlaceIntent(ctx, key, w.token, c.opt.WriteTTL); err != nil {
 			c.m.writes("no_intent").Inc()
@@ -315,7 +315,7 @@ func (c *Cache[K, V]) writeResult(ch change[V], err error) error {
 	}
 	c.m.writes("retried").Inc()
 	c.client.retry.add(l2.Change{Key: ch.key, Version: ch.version})
-	if c.client.source != nil {
+	if c.client.relayed {
 		return nil
 	}
 	return c.wrap("write", ch.key, fmt.Errorf("%w: %w", ErrNotInvalidated, err))

@@ -17,9 +17,10 @@ type engine interface {
 	Claim(ctx context.Context, system string) error
 	Keyspace() *l2.Keyspace
 	Watermarks(ctx context.Context) ([l2.Buckets]l2.Watermark, error)
-	OneServer() bool
+	Servers(ctx context.Context) ([]l2.BucketSet, error)
+	LastRounds(ctx context.Context, leaders l2.BucketSet) ([l2.Buckets]l2.Round, error)
 	BeginRound(ctx context.Context, marks bool) (l2.Round, [l2.Buckets]l2.Watermark, error)
-	PublishRound(ctx context.Context, seen, next l2.Round, needed map[int]l2.Watermark) (published bool, err error)
+	PublishRounds(ctx context.Context, ps []l2.Publication) (published []bool, err error)
 	ApplyBatch(
 		ctx context.Context,
 		bucket int,
@@ -171,7 +172,7 @@ func (a *applier) apply(ctx context.Context, todo [l2.Buckets]work, upto coheren
 	}
 	if a.seen = upto; replay.Load() {
 		// A bucket is behind where it was. So may others be, and the round: all must be read again, of one moment.
-		a.seen, a.loaded = coherence.Position{}, a.loaded && !a.rounds.whole
+		a.seen, a.loaded = coherence.Position{}, a.loaded && !a.rounds.whole()
 	}
 	return nil
 }

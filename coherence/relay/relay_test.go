@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/redis/rueidis"
 
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/relay"
@@ -75,7 +77,8 @@ func (o *outbox) SaveCursor(ctx context.Context, name string, c coherence.Cursor
 // redisState is what a redisFake has, and how often it was asked to change it.
 type redisState struct {
 	watermarks [l2.Buckets]l2.Watermark
-	round      l2.Round
+	round      l2.Round             // of all buckets, or of the first server's
+	elsewhere  [l2.Buckets]l2.Round // of other servers, by their least bucket
 	tokens     uint64
 	resets     int
 	published  int
@@ -94,16 +97,19 @@ type redisFake struct {
 	redisState
 	applied   map[string]coherence.Version
 	fail      error
-	whole     bool   // it has all buckets on one server
-	onApply   func() // after a batch of changes, under the lock
-	onPublish func() // after a round, under the lock
-	onReset   func() // after a reset, under the lock
+	servers   []l2.BucketSet // which has which bucket; without any, nobody says so
+	refuses   error          // it refuses rounds that stand for some of the buckets only
+	onApply   func()         // after a batch of changes, under the lock
+	onPublish func()         // after a round, under the lock
+	onReset   func()         // after a reset, under the lock
 }
 
 // save is what a replica has now; the function makes it the primary.
 func (r *redisFake) save() (failOver func()) {
-	watermarks, applied, round := r.watermarks, maps.Clone(r.applied), r.round
-	return func() { r.watermarks, r.applied, r.round = watermarks, maps.Clone(applied), round }
+	watermarks, applied, round, elsewhere := r.watermarks, maps.Clone(r.applied), r.round, r.elsewhere
+	return func() {
+		r.watermarks, r.applied, r.round, r.elsewhere = watermarks, maps.Clone(applied), round, elsewhere
+	}
 }
 
 func newRedisFake() *redisFake { return &redisFake{applied: map[string]coherence.Version{}} }
@@ -115,7 +121,26 @@ func (r *redisFake) Watermarks(context.Context) ([l2.Buckets]l2.Watermark, error
 	return r.watermarks, r.fail
 }
 
-func (r *redisFake) OneServer() bool { return r.whole }
+// errAnswered is an answer of Redis that is an error.
+var errAnswered error = new(rueidis.RedisError)
+
+func (r *redisFake) Servers(context.Context) ([]l2.BucketSet, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.servers) == 0 {
+		return nil, errAnswered
+	}
+	return slices.Clone(r.servers), nil
+}
+
+// whole reports whether one server has all buckets.
+func (r *redisFake) whole() bool { return len(r.servers) == 1 }
+
+func (r *redisFake) LastRounds(context.Context, l2.BucketSet) ([l2.Buckets]l2.Round, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.elsewhere, r.fail
+}
 
 func (r *redisFake) BeginRound(context.Context, bool) (l2.Round, [l2.Buckets]l2.Watermark, error) {
 	r.mu.Lock()
@@ -127,23 +152,54 @@ func (r *redisFake) BeginRound(context.Context, bool) (l2.Round, [l2.Buckets]l2.
 	return r.round, r.watermarks, r.fail
 }
 
-func (r *redisFake) PublishRound(_ context.Context, seen, next l2.Round, needed map[int]l2.Watermark) (bool, error) {
+func (r *redisFake) PublishRounds(_ context.Context, ps []l2.Publication) (published []bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.fail != nil || r.round != seen {
+	published = make([]bool, len(ps))
+	for i := range ps {
+		var e error
+		if published[i], e = r.publish(&ps[i]); e != nil {
+			err = e
+		}
+	}
+	return published, err
+}
+
+func (r *redisFake) publish(p *l2.Publication) (published bool, err error) {
+	at := &r.elsewhere[p.Leader]
+	if p.Leader == l2.RoundBucket {
+		at = &r.round
+	}
+	if r.fail != nil || *at != p.Seen {
 		return false, r.fail
 	}
-	for b, w := range needed {
+	if r.refuses != nil && p.Next.Buckets != 0 && p.Next.Buckets != l2.AllBuckets {
+		return false, r.refuses
+	}
+	for b, w := range p.Needed {
+		if !r.together(b, p.Leader) {
+			return false, errAnswered
+		}
 		if now := r.watermarks[b]; now.Incarnation != w.Incarnation || !now.Position.Covers(w.Position) {
 			return false, nil
 		}
 	}
-	r.round = next
+	*at = p.Next
 	r.published++
 	if r.onPublish != nil {
 		r.onPublish()
 	}
 	return true, nil
+}
+
+// together reports whether one server has two buckets.
+func (r *redisFake) together(a, b int) bool {
+	for _, s := range r.servers {
+		if s.Has(a) && s.Has(b) {
+			return true
+		}
+	}
+	return a == b
 }
 
 func (r *redisFake) ApplyBatch(_ context.Context, b int, changes []l2.Change, from l2.Watermark,
@@ -198,7 +254,7 @@ func (r *redisFake) version(key string) coherence.Version {
 func (r *redisFake) reached(n uint64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.whole && r.round.Upto.Covers(at(n)) {
+	if r.whole() && r.round.Upto.Covers(at(n)) {
 		return true
 	}
 	for _, w := range r.watermarks {

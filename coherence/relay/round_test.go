@@ -14,11 +14,11 @@ import (
 	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
-// oneServer is a fake Redis that has all buckets on one server. After each batch and round it checks what it then says:
+// onServers is a fake Redis whose servers have the buckets. After each batch and round it checks what it then says:
 // that every change of the source at or before a position is applied.
-func oneServer(t *testing.T, src *outbox) *redisFake {
+func onServers(t *testing.T, src *outbox, servers ...l2.BucketSet) *redisFake {
 	red := newRedisFake()
-	red.whole = true
+	red.servers = servers
 	var last l2.Round
 	honest := func() {
 		events, _, err := src.Source.Changes(context.Background(), coherence.Position{}, 1000)
@@ -26,22 +26,36 @@ func oneServer(t *testing.T, src *outbox) *redisFake {
 			t.Error(err)
 		}
 		for _, e := range events {
-			w := red.watermarks[keys.Key(e.Namespace, e.Key).Bucket].Position
-			if (red.round.Upto.Covers(e.Position) || w.Covers(e.Position)) && red.applied[e.Key] < e.Version {
-				t.Errorf("round %d comes to %v, the bucket to %v, and version %d of %s at %v is not applied",
-					red.round.Number, red.round.Upto, w, e.Version, e.Key, e.Position)
+			b := keys.Key(e.Namespace, e.Key).Bucket
+			w, round := red.watermarks[b].Position, red.roundOf(b)
+			if (round.Upto.Covers(e.Position) || w.Covers(e.Position)) && red.applied[e.Key] < e.Version {
+				t.Errorf("round %d comes to %v, bucket %d to %v, and version %d of %s at %v is not applied",
+					round.Number, round.Upto, b, w, e.Version, e.Key, e.Position)
 			}
 		}
 	}
 	red.onApply = honest
 	red.onPublish = func() {
 		honest()
-		if red.round.Incarnations != last.Incarnations && red.round.Incarnations != red.digest() {
+		if red.whole() && red.round.Incarnations != last.Incarnations && red.round.Incarnations != red.digest() {
 			t.Errorf("round %d names incarnations that are neither the last round's nor the buckets'", red.round.Number)
 		}
 		last = red.round
 	}
 	return red
+}
+
+// roundOf is the last round of a bucket's server, if it stands for the bucket.
+func (r *redisFake) roundOf(bucket int) (round l2.Round) {
+	for leader, at := range r.elsewhere {
+		if leader == l2.RoundBucket {
+			at = r.round
+		}
+		if at.Buckets.Has(bucket) && r.together(leader, bucket) {
+			return at
+		}
+	}
+	return round
 }
 
 // digest is that of the buckets' incarnations.
@@ -55,9 +69,15 @@ func (r *redisFake) digest() uint64 {
 
 // inRoundsBubble runs relays on fake time until the end of f.
 func inRoundsBubble(t *testing.T, relays int, f func(src *outbox, red *redisFake)) {
+	t.Helper()
+	inServersBubble(t, relays, []l2.BucketSet{l2.AllBuckets}, f)
+}
+
+func inServersBubble(t *testing.T, relays int, servers []l2.BucketSet, f func(src *outbox, red *redisFake)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		src := newOutbox()
-		red := oneServer(t, src)
+		red := onServers(t, src, servers...)
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		for i := range relays {
@@ -112,7 +132,7 @@ func TestRounds_WriteNoIdleBucket(t *testing.T) {
 func TestRounds_ComeAtEveryInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &waking{outbox: newOutbox(), wake: make(chan struct{})}
-		red := oneServer(t, src.outbox)
+		red := onServers(t, src.outbox, l2.AllBuckets)
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() { _ = relay.Relay{Source: src, Interval: 100 * time.Millisecond}.RunOn(ctx, red) })
@@ -153,7 +173,7 @@ func (o *ordered) Position(ctx context.Context) (coherence.Position, error) {
 func TestRounds_ReadTheSourceAfterTheyBegin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &ordered{outbox: newOutbox()}
-		src.red = oneServer(t, src.outbox)
+		src.red = onServers(t, src.outbox, l2.AllBuckets)
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() { _ = relay.Relay{Source: src, Interval: 100 * time.Millisecond}.RunOn(ctx, src.red) })
@@ -266,7 +286,8 @@ func TestRounds_NameTheIncarnationOfABucketThatLostItsWatermark(t *testing.T) {
 		red.mu.Lock()
 		defer red.mu.Unlock()
 		if red.watermarks[5].IsZero() || red.round.Incarnations == before || red.round.Incarnations != red.digest() {
-			t.Errorf("got the watermark %+v and round %+v, want a new incarnation in both", red.watermarks[5], red.round)
+			t.Errorf("got the watermark %+v and round %+v, want a new incarnation in both", red.watermarks[5],
+				red.round)
 		}
 	})
 }
@@ -296,7 +317,7 @@ func TestRounds_NameNoIncarnationThatIsGone(t *testing.T) {
 func TestRounds_TrustNothingOnceABucketIsBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &waking{outbox: newOutbox(), wake: make(chan struct{})}
-		red := oneServer(t, src.outbox)
+		red := onServers(t, src.outbox, l2.AllBuckets)
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() { _ = relay.Relay{Source: src, Interval: time.Minute}.RunOn(ctx, red) })
@@ -340,7 +361,7 @@ func neighbourOf(key string) string {
 func TestRounds_AreTheCursor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &waking{outbox: newOutbox(), wake: make(chan struct{})}
-		red := oneServer(t, src.outbox)
+		red := onServers(t, src.outbox, l2.AllBuckets)
 		for term := range 2 {
 			ctx, cancel := context.WithCancel(t.Context())
 			var wg sync.WaitGroup

@@ -40,6 +40,8 @@ const (
 	RoundDigest       Rule = "round-digest"       // ... and of the incarnations that it names, if they are not the last's
 	RoundAfterNext    Rule = "round-after-next"   // who sees a round that has begun waits for the one after it
 	RoundSession      Rule = "round-session"      // two readings are compared within one Redis session only
+	RoundFollows      Rule = "round-follows"      // a round that does not follow the last one begins sessions
+	RoundServer       Rule = "round-server"       // a round stands only for buckets of its own server
 	RoundHead         Rule = "round-head"         // a round's sample is at its head, not at what is applied
 	RoundIncarnations Rule = "round-incarnations" // a round counts for the incarnations that it was published for
 

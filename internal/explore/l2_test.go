@@ -107,7 +107,7 @@ func run(t *testing.T, opt rueidis.ClientOption, do func(...string) string, roun
 		for i := range p.tokens {
 			p.tokens[i] = l2.NewLeaseID()
 		}
-		p.del(p.l2.Keyspace().Watermark(p.key.Bucket), p.l2.Keyspace().Round())
+		p.del(p.l2.Keyspace().Watermark(p.key.Bucket), p.l2.Keyspace().Round(l2.RoundBucket))
 		for range 60 {
 			p.step()
 			p.compare()
@@ -302,7 +302,7 @@ func (p *pair) round(r explore.Round) (out l2.Round) {
 	if r.Number == 0 {
 		return out
 	}
-	out = l2.Round{Number: uint64(r.Number), Incarnations: uint64(r.Incarnation), Whole: true,
+	out = l2.Round{Number: uint64(r.Number), Incarnations: uint64(r.Incarnation), Buckets: l2.AllBuckets,
 		Head: position(r.Head), Upto: position(r.Upto)}
 	if r.Token > 0 {
 		out.Token = p.roundTokens[r.Token-1]
@@ -337,11 +337,12 @@ func (p *pair) publishRound(ctx context.Context, v uint8) {
 		needed[p.key.Bucket] = p.watermark(mark, 0, incarnation)
 	}
 	want := p.twin.PublishRound(seen, next, mark, incarnation)
-	got, err := p.l2.PublishRound(ctx, p.round(seen), p.round(next), needed)
+	got, err := p.l2.PublishRounds(ctx, []l2.Publication{{Leader: l2.RoundBucket, Seen: p.round(seen),
+		Next: p.round(next), Needed: needed}})
 	p.ok(err)
-	p.did("round %+v is published over %+v: %v", next, seen, got)
-	if got != want {
-		p.t.Errorf("publish: %v; the twin says %v", got, want)
+	p.did("round %+v is published over %+v: %v", next, seen, got[0])
+	if got[0] != want {
+		p.t.Errorf("publish: %v; the twin says %v", got[0], want)
 	}
 }
 
@@ -351,7 +352,7 @@ func (p *pair) lose() {
 	case 4:
 		p.did("the round is evicted")
 		p.twin.EvictRound()
-		p.del(p.l2.Keyspace().Round())
+		p.del(p.l2.Keyspace().Round(l2.RoundBucket))
 	case 0:
 		p.did("the record is evicted")
 		p.twin.EvictRecord()
@@ -367,7 +368,7 @@ func (p *pair) lose() {
 	default:
 		p.did("all of it is flushed")
 		p.twin.Flush()
-		p.del(p.key.Record, p.key.Lease, p.l2.Keyspace().Watermark(p.key.Bucket), p.l2.Keyspace().Round())
+		p.del(p.key.Record, p.key.Lease, p.l2.Keyspace().Watermark(p.key.Bucket), p.l2.Keyspace().Round(l2.RoundBucket))
 	}
 }
 
@@ -422,8 +423,9 @@ func (p *pair) compare() {
 			}
 		}
 	}
-	if r, err := p.l2.Round(context.Background()); err != nil || r != p.round(p.twin.Round) {
-		p.t.Errorf("Redis has %+v and error %v, the twin %+v", r, err, p.twin.Round)
+	r, err := p.l2.LastRounds(context.Background(), l2.BucketSet(0).With(l2.RoundBucket))
+	if err != nil || r[l2.RoundBucket] != p.round(p.twin.Round) {
+		p.t.Errorf("Redis has %+v and error %v, the twin %+v", r[l2.RoundBucket], err, p.twin.Round)
 	}
 	got.Round = p.twin.Round
 	if got != p.twin {

@@ -61,7 +61,9 @@
 //	              read the last one ends the sample that the instance began before that. Readings are compared within
 //	              one session. A round is published only over the one that its relay has seen, by the token with which
 //	              it was begun, where the buckets with changes have come as far as it claims, and for the incarnations
-//	              that they have. It stands for the watermarks of those incarnations.
+//	              that they have. It stands for the watermarks of those incarnations, of buckets that are read on the
+//	              connection on which it was read. In a Cluster each server has rounds of its own, and publishing
+//	              checks every bucket of the server.
 //	as-of         The newest sample that a channel's watermark covers is a moment that all it vouches for is no older
 //	              than, if the generation is found standing after the moment was taken (C1). An entry has the as-of of
 //	              its own load too.
@@ -125,6 +127,8 @@
 //	                 session; the watermark went back too, so the relay applies 2 again.
 //	two servers      The relay applies a change to server A, and publishes its round to B, which took over with all that
 //	                 came before. B refuses the round: its bucket is behind. The relay begins again with what B has.
+//	another server's The relay applies a change to server A, which fails over to a replica that lacks it. The round on
+//	round            server C stands. It says nothing of A's buckets.
 //	lost watermark   Redis evicts the watermark and keeps the records. What they missed meanwhile cannot be known: the
 //	                 relay begins a new incarnation, and all of them are misses.
 //	push overtaken   A reply and the push that voids it come on one connection, in order. But the reply is handed to

@@ -41,6 +41,10 @@ var ablations = []struct {
 	{ablate.RoundSession, "C1", scope{versions: 1, loads: 1, sourced: true, rounds: 2, failOvers: 1, isolation: true}},
 	{ablate.RoundHead, "C1", scope{versions: 1, loads: 1, sourced: true, rounds: 2, openTransactions: true}},
 	{ablate.RoundIncarnations, "C1", scope{versions: 1, loads: 1, sourced: true, rounds: 1, evictions: 1}},
+	{ablate.RoundServer, "C1", scope{versions: 1, loads: 1, sourced: true, rounds: 2, clustered: true, failOvers: 1}},
+	{ablate.RoundFollows, "C1", scope{versions: 1, loads: 1, sourced: true, rounds: 2, clustered: true, failOvers: 1,
+		goesBack: true}},
+	{ablate.RoundBuckets, "C1", scope{versions: 1, loads: 1, sourced: true, rounds: 2, clustered: true, failOvers: 1}},
 	{ablate.SnapshotGuard, "C1", scope{versions: 1, loads: 1, sourced: true, durableFirst: true}},
 	{ablate.Generation, "C2", scope{versions: 1, loads: 1, sourced: true, events: true, forgetMinVersions: true}},
 	{ablate.RecentBumps, "C2", scope{versions: 1, loads: 1, sourced: true, events: true, forgetMinVersions: true}},
@@ -77,9 +81,8 @@ var ablations = []struct {
 var elsewhere = map[ablate.Rule]string{
 	ablate.ClockOnRead:   "nearcache: TestAblation_ClockOnRead", // there is no time here
 	ablate.LeaseEndWakes: "internal/chaos: TestAblations_AreNoticed",
-	// The scopes that break without these two have more than 4 million states.
-	ablate.RoundBuckets: "internal/explore: TestL2_WithoutARule",
-	ablate.RoundDigest:  "coherence/relay: TestRounds_NameNoIncarnationThatIsGone",
+	// The scopes that break without it have more than 4 million states.
+	ablate.RoundDigest: "coherence/relay: TestRounds_NameNoIncarnationThatIsGone",
 }
 
 func TestAblations(t *testing.T) {

@@ -7,8 +7,9 @@ import (
 	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
-// fencer is a real Fence, of one slot and one bucket, that is set to an instance's state, asked to take a step by its
-// own methods, and read back. Nothing here decides anything: it only translates.
+// fencer is a real Fence, of one slot and one bucket (in a Cluster a second one, whose server has the rounds), that is
+// set to an instance's state, asked to take a step by its own methods, and read back. Nothing here decides anything: it
+// only translates.
 type fencer struct {
 	*Fence
 	scope           *scope
@@ -37,8 +38,9 @@ const (
 func newFencer(sc *scope) *fencer {
 	f := &fencer{scope: sc, key: l2.Key{Hash: 7 << 20}, other: l2.Key{Hash: 9 << 20}}
 	cfg := Config{Now: func() int64 { return f.clock }, MinVersions: 1, Complete: sc.sourced, MinVersionAge: time.Hour}
-	f.Fence = newFence(cfg, 1, exploreDepth, 1)
-	f.bucket = &f.buckets[0]
+	f.key.Bucket, f.other.Bucket = sc.bucket(), sc.bucket()
+	f.Fence = newFence(cfg, 1, exploreDepth, sc.bucket()+1)
+	f.bucket = &f.buckets[sc.bucket()]
 	f.events.parts = make([]partition, 0, 2)
 	f.samples.completed = make([]sample, 0, 16)
 	return f
@@ -131,7 +133,7 @@ func (f *fencer) set(w *world, n *instance) {
 	}
 	f.sampleUnderWay = Sample{sample{seq: sampleLast, begun: int64(n.sampleBegun)}}
 	f.setEvents(n)
-	f.heartbeat.sessions[0] = sessionOf(session(n.heartbeat))
+	f.heartbeat.sessions[f.scope.bucket()] = sessionOf(session(n.heartbeat))
 	f.heartbeat.sample = Sample{sample{seq: sampleLast, begun: int64(n.heartbeatBegun)}}
 	f.setRounds(n)
 
@@ -160,6 +162,7 @@ func (f *fencer) setEvents(n *instance) {
 func (f *fencer) setStamp(s *Stamp, g generation, redis, events session) {
 	s.setHash(f.key.Hash)
 	s.redisSession, s.eventSession = session32(sessionOf(redis)), session32(sessionOf(events))
+	s.bucket = uint8(f.key.Bucket)
 	s.loaded(0, 0, 0)
 	s.generation.Store(genOf(g))
 }

@@ -96,7 +96,7 @@ func (s *stepper) heartbeat(i int) {
 		// Nobody moves watermarks, and loads read for themselves that there is none.
 	case before.heartbeat > 0:
 		_, n := s.at(i)
-		s.fence.Watermark(&s.fence.heartbeat, 0, watermark(before.heartbeatWatermark, before.heartbeatIncarnation))
+		s.fence.Watermark(&s.fence.heartbeat, s.bucket(), watermark(before.heartbeatWatermark, before.heartbeatIncarnation))
 		n.heartbeat, n.heartbeatWatermark, n.heartbeatIncarnation = 0, 0, 0
 		s.fenced("the heartbeat's reply is looked at", i, int(before.heartbeatWatermark)-1)
 	case before.connected == 0 || before.pushes > 0 || !stale:
@@ -107,7 +107,7 @@ func (s *stepper) heartbeat(i int) {
 	default:
 		s.at(i)
 		h := s.fence.BeginHeartbeat()
-		s.fence.Watermark(&h, 0, watermark(now, on.Incarnation()))
+		s.fence.Watermark(&h, s.bucket(), watermark(now, on.Incarnation()))
 		s.fenced("a heartbeat reads the watermark", i, int(now)-1)
 	}
 }

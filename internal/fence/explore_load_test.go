@@ -183,7 +183,7 @@ func (s *stepper) acquire(i int, j uint8) {
 	switch on.Acquire(l.unusable == 1) {
 	case explore.Present:
 		s.at(i)
-		s.fence.Forget(0, &s.fence.snapshots[j])
+		s.fence.Forget(s.bucket(), &s.fence.snapshots[j])
 		again("load: acquire says that there is a value by now")
 	case explore.Busy:
 		s.at(i)

@@ -86,7 +86,7 @@ func (p *packer) instance(n *instance) {
 	if p.rounds > 0 {
 		fields(p, p.roundBits, &n.ends[0], &n.ends[1])
 		fields(p, now, &n.endsFrom[0], &n.endsFrom[1])
-		if p.evictions > 0 {
+		if p.mayGoBack() {
 			p.round(&n.round)
 		}
 		if p.lateHeartbeats {
@@ -114,6 +114,9 @@ func (p *packer) server(s *server) {
 	}
 }
 
+// mayGoBack reports whether a server's round may go back, or go, behind a connection that stands.
+func (sc *scope) mayGoBack() bool { return sc.evictions > 0 || sc.goesBack }
+
 func (p *packer) round(r *explore.Round) {
 	fields(p, p.roundBits, &r.Number)
 	fields(p, p.tokenBits, &r.Token)
@@ -126,6 +129,9 @@ func (p *packer) term(t *term) {
 	p.round(&t.seen)
 	fields(p, p.positionBits, &t.head, &t.upto)
 	fields(p, p.incarnationBits, &t.incarnation)
+	if p.clustered {
+		p.round(&t.server)
+	}
 }
 
 func (p *packer) world(w *world) {
@@ -140,6 +146,9 @@ func (p *packer) world(w *world) {
 	fields(p, bitsIf(p.pieces, p.versionBits), &w.relayPiece)
 	if p.rounds > 0 {
 		fields(p, p.tokenBits, &w.tokens)
+		if p.clustered {
+			p.round(&w.root)
+		}
 		for i := range p.relays {
 			p.term(&w.terms[i])
 		}

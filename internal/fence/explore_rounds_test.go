@@ -38,7 +38,13 @@ func (s *stepper) rounded() {
 		case relayApplies:
 			s.applyRound(i)
 		case relayApplied:
-			s.publishRound(i)
+			if s.clustered {
+				s.publishOnServer(i)
+			} else {
+				s.publishRound(i)
+			}
+		case relayServer:
+			s.publishRoot(i)
 		}
 	}
 }
@@ -46,8 +52,11 @@ func (s *stepper) rounded() {
 // beginRound also reads the bucket's watermark; or it does not, and the relay goes on with the incarnation that it
 // knows. It may go on with one that another relay has replaced.
 func (s *stepper) beginRound(i int, next uint8) {
-	on := &s.from.primary
-	if on.Round.Number == 0 || on.Round.Number > s.rounds || on.Round.Token == 0 && s.from.tokens == s.maxTokens() {
+	on, last := &s.from.primary, &s.from.primary.Round
+	if s.clustered {
+		last = &s.from.root
+	}
+	if last.Number == 0 || last.Number > s.rounds || last.Token == 0 && s.from.tokens == s.maxTokens() {
 		return
 	}
 	for _, sweep := range []bool{true, false} {
@@ -59,10 +68,16 @@ func (s *stepper) beginRound(i int, next uint8) {
 		case sweep || t.incarnation == 0:
 			continue
 		}
-		if w.primary.Round.Token == 0 {
+		if last.Token == 0 {
 			w.tokens++
 		}
-		t.seen = w.primary.BeginRound(w.tokens)
+		if s.clustered {
+			root := explore.L2{Round: w.root}
+			t.seen, t.server = root.BeginRound(w.tokens), on.Round
+			w.root = root.Round
+		} else {
+			t.seen = w.primary.BeginRound(w.tokens)
+		}
 		t.phase, t.upto = next, max(t.upto, t.seen.Upto)
 		s.do("a relay begins a round", i, int(t.seen.Number)+1)
 	}
@@ -120,13 +135,55 @@ func (s *stepper) publishRound(i int) {
 	s.do(name, i, int(next.Number))
 }
 
-// roundOf is a round as the fence takes it.
-func roundOf(r explore.Round) (out l2.Round) {
+// publishOnServer publishes the round of the bucket's server. It checks the bucket's watermark against what the relay
+// has written there, or found: that covers the bucket's last change.
+func (s *stepper) publishOnServer(i int) {
+	w := &s.to
+	t := &w.terms[i]
+	needed := t.upto
+	for needed > 1 && s.elsewhere>>(needed-1)&1 == 1 {
+		needed--
+	}
+	next := explore.Round{Number: t.server.Number + 1, Upto: t.upto, Incarnation: t.incarnation}
+	if next.Number > s.rounds+1 {
+		return
+	}
+	t.phase = relayServer
+	name := "a relay publishes the round of the bucket's server"
+	if !w.primary.PublishRound(t.server, next, needed, t.incarnation) {
+		*t = term{incarnation: t.incarnation}
+		name = "a relay's round of the bucket's server is refused"
+	}
+	s.do(name, i, int(next.Number))
+}
+
+// publishRoot publishes the round that ends samples. As if the bucket had been on that server when the relay last
+// looked, it says up to where the bucket has its changes, too.
+func (s *stepper) publishRoot(i int) {
+	w := &s.to
+	t := &w.terms[i]
+	root := explore.L2{Round: w.root}
+	next := explore.Round{Number: t.seen.Number + 1, Head: t.head, Upto: t.upto, Incarnation: t.incarnation}
+	name := "a relay publishes its round"
+	if !root.PublishRound(t.seen, next, 0, 0) {
+		name = "a relay's round is refused"
+	}
+	w.root, *t = root.Round, term{incarnation: t.incarnation}
+	s.do(name, i, int(next.Number))
+}
+
+// roundOf is a round as the fence takes it, which stands for buckets of an incarnation each.
+func roundOf(r explore.Round, of l2.BucketSet, incarnations ...l2.Incarnation) (out l2.Round) {
 	if r.Number > 0 {
 		out = l2.Round{Number: uint64(r.Number), Token: uint64(r.Token), Head: place(r.Head), Upto: place(r.Upto),
-			Whole: true, Incarnations: l2.DigestOf([]l2.Incarnation{{r.Incarnation}})}
+			Buckets: of, Incarnations: l2.DigestOf(incarnations)}
 	}
 	return out
+}
+
+// ofServer is the round of the bucket's server.
+func (sc *scope) ofServer(r explore.Round) l2.Round {
+	return roundOf(r, l2.BucketSet(0).With(sc.bucket()), l2.Incarnation{r.Incarnation})
 }
 
 // roundFrom is roundOf backwards.
@@ -147,17 +204,10 @@ func (sc *scope) roundFrom(r l2.Round) (out explore.Round) {
 // at late.
 func (s *stepper) heartbeatOfRounds(i int) {
 	before, on := &s.from.instances[i], s.server(i)
-	look := func(h *Heartbeat, r l2.Round, w l2.Watermark) {
-		s.fence.Round(h, r)
-		if !s.fence.Cover(h, r) {
-			s.fence.Watermark(h, 0, w)
-			s.fence.Cover(h, r)
-		}
-	}
 	switch {
 	case before.heartbeat > 0:
 		_, n := s.at(i)
-		look(&s.fence.heartbeat, roundOf(before.heartbeatRound),
+		s.look(&s.fence.heartbeat, before.heartbeatRound,
 			watermark(before.heartbeatWatermark, before.heartbeatIncarnation))
 		n.heartbeat, n.heartbeatWatermark, n.heartbeatIncarnation = 0, 0, 0
 		n.heartbeatRound, n.heartbeatBegun = explore.Round{}, 0
@@ -171,14 +221,68 @@ func (s *stepper) heartbeatOfRounds(i int) {
 	default:
 		s.at(i)
 		h := s.fence.BeginHeartbeat()
-		look(&h, roundOf(on.Round), watermark(on.Watermark, on.Incarnation()))
+		s.look(&h, on.Round, watermark(on.Watermark, on.Incarnation()))
 		s.fenced("a heartbeat reads the round", i, int(on.Round.Number))
 	}
 }
 
+// look takes what a heartbeat has read. In a Cluster it has read the other server's round too.
+func (s *stepper) look(h *Heartbeat, r explore.Round, w l2.Watermark) {
+	own := l2.BucketSet(0).With(s.bucket())
+	cover := func() (covered l2.BucketSet) {
+		if s.clustered {
+			covered = s.fence.Cover(h, l2.RoundBucket, s.rootRound(), l2.BucketSet(0).With(l2.RoundBucket))
+		}
+		return covered | s.fence.Cover(h, s.bucket(), s.ofServer(r), own)
+	}
+	if s.clustered {
+		s.fence.Round(h, l2.RoundBucket, s.rootRound())
+	}
+	s.fence.Round(h, s.bucket(), s.ofServer(r))
+	if !cover().Has(s.bucket()) {
+		s.fence.Watermark(h, s.bucket(), w)
+		cover()
+	}
+}
+
+// rootRound is the round that ends samples, in a Cluster. It claims the key's bucket, which is elsewhere.
+func (s *stepper) rootRound() l2.Round {
+	return roundOf(s.from.root, l2.BucketSet(0).With(l2.RoundBucket).With(s.bucket()),
+		l2.Incarnation{1}, l2.Incarnation{s.from.root.Incarnation})
+}
+
+// goBack fails over behind the standing connections, and heartbeats are the next thing that happens. It takes what the
+// new primary has published to be less than the instance has seen: otherwise nothing shows it.
+func (s *stepper) goBack() {
+	w := &s.to
+	n := &w.instances[0]
+	if s.instances > 1 || n.connected == 0 || n.isolated == 1 || n.round != s.from.primary.Round ||
+		s.from.other.Round.Number >= s.from.primary.Round.Number {
+		return
+	}
+	_, n = s.at(0)
+	h := s.fence.BeginHeartbeat()
+	w.failOversLeft--
+	w.primary, w.other = w.other, server{}
+	n.tracked, n.pushes = 0, 0
+	s.failed(n)
+	for j := range n.loads {
+		n.loads[j].leaseHeld, n.loads[j].leaseHeldOther = n.loads[j].leaseHeldOther, 0
+	}
+	s.look(&h, w.primary.Round, watermark(w.primary.Watermark, w.primary.Incarnation()))
+	s.fenced("the server goes back behind the standing connection, and a heartbeat sees it", 0, -1)
+}
+
 func (f *fencer) setRounds(n *instance) {
 	s := &f.rounds
-	s.session, s.last, s.open = sessionNow, roundOf(n.round), s.open[:0]
+	f.buckets[l2.RoundBucket].session.Store(sessionNow)
+	s.of[l2.RoundBucket] = followed{session: sessionNow}
+	if f.scope.clustered {
+		root := &f.buckets[l2.RoundBucket]
+		root.watermark, root.watermarkRead, root.watermarkKnown = watermark(1, 1), true, true
+	}
+	s.of[f.scope.bucket()] = followed{sessionNow, f.scope.ofServer(n.round)}
+	s.open = s.open[:0]
 	for j, ends := range n.ends {
 		if ends > 0 {
 			s.open = append(s.open, openSample{uint64(ends), Sample{sample{seq: sampleLast - 2 + uint64(j),
@@ -190,15 +294,20 @@ func (f *fencer) setRounds(n *instance) {
 func (f *fencer) getRounds(n *instance) {
 	s := &f.rounds
 	n.ends, n.endsFrom, n.round = [2]uint8{}, [2]uint8{}, explore.Round{}
-	if f.scope.rounds == 0 || s.session != f.bucket.session.Load() && !ablate.Out(ablate.RoundSession) {
-		return // they are dropped when the next round is read
+	kept := func(bucket int) bool { // otherwise it is dropped when the next round is read
+		return f.buckets[bucket].session.Load() == sessionNow || ablate.Out(ablate.RoundSession)
 	}
-	slices.SortFunc(s.open, func(a, b openSample) int { return int(a.ends) - int(b.ends) })
-	for j, o := range s.open[:min(len(s.open), len(n.ends))] { // there are more only without RoundSession
-		n.ends[j], n.endsFrom[j] = uint8(o.ends), uint8(o.sample.sample.begun)
+	if f.scope.rounds == 0 {
+		return
 	}
-	if f.scope.evictions > 0 {
-		n.round = f.scope.roundFrom(s.last)
+	if kept(l2.RoundBucket) {
+		slices.SortFunc(s.open, func(a, b openSample) int { return int(a.ends) - int(b.ends) })
+		for j, o := range s.open[:min(len(s.open), len(n.ends))] { // there are more only without RoundSession
+			n.ends[j], n.endsFrom[j] = uint8(o.ends), uint8(o.sample.sample.begun)
+		}
+	}
+	if f.scope.mayGoBack() && kept(f.scope.bucket()) {
+		n.round = f.scope.roundFrom(s.of[f.scope.bucket()].last)
 	}
 }
 

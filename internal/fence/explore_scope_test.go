@@ -1,6 +1,9 @@
 package fence
 
-import "github.com/nearcache/nearcache-go/internal/explore"
+import (
+	"github.com/nearcache/nearcache-go/internal/explore"
+	"github.com/nearcache/nearcache-go/internal/l2"
+)
 
 // scope is how much of the world a search goes through.
 type scope struct {
@@ -42,6 +45,8 @@ type scope struct {
 	samplesInSteps    bool // a sample takes three steps
 	durableFirst      bool // a commit is durable before it is visible
 	pieces            bool // the relay applies a transaction in two batches
+	clustered         bool // the rounds that end samples are on another server than the bucket, which stands
+	goesBack          bool // at a fail-over the instance's connection stands
 	openTransactions  bool // what is settled may be behind what is acknowledged
 
 	versionBits, positionBits, incarnationBits, roundBits, tokenBits uint // what such fields take in a packed state
@@ -49,6 +54,14 @@ type scope struct {
 
 // maxIncarnations bounds the incarnations that are drawn.
 func (sc *scope) maxIncarnations() uint8 { return 1 + sc.evictions }
+
+// bucket is the key's. In a Cluster the other one is on the server whose rounds end samples.
+func (sc *scope) bucket() int {
+	if sc.clustered {
+		return l2.RoundBucket + 1
+	}
+	return l2.RoundBucket
+}
 
 // maxTokens bounds the tokens of rounds that are drawn: after a fault, some are begun once more.
 func (sc *scope) maxTokens() uint8 { return sc.rounds + sc.failOvers + sc.evictions }
@@ -67,6 +80,7 @@ func (s *stepper) First() (explore.State, int) {
 		w.primary.Watermark, w.primary.WatermarkIncarnation = 1, 1
 		if s.rounds > 0 {
 			w.primary.Round = explore.Round{Number: 1, Upto: 1, Incarnation: 1}
+			w.root = w.primary.Round
 		}
 		w.other, w.relayWatermark, w.relayIncarnation = w.primary, 1, 1
 	}

@@ -142,7 +142,7 @@ type instance struct {
 	// The rounds: samples that have begun, and end with a round of a number, or a later one.
 	ends     [2]uint8      // 0: none
 	endsFrom [2]uint8      // the moments at which they began
-	round    explore.Round // the last that was read; kept only where one may be evicted
+	round    explore.Round // the last that was read of the bucket's server; kept only where it may go back
 
 	// The tracking connection.
 	connected            boolean
@@ -180,6 +180,7 @@ type term struct {
 	seen        explore.Round // when it began the round
 	head, upto  uint8         // positions+1, as the source answered
 	incarnation uint8         // of the bucket, as far as it knows
+	server      explore.Round // in a Cluster: of the bucket's server, when it began the round
 }
 
 const (
@@ -188,6 +189,7 @@ const (
 	relayBegun   = 2
 	relayApplies = 3
 	relayApplied = 4
+	relayServer  = 5 // only in a Cluster: it has published the round of the bucket's server
 )
 
 // restorable reports whether a write that is refused may confirm the record again.
@@ -207,7 +209,8 @@ type world struct {
 	relayIncarnation uint8
 	relayPiece       uint8 // the version whose transaction it has applied the first piece of
 	terms            [2]term
-	tokens           uint8 // drawn so far
+	tokens           uint8         // drawn so far
+	root             explore.Round // in a Cluster: the one that ends samples
 
 	// How many faults are still to come.
 	failOversLeft uint8

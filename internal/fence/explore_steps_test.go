@@ -296,6 +296,10 @@ func (s *stepper) redis() {
 		}
 	}
 	s.do("the replica catches up", -1, -1)
+	if s.goesBack {
+		s.goBack()
+		return
+	}
 	for cut := range uint8(1) << s.instances { // who stays with the old primary
 		if cut == 0 || s.isolation && s.from.failOversLeft == 1 {
 			s.failOver(cut)

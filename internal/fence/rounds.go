@@ -21,11 +21,18 @@ import (
 //
 //	instance: reads round 7 on a server that was cut off       the other server is at round 50 by then
 //	instance: dials that one, and reads round 51, which was begun before the first reading
+//
+// In a Cluster each server has rounds of its own, that say what its buckets have. Those of RoundBucket end samples.
 type rounds struct {
-	mu      sync.Mutex
-	session uint64 // of the bucket whose node has the rounds
+	mu   sync.Mutex
+	of   [l2.Buckets]followed // by the bucket that the rounds' key belongs to
+	open []openSample         // at most one for each round to come that ends some
+}
+
+// followed is what was read of the rounds of one server.
+type followed struct {
+	session uint64 // of the bucket that the rounds' key belongs to
 	last    l2.Round
-	open    []openSample // at most one for each round to come that ends some
 }
 
 // openSample ends with a round of this number, or of a later one.
@@ -34,30 +41,31 @@ type openSample struct {
 	sample Sample
 }
 
-// Round takes what a heartbeat read of the relay's rounds; the zero Round: there is none. It must be called with the
-// readings in their order.
+// Round takes what a heartbeat read of the relay's rounds under the key of bucket `leader`; the zero Round: there is
+// none. It must be called with the readings in their order.
 //
 // A round that does not follow the last one that was read shows that the server went back in time, behind the same
-// connection. All buckets are on the way of that: each begins a session.
-func (f *Fence) Round(h *Heartbeat, r l2.Round) {
+// connection. The buckets that it stood for are on the way of that: each begins a session.
+func (f *Fence) Round(h *Heartbeat, leader int, r l2.Round) {
 	s := &f.rounds
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	session := f.buckets[l2.RoundBucket].session.Load()
-	if s.session != session && !ablate.Out(ablate.RoundSession) {
-		s.last, s.open = l2.Round{}, s.open[:0]
+	of, session := &s.of[leader], f.buckets[leader].session.Load()
+	if of.session != session && !ablate.Out(ablate.RoundSession) {
+		s.forget(leader)
 	}
-	s.session = session
-	if h.sessions[l2.RoundBucket] != session {
+	of.session = session
+	if h.sessions[leader] != session {
 		return
 	}
-	if !s.last.IsZero() && !r.Follows(s.last) && !ablate.Out(ablate.RoundSession) {
-		s.last, s.open = l2.Round{}, s.open[:0]
-		f.RedisSession()
+	if !of.last.IsZero() && !r.Follows(of.last) && !ablate.Out(ablate.RoundSession) && !ablate.Out(ablate.RoundFollows) {
+		on := of.last.Buckets
+		s.forget(leader)
+		f.wentBack(leader, on)
 		return
 	}
-	s.last = r
-	if r.IsZero() {
+	of.last = r
+	if r.IsZero() || leader != l2.RoundBucket {
 		return
 	}
 	ended, ok := s.ended(r.Number)
@@ -68,6 +76,27 @@ func (f *Fence) Round(h *Heartbeat, r l2.Round) {
 		f.EndSample(ended, r.Upto)
 	default:
 		f.EndSample(ended, r.Head)
+	}
+}
+
+// forget drops what was read of a server's rounds. The caller holds s.mu.
+func (s *rounds) forget(leader int) {
+	s.of[leader].last = l2.Round{}
+	if leader == l2.RoundBucket {
+		s.open = s.open[:0]
+	}
+}
+
+// wentBack begins a session of each bucket of a server; without any, the round did not say which.
+func (f *Fence) wentBack(leader int, on l2.BucketSet) {
+	if on == 0 {
+		f.RedisSession()
+		return
+	}
+	for b := range f.buckets {
+		if b == leader || on.Has(b) {
+			f.BucketSession(b)
+		}
 	}
 }
 
@@ -101,35 +130,48 @@ func (s *rounds) begin(sample Sample, r l2.Round) {
 	s.open = append(s.open, openSample{ends, sample})
 }
 
-// Cover moves the watermarks of all buckets to what a round that the heartbeat read came to, and reports whether it
-// could. It cannot if the round does not hold for all buckets, or holds for other incarnations of them than those that
-// were read in the present sessions. Then the caller must read the watermarks themselves; after that it may call Cover
-// again with the same round.
+// Cover moves the watermarks of buckets to what a round came to that the heartbeat read, and returns those buckets. The
+// round must stand for them, and for the incarnations that were read in the present sessions; so the caller must read
+// the watermarks of the others themselves. After that it may call Cover again with the same round.
 //
 // The relay writes no watermark for a bucket without changes. The round stands for it: it was published on the server
-// that has the bucket, where every change up to the round's position had been applied, and pushed, before.
-func (f *Fence) Cover(h *Heartbeat, r l2.Round) bool {
-	if !r.Whole || r.Upto.IsZero() {
-		return false
+// that has the bucket, where every change up to the round's position had been applied, and pushed, before. So the
+// bucket must be read on the connection on which the round was: together are the buckets of which that holds.
+//
+//	relay: applies a change of bucket 3 to server A, and publishes A's round      bucket 3 moves to server B
+//	server B fails over to a replica that lacks the change                        instance: reads bucket 3 on B
+func (f *Fence) Cover(h *Heartbeat, leader int, r l2.Round, together l2.BucketSet) (covered l2.BucketSet) {
+	if r.Buckets == 0 || r.Upto.IsZero() || f.buckets[leader].session.Load() != h.sessions[leader] {
+		return 0
 	}
-	var incarnations [l2.Buckets]l2.Incarnation
+	incarnations := make([]l2.Incarnation, 0, l2.Buckets)
 	for i := range f.buckets {
+		if !r.Buckets.Has(i) {
+			continue
+		}
 		b := &f.buckets[i]
 		b.mu.Lock()
 		known := b.watermarkKnown && b.session.Load() == h.sessions[i]
-		incarnations[i] = b.watermark.Incarnation
+		incarnations = append(incarnations, b.watermark.Incarnation)
 		b.mu.Unlock()
 		if !known {
-			return false
+			return 0
 		}
 	}
-	if l2.DigestOf(incarnations[:len(f.buckets)]) != r.Incarnations && !ablate.Out(ablate.RoundIncarnations) {
-		return false
+	if l2.DigestOf(incarnations) != r.Incarnations && !ablate.Out(ablate.RoundIncarnations) {
+		return 0
 	}
 	for i := range f.buckets {
-		f.cover(&f.buckets[i], h.sessions[i], l2.Watermark{Incarnation: incarnations[i], Position: r.Upto})
+		if !r.Buckets.Has(i) {
+			continue
+		}
+		if together.Has(i) || ablate.Out(ablate.RoundServer) {
+			f.cover(&f.buckets[i], h.sessions[i], l2.Watermark{Incarnation: incarnations[0], Position: r.Upto})
+			covered = covered.With(i)
+		}
+		incarnations = incarnations[1:]
 	}
-	return true
+	return covered
 }
 
 // cover moves the watermark of one bucket, unless a session or an incarnation has begun meanwhile.

@@ -13,15 +13,15 @@ func roundAt(number, n uint64, incarnation l2.Incarnation) l2.Round {
 	for b := range all {
 		all[b] = incarnation
 	}
-	return l2.Round{Number: number, Head: at(n), Upto: at(n), Whole: true, Incarnations: l2.DigestOf(all)}
+	return l2.Round{Number: number, Head: at(n), Upto: at(n), Buckets: l2.AllBuckets, Incarnations: l2.DigestOf(all)}
 }
 
 // reads is a heartbeat that reads a round. It reports whether the round stood for the watermarks.
 func (r *rig) reads(round l2.Round) bool {
 	r.now++
 	h := r.BeginHeartbeat()
-	r.Round(&h, round)
-	return r.Cover(&h, round)
+	r.Round(&h, l2.RoundBucket, round)
+	return r.Cover(&h, l2.RoundBucket, round, l2.AllBuckets) == l2.AllBuckets
 }
 
 func TestRound_TheNextOneEndsASample(t *testing.T) {
@@ -105,7 +105,7 @@ func TestRound_StandsForWatermarks(t *testing.T) {
 		t.Error("a round of other incarnations stands for the watermarks")
 	}
 	cluster := roundAt(11, 7, l2.Incarnation{1})
-	cluster.Whole = false
+	cluster.Buckets = 0
 	if r.reads(cluster) {
 		t.Error("a round of a Cluster stands for the watermarks")
 	}

@@ -26,7 +26,7 @@ var ablations = []struct {
 	{ablate.BatchPart, "or before(w, 17, from, 17) then", "or less(w, 17, from, 17) then"},
 	{ablate.RoundOnce, "if (round(KEYS[1]) or '') ~= ARGV[1] then\n  return 0\nend\n", ""},
 	{ablate.RoundToken, " .. ARGV[1] .. ", " .. string.rep('\\1', 8) .. "},
-	{ablate.RoundBuckets, "if not w or string.sub(w, 1, 16) ~= string.sub(need, 1, 16) or before(w, 17, need, 17) then",
+	{ablate.RoundBuckets, "if w == '' or string.sub(w, 1, 16) ~= string.sub(need, 1, 16) or before(w, 17, need, 17) then",
 		"if false then"},
 }
 

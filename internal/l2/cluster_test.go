@@ -1,48 +1,149 @@
 package l2_test
 
 import (
-	"net"
-	"strings"
+	"strconv"
 	"testing"
 
 	"github.com/redis/rueidis"
 
+	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/internal/l2"
 	"github.com/nearcache/nearcache-go/internal/services/servicestest"
 	"github.com/nearcache/nearcache-go/internal/testkit"
 )
 
-// TestCluster_SlotThatMovesIsASession: the client has connections to both nodes, so it dials nobody, and node A, which
-// tracks the key, has nothing to tell.
-func TestCluster_SlotThatMovesIsASession(t *testing.T) { // C1
-	a, b := servicestest.StartRedis(t, "--cluster-enabled", "yes"), servicestest.StartRedis(t, "--cluster-enabled", "yes")
-	host, port, err := net.SplitHostPort(b.Addr)
+// newClusterBench is a bench on a Cluster of its own.
+//
+// Its user has the rights that the documents name for a Cluster.
+func newClusterBench(t *testing.T, masters int) (*bench, []*servicestest.RedisProcess) {
+	t.Helper()
+	nodes := servicestest.StartCluster(t, masters)
+	for _, node := range nodes {
+		node.Do(append([]string{"ACL", "SETUSER"}, append(leastRights, "+cluster|slots")...)...)
+	}
+	return newBench(t, rueidis.ClientOption{InitAddress: []string{nodes[0].Addr}, Username: "app", Password: "pw"},
+		nodes[0].Do), nodes
+}
+
+// beat reads every watermark on the tracking connections.
+func (b *bench) beat() {
+	b.t.Helper()
+	if _, err := b.Heartbeat(ctx(), l2.AllBuckets); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// moveOn gives the slot of an empty bucket to the next node.
+func moveOn(t *testing.T, nodes []*servicestest.RedisProcess, key string) {
+	t.Helper()
+	slot, err := strconv.Atoi(nodes[0].Do("CLUSTER", "KEYSLOT", key))
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.Do("CLUSTER", "ADDSLOTSRANGE", "0", "16000")
-	b.Do("CLUSTER", "ADDSLOTSRANGE", "16001", "16383")
-	a.Do("CLUSTER", "MEET", host, port)
-	testkit.Eventually(t, "the nodes have met", func() bool {
-		return strings.Contains(a.Do("CLUSTER", "INFO"), "cluster_state:ok") &&
-			strings.Contains(b.Do("CLUSTER", "INFO"), "cluster_state:ok")
-	})
-	bench := newBench(t, rueidis.ClientOption{InitAddress: []string{a.Addr, b.Addr}}, a.Do)
-	beat := func() {
-		t.Helper()
-		if _, err := bench.Heartbeat(ctx()); err != nil {
-			t.Fatal(err)
-		}
+	from := slot * len(nodes) / 16384 // the nodes share the slots evenly
+	to := nodes[(from+1)%len(nodes)]
+	id := to.Do("CLUSTER", "MYID")
+	for _, node := range []*servicestest.RedisProcess{to, nodes[from]} {
+		node.Do("CLUSTER", "SETSLOT", strconv.Itoa(slot), "NODE", id)
 	}
-	beat()
-	beat()
-	before := bench.ear.sessionCount()
-	beat()
-	if n := bench.ear.sessionCount() - before; n != 0 {
+}
+
+// TestCluster_SlotThatMovesIsASession: the client has connections to both nodes, so it dials nobody, and node A, which
+// tracks the key, has nothing to tell.
+func TestCluster_SlotThatMovesIsASession(t *testing.T) { // C1
+	b, nodes := newClusterBench(t, 2)
+	b.beat()
+	b.beat()
+	before := b.ear.sessionCount()
+	b.beat()
+	if n := b.ear.sessionCount() - before; n != 0 {
 		t.Fatalf("%d sessions while nothing moves", n)
 	}
-	id, slot := b.Do("CLUSTER", "MYID"), a.Do("CLUSTER", "KEYSLOT", bench.Keyspace().Watermark(0))
-	for _, node := range []*servicestest.RedisProcess{b, a} {
-		node.Do("CLUSTER", "SETSLOT", slot, "NODE", id)
+	servers, err := b.Servers(ctx())
+	if err != nil || len(servers) != 2 {
+		t.Fatalf("got the servers %b and error %v, want two", servers, err)
 	}
-	testkit.Eventually(t, "a session", func() bool { beat(); return bench.ear.sessionCount() > before })
+	if got := b.Together(0); got != servers[0] {
+		t.Errorf("got the buckets %b together, want those of the server, %b", got, servers[0])
+	}
+	moveOn(t, nodes, b.Keyspace().Watermark(0))
+	testkit.Eventually(t, "a session", func() bool { b.beat(); return b.ear.sessionCount() > before })
+	if got := b.Together(0); got != servers[1].With(0) {
+		t.Errorf("got the buckets %b together, want bucket 0 with those of the other server, %b", got, servers[1])
+	}
+	if moved, err := b.Servers(ctx()); err != nil || moved[0] != servers[1].With(0) {
+		t.Errorf("got the servers %b and error %v, want bucket 0 with %b", moved, err, servers[1])
+	}
+}
+
+// Each server has a round of its own, which stands for its buckets of whatever slot, and claims none of another's.
+func TestCluster_RoundsOfServers(t *testing.T) {
+	b, _ := newClusterBench(t, 3)
+	servers, err := b.Servers(ctx())
+	if err != nil || len(servers) != 3 || servers[0]|servers[1]|servers[2] != l2.AllBuckets {
+		t.Fatalf("got the servers %b and error %v, want three that have all buckets", servers, err)
+	}
+	var ps []l2.Publication
+	var elsewhere l2.BucketSet
+	for i, set := range servers {
+		p := l2.Publication{Next: l2.Round{Number: 1, Upto: at(7), Buckets: set}, Needed: map[int]l2.Watermark{}}
+		var incarnations []l2.Incarnation
+		for bucket := range set.All() {
+			w, err := b.ResetWatermark(ctx(), bucket, l2.Watermark{}, at(5))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(p.Needed) == 0 {
+				p.Leader = bucket
+			}
+			p.Needed[bucket], incarnations = w, append(incarnations, w.Incarnation)
+		}
+		if p.Next.Incarnations = l2.DigestOf(incarnations); i > 0 {
+			elsewhere = elsewhere.With(p.Leader)
+		}
+		ps = append(ps, p)
+	}
+	ps[0].Next.Elsewhere = elsewhere
+	if done, err := b.PublishRounds(ctx(), ps); err != nil || !done[0] || !done[1] || !done[2] {
+		t.Fatalf("published %v with error %v, want all", done, err)
+	}
+	b.beat()
+	replies, err := b.Rounds(ctx())
+	if err != nil || len(replies) != 3 {
+		t.Fatalf("got %d replies and error %v, want those of three servers", len(replies), err)
+	}
+	for i, r := range replies {
+		if !r.OK || r.Leader != ps[i].Leader || r.Round != ps[i].Next || b.Together(r.Leader) != servers[i] {
+			t.Errorf("server %d: got %+v, together %b, want %+v", i, r, b.Together(r.Leader), ps[i].Next)
+		}
+	}
+	reached, err := b.Reached(ctx())
+	for bucket, w := range reached {
+		if err != nil || w.Position != at(7) {
+			t.Fatalf("bucket %d: got %v and error %v, want what its server's round came to", bucket, w.Position, err)
+		}
+	}
+	b.publishes(t, "a bucket that is behind", ps[1], at(6), false, false)
+	elsewhereNeeded := ps[1]
+	elsewhereNeeded.Needed = map[int]l2.Watermark{ps[2].Leader: ps[2].Needed[ps[2].Leader]}
+	b.publishes(t, "a bucket of another server", elsewhereNeeded, coherence.Position{}, false, true)
+}
+
+// publishes tries a publication after p, which needs its buckets to be at least at a position.
+func (b *bench) publishes(t *testing.T, what string, p l2.Publication, least coherence.Position, want, fails bool) {
+	t.Helper()
+	needed := map[int]l2.Watermark{}
+	for bucket, w := range p.Needed {
+		if !least.IsZero() {
+			w.Position = least
+		}
+		needed[bucket] = w
+	}
+	p.Seen, p.Needed = p.Next, needed
+	p.Next.Number++
+	done, err := b.PublishRounds(ctx(), []l2.Publication{p})
+	if done[0] != want || (err != nil) != fails || fails && !l2.Answered(err) {
+		t.Errorf("%s: published %v with error %v, want %v, and an error for an answer: %v", what, done[0], err, want,
+			fails)
+	}
 }

@@ -30,7 +30,7 @@ type Key struct {
 //	lease      prefix:{bucket}:l:namespace:name
 //	watermark  prefix:{bucket}:w
 //	owner      prefix:{0}:o
-//	round      prefix:{0}:r
+//	round      prefix:{bucket}:r, of one bucket of each server
 //
 // where bucket is the decimal number of xxHash64("namespace:name") modulo 64. A namespace has no colon; a name may hold
 // any bytes. A Keyspace is immutable and safe for concurrent use.
@@ -39,6 +39,7 @@ type Keyspace struct {
 	records    [Buckets]string
 	leases     [Buckets]string
 	watermarks [Buckets]string
+	rounds     [Buckets]string
 }
 
 // NewKeyspace returns the keyspace of a prefix; "" means DefaultPrefix. A prefix must not hold a brace (see
@@ -50,7 +51,7 @@ func NewKeyspace(prefix string) *Keyspace {
 	s := &Keyspace{prefix: prefix}
 	for b := range Buckets {
 		tag := prefix + ":{" + strconv.Itoa(b) + "}:"
-		s.records[b], s.leases[b], s.watermarks[b] = tag+"v:", tag+"l:", tag+"w"
+		s.records[b], s.leases[b], s.watermarks[b], s.rounds[b] = tag+"v:", tag+"l:", tag+"w", tag+"r"
 	}
 	return s
 }
@@ -81,10 +82,11 @@ func (s *Keyspace) Watermark(bucket int) string { return s.watermarks[bucket] }
 // Owner is the Redis key that names the system which the prefix belongs to.
 func (s *Keyspace) Owner() string { return s.prefix + ":{0}:o" }
 
-// Round is the Redis key of the relay's rounds. It has the hash tag of RoundBucket, and so that bucket's sessions.
-func (s *Keyspace) Round() string { return s.prefix + ":{0}:r" }
+// Round is the Redis key of the relay's rounds on the server that has a bucket. It has the bucket's hash tag, and so
+// that bucket's sessions.
+func (s *Keyspace) Round(bucket int) string { return s.rounds[bucket] }
 
-// RoundBucket is the bucket whose node has the relay's rounds.
+// RoundBucket is the bucket whose server has the rounds that are begun, and so end samples.
 const RoundBucket = 0
 
 // LeaseHash is the hash of the lease's Redis key, as tracking names it.

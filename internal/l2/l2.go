@@ -25,10 +25,12 @@ type L2 struct {
 	scripts   *scripts
 	log       *slog.Logger
 	clients   atomic.Pointer[clients]
-	routes    *routes
 	connected chan struct{}
 	down      atomic.Bool // the last command failed
 	rotates   bool        // credentials are asked for anew at each dial
+
+	routes  *routes       // of the tracking connection; nil: nothing is tracked
+	leaders atomic.Uint64 // a BucketSet: whose rounds the last reading named
 
 	connecting, reads health // of dialling, and of the reads on the tracking connection; each script has its own
 	errors            *faultCounts
@@ -71,9 +73,12 @@ func Open(cfg Config) (*L2, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	l := &L2{keys: NewKeyspace(cfg.Prefix), scripts: newScripts(), log: cfg.Logger, connected: make(chan struct{}),
-		routes: newRoutes(cfg.Prefix, cfg.Tracker), rotates: cfg.Redis.AuthCredentialsFn != nil, errors: newFaultCounts()}
+		rotates: cfg.Redis.AuthCredentialsFn != nil, errors: newFaultCounts()}
+	if cfg.Tracker != nil {
+		l.routes = newRoutes(cfg.Prefix, cfg.Tracker)
+	}
 	l.countErrors()
-	tracking, commands := options(cfg.Redis, cfg.Tracker, l.routes)
+	tracking, commands := options(cfg.Redis, l.routes, cfg.Tracker)
 	ctx, cancel := context.WithCancel(context.Background())
 	l.end = cancel
 	first := make(chan struct{})
@@ -180,4 +185,10 @@ func (l *L2) up() {
 	if l.down.Load() && l.down.CompareAndSwap(true, false) {
 		l.log.Info("Redis answers again")
 	}
+}
+
+// Answered reports whether an error is what Redis has answered. Otherwise Redis was not reached, or did not answer.
+func Answered(err error) bool {
+	var answer *rueidis.RedisError
+	return errors.As(err, &answer)
 }

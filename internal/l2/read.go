@@ -90,30 +90,30 @@ func (l *L2) GetMany(ctx context.Context, ks []Key, o ReadOptions) []GetResponse
 // HeartbeatReply is what a heartbeat read of one bucket.
 type HeartbeatReply struct {
 	Watermark Watermark
-	OK        bool // false: the bucket's node did not answer
+	OK        bool // false: the bucket's node did not answer, or was not asked
 }
 
-// Heartbeat reads all watermarks on the tracking connection, in one pipeline for each node. The error is that of the
-// first that failed, and says how many did: it ends up in a log line.
-func (l *L2) Heartbeat(ctx context.Context) (replies [Buckets]HeartbeatReply, err error) {
+// Heartbeat reads the watermarks of buckets on the tracking connection, in one pipeline for each node. The error is
+// that of the first that failed, and says how many did: it ends up in a log line.
+func (l *L2) Heartbeat(ctx context.Context, of BucketSet) (replies [Buckets]HeartbeatReply, err error) {
 	c := l.clients.Load()
 	if c == nil {
 		return replies, ErrUnavailable
 	}
-	cmds := make([]rueidis.Completed, Buckets)
-	for b := range cmds {
-		cmds[b] = l.readWatermark(c, b)
+	cmds, buckets := make([]rueidis.Completed, 0, Buckets), make([]int, 0, Buckets)
+	for b := range of.All() {
+		cmds, buckets = append(cmds, l.readWatermark(c, b)), append(buckets, b)
 	}
 	failed := 0
-	for b, res := range c.tracking.DoMulti(ctx, cmds...) {
+	for i, res := range c.tracking.DoMulti(ctx, cmds...) {
 		w, e := l.watermark(res)
-		replies[b] = HeartbeatReply{w, e == nil}
+		replies[buckets[i]] = HeartbeatReply{w, e == nil}
 		if e != nil {
 			err, failed = firstOf(err, e), failed+1
 		}
 	}
 	if failed > 1 {
-		err = fmt.Errorf("%d of %d buckets: %w", failed, Buckets, err)
+		err = fmt.Errorf("%d of %d buckets: %w", failed, len(buckets), err)
 	}
 	return replies, err
 }

@@ -3,11 +3,12 @@ package l2
 import (
 	"context"
 	"encoding/binary"
+	"iter"
+	"math/bits"
 	"math/rand/v2"
 	"strings"
 
 	"github.com/cespare/xxhash/v2"
-	"github.com/redis/rueidis"
 
 	"github.com/nearcache/nearcache-go/coherence"
 )
@@ -27,11 +28,38 @@ type Round struct {
 	Head coherence.Position
 	// Upto is what the round came to: every change at or before it is applied. It may lie inside a large transaction.
 	Upto coherence.Position
-	// Whole says that all buckets are on the server that holds the round, and that Upto holds for each of them there.
-	// Then a bucket's own watermark moves only when the bucket has changes.
-	Whole bool
-	// Incarnations is the digest of the incarnations that Upto holds for, one for each bucket.
+	// Buckets are on the server that holds the round, and Upto holds for each of them there. The own watermark of such
+	// a bucket moves only when the bucket has changes.
+	Buckets BucketSet
+	// Incarnations is the digest of the incarnations of Buckets that Upto holds for.
 	Incarnations uint64
+	// Elsewhere has a bucket of each other server with rounds of its own, which are under the key of that bucket. Those
+	// have no Head, and are never begun: they only say what the server has.
+	Elsewhere BucketSet
+}
+
+// BucketSet is a set of buckets.
+type BucketSet uint64
+
+// AllBuckets has every bucket.
+const AllBuckets = BucketSet(1<<Buckets - 1)
+
+// Has reports whether a bucket is in the set.
+func (s BucketSet) Has(bucket int) bool { return s>>bucket&1 == 1 }
+
+// With is the set with a bucket.
+func (s BucketSet) With(bucket int) BucketSet { return s | 1<<bucket }
+
+// All goes through the buckets of the set, in order.
+func (s BucketSet) All() iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for s != 0 {
+			b := bits.TrailingZeros64(uint64(s))
+			if s &^= 1 << b; !yield(b) {
+				return
+			}
+		}
+	}
 }
 
 // IsZero reports whether there is no round.
@@ -40,28 +68,30 @@ func (r Round) IsZero() bool { return r == Round{} }
 // The layout of a round, big endian. The scripts read and write it by these offsets.
 //
 //	 0  "NR"
-//	 2  format, 1
-//	 3  flags: 1 Whole
+//	 2  format, 2
+//	 3  0
 //	 4  number
 //	12  token
 //	20  head: timeline and number
 //	36  upto: timeline, number and part
 //	60  incarnations
+//	68  buckets
+//	76  elsewhere
 const (
-	roundSize   = 68
-	roundHeader = "NR\x01"
+	roundSize   = 84
+	roundHeader = "NR\x02\x00"
 )
+
+// fields are what a round is encoded as, after the header.
+func (r *Round) fields() [10]*uint64 {
+	return [...]*uint64{&r.Number, &r.Token, &r.Head.Timeline, &r.Head.N, &r.Upto.Timeline, &r.Upto.N, &r.Upto.Part,
+		&r.Incarnations, (*uint64)(&r.Buckets), (*uint64)(&r.Elsewhere)}
+}
 
 func (r Round) encode() string {
 	b := append(make([]byte, 0, roundSize), roundHeader...)
-	if r.Whole {
-		b = append(b, 1)
-	} else {
-		b = append(b, 0)
-	}
-	for _, n := range []uint64{r.Number, r.Token, r.Head.Timeline, r.Head.N, r.Upto.Timeline, r.Upto.N,
-		r.Upto.Part, r.Incarnations} {
-		b = binary.BigEndian.AppendUint64(b, n)
+	for _, n := range r.fields() {
+		b = binary.BigEndian.AppendUint64(b, *n)
 	}
 	return string(b)
 }
@@ -71,10 +101,8 @@ func decodeRound(s string) (r Round) {
 	if len(s) != roundSize || !strings.HasPrefix(s, roundHeader) {
 		return r
 	}
-	r.Whole = s[3]&1 != 0
-	b := []byte(s[4:])
-	for i, n := range []*uint64{&r.Number, &r.Token, &r.Head.Timeline, &r.Head.N, &r.Upto.Timeline, &r.Upto.N,
-		&r.Upto.Part, &r.Incarnations} {
+	b := []byte(s[len(roundHeader):])
+	for i, n := range r.fields() {
 		*n = binary.BigEndian.Uint64(b[8*i:])
 	}
 	return r
@@ -92,7 +120,7 @@ func (r Round) Follows(last Round) bool {
 	return r == last
 }
 
-// DigestOf is the digest of the incarnations of all buckets.
+// DigestOf is the digest of the incarnations of buckets, in the order of the buckets.
 func DigestOf(incarnations []Incarnation) uint64 {
 	var d xxhash.Digest
 	d.Reset()
@@ -100,57 +128,6 @@ func DigestOf(incarnations []Incarnation) uint64 {
 		_, _ = d.Write(incarnations[i][:])
 	}
 	return d.Sum64()
-}
-
-// Round reads the relay's last round on the tracking connection, as readWatermark does a watermark. A replica refuses
-// to answer.
-func (l *L2) Round(ctx context.Context) (Round, error) {
-	c := l.clients.Load()
-	if c == nil {
-		return Round{}, ErrUnavailable
-	}
-	s, err := c.tracking.Do(ctx, c.tracking.B().Getex().Key(l.keys.Round()).Build()).ToString()
-	if wrongType(err) {
-		return Round{}, nil
-	}
-	l.reads.note(err)
-	if err := l.failed(err); err != nil {
-		return Round{}, err
-	}
-	return decodeRound(s), nil
-}
-
-// Reached is Watermarks, with what the last round says of buckets whose own watermarks were left where they stood. A
-// bucket without a watermark has none here either.
-func (l *L2) Reached(ctx context.Context) (ws [Buckets]Watermark, err error) {
-	c := l.clients.Load()
-	if c == nil {
-		return ws, ErrUnavailable
-	}
-	s, err := c.commands.Do(ctx, c.commands.B().Get().Key(l.keys.Round()).Build()).ToString()
-	if err := l.failed(err); err != nil && !wrongType(err) {
-		return ws, err
-	}
-	if ws, err = l.Watermarks(ctx); err != nil { // after the round: what it covers stays so
-		return ws, err
-	}
-	var incarnations [Buckets]Incarnation
-	for b := range ws {
-		incarnations[b] = ws[b].Incarnation
-	}
-	r := decodeRound(s)
-	for b := range ws {
-		if r.Whole && r.Incarnations == DigestOf(incarnations[:]) && r.Upto.Covers(ws[b].Position) {
-			ws[b].Position = r.Upto
-		}
-	}
-	return ws, nil
-}
-
-// OneServer reports whether Redis keeps all buckets on one server, as far as the client knows: it is no Cluster.
-func (l *L2) OneServer() bool {
-	c := l.clients.Load()
-	return c != nil && c.commands.Mode() != rueidis.ClientModeCluster
 }
 
 // BeginRound begins the next round, unless it has begun already, and returns the last one with the token of the next.
@@ -164,7 +141,7 @@ func (l *L2) BeginRound(ctx context.Context, marks bool) (r Round, ws [Buckets]W
 	for token == 0 {
 		token = rand.Uint64()
 	}
-	keys := []string{l.keys.Round()}
+	keys := []string{l.keys.Round(RoundBucket)}
 	if marks {
 		keys = append(keys, l.keys.watermarks[:]...)
 	}
@@ -181,18 +158,48 @@ func (l *L2) BeginRound(ctx context.Context, marks bool) (r Round, ws [Buckets]W
 	return decodeRound(s), ws, nil
 }
 
-// PublishRound publishes a round after the one that was seen, by the token that BeginRound returned with it. It refuses
-// if another relay has published meanwhile, or if a bucket has not come as far as needed says, of the same incarnation.
-func (l *L2) PublishRound(ctx context.Context, seen, next Round, needed map[int]Watermark) (published bool, err error) {
+// Publication is a round to publish under the key of bucket Leader: after the one that was seen, by the token that
+// BeginRound returned with it. It is refused if another relay has published meanwhile, or if a bucket has not come as
+// far as Needed says, of the same incarnation.
+type Publication struct {
+	Leader     int
+	Seen, Next Round
+	Needed     map[int]Watermark
+}
+
+// PublishRounds publishes rounds, in one pipeline for each node, and reports which were. The error is that of the first
+// that failed; the others took effect. A bucket that is on another server than the round is an error.
+func (l *L2) PublishRounds(ctx context.Context, ps []Publication) (published []bool, err error) {
+	calls := make([]call, len(ps))
+	for i := range ps {
+		calls[i] = l.publishRound(&ps[i])
+	}
+	published = make([]bool, len(ps))
+	for i, r := range l.runAll(ctx, calls) {
+		n, e := r.int()
+		published[i], err = n == 1 && e == nil, firstOf(err, e)
+	}
+	return published, err
+}
+
+// publishRound names the watermarks among the keys, as scripts should. In a Cluster the keys of a script must be of one
+// slot. There the watermarks of the server's other slots are arguments: the server lets a script read those that it
+// has.
+func (l *L2) publishRound(p *Publication) call {
 	before := ""
-	if !seen.IsZero() {
-		before = seen.encode()
+	if !p.Seen.IsZero() {
+		before = p.Seen.encode()
 	}
-	keys := append(make([]string, 0, 1+len(needed)), l.keys.Round())
-	args := append(make([]string, 0, 2+len(needed)), before, next.encode())
-	for b, w := range needed {
-		keys, args = append(keys, l.keys.Watermark(b)), append(args, w.encode())
+	names := make([]string, 0, len(p.Needed))
+	args := append(make([]string, 0, 2+2*len(p.Needed)), before, p.Next.encode())
+	for b, w := range p.Needed {
+		names, args = append(names, l.keys.Watermark(b)), append(args, w.encode())
 	}
-	n, err := l.run(ctx, call{l.scripts.publishRound, keys, args}).int()
-	return n == 1, err
+	keys := []string{l.keys.Round(p.Leader)}
+	if l.OneServer() {
+		keys = append(keys, names...)
+	} else {
+		args = append(args, names...)
+	}
+	return call{l.scripts.publishRound, keys, args}
 }

@@ -14,12 +14,12 @@ import (
 // publish publishes a round of a number and a position over the one that was seen.
 func (b *bench) publish(seen l2.Round, number, n uint64, needed map[int]l2.Watermark) (l2.Round, bool) {
 	b.t.Helper()
-	next := l2.Round{Number: number, Head: at(n), Upto: at(n), Whole: true, Incarnations: 7}
-	ok, err := b.PublishRound(ctx(), seen, next, needed)
+	next := l2.Round{Number: number, Head: at(n), Upto: at(n), Buckets: l2.AllBuckets, Incarnations: 7}
+	ok, err := b.PublishRounds(ctx(), []l2.Publication{{Seen: seen, Next: next, Needed: needed}})
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return next, ok
+	return next, ok[0]
 }
 
 func (b *bench) beginRound() l2.Round {
@@ -34,11 +34,11 @@ func (b *bench) beginRound() l2.Round {
 // lastRound is the round on the tracking connection.
 func (b *bench) lastRound() l2.Round {
 	b.t.Helper()
-	r, err := b.Round(ctx())
-	if err != nil {
-		b.t.Fatal(err)
+	rs, err := b.Rounds(ctx())
+	if err != nil || len(rs) != 1 || !rs[0].OK {
+		b.t.Fatalf("got %+v and error %v, want the rounds of one server", rs, err)
 	}
-	return r
+	return rs[0].Round
 }
 
 func TestRound_IsBegunOnceAndPublishedOnce(t *testing.T) {
@@ -100,6 +100,10 @@ func TestRound_IsRefusedWhereABucketIsBehind(t *testing.T) {
 	})
 }
 
+// leastRights make a user who has the rights that the documents name.
+var leastRights = []string{"app", "reset", "on", ">pw", "~nc:*", "+get", "+getex", "+getrange", "+set", "+del",
+	"+exists", "+pttl", "+pexpire", "+eval", "+evalsha", "+client|tracking"}
+
 func TestRound_IsBegunWithAllWatermarks(t *testing.T) {
 	onBoth(t, isBegunWithAllWatermarks)
 }
@@ -107,8 +111,7 @@ func TestRound_IsBegunWithAllWatermarks(t *testing.T) {
 // A user who has the rights that the documents name has none to MGET.
 func TestRound_IsBegunWithAllWatermarksWithoutMGET(t *testing.T) {
 	redis := servicestest.StartRedis(t)
-	redis.Do("ACL", "SETUSER", "app", "reset", "on", ">pw", "~nc:*", "+get", "+getex", "+getrange", "+set", "+del",
-		"+exists", "+pttl", "+pexpire", "+eval", "+evalsha", "+client|tracking")
+	redis.Do(append([]string{"ACL", "SETUSER"}, leastRights...)...)
 	isBegunWithAllWatermarks(newBench(t,
 		rueidis.ClientOption{InitAddress: []string{redis.Addr}, Username: "app", Password: "pw"}, redis.Do))
 }
@@ -128,8 +131,8 @@ func isBegunWithAllWatermarks(b *bench) {
 func TestRound_TakesGarbageForNone(t *testing.T) {
 	onBoth(t, func(b *bench) {
 		for _, garbage := range [][]string{{"SET", "garbage"}, {"RPUSH", "garbage"}} {
-			b.do("DEL", b.Keyspace().Round())
-			b.do(garbage[0], b.Keyspace().Round(), garbage[1])
+			b.do("DEL", b.Keyspace().Round(l2.RoundBucket))
+			b.do(garbage[0], b.Keyspace().Round(l2.RoundBucket), garbage[1])
 			if r := b.lastRound(); !r.IsZero() {
 				t.Errorf("%v: got %+v, want none", garbage, r)
 			}
@@ -153,7 +156,7 @@ func TestRound_IsNotTracked(t *testing.T) {
 		b.track()
 		b.do("SET", b.k.Record, "x")
 		testkit.Eventually(t, "the record's change", func() bool { return b.ear.heard(b.k) > 0 })
-		if b.ear.heardHash(l2.HashRecord(b.Keyspace().Round())) != 0 {
+		if b.ear.heardHash(l2.HashRecord(b.Keyspace().Round(l2.RoundBucket))) != 0 {
 			t.Error("a round is pushed to everybody who has read one")
 		}
 	})
@@ -170,7 +173,7 @@ func TestReached_GoesByTheRound(t *testing.T) {
 		for i := range marks {
 			incarnations[i] = marks[i].Incarnation
 		}
-		round := l2.Round{Number: 1, Upto: at(7), Whole: true, Incarnations: 5}
+		round := l2.Round{Number: 1, Upto: at(7), Buckets: l2.AllBuckets, Incarnations: 5}
 		want := func(what string, n uint64) {
 			t.Helper()
 			got, err := b.Reached(ctx())
@@ -180,13 +183,13 @@ func TestReached_GoesByTheRound(t *testing.T) {
 			}
 		}
 		want("without a round", 0)
-		if _, err := b.PublishRound(ctx(), l2.Round{}, round, nil); err != nil {
+		if _, err := b.PublishRounds(ctx(), []l2.Publication{{Next: round}}); err != nil {
 			t.Fatal(err)
 		}
 		want("with a round of other incarnations", 0)
 		seen := b.beginRound()
 		round.Number, round.Incarnations = 2, l2.DigestOf(incarnations[:])
-		if _, err := b.PublishRound(ctx(), seen, round, nil); err != nil {
+		if _, err := b.PublishRounds(ctx(), []l2.Publication{{Seen: seen, Next: round}}); err != nil {
 			t.Fatal(err)
 		}
 		want("with a round", 7)

@@ -69,12 +69,30 @@ func (r *routes) to(c *routedConn, bucket int) {
 	}
 }
 
-// node is the connection that a bucket's last command went to, nil if there was none.
+// node is the connection that a bucket's last command went to, nil if there was none or none is known.
 func (r *routes) node(bucket int) any {
+	if r == nil {
+		return nil
+	}
 	if last := r.last[bucket].Load(); last != nil {
 		return last.conn
 	}
 	return nil
+}
+
+// together are the buckets whose last commands went to the same connection as the last one of a bucket. Without routes
+// nothing is known of any.
+func (r *routes) together(bucket int) (set BucketSet) {
+	if r == nil {
+		return 0
+	}
+	to := r.last[bucket].Load()
+	for b := range r.last {
+		if at := r.last[b].Load(); to != nil && at != nil && at.conn == to.conn {
+			set = set.With(b)
+		}
+	}
+	return set
 }
 
 // routedConn follows the commands that rueidis writes, wherever one write ends and the next begins, and looks at how

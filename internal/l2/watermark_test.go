@@ -218,7 +218,7 @@ func TestHeartbeat_ReturnsEveryWatermark(t *testing.T) {
 		if err != nil || all[b.k.Bucket] != w || !all[(b.k.Bucket+1)%l2.Buckets].IsZero() {
 			t.Errorf("got %+v and error %v, want %+v, and none for the next bucket", all[b.k.Bucket], err, w)
 		}
-		beats, err := b.Heartbeat(ctx())
+		beats, err := b.Heartbeat(ctx(), l2.AllBuckets)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,14 +6,6 @@ if r and string.sub(r, 13, 20) == NONE then
   r = string.sub(r, 1, 12) .. ARGV[1] .. string.sub(r, 21)
   redis.call('SET', KEYS[1], r)
 end
-local answer = { r or '' }
--- One MGET is less work than a GET for each bucket. A user may lack the right to it.
-local marks = #KEYS > 1 and redis.pcall('MGET', unpack(KEYS, 2)) or {}
-for i = 2, #KEYS do
-  local w = marks[i - 1]
-  if marks.err then
-    w = watermark(KEYS[i])
-  end
-  answer[i] = w and #w == 32 and w or ''
-end
+local answer = watermarks({ unpack(KEYS, 2) })
+table.insert(answer, 1, r or '')
 return answer

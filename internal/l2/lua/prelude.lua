@@ -40,7 +40,24 @@ end
 -- The relay's last round, or false if there is none.
 local function round(key)
   local r = get(key)
-  return r and #r == 68 and string.sub(r, 1, 3) == 'NR\1' and r
+  return r and #r == 84 and string.sub(r, 1, 3) == 'NR\2' and r
+end
+
+-- The watermarks of keys, '' for a bucket that has none. One MGET is less work than a GET of each, but a user may lack
+-- the right to it.
+local function watermarks(keys)
+  local found, out = #keys > 0 and redis.pcall('MGET', unpack(keys)) or {}, {}
+  for i = 1, #keys do
+    local w = found[i]
+    if found.err then
+      w = redis.pcall('GET', keys[i])
+      if type(w) == 'table' and string.sub(w.err, 1, 9) ~= 'WRONGTYPE' then
+        error(w.err) -- another server has it
+      end
+    end
+    out[i] = type(w) == 'string' and #w == 32 and w or ''
+  end
+  return out
 end
 
 local function incarnation(key)

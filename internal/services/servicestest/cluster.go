@@ -1,0 +1,65 @@
+package servicestest
+
+import (
+	"net"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// slots is how many slots a Redis Cluster has.
+const slots = 16384
+
+// StartCluster starts the masters of a Redis Cluster for this test alone. They share the slots evenly, in their order,
+// and each knows that it has them when StartCluster returns.
+func StartCluster(t testing.TB, masters int, args ...string) []*RedisProcess {
+	t.Helper()
+	nodes, bus := make([]*RedisProcess, masters), make([]string, masters)
+	for i := range nodes {
+		bus[i] = freePort(t)
+		nodes[i] = StartRedis(t, append([]string{"--cluster-enabled", "yes", "--cluster-port", bus[i]}, args...)...)
+		first, last := i*slots/masters, (i+1)*slots/masters-1
+		nodes[i].Do("CLUSTER", "ADDSLOTSRANGE", strconv.Itoa(first), strconv.Itoa(last))
+	}
+	for i, node := range nodes[1:] {
+		host, port, err := net.SplitHostPort(node.Addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		nodes[0].Do("CLUSTER", "MEET", host, port, bus[i+1])
+	}
+	for deadline := time.Now().Add(30 * time.Second); !allOK(nodes); {
+		if time.Now().After(deadline) {
+			t.Fatalf("servicestest: the Cluster is not ready: %s", nodes[0].Do("CLUSTER", "INFO"))
+		}
+	}
+	return nodes
+}
+
+// allOK reports whether every node sees every slot, and as many nodes as there are.
+func allOK(nodes []*RedisProcess) bool {
+	for _, node := range nodes {
+		info := node.Do("CLUSTER", "INFO")
+		if !strings.Contains(info, "cluster_state:ok") ||
+			!strings.Contains(info, "cluster_known_nodes:"+strconv.Itoa(len(nodes))) {
+			return false
+		}
+	}
+	return true
+}
+
+// freePort is a port that nothing listens on. The default of a node's bus, 10,000 above its port, may be taken.
+func freePort(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
