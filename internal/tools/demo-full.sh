@@ -19,7 +19,8 @@ trap stop EXIT
 trap 'exit 0' INT TERM
 export RELAY=false SHUTDOWN_DELAY_MS=0 CACHE_MAX_STALENESS_MS="${CACHE_MAX_STALENESS_MS:-250}" HEARTBEAT_MS=25 SEED_PRODUCTS=1000 AUDIT_READS_PER_SECOND=5
 start() { # start PROGRAM PORT
-	LISTEN_ADDR=127.0.0.1:$2 "$build/$1" >"$dir/$1-$2.log" 2>&1 &
+	# Prometheus reads a server at its address for operators.
+	LISTEN_ADDR=127.0.0.1:$2 ADMIN_LISTEN_ADDR=127.0.0.1:$(($2 + 20)) "$build/$1" >"$dir/$1-$2.log" 2>&1 &
 	pids="$pids $!"
 	n=0
 	until curl -sS --fail -o /dev/null "http://127.0.0.1:$2/readyz" 2>/dev/null; do
@@ -45,7 +46,7 @@ rule_files: [$PWD/docs/operations/rules.yml, $PWD/docs/operations/alerts/audit.y
 scrape_configs:
   - job_name: nearcache
     static_configs:
-      - targets: [127.0.0.1:$first, 127.0.0.1:$((first + 1)), 127.0.0.1:$((first + 2)), 127.0.0.1:$((first + 9)), 127.0.0.1:$((first + 10))]
+      - targets: [127.0.0.1:$((first + 20)), 127.0.0.1:$((first + 21)), 127.0.0.1:$((first + 22)), 127.0.0.1:$((first + 9)), 127.0.0.1:$((first + 10))]
 PROMETHEUS
 	prometheus --config.file="$dir/prometheus.yml" --storage.tsdb.path="$dir/data" \
 		--web.listen-address=127.0.0.1:$((first + 19)) --log.level=warn >"$dir/prometheus.log" 2>&1 &
