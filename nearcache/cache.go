@@ -31,6 +31,7 @@ type Cache[K comparable, V any] struct {
 	warmer       warmer[K]    // not running without Options.Warm
 	shape        uint32       // of V, for records
 	lossless     lossless
+	endless      bool // values may be nested too deep for the Codec
 	versionCheck versionCheck
 	m            *cacheMetrics
 }
@@ -59,7 +60,7 @@ func NewCache[K comparable, V any](client *Client, namespace string, o Options[K
 	if c.shape, err = safely(func() (uint32, error) { return shapeOf(c.opt.Codec, o.Shape), nil }); err != nil {
 		return nil, fmt.Errorf("nearcache: cache %q: Codec: %w", namespace, err)
 	}
-	c.lossless.risk = riskOf(c.opt.Codec)
+	c.lossless.risk, c.endless = riskOf(c.opt.Codec), endless(c.opt.Codec)
 	c.watched.Store(o.CheckShared || o.Warm.File != "")
 	if o.L1Bytes > 0 {
 		if err := c.l1.Open(l1.Config[entry[K, V]]{MaxBytes: o.L1Bytes, Hash: c.entryHash}); err != nil {
