@@ -32,6 +32,7 @@ type Cache[K comparable, V any] struct {
 	audit        *auditor[K, V] // nil without Options.Audit
 	shape        uint32         // of V, for records
 	lossless     lossless
+	endless      bool // values may be nested too deep for the Codec
 	versionCheck versionCheck
 	m            *cacheMetrics
 }
@@ -60,7 +61,7 @@ func NewCache[K comparable, V any](client *Client, namespace string, o Options[K
 	if c.shape, err = safely(func() (uint32, error) { return shapeOf(c.opt.Codec, o.Shape), nil }); err != nil {
 		return nil, fmt.Errorf("nearcache: cache %q: Codec: %w", namespace, err)
 	}
-	c.lossless.risk = riskOf(c.opt.Codec)
+	c.lossless.risk, c.endless = riskOf(c.opt.Codec), endless(c.opt.Codec)
 	if o.CheckShared {
 		c.watched.Or(watchShared)
 	}

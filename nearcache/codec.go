@@ -6,7 +6,8 @@ import (
 
 // Codec turns values into bytes for L2 and back. Both methods are called concurrently; Decode must not keep or modify b
 // and must refuse, not guess, what it cannot decode: that is a counted miss. There are further ones below
-// nearcache/codec. A Codec of values that carry more than they mean is a Comparer too.
+// nearcache/codec. A Codec of values that carry more than they mean is a Comparer too. Append is not called for a value
+// that contains itself, or is nested more than 10,000 deep, unless the Codec is JSON, which refuses these itself.
 type Codec[V any] interface {
 	Append(b []byte, v V) ([]byte, error) // appends v's encoding to b
 	Decode(b []byte) (V, error)

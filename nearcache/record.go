@@ -125,6 +125,9 @@ func (c *Cache[K, V]) record(v V, absent bool, version Version, ttl, took time.D
 
 // encoded is a value as L2 keeps it.
 func (c *Cache[K, V]) encoded(v V) ([]byte, error) {
+	if c.endless && tooDeep(reflect.ValueOf(&v).Elem(), deepest) {
+		return nil, errDeep
+	}
 	return safely(func() ([]byte, error) { return c.opt.Codec.Append(nil, v) })
 }
 

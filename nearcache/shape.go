@@ -41,7 +41,7 @@ func shapeOf[V any](codec Codec[V], own string) uint32 {
 		c = w.Unwrap()
 		_, isJSON = c.(JSON[V])
 	}
-	d := shapeWriter{json: isJSON, known: make(map[reflect.Type]int)}
+	d := shapeWriter{json: isJSON, known: make(map[reflect.Type]int), open: make(map[reflect.Type]int)}
 	d.write(reflect.TypeFor[V]())
 	name, _, _ := strings.Cut(fmt.Sprintf("%T", codec), "[") // without the type parameter
 	return fingerprint("type:" + name + ":" + d.String())
@@ -58,12 +58,21 @@ type shapeWriter struct {
 	strings.Builder
 	json  bool // fields are found by name, so their order does not matter
 	known map[reflect.Type]int
+	open  map[reflect.Type]int // those without fields that are being described, such as type tree []tree
 }
 
 func (d *shapeWriter) write(t reflect.Type) {
 	if marshals(t) {
 		fmt.Fprintf(d, "%s.%s", t.PkgPath(), t.String()) // its encoding is its own affair
 		return
+	}
+	if t.Name() != "" && t.Kind() != reflect.Struct {
+		if n, ok := d.open[t]; ok {
+			fmt.Fprintf(d, "^%d", n)
+			return
+		}
+		d.open[t] = len(d.open)
+		defer delete(d.open, t)
 	}
 	switch t.Kind() {
 	case reflect.Pointer:
@@ -116,7 +125,7 @@ func (d *shapeWriter) structure(t reflect.Type) {
 				name += ",string"
 			}
 		}
-		sub := shapeWriter{json: d.json, known: d.known}
+		sub := shapeWriter{json: d.json, known: d.known, open: d.open}
 		sub.write(f.Type)
 		fields = append(fields, name+" "+sub.String())
 	}

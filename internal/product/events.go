@@ -66,11 +66,11 @@ func decodeValue(b []byte) (e coherence.Event, err error) {
 		return e, err
 	}
 	namespace, _ := o.Text("namespace")
-	if namespace != "" && namespace != Namespace {
-		return coherence.DecodeJSON(b)
-	}
 	kind, _ := o.Text("type")
 	op, ok := opOf(kind)
+	if namespace != "" && namespace != Namespace && (!ok || !o.Has("product_id")) {
+		return coherence.DecodeJSON(b)
+	}
 	if !ok {
 		return e, fmt.Errorf("%w: type %q", coherence.ErrMalformed, kind)
 	}
@@ -78,14 +78,17 @@ func decodeValue(b []byte) (e coherence.Event, err error) {
 	if why := CheckID(id); why != "" {
 		return e, fmt.Errorf("%w: product_id %s", coherence.ErrMalformed, why)
 	}
-	if namespace == "" {
-		return coherence.Event{Namespace: Namespace, Key: id, Op: op, Time: o.Time("timestamp")}, nil
+	if namespace == Namespace {
+		e, err = coherence.DecodeJSON(b)
+		switch {
+		case err == nil && e.Key != id:
+			return e, fmt.Errorf("%w: product_id %q, but the key is %q", coherence.ErrMalformed, id, e.Key)
+		case err == nil:
+			return e, nil
+		}
 	}
-	e, err = coherence.DecodeJSON(b)
-	if err == nil && e.Key != id {
-		err = fmt.Errorf("%w: product_id %q, but the key is %q", coherence.ErrMalformed, id, e.Key)
-	}
-	return e, err
+	// The fields of the near cache's format are not there, or are another program's that have the same names.
+	return coherence.Event{Namespace: Namespace, Key: id, Op: op, Time: o.Time("timestamp")}, nil
 }
 
 func opOf(kind string) (coherence.Op, bool) {

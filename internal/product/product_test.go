@@ -88,13 +88,20 @@ func TestEvents_OnTheSharedTopic(t *testing.T) {
 func TestEvents_WhatIsSaidBesidesRefusesNothing(t *testing.T) {
 	for _, anything := range []string{`"2026-11-24T09:30:00.123456"`, `1795804451.5`, `"1795804451"`, `""`, `null`, `{}`,
 		`[[1]]`, `true`, `1e400`,
-		"\"\xff\"", `"\ud800"`} {
+		"\"\xff\"", `"\ud800"`, `"product"`, `"prod-eu"`} {
 		for _, field := range []string{"timestamp", "time", "Timestamp", "version", "op", "seq", "position", "fields",
-			"partitions", "user", ""} {
+			"partitions", "user", "", "namespace", "namespace_base64", "key", "key_base64", "barrier"} {
 			s := fmt.Sprintf(`{"type":"PRODUCT_UPDATED","product_id":"p1",%q:%s}`, field, anything)
 			if m, err := decode([]byte(s)); err != nil || m.Key != "p1" {
 				t.Errorf("%s: %+v, %v", s, m, err)
 			}
+		}
+	}
+	for _, s := range []string{`"namespace":"product","key":null`, `"namespace":"product","key":{}`,
+		`"namespace":"prod-eu","key":"other"`} {
+		e, err := decode([]byte(`{"type":"PRODUCT_UPDATED","product_id":"p1",` + s + `}`))
+		if err != nil || e.Namespace != "product" || e.Key != "p1" {
+			t.Errorf("%s: %+v, %v", s, e, err)
 		}
 	}
 	for id, want := range map[string]string{"7": "7", "9007199254740993": "9007199254740993", "1.0": "1", "1e3": "1000",
