@@ -53,8 +53,8 @@ var actions = map[string]action{
 	"stop-relay": onAll(func(d *Demo) said {
 		d.relay.end()
 		return said{"The relay has stopped. While nothing is written, the instances find that out from the database and " +
-			"prove their bound by it. Write something: the gauges rise, beyond Δ the gates close, and reads go to the database. " +
-			"They are slower and never too old.", "C1"}
+			"prove their bound by it. Write something: the gauges rise, beyond Δ the gates close, and reads go to the " +
+			"database. They are slower and never too old.", "C1"}
 	}),
 	"start-relay": onAll(func(d *Demo) said {
 		d.relay.start(d.base)

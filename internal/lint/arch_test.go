@@ -109,7 +109,8 @@ var vendors = []struct {
 	// commands.
 	{"github.com/redis/rueidis", []string{
 		"internal/l2/...", "tier/tier.go", "nearcache/config.go", "nearcache/nearcachetest/...",
-		"internal/product/app/...", "internal/demo/...", "internal/chaos/...", "internal/testkit/...", "internal/operator/...",
+		"internal/product/app/...", "internal/demo/...", "internal/chaos/...", "internal/testkit/...",
+		"internal/operator/...",
 		"docs/examples/...",
 	}},
 	{"github.com/segmentio/kafka-go", []string{
