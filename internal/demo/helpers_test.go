@@ -23,7 +23,7 @@ type page struct {
 // start starts the demo on embedded services.
 func start(t *testing.T, args ...string) *page {
 	t.Helper()
-	args = append([]string{"-instances", "3", "-max-staleness", "500"}, args...)
+	args = append([]string{"-instances", "3", "-max-staleness", "750"}, args...)
 	c, err := app.Parse(app.ProductServer, args, func(string) string { return "" })
 	if err != nil {
 		t.Fatal(err)

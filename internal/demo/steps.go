@@ -122,7 +122,7 @@ func race(ctx context.Context, d *Demo, r *report) error {
 		return err
 	}
 	r.sayAnswer("nearcache", "B", ours)
-	r.say("nearcache", ours.version >= v, "The late load held a lease, and the write took it away: it could not be stored.")
+	r.say("nearcache", ours.version >= v, "The late load had a lease, and the write took it away: it could not be stored.")
 	pause(ctx, d.cfg.Bound)
 	theirs, err := d.ask(ctx, instanceB, rivalPubSub, id)
 	if err != nil {
