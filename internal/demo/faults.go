@@ -63,8 +63,8 @@ var actions = map[string]action{
 	}),
 	"start-load": onAll(func(d *Demo) said {
 		d.load.start(d.base)
-		return said{fmt.Sprintf("Each instance reads %d products a second, and %d prices a second change. Each answer is "+
-			"compared with the time of the commit: none is older than Δ.", heavyReads, heavyWrites), "C1"}
+		return said{fmt.Sprintf("Each instance is asked for up to %d products a second, and up to %d prices a second "+
+			"change. The light at the top says whether an answer was older than Δ.", heavyReads, heavyWrites), "C1"}
 	}),
 	"stop-load": onAll(func(d *Demo) said {
 		d.load.end()
