@@ -19,8 +19,8 @@ const allOpen = `[..."abc"].every((x) => document.querySelector("#card-" + x + "
 
 // pill is the text of a product's cell: row from 0, column from 0 (database, Redis, A, B, C).
 func pill(row, column int) string {
-	return fmt.Sprintf(`document.querySelectorAll("#versions [role=row]:not(.heads)")[%d].querySelectorAll(".pill")[%d].textContent`,
-		row, column)
+	return fmt.Sprintf(`document.querySelectorAll("#versions [role=row]:not(.heads)")[%d]
+		.querySelectorAll(".pill")[%d].textContent`, row, column)
 }
 
 func TestDemo_AWriteReachesEveryInstance(t *testing.T) {
@@ -94,15 +94,16 @@ func TestDemo_TourByKeyboardAlone(t *testing.T) {
 		t.Error("the focus does not show")
 	}
 	for step := 1; step <= 6; step++ {
-		b.until(fmt.Sprintf(`document.activeElement.id === "go" && document.querySelector("#step h3").textContent.startsWith("%d.")`,
-			step))
+		b.until(fmt.Sprintf(`document.activeElement.id === "go" &&
+			document.querySelector("#step h3").textContent.startsWith("%d.")`, step))
 		b.do(chromedp.KeyEvent(kb.Enter))
 		b.until(`document.getElementById("findings").dataset.state === "running"`)
 		b.until(`document.getElementById("findings").dataset.state !== "running"`)
 		if state := value[string](b, `document.getElementById("findings").dataset.state`); state != "done" {
 			t.Fatalf("step %d ended as %q: %s", step, state, value[string](b, `document.getElementById("tour").innerText`))
 		}
-		if wrong := value[string](b, `[...document.querySelectorAll("#findings .nearcache.not")].map((x) => x.innerText).join()`); wrong != "" {
+		wrong := value[string](b, `[...document.querySelectorAll("#findings .nearcache.not")].map((x) => x.innerText).join()`)
+		if wrong != "" {
 			t.Errorf("step %d: nearcache was caught: %s", step, wrong)
 		}
 		if n := value[int](b, `document.querySelectorAll("#findings .ttl.not, #findings .pubsub.not").length`); n == 0 {

@@ -31,7 +31,8 @@ func TestProducts_AreSearchedReadAndEdited(t *testing.T) {
 	b.until(`document.getElementById("said").textContent.startsWith("Saved as version 2")`)
 	b.until(`document.querySelector("#list [aria-current=true]").textContent.includes("1234567.89")`)
 	b.click("Read it again")
-	b.until(`document.getElementById("facts").textContent.includes("Version2") && document.getElementById("price").value === "1234567.89"`)
+	b.until(`document.getElementById("facts").textContent.includes("Version2") &&
+		document.getElementById("price").value === "1234567.89"`)
 
 	// Another reader changes it meanwhile.
 	value[int](b, `fetch("products/" + document.querySelector("#list [aria-current=true]").dataset.id,

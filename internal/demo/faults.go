@@ -53,8 +53,8 @@ var actions = map[string]action{
 	"stop-relay": onAll(func(d *Demo) said {
 		d.relay.end()
 		return said{"The relay has stopped. While nothing is written, the instances find that out from the database and " +
-			"prove their bound by it. Write something: the gauges rise, beyond Δ the gates close, and reads go to the database. " +
-			"They are slower and never too old.", "C1"}
+			"prove their bound by it. Write something: the gauges rise, beyond Δ the gates close, and reads go to the " +
+			"database. They are slower and never too old.", "C1"}
 	}),
 	"start-relay": onAll(func(d *Demo) said {
 		d.relay.start(d.base)
@@ -63,8 +63,8 @@ var actions = map[string]action{
 	}),
 	"start-load": onAll(func(d *Demo) said {
 		d.load.start(d.base)
-		return said{fmt.Sprintf("Each instance reads %d products a second, and %d prices a second change. Each answer is "+
-			"compared with the time of the commit: none is older than Δ.", heavyReads, heavyWrites), "C1"}
+		return said{fmt.Sprintf("Each instance is asked for up to %d products a second, and up to %d prices a second "+
+			"change. The light at the top says whether an answer was older than Δ.", heavyReads, heavyWrites), "C1"}
 	}),
 	"stop-load": onAll(func(d *Demo) said {
 		d.load.end()

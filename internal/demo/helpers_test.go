@@ -23,7 +23,8 @@ type page struct {
 // start starts the demo on embedded services.
 func start(t *testing.T, args ...string) *page {
 	t.Helper()
-	c, err := app.Parse(app.ProductServer, append([]string{"-instances", "3", "-max-staleness", "500"}, args...), func(string) string { return "" })
+	args = append([]string{"-instances", "3", "-max-staleness", "750"}, args...)
+	c, err := app.Parse(app.ProductServer, args, func(string) string { return "" })
 	if err != nil {
 		t.Fatal(err)
 	}

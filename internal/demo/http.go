@@ -56,7 +56,8 @@ func answering(f func(*http.Request, request) (any, error)) http.Handler {
 			refuse(w, http.StatusBadRequest, "the body is no such JSON object: "+err.Error())
 			return
 		}
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(2 * stepTimeout)) // a step of the tour takes a while
+		// A step of the tour takes a while.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(2 * stepTimeout))
 		out, err := f(r, in)
 		var bad errInput
 		switch {

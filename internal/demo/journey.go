@@ -42,6 +42,15 @@ type journey struct {
 	Error    string          `json:"error,omitempty"`
 
 	began time.Time
+	early []earlyNote
+}
+
+// earlyNote is of a version that was not known to be the journey's yet: the relay can be faster than the goroutine that
+// notes the commit.
+type earlyNote struct {
+	version product.Version
+	stage   stage
+	when    time.Time
 }
 
 // journeys has the latest write that was made by the page's button. It is safe for concurrent use.
@@ -70,9 +79,22 @@ func (j *journeys) at(id string, v product.Version, s stage, when time.Time) {
 		return
 	case w.Version == 0 && s == stageDatabase:
 		w.Version = v
-	case w.Version == 0, v != 0 && v != w.Version:
-		return
+		w.note(s, when)
+		for _, e := range w.early {
+			if e.version == v {
+				w.note(e.stage, e.when)
+			}
+		}
+		w.early = nil
+	case w.Version == 0 && v != 0 && len(w.early) < 100:
+		w.early = append(w.early, earlyNote{v, s, when})
+	case w.Version != 0 && (v == 0 || v == w.Version):
+		w.note(s, when)
 	}
+}
+
+// note notes the first time of a stage.
+func (w *journey) note(s stage, when time.Time) {
 	for _, a := range w.Arrivals {
 		if a.stage == s {
 			return

@@ -102,7 +102,7 @@ func race(ctx context.Context, d *Demo, r *report) error {
 	}); err != nil {
 		return err
 	}
-	r.say("", true, "Two readers on B have read the database: one for nearcache, one for the pub/sub cache. Both are held.")
+	r.say("", true, "Two readers on B have read the database: one for nearcache, one for the pub/sub cache. Both wait.")
 	before := m.rivals[rivalPubSub].evictions()
 	v, err := d.change(ctx, instanceA, id, nil)
 	if err != nil {
@@ -122,7 +122,7 @@ func race(ctx context.Context, d *Demo, r *report) error {
 		return err
 	}
 	r.sayAnswer("nearcache", "B", ours)
-	r.say("nearcache", ours.version >= v, "The late load held a lease, and the write took it away: it could not be stored.")
+	r.say("nearcache", ours.version >= v, "The late load had a lease, and the write took it away: it could not be stored.")
 	pause(ctx, d.cfg.Bound)
 	theirs, err := d.ask(ctx, instanceB, rivalPubSub, id)
 	if err != nil {
@@ -307,8 +307,8 @@ func theBound(ctx context.Context, d *Demo, r *report) error {
 	if err != nil {
 		return err
 	}
-	r.say("nearcache", again.stale <= d.cfg.Bound, "The relay works again, and the gate is open: the next reads came from %s.",
-		origin(again))
+	r.say("nearcache", again.stale <= d.cfg.Bound,
+		"The relay works again, and the gate is open: the next reads came from %s.", origin(again))
 	pause(ctx, d.cfg.Bound)
 	if c, err = d.compared(ctx, instanceB, id); err != nil {
 		return err

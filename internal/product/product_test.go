@@ -170,8 +170,26 @@ func TestSeed_IsValidAndRepeatable(t *testing.T) {
 			t.Errorf("%+v: %v", p, bad)
 		}
 	}
-	if page, err := s.List(t.Context(), product.Page{After: a[9].ID, Limit: 2}); err != nil || page[0].ID != a[10].ID || len(page) != 2 {
-		t.Errorf("%v, %v", page, err)
+	page, err := s.List(t.Context(), product.Page{After: a[9].ID, Limit: 2})
+	if err != nil || len(page) != 2 || page[0].ID != a[10].ID {
+		t.Errorf("got %v and %v, want the two products after the tenth", page, err)
+	}
+	page, err = s.List(t.Context(), product.Page{Search: "mARLOWE d", Limit: 300})
+	if err != nil || len(page) == 0 {
+		t.Errorf("got %d products and %v, want the lamps of Marlowe", len(page), err)
+	}
+	for _, p := range page {
+		if !strings.HasPrefix(p.Name, "Marlowe Desk Lamp") {
+			t.Errorf("a search for Marlowe's lamps found %q", p.Name)
+		}
+	}
+	for _, none := range []string{"%", "_____", "!", "' or 1=1 --"} {
+		if page, err := s.List(t.Context(), product.Page{Search: none, Limit: 300}); err != nil || len(page) != 0 {
+			t.Errorf("a search for %q found %d products, %v; want none", none, len(page), err)
+		}
+	}
+	if page, err := s.List(t.Context(), product.Page{Search: "P0001", Limit: 300}); err != nil || len(page) != 10 {
+		t.Errorf("a search for a part of an id found %d products, %v; want 10", len(page), err)
 	}
 }
 
