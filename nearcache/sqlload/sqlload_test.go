@@ -53,10 +53,11 @@ func exec(t *testing.T, db *sql.DB, query string) {
 
 func id(k string) []any       { return []any{k} }
 func fields(p *product) []any { return []any{&p.Name, &p.Price} }
-func find(src *sqlite.Source) string {
-	return find2(src, "from (select 1) one left join products p on p.id = ?1")
-}
-func find2(src *sqlite.Source, from string) string {
+
+// byID is the query that the package documentation shows.
+const byID = "from (select 1) one left join products p on p.id = ?1"
+
+func find(src *sqlite.Source, from string) string {
 	return `select ` + src.VersionSQL("'product'", "?1") + `, p.id is not null, p.name, p.price ` + from
 }
 
@@ -69,7 +70,7 @@ func TestQuery_LoadsValueAndVersion(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = client.Close() })
 	cache, err := nearcache.NewCache(client, "product", nearcache.Options[string, product]{
-		Load: sqlload.Query(db, find(src), id, fields)})
+		Load: sqlload.Query(db, find(src, byID), id, fields)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,19 +94,20 @@ func TestQuery_LoadsValueAndVersion(t *testing.T) {
 func TestQuery_SaysWhatIsWrongWithTheQuery(t *testing.T) {
 	db, src := shop(t)
 	exec(t, db, `insert into products values ('1', 'a', 1), ('2', 'b', 2)`)
-	none := sqlload.Query(db, find2(src, "from products p where p.id = ?1"), id, fields)
+	none := sqlload.Query(db, find(src, "from products p where p.id = ?1"), id, fields)
 	if _, err := none(t.Context(), "9"); !errors.Is(err, sqlload.ErrNoRow) {
 		t.Errorf("a query without a row: %v, want ErrNoRow", err)
 	}
 	for name, query := range map[string]string{
-		"two rows":           find2(src, "from products p"),
+		"two rows":           find(src, "from products p"),
 		"a missing column":   `select 1, true, 'a'`,
 		"a wrong type":       `select 1, true, 'a', 'dear'`,
 		"no number":          `select 'v1', true, 'a', 1`,
 		"a negative version": `select -1, true, 'a', 1`,
 		"no SQL":             `selec`,
 	} {
-		if e, err := sqlload.Query(db, query, id, fields)(t.Context(), "1"); err == nil || errors.Is(err, nearcache.ErrNotFound) {
+		e, err := sqlload.Query(db, query, id, fields)(t.Context(), "1")
+		if err == nil || errors.Is(err, nearcache.ErrNotFound) {
 			t.Errorf("%s: %+v, %v, want an error", name, e, err)
 		}
 	}
