@@ -61,11 +61,11 @@ type (
 		// dropped and no error, and the next call goes on.
 		Trim(ctx context.Context, upto Position, keep time.Duration) (dropped int64, err error)
 	}
-	// Estimator tells how much a relay that is behind has before it, for logs and metrics.
+	// Estimator tells how much a relay has before it, for logs and metrics.
 	Estimator interface {
-		// EstimateChanges returns about how many changes come after a position: 0 if there are none. It costs the same
-		// however many there are.
-		EstimateChanges(ctx context.Context, after Position) (int64, error)
+		// EstimateBacklog returns what comes after a position. It costs the same however much that is. The zero Position
+		// asks about all changes that are kept.
+		EstimateBacklog(ctx context.Context, after Position) (Backlog, error)
 	}
 	// Bumper counts a key's next version in a transaction of its own, for keys that are no rows, such as tags.
 	Bumper interface {
@@ -78,6 +78,12 @@ type (
 		Version(ctx context.Context, namespace, key string) (Version, error)
 	}
 )
+
+// Backlog is what a relay has before it.
+type Backlog struct {
+	Changes int64     // about how many; 0: none
+	Oldest  time.Time // when the first of them was committed, by the source's clock; zero: there is none
+}
 
 // Cursor is how far a relay has published, and the number of the last event in each partition.
 type Cursor struct {

@@ -20,7 +20,7 @@ func (t tracker) KeysChanged(hashes []uint64) {
 		t.c.fence.Changed(h)
 		t.c.waiters.wake(h)
 	}
-	t.c.m.pushes.Add(float64(len(hashes)))
+	t.c.m.pushed(hashes)
 }
 
 // SessionChanged ends the Redis session. Waiters look again: the push they wait for may be lost.
@@ -180,7 +180,7 @@ func (s sink) Deliver(ctx context.Context, p int, batch []coherence.Message) err
 		if e.Version == 0 || c.source == nil {
 			changes.add(l2.Change{Key: key, Version: e.Version})
 		}
-		c.m.event(e)
+		c.m.event(key.Hash, e)
 	}
 	if marked {
 		c.measure()
@@ -197,7 +197,7 @@ func (s sink) truncated(ctx context.Context, p int, e *coherence.Event) {
 	s.gap(c.fence.EventSeq(p, e.Seq))
 	c.fence.EventSession(p)
 	c.fence.EventSeq(p, e.Seq)
-	c.m.event(e)
+	c.m.byEvents.Inc()
 	c.m.eventSessions("truncated").Inc()
 	if c.source == nil {
 		_ = c.applyTruncated(ctx, *e) // it is retried

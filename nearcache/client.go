@@ -82,6 +82,8 @@ type managedCache interface {
 	awaitFills()
 	close()
 	l1Stats() l1.Stats
+	auditStatus() AuditStatus
+	auditReason() string
 	maxStaleness() time.Duration
 }
 
@@ -130,6 +132,7 @@ func New(cfg Config) (*Client, error) {
 		done:    func(ch l2.Change) { c.fence.Written(ch.Key, ch.Version) },
 		drop:    func(n int) { c.m.retryDropped.Add(float64(n)) },
 		pending: make(map[string]l2.Change), wake: make(chan struct{}, 1)}
+	c.m.all = append(c.m.all, store)
 	if err := c.m.register(cfg.Registerer); err != nil {
 		store.Close()
 		return nil, fmt.Errorf("nearcache: Config.Registerer: %w", err)
@@ -255,6 +258,7 @@ func (c *Client) Apply(ctx context.Context, e coherence.Event) error {
 		return c.applyTruncated(ctx, e)
 	}
 	key := c.keyspace.Key(e.Namespace, e.Key)
+	c.m.byApply.Inc()
 	c.fence.Event(key, e.Version, e.Position)
 	err := c.send(ctx, func(ctx context.Context) error { return c.l2.Apply(ctx, key, e.Version) })
 	if e.Version == 0 {

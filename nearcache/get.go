@@ -19,7 +19,13 @@ func (c *Cache[K, V]) Get(ctx context.Context, k K) (V, error) {
 		r, err := c.Read(ctx, k, ReadOptions{})
 		return r.Value, err
 	}
-	if e, _ := c.hit(k, c.opt.MaxStaleness, asOfUnneeded); e != nil {
+	var e *entry[K, V]
+	if c.m.timed.Load() {
+		e, _ = c.timedHit(k, c.opt.MaxStaleness, asOfUnneeded)
+	} else {
+		e, _ = c.hit(k, c.opt.MaxStaleness, asOfUnneeded)
+	}
+	if e != nil {
 		if e.absent() {
 			var none V
 			return none, ErrNotFound
@@ -82,11 +88,21 @@ func (c *Cache[K, V]) hit(k K, bound time.Duration, need asOfNeed) (e *entry[K, 
 	} else if (!e.stamp.Stands(c.client.fence) || e.extras != nil) && !c.mayServe(e, now) {
 		return nil, 0
 	}
-	if c.watched.Load() && !c.recordHit(e) {
+	if c.watched.Load() != 0 && !c.recordHit(e) {
 		return nil, 0
 	}
-	if n := c.m.l1Hits.inc(); near && c.l1.Counts(n) {
+	if n := c.m.hit(); near && c.l1.Counts(n) {
 		c.l1.Touch(hash)
+	}
+	return e, asOf
+}
+
+// timedHit is hit, and takes its time.
+func (c *Cache[K, V]) timedHit(k K, bound time.Duration, need asOfNeed) (e *entry[K, V], asOf int64) {
+	c.m.timed.Store(false)
+	begun := time.Now()
+	if e, asOf = c.hit(k, bound, need); e != nil {
+		c.m.lookupSeconds[TierL1].Observe(time.Since(begun).Seconds())
 	}
 	return e, asOf
 }
@@ -141,6 +157,14 @@ func (c *Cache[K, V]) mayServeAsOf(e *entry[K, V], bound time.Duration, coarse i
 	return asOf, true
 }
 
+// Why hits are looked at.
+const (
+	watchShared uint32 = 1 << iota // Options.CheckShared
+	watchWarm                      // Options.Warm
+	watchAsked                     // DebugHandler was asked for the hottest keys
+	watchAudit                     // the auditor wants the next read
+)
+
 // recordHit looks at a hit before it is served, where an option or DebugHandler asks for that, and says whether it may
 // be.
 func (c *Cache[K, V]) recordHit(e *entry[K, V]) bool {
@@ -153,6 +177,9 @@ func (c *Cache[K, V]) recordHit(e *entry[K, V]) bool {
 	}
 	if h := c.asked.hot.Load(); h != nil {
 		h.hit(e.key)
+	}
+	if c.audit != nil {
+		c.audit.hit(e)
 	}
 	return true
 }

@@ -88,12 +88,12 @@ func TestLateFill_L1(t *testing.T) { // R3, C2
 		get(t, y, "a")                 // fills L2
 		codec.decoded = func(string) { // x has the old value from L2; y writes, and Redis pushes, before x admits it
 			codec.decoded = nil
-			before := testkit.Metric(t, reg, "nearcache_tracking_pushes_total")
+			before := testkit.Metric(t, reg, "nearcache_invalidations_total", "redis")
 			if err := y.Invalidate(context.Background(), "a", src.put("a", "new")); err != nil {
 				t.Error(err)
 			}
 			testkit.Eventually(t, "the push", func() bool {
-				return testkit.Metric(t, reg, "nearcache_tracking_pushes_total") > before
+				return testkit.Metric(t, reg, "nearcache_invalidations_total", "redis") > before
 			})
 		}
 		if got := get(t, x, "a"); got.Value != "old" || got.Tier != nearcache.TierL2 {

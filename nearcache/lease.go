@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/nearcache/nearcache-go/internal/ablate"
 	"github.com/nearcache/nearcache-go/internal/l2"
 )
@@ -15,6 +17,7 @@ import (
 type heldLease struct {
 	key   l2.Key
 	lease l2.Lease
+	count prometheus.Gauge // of leases held
 
 	mu      sync.Mutex
 	timer   *time.Timer
@@ -23,7 +26,8 @@ type heldLease struct {
 
 // hold begins to renew a lease that was granted, until ctx ends at the latest.
 func (c *Cache[K, V]) hold(ctx context.Context, key l2.Key, lease l2.Lease) *heldLease {
-	h := &heldLease{key: key, lease: lease}
+	h := &heldLease{key: key, lease: lease, count: c.m.leasesHeld}
+	h.count.Inc()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.timer = time.AfterFunc(c.opt.LeaseTTL/2, func() { c.renewLease(ctx, h) })
@@ -46,6 +50,9 @@ func (c *Cache[K, V]) renewLease(ctx context.Context, h *heldLease) {
 func (h *heldLease) settle() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if !h.settled {
+		h.count.Dec()
+	}
 	h.settled = true
 	h.timer.Stop()
 }

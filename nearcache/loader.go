@@ -175,7 +175,7 @@ func admitted[K comparable, V, T any](ctx context.Context, c *Cache[K, V], keys 
 		defer leave()
 		return f(load)
 	})
-	c.m.loadSeconds.Observe(time.Since(begun).Seconds())
+	c.client.observe(ctx, c.m.loadSeconds, int64(time.Since(begun)))
 	return v, err
 }
 

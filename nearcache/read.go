@@ -21,7 +21,14 @@ func (c *Cache[K, V]) Read(ctx context.Context, k K, ro ReadOptions) (Result[V],
 		return Result[V]{}, err
 	}
 	if Mode(c.client.mode.Load()) == ModeOn && !ro.Fresh {
-		if e, asOf := c.hit(k, d.bound, asOfNeeded); e != nil && e.version >= ro.AtLeast {
+		var e *entry[K, V]
+		var asOf int64
+		if c.m.timed.Load() {
+			e, asOf = c.timedHit(k, d.bound, asOfNeeded)
+		} else {
+			e, asOf = c.hit(k, d.bound, asOfNeeded)
+		}
+		if e != nil && e.version >= ro.AtLeast {
 			return c.fromL1(e, asOf)
 		}
 	}
@@ -30,6 +37,13 @@ func (c *Cache[K, V]) Read(ctx context.Context, k K, ro ReadOptions) (Result[V],
 
 // readBelow is Read below L1: a flight through L2, and then a call of the Loader.
 func (c *Cache[K, V]) readBelow(ctx context.Context, k K, ro ReadOptions, d demand) (Result[V], error) {
+	begun := c.client.now()
+	r, err := c.lookBelow(ctx, k, ro, d)
+	c.client.observe(ctx, c.m.lookupSeconds[r.Tier], c.client.now()-begun)
+	return r, err
+}
+
+func (c *Cache[K, V]) lookBelow(ctx context.Context, k K, ro ReadOptions, d demand) (Result[V], error) {
 	if c.client.closed.Load() {
 		return Result[V]{}, ErrClosed
 	}
@@ -59,7 +73,11 @@ func (c *Cache[K, V]) readBelow(ctx context.Context, k K, ro ReadOptions, d dema
 			return c.readWithoutSoftTimeout(ctx, k, key, ro, d)
 		}
 	}
-	return c.result(l, err)
+	r, err := c.result(l, err)
+	if c.audit != nil {
+		c.audit.offer(k, r, err)
+	}
+	return r, err
 }
 
 // readWithoutSoftTimeout goes on waiting for the Loader when the soft timeout is over and no tier has a value that may

@@ -148,7 +148,7 @@ func TestUnversioned_BumpsAfterL2(t *testing.T) {
 				t.Fatal(err)
 			}
 			seen := func() float64 {
-				return testkit.Metric(t, reg, "nearcache_l1_hits_total") + testkit.Metric(t, reg, "nearcache_misses_total", "l1")
+				return testkit.Metric(t, reg, "nearcache_hits_total", "l1") + testkit.Metric(t, reg, "nearcache_misses_total", "l1")
 			}
 			before := seen()
 			answer := make(chan string, 1)

@@ -295,6 +295,7 @@ type change[V any] struct {
 // A versioned change needs no second bump: the min version refuses the old value.
 func (c *Cache[K, V]) announce(ctx context.Context, ch change[V]) error {
 	fence := c.client.fence
+	c.client.m.byWrites.Inc()
 	fence.Written(ch.key, ch.version)
 	err := c.sendToL2(ctx, ch)
 	if ch.version == 0 && !ablate.Out(ablate.WriteBumpsAfter) {

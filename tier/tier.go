@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/rueidis"
 
 	"github.com/nearcache/nearcache-go/coherence"
@@ -51,6 +52,13 @@ func Share(h l2.Handle) *L2 { return &L2{engine: l2.FromHandle(h), shared: true}
 
 // Handle is for the packages of this module: a relay applies changes through it. Other programs can do nothing with it.
 func (l *L2) Handle() l2.Handle { return l.engine.Handle() }
+
+// Describe implements prometheus.Collector: an L2 collects nearcache_redis_up and nearcache_redis_errors_total. That of
+// a nearcache.Client is registered by the client.
+func (l *L2) Describe(ch chan<- *prometheus.Desc) { l.engine.Describe(ch) }
+
+// Collect implements prometheus.Collector.
+func (l *L2) Collect(ch chan<- prometheus.Metric) { l.engine.Collect(ch) }
 
 // Ready waits until Redis has been connected to. It returns ErrUnavailable when ctx ends before.
 func (l *L2) Ready(ctx context.Context) error { return l.engine.Ready(ctx) }

@@ -199,9 +199,10 @@ func (p *instances) count() Counts {
 	c := Counts{Reads: float64(p.reads.Load()), Errors: float64(p.errors.Load()), Loads: float64(p.loads.Load()),
 		KafkaIn: float64(p.traffic.in.Load()), KafkaOut: float64(p.traffic.out.Load())}
 	for n, i := range p.all {
-		c.L1Hits += total(i.metrics, "nearcache_l1_hits_total")
-		c.Pushes += total(i.metrics, "nearcache_tracking_pushes_total")
-		c.Events += total(i.metrics, "nearcache_events_total")
+		c.L1Hits += sum(i.metrics, "nearcache_hits_total", "tier")["l1"]
+		invalidations := sum(i.metrics, "nearcache_invalidations_total", "channel")
+		c.Pushes += invalidations["redis"]
+		c.Events += invalidations["events"]
 		proved := i.client.Status().Bound.Staleness.Seconds()
 		if n == 0 || proved == 0 || proved > c.Proved && c.Proved != 0 {
 			c.Proved = proved

@@ -169,7 +169,7 @@ func (n *Nearcache[V]) Loop(ctx context.Context, keys []string, from, count int)
 }
 
 // NearHits implements Counter.
-func (n *Nearcache[V]) L1Hits() int64 { return int64(n.Metric("nearcache_l1_hits_total")) }
+func (n *Nearcache[V]) L1Hits() int64 { return int64(n.Metric("nearcache_hits_total", "l1")) }
 
 // Fetch implements Fetcher.
 func (n *Nearcache[V]) Fetch(ctx context.Context, keys []string) error {
@@ -180,8 +180,8 @@ func (n *Nearcache[V]) Fetch(ctx context.Context, keys []string) error {
 	return err
 }
 
-// Metric returns the sum of a metric over its labels.
-func (n *Nearcache[V]) Metric(name string) (sum float64) {
+// Metric returns the sum of a metric over its children that have the given label values.
+func (n *Nearcache[V]) Metric(name string, labelValues ...string) (sum float64) {
 	families, err := n.metrics.Gather()
 	if err != nil {
 		panic(err)
@@ -191,6 +191,15 @@ func (n *Nearcache[V]) Metric(name string) (sum float64) {
 			continue
 		}
 		for _, m := range f.GetMetric() {
+			has := 0
+			for _, l := range m.GetLabel() {
+				if slices.Contains(labelValues, l.GetValue()) {
+					has++
+				}
+			}
+			if has < len(labelValues) {
+				continue
+			}
 			sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
 		}
 	}

@@ -77,7 +77,7 @@ func (w *workerRun) setAside(ctx context.Context, bad []out) bool {
 		left, err := w.sendDead(try, bad)
 		cancel()
 		if err == nil {
-			w.m.deadLettered.Add(float64(len(bad) - len(left)))
+			w.m.deadLetters.WithLabelValues("copied").Add(float64(len(bad) - len(left)))
 			w.works("dead_letter")
 			w.giveUp(left, kafkago.MessageSizeTooLarge)
 			return true
@@ -98,7 +98,7 @@ func (w *workerRun) setAside(ctx context.Context, bad []out) bool {
 
 func (w *workerRun) giveUp(bad []out, err error) {
 	for _, o := range bad {
-		w.m.deadLettersLost.Inc()
+		w.m.deadLetters.WithLabelValues("lost").Inc()
 		w.log.Error("a malformed message could not be copied to the dead-letter topic", "topic", w.topic, "offset",
 			o.index,
 			"value", fmt.Sprintf("%.256q", o.value), "error", err)

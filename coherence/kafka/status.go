@@ -146,9 +146,9 @@ func (w *workerRun) works(code string) {
 }
 
 type workerMetrics struct {
-	applied, ignored, malformed, deadLettered, deadLettersLost, skipped, resets prometheus.Counter
-	errors                                                                      *prometheus.CounterVec
-	lag, behind                                                                 prometheus.GaugeFunc
+	applied, ignored, malformed, skipped, resets prometheus.Counter
+	deadLetters, errors                          *prometheus.CounterVec
+	lag, behind                                  prometheus.GaugeFunc
 }
 
 func newWorkerMetrics(run *workerRun) *workerMetrics {
@@ -159,13 +159,13 @@ func newWorkerMetrics(run *workerRun) *workerMetrics {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "nearcache_worker_" + name, Help: help},
 			func() float64 { return f(run.status()) })
 	}
-	return &workerMetrics{
-		applied:      c("applied_total", "Events applied to Redis."),
-		ignored:      c("ignored_total", "Messages that the codec passed over."),
-		malformed:    c("malformed_total", "Messages that could not be decoded."),
-		deadLettered: c("dead_lettered_total", "Messages copied to the dead-letter topic."),
-		deadLettersLost: c("dead_letters_lost_total",
-			"Malformed messages that the dead-letter topic did not take; they are in the log."),
+	m := &workerMetrics{
+		applied:   c("applied_total", "Events applied to Redis."),
+		ignored:   c("ignored_total", "Messages that the codec passed over."),
+		malformed: c("malformed_total", "Messages that could not be decoded."),
+		deadLetters: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nearcache_worker_dead_letters_total",
+			Help: "Malformed messages: copied to the dead-letter topic, or lost, which are in the log alone."},
+			[]string{"result"}),
 		skipped: c("skipped_total", "Offsets of batches that could not be read, and were skipped."),
 		resets: c("resets_total",
 			"Times that a partition was begun anew: its records were removed, or its topic is another one."),
@@ -176,10 +176,14 @@ func newWorkerMetrics(run *workerRun) *workerMetrics {
 		behind: g("lag_seconds", "Age of the oldest record that is not applied yet.",
 			func(s WorkerStatus) float64 { return s.Behind.Seconds() }),
 	}
+	for _, result := range []string{"copied", "lost"} {
+		m.deadLetters.WithLabelValues(result)
+	}
+	return m
 }
 
 func (m *workerMetrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.applied, m.ignored, m.malformed, m.deadLettered, m.deadLettersLost, m.skipped,
+	return []prometheus.Collector{m.applied, m.ignored, m.malformed, m.deadLetters, m.skipped,
 		m.resets, m.errors, m.lag, m.behind}
 }
 

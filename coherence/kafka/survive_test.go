@@ -125,7 +125,7 @@ func TestWorker_NeverStopsBehindAMessage(t *testing.T) {
 			Registerer: reg})
 		eventually(t, "what follows is applied", func() bool { return store.count("after v1") == 1 })
 		all := letters(t, brokers, topic+".dlq", 302)
-		if n := metric(t, reg, "nearcache_worker_dead_letters_lost_total"); n != 0 {
+		if n := testkit.Metric(t, reg, "nearcache_worker_dead_letters_total", "lost"); n != 0 {
 			t.Errorf("%v copies are lost", n)
 		}
 		for i, whole := range map[int][]byte{0: []byte(large), 301: bomb} {

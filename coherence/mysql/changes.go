@@ -287,14 +287,23 @@ func (s *Source) committed(ctx context.Context, conn *sql.Conn, h head, after, l
 	return events, rows.Err()
 }
 
-// EstimateChanges goes by the outbox's ids, which rise by one from row to row but for what was rolled back.
-func (s *Source) EstimateChanges(ctx context.Context, after coherence.Position) (n int64, err error) {
+// EstimateBacklog goes by the outbox's ids, which rise by one from row to row but for what was rolled back.
+func (s *Source) EstimateBacklog(ctx context.Context, after coherence.Position) (b coherence.Backlog, err error) {
 	h, err := s.head(ctx, s.db)
-	if err == nil {
-		err = s.db.QueryRowContext(ctx, s.q(`select coalesce(? - min(id), 0) from {db}.outbox where id > ?`),
-			int64(h.id+1), int64(after.N)).Scan(&n)
+	if err != nil {
+		return b, s.fault("estimate", err)
 	}
-	return n, s.fault("estimate", err)
+	var created int64
+	err = s.db.QueryRowContext(ctx, s.q(`select ? - id, timestampdiff(microsecond, '1970-01-01', created_at)
+		from {db}.outbox where id > ? order by id limit 1`), int64(h.id+1), int64(after.N)).Scan(&b.Changes, &created)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return b, nil
+	case err != nil:
+		return b, s.fault("estimate", err)
+	}
+	b.Oldest = time.UnixMicro(created)
+	return b, nil
 }
 
 // Wait looks for a change again and again, for d at most. It also returns soon while an open transaction keeps changes

@@ -123,7 +123,7 @@ func (b *bench) duty(ctx context.Context, purpose mysql.Purpose, src *mysql.Sour
 		return errors.Join(atPosition, atCheck, atVersion, counts())
 	}
 	_, _, atChanges := src.Changes(ctx, coherence.Position{}, 5)
-	_, atEstimate := src.EstimateChanges(ctx, coherence.Position{})
+	_, atEstimate := src.EstimateBacklog(ctx, coherence.Position{})
 	atSave := src.SaveCursor(ctx, "r", coherence.Cursor{Position: position})
 	_, atLoad := src.LoadCursor(ctx, "r")
 	_, atIdentity := src.Identity(ctx)

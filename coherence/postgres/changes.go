@@ -254,14 +254,19 @@ func rowsOf(limit int) int {
 	return limit + 1
 }
 
-// EstimateChanges goes by the outbox's ids, which rise by one from row to row but for what was rolled back. It takes
+// EstimateBacklog goes by the outbox's ids, which rise by one from row to row but for what was rolled back. It takes
 // two look-ups in indexes.
-func (s *Source) EstimateChanges(ctx context.Context, after coherence.Position) (n int64, err error) {
+func (s *Source) EstimateBacklog(ctx context.Context, after coherence.Position) (b coherence.Backlog, err error) {
 	pool, err := s.feed()
-	if err == nil {
-		err = pool.QueryRow(ctx, s.q(`select coalesce(1 + (select id from @@.outbox order by xid desc, id desc limit 1)
-				- (select id from @@.outbox where (xid, id) > ($1::text::xid8, $2::bigint) order by xid, id limit 1), 0)`),
-			strconv.FormatUint(after.N, 10), int64(after.Part)).Scan(&n)
+	if err != nil {
+		return b, s.fault("estimate", err)
 	}
-	return n, s.fault("estimate", err)
+	err = pool.QueryRow(ctx, s.q(`select 1 + (select id from @@.outbox order by xid desc, id desc limit 1) - id, created_at
+			from @@.outbox where (xid, id) > ($1::text::xid8, $2::bigint) order by xid, id limit 1`),
+		strconv.FormatUint(after.N, 10), int64(after.Part)).Scan(&b.Changes, &b.Oldest)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return coherence.Backlog{}, nil
+	}
+	b.Changes = max(b.Changes, 1) // an id of a later transaction may be lower
+	return b, s.fault("estimate", err)
 }

@@ -6,8 +6,8 @@ import "github.com/prometheus/client_golang/prometheus"
 type relayMetrics struct {
 	events, errors, rounds, resets *prometheus.CounterVec
 	last, failing                  *prometheus.GaugeVec
-	backlog, behind, transaction   *prometheus.GaugeVec
-	leader                         prometheus.Gauge
+	lagChanges, lag, transaction   *prometheus.GaugeVec
+	leader, outbox                 prometheus.Gauge
 	replays, refused               prometheus.Counter
 	trimmed, unpublished           prometheus.Counter
 }
@@ -29,11 +29,14 @@ func newRelayMetrics() *relayMetrics {
 			"resets_total",
 			"Times that a cursor was lost and set to the present: of buckets for redis, of the topic for kafka.",
 		),
-		last: gauge("last_success_seconds", "When the last round succeeded, as a Unix time."),
+		last: gauge("last_success_timestamp_seconds", "When the last round succeeded, as a Unix time."),
 		failing: gauge("failing_seconds",
 			"For how long every attempt has failed, 0 while they succeed. The channel trim is that of dropping old changes."),
-		backlog: gauge("backlog_changes", "About how many changes are left, 0 while the relay keeps up."),
-		behind:  gauge("behind_seconds", "The age of the last change that was relayed, 0 while the relay keeps up."),
+		lagChanges: gauge("lag_changes", "About how many changes the channel does not have yet."),
+		lag: gauge("lag_seconds",
+			"The age of the oldest change that the channel does not have yet, 0 if there is none."),
+		outbox: prometheus.NewGauge(prometheus.GaugeOpts{Name: "nearcache_relay_outbox_rows",
+			Help: "About how many changes the outbox holds, also those that are kept for replays."}),
 		transaction: gauge("transaction_changes",
 			"How many changes of the transaction at work were relayed, 0 outside of one that takes several batches."),
 		leader: prometheus.NewGauge(prometheus.GaugeOpts{Name: "nearcache_relay_leader",
@@ -50,8 +53,8 @@ func newRelayMetrics() *relayMetrics {
 }
 
 func (m *relayMetrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.events, m.errors, m.rounds, m.resets, m.last, m.failing, m.backlog,
-		m.behind, m.transaction, m.leader, m.replays, m.refused, m.trimmed, m.unpublished}
+	return []prometheus.Collector{m.events, m.errors, m.rounds, m.resets, m.last, m.failing, m.lagChanges,
+		m.lag, m.outbox, m.transaction, m.leader, m.replays, m.refused, m.trimmed, m.unpublished}
 }
 
 func (m *relayMetrics) register(reg prometheus.Registerer) error {

@@ -36,7 +36,7 @@ func (p *progress) note(ctx context.Context, events []coherence.Event, upto cohe
 	}
 	p.relayed += len(events)
 	behind := max(0, time.Since(events[len(events)-1].Time))
-	p.m.behind.WithLabelValues(p.channel).Set(behind.Seconds())
+	p.m.lag.WithLabelValues(p.channel).Set(behind.Seconds())
 	if time.Since(p.reported) < reportEvery {
 		return
 	}
@@ -44,9 +44,9 @@ func (p *progress) note(ctx context.Context, events []coherence.Event, upto cohe
 	args := []any{"channel", p.channel, "relayed", p.relayed, "for", time.Since(p.began).Round(time.Second),
 		"behind", behind.Round(time.Millisecond), "of_one_transaction", p.inside}
 	if e := coherence.AbilitiesOf(p.Source).Estimator; e != nil {
-		if left, err := e.EstimateChanges(ctx, upto); err == nil {
-			p.m.backlog.WithLabelValues(p.channel).Set(float64(left))
-			args = append(args, "left", left)
+		if left, err := e.EstimateBacklog(ctx, upto); err == nil {
+			p.m.lagChanges.WithLabelValues(p.channel).Set(float64(left.Changes))
+			args = append(args, "left", left.Changes)
 		}
 	}
 	p.Logger.Info("the relay is catching up", args...)
@@ -73,8 +73,8 @@ func (p *progress) end() {
 			time.Since(p.began).Round(time.Second))
 	}
 	p.began = time.Time{}
-	p.m.behind.WithLabelValues(p.channel).Set(0)
-	p.m.backlog.WithLabelValues(p.channel).Set(0)
+	p.m.lag.WithLabelValues(p.channel).Set(0)
+	p.m.lagChanges.WithLabelValues(p.channel).Set(0)
 }
 
 // failure tells of what fails again and again: at once, and every minute while it lasts.

@@ -80,11 +80,11 @@ func TestRelay_TellsHowItCatchesUp(t *testing.T) {
 		src.addLarge(t, rows) // 20 s of work
 		time.Sleep(11 * time.Second)
 		synctest.Wait()
-		inside, left := gauge(t, reg, "transaction_changes", "redis"), gauge(t, reg, "backlog_changes", "redis")
+		inside, left := gauge(t, reg, "transaction_changes", "redis"), gauge(t, reg, "lag_changes", "redis")
 		if inside < rows/4 || inside > 3*rows/4 || left < rows/4 || left > 3*rows/4 {
 			t.Errorf("in the midst, %v changes of the transaction are relayed, and %v are left", inside, left)
 		}
-		if behind := gauge(t, reg, "behind_seconds", "redis"); behind < 9 || behind > 12 {
+		if behind := gauge(t, reg, "lag_seconds", "redis"); behind < 9 || behind > 12 {
 			t.Errorf("in the midst it is %v seconds behind, want about 11", behind)
 		}
 		if lines := said.lines("catching up"); len(lines) != 2 || !strings.Contains(lines[1], " left=9") {
@@ -92,7 +92,7 @@ func TestRelay_TellsHowItCatchesUp(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		for _, name := range []string{"transaction_changes", "backlog_changes", "behind_seconds"} {
+		for _, name := range []string{"transaction_changes", "lag_changes", "lag_seconds"} {
 			if v := gauge(t, reg, name, "redis"); v != 0 {
 				t.Errorf("at the end %s is %v, want 0", name, v)
 			}

@@ -155,6 +155,7 @@ func (r *relayRun) lead(ctx context.Context) error {
 	}
 	wg.Go(func() { r.listen(ctx, wake) })
 	wg.Go(func() { r.trim(ctx) })
+	wg.Go(func() { r.measure(ctx) })
 	wg.Wait()
 	return nil
 }

@@ -429,14 +429,19 @@ func estimator(t T, h Harness) {
 	const rows = 100
 	estimate := func(after coherence.Position, least, most int64) {
 		t.Helper()
-		if n, err := e.EstimateChanges(t.Context(), after); err != nil || n < least || n > most {
-			t.Errorf("EstimateChanges(%v) = %d, %v, want %d to %d", after, n, err, least, most)
+		b, err := e.EstimateBacklog(t.Context(), after)
+		if err != nil || b.Changes < least || b.Changes > most {
+			t.Errorf("EstimateBacklog(%v) = %+v, %v, want %d to %d", after, b, err, least, most)
+		}
+		if b.Oldest.IsZero() != (most == 0) {
+			t.Errorf("EstimateBacklog(%v): the oldest is of %v, want a moment where there is a change", after, b.Oldest)
 		}
 	}
 	write(t, h, "before", coherence.OpUpdated)
 	_, start := drain(t, h.Source, coherence.Position{}, 1000)
 	estimate(start, 0, 0)
 	large(t, h, rows)
+	estimate(coherence.Position{}, rows/2, 3*rows)
 	_, end := drain(t, h.Source, start, 1000)
 	estimate(start, rows/2, 2*rows)
 	_, inside := batch(t, h.Source, start, rows/2)

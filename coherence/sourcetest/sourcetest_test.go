@@ -83,6 +83,7 @@ type broken struct {
 	check       func() ([]coherence.Finding, error)
 	identity    func() string
 	estimate    func(int64) int64
+	ageless     bool
 	noAbilities bool
 }
 
@@ -167,12 +168,15 @@ func (b *broken) Identity(ctx context.Context) (string, error) {
 	return b.Source.Identity(ctx)
 }
 
-func (b *broken) EstimateChanges(ctx context.Context, after coherence.Position) (int64, error) {
-	n, err := b.Source.EstimateChanges(ctx, after)
+func (b *broken) EstimateBacklog(ctx context.Context, after coherence.Position) (coherence.Backlog, error) {
+	before, err := b.Source.EstimateBacklog(ctx, after)
 	if b.estimate != nil {
-		n = b.estimate(n)
+		before.Changes = b.estimate(before.Changes)
 	}
-	return n, err
+	if b.ageless {
+		before.Oldest = time.Time{}
+	}
+	return before, err
 }
 
 func (b *broken) Abilities() coherence.Abilities {
@@ -537,6 +541,9 @@ var faults = map[string]struct {
 	}},
 	"never has anything before it": {"Estimator_IsAboutRight", func(b *broken, _ *sourcetest.Harness) {
 		b.estimate = func(int64) int64 { return 0 }
+	}},
+	"does not know how old the backlog is": {"Estimator_IsAboutRight", func(b *broken, _ *sourcetest.Harness) {
+		b.ageless = true
 	}},
 	"always has something before it": {"Estimator_IsAboutRight", func(b *broken, _ *sourcetest.Harness) {
 		b.estimate = func(n int64) int64 { return n + 1 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -87,9 +88,17 @@ func scanEvent(rows *sql.Rows, timeline uint64) (e coherence.Event, err error) {
 	return e, nil
 }
 
-// EstimateChanges goes by the outbox's ids, which rise by one from row to row but for what was rolled back.
-func (s *Source) EstimateChanges(ctx context.Context, after coherence.Position) (n int64, err error) {
-	err = s.db.QueryRowContext(ctx, s.q(`select coalesce(1 + max(id) - min(id), 0) from @@outbox where id > ?`),
-		int64(after.N)).Scan(&n)
-	return n, fault("estimate", err)
+// EstimateBacklog goes by the outbox's ids, which rise by one from row to row but for what was rolled back.
+func (s *Source) EstimateBacklog(ctx context.Context, after coherence.Position) (b coherence.Backlog, err error) {
+	var created int64
+	err = s.db.QueryRowContext(ctx, s.q(`select 1 + (select max(id) from @@outbox) - id, created_at from @@outbox
+		where id > ? order by id limit 1`), int64(after.N)).Scan(&b.Changes, &created)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return b, nil
+	case err != nil:
+		return b, fault("estimate", err)
+	}
+	b.Oldest = time.UnixMilli(created)
+	return b, nil
 }

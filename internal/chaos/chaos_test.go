@@ -31,6 +31,9 @@ func TestChaos_Briefly(t *testing.T) {
 	for _, f := range o.Failures() {
 		t.Error(f)
 	}
+	if o.Audited < 200 {
+		t.Errorf("%d reads were audited: too few to say anything", o.Audited)
+	}
 	if o.Report.Total.Checked < 10_000 || o.Writes < 50 {
 		t.Errorf("%d reads of %d writes were checked: too few to say anything", o.Report.Total.Checked, o.Writes)
 	}

@@ -39,6 +39,7 @@ type cluster struct {
 
 	mu        sync.Mutex
 	fleet     map[string]*process
+	ever      []*process // all that were ever in the fleet
 	servers   map[string]*productServer
 	processes uint16 // given out so far
 }
@@ -209,7 +210,20 @@ func (b *cluster) launch(name string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.fleet[name] = p
+	b.ever = append(b.ever, p)
 	return nil
+}
+
+// audited is what the auditors of all instances have compared and found, also of those that were killed.
+func (b *cluster) audited() (reads uint64, differs []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, p := range b.ever {
+		st := p.status()
+		reads += st.Audited
+		differs = append(differs, st.Differs...)
+	}
+	return reads, differs
 }
 
 // member is a running process of the fleet.

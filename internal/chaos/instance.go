@@ -21,6 +21,7 @@ const (
 	heartbeat   = 25 * time.Millisecond
 	lookEvery   = 5 * time.Millisecond
 	reportEvery = 20 * time.Millisecond
+	auditRate   = 50 // reads a second
 )
 
 // instance is an instance: a client, a cache, and what reads and writes through it.
@@ -86,6 +87,8 @@ func (m *instance) open() (err error) {
 		LeaseTTL: leaseTTL}
 	if c.Default {
 		opt.MaxStaleness = c.Bound
+		// What is promised of the bound is that nothing differs for so long.
+		opt.Audit = nearcache.Audit[uint32, item]{Rate: auditRate, Load: st.load}
 	} else if c.Instance == 1 { // and one whose entries are refreshed, or expire, now and then
 		opt.TTL, opt.AbsentTTL, opt.Refresh = 3*time.Second, 500*time.Millisecond, nearcache.Refresh{After: 0.7}
 		opt.MaxLoads = maxLoads
@@ -154,6 +157,13 @@ func (m *instance) status() status {
 	st := status{At: m.hist.Now(), Bounded: m.bounded.Load(), Reads: m.reads.Load(), Done: m.done}
 	client := m.client.Status()
 	st.Ready = client.Ready
+	a := client.Caches[namespace].Audit
+	st.Audited = a.Reads
+	for i := range a.Differences {
+		d := &a.Differences[i]
+		st.Differs = append(st.Differs, fmt.Sprintf("%s of key %s by %s, version %d of %d, for %v: %s", d.Cause, d.Key, d.Tier,
+			d.Served, d.Source, round(d.Lasted), d.Text))
+	}
 	if b := client.Bound; b.Staleness > 0 {
 		st.Proved = st.At - int64(b.Staleness)
 		if b.Redis > 0 && b.Events > 0 {

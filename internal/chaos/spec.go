@@ -64,6 +64,9 @@ type status struct {
 	Reads int64
 	// Done counts the commands that were carried out.
 	Done int
+	// Audited is how many reads the auditor has compared with the source, and Differs what it has found.
+	Audited uint64
+	Differs []string
 }
 
 // IsChild reports whether this program was started as a part of a fleet.

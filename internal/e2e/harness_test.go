@@ -67,6 +67,7 @@ func newWorld(t *testing.T) *world {
 	w.env["KAFKA_PRODUCT_TOPIC"] = w.topic
 	w.env["KAFKA_GROUP_ID"] = w.topic + "-workers"
 	w.env["RELAY"] = "false"
+	w.env["ADMIN_LISTEN_ADDR"] = "api" // the tests read metrics and status at the address that they know
 	w.env["SHUTDOWN_DELAY_MS"] = "0"
 	w.env["FORCED_READS_PER_SECOND"] = "0"
 	return w

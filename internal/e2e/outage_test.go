@@ -107,7 +107,7 @@ func TestEverythingDownAtStart(t *testing.T) {
 	v := s.mustPut("p", "two").version
 	testkit.Eventually(t, "the event of each write has been to Kafka and back", func() bool {
 		m, err := do(t.Context(), "GET", s.url+"/metrics", "")
-		return err == nil && strings.Contains(m.body, "nearcache_events_followed 1\n") &&
+		return err == nil && strings.Contains(m.body, "nearcache_channel_up{channel=\"events\"} 1\n") &&
 			strings.Contains(m.body, fmt.Sprintf("nearcache_worker_applied_total %d\n", v))
 	})
 	s.fromL1("p")

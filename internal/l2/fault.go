@@ -181,7 +181,10 @@ const faultAge = time.Minute
 
 // health is how an operation ended last: each script, the reads, and connecting have their own, since a full Redis goes
 // on reading, and deletes, while it refuses a fill.
-type health struct{ last atomic.Pointer[seenFault] }
+type health struct {
+	last   atomic.Pointer[seenFault]
+	counts *faultCounts // of the L2; nil: not counted
+}
 
 type seenFault struct {
 	*Fault
@@ -197,6 +200,7 @@ func (h *health) note(err error) {
 		return
 	}
 	if f := FaultOf(err); f != nil {
+		h.counts.add(f.Code)
 		h.last.Store(&seenFault{f, time.Now()})
 	}
 }

@@ -30,6 +30,7 @@ type L2 struct {
 	rotates   bool        // credentials are asked for anew at each dial
 
 	connecting, reads health // of dialling, and of the reads on the tracking connection; each script has its own
+	errors            *faultCounts
 
 	end context.CancelFunc
 	wg  sync.WaitGroup
@@ -69,7 +70,8 @@ func Open(cfg Config) (*L2, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	l := &L2{keys: NewKeyspace(cfg.Prefix), scripts: newScripts(), log: cfg.Logger, connected: make(chan struct{}),
-		rotates: cfg.Redis.AuthCredentialsFn != nil}
+		rotates: cfg.Redis.AuthCredentialsFn != nil, errors: newFaultCounts()}
+	l.countErrors()
 	tracking, commands := options(cfg.Redis, cfg.Prefix, cfg.Tracker)
 	ctx, cancel := context.WithCancel(context.Background())
 	l.end = cancel

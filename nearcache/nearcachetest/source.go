@@ -335,10 +335,13 @@ func (s *Source) endOf(n int) coherence.Position {
 	return upto
 }
 
-// EstimateChanges implements coherence.Estimator. It is exact.
-func (s *Source) EstimateChanges(ctx context.Context, after coherence.Position) (int64, error) {
+// EstimateBacklog implements coherence.Estimator. It is exact.
+func (s *Source) EstimateBacklog(ctx context.Context, after coherence.Position) (b coherence.Backlog, err error) {
 	events, _, err := s.Changes(ctx, after, math.MaxInt)
-	return int64(len(events)), err
+	if b.Changes = int64(len(events)); b.Changes > 0 {
+		b.Oldest = events[0].Time
+	}
+	return b, err
 }
 
 // LoadCursor implements coherence.Cursors.

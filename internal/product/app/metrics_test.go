@@ -29,6 +29,8 @@ type registrar struct {
 // A Desc tells its parts only as text.
 var desc = regexp.MustCompile(`fqName: "([^"]*)".*constLabels: \{([^}]*)\}, variableLabels: \{([^}]*)\}`)
 
+var constantLabel = regexp.MustCompile(`([a-z]+)="[^"]*"`)
+
 func (r *registrar) Register(c prometheus.Collector) error {
 	ch := make(chan *prometheus.Desc)
 	go func() { c.Describe(ch); close(ch) }()
@@ -36,8 +38,8 @@ func (r *registrar) Register(c prometheus.Collector) error {
 	defer r.mu.Unlock()
 	for d := range ch {
 		m := desc.FindStringSubmatch(d.String())
-		constant, _, _ := strings.Cut(m[2], "=")
-		r.labels[m[1]] = strings.ReplaceAll(strings.Trim(constant+","+m[3], ","), ",", ", ")
+		names := constantLabel.ReplaceAllString(m[2], "$1") + "," + m[3]
+		r.labels[m[1]] = strings.ReplaceAll(strings.Trim(names, ","), ",", ", ")
 	}
 	return r.Registry.Register(c)
 }
@@ -55,7 +57,9 @@ func (source) Changes(context.Context, coherence.Position, int) ([]coherence.Eve
 	return nil, coherence.Position{Timeline: 1, N: 1}, nil
 }
 
-func TestMetrics_AreThoseOfTheirDocument(t *testing.T) {
+// registered are all metrics of the client, a cache, a relay and a worker, with their labels.
+func registered(t *testing.T) map[string]string {
+	t.Helper()
 	reg := &registrar{Registry: prometheus.NewRegistry(), labels: map[string]string{}}
 	client, err := nearcache.New(nearcache.Config{Redis: nearcachetest.NewRedis(t).ClientOption(), Source: source{},
 		Registerer: reg})
@@ -80,7 +84,16 @@ func TestMetrics_AreThoseOfTheirDocument(t *testing.T) {
 	if err := worker.Run(ended); err != nil {
 		t.Fatal(err)
 	}
+	for name := range reg.labels {
+		if !strings.HasPrefix(name, "nearcache_") {
+			t.Errorf("the metric %s does not begin with nearcache_", name)
+		}
+	}
+	return reg.labels
+}
 
+func TestMetrics_AreThoseOfTheirDocument(t *testing.T) {
+	labels := registered(t)
 	doc, err := os.ReadFile("../../../docs/reference/metrics.md")
 	if err != nil {
 		t.Fatal(err)
@@ -90,11 +103,11 @@ func TestMetrics_AreThoseOfTheirDocument(t *testing.T) {
 	for _, m := range row.FindAllStringSubmatch(string(doc), -1) {
 		documented[m[1]] = strings.TrimSpace(m[2])
 	}
-	if diff := cmp.Diff(reg.labels, documented); diff != "" {
+	if diff := cmp.Diff(labels, documented); diff != "" {
 		t.Errorf("registered (-) and documented (+):\n%s", diff)
 	}
 	for _, name := range regexp.MustCompile(`nearcache_[a-z0-9_]+`).FindAllString(string(doc), -1) {
-		if _, ok := reg.labels[name]; !ok {
+		if _, ok := labels[name]; !ok {
 			t.Errorf("the document speaks of %s, which is not registered", name)
 		}
 	}

@@ -48,11 +48,11 @@ func (p *relayProgress) read() relayState {
 			switch f.GetName() {
 			case "nearcache_relay_leader":
 				s.leads = v == 1
-			case "nearcache_relay_last_success_seconds":
+			case "nearcache_relay_last_success_timestamp_seconds":
 				s.rounds[channel] = time.UnixMilli(int64(v * 1000))
 			case "nearcache_relay_failing_seconds":
 				s.failing[channel] = time.Duration(v * float64(time.Second))
-			case "nearcache_relay_backlog_changes":
+			case "nearcache_relay_lag_changes":
 				s.backlog[channel] = v
 			case "nearcache_relay_transaction_changes":
 				s.unfinished[channel] = v

@@ -12,12 +12,12 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/nearcache/nearcache-go/coherence/kafka"
 	"github.com/nearcache/nearcache-go/internal/product"
 	"github.com/nearcache/nearcache-go/internal/product/health"
 	"github.com/nearcache/nearcache-go/internal/product/httpapi"
+	"github.com/nearcache/nearcache-go/internal/version"
 	"github.com/nearcache/nearcache-go/tier"
 )
 
@@ -47,6 +47,7 @@ func Worker(ctx context.Context, c Config, log *slog.Logger) error {
 	defer l2.Close()
 	b := &backend{brokers: brokers}
 	r := newRole(InvalidationWorker, &c, log)
+	r.reg.MustRegister(l2)
 	worker := b.worker(&c, l2, log)
 	worker.Registerer = r.reg
 	r.checks = []health.Check{redisCheck(l2)}
@@ -77,6 +78,7 @@ func Relay(ctx context.Context, c Config, log *slog.Logger) error {
 		return err
 	}
 	r := newRole(OutboxRelay, &c, log)
+	r.reg.MustRegister(l2)
 	relay.Registerer = r.reg
 	progress := &relayProgress{reg: r.reg, channels: []string{"redis"}}
 	if publisher != nil {
@@ -141,7 +143,8 @@ func workerReasons(s kafka.WorkerStatus) []health.Reason {
 
 func newRole(program string, c *Config, log *slog.Logger) *role {
 	r := &role{program: program, cfg: c, log: log, reg: prometheus.NewRegistry()}
-	r.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		version.Collector())
 	return r
 }
 
@@ -155,7 +158,7 @@ func (r *role) run(ctx context.Context) error {
 	monitor.Also = r.also
 	mux := http.NewServeMux()
 	monitor.Routes(mux, r.program, r.status)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(r.reg, promhttp.HandlerOpts{}))
+	adminRoutes(mux, r.reg)
 	srv := timeouts(&http.Server{Handler: httpapi.WithProblems(mux), ErrorLog: serverLog(r.log)}, 5*time.Second)
 	var beside sync.WaitGroup
 	beside.Go(func() { _ = srv.Serve(httpapi.Listener(listen)) })

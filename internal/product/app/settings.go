@@ -112,9 +112,9 @@ var settings = []setting{
 	{"seed", "SEED_PRODUCTS", "auto",
 		"made-up products to store if there are none; auto: 1000 with embedded services, else 0", serverOnly,
 		false, setSeed},
-	{"debug-listen", "DEBUG_LISTEN_ADDR", "", "address for nearcache top: it shows the caches' keys, and values that are" +
-		" asked for, to everybody who can reach it; port 0 is any free port", serverOnly, false,
-		text(func(c *Config) *string { return &c.DebugListen })},
+	{"admin-listen", "ADMIN_LISTEN_ADDR", "127.0.0.1:0", "address for operators: metrics, status, profiles, the caches'" +
+		" view and mode; it authorises nobody; port 0 is any free port; api: on the address of the API", serverOnly, false,
+		text(func(c *Config) *string { return &c.AdminListen })},
 	{"log-level", "LOG_LEVEL", "info", "debug, info, warn or error", everyProgram, false,
 		text(func(c *Config) *string { return &c.LogLevel })},
 	{"log-format", "LOG_FORMAT", "text", "text or json", everyProgram, false,

@@ -8,15 +8,20 @@ import (
 	"strings"
 )
 
-// Routes adds /healthz, /readyz and /status to a mux. status is what a program says of itself there, beside its
-// readiness and reasons; it may be nil.
-func (m *Monitor) Routes(mux *http.ServeMux, program string, status func() map[string]any) {
+// Probes adds /healthz and /readyz to a mux.
+func (m *Monitor) Probes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.Header().Set("Cache-Control", "no-store")
 		_, _ = io.WriteString(w, "ok\n")
 	})
 	mux.HandleFunc("GET /readyz", m.serveReady)
+}
+
+// Routes adds the probes and /status to a mux. status is what a program says of itself there, beside its readiness and
+// reasons; it may be nil.
+func (m *Monitor) Routes(mux *http.ServeMux, program string, status func() map[string]any) {
+	m.Probes(mux)
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
 		out := map[string]any{}
 		if status != nil {

@@ -28,6 +28,9 @@ const (
 	unknown      = "unknown"       // it may have been written, or be written yet
 )
 
+// Problem answers with a problem (RFC 9457).
+func Problem(w http.ResponseWriter, status int, detail string) { problem(w, status, detail) }
+
 func problem(w http.ResponseWriter, status int, detail string, errs ...product.Problem) {
 	send(w, details{Status: status, Detail: detail, Errors: errs})
 }
