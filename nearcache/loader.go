@@ -70,6 +70,11 @@ func (c *Cache[K, V]) callOne(ctx context.Context, f *flight[K, V]) {
 			load = context.WithValue(ctx, previousKey{}, &Entry[V]{Value: previous, Version: old.version})
 		}
 		e, err := admitted(load, c, []l2.Key{f.key}, func(ctx context.Context) (Entry[V], error) {
+			if c.opt.Replica != nil {
+				if e, served, err := c.loadReplica(ctx, f); served {
+					return e, err
+				}
+			}
 			return c.loadOne(ctx, f.k)
 		})
 		switch {

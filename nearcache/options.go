@@ -23,6 +23,13 @@ type Options[K comparable, V any] struct {
 	// the keys that no tier has. Defaults to calling Load for each key.
 	LoadMany BatchLoader[K, V]
 
+	// Replica is Load from a server that may lag behind the primary, value and version in one statement. The key's
+	// version is read from the source first. Then Replica is asked, and if its answer is older, or it fails, Load is
+	// called. So all guarantees hold that hold for Load, and the primary reads few values. The replica must follow the
+	// primary that the source is on. It serves single keys; LoadMany reads the primary. It needs Load, and a Config.Source
+	// that is a coherence.Versioner. Defaults to none.
+	Replica Loader[K, V]
+
 	// EncodeKey gives the key's name in Redis and on events. It must be injective, and not wait for anything. Defaults
 	// to the string itself, the decimal integer, or encoding.TextMarshaler; NewCache refuses any other K.
 	EncodeKey func(K) string
@@ -193,6 +200,14 @@ func (o *Options[K, V]) validate(c *Client, namespace string) error {
 		o.Load = o.Find.loader()
 	case o.Load == nil && o.LoadMany == nil:
 		refuse("Load, Find and LoadMany are all nil: one of them is required")
+	}
+	switch {
+	case o.Replica == nil:
+	case o.Load == nil:
+		refuse("Replica is set and Load is not: an answer that lags is read again by Load, from the primary")
+	case c.versions == nil:
+		refuse("Replica needs a Config.Source that tells a key's version (coherence.Versioner): without it nothing says " +
+			"that a replica lags")
 	}
 	for _, d := range []struct {
 		name string

@@ -41,6 +41,7 @@ var arrows = []arrow{
 	{"internal/fence", []string{"coherence", "internal/l2", "internal/ablate"}},
 	{"nearcache", []string{"coherence", "tier", "internal/fence", "internal/l1", "internal/l2", "internal/ablate",
 		"internal/wallclock", "internal/audit", "internal/version"}},
+	{"nearcache/sqlload", []string{"nearcache"}},
 	{"nearcache/codec/protobuf", nil},
 	{"nearcache/codec/msgpack", nil},
 	{"nearcache/codec/compress", []string{"nearcache"}},

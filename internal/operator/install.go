@@ -54,7 +54,7 @@ type installer struct {
 
 func (t *tool) installCommand() *cobra.Command {
 	in := &installer{tool: t, roles: map[string]*[]string{"instance": {}, "relay": {}, "bumper": {}}}
-	var printOnly bool
+	var printOnly, grantsOnly bool
 	cmd := &cobra.Command{
 		Use: "install", Short: "Install the trigger that counts versions for a table, the schema it needs, and grants",
 		Long: `Install makes every change of a table's rows count a version and write the outbox, whoever makes it. The
@@ -84,7 +84,12 @@ The role must own the table, or be a superuser, and needs the right to create th
 	f.StringSliceVar(in.roles["relay"], "grant-relay", nil, "roles of relays")
 	f.StringSliceVar(in.roles["bumper"], "grant-bumper", nil, "roles of writers that count versions by themselves")
 	f.BoolVar(&printOnly, "print-sql", false, "print the statements and run none; connects to nothing")
+	f.BoolVar(&grantsOnly, "grants", false,
+		"print the grants of each purpose, for the roles of --grant-* or else for examples, and run none")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if grantsOnly {
+			return in.printGrants(cmd)
+		}
 		if in.trigger.Table == "" || in.trigger.Namespace == "" || len(in.trigger.KeyColumns) == 0 {
 			return usage("--table, --namespace and --key are needed")
 		}
@@ -115,6 +120,31 @@ func (in *installer) printSQL(cmd *cobra.Command) error {
 	}
 	result.DryRun = true
 	return in.show(cmd, result, result.printSQL)
+}
+
+// printGrants shows what each purpose needs. It connects to nothing.
+func (in *installer) printGrants(cmd *cobra.Command) error {
+	in.database = "postgres://localhost/none"
+	_, _, closeIt, err := in.openSource(cmd.Context()) // checks the schema's name, which rights puts into statements
+	if err != nil {
+		return err
+	}
+	defer closeIt()
+	named := false
+	for _, roles := range in.roles {
+		named = named || len(*roles) > 0
+	}
+	for purpose, roles := range in.roles {
+		if !named {
+			*roles = []string{"shop_" + purpose}
+		}
+	}
+	result := &installResult{DryRun: true, Schema: in.schema, SQL: in.rights()}
+	return in.show(cmd, result, func(w io.Writer) {
+		for _, sql := range result.SQL {
+			fmt.Fprintf(w, "%s;\n", sql)
+		}
+	})
 }
 
 // statements are all that are run, the schema's among them if it is not there.

@@ -216,6 +216,22 @@ func TestInstall_GrantsWhatTheGuideSays(t *testing.T) {
 	}
 }
 
+// TestInstall_PrintsGrantsAlone: of each purpose with a role of its own, or of those that are named.
+func TestInstall_PrintsGrantsAlone(t *testing.T) {
+	all := must(t, nil, "grant", "install", "--grants")
+	for _, want := range []string{`grant select, delete on nearcache.outbox to "shop_relay";`,
+		`grant execute on function nearcache.bump(text, text, text) to "shop_bumper";`,
+		`nearcache.triggers to "shop_instance";`} {
+		if !strings.Contains(all, want) {
+			t.Errorf("got\n%s\nwant %q", all, want)
+		}
+	}
+	one := must(t, nil, "grant", "install", "--grants", "--schema", "nc", "--grant-relay", "odd name")
+	if !strings.Contains(one, `on nc.outbox to "odd name";`) || strings.Contains(one, "bump(") {
+		t.Errorf("got\n%s\nwant the relay's grants in schema nc", one)
+	}
+}
+
 // TestPurge_ThroughTheSource: what the database counts is brought to Redis by the relay, and what is not reached is
 // said.
 func TestPurge_ThroughTheSource(t *testing.T) {
