@@ -21,6 +21,7 @@ type metrics struct {
 	hits, misses, load, fill, lease, reject, admit, write      *prometheus.CounterVec
 	stale, refused, shadow, refresh, mutate, warmKey, warmFile *prometheus.CounterVec
 	loadSeconds                                                *prometheus.HistogramVec
+	audit                                                      auditMetrics
 
 	pushes, redisSessions, malformed, retryDropped prometheus.Counter
 	eventCount, eventSession, failed               *prometheus.CounterVec
@@ -62,6 +63,7 @@ func newMetrics(c *Client, events bool) *metrics {
 	m.warmKey = vec("warm_keys_total",
 		"Keys saved when the cache was closed, and fetched when it was made, by result (Options.Warm).", "cache", "result")
 	m.warmFile = vec("warm_files_total", "Files of such keys read and written, by result.", "cache", "result")
+	m.audit = newAuditMetrics(vec)
 	m.loadSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "nearcache_load_seconds",
 		Help: "How long the Loader took.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16)}, []string{"cache"})
 	m.propagation = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "nearcache_event_propagation_seconds",

@@ -52,6 +52,9 @@ func (t Tail) Run(ctx context.Context, sink coherence.Sink) error {
 	if t.BarrierTopic == t.Topic {
 		return errors.New("kafka: tail: BarrierTopic is the topic of the events: whoever writes those could forge proofs")
 	}
+	if err := checkTopics(t.Topic, t.BarrierTopic); err != nil {
+		return fmt.Errorf("kafka: tail: %w", err)
+	}
 	for _, d := range []struct {
 		v   *time.Duration
 		def time.Duration
@@ -78,6 +81,12 @@ func (t Tail) Run(ctx context.Context, sink coherence.Sink) error {
 func (t Tail) Ping(ctx context.Context) error {
 	if len(t.Brokers) == 0 || t.Topic == "" {
 		return fmt.Errorf("kafka: tail: Brokers and Topic are required: %w", coherence.ErrMisconfigured)
+	}
+	if t.BarrierTopic == "" {
+		t.BarrierTopic = BarrierTopic(t.Topic)
+	}
+	if err := checkTopics(t.Topic, t.BarrierTopic); err != nil {
+		return fmt.Errorf("kafka: tail: %w", err)
 	}
 	c := t.connect()
 	defer c.close()

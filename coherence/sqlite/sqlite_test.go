@@ -255,10 +255,11 @@ func TestInstallTrigger_RefusesWhatItCannotCount(t *testing.T) {
 		`create view shown as select * from products`,
 		`create table lower (k text not null, v text)`, `create unique index lower_k on lower (lower(k))`)
 	for want, trigger := range map[string]sqlite.Trigger{
-		"required":        {Table: "products"},
-		"no table":        {Table: "nowhere", Namespace: "n", KeyColumns: []string{"id"}},
-		"is a view":       {Table: "shown", Namespace: "n", KeyColumns: []string{"id"}},
-		`no column "idd"`: {Table: "products", Namespace: "n", KeyColumns: []string{"idd"}},
+		"required":         {Table: "products"},
+		"contains a colon": {Table: "products", Namespace: "a:b", KeyColumns: []string{"id"}},
+		"no table":         {Table: "nowhere", Namespace: "n", KeyColumns: []string{"id"}},
+		"is a view":        {Table: "shown", Namespace: "n", KeyColumns: []string{"id"}},
+		`no column "idd"`:  {Table: "products", Namespace: "n", KeyColumns: []string{"idd"}},
 		`no column "price"`: {Table: "products", Namespace: "n", KeyColumns: []string{"id"},
 			Columns: []string{"price"}},
 		"not unique":                      {Table: "products", Namespace: "n", KeyColumns: []string{"name"}},

@@ -218,6 +218,9 @@ func describe(ctx context.Context, tx *sql.Tx, t Trigger) (*table, error) {
 	if t.Table == "" || t.Namespace == "" || len(t.KeyColumns) == 0 {
 		return nil, errors.New("trigger: Table, Namespace and KeyColumns are required")
 	}
+	if err := coherence.CheckName(t.Namespace); err != nil {
+		return nil, fmt.Errorf("namespace %q %w", t.Namespace, err)
+	}
 	var d table
 	var kind string
 	err := tx.QueryRowContext(ctx,

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"fmt"
 
 	"github.com/nearcache/nearcache-go/coherence"
 )
@@ -35,6 +36,9 @@ func outboxSQL(namespace, which, op string) string {
 
 // Bump counts a key's next version and writes its outbox row, in the caller's transaction.
 func (s *Source) Bump(ctx context.Context, tx Conn, namespace, key string, op coherence.Op) (coherence.Version, error) {
+	if err := coherence.CheckName(namespace); err != nil {
+		return 0, fault("bump", fmt.Errorf("namespace %q %w", namespace, err))
+	}
 	for _, query := range []string{countSQL("?1", "select ?2 as k", "?3 = 'deleted'"), outboxSQL("?1", "= ?2", "?3")} {
 		if _, err := tx.ExecContext(ctx, s.q(query), namespace, key, string(op)); err != nil {
 			return 0, fault("bump "+namespace+" "+key, err)

@@ -16,15 +16,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/nearcache/nearcache-go/coherence/kafka"
+	"github.com/nearcache/nearcache-go/internal/demo"
 	"github.com/nearcache/nearcache-go/internal/product"
 	"github.com/nearcache/nearcache-go/internal/product/health"
 	"github.com/nearcache/nearcache-go/internal/product/httpapi"
+	"github.com/nearcache/nearcache-go/internal/product/page"
 	"github.com/nearcache/nearcache-go/nearcache"
 )
 
 // instance is one product server: its own client, cache, registry and listener.
 type instance struct {
 	client *nearcache.Client
+	cache  *nearcache.Cache[string, product.Product]
 	reg    *prometheus.Registry
 	health *health.Monitor
 	near   *neighbours
@@ -34,8 +37,8 @@ type instance struct {
 	worker atomic.Pointer[kafka.Worker] // that runs beside it; nil: none
 }
 
-// start makes an instance and listens.
-func (s *Server) start(b *backend, i int, prepared <-chan struct{}) (_ *instance, err error) {
+// start makes an instance and listens. live is the live page, nil without one.
+func (s *Server) start(b *backend, live *demo.Demo, i int, prepared <-chan struct{}) (_ *instance, err error) {
 	log := s.Logger
 	if s.Config.Instances > 1 {
 		log = log.With("instance", i+1)
@@ -47,6 +50,9 @@ func (s *Server) start(b *backend, i int, prepared <-chan struct{}) (_ *instance
 	if len(b.brokers.Brokers) > 0 {
 		cfg.Events = kafka.Tail{Broker: b.brokers, Topic: s.Config.Topic, BarrierTopic: s.Config.barrierTopic(),
 			Codec: product.EventCodec(), Logger: log}
+		if live != nil {
+			cfg.Events = live.Events(i, cfg.Events)
+		}
 	}
 	if in.client, err = nearcache.New(cfg); err != nil {
 		return nil, err
@@ -56,23 +62,36 @@ func (s *Server) start(b *backend, i int, prepared <-chan struct{}) (_ *instance
 			err = errors.Join(err, in.client.Close())
 		}
 	}()
-	cache, err := s.cache(in.client, b)
-	if err != nil {
+	load := b.load
+	if live != nil {
+		load = live.Load(i, load)
+	}
+	if in.cache, err = s.cache(in.client, load); err != nil {
 		return nil, err
 	}
 	in.near = newNeighbours(b.redis, s.Config.Prefix+":product-server:database-reached")
 	in.health = health.NewMonitor(log, s.checks(b, in, prepared)...)
 	in.health.Also = in.reasons
-	mux, err := s.routes(in, b, cache, log)
+	mux, err := s.routes(in, b, live, log)
 	if err != nil {
 		return nil, err
 	}
 	listen, err := net.Listen("tcp", nthAddress(s.Config.Listen, i))
+	if errors.Is(err, syscall.EADDRINUSE) && live != nil {
+		// A demo has nothing that a client would look for at this very address.
+		log.Warn("the address is in use, so any free port is taken", "address", s.Config.Listen)
+		host, _, _ := net.SplitHostPort(s.Config.Listen)
+		listen, err = net.Listen("tcp", net.JoinHostPort(host, "0"))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("listening: %w", err)
 	}
 	in.listen = httpapi.Listener(listen)
-	in.http = timeouts(&http.Server{Handler: httpapi.WithProblems(mux), ErrorLog: serverLog(log)}, s.Config.RequestTimeout)
+	handler := httpapi.WithProblems(mux)
+	if live != nil {
+		handler = live.Door(i, handler)
+	}
+	in.http = timeouts(&http.Server{Handler: handler, ErrorLog: serverLog(log)}, s.Config.RequestTimeout)
 	if s.Config.DebugListen != "" {
 		if in.debug, err = serveDebug(nthAddress(s.Config.DebugListen, i), in.client, log); err != nil {
 			return nil, errors.Join(err, listen.Close())
@@ -81,18 +100,19 @@ func (s *Server) start(b *backend, i int, prepared <-chan struct{}) (_ *instance
 	return in, nil
 }
 
-func (s *Server) cache(client *nearcache.Client, b *backend) (*nearcache.Cache[string, product.Product], error) {
+func (s *Server) cache(client *nearcache.Client, load nearcache.Loader[string, product.Product]) (
+	*nearcache.Cache[string, product.Product], error) {
 	return nearcache.NewCache(client, product.Namespace, nearcache.Options[string, product.Product]{
-		TTL:          s.Config.TTL,
-		MaxStaleness: s.Config.MaxStaleness,
-		Load: func(ctx context.Context, id string) (nearcache.Entry[product.Product], error) {
-			p, v, err := b.store.Find(ctx, id)
-			if errors.Is(err, product.ErrNotFound) {
-				err = nearcache.ErrNotFound
-			}
-			return nearcache.Entry[product.Product]{Value: p, Version: v}, err
-		},
-	})
+		TTL: s.Config.TTL, MaxStaleness: s.Config.MaxStaleness, Load: load})
+}
+
+// load is the Loader.
+func (b *backend) load(ctx context.Context, id string) (nearcache.Entry[product.Product], error) {
+	p, v, err := b.store.Find(ctx, id)
+	if errors.Is(err, product.ErrNotFound) {
+		err = nearcache.ErrNotFound
+	}
+	return nearcache.Entry[product.Product]{Value: p, Version: v}, err
 }
 
 // reasons are those of the client, and of the worker beside it. None makes an instance unready: requests are answered
@@ -109,9 +129,8 @@ func (in *instance) reasons() []health.Reason {
 }
 
 // routes are those of the API and those of the operators.
-func (s *Server) routes(in *instance, b *backend, cache *nearcache.Cache[string, product.Product],
-	log *slog.Logger) (*http.ServeMux, error) {
-	h := &httpapi.Handler{Store: b.store, Cache: cache, Logger: log, Timeout: s.Config.RequestTimeout,
+func (s *Server) routes(in *instance, b *backend, live *demo.Demo, log *slog.Logger) (*http.ServeMux, error) {
+	h := &httpapi.Handler{Store: b.store, Cache: in.cache, Logger: log, Timeout: s.Config.RequestTimeout,
 		MinStaleness: s.Config.floor()}
 	if n := s.Config.ForcedReads; n > 0 {
 		h.SourceReads = httpapi.NewSourceReads(n, n)
@@ -127,9 +146,14 @@ func (s *Server) routes(in *instance, b *backend, cache *nearcache.Cache[string,
 	}
 	mux := http.NewServeMux()
 	h.Routes(mux)
+	page.Routes(mux)
+	if live != nil {
+		live.Routes(mux)
+	}
 	in.health.Routes(mux, ProductServer, func() map[string]any {
-		return statusOf(in.client.Status(),
-			s.Config.embedded())
+		status := statusOf(in.client.Status(), s.Config.embedded())
+		status["demo"] = live != nil
+		return status
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(in.reg, promhttp.HandlerOpts{}))
 	return mux, nil
