@@ -151,9 +151,9 @@ func (s *Source) triggers(t Trigger, table *table) []part {
 	return bodies
 }
 
-// replaced counts the rows that REPLACE removes: those that conflict by a unique index, for which no trigger fires. Rows
-// that conflict by an index with all key columns have the key of the new row, which is counted anyway. Most rows
-// conflict with none, so a trigger looks for one first; and an update conflicts only if it changes the index's columns.
+// replaced counts the rows that REPLACE removes: those that conflict by a unique index, for which no trigger fires.
+// Rows that conflict by an index with all key columns have the key of the new row, which is counted anyway. Most rows
+// conflict with none, so a trigger looks for one first. An update conflicts only if it changes the index's columns.
 func (s *Source) replaced(t Trigger, table *table) (parts []part) {
 	ns, on := literal(t.Namespace), ident(table.name)
 	key, newKey := keySQL("o", t.KeyColumns), keySQL("new", t.KeyColumns)
@@ -169,9 +169,9 @@ func (s *Source) replaced(t Trigger, table *table) (parts []part) {
 		others := " from " + on + " o where " + strings.Join(match, " and ") + " and (" + key + ") is not (" + newKey + ")"
 		add := func(suffix, event, when, others string) {
 			keys := "select distinct " + key + " as k" + others
-			parts = append(parts, part{suffix: fmt.Sprintf("%s_%d", suffix, i), body: "before " + event + " on " + on + " when " +
-				when + "exists (select 1" + others + ") begin " +
-				s.q(countSQL(ns, keys, "false")+outboxSQL(ns, "in ("+keys+")", "'updated'")) + "end"})
+			parts = append(parts, part{suffix: fmt.Sprintf("%s_%d", suffix, i),
+				body: "before " + event + " on " + on + " when " + when + "exists (select 1" + others + ") begin " +
+					s.q(countSQL(ns, keys, "false")+outboxSQL(ns, "in ("+keys+")", "'updated'")) + "end"})
 		}
 		add("replace", "insert", "", others)
 		add("replace_update", "update", "("+strings.Join(changed, " or ")+") and ",

@@ -27,8 +27,8 @@ func countSQL(namespace, keys, deleted string) string {
 		"on conflict (namespace, key) do update set version = version + 1, deleted = excluded.deleted; "
 }
 
-// outboxSQL writes the outbox row of each key that was just counted. which is a condition: "= " and a key, or "in" and a
-// query.
+// outboxSQL writes the outbox row of each key that was just counted. which is a condition: "= " and a key, or "in" and
+// a query.
 func outboxSQL(namespace, which, op string) string {
 	return "insert into @@outbox (namespace, key, version, op) select namespace, key, version, " + op +
 		" from @@versions where namespace = " + namespace + " and key " + which + "; "

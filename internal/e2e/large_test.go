@@ -90,10 +90,11 @@ func largeRows(t *testing.T) int {
 
 // large is what the test does beside the relay.
 type large struct {
-	t    *testing.T
-	w    *world
-	pool *pgxpool.Pool
-	l2   *l2.L2
+	t      *testing.T
+	w      *world
+	pool   *pgxpool.Pool
+	l2     *l2.L2
+	probes int
 }
 
 func newLarge(t *testing.T, w *world) *large {
