@@ -10,7 +10,7 @@ GOTEST   = $(BUILD)/gotest -p 2 -timeout 8m -count $(COUNT) -run '$(RUN)' $(ARGS
 
 .DEFAULT_GOAL := help
 .PHONY: help demo install tools test test-quick lint explore api fuzz bench bench-quick bench-compare bench-go cover services-up services-down services-env clean chaos \
-	lint-golangci lint-actions vuln docs release large relay-rate debezium
+	lint-golangci lint-actions vuln docs release large relay-rate outbox-day debezium
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,7 +42,7 @@ $(TESTPYTHON)/.done: internal/e2e/testdata/article/requirements.txt
 	@$(TESTPYTHON)/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-test: install tools $(if $(NEARCACHE_TEST_PYTHON),,$(TESTPYTHON)/.done) ## every test, -race, on real Redis, Postgres and Kafka, which it starts and stops; then the explorer
+test: install tools $(if $(NEARCACHE_TEST_PYTHON),,$(TESTPYTHON)/.done) ## every test, -race, on real Redis, Postgres, MariaDB and Kafka, which it starts and stops; then the explorer
 	@NEARCACHE_TEST_PYTHON=$(or $(NEARCACHE_TEST_PYTHON),$(abspath $(TESTPYTHON))/bin/python) $(BUILD)/services run -- $(GOTEST:$(BUILD)/gotest%=$(BUILD)/gotest -race -strict%)
 	@test '$(RUN)$(PKG)' != '../...' || $(BUILD)/gotest $(ABLATED)
 	@test '$(RUN)$(PKG)' != '../...' || for m in $(MODULES); do (cd $$(dirname $$m) && $(GO) test -count 1 ./...) || exit 1; done
@@ -51,14 +51,20 @@ test-quick: tools ## the tests that need nothing installed
 	@$(GOTEST)
 
 ROWS ?= 1000000
-large: install tools ## one transaction of ROWS (1000000) changes through a relay that is killed midway, on real services; prints rates, latencies and memory
-	@NEARCACHE_LARGE_ROWS=$(ROWS) $(BUILD)/services run -- $(GO) test -count 1 -timeout 2h -v -run TestRelay_LargeTransaction ./internal/e2e
+large: install tools ## a transaction and a truncate of ROWS (1000000) rows through a relay, which is killed midway, on real services; prints rates, latencies and memory
+	@NEARCACHE_LARGE_ROWS=$(ROWS) $(BUILD)/services run -- $(GO) test -count 1 -timeout 2h -v -run TestRelay_Large ./internal/e2e
 
 RATES ?= 2000,10000,20000
-relay-rate: install tools ## what a relay carries from Postgres to Redis and Kafka at RATES (2000,10000,20000) changes a second, and how late
+relay-rate: install tools ## what a relay carries from Postgres to Redis and Kafka at RATES (2000,10000,20000) changes a second, and how late; ARGS='-notify -writers 64 -changes 1'
 	@$(GO) build -o $(BUILD)/ ./cmd/outbox-relay
 	@cd benchmarks && $(GO) build -o ../$(BUILD)/ ./cmd/relayrate
-	@$(BUILD)/services run -- $(BUILD)/relayrate -relay $(BUILD)/outbox-relay -rates '$(RATES)'
+	@$(BUILD)/services run -- $(BUILD)/relayrate -relay $(BUILD)/outbox-relay -rates '$(RATES)' $(ARGS)
+
+CHANGES ?= 50000000
+MOST    ?= 15m
+outbox-day: install tools ## a day's CHANGES (50000000) through the trigger for MOST (15m) at most: sizes, vacuums, trims, and the plan of the polling query
+	@cd benchmarks && $(GO) build -o ../$(BUILD)/ ./cmd/outboxday
+	@$(BUILD)/services run -- $(BUILD)/outboxday -changes $(CHANGES) -most $(MOST)
 
 debezium: install tools ## follow a real Postgres through a real Kafka Connect with Debezium (Maven fetches it)
 	@$(BUILD)/services run -- $(GO) test -count 1 -tags debezium -v -run TestReal ./coherence/debezium $(ARGS)
@@ -158,7 +164,7 @@ cover: install tools ## coverage of every test, on real services, in .build/cove
 	@$(GO) tool cover -html $(BUILD)/cover.out -o $(BUILD)/cover.html
 	@$(GO) tool cover -func $(BUILD)/cover.out | tail -1
 
-services-up: install tools ## start real Redis, Postgres and Kafka and leave them running
+services-up: install tools ## start real Redis, Postgres, MariaDB and Kafka and leave them running
 	@$(BUILD)/services up
 
 services-down: tools ## stop them

@@ -13,6 +13,7 @@ type Abilities struct {
 	Checker    Checker
 	Identifier Identifier
 	Estimator  Estimator
+	Accountant Accountant
 }
 
 // AbilitiesOf returns what a source can do besides Position and Changes. The relay and the near cache call it and never
@@ -37,6 +38,7 @@ func AbilitiesOf(s Source) Abilities {
 	override(s, &a.Checker)
 	override(s, &a.Identifier)
 	override(s, &a.Estimator)
+	override(s, &a.Accountant)
 	return a
 }
 
@@ -54,6 +56,32 @@ type Identifier interface {
 	// and restores. Empty: the source has none.
 	Identity(ctx context.Context) (string, error)
 }
+
+// Accountant tells whether the last change of a key was counted. An auditor asks it about a value that the source has
+// and that no version explains.
+type Accountant interface {
+	// LastChange looks at the key's row and at its version. It takes no lock.
+	LastChange(ctx context.Context, namespace, key string) (LastChange, error)
+}
+
+// LastChange is what a source knows of the last change of a key's row.
+type LastChange struct {
+	Outcome ChangeOutcome
+	// Key is the name under which the source counts the row. Empty: not known.
+	Key string
+	// Detail says in a few words what shows the Outcome.
+	Detail string
+}
+
+// ChangeOutcome says whether a change was counted.
+type ChangeOutcome uint8
+
+// The outcomes.
+const (
+	ChangeUnknown   ChangeOutcome = iota // the source cannot tell
+	ChangeCounted                        // the row is as its last counted change left it
+	ChangeUncounted                      // the row was changed after that, by what counted no version
+)
 
 // Checker finds what makes a source miss changes: a trigger that is gone or disabled, a key column that was renamed.
 type Checker interface {
@@ -83,6 +111,8 @@ const (
 	FindingKeyNotUnique     = "key_not_unique"     // no unique index holds the key columns together any more
 	FindingKeyNullable      = "key_nullable"       // a key column accepts null; rows without a key are not counted
 	FindingPartitionGone    = "partition_gone"     // a partition was dropped, and its rows were not counted
+	FindingTableUnlogged    = "table_unlogged"     // a table is unlogged since, so a crash empties it, uncounted
+	FindingRowsHidden       = "rows_hidden"        // the trigger's owner may not read all rows: see Text
 	FindingSchemaVersion    = "schema_version"     // the tables of the source are of another version than this program
 	FindingNoServerIdentity = "no_server_identity" // the server does not say which server it is
 )

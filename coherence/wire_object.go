@@ -14,7 +14,8 @@ import (
 
 // Object is a JSON object of somebody else's, for decoders of events. Reading a field never fails: what is not there,
 // and what makes no sense, reads as absent. A field's name is first looked for as it is written, and then without
-// regard to case. Of two fields of one name the last one counts.
+// regard to case; of several that differ in case, the first one in the order of their bytes is taken. Of two fields of
+// one name the last one counts.
 type Object map[string]json.RawMessage
 
 // ParseObject parses one JSON object and nothing after it; a byte order mark and white space around it are ignored.
@@ -44,23 +45,25 @@ func UnmarshalObject[T any](b []byte, v *T) error {
 	return nil
 }
 
-func (o Object) raw(name string) json.RawMessage {
+func (o Object) raw(name string) (found json.RawMessage) {
 	if v, ok := o[name]; ok {
 		return v
 	}
+	taken := ""
 	for n, v := range o {
-		if strings.EqualFold(n, name) {
-			return v
+		if strings.EqualFold(n, name) && (found == nil || n < taken) { // always the same of several
+			taken, found = n, v
 		}
 	}
-	return nil
+	return found
 }
 
 // Has reports whether the object has the field, whatever it holds.
 func (o Object) Has(name string) bool { return o.raw(name) != nil }
 
 // Text is a field's string, or the plain decimal text of its number: 42, 42.0 and 4.2e1 are all "42", exactly,
-// however large. Bytes of a string that are not UTF-8 are kept as they are. ok is false for anything else.
+// however large. Bytes of a string that are not UTF-8 are kept as they are. ok is false for anything else, and for a
+// string with half of a surrogate pair.
 func (o Object) Text(name string) (s string, ok bool) {
 	raw := o.raw(name)
 	switch {
@@ -71,7 +74,29 @@ func (o Object) Text(name string) (s string, ok bool) {
 	case !utf8.Valid(raw):
 		return unquoteBytes(raw)
 	}
-	return s, json.Unmarshal(raw, &s) == nil
+	if json.Unmarshal(raw, &s) != nil || halfPair(raw, s) {
+		return "", false
+	}
+	return s, true
+}
+
+// halfPair reports whether a string's literal has an escape such as \ud800 that is no half of a surrogate pair. json
+// puts U+FFFD in its place, and the string would be another one.
+func halfPair(raw []byte, s string) bool {
+	put := strings.Count(s, "\ufffd")
+	if put == 0 {
+		return false
+	}
+	put -= bytes.Count(raw, []byte("\ufffd"))
+	for i := 0; i+5 < len(raw); i++ {
+		if raw[i] != '\\' {
+			continue
+		}
+		if i++; raw[i] == 'u' && strings.EqualFold(string(raw[i+1:i+5]), "fffd") {
+			put--
+		}
+	}
+	return put > 0
 }
 
 // Uint is a field's number, or the number in its string, 0 if that is no whole number from 0 to 2^64-1.
@@ -167,8 +192,8 @@ func unquoteBytes(raw []byte) (string, bool) {
 			n += size
 		}
 		var s string
-		if json.Unmarshal([]byte(`"`+string(in[:n])+`"`), &s) != nil { // an escape that is cut in two
-			return "", false
+		if json.Unmarshal([]byte(`"`+string(in[:n])+`"`), &s) != nil || halfPair(in[:n], s) {
+			return "", false // an escape that is cut in two
 		}
 		out = append(out, s...)
 		if in = in[n:]; len(in) > 0 {

@@ -46,6 +46,10 @@ func TestJSON_Golden(t *testing.T) { // other languages read this
 
 func TestJSON_Malformed(t *testing.T) {
 	for _, s := range []string{"", "null", "[]", "{", `{"namespace":"n"}`, `{"key":"k"}`,
+		`{"namespace":"n","key":"\ud800"}`, `{"namespace":"n","key":"\ufffd\udc00"}`,
+		`{"namespace":"n","key":"\ud800\ud800"}`,
+		"{\"namespace\":\"n\",\"key\":\"\ufffd\\ud800x\"}", "{\"namespace\":\"n\",\"key\":\"\xff\\ud800\"}",
+		`{"namespace":"n","key":"\\ufffd\ud800"}`, `{"namespace":"n\udfff","key":"k"}`,
 		`{"namespace":"n","key":null}`, `{"namespace":"n","key":{}}`,
 		`{"barrier":true}`, `{"namespace":"n","key":"k"} trailing`, "\xff\xfe{\x00}\x00",
 		`{"namespace":"n","key":"k","fields":{"x":"` + strings.Repeat("y", coherence.MaxMessageBytes) + `"}}`} {
@@ -96,10 +100,17 @@ func TestJSON_KeysAreExact(t *testing.T) {
 	for raw, want := range map[string]string{`42`: "42", `42.0`: "42", `4.2e1`: "42", `1e3`: "1000", `-0`: "0",
 		`9007199254740993`:               "9007199254740993",
 		`123456789012345678901234567890`: "123456789012345678901234567890", `0.10`: "0.1", `1.5`: "1.5",
-		`"1.50"`: "1.50", "\"a\xff\\u00e9\"": "a\xff\u00e9"} {
+		`"1.50"`: "1.50", `"\ufffd\ud83d\ude00"`: "\ufffd\U0001f600", "\"\ufffd\\uFFFD\"": "\ufffd\ufffd",
+		`"\\ud800"`: `\ud800`, `"\\\uFFFD"`: "\\\ufffd", `1,"KEY":2,"Key":3`: "1", "\"a\xff\\u00e9\"": "a\xff\u00e9"} {
 		e, err := coherence.DecodeJSON([]byte(`{"namespace":"n","key":` + raw + `}`))
 		if err != nil || e.Key != want {
 			t.Errorf("%s: %q, %v; want %q", raw, e.Key, err, want)
+		}
+	}
+	for range 100 { // a map's order is another one each time
+		e, err := coherence.DecodeJSON([]byte(`{"namespace":"n","Key":"1","KEY":"2","kEY":"3"}`))
+		if err != nil || e.Key != "2" {
+			t.Fatalf("fields that differ in case: %q, %v; want 2", e.Key, err)
 		}
 	}
 }

@@ -114,6 +114,11 @@ const delta = 250 * time.Millisecond
 
 func inBoundedBubble(t *testing.T, test func(t *testing.T, b *bounded)) {
 	t.Helper()
+	inBoundedBubbleWith(t, nearcache.Audit[string, string]{}, test)
+}
+
+func inBoundedBubbleWith(t *testing.T, audit nearcache.Audit[string, string], test func(t *testing.T, b *bounded)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		b := &bounded{src: &commits{source: newSource()}, reg: prometheus.NewRegistry()}
 		var err error
@@ -133,7 +138,8 @@ func inBoundedBubble(t *testing.T, test func(t *testing.T, b *bounded)) {
 		})
 		defer carrying.Wait()
 		defer stop()
-		b.Cache = newCache(t, b.client, nearcache.Options[string, string]{Load: b.src.load, MaxStaleness: delta})
+		b.Cache = newCache(t, b.client, nearcache.Options[string, string]{Load: b.src.load, MaxStaleness: delta,
+			Audit: audit})
 		if err := b.client.Ready(t.Context()); err != nil {
 			t.Fatal(err)
 		}

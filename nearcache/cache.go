@@ -25,11 +25,12 @@ type Cache[K comparable, V any] struct {
 	fills        fillQueue[K, V]
 	loads        bulkhead
 	loadErrors   errorMemory
-	watched      atomic.Bool  // hits are looked at; see recordHit
-	asked        asked[K]     // not counting until DebugHandler is asked for the hottest keys
-	refresher    refresher[K] // not running without Options.Refresh
-	warmer       warmer[K]    // not running without Options.Warm
-	shape        uint32       // of V, for records
+	watched      atomic.Uint32  // why hits are looked at; see recordHit
+	asked        asked[K]       // not counting until DebugHandler is asked for the hottest keys
+	refresher    refresher[K]   // not running without Options.Refresh
+	warmer       warmer[K]      // not running without Options.Warm
+	audit        *auditor[K, V] // nil without Options.Audit
+	shape        uint32         // of V, for records
 	lossless     lossless
 	versionCheck versionCheck
 	m            *cacheMetrics
@@ -60,7 +61,12 @@ func NewCache[K comparable, V any](client *Client, namespace string, o Options[K
 		return nil, fmt.Errorf("nearcache: cache %q: Codec: %w", namespace, err)
 	}
 	c.lossless.risk = riskOf(c.opt.Codec)
-	c.watched.Store(o.CheckShared || o.Warm.File != "")
+	if o.CheckShared {
+		c.watched.Or(watchShared)
+	}
+	if o.Warm.File != "" {
+		c.watched.Or(watchWarm)
+	}
 	if o.L1Bytes > 0 {
 		if err := c.l1.Open(l1.Config[entry[K, V]]{MaxBytes: o.L1Bytes, Hash: c.entryHash}); err != nil {
 			return nil, fmt.Errorf("nearcache: cache %q: %w", namespace, err)
@@ -79,6 +85,9 @@ func NewCache[K comparable, V any](client *Client, namespace string, o Options[K
 	}
 	if o.Warm.File != "" {
 		c.startWarmUp()
+	}
+	if o.Audit.Rate > 0 {
+		c.startAudit()
 	}
 	return c, nil
 }
@@ -137,6 +146,9 @@ func (c *Cache[K, V]) awaitFills() { c.sources.awaitAnswered() }
 func (c *Cache[K, V]) close() {
 	if c.refresher.done != nil {
 		<-c.refresher.done
+	}
+	if c.audit != nil {
+		<-c.audit.done
 	}
 	c.stopCounting()
 	c.saveHotKeys()

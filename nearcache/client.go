@@ -82,6 +82,8 @@ type managedCache interface {
 	awaitFills()
 	close()
 	l1Stats() l1.Stats
+	auditStatus() AuditStatus
+	auditReason() string
 	maxStaleness() time.Duration
 }
 

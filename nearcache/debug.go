@@ -190,6 +190,8 @@ type debugCounters struct {
 	L1Evictions  uint64  `json:"l1_evictions"`
 	MaxStaleness float64 `json:"max_staleness_seconds"` // 0: no bound
 	GateOpen     bool    `json:"gate_open"`
+
+	Audit *debugAudit `json:"audit,omitempty"` // with Options.Audit
 }
 
 func (c *Client) debugView() debugView {
@@ -209,6 +211,7 @@ func (c *Client) debugView() debugView {
 		}
 		counters := cache.debugCounters()
 		counters.MaxStaleness, counters.GateOpen = cs.MaxStaleness.Seconds(), cs.Open
+		counters.Audit = newDebugAudit(&cs.Audit)
 		v.Caches[name] = counters
 	}
 	return v

@@ -39,7 +39,7 @@ func (c *Cache[K, V]) count() (h *hot[K], since time.Duration) {
 	h = newHot[K](debugWatch, debugSample)
 	a.began = time.Now()
 	a.hot.Store(h)
-	c.watched.Store(true)
+	c.watched.Or(watchAsked)
 	a.end = time.AfterFunc(debugFor, c.stopCounting)
 	return h, 0
 }
@@ -53,7 +53,7 @@ func (c *Cache[K, V]) stopCounting() {
 		return
 	}
 	a.end.Stop()
-	c.watched.Store(c.opt.CheckShared || c.opt.Warm.File != "")
+	c.watched.And(^watchAsked)
 	a.hot.Store(nil)
 }
 

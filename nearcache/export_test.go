@@ -8,4 +8,4 @@ func (c *Client) LimitRetries(n int) {
 }
 
 // Watched reports whether hits are looked at.
-func Watched[K comparable, V any](c *Cache[K, V]) bool { return c.watched.Load() }
+func Watched[K comparable, V any](c *Cache[K, V]) bool { return c.watched.Load() != 0 }

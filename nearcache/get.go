@@ -88,7 +88,7 @@ func (c *Cache[K, V]) hit(k K, bound time.Duration, need asOfNeed) (e *entry[K, 
 	} else if (!e.stamp.Stands(c.client.fence) || e.extras != nil) && !c.mayServe(e, now) {
 		return nil, 0
 	}
-	if c.watched.Load() && !c.recordHit(e) {
+	if c.watched.Load() != 0 && !c.recordHit(e) {
 		return nil, 0
 	}
 	if n := c.m.hit(); near && c.l1.Counts(n) {
@@ -157,6 +157,14 @@ func (c *Cache[K, V]) mayServeAsOf(e *entry[K, V], bound time.Duration, coarse i
 	return asOf, true
 }
 
+// Why hits are looked at.
+const (
+	watchShared uint32 = 1 << iota // Options.CheckShared
+	watchWarm                      // Options.Warm
+	watchAsked                     // DebugHandler was asked for the hottest keys
+	watchAudit                     // the auditor wants the next read
+)
+
 // recordHit looks at a hit before it is served, where an option or DebugHandler asks for that, and says whether it may
 // be.
 func (c *Cache[K, V]) recordHit(e *entry[K, V]) bool {
@@ -169,6 +177,9 @@ func (c *Cache[K, V]) recordHit(e *entry[K, V]) bool {
 	}
 	if h := c.asked.hot.Load(); h != nil {
 		h.hit(e.key)
+	}
+	if c.audit != nil {
+		c.audit.hit(e)
 	}
 	return true
 }

@@ -69,6 +69,9 @@ func (c *Cache[K, V]) ReadMany(ctx context.Context, ks []K, ro ReadOptions) []Re
 	for _, l := range below {
 		out[l.at] = l.result
 		out[l.at].Err = l.err
+		if c.audit != nil && mode == ModeOn {
+			c.audit.offer(l.want.k, l.result, l.err)
+		}
 	}
 	for _, is := range at {
 		for _, i := range is[1:] {

@@ -19,6 +19,7 @@ type metrics struct {
 	stale, refused, shadow, refresh, mutate, warmKey, warmFile *prometheus.CounterVec
 	lookupSeconds, loadSeconds                                 *prometheus.HistogramVec
 	leasesHeld                                                 *prometheus.GaugeVec
+	audit                                                      auditMetrics
 
 	byRedis, byEvents, byWrites, byApply                prometheus.Counter // invalidations
 	redisSessions, malformed, unversioned, retryDropped prometheus.Counter
@@ -69,6 +70,7 @@ func newMetrics(c *Client, events bool) *metrics {
 	m.warmKey = vec("warm_keys_total",
 		"Keys saved when the cache was closed, and fetched when it was made, by result (Options.Warm).", "cache", "result")
 	m.warmFile = vec("warm_files_total", "Files of such keys read and written, by result.", "cache", "result")
+	m.audit = newAuditMetrics(vec)
 	m.lookupSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "nearcache_lookup_duration_seconds",
 		Help:    "How long Get and Read took, by the tier that answered; none is a failure. Hits of L1 are sampled.",
 		Buckets: lookupBuckets}, []string{"cache", "tier"})

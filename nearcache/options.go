@@ -77,6 +77,8 @@ type Options[K comparable, V any] struct {
 	// panics or is negative is not. It is a function of the value and nothing that a Loader could decide, because most of
 	// what is in L1 was loaded, if at all, by another process. Defaults to the value's encoded size.
 	Size func(V) int64
+	// Audit compares a sample of reads with the source, and explains what differs. Defaults to off.
+	Audit Audit[K, V]
 	// Warm fetches the keys that were hot in L1 when the cache is made again. Defaults to off.
 	Warm Warm
 
@@ -291,6 +293,7 @@ func (o *Options[K, V]) validate(c *Client, namespace string) error {
 		var k K
 		refuse("Warm.File is set and DecodeKey nil: the keys, of %T, could not be read back from their names", k)
 	}
+	o.Audit.validate(o.MaxStaleness, refuse)
 	if o.Warm.Keys == 0 {
 		o.Warm.Keys = defaultWarmKeys
 	}

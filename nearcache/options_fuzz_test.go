@@ -71,11 +71,12 @@ func (s *script) options() (o nearcache.Options[string, string]) {
 		o.Size = func(string) int64 { return size }
 	}
 	o.CheckShared = s.next()%8 == 7
+	o.Audit = nearcache.Audit[string, string]{Rate: s.float(), Wait: s.duration()}
 	return o
 }
 
 // ordinaryBytes are a script whose options are all defaults but for an L1 of a mebibyte, before its calls.
-var ordinaryBytes = make([]byte, 3+21)
+var ordinaryBytes = make([]byte, 3+23)
 
 func FuzzOptionsAndCalls(f *testing.F) {
 	calls := []byte{0, 0, 0, 3, 0, 0, 0, 1, 2, 3, 1, 0, 1, 4, 2, 6, 0, 5, 0, 0, 7, 0, 8, 0, 9, 1, 0, 0, 9, 0, 0, 0}

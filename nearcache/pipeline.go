@@ -100,6 +100,7 @@ func (c *Cache[K, V]) evaluateL2(ctx context.Context, f *flight[K, V], io effort
 	switch err := f.l2.err; {
 	case errors.Is(err, l2.ErrWrongType):
 		c.m.l2Misses("corrupt").Inc()
+		c.audit.refused(f.key, missCorrupt, nil)
 		return fetched[V]{}
 	case err != nil && io == withoutIO && ctx.Err() != nil: // the reader did not wait for the answer
 		return fetched[V]{later: true}
@@ -120,7 +121,10 @@ func (c *Cache[K, V]) evaluateL2(ctx context.Context, f *flight[K, V], io effort
 		return c.evaluateRecord(ctx, f, &rec, e, io)
 	case missNewer:
 		return fetched[V]{direct: true}
-	case missCorrupt, missKey, missShape:
+	case missCorrupt, missKey:
+		c.audit.refused(f.key, miss, f.l2.raw)
+		return fetched[V]{unusable: header(f.l2.raw)}
+	case missShape:
 		return fetched[V]{unusable: header(f.l2.raw)}
 	case missExpired, missUnconfirmed:
 		old := &staleRecord[V]{value: e.value, version: e.version, absent: rec.Absent,

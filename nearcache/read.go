@@ -73,7 +73,11 @@ func (c *Cache[K, V]) lookBelow(ctx context.Context, k K, ro ReadOptions, d dema
 			return c.readWithoutSoftTimeout(ctx, k, key, ro, d)
 		}
 	}
-	return c.result(l, err)
+	r, err := c.result(l, err)
+	if c.audit != nil {
+		c.audit.offer(k, r, err)
+	}
+	return r, err
 }
 
 // readWithoutSoftTimeout goes on waiting for the Loader when the soft timeout is over and no tier has a value that may

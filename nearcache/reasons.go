@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -40,11 +41,12 @@ const (
 	reasonClocks         = "clock_skew"
 	reasonPrefix         = "prefix_taken"
 	reasonInspectFailing = "source_not_checked"
+	reasonAudit          = "cache_and_source_differ"
 )
 
 var ownReasons = []string{reasonBreaker, reasonBucketsSilent, reasonQuarantine, reasonPending, reasonSource,
 	reasonSourceConfig, reasonRelay, reasonBound, reasonEvents, reasonEventsConfig, reasonClocks,
-	reasonPrefix, reasonInspectFailing}
+	reasonPrefix, reasonInspectFailing, reasonAudit}
 
 const (
 	reasonsEvery  = time.Second
@@ -211,6 +213,7 @@ func (c *Client) findReasons(now time.Time) []Reason {
 	if c.source != nil && !young {
 		c.boundReasons(add, up && sampled)
 	}
+	c.auditReasons(add)
 	return out
 }
 
@@ -285,6 +288,21 @@ func (c *Client) eventReasons(add addReason, young bool) {
 		add(reasonEvents, "The event channel is not followed: %v.", err)
 	case !young && c.fence.Channels().EventSession == 0:
 		add(reasonEvents, "The event channel is not followed yet.")
+	}
+}
+
+// auditReasons says what the auditors have found lately.
+func (c *Client) auditReasons(add addReason) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var found []string
+	for _, name := range slices.Sorted(maps.Keys(c.caches)) {
+		if text := c.caches[name].auditReason(); text != "" {
+			found = append(found, text)
+		}
+	}
+	if len(found) > 0 {
+		add(reasonAudit, "%s", strings.Join(found, " "))
 	}
 }
 

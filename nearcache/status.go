@@ -58,6 +58,8 @@ type CacheStatus struct {
 	Slack time.Duration
 	// Open says whether L1 serves what the channels vouch for. A cache without a bound is always open.
 	Open bool
+	// Audit is what the auditor has found; zero without Options.Audit.
+	Audit AuditStatus
 }
 
 // Status reports the state of the channels now.
@@ -71,7 +73,9 @@ func (c *Client) Status() Status {
 	defer c.mu.Unlock()
 	s.Caches = make(map[string]CacheStatus, len(c.caches))
 	for name, cache := range c.caches {
-		s.Caches[name] = s.Bound.of(cache.maxStaleness())
+		status := s.Bound.of(cache.maxStaleness())
+		status.Audit = cache.auditStatus()
+		s.Caches[name] = status
 	}
 	return s
 }

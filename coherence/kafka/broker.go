@@ -8,6 +8,8 @@ import (
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
+
+	"github.com/nearcache/nearcache-go/coherence"
 )
 
 // Broker says how to reach a Kafka cluster.
@@ -19,6 +21,34 @@ type Broker struct {
 	Transport *kafkago.Transport
 	// Timeout bounds each request. Defaults to 5 seconds.
 	Timeout time.Duration
+}
+
+// CheckTopic says why no topic can have a name, nil if one can. The error reads after the name, as in `"a b" has a
+// character besides letters, digits, dots, dashes and underscores`.
+func CheckTopic(name string) error {
+	const longest = 249
+	switch {
+	case name == "" || name == "." || name == "..":
+		return errors.New("is no name of a topic")
+	case len(name) > longest:
+		return fmt.Errorf("is longer than %d characters", longest)
+	}
+	for _, c := range name {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '.' && c != '-' && c != '_' {
+			return errors.New("has a character besides letters, digits, dots, dashes and underscores")
+		}
+	}
+	return nil
+}
+
+// checkTopics names the first of several that cannot be; none is too.
+func checkTopics(names ...string) error {
+	for _, name := range names {
+		if err := CheckTopic(name); err != nil {
+			return fmt.Errorf("topic %q %w: %w", name, err, coherence.ErrMisconfigured)
+		}
+	}
+	return nil
 }
 
 // transport is the broker's own, or a fresh one that the caller must close.

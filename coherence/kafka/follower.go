@@ -178,13 +178,25 @@ func (f *follower) offer(ctx context.Context, b *barrier) {
 // The caller holds f.mu.
 func (f *follower) take(ctx context.Context, b *barrier) (gap bool) {
 	if gap = f.numbers.barrier(b.at.Timeline, b.seqs[f.part]); gap {
-		f.Logger.Warn("events are missing", "topic", f.Topic, "partition", f.part, "upto", b.seqs[f.part])
+		f.missed(b)
 		f.sink.Session(f.part)
 	}
 	m := b.of(f.part)
 	m.Barrier.Seq = 0 // the numbers are checked here
 	_ = f.sink.Deliver(ctx, f.part, []coherence.Message{m})
 	return gap
+}
+
+// missed tells of missing events, once for each barrier: usually all partitions miss some at the same time. The
+// metric of event sessions counts them all.
+func (r *tailRun) missed(b *barrier) {
+	r.mu.Lock()
+	again := r.gap == b
+	r.gap = b
+	r.mu.Unlock()
+	if !again {
+		r.Logger.Warn("events are missing, so what was read before is not vouched for", "topic", r.Topic, "position", b.at)
+	}
 }
 
 // reached notes that everything below next has been delivered, and takes the barriers that it reaches.

@@ -59,6 +59,9 @@ func NewPublisher(cfg PublisherConfig) (*Publisher, error) {
 		return nil, errors.New("kafka: publisher: BarrierTopic is the topic of the events: whoever writes those could " +
 			"forge proofs")
 	}
+	if err := checkTopics(cfg.Topic, cfg.BarrierTopic); err != nil {
+		return nil, fmt.Errorf("kafka: publisher: %w", err)
+	}
 	const least = 1024
 	if cfg.MaxBytes != 0 && cfg.MaxBytes < least {
 		return nil, fmt.Errorf("kafka: publisher: MaxBytes is %d: less than %d hold no event", cfg.MaxBytes, least)

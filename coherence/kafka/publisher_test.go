@@ -182,3 +182,32 @@ func TestPublisher_RefusesTheEventsTopicForBarriers(t *testing.T) {
 		t.Error("Tail takes it")
 	}
 }
+
+// TestTopics_ThatCannotBe: the broker refuses such a name each time, and nothing said so but the log.
+func TestTopics_ThatCannotBe(t *testing.T) {
+	b := kafka.Broker{Brokers: []string{"localhost:1"}}
+	for _, name := range []string{".", "..", "a b", "a/b", "é", "a\x00", strings.Repeat("x", 250)} {
+		if kafka.CheckTopic(name) == nil {
+			t.Errorf("CheckTopic(%q) is nil", name)
+		}
+		_, publisher := kafka.NewPublisher(kafka.PublisherConfig{Broker: b, Topic: name})
+		_, barriers := kafka.NewPublisher(kafka.PublisherConfig{Broker: b, Topic: "t", BarrierTopic: name})
+		tail := kafka.Tail{Broker: b, Topic: name}
+		for what, err := range map[string]error{"NewPublisher": publisher, "with BarrierTopic": barriers,
+			"Tail.Ping": tail.Ping(t.Context()), "Tail.Run": tail.Run(t.Context(), &recorder{}),
+			"Worker.Run": (&kafka.Worker{Broker: b, Topic: name, GroupID: "g", L2: &applier{}}).Run(t.Context())} {
+			if !errors.Is(err, coherence.ErrMisconfigured) || !strings.Contains(err.Error(), "topic") {
+				t.Errorf("%s of %q: %v, want ErrMisconfigured", what, name, err)
+			}
+		}
+	}
+	for _, name := range []string{"a", "A.b-c_9", strings.Repeat("x", 249)} {
+		if err := kafka.CheckTopic(name); err != nil {
+			t.Errorf("CheckTopic(%q): %v", name, err)
+		}
+	}
+	w := kafka.Worker{Broker: b, Topic: "t", DeadLetterTopic: "t", GroupID: "g", L2: &applier{}}
+	if err := w.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "DeadLetterTopic") {
+		t.Errorf("a worker that reads its own dead letters: %v, want an error", err)
+	}
+}

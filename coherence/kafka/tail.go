@@ -52,6 +52,9 @@ func (t Tail) Run(ctx context.Context, sink coherence.Sink) error {
 	if t.BarrierTopic == t.Topic {
 		return errors.New("kafka: tail: BarrierTopic is the topic of the events: whoever writes those could forge proofs")
 	}
+	if err := checkTopics(t.Topic, t.BarrierTopic); err != nil {
+		return fmt.Errorf("kafka: tail: %w", err)
+	}
 	for _, d := range []struct {
 		v   *time.Duration
 		def time.Duration
@@ -78,6 +81,12 @@ func (t Tail) Run(ctx context.Context, sink coherence.Sink) error {
 func (t Tail) Ping(ctx context.Context) error {
 	if len(t.Brokers) == 0 || t.Topic == "" {
 		return fmt.Errorf("kafka: tail: Brokers and Topic are required: %w", coherence.ErrMisconfigured)
+	}
+	if t.BarrierTopic == "" {
+		t.BarrierTopic = BarrierTopic(t.Topic)
+	}
+	if err := checkTopics(t.Topic, t.BarrierTopic); err != nil {
+		return fmt.Errorf("kafka: tail: %w", err)
 	}
 	c := t.connect()
 	defer c.close()
@@ -115,6 +124,7 @@ type tailRun struct {
 	followers []*follower // by partition
 	last      *barrier    // the newest
 	reason    string      // why nothing is followed, as it was reported last
+	gap       *barrier    // the last one that showed that events are missing
 }
 
 // follow follows all partitions until ctx ends, or until the topic has fewer than it had: partitions are never taken
@@ -201,30 +211,41 @@ func reasonOf(err error) string {
 
 // followBarriers reads the barriers' topic from its last record on.
 func (r *tailRun) followBarriers(ctx context.Context) {
-	missing := false
+	var since time.Time // when reading began to fail
+	warned := false
 	next := int64(-1)
 	for ctx.Err() == nil {
 		var err error
 		if next < 0 {
 			next, err = r.lastBarrier(ctx)
-		} else {
-			next, err = r.readBarriers(ctx, next)
+		} else if next, err = r.readBarriers(ctx, next); err == nil {
+			if warned {
+				r.Logger.Info("barriers are followed again", "topic", r.BarrierTopic)
+			}
+			since, warned = time.Time{}, false
 		}
-		switch {
-		case err == nil:
-			missing = false
+		if err == nil {
 			continue
-		case gone(err):
+		}
+		if gone(err) {
 			next = -1
 		}
-		if !missing && ctx.Err() == nil {
-			missing = true
+		if since.IsZero() {
+			since = time.Now()
+		}
+		misconfigured := errors.Is(explain(err), coherence.ErrMisconfigured)
+		if !warned && ctx.Err() == nil && (misconfigured || time.Since(since) >= barrierPatience) {
+			warned = true
 			r.Logger.Warn("barriers are not followed: events invalidate, and prove nothing", "topic", r.BarrierTopic,
 				"error", err)
 		}
 		pause(ctx, 200*time.Millisecond)
 	}
 }
+
+// barrierPatience is for how long barriers may be missing without a line in the log: the topic is made by a relay that
+// may start later, and while Kafka is away other lines say so.
+const barrierPatience = 10 * time.Second
 
 func (r *tailRun) lastBarrier(ctx context.Context) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.Silence)

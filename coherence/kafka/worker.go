@@ -54,6 +54,13 @@ func (w *Worker) Run(ctx context.Context) error {
 	if len(w.Brokers) == 0 || w.Topic == "" || w.GroupID == "" || w.L2 == nil {
 		return errors.New("kafka: worker: Brokers, Topic, GroupID and L2 are required")
 	}
+	dead := w.deadLetterTopic()
+	if dead == w.Topic {
+		return errors.New("kafka: worker: DeadLetterTopic is the topic of the events: what is set aside would come back")
+	}
+	if err := checkTopics(w.Topic, dead); err != nil {
+		return fmt.Errorf("kafka: worker: %w", err)
+	}
 	run := w.begin()
 	defer run.c.close()
 	w.mu.Lock()
@@ -79,6 +86,13 @@ func (w *Worker) Run(ctx context.Context) error {
 	return nil
 }
 
+func (w *Worker) deadLetterTopic() string {
+	if w.DeadLetterTopic == "" {
+		return w.Topic + ".dlq"
+	}
+	return w.DeadLetterTopic
+}
+
 // begin fills in the defaults.
 func (w *Worker) begin() *workerRun {
 	run := &workerRun{topic: w.Topic, codec: w.Codec.WithDefaults(), l2: w.L2, batch: w.Batch, behind: w.MaxBehind,
@@ -92,11 +106,7 @@ func (w *Worker) begin() *workerRun {
 	if run.log == nil {
 		run.log = slog.New(slog.DiscardHandler)
 	}
-	dlq := w.DeadLetterTopic
-	if dlq == "" {
-		dlq = w.Topic + ".dlq"
-	}
-	run.dead = &producer{c: run.c, topic: dlq}
+	run.dead = &producer{c: run.c, topic: w.deadLetterTopic()}
 	run.m = newWorkerMetrics(run)
 	t := run.c.transport
 	dialer := &kafkago.Dialer{Timeout: time.Second, DualStack: true, TLS: t.TLS, SASLMechanism: t.SASL,

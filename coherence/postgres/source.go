@@ -107,7 +107,7 @@ func New(pool *pgxpool.Pool, cfg Config) (*Source, error) {
 // Abilities implements coherence.Source.
 func (s *Source) Abilities() coherence.Abilities {
 	return coherence.Abilities{Leader: s, Cursors: s, Waker: s, Trimmer: s, Bumper: s, Versioner: s, Checker: s,
-		Identifier: s, Estimator: s}
+		Identifier: s, Estimator: s, Accountant: s}
 }
 
 // Close closes the Source's own connections. The pool stays open.

@@ -33,6 +33,9 @@ func (s *Source) TriggerSQL(t Trigger) (string, error) {
 	if t.Table == "" || t.Namespace == "" || len(t.KeyColumns) == 0 {
 		return "", errors.New("postgres: trigger: Table, Namespace and KeyColumns are required")
 	}
+	if err := coherence.CheckName(t.Namespace); err != nil {
+		return "", fmt.Errorf("postgres: trigger: namespace %q %w", t.Namespace, err)
+	}
 	if strings.ContainsRune(t.Table+t.Namespace+strings.Join(t.KeyColumns, "")+strings.Join(t.Columns, ""), 0) {
 		return "", errors.New("postgres: trigger: a name has a NUL in it")
 	}

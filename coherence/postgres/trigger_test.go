@@ -439,6 +439,7 @@ func TestInstallTrigger_RefusesWhatItCannotCount(t *testing.T) {
 		want string
 	}{
 		{postgres.Trigger{Table: "products"}, "required"},
+		{postgres.Trigger{Table: "products", Namespace: "a:b", KeyColumns: []string{"id"}}, "contains a colon"},
 		{on("nowhere", "id"), `relation "nowhere" does not exist`},
 		{on("products", "ID"), `has no column "ID"`},
 		{on("products", "code"), "has no column code"},
@@ -459,6 +460,13 @@ func TestInstallTrigger_RefusesWhatItCannotCount(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("InstallTrigger(%+v) = %v, want an error with %q", c.tr, err, c.want)
 		}
+	}
+	if _, err := pool.Exec(t.Context(), `select nearcache.install_trigger('products', '{', '{id}')`); err == nil ||
+		!strings.Contains(err.Error(), "no cache can have the namespace") {
+		t.Errorf("by SQL, with a brace in the namespace: %v", err)
+	}
+	if _, err := src.BumpKey(t.Context(), "a:b", "k"); err == nil || !strings.Contains(err.Error(), "contains a colon") {
+		t.Errorf("BumpKey with a colon in the namespace: %v", err)
 	}
 	for _, tr := range []postgres.Trigger{on("products", "Code"), on("public.products", "id"), on(`"products"`, "id"),
 		on("products", "id", "name")} {

@@ -40,6 +40,9 @@ func (s *Source) VersionSQL(namespace, key string) string {
 // installed.
 func (s *Source) Bump(ctx context.Context, tx Querier, namespace, key string, op coherence.Op) (coherence.Version,
 	error) {
+	if err := coherence.CheckName(namespace); err != nil {
+		return 0, fmt.Errorf("postgres: bump: namespace %q %w", namespace, err)
+	}
 	var v int64
 	if err := tx.QueryRow(ctx, s.q(`select @@.bump($1, $2, $3)`), namespace, key, string(op)).Scan(&v); err != nil {
 		return 0, s.fault(fmt.Sprintf("bump %s %q", namespace, key), err)

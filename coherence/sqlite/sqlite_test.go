@@ -161,6 +161,47 @@ func TestTrigger_ReplaceThroughASecondUniqueColumn(t *testing.T) {
 	}
 }
 
+// TestTrigger_ReplaceByWhatAnIndexCompares: a column may take two values for one that an index takes for two.
+func TestTrigger_ReplaceByWhatAnIndexCompares(t *testing.T) {
+	for name, c := range map[string]struct {
+		table, rows, replace string
+		want                 []seen
+	}{
+		"an index that is stricter than its column": {
+			`create table products (id integer primary key, sku text collate nocase);
+				create unique index skus on products (sku collate binary)`,
+			`(1, 'A'), (2, 'a')`, `update or replace products set sku = 'a' where id = 1`,
+			[]seen{{"2", 2, "updated"}, {"1", 2, "updated"}}},
+		"an index that is laxer than its column": {
+			`create table products (id integer primary key, sku text);
+				create unique index skus on products (sku collate nocase)`,
+			`(1, 'A'), (2, 'b')`, `insert or replace into products values (3, 'B')`,
+			[]seen{{"2", 2, "updated"}, {"3", 1, "created"}}},
+		"an update that leaves the index alone": {
+			`create table products (id integer primary key, sku text unique, n int)`,
+			`(1, 'A', 1), (2, 'b', 2)`, `update or replace products set n = 3`,
+			[]seen{{"1", 2, "updated"}, {"2", 2, "updated"}}},
+		"the row's number": {
+			`create table products (id text primary key, n int)`,
+			`('a', 1), ('b', 2)`, `insert or replace into products (rowid, id, n) values (1, 'c', 3)`,
+			[]seen{{"a", 2, "updated"}, {"c", 1, "created"}}},
+		"the key itself": {
+			`create table products (id text primary key, n int)`,
+			`('a', 1), ('b', 2)`, `update or replace products set id = 'b' where id = 'a'`,
+			[]seen{{"a", 2, "deleted"}, {"b", 2, "created"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			src, db := open(t)
+			exec(t, db, c.table)
+			product(t, src)
+			exec(t, db, `insert into products values `+c.rows, c.replace)
+			if diff := cmp.Diff(c.want, changes(t, src, "product")[2:]); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", c.replace, diff)
+			}
+		})
+	}
+}
+
 func TestTrigger_ColumnsThatCount(t *testing.T) {
 	src, db := open(t)
 	exec(t, db, `create table products (id integer primary key, name text, views integer)`)
@@ -214,10 +255,11 @@ func TestInstallTrigger_RefusesWhatItCannotCount(t *testing.T) {
 		`create view shown as select * from products`,
 		`create table lower (k text not null, v text)`, `create unique index lower_k on lower (lower(k))`)
 	for want, trigger := range map[string]sqlite.Trigger{
-		"required":        {Table: "products"},
-		"no table":        {Table: "nowhere", Namespace: "n", KeyColumns: []string{"id"}},
-		"is a view":       {Table: "shown", Namespace: "n", KeyColumns: []string{"id"}},
-		`no column "idd"`: {Table: "products", Namespace: "n", KeyColumns: []string{"idd"}},
+		"required":         {Table: "products"},
+		"contains a colon": {Table: "products", Namespace: "a:b", KeyColumns: []string{"id"}},
+		"no table":         {Table: "nowhere", Namespace: "n", KeyColumns: []string{"id"}},
+		"is a view":        {Table: "shown", Namespace: "n", KeyColumns: []string{"id"}},
+		`no column "idd"`:  {Table: "products", Namespace: "n", KeyColumns: []string{"idd"}},
 		`no column "price"`: {Table: "products", Namespace: "n", KeyColumns: []string{"id"},
 			Columns: []string{"price"}},
 		"not unique":                      {Table: "products", Namespace: "n", KeyColumns: []string{"name"}},

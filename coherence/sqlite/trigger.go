@@ -123,11 +123,10 @@ func (s *Source) parts(ctx context.Context, tx *sql.Tx, t Trigger) (out []part, 
 // triggers are the statements for a table. Each counts the keys first and then writes the outbox.
 func (s *Source) triggers(t Trigger, table *table) []part {
 	ns := literal(t.Namespace)
-	count := func(keys, op string) string {
-		return s.q(countSQL(ns, keys, "'"+op+"' = 'deleted'") + outboxSQL(ns, keys, "'"+op+"'"))
+	count := func(key, op string) string {
+		return s.q(countSQL(ns, "select "+key+" as k", "'"+op+"' = 'deleted'") + outboxSQL(ns, "= "+key, "'"+op+"'"))
 	}
 	newKey, oldKey := keySQL("new", t.KeyColumns), keySQL("old", t.KeyColumns)
-	one := func(key string) string { return "select " + key + " as k" }
 	on := ident(table.name)
 	renamed := "(" + oldKey + ") is not (" + newKey + ")"
 	updated := ""
@@ -138,34 +137,56 @@ func (s *Source) triggers(t Trigger, table *table) []part {
 		updated += ")"
 	}
 	bodies := []part{
-		{suffix: "insert", body: "after insert on " + on + " begin " + count(one(newKey), "created") + "end"},
-		{suffix: "delete", body: "after delete on " + on + " begin " + count(one(oldKey), "deleted") + "end"},
+		{suffix: "insert", body: "after insert on " + on + " begin " + count(newKey, "created") + "end"},
+		{suffix: "delete", body: "after delete on " + on + " begin " + count(oldKey, "deleted") + "end"},
 		{suffix: "update", body: "after update on " + on + " when not (" + renamed + ")" + updated + " begin " +
-			count(one(newKey), "updated") + "end"},
-		{suffix: "rename", body: "after update on " + on + " when " + renamed + " begin " + count(one(oldKey), "deleted") +
-			count(one(newKey), "created") + "end"},
+			count(newKey, "updated") + "end"},
+		{suffix: "rename", body: "after update on " + on + " when " + renamed + " begin " + count(oldKey, "deleted") +
+			count(newKey, "created") + "end"},
 	}
-	// REPLACE removes rows that conflict by any unique column and fires no trigger for them.
-	for i, unique := range table.uniques {
-		var match []string
-		for _, c := range unique {
-			match = append(match, "o."+c.name+" = new."+c.name+c.collate)
-		}
-		others := "select distinct " + keySQL("o", t.KeyColumns) + " as k from " + on + " o where " + strings.Join(match,
-			" and ") +
-			" and (" + keySQL("o", t.KeyColumns) + ") is not (" + newKey + ")"
-		inserted, changed := others, others
-		changed += " and (" + keySQL("o", t.KeyColumns) + ") is not (" + oldKey + ")"
-		bodies = append(bodies,
-			part{suffix: fmt.Sprintf("replace_%d", i), body: "before insert on " + on + " begin " + count(inserted,
-				"updated") + "end"},
-			part{suffix: fmt.Sprintf("replace_update_%d", i), body: "before update on " + on + " begin " + count(changed,
-				"updated") + "end"})
-	}
+	bodies = append(bodies, s.replaced(t, table)...)
 	for i := range bodies {
 		bodies[i].name = s.prefix + table.name + "_" + t.Namespace + "_" + bodies[i].suffix
 	}
 	return bodies
+}
+
+// replaced counts the rows that REPLACE removes: those that conflict by a unique index, for which no trigger fires. Rows
+// that conflict by an index with all key columns have the key of the new row, which is counted anyway. Most rows
+// conflict with none, so a trigger looks for one first; and an update conflicts only if it changes the index's columns.
+func (s *Source) replaced(t Trigger, table *table) (parts []part) {
+	ns, on := literal(t.Namespace), ident(table.name)
+	key, newKey := keySQL("o", t.KeyColumns), keySQL("new", t.KeyColumns)
+	for i, unique := range table.uniques {
+		if holds(unique, t.KeyColumns) {
+			continue
+		}
+		var match, changed []string
+		for _, c := range unique {
+			match = append(match, "o."+c.name+" = new."+c.name+c.collate)
+			changed = append(changed, "old."+c.name+" is not new."+c.name+binary)
+		}
+		others := " from " + on + " o where " + strings.Join(match, " and ") + " and (" + key + ") is not (" + newKey + ")"
+		add := func(suffix, event, when, others string) {
+			keys := "select distinct " + key + " as k" + others
+			parts = append(parts, part{suffix: fmt.Sprintf("%s_%d", suffix, i), body: "before " + event + " on " + on + " when " +
+				when + "exists (select 1" + others + ") begin " +
+				s.q(countSQL(ns, keys, "false")+outboxSQL(ns, "in ("+keys+")", "'updated'")) + "end"})
+		}
+		add("replace", "insert", "", others)
+		add("replace_update", "update", "("+strings.Join(changed, " or ")+") and ",
+			others+" and ("+key+") is not ("+keySQL("old", t.KeyColumns)+")")
+	}
+	return parts
+}
+
+// holds reports whether rows that are equal by an index are equal in all of some columns.
+func holds(index []column, columns []string) bool {
+	return !slices.ContainsFunc(columns, func(k string) bool {
+		return !slices.ContainsFunc(index, func(c column) bool {
+			return strings.EqualFold(ident(k), c.name) && (c.collate == "" || c.collate == binary)
+		})
+	})
 }
 
 // keySQL is the name of a row's key, as coherence.CompositeKey makes it; null if a part is null.
@@ -196,6 +217,9 @@ type column struct{ name, collate string }
 func describe(ctx context.Context, tx *sql.Tx, t Trigger) (*table, error) {
 	if t.Table == "" || t.Namespace == "" || len(t.KeyColumns) == 0 {
 		return nil, errors.New("trigger: Table, Namespace and KeyColumns are required")
+	}
+	if err := coherence.CheckName(t.Namespace); err != nil {
+		return nil, fmt.Errorf("namespace %q %w", t.Namespace, err)
 	}
 	var d table
 	var kind string

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"fmt"
 
 	"github.com/nearcache/nearcache-go/coherence"
 )
@@ -26,15 +27,19 @@ func countSQL(namespace, keys, deleted string) string {
 		"on conflict (namespace, key) do update set version = version + 1, deleted = excluded.deleted; "
 }
 
-// outboxSQL writes the outbox row of each key that was just counted.
-func outboxSQL(namespace, keys, op string) string {
+// outboxSQL writes the outbox row of each key that was just counted. which is a condition: "= " and a key, or "in" and a
+// query.
+func outboxSQL(namespace, which, op string) string {
 	return "insert into @@outbox (namespace, key, version, op) select namespace, key, version, " + op +
-		" from @@versions where namespace = " + namespace + " and key in (" + keys + "); "
+		" from @@versions where namespace = " + namespace + " and key " + which + "; "
 }
 
 // Bump counts a key's next version and writes its outbox row, in the caller's transaction.
 func (s *Source) Bump(ctx context.Context, tx Conn, namespace, key string, op coherence.Op) (coherence.Version, error) {
-	for _, query := range []string{countSQL("?1", "select ?2 as k", "?3 = 'deleted'"), outboxSQL("?1", "?2", "?3")} {
+	if err := coherence.CheckName(namespace); err != nil {
+		return 0, fault("bump", fmt.Errorf("namespace %q %w", namespace, err))
+	}
+	for _, query := range []string{countSQL("?1", "select ?2 as k", "?3 = 'deleted'"), outboxSQL("?1", "= ?2", "?3")} {
 		if _, err := tx.ExecContext(ctx, s.q(query), namespace, key, string(op)); err != nil {
 			return 0, fault("bump "+namespace+" "+key, err)
 		}

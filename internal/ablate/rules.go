@@ -30,6 +30,7 @@ const (
 	BatchPart           Rule = "batch-part"            // ... also where that is an earlier piece of one transaction
 	BatchInOneStep      Rule = "batch-in-one-step"     // a batch's changes are applied before, or with, its watermark
 	SnapshotGuard       Rule = "snapshot-guard"        // a change is settled only when no older transaction is open
+	OutboxMark          Rule = "outbox-mark"           // ... nor is a writer between asking for an id and inserting it
 
 	// The relay's rounds.
 	RoundBegunFirst   Rule = "round-begun-first"  // the relay reads the source after it has begun the round

@@ -31,6 +31,9 @@ func TestChaos_Briefly(t *testing.T) {
 	for _, f := range o.Failures() {
 		t.Error(f)
 	}
+	if o.Audited < 200 {
+		t.Errorf("%d reads were audited: too few to say anything", o.Audited)
+	}
 	if o.Report.Total.Checked < 10_000 || o.Writes < 50 {
 		t.Errorf("%d reads of %d writes were checked: too few to say anything", o.Report.Total.Checked, o.Writes)
 	}
@@ -43,5 +46,23 @@ func TestExposes_NamesFaults(t *testing.T) {
 				t.Errorf("%s: there is no fault %q", rule, f)
 			}
 		}
+	}
+}
+
+// TestChaos_MariaDBBriefly is a short run with MariaDB as the source, by what can happen to it.
+func TestChaos_MariaDBBriefly(t *testing.T) {
+	faults := []string{
+		"mariadb: a transaction stays open",
+		"mariadb: ids without rows",
+		"relay: a zombie beside its successor",
+		"mariadb: kill -9",
+	}
+	o := run(t, chaos.Config{Source: "mariadb", Seed: 20261128, Times: len(faults), Faults: faults, Instances: 2,
+		Readers: 4, Rate: 2000, Steady: 500 * time.Millisecond, MinShare: 0.5, ReopenWithin: 25 * time.Second})
+	for _, f := range o.Failures() {
+		t.Error(f)
+	}
+	if o.Report.Total.Checked < 5_000 || o.Writes < 30 {
+		t.Errorf("%d reads of %d writes were checked: too few to say anything", o.Report.Total.Checked, o.Writes)
 	}
 }

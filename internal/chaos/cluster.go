@@ -28,17 +28,18 @@ type cluster struct {
 	cfg   Config
 	clock history.Clock
 	links *links
-	store *store // the controller's own, straight to Postgres
-	shop  *store // likewise, of the product servers
+	store store          // the controller's own, straight to the source
+	shop  *postgresStore // likewise, of the product servers
 	admin *kafkago.Client
 
-	kafka    *local.Server
-	postgres *local.Server
-	redis    *local.Server // the primary
-	replica  *local.Server // follows it through a link of its own
+	kafka   *local.Server
+	source  *local.Server // Postgres or MariaDB
+	redis   *local.Server // the primary
+	replica *local.Server // follows it through a link of its own
 
 	mu        sync.Mutex
 	fleet     map[string]*process
+	ever      []*process // all that were ever in the fleet
 	servers   map[string]*productServer
 	processes uint16 // given out so far
 }
@@ -55,11 +56,16 @@ func newCluster(ctx context.Context, cfg Config) (b *cluster, err error) {
 	if err := b.startServices(ctx); err != nil {
 		return b, err
 	}
-	if b.store, err = openStore(ctx, local.PostgresURL(b.postgres.Addr, "postgres"), 4); err != nil {
+	if b.store, err = openStore(ctx, cfg.Source, b.address(b.source.Addr, ""), 4); err != nil {
 		return b, err
 	}
 	if err := b.store.install(ctx, cfg.Keys); err != nil {
 		return b, err
+	}
+	if m, ok := b.store.(*mariadbStore); ok {
+		if err := m.accounts(ctx, b.members()); err != nil {
+			return b, err
+		}
 	}
 	b.admin = &kafkago.Client{Addr: kafkago.TCP(b.kafka.Addr), Timeout: 10 * time.Second}
 	if err := b.createTopic(ctx); err != nil {
@@ -89,12 +95,18 @@ func (b *cluster) startServices(ctx context.Context) (err error) {
 	}
 	var errs [3]error
 	var wg sync.WaitGroup
-	kafkaDir, postgresDir, redisDir := dir("kafka"), dir("postgres"), dir("redis-1")
+	kafkaDir, sourceDir, redisDir := dir("kafka"), dir(b.cfg.Source), dir("redis-1")
 	if err != nil {
 		return err
 	}
 	wg.Go(func() { b.kafka, errs[0] = local.StartKafka(ctx, kafkaDir, b.cfg.Jars, local.Launch{}) })
-	wg.Go(func() { b.postgres, errs[1] = local.StartPostgres(ctx, postgresDir, local.Launch{}) })
+	wg.Go(func() {
+		if b.cfg.Source == mariadb {
+			b.source, errs[1] = local.StartMariaDB(ctx, sourceDir, local.Launch{})
+		} else {
+			b.source, errs[1] = local.StartPostgres(ctx, sourceDir, local.Launch{})
+		}
+	})
 	wg.Go(func() { b.redis, errs[2] = b.startRedis(ctx, redisDir) })
 	wg.Wait()
 	if err := errors.Join(errs[:]...); err != nil {
@@ -142,7 +154,19 @@ func (b *cluster) upstream(s service) string {
 	case kafkaService:
 		return b.kafka.Addr
 	}
-	return b.postgres.Addr
+	return b.source.Addr
+}
+
+// address is where a member, or the controller (""), finds the source. The source knows members by their names.
+func (b *cluster) address(at, member string) string {
+	if b.cfg.Source == mariadb {
+		return mariadbDSN(at, member)
+	}
+	url := local.PostgresURL(at, "postgres")
+	if member != "" {
+		url += "&application_name=" + member
+	}
+	return url
 }
 
 // instances are the names of those with a cache.
@@ -172,7 +196,7 @@ func (b *cluster) launch(name string) error {
 		Redis: b.links.of(name, redisService).addr, Kafka: b.links.of(name, kafkaService).addr,
 		Keys: b.cfg.Keys, Readers: b.cfg.Readers, Rate: b.cfg.Rate, Writes: b.cfg.Writes,
 		Bound: b.cfg.Bound, Hold: b.cfg.Hold, Without: b.cfg.Without}
-	s.Postgres = local.PostgresURL(b.links.of(name, postgresService).addr, "postgres") + "&application_name=" + name
+	s.Source, s.Address = b.cfg.Source, b.address(b.links.of(name, postgresService).addr, name)
 	s.Role, s.Log = name, filepath.Join(b.cfg.Dir, fmt.Sprintf("%03d-%s.hist", id, name))
 	if n, ok := number(name, "instance-"); ok {
 		s.Role, s.Instance, s.Default = "instance", uint16(n), n == 0
@@ -186,7 +210,20 @@ func (b *cluster) launch(name string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.fleet[name] = p
+	b.ever = append(b.ever, p)
 	return nil
+}
+
+// audited is what the auditors of all instances have compared and found, also of those that were killed.
+func (b *cluster) audited() (reads uint64, differs []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, p := range b.ever {
+		st := p.status()
+		reads += st.Audited
+		differs = append(differs, st.Differs...)
+	}
+	return reads, differs
 }
 
 // member is a running process of the fleet.
@@ -215,19 +252,20 @@ func (b *cluster) close() {
 	}
 	wg.Wait()
 	b.links.close()
-	for _, s := range []*store{b.store, b.shop} {
-		if s != nil {
-			s.close()
-		}
+	if b.store != nil {
+		b.store.close()
 	}
-	for _, s := range []*local.Server{b.redis, b.replica, b.kafka, b.postgres} {
+	if b.shop != nil {
+		b.shop.close()
+	}
+	for _, s := range []*local.Server{b.redis, b.replica, b.kafka, b.source} {
 		if s != nil {
 			wg.Go(s.Discard)
 		}
 	}
 	wg.Wait()
 	// PostgreSQL's data is elsewhere where its account cannot reach ours.
-	if b.postgres != nil && filepath.Dir(b.postgres.Dir) != filepath.Clean(b.cfg.Dir) {
-		_ = os.RemoveAll(b.postgres.Dir)
+	if b.source != nil && filepath.Dir(b.source.Dir) != filepath.Clean(b.cfg.Dir) {
+		_ = os.RemoveAll(b.source.Dir)
 	}
 }

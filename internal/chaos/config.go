@@ -7,6 +7,12 @@ import (
 	"time"
 )
 
+// The sources of truth that a run can have.
+const (
+	postgresSource = "postgres"
+	mariadb        = "mariadb"
+)
+
 // Config says how a run goes. The zero value of every field but Dir and Jars is useful.
 type Config struct {
 	Dir      string        // a new directory for data, histories and logs; required
@@ -17,6 +23,7 @@ type Config struct {
 	Faults   []string      // which faults, by name, in this order. Defaults to all, in an order that the seed gives
 	Heavy    bool          // also the faults that take minutes. Defaults to false
 	Server   string        // the program cmd/product-server; it is asked over HTTP besides. Defaults to none
+	Source   string        // "postgres" or "mariadb". Defaults to "postgres"
 	Without  string        // a rule of the protocol that is taken out: internal/ablate. Defaults to none
 
 	Bound     time.Duration // Δ. Defaults to 250ms
@@ -45,6 +52,9 @@ func (c *Config) defaults() {
 		if *d <= 0 {
 			*d = def
 		}
+	}
+	if c.Source == "" {
+		c.Source = postgresSource
 	}
 	or(&c.Duration, time.Minute)
 	or(&c.Bound, 250*time.Millisecond)

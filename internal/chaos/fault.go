@@ -7,6 +7,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -78,9 +79,12 @@ func (in *injection) anInstance() string { return in.instances()[in.rnd.IntN(in.
 // faults are all but the heavy ones.
 func faults() []fault {
 	single := slices.Concat(processFaults(), redisFaults(), demotions(), kafkaFaults(), poisons(), postgresFaults(),
-		linkFaults(), loadFaults())
+		mariadbFaults(), linkFaults(), loadFaults())
 	return append(single, pairs(single)...)
 }
+
+// other is the source that a run does not have, by which the names of its faults begin.
+var other = map[string]string{postgresSource: mariadb, mariadb: postgresSource}
 
 // pairs are two faults at the same time. Either channel is enough for a proof, so an error in one channel stays
 // hidden while the other one works.
@@ -99,7 +103,7 @@ func pairs(single []fault) (out []fault) {
 			[]string{"kafka: records deleted", "kafka: topic made anew", "kafka: partitions added", "relay: both kill -9",
 				slow}},
 		{slow, []string{"redis: fails over to a lagging replica", "instance: kill -9"}},
-		{"postgres: a transaction of 20,000 rows", []string{"relay: both kill -9", "relay: a zombie beside its successor",
+		{"source: a transaction of 20,000 rows", []string{"relay: both kill -9", "relay: a zombie beside its successor",
 			"redis: fails over to a lagging replica", "kafka: stopped"}},
 	} {
 		for _, name := range p.then {
@@ -131,6 +135,7 @@ func faultNames() (names []string) {
 // order drawn by chance.
 func schedule(rnd *rand.Rand, cfg Config) (func() fault, error) {
 	all, only := faults(), cfg.Faults
+	all = slices.DeleteFunc(all, func(f fault) bool { return strings.HasPrefix(f.name, other[cfg.Source]+": ") })
 	if len(only) > 0 || cfg.Heavy {
 		all = append(all, heavyFaults()...)
 	}

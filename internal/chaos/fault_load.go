@@ -27,7 +27,7 @@ const (
 func loadFaults() []fault {
 	short, long := 100*time.Millisecond, 500*time.Millisecond
 	return []fault{
-		{name: "postgres: a transaction of 20,000 rows", inject: largeTransaction(largeRows, patience), least: short,
+		{name: "source: a transaction of 20,000 rows", inject: largeTransaction(largeRows, patience), least: short,
 			most: long},
 		{name: "postgres: trigger disabled", inject: triggerDisabled, least: short, most: long},
 		{name: "relay: a backlog of 20,000 changes", inject: backlog(largeRows, patience), least: short, most: long},
@@ -39,7 +39,7 @@ func loadFaults() []fault {
 // heavyFaults take minutes. Only a run that asks for them has them in its schedule.
 func heavyFaults() []fault {
 	short, long := 100*time.Millisecond, 500*time.Millisecond
-	large := fault{name: "postgres: a transaction of 200,000 rows", inject: largeTransaction(heavyRows, heavyFor),
+	large := fault{name: "source: a transaction of 200,000 rows", inject: largeTransaction(heavyRows, heavyFor),
 		least: short, most: long}
 	ofProcesses := processFaults()
 	killed := ofProcesses[slices.IndexFunc(ofProcesses, func(f fault) bool { return f.name == "relay: both kill -9" })]
@@ -49,10 +49,6 @@ func heavyFaults() []fault {
 		{name: "relay: a backlog of 200,000 changes", inject: backlog(heavyRows, heavyFor), least: short, most: long},
 	}
 }
-
-// bulkSQL counts a change of each of a range of rows, in one statement.
-const bulkSQL = `insert into bulk select i, 1 from generate_series($1::bigint, $2::bigint) i
-	on conflict (id) do update set n = bulk.n + 1`
 
 // bulkStart is the first row that only these faults write; the outer cache reads those before.
 const bulkStart = 1_000_000
@@ -64,27 +60,17 @@ func largeTransaction(rows int, patience time.Duration) func(context.Context, *i
 		in.patience = patience
 		ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 		defer cancel()
-		tx, err := in.store.pool.Begin(ctx)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-		if _, err := tx.Exec(ctx, bulkSQL, bulkStart, bulkStart+rows-1); err != nil {
-			return fmt.Errorf("chaos: a large transaction: %w", err)
-		}
 		changes := in.changes(4)
-		versions := make([]uint64, len(changes))
-		for i, c := range changes {
+		for _, c := range changes {
 			in.writes.begins(c)
-			if versions[i], err = in.store.put(ctx, tx, c); err != nil {
-				break
-			}
 		}
-		if err == nil {
-			err = tx.Commit(ctx)
-		}
+		versions, err := in.store.large(ctx, bulkStart, bulkStart+rows-1, changes)
 		for i, c := range changes {
-			in.writes.ended(c, versions[i], err)
+			v := uint64(0)
+			if err == nil {
+				v = versions[i]
+			}
+			in.writes.ended(c, v, err)
 		}
 		return err
 	}
@@ -110,7 +96,8 @@ func triggerDisabled(ctx context.Context, in *injection) error {
 		return err
 	}
 	in.heal(func(ctx context.Context) error { return in.command(ctx, "go", names) })
-	rows, err := in.store.pool.Query(ctx, `select tgname, case tgenabled when 'A' then 'enable always'
+	pool := in.store.(*postgresStore).pool
+	rows, err := pool.Query(ctx, `select tgname, case tgenabled when 'A' then 'enable always'
 			when 'R' then 'enable replica' else 'enable' end from pg_trigger
 		where tgrelid = 'items'::regclass and not tgisinternal and tgname not like 'zz_history%'`)
 	if err != nil {
@@ -127,7 +114,7 @@ func triggerDisabled(ctx context.Context, in *injection) error {
 	}
 	set := func(ctx context.Context, how func(enable string) string) error {
 		for _, t := range triggers {
-			_, err := in.store.pool.Exec(ctx, fmt.Sprintf("alter table items %s trigger %q", how(t[1]), t[0]))
+			_, err := pool.Exec(ctx, fmt.Sprintf("alter table items %s trigger %q", how(t[1]), t[0]))
 			if err != nil {
 				return err
 			}
@@ -193,7 +180,7 @@ func backlog(rows int, patience time.Duration) func(context.Context, *injection)
 			in.heal(func(context.Context) error { return in.launch(name) })
 		}
 		for from := bulkStart; from < bulkStart+rows; from += backlogStep {
-			if _, err := in.store.pool.Exec(ctx, bulkSQL, from, from+backlogStep-1); err != nil {
+			if err := in.store.fill(ctx, from, from+backlogStep-1); err != nil {
 				return fmt.Errorf("chaos: a backlog: %w", err)
 			}
 		}

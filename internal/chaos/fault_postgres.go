@@ -15,12 +15,12 @@ import (
 func postgresFaults() []fault {
 	return []fault{
 		{"postgres: kill -9", func(_ context.Context, in *injection) error {
-			in.postgres.Kill()
-			in.heal(func(ctx context.Context) error { return in.postgres.Restart(ctx) })
+			in.source.Kill()
+			in.heal(func(ctx context.Context) error { return in.source.Restart(ctx) })
 			return nil
 		}, 100 * time.Millisecond, time.Second},
 		{"postgres: a transaction stays open", func(ctx context.Context, in *injection) error {
-			conn, err := pgx.Connect(ctx, local.PostgresURL(in.postgres.Addr, "postgres"))
+			conn, err := pgx.Connect(ctx, local.PostgresURL(in.source.Addr, "postgres"))
 			if err != nil {
 				return err
 			}
@@ -33,7 +33,7 @@ func postgresFaults() []fault {
 			set := func(ctx context.Context, standby string) error {
 				for _, sql := range []string{"alter system set synchronous_standby_names = '" + standby + "'",
 					"select pg_reload_conf()"} {
-					if _, err := in.store.pool.Exec(ctx, sql); err != nil {
+					if _, err := in.store.(*postgresStore).pool.Exec(ctx, sql); err != nil {
 						return err
 					}
 				}
@@ -44,7 +44,7 @@ func postgresFaults() []fault {
 		}, 400 * time.Millisecond, 2 * time.Second},
 		{"postgres: all connections end", func(_ context.Context, in *injection) error {
 			in.repeat(func(ctx context.Context) {
-				_, _ = in.store.pool.Exec(ctx,
+				_, _ = in.store.(*postgresStore).pool.Exec(ctx,
 					`select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()
 						and backend_type = 'client backend'`)
 			})

@@ -100,13 +100,11 @@ func stopAgainAndAgain(_ context.Context, in *injection) error {
 	return nil
 }
 
-// leader is the relay that leads, as Postgres knows it by the name that its connections have.
+// leader is the relay that leads, as the source knows it.
 func (b *cluster) leader(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	var name string
-	err := b.store.pool.QueryRow(ctx, `select a.application_name from pg_locks l join pg_stat_activity a using (pid)
-		where l.locktype = 'advisory' and l.granted limit 1`).Scan(&name)
+	name, err := b.store.leader(ctx)
 	if _, isRelay := number(name, "relay-"); err != nil || !isRelay {
 		return "relay-0"
 	}

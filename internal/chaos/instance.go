@@ -21,12 +21,13 @@ const (
 	heartbeat   = 25 * time.Millisecond
 	lookEvery   = 5 * time.Millisecond
 	reportEvery = 20 * time.Millisecond
+	auditRate   = 50 // reads a second
 )
 
 // instance is an instance: a client, a cache, and what reads and writes through it.
 type instance struct {
 	*child
-	store  *store
+	store  store
 	client *nearcache.Client
 	cache  *nearcache.Cache[uint32, item]
 	outer  *nearcache.Cache[uint32, int64] // its Loader reads cache
@@ -47,7 +48,7 @@ func (c *child) instance(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	st, err := openStore(ctx, c.Postgres, 8)
+	st, err := openStore(ctx, c.Source, c.Address, 8)
 	if err != nil {
 		return err
 	}
@@ -75,7 +76,7 @@ const leaseTTL = time.Second
 // open opens the client and both caches.
 func (m *instance) open() (err error) {
 	c, st := m.child, m.store
-	m.client, err = nearcache.New(nearcache.Config{Redis: c.redis(), Source: st.source, Heartbeat: heartbeat,
+	m.client, err = nearcache.New(nearcache.Config{Redis: c.redis(), Source: st.truth(), Heartbeat: heartbeat,
 		Logger: c.log,
 		Events: kafka.Tail{Broker: c.broker(), Topic: c.Topic, MaxWait: 100 * time.Millisecond, Silence: time.Second,
 			Refresh: time.Second, Logger: c.log}})
@@ -86,6 +87,8 @@ func (m *instance) open() (err error) {
 		LeaseTTL: leaseTTL}
 	if c.Default {
 		opt.MaxStaleness = c.Bound
+		// What is promised of the bound is that nothing differs for so long.
+		opt.Audit = nearcache.Audit[uint32, item]{Rate: auditRate, Load: st.load}
 	} else if c.Instance == 1 { // and one whose entries are refreshed, or expire, now and then
 		opt.TTL, opt.AbsentTTL, opt.Refresh = 3*time.Second, 500*time.Millisecond, nearcache.Refresh{After: 0.7}
 		opt.MaxLoads = maxLoads
@@ -154,6 +157,13 @@ func (m *instance) status() status {
 	st := status{At: m.hist.Now(), Bounded: m.bounded.Load(), Reads: m.reads.Load(), Done: m.done}
 	client := m.client.Status()
 	st.Ready = client.Ready
+	a := client.Caches[namespace].Audit
+	st.Audited = a.Reads
+	for i := range a.Differences {
+		d := &a.Differences[i]
+		st.Differs = append(st.Differs, fmt.Sprintf("%s of key %s by %s, version %d of %d, for %v: %s", d.Cause, d.Key, d.Tier,
+			d.Served, d.Source, round(d.Lasted), d.Text))
+	}
 	if b := client.Bound; b.Staleness > 0 {
 		st.Proved = st.At - int64(b.Staleness)
 		if b.Redis > 0 && b.Events > 0 {

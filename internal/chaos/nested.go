@@ -40,17 +40,14 @@ func (m *instance) load(ctx context.Context, k uint32) (nearcache.Entry[item], e
 
 // loadOuter is the Loader of the outer cache: a row of its own, and a read of the cache of items.
 func (m *instance) loadOuter(ctx context.Context, k uint32) (nearcache.Entry[int64], error) {
-	var version, n int64
-	err := m.store.pool.QueryRow(ctx, `select coalesce(v.version, 1), b.n from bulk b
-		left join nearcache.versions v on v.namespace = 'bulk' and v.key = b.id::text
-		where b.id = $1`, int64(k)).Scan(&version, &n)
+	e, err := m.store.bulk(ctx, k)
 	if err != nil {
 		return nearcache.Entry[int64]{}, err
 	}
 	if _, err := m.cache.Get(ctx, k); ignoreAbsent(err) != nil {
 		return nearcache.Entry[int64]{}, err
 	}
-	return nearcache.Entry[int64]{Value: n, Version: nearcache.Version(version)}, nil
+	return e, nil
 }
 
 // readOuter reads the outer cache. There is no ground truth of its rows, so only the time that the read takes is

@@ -15,7 +15,7 @@ const relayKeep = 20 * time.Second
 
 // relay runs until ctx ends.
 func (c *child) relay(ctx context.Context) error {
-	st, err := openStore(ctx, c.Postgres, 6)
+	st, err := openStore(ctx, c.Source, c.Address, 6)
 	if err != nil {
 		return err
 	}
@@ -30,7 +30,7 @@ func (c *child) relay(ctx context.Context) error {
 		return err
 	}
 	defer pub.Close()
-	return c.run(ctx, relay.Relay{Source: st.source, Publisher: pub, L2: l2, Interval: heartbeat, Keep: relayKeep,
+	return c.run(ctx, relay.Relay{Source: st.truth(), Publisher: pub, L2: l2, Interval: heartbeat, Keep: relayKeep,
 		Logger: c.log}.Run)
 }
 

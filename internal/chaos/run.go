@@ -27,6 +27,10 @@ type Outcome struct {
 	Unrecovered []string
 	// Failed is what else did not hold after a fault.
 	Failed []string
+	// Audited is how many reads of the bounded cache were compared with the source while it ran, and Differs what lasted
+	// for the bound.
+	Audited uint64
+	Differs []string
 }
 
 // recovery bounds the wait for the gate; what takes longer has failed, and the run goes on.
@@ -180,6 +184,7 @@ func (r *run) judge(commits []history.Commit) (*Outcome, error) {
 	o, err := judge(r.cfg, r.took)
 	if err == nil {
 		o.BrokeOff, o.Failed = r.broke, r.failed
+		o.Audited, o.Differs = r.audited()
 	}
 	return o, err
 }
@@ -194,6 +199,9 @@ func judge(cfg Config, took time.Duration) (*Outcome, error) {
 	h, err := history.Load(cfg.Dir)
 	if err != nil {
 		return nil, err
+	}
+	if cfg.Source == mariadb { // its versions are ids, of which each key has some
+		h.Rank()
 	}
 	cfg.Bound = h.Bound
 	o := &Outcome{Config: cfg, History: h, Took: took}

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/postgres"
 	"github.com/nearcache/nearcache-go/internal/chaos/history"
 	"github.com/nearcache/nearcache-go/nearcache"
@@ -58,13 +59,45 @@ create trigger zz_history_delete after delete on items referencing old table as 
 	for each statement execute function zz_history();
 create table if not exists bulk (id bigint primary key, n bigint not null)`
 
-// store is the items in Postgres as one process reaches them.
-type store struct {
+// store is the items in the source of truth as one process reaches them.
+type store interface {
+	// truth is the source.
+	truth() coherence.Source
+	// install makes the schema and the items that the run begins with.
+	install(ctx context.Context, keys int) error
+	// load is the cache's Loader.
+	load(ctx context.Context, k uint32) (nearcache.Entry[item], error)
+	// bulk is a row of another table, and its version.
+	bulk(ctx context.Context, k uint32) (nearcache.Entry[int64], error)
+	// write commits changes in one transaction, which stays open for a while, and returns their versions. An error that
+	// does not wrap errNothing leaves open whether it committed.
+	write(ctx context.Context, changes []change, open time.Duration) (versions []uint64, err error)
+	// large commits changes of a range of bulk rows and then of items in one transaction.
+	large(ctx context.Context, from, upto int, changes []change) (versions []uint64, err error)
+	// fill commits changes of a range of bulk rows.
+	fill(ctx context.Context, from, upto int) error
+	// leader is the member that leads the relays.
+	leader(ctx context.Context) (string, error)
+	// commits is the ground truth.
+	commits(ctx context.Context) ([]history.Commit, error)
+	close()
+}
+
+// openStore opens the store of a source, which is "postgres" or "mariadb".
+func openStore(ctx context.Context, source, address string, conns int) (store, error) {
+	if source == mariadb {
+		return openMariaDB(address, conns)
+	}
+	return openPostgres(ctx, address, int32(conns))
+}
+
+// postgresStore is the items in Postgres.
+type postgresStore struct {
 	pool   *pgxpool.Pool
 	source *postgres.Source
 }
 
-func openStore(ctx context.Context, url string, conns int32) (*store, error) {
+func openPostgres(ctx context.Context, url string, conns int32) (*postgresStore, error) {
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, err
@@ -80,16 +113,17 @@ func openStore(ctx context.Context, url string, conns int32) (*store, error) {
 		pool.Close()
 		return nil, err
 	}
-	return &store{pool: pool, source: src}, nil
+	return &postgresStore{pool: pool, source: src}, nil
 }
 
-func (s *store) close() {
+func (s *postgresStore) truth() coherence.Source { return s.source }
+
+func (s *postgresStore) close() {
 	s.source.Close()
 	s.pool.Close()
 }
 
-// install makes the schema and the items that the run begins with.
-func (s *store) install(ctx context.Context, keys int) error {
+func (s *postgresStore) install(ctx context.Context, keys int) error {
 	if err := s.source.Install(ctx); err != nil {
 		return err
 	}
@@ -117,8 +151,7 @@ func (s *store) install(ctx context.Context, keys int) error {
 	return nil
 }
 
-// load is the cache's Loader.
-func (s *store) load(ctx context.Context, k uint32) (nearcache.Entry[item], error) {
+func (s *postgresStore) load(ctx context.Context, k uint32) (nearcache.Entry[item], error) {
 	var version int64
 	var body *string
 	err := s.pool.QueryRow(ctx, `select `+s.source.VersionSQL("'item'", "$1::text")+`, i.body from (select) one
@@ -143,9 +176,8 @@ type change struct {
 // errNothing says that a transaction changed nothing, certainly.
 var errNothing = errors.New("chaos: nothing was written")
 
-// write commits changes in one transaction, which stays open for a while, and returns their versions. An error that
-// does not wrap errNothing leaves open whether it committed.
-func (s *store) write(ctx context.Context, changes []change, open time.Duration) (versions []uint64, err error) {
+func (s *postgresStore) write(ctx context.Context, changes []change, open time.Duration) (versions []uint64,
+	err error) {
 	tx, err := s.pool.Begin(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errNothing, err)
@@ -166,7 +198,7 @@ func (s *store) write(ctx context.Context, changes []change, open time.Duration)
 	return versions, tx.Commit(ctx)
 }
 
-func (s *store) put(ctx context.Context, tx pgx.Tx, c change) (uint64, error) {
+func (s *postgresStore) put(ctx context.Context, tx pgx.Tx, c change) (uint64, error) {
 	if _, err := tx.Exec(ctx, `select set_config('chaos.write', $1, true)`, strconv.FormatUint(c.number, 10)); err != nil {
 		return 0, err
 	}
@@ -186,8 +218,49 @@ func (s *store) put(ctx context.Context, tx pgx.Tx, c change) (uint64, error) {
 	return uint64(v), err
 }
 
-// commits is the ground truth.
-func (s *store) commits(ctx context.Context) (out []history.Commit, err error) {
+// bulkSQL counts a change of each of a range of rows, in one statement.
+const bulkSQL = `insert into bulk select i, 1 from generate_series($1::bigint, $2::bigint) i
+	on conflict (id) do update set n = bulk.n + 1`
+
+func (s *postgresStore) fill(ctx context.Context, from, upto int) error {
+	_, err := s.pool.Exec(ctx, bulkSQL, from, upto)
+	return err
+}
+
+func (s *postgresStore) large(ctx context.Context, from, upto int, changes []change) (versions []uint64, err error) {
+	tx, err := s.pool.Begin(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errNothing, err)
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	if _, err := tx.Exec(ctx, bulkSQL, from, upto); err != nil {
+		return nil, fmt.Errorf("%w: %w", errNothing, err)
+	}
+	for _, c := range changes {
+		v, err := s.put(ctx, tx, c)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", errNothing, err)
+		}
+		versions = append(versions, v)
+	}
+	return versions, tx.Commit(ctx)
+}
+
+func (s *postgresStore) bulk(ctx context.Context, k uint32) (e nearcache.Entry[int64], err error) {
+	err = s.pool.QueryRow(ctx, `select coalesce(v.version, 1), b.n from bulk b
+		left join nearcache.versions v on v.namespace = 'bulk' and v.key = b.id::text
+		where b.id = $1`, int64(k)).Scan(&e.Version, &e.Value)
+	return e, err
+}
+
+// leader goes by the name that a member's connections have.
+func (s *postgresStore) leader(ctx context.Context) (name string, err error) {
+	err = s.pool.QueryRow(ctx, `select a.application_name from pg_locks l join pg_stat_activity a using (pid)
+		where l.locktype = 'advisory' and l.granted limit 1`).Scan(&name)
+	return name, err
+}
+
+func (s *postgresStore) commits(ctx context.Context) (out []history.Commit, err error) {
 	rows, err := s.pool.Query(ctx, `select key, version, body, write, uncounted from nc_history`)
 	if err != nil {
 		return nil, fmt.Errorf("chaos: ground truth: %w", err)

@@ -63,10 +63,10 @@ func (b *cluster) openShop(ctx context.Context) (err error) {
 	if b.cfg.Server == "" {
 		return nil
 	}
-	if _, err := b.store.pool.Exec(ctx, "create database "+shop); err != nil {
+	if _, err := b.store.(*postgresStore).pool.Exec(ctx, "create database "+shop); err != nil {
 		return fmt.Errorf("chaos: %w", err)
 	}
-	b.shop, err = openStore(ctx, local.PostgresURL(b.postgres.Addr, shop), 2)
+	b.shop, err = openPostgres(ctx, local.PostgresURL(b.source.Addr, shop), 2)
 	return err
 }
 

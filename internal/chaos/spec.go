@@ -32,12 +32,13 @@ type spec struct {
 	Log      string // its history; "": none
 	Seed     uint64
 
-	Redis    string // addresses of its proxies
-	Kafka    string
-	Postgres string
-	Brokers  []string // what Kafka advertises
-	Topic    string
-	Group    string
+	Redis   string // addresses of its proxies
+	Kafka   string
+	Source  string   // postgres or mariadb
+	Address string   // of the source, by its proxy
+	Brokers []string // what Kafka advertises
+	Topic   string
+	Group   string
 
 	Keys    int
 	Readers int
@@ -63,6 +64,9 @@ type status struct {
 	Reads int64
 	// Done counts the commands that were carried out.
 	Done int
+	// Audited is how many reads the auditor has compared with the source, and Differs what it has found.
+	Audited uint64
+	Differs []string
 }
 
 // IsChild reports whether this program was started as a part of a fleet.

@@ -5,6 +5,8 @@ package chaos
 import (
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -31,7 +33,21 @@ func (o *Outcome) Failures() (out []string) {
 	for _, u := range o.Unrecovered {
 		out = append(out, "the gate did not open in time after "+u)
 	}
+	for _, d := range o.Differs {
+		if !o.expected(d) {
+			out = append(out, "the auditor found "+d)
+		}
+	}
 	return append(out, o.Failed...)
+}
+
+// expected reports whether the run has planted what the auditor found: rows that are changed while the trigger is
+// disabled.
+func (o *Outcome) expected(difference string) bool {
+	return strings.HasPrefix(difference, "change_uncounted") &&
+		slices.ContainsFunc(o.History.Windows, func(w history.Window) bool {
+			return strings.Contains(w.Fault, "trigger disabled")
+		})
 }
 
 // shown is how many violations are printed in full.
@@ -64,6 +80,10 @@ func (o *Outcome) Print(w io.Writer) {
 		round(l.P50), round(l.P99), round(l.P999), round(l.Max), l.Samples, o.Config.Bound)
 	fmt.Fprintf(w, "porcupine: %d operations on %d keys, %d keys not linearizable, %d undecided\n", r.Linear.Operations,
 		r.Linear.Keys, len(r.Linear.Illegal), r.Linear.Undecided)
+	if o.Audited > 0 {
+		fmt.Fprintf(w, "auditor: %d reads of the bounded cache compared with the source, %d differ for %v or longer\n",
+			o.Audited, len(o.Differs), o.Config.Bound)
+	}
 	wt := o.History.Waiting
 	fmt.Fprintf(w, "wait: no read longer than %v while Redis and the source answered, "+
 		"which was %.0f%% of the time, nor ever longer than %v more; longest %v\n",

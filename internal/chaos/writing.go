@@ -131,7 +131,7 @@ func (c *child) writer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	st, err := openStore(ctx, c.Postgres, 8)
+	st, err := openStore(ctx, c.Source, c.Address, 8)
 	if err != nil {
 		return err
 	}
@@ -168,7 +168,7 @@ func (c *child) writer(ctx context.Context) error {
 }
 
 // writeSQL is one of the foreign writer's goroutines.
-func (c *child) writeSQL(ctx context.Context, writer int, st *store, hist *history.Log, g *gate) {
+func (c *child) writeSQL(ctx context.Context, writer int, st store, hist *history.Log, g *gate) {
 	rnd := rand.New(rand.NewPCG(c.Seed, uint64(c.Process)<<16|uint64(writer)))
 	ks, s := newKeys(rnd, c.Keys), &writeLog{hist: hist, process: c.Process}
 	s.last.Store(uint64(writer) << 32)

@@ -27,26 +27,21 @@ const largeEnv = "NEARCACHE_LARGE_ROWS"
 // TestRelay_LargeTransaction: a transaction of any size passes through a relay to Redis and Kafka in bounded memory,
 // and a kill -9 in the midst of it loses nothing. It stopped the relay for good.
 func TestRelay_LargeTransaction(t *testing.T) {
-	rows := 50_000
-	if s := os.Getenv(largeEnv); s != "" {
-		var err error
-		if rows, err = strconv.Atoi(s); err != nil {
-			t.Fatalf("%s: %v", largeEnv, err)
-		}
-	}
+	rows := largeRows(t)
 	w := newWorld(t)
 	relay := w.start("outbox-relay")
 	g := newLarge(t, w)
 	testkit.Eventually(t, "the relay has begun", func() bool { return !g.watermark().IsZero() })
 	keys := g.fillSome(rows)
 	idle, before := relay.memory("VmRSS"), g.probe(2*time.Second)
+	w.redis.Do("SLOWLOG", "RESET")
 	start := time.Now()
 	xid := g.commit(rows)
 	t.Logf("the commit took %v", time.Since(start).Round(time.Millisecond))
 
 	start = time.Now()
 	ctx, stop := context.WithCancel(t.Context())
-	during := make(chan latency)
+	during := make(chan latencies)
 	go func() { during <- g.probeUntil(ctx) }()
 	testkit.Eventually(t, "it is in the midst of the transaction", func() bool {
 		at := g.watermark()
@@ -62,8 +57,7 @@ func TestRelay_LargeTransaction(t *testing.T) {
 	peak := max(killed, relay.memory("VmHWM"))
 	t.Logf("%d changes in %v, %.0f a second; memory of the relay %d MiB idle, %d MiB at most", rows,
 		took.Round(time.Millisecond), float64(rows)/took.Seconds(), idle>>20, peak>>20)
-	t.Logf("another client's GET: %v before, %v meanwhile", before, meanwhile)
-	t.Logf("commands of Redis that took 5 ms: %s", w.redis.Do("SLOWLOG", "LEN"))
+	g.logLatencies(before, meanwhile)
 	for line := range strings.Lines(w.redis.Do("INFO", "commandstats")) {
 		if strings.HasPrefix(line, "cmdstat_eval") {
 			t.Log(strings.TrimSpace(line))
@@ -80,6 +74,20 @@ func TestRelay_LargeTransaction(t *testing.T) {
 	g.checkTopic(rows, end)
 }
 
+// largeRows is how many rows a large transaction has.
+func largeRows(t *testing.T) int {
+	t.Helper()
+	s := os.Getenv(largeEnv)
+	if s == "" {
+		return 50_000
+	}
+	rows, err := strconv.Atoi(s)
+	if err != nil {
+		t.Fatalf("%s: %v", largeEnv, err)
+	}
+	return rows
+}
+
 // large is what the test does beside the relay.
 type large struct {
 	t    *testing.T
@@ -88,11 +96,6 @@ type large struct {
 	l2   *l2.L2
 }
 
-type noTracker struct{}
-
-func (noTracker) KeysChanged([]uint64) {}
-func (noTracker) SessionChanged()      {}
-
 func newLarge(t *testing.T, w *world) *large {
 	t.Helper()
 	pool, err := pgxpool.New(t.Context(), w.env["DATABASE_URL"])
@@ -100,16 +103,22 @@ func newLarge(t *testing.T, w *world) *large {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
-	store, err := l2.Open(l2.Config{Redis: w.option(), Tracker: noTracker{}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(store.Close)
-	if err := store.Ready(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	w.redis.Do("CONFIG", "SET", "slowlog-log-slower-than", "5000")
-	return &large{t: t, w: w, pool: pool, l2: store}
+	return &large{t: t, w: w, pool: pool, l2: w.openL2(nil)}
+}
+
+// openL2 is the near cache's Redis, as another process has it.
+func (w *world) openL2(tracker l2.Tracker) *l2.L2 {
+	w.t.Helper()
+	store, err := l2.Open(l2.Config{Redis: w.option(), Tracker: tracker})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(store.Close)
+	if err := store.Ready(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
+	return store
 }
 
 func (w *world) option() rueidis.ClientOption {
@@ -150,18 +159,26 @@ func (g *large) fillSome(rows int) (keys []l2.Key) {
 	g.t.Helper()
 	for i := 1; i <= rows; i += max(1, rows/500) {
 		k := g.l2.Keyspace().Key(product.Namespace, fmt.Sprint("large-", i))
-		lease, err := g.l2.Acquire(g.t.Context(), k, l2.NewLeaseID(), time.Minute, l2.AcquireOptions{})
-		if err != nil || lease.Status != l2.Granted {
-			g.t.Fatal(lease.Status, err)
-		}
-		done, err := g.l2.Fill(g.t.Context(), k, lease.ID, lease.Incarnation,
-			l2.Record{Version: 1, Payload: []byte("old")}, 24*time.Hour)
-		if err != nil || done != l2.Filled {
-			g.t.Fatal(done, err)
+		if err := g.fill(g.t.Context(), k, 1); err != nil {
+			g.t.Fatal(err)
 		}
 		keys = append(keys, k)
 	}
 	return keys
+}
+
+// fill puts one record into Redis.
+func (g *large) fill(ctx context.Context, k l2.Key, v coherence.Version) error {
+	lease, err := g.l2.Acquire(ctx, k, l2.NewLeaseID(), time.Minute, l2.AcquireOptions{})
+	if err != nil || lease.Status != l2.Granted {
+		return fmt.Errorf("lease: %v, %w", lease.Status, err)
+	}
+	done, err := g.l2.Fill(ctx, k, lease.ID, lease.Incarnation, l2.Record{Version: v, Payload: []byte("old")},
+		24*time.Hour)
+	if err != nil || done != l2.Filled {
+		return fmt.Errorf("fill: %v, %w", done, err)
+	}
+	return nil
 }
 
 // commit writes the outbox as a trigger does that counts a statement of so many rows, and returns the transaction's id.
@@ -186,46 +203,6 @@ func (g *large) commit(rows int) (xid uint64) {
 		g.t.Fatal(err)
 	}
 	return xid
-}
-
-// latency is what another client of Redis sees.
-type latency struct{ p50, p99, most time.Duration }
-
-func (l latency) String() string {
-	return fmt.Sprintf("p50 %v, p99 %v, at most %v", l.p50, l.p99, l.most)
-}
-
-func (g *large) probe(d time.Duration) latency {
-	ctx, cancel := context.WithTimeout(g.t.Context(), d)
-	defer cancel()
-	return g.probeUntil(ctx)
-}
-
-// probeUntil asks Redis a thousand times a second.
-func (g *large) probeUntil(ctx context.Context) (l latency) {
-	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{g.w.redis.Addr}, DisableCache: true})
-	if err != nil {
-		g.t.Error(err)
-		return l
-	}
-	defer client.Close()
-	var all []time.Duration
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for ctx.Err() == nil {
-		start := time.Now()
-		if err := client.Do(ctx, client.B().Get().Key("absent").Build()).Error(); rueidis.IsRedisNil(err) {
-			all = append(all, time.Since(start))
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-		}
-	}
-	if slices.Sort(all); len(all) > 0 {
-		l = latency{all[len(all)/2], all[len(all)*99/100], all[len(all)-1]}
-	}
-	return l
 }
 
 // memory is a line of the process's status, in bytes.

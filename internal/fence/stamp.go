@@ -46,6 +46,17 @@ const (
 // Vouched reports whether a channel vouched for the entry when it was admitted.
 func (s *Stamp) Vouched() bool { return s.redisSession|s.eventSession != 0 }
 
+// VouchedBy returns the sessions that vouch for the entry now, 0 for a channel that does not.
+func (s *Stamp) VouchedBy(f *Fence) (redis, events uint64) {
+	if live := f.buckets[s.bucket].session.Load(); s.redisSession != 0 && session32(live) == s.redisSession {
+		redis = live
+	}
+	if live := f.events.live.Load(); s.eventSession != 0 && session32(live) == s.eventSession {
+		events = live
+	}
+	return redis, events
+}
+
 // Began is a moment, by the fence's clock, within the entry's load and before its value was there.
 func (s *Stamp) Began() int64 { return s.began }
 

@@ -248,6 +248,7 @@ func TestDocs_OptionsPageHasEveryField(t *testing.T) {
 		{"nearcache", "Refresh", []string{"Refresh"}},
 		{"nearcache", "FailSafe", []string{"FailSafe"}},
 		{"nearcache", "Warm", []string{"Warm"}},
+		{"nearcache", "Audit", []string{"Audit"}},
 		{"nearcache", "ReadOptions", []string{"ReadOptions: one per read"}},
 		{"nearcache", "Entry", []string{"Entry: what a Loader returns"}},
 		{"coherence/relay", "Relay", []string{"Relay"}},

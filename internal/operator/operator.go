@@ -25,7 +25,7 @@ const (
 	exitDone     = 0 // all was done
 	exitFailed   = 1 // a failure, or something was not reached
 	exitUsage    = 2 // the command line cannot work
-	exitFindings = 3 // doctor has found something that is wrong
+	exitFindings = 3 // doctor or audit has found something that is wrong
 )
 
 var (

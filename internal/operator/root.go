@@ -34,7 +34,7 @@ flag wins over its variable. No message shows a password.
 A KEY is NAMESPACE:NAME, such as product:42, or the key in Redis that a client's log names.
 
 Exit codes: 0 all was done, 1 a failure or something that was not reached, 2 a command line that cannot work, 3
-doctor has found something that is wrong.`
+doctor or audit has found something that is wrong.`
 
 // root is the whole command line. Its flags have no default from the environment, which --help would show with the
 // passwords in it.
@@ -58,7 +58,7 @@ func root(env func(string) string) *cobra.Command {
 	flags.DurationVar(&t.timeout, "timeout", 10*time.Second,
 		"time for the whole command; work that takes as long as there is much of it has none unless this is given")
 	flags.BoolVar(&t.json, "json", false, "print one JSON object in a line, or a line for each event")
-	cmd.AddCommand(t.keyCommand(), t.inspectCommand(), t.watchCommand(), t.purgeCommand(),
+	cmd.AddCommand(t.keyCommand(), t.inspectCommand(), t.watchCommand(), t.auditCommand(), t.purgeCommand(),
 		t.invalidateCommand(), t.topCommand(),
 		t.doctorCommand(), t.replayCommand(), t.dlqCommand(), t.relayCommand(), t.installCommand(), t.manCommand(),
 		t.referenceCommand())

@@ -91,6 +91,8 @@ func CheckID(id string) string {
 		return "must not have control characters"
 	case id == "." || id == "..":
 		return "must not be a dot segment of a path"
+	case id == "/": // net/http takes %2F at the end of a path for its end
+		return "must not be a slash alone"
 	}
 	return ""
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the tests need beside Go, where it is missing: a C compiler (for the race detector), Redis,
-# PostgreSQL and PgBouncer, Java and Maven for Kafka, curl, and Python. Does nothing, quickly, when all of it is there.
+# PostgreSQL and PgBouncer, MariaDB, Java and Maven for Kafka, curl, and Python. Does nothing, quickly, when all of it is there.
 set -eu
 
 # A server that the environment names is used instead of one started here.
@@ -16,6 +16,9 @@ need() { # need PACKAGE PROGRAM...: one of the programs will do
 need gcc "$(go env CC)" gcc clang
 if [ -z "${NEARCACHE_TEST_REDIS:-}" ]; then need redis-server redis-server; fi
 if [ -z "${NEARCACHE_TEST_POSTGRES:-}" ]; then need postgresql initdb /usr/lib/postgresql/*/bin/initdb; fi
+if [ -z "${NEARCACHE_TEST_MARIADB:-}" ]; then
+	need mariadb-server-core mariadbd /usr/sbin/mariadbd
+fi
 need pgbouncer pgbouncer /usr/sbin/pgbouncer
 need curl curl
 need prometheus promtool # which checks and tests the alerts

@@ -34,8 +34,8 @@ func (b *bench) arrive(ctx context.Context) (lag, error) {
 	}
 	arrived := b.kafka.expect(name)
 	for { // the relay installs the schema when it starts
-		_, err := b.pool.Exec(ctx, `insert into nearcache.outbox (namespace, key, version, op)
-			values ('product', $1, 1, 'updated')`, name)
+		_, err := b.pool.Exec(ctx, b.waking(`insert into nearcache.outbox (namespace, key, version, op)
+			values ('product', $1::text, 1, 'updated')`), name)
 		if err == nil {
 			break
 		}

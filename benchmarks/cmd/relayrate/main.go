@@ -30,16 +30,16 @@ func main() {
 	relay := flag.String("relay", "", "path of the program outbox-relay")
 	rates := flag.String("rates", "2000,10000,20000", "changes a second, one measurement for each")
 	each := flag.Duration("for", 10*time.Second, "how long each measurement takes")
-	size := flag.Int("changes", 20, "changes in a transaction")
+	b := bench{prefix: fmt.Sprintf("rate%d", os.Getpid())}
+	flag.IntVar(&b.size, "changes", 20, "changes in a transaction")
+	flag.IntVar(&b.writers, "writers", 8, "writers at the same time")
+	flag.BoolVar(&b.notify, "notify", false, "each transaction wakes the relay, as the trigger does")
 	flag.Parse()
-	if err := run(context.Background(), *relay, strings.Split(*rates, ","), *each, *size); err != nil {
+	if err := b.run(context.Background(), *relay, strings.Split(*rates, ","), *each); err != nil {
 		fmt.Fprintln(os.Stderr, "relayrate:", err)
 		os.Exit(1)
 	}
 }
-
-// writers write at the same time.
-const writers = 8
 
 // bench is what the measurements share.
 type bench struct {
@@ -48,16 +48,17 @@ type bench struct {
 	kafka  *arrivals
 	prefix string
 	relay  int // the relay's process
-	size   int
 	marker atomic.Int64
+
+	size, writers int
+	notify        bool
 }
 
-func run(ctx context.Context, relay string, rates []string, each time.Duration, size int) error {
+func (b *bench) run(ctx context.Context, relay string, rates []string, each time.Duration) error {
 	path, err := filepath.Abs(relay)
 	if err != nil || relay == "" {
 		return errors.Join(err, errors.New("-relay is required"))
 	}
-	b := &bench{size: size, prefix: fmt.Sprintf("rate%d", os.Getpid())}
 	address, drop, err := database(ctx, os.Getenv("DATABASE_URL"), b.prefix)
 	if err != nil {
 		return err
@@ -67,7 +68,7 @@ func run(ctx context.Context, relay string, rates []string, each time.Duration, 
 	if err != nil {
 		return err
 	}
-	cfg.MaxConns = 3 * writers // a marker does not wait for a writer's connection
+	cfg.MaxConns = int32(b.writers + 16) // a marker does not wait for a writer's connection
 	if b.pool, err = pgxpool.NewWithConfig(ctx, cfg); err != nil {
 		return err
 	}
@@ -145,9 +146,9 @@ func (b *bench) measure(ctx context.Context, rate int, each time.Duration) error
 	var mu sync.Mutex
 	var lags []lag
 	var failed error
-	for w := range writers {
+	for w := range b.writers {
 		wg.Go(func() {
-			err := b.write(work, float64(rate)/writers, w, &written)
+			err := b.write(work, float64(rate)/float64(b.writers), w, &written)
 			mu.Lock()
 			defer mu.Unlock()
 			failed = errors.Join(failed, err)
@@ -185,9 +186,9 @@ func (b *bench) write(ctx context.Context, rate float64, writer int, written *at
 	start := time.Now()
 	for n := 0; ctx.Err() == nil; n++ {
 		pause(ctx, time.Until(start.Add(time.Duration(float64(n*b.size)/rate*float64(time.Second)))))
-		_, err := b.pool.Exec(ctx, `insert into nearcache.outbox (namespace, key, version, op)
+		_, err := b.pool.Exec(ctx, b.waking(`insert into nearcache.outbox (namespace, key, version, op)
 			select 'product', 'w' || $1::int || '-' || (($2::int * $3::int + g) % 100000), $2::int + 1, 'updated'
-			from generate_series(1, $3::int) g`, writer, n, b.size)
+			from generate_series(1, $3::int) g`), writer, n, b.size)
 		if err != nil && ctx.Err() == nil {
 			return err
 		}
@@ -196,6 +197,14 @@ func (b *bench) write(ctx context.Context, rate float64, writer int, written *at
 		}
 	}
 	return nil
+}
+
+// waking adds to a statement what wakes the relay.
+func (b *bench) waking(insert string) string {
+	if !b.notify {
+		return insert
+	}
+	return "with written as (" + insert + ") select nearcache.notify()"
 }
 
 func pause(ctx context.Context, d time.Duration) {

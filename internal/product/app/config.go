@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"strings"
 	"time"
@@ -92,11 +91,11 @@ func (c *Config) check() (errs []error) {
 	if c.Instances < 1 || c.Instances > 64 {
 		wrong("INSTANCES is %d: 1 to 64", c.Instances)
 	}
-	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+	if err := endpoint.CheckListen(c.Listen); err != nil {
 		wrong("LISTEN_ADDR: %w", err)
 	}
 	if c.AdminListen != onAPI {
-		if _, _, err := net.SplitHostPort(c.AdminListen); err != nil {
+		if err := endpoint.CheckListen(c.AdminListen); err != nil {
 			wrong("ADMIN_LISTEN_ADDR: %w", err)
 		}
 	}
@@ -130,6 +129,11 @@ func (c *Config) checkServices(program string, env func(string) string) (errs []
 	}
 	if _, err := c.brokers(); err != nil {
 		errs = append(errs, err)
+	}
+	if err := kafka.CheckTopic(c.Topic); err != nil {
+		wrong("KAFKA_PRODUCT_TOPIC %w", err)
+	} else if err := kafka.CheckTopic(c.barrierTopic()); err != nil {
+		wrong("KAFKA_BARRIER_TOPIC %w", err)
 	}
 	if c.barrierTopic() == c.Topic {
 		wrong("KAFKA_BARRIER_TOPIC is the topic of the events: whoever writes those could forge proofs")
@@ -210,7 +214,7 @@ func (c *Config) redis() (opt rueidis.ClientOption, err error) {
 		return opt, nil
 	}
 	if opt, err = endpoint.RedisAt(c.RedisHost, c.RedisPort); err != nil {
-		return opt, fmt.Errorf("REDIS_PORT: %w", err)
+		return opt, err
 	}
 	return opt, nil
 }

@@ -53,13 +53,19 @@ func TestParse_NamesWhatIsWrong(t *testing.T) {
 		"RELAY=maybe", "KAFKA_BOOTSTRAP_SERVERS=,", "KAFKA_BOOTSTRAP_SERVERS=h", "HEARTBEAT_MS=0",
 		"CACHE_MAX_STALENESS_MS=100", "SEED_PRODUCTS=-1",
 		"SEED_PRODUCTS=some", "REQUEST_TIMEOUT_MS=0", "SHUTDOWN_DELAY_MS=-1", "FORCED_READS_PER_SECOND=-1",
-		"STALENESS_FLOOR_MS=x"} {
+		"STALENESS_FLOOR_MS=x", "LISTEN_ADDR=:99999", "ADMIN_LISTEN_ADDR=:x", "REDIS_URL=redis://h:7?nosuch=1",
+		"KAFKA_PRODUCT_TOPIC=a b", "KAFKA_PRODUCT_TOPIC=..", "KAFKA_BARRIER_TOPIC=\u00e9",
+		"KAFKA_PRODUCT_TOPIC=" + strings.Repeat("x", 250)} {
 		key, value, _ := strings.Cut(bad, "=")
 		env := services(environment{key: value})
 		_, err := app.Parse(app.ProductServer, nil, env.get)
 		if !errors.Is(err, app.ErrUsage) || !strings.Contains(err.Error(), key) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: got error %v, want ErrUsage that names the variable and no password", bad, err)
 		}
+	}
+	if _, err := app.Parse(app.ProductServer, nil, environment{"DATABASE_URL": "sqlite:x", "REDIS_HOST": "h:7"}.get); err ==
+		nil || !strings.Contains(err.Error(), "REDIS_HOST") {
+		t.Errorf("REDIS_HOST=h:7: %v", err)
 	}
 	for _, args := range [][]string{{"stray"}, {"redis://:hunter2@h:1"}, {"-redis", "redis://:hunter2@"},
 		{"-database=postgres://u:hunter2@h:x/d"},

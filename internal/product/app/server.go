@@ -48,11 +48,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	background.Go(func() { b.prepare(work, s.Logger); close(prepared) })
 	s.awaitDatabase(ctx, prepared)
 	all, err := s.instances(b, prepared)
-	defer func() {
-		for _, in := range all {
-			err = errors.Join(err, in.close())
-		}
-	}()
+	defer func() { err = errors.Join(err, atOnce(all, (*instance).close)) }()
 	if err != nil {
 		return err
 	}
@@ -77,13 +73,22 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	s.drain(ctx, all)
 	end, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
-	for _, in := range all {
-		err = errors.Join(err, in.http.Shutdown(end))
-	}
+	err = atOnce(all, func(in *instance) error { return in.http.Shutdown(end) })
 	serving.Wait()
 	stopWork()
 	background.Wait()
 	return err
+}
+
+// atOnce does something with all instances: none waits for another one's requests.
+func atOnce(all []*instance, do func(*instance) error) error {
+	errs := make([]error, len(all))
+	var wg sync.WaitGroup
+	for i, in := range all {
+		wg.Go(func() { errs[i] = do(in) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
 }
 
 // awaitDatabase waits until the database is prepared, but not for long if it is elsewhere: what can be served without

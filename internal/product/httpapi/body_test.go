@@ -94,11 +94,12 @@ func raw(t *testing.T, u, request string) answer {
 func TestRefusals_OfTheServerItself(t *testing.T) {
 	u := serve(t).url
 	for request, want := range map[string]int{
-		"GET /products/%zz HTTP/1.1\r\nHost: x\r\n\r\n":                                                400,
-		"GET /products/x HTTP/1.1\r\n\r\n":                                                             400,
-		"GET /products/x HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n":                                       400,
-		"GET /products/x HTTP/3.7\r\nHost: x\r\n\r\n":                                                  505,
-		"nonsense\r\n\r\n":                                                                             400,
+		"GET /products/%zz HTTP/1.1\r\nHost: x\r\n\r\n":                                        400,
+		"GET /products/x HTTP/1.1\r\n\r\n":                                                     400,
+		"GET /products/x HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n":                               400,
+		"GET /products/x HTTP/3.7\r\nHost: x\r\n\r\n":                                          505,
+		"PUT /products/x HTTP/1.1\r\nHost: x\r\nExpect: 200-ok\r\nContent-Length: 2\r\n\r\n{}": 417,
+		"nonsense\r\n\r\n": 400,
 		"GET /products/x HTTP/1.1\r\nHost: x\r\nbad header: y\r\n\r\n":                                 400,
 		"PUT /products/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n":                       501,
 		"PUT /products/x HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n":                            400,
@@ -174,5 +175,45 @@ func TestHeaders_ThatAreRefused(t *testing.T) {
 	if got := ask(t, "POST", strings.TrimSuffix(u, "/x"), `{"id":"y","name":"Y","price":1}`, "If-None-Match",
 		"*"); got.status != 400 {
 		t.Errorf("POST with a precondition: %d", got.status)
+	}
+}
+
+// TestItems_TakeNoParameters: a DELETE with a condition in its query deleted without it.
+func TestItems_TakeNoParameters(t *testing.T) {
+	u := serve(t).url
+	const body = `{"name":"X","price":1}`
+	ask(t, "PUT", u+"/products/x", body)
+	for _, c := range [][2]string{{"GET", "/products/x?version=7"}, {"DELETE", "/products/x?if-match=7"},
+		{"PUT", "/products/x?%zz"}, {"PUT", "/products/x?y"}, {"POST", "/products?id=y"}} {
+		if got := ask(t, c[0], u+c[1], body); got.status != 400 {
+			t.Errorf("%s %s: %d %s, want 400", c[0], c[1], got.status, got.body)
+		}
+	}
+	if got := ask(t, "GET", u+"/products/x?", ""); got.status != 200 {
+		t.Errorf("an empty query: %d %s, want 200", got.status, got.body)
+	}
+}
+
+// TestIDs_AreReadWhereTheyWereCreated: a product could be created whose Location was no path of the server.
+func TestIDs_AreReadWhereTheyWereCreated(t *testing.T) {
+	u := serve(t).url
+	for _, id := range []string{"/", "//", "a/", "/a", "a//b", "a/../b", "a/.", "./a", "...", "%", "%2F", "a?b", "a#b", ";",
+		" ", "+", "\"", "\\", "*", "\u00e9", "\U0001f600", "\u200b", "."} {
+		body, err := json.Marshal(map[string]any{"id": id, "name": "n", "price": 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		created := ask(t, "POST", u+"/products", string(body))
+		if created.status == 400 && (id == "/" || id == ".") {
+			continue
+		}
+		location := created.header.Get("Location")
+		if created.status != 201 {
+			t.Errorf("%q: %d %s", id, created.status, created.body)
+		} else if got := ask(t, "GET", u+location, ""); got.status != 200 || got.body != created.body {
+			t.Errorf("%q at %s: %d %s, want what was created", id, location, got.status, got.body)
+		} else if got := ask(t, "DELETE", u+location, ""); got.status != 204 {
+			t.Errorf("DELETE %s: %d %s", location, got.status, got.body)
+		}
 	}
 }

@@ -32,13 +32,15 @@ type Handler struct {
 	AfterCommit func()
 }
 
+const listPattern = "GET /products"
+
 // Routes adds the API's routes to a mux.
 func (h *Handler) Routes(mux *http.ServeMux) {
 	for pattern, serve := range map[string]http.HandlerFunc{
 		"GET /products/{id}":    h.get,
 		"PUT /products/{id}":    h.put,
 		"DELETE /products/{id}": h.delete,
-		"GET /products":         h.list,
+		listPattern:             h.list,
 		"POST /products":        h.post,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
@@ -46,6 +48,10 @@ func (h *Handler) Routes(mux *http.ServeMux) {
 			defer cancel()
 			if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
 				problem(w, http.StatusBadRequest, "malformed query: it is not percent-encoded as a query must be")
+				return
+			}
+			if pattern != listPattern && r.URL.RawQuery != "" {
+				problem(w, http.StatusBadRequest, "unknown parameter: only a list takes parameters")
 				return
 			}
 			serve(w, r.WithContext(ctx))

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/http"
 	"regexp"
 	"strconv"
 )
@@ -36,12 +37,14 @@ func (c *problemConn) Write(b []byte) (int, error) {
 	if len(b) > 1024 || !bytes.HasPrefix(b, []byte("HTTP/1.1 ")) {
 		return c.Conn.Write(b)
 	}
-	m := refusalText.FindSubmatch(b)
-	if m == nil {
-		return c.Conn.Write(b)
+	instead := b
+	if m := refusalText.FindSubmatch(b); m != nil {
+		status, _ := strconv.Atoi(string(m[1]))
+		instead = refuse(status, string(m[2]))
+	} else if bytes.HasPrefix(b, []byte("HTTP/1.1 417 ")) { // the answer to an Expect; no handler here sends it
+		instead = refuse(http.StatusExpectationFailed, "Expectation Failed: 100-continue alone is known")
 	}
-	status, _ := strconv.Atoi(string(m[1]))
-	if _, err := c.Conn.Write(refuse(status, string(m[2]))); err != nil {
+	if _, err := c.Conn.Write(instead); err != nil {
 		return 0, err
 	}
 	return len(b), nil

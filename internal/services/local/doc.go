@@ -1,5 +1,5 @@
-// Package local starts real servers as child processes of a Go program: redis-server, PostgreSQL and a one-node
-// Apache Kafka. The test harness (internal/services/servicestest) and the command behind `make test` and `make
+// Package local starts real servers as child processes of a Go program: redis-server, PostgreSQL, MariaDB and a
+// one-node Apache Kafka. The test harness (internal/services/servicestest) and the command behind `make test` and `make
 // services-up` (internal/tools/services) are built on it; nothing that ships imports it.
 //
 // # What a server here is

@@ -60,6 +60,22 @@ func findPostgres() (string, error) {
 	return "", missing("PostgreSQL's initdb and postgres", "postgresql")
 }
 
+// findMariaDB are the paths of the server, which Debian keeps off the PATH of other users, and of what makes its data.
+func findMariaDB() (server, install string, err error) {
+	for _, path := range []string{"mariadbd", "/usr/sbin/mariadbd"} {
+		if server, err = exec.LookPath(path); err == nil {
+			break
+		}
+	}
+	if err == nil {
+		install, err = exec.LookPath("mariadb-install-db")
+	}
+	if err != nil {
+		return "", "", missing("mariadbd and mariadb-install-db", "mariadb-server-core")
+	}
+	return server, install, nil
+}
+
 var javaVersion = regexp.MustCompile(`version "(\d+)`)
 
 func findJava() (string, error) {

@@ -3,12 +3,14 @@ package servicestest
 import (
 	"context"
 	"crypto/rand"
+	"database/sql"
 	"net/url"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/go-sql-driver/mysql"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/nearcache/nearcache-go/internal/services/local"
@@ -84,6 +86,33 @@ func execute(address, sql string) error {
 	defer conn.Close(context.Background())
 	_, err = conn.Exec(ctx, sql)
 	return err
+}
+
+// MariaDB makes an empty database for the test on a real MariaDB that all tests share, and returns a data source name
+// of github.com/go-sql-driver/mysql for an account with all rights. It is dropped when the test ends. The test skips
+// where there is none.
+func MariaDB(t testing.TB) (dsn, database string) {
+	t.Helper()
+	cfg, err := mysql.ParseDSN(shared(t, "MariaDB"))
+	if err != nil {
+		t.Fatalf("servicestest: the data source name of MariaDB: %v", err)
+	}
+	admin, err := sql.Open("mysql", cfg.FormatDSN())
+	if err != nil {
+		t.Fatalf("servicestest: %v", err)
+	}
+	database = strings.ReplaceAll(Unique("test"), "-", "_")
+	if _, err := admin.Exec("create database " + database); err != nil {
+		t.Fatalf("servicestest: make a database: %v", err)
+	}
+	t.Cleanup(func() {
+		if _, err := admin.Exec("drop database " + database); err != nil {
+			t.Logf("servicestest: drop the database: %v", err)
+		}
+		_ = admin.Close()
+	})
+	cfg.DBName = database
+	return cfg.FormatDSN(), database
 }
 
 // RedisDo sends one command to the Redis at addr, as redis-cli does, over a connection of its own and returns the

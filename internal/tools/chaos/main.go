@@ -56,6 +56,7 @@ func parse(args []string) (c command, err error) {
 	fs.Float64Var(&c.cfg.Writes, "writes", 0, "writes per second of each process that writes")
 	fs.IntVar(&c.cfg.Keys, "keys", 0, "number of keys")
 	fs.StringVar(&c.cfg.Server, "server", "", "path of the program product-server; it is then used over HTTP too")
+	fs.StringVar(&c.cfg.Source, "source", "postgres", "the source of truth: postgres or mariadb")
 	fs.BoolVar(&c.cfg.Heavy, "heavy", false, "add the faults that take minutes")
 	fs.BoolVar(&c.keep, "keep", false, "keep histories and logs of a run that passed")
 	fs.StringVar(&c.judge, "judge", "", "check the histories in this directory again, and run nothing")
@@ -63,6 +64,13 @@ func parse(args []string) (c command, err error) {
 	only := fs.String("faults", "", "inject only these faults, separated by semicolons, in this order")
 	if err := fs.Parse(args); err != nil {
 		return c, err
+	}
+	switch c.cfg.Source {
+	case "postgres":
+	case "mariadb":
+		c.cfg.Server = "" // the product server works on Postgres
+	default:
+		return c, fmt.Errorf("-source %q: it is postgres or mariadb", c.cfg.Source)
 	}
 	if *only != "" {
 		c.cfg.Faults = strings.Split(*only, ";")

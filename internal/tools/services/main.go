@@ -1,6 +1,7 @@
 //go:build unix
 
-// Command services starts real Redis, PostgreSQL and Kafka servers for this checkout's tests and stops them again.
+// Command services starts real Redis, PostgreSQL, MariaDB and Kafka servers for this checkout's tests and stops them
+// again.
 //
 //	services run -- COMMAND [ARGS]    start servers, run the command with NEARCACHE_TEST_* set, stop them; exit as the
 //	                                  command did
@@ -39,7 +40,8 @@ func main() {
 		if errors.Is(err, local.ErrMissing) {
 			fmt.Fprintln(os.Stderr, "services: as root on Debian, `make install` installs what is missing;"+
 				" elsewhere install it,"+
-				" or set NEARCACHE_TEST_REDIS, NEARCACHE_TEST_POSTGRES and NEARCACHE_TEST_KAFKA to servers that run already")
+				" or set NEARCACHE_TEST_REDIS, NEARCACHE_TEST_POSTGRES, NEARCACHE_TEST_MARIADB and NEARCACHE_TEST_KAFKA"+
+				" to servers that run already")
 		}
 		if code == 0 {
 			code = 1

@@ -18,13 +18,17 @@ import (
 var variables = map[string]string{
 	"redis":    "NEARCACHE_TEST_REDIS",
 	"postgres": "NEARCACHE_TEST_POSTGRES",
+	"mariadb":  "NEARCACHE_TEST_MARIADB",
 	"kafka":    "NEARCACHE_TEST_KAFKA",
 }
 
 // setting is the environment variable that leads a test to the server.
 func setting(name, addr string) string {
-	if name == "postgres" {
+	switch name {
+	case "postgres":
 		addr = local.PostgresURL(addr, "postgres")
+	case "mariadb":
+		addr = local.MariaDBDSN(addr, "")
 	}
 	return variables[name] + "=" + addr
 }
@@ -44,6 +48,7 @@ func startAll(ctx context.Context, r *local.Run, jars string, ends lifetime) ([]
 	starters := map[string]func(dir string, l local.Launch) (*local.Server, error){
 		"redis":    func(dir string, l local.Launch) (*local.Server, error) { return local.StartRedis(ctx, dir, l) },
 		"postgres": func(dir string, l local.Launch) (*local.Server, error) { return local.StartPostgres(ctx, dir, l) },
+		"mariadb":  func(dir string, l local.Launch) (*local.Server, error) { return local.StartMariaDB(ctx, dir, l) },
 		"kafka":    func(dir string, l local.Launch) (*local.Server, error) { return local.StartKafka(ctx, dir, jars, l) },
 	}
 	var (
@@ -160,9 +165,11 @@ func env(base string) error {
 	if len(alive) < len(variables) {
 		return errors.New("they are not up: make services-up")
 	}
-	for _, name := range []string{"redis", "postgres", "kafka"} {
+	for _, name := range []string{"redis", "postgres", "mariadb", "kafka"} {
 		fmt.Printf("export '%s'\n", setting(name, alive[name].Addr))
-		fmt.Printf("export '%s=%s'\n", programs[name], address(name, alive[name].Addr))
+		if program, ok := programs[name]; ok { // no program of ours works on MariaDB
+			fmt.Printf("export '%s=%s'\n", program, address(name, alive[name].Addr))
+		}
 	}
 	return nil
 }

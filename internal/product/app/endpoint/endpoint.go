@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,7 +17,13 @@ import (
 	"github.com/redis/rueidis"
 )
 
-var errRedis = errors.New("it has the form redis://[user:password@]host:port[/database]; rediss:// is for TLS")
+var errRedis = errors.New("it has the form redis://[user:password@]host:port[/database]; rediss:// is for TLS, " +
+	"and unix:///path for a socket")
+
+// redisOptions are what may follow the question mark of an address. The first seven are all that rueidis reads and the
+// near cache does not set; the others it refuses later, by name.
+var redisOptions = []string{"db", "addr", "dial_timeout", "write_timeout", "client_name", "master_set", "skip_verify",
+	"max_retries", "protocol", "client_cache"}
 
 // Redis reads the address of a Redis. Without a scheme it is taken as redis://.
 func Redis(address string) (rueidis.ClientOption, error) {
@@ -23,8 +31,14 @@ func Redis(address string) (rueidis.ClientOption, error) {
 		address = "redis://" + address
 	}
 	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "unix" && u.Hostname() == "" {
+	if err != nil || u.Scheme != "unix" && u.Hostname() == "" || u.Scheme == "unix" && u.Path == "" {
 		return rueidis.ClientOption{}, errRedis
+	}
+	for option := range u.Query() {
+		if !slices.Contains(redisOptions, option) {
+			return rueidis.ClientOption{}, fmt.Errorf("it has an option that there is not; there are %s",
+				strings.Join(redisOptions, ", "))
+		}
 	}
 	host, p := u.Hostname(), u.Port()
 	if p != "" && !port(p) || strings.Contains(host, ":") && net.ParseIP(host) == nil {
@@ -37,12 +51,31 @@ func Redis(address string) (rueidis.ClientOption, error) {
 	return opt, nil
 }
 
-// RedisAt is the Redis at a host and a port.
+// RedisAt is the Redis at REDIS_HOST and REDIS_PORT. An IPv6 address may be in brackets.
 func RedisAt(host, p string) (rueidis.ClientOption, error) {
+	if inner, ok := strings.CutPrefix(host, "["); ok {
+		host = strings.TrimSuffix(inner, "]")
+	}
+	_, err := netip.ParseAddr(host)
+	if err != nil && (host == "" || strings.ContainsAny(host, ":/@[]?# \t\r\n")) {
+		return rueidis.ClientOption{}, errors.New("REDIS_HOST: it is a name or an address alone; REDIS_URL takes more")
+	}
 	if !port(p) {
-		return rueidis.ClientOption{}, fmt.Errorf("%.20q is not a port: 1 to 65535", p)
+		return rueidis.ClientOption{}, fmt.Errorf("REDIS_PORT: %.20q is not a port: 1 to 65535", p)
 	}
 	return rueidis.ClientOption{InitAddress: []string{net.JoinHostPort(host, p)}}, nil
+}
+
+// CheckListen says why nothing can listen at an address, nil if something may.
+func CheckListen(address string) error {
+	_, p, err := net.SplitHostPort(address)
+	if err != nil {
+		return err
+	}
+	if _, err := net.LookupPort("tcp", p); err != nil {
+		return fmt.Errorf("%.20q is not a port", p)
+	}
+	return nil
 }
 
 func port(s string) bool {
@@ -88,16 +121,19 @@ func SQLite(address string) (file string, ok bool) {
 	return file, ok && file != ""
 }
 
-// secrets are what Redact covers: everything between a scheme and an @, and passwords in parameters.
-var secrets = []*regexp.Regexp{
-	regexp.MustCompile(`(://)[^\s]*(@)`),
-	regexp.MustCompile(`(?i)((?:password|passwd|pwd|secret|token)=)[^\s&]+()`),
+// Redact covers what may be a password in a text: everything between a scheme and an @, and passwords in parameters.
+// The forms of addresses in this package's errors stay.
+func Redact(s string) string {
+	s = credentials.ReplaceAllStringFunc(s, func(found string) string {
+		if found == "://user:password@" || found == "://[user:password@" {
+			return found
+		}
+		return "://xxxxx@"
+	})
+	return parameters.ReplaceAllString(s, "${1}xxxxx")
 }
 
-// Redact covers what may be a password in a text.
-func Redact(s string) string {
-	for _, re := range secrets {
-		s = re.ReplaceAllString(s, "${1}xxxxx${2}")
-	}
-	return s
-}
+var (
+	credentials = regexp.MustCompile(`://[^\s]*@`)
+	parameters  = regexp.MustCompile(`(?i)((?:password|passwd|pwd|secret|token)=)[^\s&]+`)
+)

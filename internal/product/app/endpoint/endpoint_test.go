@@ -22,6 +22,39 @@ func TestRedis_WithAndWithoutAScheme(t *testing.T) {
 	}
 }
 
+func TestRedis_RefusesWhatItWouldIgnore(t *testing.T) {
+	for _, address := range []string{"redis://h:7?nosuch=1", "h:7?pool_size=9", "unix://", "unix://?db=1",
+		"redis://h:7/1?hunter2"} {
+		if opt, err := endpoint.Redis(address); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v, %v; want an error", address, opt.InitAddress, err)
+		}
+	}
+	for _, address := range []string{"redis://h:7?db=3&dial_timeout=1s&client_name=x", "unix:///run/redis.sock?db=1",
+		"rediss://h:7?addr=i:7&skip_verify"} {
+		if _, err := endpoint.Redis(address); err != nil {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+}
+
+func TestRedisAt_TakesAHostAlone(t *testing.T) {
+	for host, want := range map[string]string{"h": "h:7", "127.0.0.1": "127.0.0.1:7", "::1": "[::1]:7", "[::1]": "[::1]:7",
+		"fe80::1%eth0": "[fe80::1%eth0]:7"} {
+		if opt, err := endpoint.RedisAt(host, "7"); err != nil || !slices.Equal(opt.InitAddress, []string{want}) {
+			t.Errorf("%q: %v, %v; want %s", host, opt.InitAddress, err, want)
+		}
+	}
+	for _, host := range []string{"", "h:7", " h", "h ", "redis://h", "u:hunter2@h", "a/b", "[h:7]", "1:2"} {
+		if opt, err := endpoint.RedisAt(host, "7"); err == nil || !strings.Contains(err.Error(), "REDIS_HOST") ||
+			strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%q: %v, %v; want an error that names the variable", host, opt.InitAddress, err)
+		}
+	}
+	if _, err := endpoint.RedisAt("h", "0"); err == nil || !strings.Contains(err.Error(), "REDIS_PORT") {
+		t.Errorf("port 0: %v", err)
+	}
+}
+
 // TestErrors_ShowNoPassword: nor any piece of one, where the address cannot be parsed.
 func TestErrors_ShowNoPassword(t *testing.T) {
 	for _, address := range []string{"redis://u:hunter2@", "redis://u:hunter2@h:port", "redis://u:hun/ter2@h:7",
@@ -61,7 +94,10 @@ func TestErrors_ShowNoPassword(t *testing.T) {
 			t.Errorf("%s becomes %s", s, got)
 		}
 	}
-	if s := "nothing of the kind: host h:7"; endpoint.Redact(s) != s {
-		t.Error(endpoint.Redact(s))
+	for _, s := range []string{"nothing of the kind: host h:7", "it has the form postgres://user:password@host:port/database",
+		"it has the form redis://[user:password@]host:port"} {
+		if endpoint.Redact(s) != s {
+			t.Error(endpoint.Redact(s))
+		}
 	}
 }

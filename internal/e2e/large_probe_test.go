@@ -1,0 +1,141 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/internal/l2"
+	"github.com/nearcache/nearcache-go/internal/product"
+)
+
+// latency is what another client of Redis sees.
+type latency struct{ p50, p99, most time.Duration }
+
+func (l latency) String() string {
+	return fmt.Sprintf("p50 %v, p99 %v, at most %v", l.p50, l.p99, l.most)
+}
+
+func latencyOf(all []time.Duration) (l latency) {
+	if slices.Sort(all); len(all) > 0 {
+		l = latency{all[len(all)/2], all[len(all)*99/100], all[len(all)-1]}
+	}
+	return l
+}
+
+// latencies are those of two things that others do in Redis: an instance that asks for a record, as a heartbeat does,
+// and a writer that invalidates one which an instance holds.
+type latencies struct{ get, invalidation latency }
+
+func (g *large) probe(d time.Duration) latencies {
+	ctx, cancel := context.WithTimeout(g.t.Context(), d)
+	defer cancel()
+	return g.probeUntil(ctx)
+}
+
+func (g *large) probeUntil(ctx context.Context) (l latencies) {
+	var wg sync.WaitGroup
+	wg.Go(func() { l.get = g.probeGets(ctx) })
+	wg.Go(func() { l.invalidation = g.probeInvalidations(ctx) })
+	wg.Wait()
+	return l
+}
+
+// probeGets asks Redis a thousand times a second.
+func (g *large) probeGets(ctx context.Context) latency {
+	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{g.w.redis.Addr}, DisableCache: true})
+	if err != nil {
+		g.t.Error(err)
+		return latency{}
+	}
+	defer client.Close()
+	var all []time.Duration
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		start := time.Now()
+		if err := client.Do(ctx, client.B().Get().Key("absent").Build()).Error(); rueidis.IsRedisNil(err) {
+			all = append(all, time.Since(start))
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+	}
+	return latencyOf(all)
+}
+
+// pushed takes pushes of changed keys.
+type pushed chan uint64
+
+func (h pushed) KeysChanged(hashes []uint64) {
+	for _, hash := range hashes {
+		h <- hash
+	}
+}
+func (h pushed) SessionChanged() {}
+
+// probeInvalidations has one client read a record, and another one change it, a hundred times a second.
+func (g *large) probeInvalidations(ctx context.Context) latency {
+	pushes := make(pushed, 1000)
+	reader := g.w.openL2(pushes)
+	k := reader.Keyspace().Key(product.Namespace, "probe")
+	var all []time.Duration
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for v := coherence.Version(1); ctx.Err() == nil; v++ {
+		if d, ok := g.invalidate(ctx, reader, pushes, k, v); ok {
+			all = append(all, d)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+	}
+	return latencyOf(all)
+}
+
+// invalidate is how long it takes from a writer's invalidation until the reader hears of it; ok is false if the time is
+// up.
+func (g *large) invalidate(ctx context.Context, reader *l2.L2, pushes pushed, k l2.Key,
+	v coherence.Version) (d time.Duration, ok bool) {
+	if err := g.fill(ctx, k, v); err != nil {
+		return 0, false
+	}
+	if raw, _, err := reader.Get(ctx, k, l2.ReadOptions{}); raw == nil || err != nil {
+		return 0, false
+	}
+	for len(pushes) > 0 {
+		<-pushes
+	}
+	start := time.Now()
+	if err := g.l2.Apply(ctx, k, v+1); err != nil {
+		return 0, false
+	}
+	for {
+		select {
+		case hash := <-pushes:
+			if hash == k.Hash {
+				return time.Since(start), true
+			}
+		case <-ctx.Done():
+			return 0, false
+		}
+	}
+}
+
+// logLatencies tells of what others saw, and of the commands that kept Redis for 5 ms, by the clock on the wall: on a
+// busy machine the slowest may have waited for a processor.
+func (g *large) logLatencies(before, meanwhile latencies) {
+	g.t.Helper()
+	g.t.Logf("another client's GET: %v before, %v meanwhile", before.get, meanwhile.get)
+	g.t.Logf("an invalidation of a writer's own, until another client hears of it: %v before, %v meanwhile",
+		before.invalidation, meanwhile.invalidation)
+	g.t.Logf("commands of Redis that took 5 ms: %s", strings.TrimSpace(g.w.redis.Do("SLOWLOG", "LEN")))
+}
