@@ -4,13 +4,13 @@ PKG     ?= ./...
 RUN     ?= .
 COUNT   ?= 1
 BUILD   := .build
-MODULES  = $(wildcard benchmarks/go.mod)
+MODULES  = $(wildcard benchmarks/go.mod internal/browser/go.mod)
 PYTHON  ?= python3
 GOTEST   = $(BUILD)/gotest -p 2 -timeout 8m -count $(COUNT) -run '$(RUN)' $(ARGS) $(PKG)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo install tools test test-quick lint explore api fuzz bench bench-quick bench-compare bench-go cover services-up services-down services-env clean chaos \
-	lint-golangci lint-actions vuln docs release large relay-rate outbox-day debezium
+	lint-golangci lint-actions vuln docs release large relay-rate outbox-day debezium demo-pictures page-soak
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,10 +18,19 @@ help: ## list the targets
 	@echo "  chaos takes DURATION=5m, SEED=7, ARGS='-keep' and WITHOUT=generation (a rule of internal/ablate)."
 	@echo "  test, test-quick and cover take PKG=./internal/l2 RUN=TestX COUNT=3 ARGS='-v'; fuzz takes PKG, FUZZ=FuzzX and FUZZTIME=1m."
 
-demo: ## three product servers, a relay and a worker over embedded services; Ctrl-C stops them
+LISTEN ?= 127.0.0.1:8080
+demo: ## a live page of three product servers, a relay and a worker over embedded services, at LISTEN; Ctrl-C stops them
 	@mkdir -p $(BUILD)
 	@$(GO) build -o $(BUILD)/ ./cmd/product-server
-	@exec env -u DATABASE_URL -u REDIS_URL -u REDIS_HOST -u REDIS_PORT -u KAFKA_BOOTSTRAP_SERVERS $(BUILD)/product-server -instances 3
+	@exec env -u DATABASE_URL -u REDIS_URL -u REDIS_HOST -u REDIS_PORT -u KAFKA_BOOTSTRAP_SERVERS $(BUILD)/product-server -instances 3 -max-staleness 500 -listen $(LISTEN)
+
+BROWSERTEST := NEARCACHE_BROWSER=required $(GO) test -count 1
+demo-pictures: install ## the tests of the demo's pages in Chromium, which write their pictures to docs/demo
+	@cd internal/browser && NEARCACHE_PICTURES=write $(BROWSERTEST) .
+
+MINUTES ?= 10
+page-soak: install ## the demo's page for MINUTES (10) at 60 updates a second: its heap must not grow
+	@cd internal/browser && NEARCACHE_PAGE_SOAK=$(MINUTES) $(BROWSERTEST) -timeout 1h -v -run TestSoak .
 
 install: ## install what the tests need and the machine lacks (needs root and Debian)
 	@sh internal/tools/install.sh
@@ -45,7 +54,7 @@ $(TESTPYTHON)/.done: internal/e2e/testdata/article/requirements.txt
 test: install tools $(if $(NEARCACHE_TEST_PYTHON),,$(TESTPYTHON)/.done) ## every test, -race, on real Redis, Postgres, MariaDB and Kafka, which it starts and stops; then the explorer
 	@NEARCACHE_TEST_PYTHON=$(or $(NEARCACHE_TEST_PYTHON),$(abspath $(TESTPYTHON))/bin/python) $(BUILD)/services run -- $(GOTEST:$(BUILD)/gotest%=$(BUILD)/gotest -race -strict%)
 	@test '$(RUN)$(PKG)' != '../...' || $(BUILD)/gotest $(ABLATED)
-	@test '$(RUN)$(PKG)' != '../...' || for m in $(MODULES); do (cd $$(dirname $$m) && $(GO) test -count 1 ./...) || exit 1; done
+	@test '$(RUN)$(PKG)' != '../...' || for m in $(MODULES); do (cd $$(dirname $$m) && $(BROWSERTEST) ./...) || exit 1; done
 
 test-quick: tools ## the tests that need nothing installed
 	@$(GOTEST)

@@ -1,12 +1,14 @@
 package nearcache
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,7 +22,8 @@ import (
 //
 //	/                            the client's status, and counters of each cache
 //	/?cache=NAMESPACE&hottest=N  the N keys of L1 that are hit most, 1,000 at most, the hottest first
-//	/?cache=NAMESPACE&key=NAME   one key: what L1 and Redis hold of it, and which tier would answer a read now
+//	/?cache=NAMESPACE&key=NAME   one key: what L1 and Redis hold of it, and which tier would answer a read now;
+//	                             with &tier=l1 Redis is not asked
 //
 // The first question for the hottest keys begins to count one hit in 8, and a minute without another question ends
 // that. Until then, and after, a hit costs what it costs without the handler. So the first answer has no keys yet;
@@ -54,7 +57,7 @@ type debugHandler struct {
 type debugCacher interface {
 	managedCache
 	debugCounters() debugCounters
-	debugKey(r *http.Request, name string, value bool) (debugKey, error)
+	debugKey(ctx context.Context, name string, q url.Values) (debugKey, error)
 	debugHottest(n int) debugHottest
 }
 
@@ -125,7 +128,10 @@ func (h *debugHandler) answer(r *http.Request) (status int, answer any) {
 	} else if !q.Has("key") {
 		return http.StatusBadRequest, "key or hottest is missing"
 	}
-	key, err := cache.debugKey(r, name, q.Get("value") == "true")
+	if tier := q.Get("tier"); tier != "" && tier != TierL1.String() {
+		return http.StatusBadRequest, "tier is l1, or left out"
+	}
+	key, err := cache.debugKey(r.Context(), name, q)
 	switch {
 	case errors.Is(err, ErrUnsupported):
 		return http.StatusNotImplemented, err.Error()

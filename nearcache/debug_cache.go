@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -115,7 +115,7 @@ func (c *Cache[K, V]) debugHottest(n int) debugHottest {
 // debugTimeout bounds what the answer about a key waits for Redis.
 const debugTimeout = time.Second
 
-func (c *Cache[K, V]) debugKey(r *http.Request, name string, value bool) (debugKey, error) {
+func (c *Cache[K, V]) debugKey(ctx context.Context, name string, q url.Values) (debugKey, error) {
 	decode := decodeKey(c.opt.EncodeKey, c.opt.DecodeKey)
 	if decode == nil {
 		return debugKey{}, fmt.Errorf("%w: the cache %q cannot find a key by its name: it has an Options.EncodeKey and no "+
@@ -135,9 +135,14 @@ func (c *Cache[K, V]) debugKey(r *http.Request, name string, value bool) (debugK
 		return debugKey{}, fmt.Errorf("%q names no key of the cache %q: that key is %q", name, c.namespace, key.Name)
 	}
 	out := debugKey{debugName: debugNameOf(name), Cache: c.namespace, Tier: TierSource.String()}
-	ctx, stop := context.WithTimeout(r.Context(), debugTimeout)
-	defer stop()
-	below := c.debugRecord(ctx, k, key, &out)
+	var below *entry[K, V]
+	if q.Get("tier") == TierL1.String() {
+		out.Tier = TierNone.String()
+	} else {
+		ctx, stop := context.WithTimeout(ctx, debugTimeout)
+		defer stop()
+		below = c.debugRecord(ctx, k, key, &out)
+	}
 	if Mode(c.client.mode.Load()) != ModeOn {
 		return out, nil // the source answers whatever the tiers hold
 	}
@@ -153,7 +158,7 @@ func (c *Cache[K, V]) debugKey(r *http.Request, name string, value bool) (debugK
 	default:
 		e = nil
 	}
-	if value && e != nil && !e.absent() {
+	if q.Get("value") == "true" && e != nil && !e.absent() {
 		out.debugValue = c.debugValue(e.value)
 	}
 	return out, nil

@@ -62,7 +62,9 @@ func TestDebugHandler_SaysWhatEachTierHolds(t *testing.T) {
 		return answer
 	}
 	expect("cache=t&key=a", map[string]any{"tier": "source", "l1": nil, "l2": nil, "value": nil})
+	expect("cache=t&key=a&tier=l1", map[string]any{"tier": "none", "l1": nil, "l2": nil})
 	resident(t, c, "a")
+	expect("cache=t&key=a&tier=l1", map[string]any{"tier": "l1", "l1.version": 1.0, "l1.serves": true, "l2": nil})
 	expect("cache=t&key=a", map[string]any{"tier": "l1", "key": "a", "l1.version": 1.0, "l1.serves": true,
 		"l2.version": 1.0, "l2.serves": true, "value": nil})
 	expect("cache=t&key=a&value=true", map[string]any{"tier": "l1", "value": "one"})
@@ -98,6 +100,7 @@ func TestDebugHandler_SaysWhatEachTierHolds(t *testing.T) {
 	if field(answer, "l2_error") == nil {
 		t.Errorf("got %v, want that Redis is away", answer)
 	}
+	expect("cache=t&key=a&tier=l1", map[string]any{"tier": "none", "l1.serves": false, "l2_error": nil})
 }
 
 func TestDebugHandler_FindsTheHottestWhileItIsAsked(t *testing.T) {
@@ -184,6 +187,7 @@ func TestDebugHandler_SaysWhatIsWrong(t *testing.T) {
 		want   string
 	}{
 		{"key=a", 400, "cache is missing"},
+		{"cache=t&key=a&tier=l2", 400, "tier is l1"},
 		{"hottest=5", 400, "cache is missing"},
 		{"cache=nosuch&key=a", 404, "hashed, odd, t"},
 		{"cache=t", 400, "key or hottest"},

@@ -50,7 +50,8 @@ var arrows = []arrow{
 	{"internal/services/local", nil},
 	{"internal/services/conformance", []string{"internal/services/servicestest", "nearcache/nearcachetest"}},
 	{"internal/services/servicestest", []string{"internal/services/local"}},
-	{"internal/product", []string{"internal/product/...", "internal/services", "internal/version",
+	{"internal/demo", []string{"internal/product", "internal/product/page", "nearcache", "coherence", "tier"}},
+	{"internal/product", []string{"internal/product/...", "internal/demo", "internal/services", "internal/version",
 		"nearcache", "coherence/...", "tier"}},
 	{"internal/operator", []string{"internal/audit", "internal/product/...", "internal/version", "internal/l2",
 		"nearcache", "coherence/...", "tier"}},
@@ -112,8 +113,8 @@ var vendors = []struct {
 	// commands.
 	{"github.com/redis/rueidis", []string{
 		"internal/l2/...", "tier/tier.go", "nearcache/config.go", "nearcache/nearcachetest/...",
-		"internal/product/app/...", "internal/chaos/...", "internal/testkit/...", "internal/operator/...",
-		"internal/tools/sizing/...", "docs/examples/...",
+		"internal/product/app/...", "internal/demo/...", "internal/chaos/...", "internal/testkit/...",
+		"internal/operator/...", "internal/tools/sizing/...", "docs/examples/...",
 	}},
 	{"github.com/segmentio/kafka-go", []string{
 		"coherence/kafka/...", "internal/services/servicestest/...", "internal/chaos/...",

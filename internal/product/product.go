@@ -125,13 +125,21 @@ type State struct {
 // Condition decides whether a write may go on from a state. nil always lets it.
 type Condition func(now State) bool
 
+// Page is a part of a list.
+type Page struct {
+	// Search is what a product's name or id contains, in upper or lower case. Empty: anything.
+	Search string
+	After  string // the id after which the page begins; empty: the first
+	Limit  int    // products at most
+}
+
 // Store keeps products with their versions. Its methods are safe for concurrent use. An error of a write that proves
 // that nothing was committed wraps nearcache.ErrNotCommitted.
 type Store interface {
 	// Find reads a product and its version in one snapshot. With ErrNotFound it returns the version of the absence.
 	Find(ctx context.Context, id string) (Product, Version, error)
-	// List returns up to limit products with ids after a given one, by id.
-	List(ctx context.Context, after string, limit int) ([]Product, error)
+	// List returns a page of products, by id.
+	List(ctx context.Context, page Page) ([]Product, error)
 	// Create stores a new product, or returns ErrExists.
 	Create(ctx context.Context, p Product) (Version, error)
 	// Replace stores a product, new or not, or returns ErrConflict if the condition does not hold.

@@ -150,11 +150,11 @@ func TestSeed_IsValidAndRepeatable(t *testing.T) {
 	if n, err := product.Seed(t.Context(), s, 300); n != 0 || err != nil {
 		t.Errorf("seeded over products: %d, %v", n, err)
 	}
-	a, err := s.List(t.Context(), "", 500)
+	a, err := s.List(t.Context(), product.Page{Limit: 500})
 	if err != nil || len(a) != 300 {
 		t.Fatal(len(a), err)
 	}
-	b, err := again.List(t.Context(), "", 500)
+	b, err := again.List(t.Context(), product.Page{Limit: 500})
 	if diff := cmp.Diff(a, b); diff != "" || err != nil {
 		t.Error(diff, err)
 	}
@@ -163,7 +163,7 @@ func TestSeed_IsValidAndRepeatable(t *testing.T) {
 			t.Errorf("%+v: %v", p, bad)
 		}
 	}
-	if page, err := s.List(t.Context(), a[9].ID, 2); err != nil || page[0].ID != a[10].ID || len(page) != 2 {
+	if page, err := s.List(t.Context(), product.Page{After: a[9].ID, Limit: 2}); err != nil || page[0].ID != a[10].ID || len(page) != 2 {
 		t.Errorf("%v, %v", page, err)
 	}
 }

@@ -91,10 +91,15 @@ func (s *SQLStore) Find(ctx context.Context, id string) (p Product, v Version, e
 	return p, v, nil
 }
 
+// likeEscape has LIKE take the characters of a text for themselves.
+var likeEscape = strings.NewReplacer("!", "!!", "%", "!%", "_", "!_")
+
 // List reads a page.
-func (s *SQLStore) List(ctx context.Context, after string, limit int) ([]Product, error) {
+func (s *SQLStore) List(ctx context.Context, page Page) ([]Product, error) {
+	like := "%" + likeEscape.Replace(strings.ToLower(page.Search)) + "%"
 	rows, err := s.db.QueryContext(ctx, s.q(`select id, name, description, price from products
-		where id > ? order by id limit ?`), after, limit)
+		where id > ? and (lower(name) like ? escape '!' or lower(id) like ? escape '!')
+		order by id limit ?`), page.After, like, like, page.Limit)
 	if err != nil {
 		return nil, fmt.Errorf("product: list: %w", err)
 	}

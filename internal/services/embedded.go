@@ -50,6 +50,9 @@ func StartEmbedded(partitions int, topics ...string) (e *Embedded, err error) {
 	return e, err
 }
 
+// FlushRedis removes every key of Redis.
+func (e *Embedded) FlushRedis() { e.redis.Do("FLUSHALL") }
+
 // OpenSQLite opens a database file, with several readers beside a writer.
 func OpenSQLite(path string) (*sql.DB, error) {
 	u := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(),

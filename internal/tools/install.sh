@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what the tests need beside Go, where it is missing: a C compiler (for the race detector), Redis,
-# PostgreSQL and PgBouncer, MariaDB, Java and Maven for Kafka, curl, and Python. Does nothing, quickly, when all of it is there.
+# PostgreSQL and PgBouncer, MariaDB, Java and Maven for Kafka, curl, Chromium for the demo's pages, and Python. Does
+# nothing, quickly, when all of it is there.
 set -eu
 
 # A server that the environment names is used instead of one started here.
@@ -22,6 +23,7 @@ fi
 need pgbouncer pgbouncer /usr/sbin/pgbouncer
 need curl curl
 need prometheus promtool # which checks and tests the alerts
+need chromium chromium chromium-browser google-chrome
 # Another team's programs are Python. Their packages go into a folder of this tree (make test).
 if [ -z "${NEARCACHE_TEST_PYTHON:-}" ]; then
 	need python3 python3

@@ -29,6 +29,7 @@ type backend struct {
 	store   *countingStore
 	source  coherence.Source
 	install func(context.Context) error
+	flush   func() // empties an embedded Redis; nil: Redis is not embedded
 	seed    int
 	closers []func()
 }
@@ -51,6 +52,7 @@ func open(ctx context.Context, c *Config) (b *backend, err error) {
 			return b, err
 		}
 		b.closers = append(b.closers, func() { _ = e.Close() })
+		b.flush = e.FlushRedis
 		cfg.RedisURL, cfg.Brokers = "redis://"+e.RedisAddr, strings.Join(e.Brokers, ",")
 		if b.seed < 0 {
 			b.seed = embeddedProducts

@@ -15,15 +15,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/nearcache/nearcache-go/coherence/kafka"
+	"github.com/nearcache/nearcache-go/internal/demo"
 	"github.com/nearcache/nearcache-go/internal/product"
 	"github.com/nearcache/nearcache-go/internal/product/health"
 	"github.com/nearcache/nearcache-go/internal/product/httpapi"
+	"github.com/nearcache/nearcache-go/internal/product/page"
 	"github.com/nearcache/nearcache-go/nearcache"
 )
 
 // instance is one product server: its own client, cache, registry and listener.
 type instance struct {
 	client *nearcache.Client
+	cache  *nearcache.Cache[string, product.Product]
 	reg    *prometheus.Registry
 	health *health.Monitor
 	near   *neighbours
@@ -33,8 +36,8 @@ type instance struct {
 	worker atomic.Pointer[kafka.Worker] // that runs beside it; nil: none
 }
 
-// start makes an instance and listens.
-func (s *Server) start(b *backend, i int, prepared <-chan struct{}) (_ *instance, err error) {
+// start makes an instance and listens. live is the live page, nil without one.
+func (s *Server) start(b *backend, live *demo.Demo, i int, prepared <-chan struct{}) (_ *instance, err error) {
 	log := s.Logger
 	if s.Config.Instances > 1 {
 		log = log.With("instance", i+1)
@@ -46,6 +49,9 @@ func (s *Server) start(b *backend, i int, prepared <-chan struct{}) (_ *instance
 	if len(b.brokers.Brokers) > 0 {
 		cfg.Events = kafka.Tail{Broker: b.brokers, Topic: s.Config.Topic, BarrierTopic: s.Config.barrierTopic(),
 			Codec: product.EventCodec(), Logger: log}
+		if live != nil {
+			cfg.Events = live.Events(i, cfg.Events)
+		}
 	}
 	if in.client, err = nearcache.New(cfg); err != nil {
 		return nil, err
@@ -55,14 +61,17 @@ func (s *Server) start(b *backend, i int, prepared <-chan struct{}) (_ *instance
 			err = errors.Join(err, in.client.Close())
 		}
 	}()
-	cache, err := s.cache(in.client, b)
-	if err != nil {
+	load := b.load
+	if live != nil {
+		load = live.Load(i, load)
+	}
+	if in.cache, err = s.cache(in.client, load); err != nil {
 		return nil, err
 	}
 	in.near = newNeighbours(b.redis, s.Config.Prefix+":product-server:database-reached")
 	in.health = health.NewMonitor(log, s.checks(b, in, prepared)...)
 	in.health.Also = in.reasons
-	mux, err := s.routes(in, b, cache, log)
+	mux, err := s.routes(in, b, live, log)
 	if err != nil {
 		return nil, err
 	}
@@ -71,13 +80,23 @@ func (s *Server) start(b *backend, i int, prepared <-chan struct{}) (_ *instance
 		operators = http.NewServeMux()
 		in.health.Probes(mux)
 	}
-	in.operatorRoutes(operators, &s.Config, log)
+	in.operatorRoutes(operators, &s.Config, live != nil, log)
 	listen, err := net.Listen("tcp", nthAddress(s.Config.Listen, i))
+	if errors.Is(err, syscall.EADDRINUSE) && live != nil {
+		// A demo has nothing that a client would look for at this very address.
+		log.Warn("the address is in use, so any free port is taken", "address", s.Config.Listen)
+		host, _, _ := net.SplitHostPort(s.Config.Listen)
+		listen, err = net.Listen("tcp", net.JoinHostPort(host, "0"))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("listening: %w", err)
 	}
 	in.listen = httpapi.Listener(listen)
-	in.http = timeouts(&http.Server{Handler: httpapi.WithProblems(mux), ErrorLog: serverLog(log)}, s.Config.RequestTimeout)
+	handler := httpapi.WithProblems(mux)
+	if live != nil {
+		handler = live.Door(i, handler)
+	}
+	in.http = timeouts(&http.Server{Handler: handler, ErrorLog: serverLog(log)}, s.Config.RequestTimeout)
 	if operators != mux {
 		if in.admin, err = serveAdmin(nthAddress(s.Config.AdminListen, i), operators, log); err != nil {
 			return nil, errors.Join(err, listen.Close())
@@ -86,18 +105,19 @@ func (s *Server) start(b *backend, i int, prepared <-chan struct{}) (_ *instance
 	return in, nil
 }
 
-func (s *Server) cache(client *nearcache.Client, b *backend) (*nearcache.Cache[string, product.Product], error) {
+func (s *Server) cache(client *nearcache.Client, load nearcache.Loader[string, product.Product]) (
+	*nearcache.Cache[string, product.Product], error) {
 	return nearcache.NewCache(client, product.Namespace, nearcache.Options[string, product.Product]{
-		TTL:          s.Config.TTL,
-		MaxStaleness: s.Config.MaxStaleness,
-		Load: func(ctx context.Context, id string) (nearcache.Entry[product.Product], error) {
-			p, v, err := b.store.Find(ctx, id)
-			if errors.Is(err, product.ErrNotFound) {
-				err = nearcache.ErrNotFound
-			}
-			return nearcache.Entry[product.Product]{Value: p, Version: v}, err
-		},
-	})
+		TTL: s.Config.TTL, MaxStaleness: s.Config.MaxStaleness, Load: load})
+}
+
+// load is the Loader.
+func (b *backend) load(ctx context.Context, id string) (nearcache.Entry[product.Product], error) {
+	p, v, err := b.store.Find(ctx, id)
+	if errors.Is(err, product.ErrNotFound) {
+		err = nearcache.ErrNotFound
+	}
+	return nearcache.Entry[product.Product]{Value: p, Version: v}, err
 }
 
 // reasons are those of the client, and of the worker beside it. None makes an instance unready: requests are answered
@@ -114,8 +134,12 @@ func (in *instance) reasons() []health.Reason {
 }
 
 // operatorRoutes are the probes, and what is not for the public.
-func (in *instance) operatorRoutes(mux *http.ServeMux, c *Config, log *slog.Logger) {
-	in.health.Routes(mux, ProductServer, func() map[string]any { return statusOf(in.client.Status(), c.embedded()) })
+func (in *instance) operatorRoutes(mux *http.ServeMux, c *Config, isDemo bool, log *slog.Logger) {
+	in.health.Routes(mux, ProductServer, func() map[string]any {
+		status := statusOf(in.client.Status(), c.embedded())
+		status["demo"] = isDemo
+		return status
+	})
 	adminRoutes(mux, in.reg)
 	cacheRoutes(mux, in.client, log)
 }
@@ -128,10 +152,9 @@ func (in *instance) adminURL() string {
 	return "http://" + in.listen.Addr().String()
 }
 
-// routes are those of the API.
-func (s *Server) routes(in *instance, b *backend, cache *nearcache.Cache[string, product.Product],
-	log *slog.Logger) (*http.ServeMux, error) {
-	h := &httpapi.Handler{Store: b.store, Cache: cache, Logger: log, Timeout: s.Config.RequestTimeout,
+// routes are those of the API, and of the pages for people.
+func (s *Server) routes(in *instance, b *backend, live *demo.Demo, log *slog.Logger) (*http.ServeMux, error) {
+	h := &httpapi.Handler{Store: b.store, Cache: in.cache, Logger: log, Timeout: s.Config.RequestTimeout,
 		MinStaleness: s.Config.floor()}
 	if n := s.Config.ForcedReads; n > 0 {
 		h.SourceReads = httpapi.NewSourceReads(n, n)
@@ -147,6 +170,10 @@ func (s *Server) routes(in *instance, b *backend, cache *nearcache.Cache[string,
 	}
 	mux := http.NewServeMux()
 	h.Routes(mux)
+	page.Routes(mux)
+	if live != nil {
+		live.Routes(mux)
+	}
 	return mux, nil
 }
 

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/nearcache/nearcache-go/internal/demo"
 )
 
 // shutdownTimeout is how long requests in flight may take to finish.
@@ -40,6 +42,13 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer b.close()
+	live, err := s.demo(b)
+	if err != nil {
+		return err
+	}
+	if live != nil {
+		defer live.Close()
+	}
 	var background sync.WaitGroup
 	defer background.Wait()
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
@@ -47,7 +56,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	prepared := make(chan struct{})
 	background.Go(func() { b.prepare(work, s.Logger); close(prepared) })
 	s.awaitDatabase(ctx, prepared)
-	all, err := s.instances(b, prepared)
+	all, err := s.instances(b, live, prepared)
 	defer func() { err = errors.Join(err, atOnce(all, (*instance).close)) }()
 	if err != nil {
 		return err
@@ -55,7 +64,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	for _, in := range all {
 		background.Go(func() { in.health.Run(work) })
 	}
-	if err := s.beside(work, b, all[0], prepared, &background); err != nil {
+	if err := s.beside(work, b, live, all[0], prepared, &background); err != nil {
 		return err
 	}
 	if s.Config.embedded() {
@@ -65,12 +74,20 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	urls := make([]string, len(all))
 	for i, in := range all {
 		urls[i] = "http://" + in.listen.Addr().String()
+		if live != nil {
+			live.Attach(i, demo.Instance{URL: urls[i], Client: in.client, Cache: in.cache})
+		}
+	}
+	for i, in := range all {
 		serving.Go(func() { in.serve(s.Logger) })
 		s.Logger.Info("serving", "instance", i+1, "url", urls[i])
 	}
-	s.announce(urls, all[0].adminURL())
+	s.announce(urls, all[0].adminURL(), live != nil)
 	<-ctx.Done()
 	s.drain(ctx, all)
+	if live != nil {
+		live.Stop()
+	}
 	end, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
 	err = atOnce(all, func(in *instance) error { return in.http.Shutdown(end) })
@@ -107,9 +124,9 @@ func (s *Server) awaitDatabase(ctx context.Context, prepared <-chan struct{}) {
 }
 
 // instances makes all of them. On an error it returns those that were made.
-func (s *Server) instances(b *backend, prepared <-chan struct{}) (all []*instance, err error) {
+func (s *Server) instances(b *backend, live *demo.Demo, prepared <-chan struct{}) (all []*instance, err error) {
 	for i := range s.Config.Instances {
-		in, err := s.start(b, i, prepared)
+		in, err := s.start(b.through(live, i), live, i, prepared)
 		if err != nil {
 			return all, err
 		}
@@ -119,16 +136,22 @@ func (s *Server) instances(b *backend, prepared <-chan struct{}) (all []*instanc
 }
 
 // beside starts the relay and the worker that run inside the server.
-func (s *Server) beside(work context.Context, b *backend, first *instance, prepared <-chan struct{},
+func (s *Server) beside(work context.Context, b *backend, live *demo.Demo, first *instance, prepared <-chan struct{},
 	background *sync.WaitGroup) error {
+	l2 := first.client.L2()
+	if live != nil {
+		l2 = live.L2() // the first instance's can be cut
+	}
 	ended := func(job string, err error) {
 		if err != nil {
 			s.Logger.Error(job+" ended", "error", err)
 			first.health.Set(job+"_ended", err)
 		}
 	}
-	if s.Config.Relay {
-		publisher, relay, err := b.relay(&s.Config, first.client.L2(), s.Logger)
+	if s.Config.Relay && live != nil {
+		s.relayOnPage(live, b, first, prepared, s.Logger, ended)
+	} else if s.Config.Relay {
+		publisher, relay, err := b.relay(&s.Config, l2, s.Logger)
 		if err != nil {
 			return err
 		}
@@ -139,7 +162,7 @@ func (s *Server) beside(work context.Context, b *backend, first *instance, prepa
 		})
 	}
 	if s.Config.Worker || s.Config.embedded() {
-		worker := b.worker(&s.Config, first.client.L2(), s.Logger)
+		worker := b.worker(&s.Config, l2, s.Logger)
 		worker.Registerer = first.reg
 		first.worker.Store(worker)
 		background.Go(func() { ended("worker", worker.Run(work)) })
@@ -161,7 +184,7 @@ func (s *Server) drain(ctx context.Context, all []*instance) {
 }
 
 // announce prints what to try.
-func (s *Server) announce(urls []string, admin string) {
+func (s *Server) announce(urls []string, admin string, page bool) {
 	if s.Started != nil {
 		s.Started(urls)
 	}
@@ -176,6 +199,9 @@ func (s *Server) announce(urls []string, admin string) {
 	fmt.Fprintf(&b, "\nProducts are served at\n")
 	for _, u := range urls {
 		fmt.Fprintf(&b, "  %s\n", u)
+	}
+	if page {
+		fmt.Fprintf(&b, "\nOpen this page and see them work:\n  %s/demo/\n", first)
 	}
 	fmt.Fprintf(&b, `
 Try, and look at Cache-Status and ETag:

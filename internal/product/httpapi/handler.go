@@ -10,7 +10,9 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/nearcache/nearcache-go/internal/product"
 	"github.com/nearcache/nearcache-go/nearcache"
@@ -123,12 +125,12 @@ func (h *Handler) read(ctx context.Context, id string, ro nearcache.ReadOptions)
 }
 
 func (h *Handler) list(w http.ResponseWriter, r *http.Request) {
-	limit, after, err := page(r.URL.Query())
+	asked, err := page(r.URL.Query())
 	if err != nil {
 		problem(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	ps, err := h.Store.List(r.Context(), after, limit)
+	ps, err := h.Store.List(r.Context(), asked)
 	if h.fail(w, r, err) {
 		return
 	}
@@ -136,37 +138,45 @@ func (h *Handler) list(w http.ResponseWriter, r *http.Request) {
 		Products []product.Product `json:"products"`
 		Next     string            `json:"next,omitempty"`
 	}{Products: ps}
-	if len(ps) == limit {
-		page.Next = "/products?" + url.Values{"limit": {strconv.Itoa(limit)}, "after": {ps[limit-1].ID}}.Encode()
+	if len(ps) == asked.Limit {
+		next := url.Values{"limit": {strconv.Itoa(asked.Limit)}, "after": {ps[len(ps)-1].ID}}
+		if asked.Search != "" {
+			next.Set("search", asked.Search)
+		}
+		page.Next = "/products?" + next.Encode()
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	writeJSON(w, http.StatusOK, page)
 }
 
 // page reads the parameters of a list. One that is unknown, or comes twice, is refused like a field of a body.
-func page(q url.Values) (limit int, after string, err error) {
-	const most = 500
-	limit = 50
+func page(q url.Values) (p product.Page, err error) {
+	const most, longest = 500, 200
+	p.Limit = 50
 	for name, values := range q {
-		if name != "limit" && name != "after" {
-			return 0, "", fmt.Errorf("unknown parameter %.40q: limit and after are known", name)
+		if name != "limit" && name != "after" && name != "search" {
+			return p, fmt.Errorf("unknown parameter %.40q: limit, after and search are known", name)
 		}
 		if len(values) > 1 {
-			return 0, "", fmt.Errorf("the parameter %s is given %d times", name, len(values))
+			return p, fmt.Errorf("the parameter %s is given %d times", name, len(values))
 		}
 	}
 	if q.Has("limit") {
 		n, err := strconv.Atoi(q.Get("limit"))
 		if err != nil || n < 1 || n > most || strconv.Itoa(n) != q.Get("limit") {
-			return 0, "", fmt.Errorf("bad limit: a number from 1 to %d is needed", most)
+			return p, fmt.Errorf("bad limit: a number from 1 to %d is needed", most)
 		}
-		limit = n
+		p.Limit = n
 	}
-	after = q.Get("after")
-	if why := product.CheckID(after); after != "" && why != "" {
-		return 0, "", errors.New("bad after: an id " + why)
+	p.After = q.Get("after")
+	if why := product.CheckID(p.After); p.After != "" && why != "" {
+		return p, errors.New("bad after: an id " + why)
 	}
-	return limit, after, nil
+	p.Search = q.Get("search")
+	if len(p.Search) > longest || !utf8.ValidString(p.Search) || strings.ContainsRune(p.Search, 0) {
+		return p, fmt.Errorf("bad search: UTF-8 of at most %d bytes, without a zero, is needed", longest)
+	}
+	return p, nil
 }
 
 func pathID(w http.ResponseWriter, r *http.Request) (string, bool) {

@@ -26,7 +26,7 @@ func (s stuck) wait(ctx context.Context) error {
 	return fmt.Errorf("%w: %w", s.err, ctx.Err())
 }
 
-func (s stuck) List(ctx context.Context, _ string, _ int) ([]product.Product, error) {
+func (s stuck) List(ctx context.Context, _ product.Page) ([]product.Product, error) {
 	return nil, s.wait(ctx)
 }
 

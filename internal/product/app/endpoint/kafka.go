@@ -1,10 +1,12 @@
 package endpoint
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"time"
@@ -26,9 +28,20 @@ type KafkaSecurity struct {
 	KeyFile        string
 }
 
+// KafkaOver is a transport for PLAINTEXT that connects by a function of the caller's.
+func KafkaOver(dial func(ctx context.Context, network, address string) (net.Conn, error)) *kafka.Transport {
+	t := transport()
+	t.Dial = dial
+	return t
+}
+
+func transport() *kafka.Transport {
+	return &kafka.Transport{DialTimeout: time.Second, MetadataTTL: 2 * time.Second, ClientID: "nearcache"}
+}
+
 // Transport is what kafka-go connects with; nil is kafka-go's own, for PLAINTEXT. No error shows the password.
 func (s KafkaSecurity) Transport() (*kafka.Transport, error) {
-	t := &kafka.Transport{DialTimeout: time.Second, MetadataTTL: 2 * time.Second, ClientID: "nearcache"}
+	t := transport()
 	protocol := strings.ToUpper(s.Protocol)
 	encrypted, authenticated := strings.HasSuffix(protocol, "SSL"), strings.HasPrefix(protocol, "SASL")
 	switch protocol {
