@@ -94,3 +94,20 @@ func keptTrace(traceparent string) string {
 	}
 	return traceparent[id : id+32]
 }
+
+// opApply is the effect of a batch of events on this instance.
+const opApply = "events.apply"
+
+// traceBatch begins the span of a batch of events, nil if it has none.
+func (c *Client) traceBatch(ctx context.Context, batch []coherence.Message) (context.Context, coherence.Span) {
+	var traces []string
+	for i := range batch {
+		if batch[i].Barrier == nil {
+			traces = append(traces, batch[i].Event.Trace)
+		}
+	}
+	if len(traces) == 0 {
+		return ctx, nil
+	}
+	return c.tracer.StartBatch(ctx, opApply, traces, slog.Int("nearcache.changes", len(traces)))
+}

@@ -15,6 +15,7 @@ import (
 	bridge "go.opentelemetry.io/contrib/bridges/prometheus"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/trace"
 
@@ -50,6 +51,71 @@ func (t *Tracer) Start(ctx context.Context, operation string, attrs ...slog.Attr
 	}
 	ctx, s := t.tracer.Start(ctx, "nearcache "+operation, trace.WithSpanKind(kind), trace.WithAttributes(list...))
 	return ctx, span{s}
+}
+
+// mostLinks is how many writes of a batch are linked to, and get a span, at most.
+const mostLinks = 128
+
+// StartBatch implements coherence.Tracer.
+func (t *Tracer) StartBatch(ctx context.Context, operation string, traceparents []string, attrs ...slog.Attr) (
+	context.Context, coherence.Span) {
+	var writes []trace.SpanContext
+	seen := map[string]bool{"": true}
+	for _, p := range traceparents {
+		if seen[p] || len(writes) == mostLinks {
+			continue
+		}
+		seen[p] = true
+		if sc := parse(p); sc.IsValid() {
+			writes = append(writes, sc)
+		}
+	}
+	list := attributes(attrs)
+	links := make([]trace.Link, len(writes))
+	for i, sc := range writes {
+		links[i].SpanContext = sc
+	}
+	name := "nearcache " + operation
+	ctx, s := t.tracer.Start(ctx, name, trace.WithLinks(links...), trace.WithAttributes(list...))
+	b := batch{span: span{s}}
+	for _, sc := range writes {
+		if !sc.IsSampled() {
+			continue
+		}
+		_, of := t.tracer.Start(trace.ContextWithRemoteSpanContext(context.WithoutCancel(ctx), sc), name,
+			trace.WithLinks(trace.Link{SpanContext: s.SpanContext()}), trace.WithAttributes(list...),
+			trace.WithSpanKind(trace.SpanKindConsumer))
+		b.writes = append(b.writes, span{of})
+	}
+	return ctx, b
+}
+
+// parse reads a traceparent. What is none is not valid.
+func parse(traceparent string) trace.SpanContext {
+	carrier := propagation.MapCarrier{"traceparent": traceparent}
+	return trace.SpanContextFromContext(propagation.TraceContext{}.Extract(context.Background(), carrier))
+}
+
+// batch is the span of a batch, and those of its writes.
+type batch struct {
+	span
+	writes []span
+}
+
+// Set implements coherence.Span.
+func (b batch) Set(attrs ...slog.Attr) {
+	b.span.Set(attrs...)
+	for _, w := range b.writes {
+		w.Set(attrs...)
+	}
+}
+
+// End implements coherence.Span.
+func (b batch) End(err error) {
+	for _, w := range b.writes {
+		w.End(err)
+	}
+	b.span.End(err)
 }
 
 // Continue implements coherence.Tracer.

@@ -167,7 +167,9 @@ func TestTracer_AFailureIsTheSpans(t *testing.T) {
 		err  error
 		want codes.Code
 	}{"broken": {errors.New("no such luck"), codes.Error}, "absent": {nearcache.ErrNotFound, codes.Unset}} {
-		w.load = func(context.Context, string) (nearcache.Entry[string], error) { return nearcache.Entry[string]{}, c.err }
+		w.load = func(context.Context, string) (nearcache.Entry[string], error) {
+			return nearcache.Entry[string]{}, c.err
+		}
 		request, _, err := w.read(key)
 		if !errors.Is(err, c.err) {
 			t.Fatal(err)
