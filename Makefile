@@ -10,7 +10,8 @@ GOTEST   = $(BUILD)/gotest -p 2 -timeout 8m -count $(COUNT) -run '$(RUN)' $(ARGS
 
 .DEFAULT_GOAL := help
 .PHONY: help demo install tools test test-quick lint explore api fuzz bench bench-quick bench-compare bench-go cover services-up services-down services-env clean chaos \
-	lint-golangci lint-actions vuln docs release large relay-rate outbox-day debezium demo-pictures page-soak
+	lint-golangci lint-actions vuln docs release large relay-rate outbox-day debezium demo-pictures page-soak \
+	drill sizes lint-deploy demo-full
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,7 +23,7 @@ LISTEN ?= 127.0.0.1:8080
 demo: ## a live page of three product servers, a relay and a worker over embedded services, at LISTEN; Ctrl-C stops them
 	@mkdir -p $(BUILD)
 	@$(GO) build -o $(BUILD)/ ./cmd/product-server
-	@exec env -u DATABASE_URL -u REDIS_URL -u REDIS_HOST -u REDIS_PORT -u KAFKA_BOOTSTRAP_SERVERS $(BUILD)/product-server -instances 3 -max-staleness 500 -listen $(LISTEN)
+	@exec env -u DATABASE_URL -u REDIS_URL -u REDIS_HOST -u REDIS_PORT -u KAFKA_BOOTSTRAP_SERVERS $(BUILD)/product-server -instances 3 -max-staleness 500 -audit-reads 5 -listen $(LISTEN)
 
 BROWSERTEST := NEARCACHE_BROWSER=required $(GO) test -count 1
 demo-pictures: install ## the tests of the demo's pages in Chromium, which write their pictures to docs/demo
@@ -31,6 +32,10 @@ demo-pictures: install ## the tests of the demo's pages in Chromium, which write
 MINUTES ?= 10
 page-soak: install ## the demo's page for MINUTES (10) at 60 updates a second: its heap must not grow
 	@cd internal/browser && NEARCACHE_PAGE_SOAK=$(MINUTES) $(BROWSERTEST) -timeout 1h -v -run TestSoak .
+
+demo-full: install tools ## the demo on real Redis, Postgres and Kafka, each program a process, and Prometheus if it is installed
+	@$(GO) build -o $(BUILD)/ ./cmd/...
+	@exec $(BUILD)/services run -- sh internal/tools/demo-full.sh $(BUILD)
 
 install: ## install what the tests need and the machine lacks (needs root and Debian)
 	@sh internal/tools/install.sh
@@ -78,6 +83,14 @@ outbox-day: install tools ## a day's CHANGES (50000000) through the trigger for 
 debezium: install tools ## follow a real Postgres through a real Kafka Connect with Debezium (Maven fetches it)
 	@$(BUILD)/services run -- $(GO) test -count 1 -tags debezium -v -run TestReal ./coherence/debezium $(ARGS)
 
+DRILL ?=
+drill: install tools ## the disaster drills of docs/operations/drills.md, or one: DRILL=RedisLost, KafkaTopicLost, PostgresRestored, RelayStopped
+	@NEARCACHE_DRILL=1 $(BUILD)/services run -- $(GO) test -count 1 -timeout 30m -v -run 'TestDrill_$(DRILL)' ./internal/e2e
+
+sizes: install tools ## measure the bytes of a record in L1, in Redis and in Postgres (docs/operations/sizing.md)
+	@$(GO) build -o $(BUILD)/ ./internal/tools/sizing
+	@$(BUILD)/services run -- $(BUILD)/sizing
+
 DURATION ?= 60s
 SEED     ?= 0
 chaos: install ## break a fleet of real processes for DURATION (60s) by the schedule of SEED, and check all it read
@@ -114,6 +127,17 @@ lint-golangci: $(TOOLS)/golangci-lint ## golangci-lint by .golangci.yml; the fir
 
 lint-actions: $(TOOLS)/actionlint ## check the GitHub workflows
 	@$(TOOLS)/actionlint
+
+CHECKER := $(BUILD)/deploycheck
+$(CHECKER)/.done: deploy/requirements.txt
+	@rm -rf $(CHECKER)
+	@$(PYTHON) -m venv $(CHECKER)
+	@$(CHECKER)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+lint-deploy: $(CHECKER)/.done ## check deploy/kubernetes against the schemas of Kubernetes; the alerts too where promtool is installed
+	@for f in config server relay worker; do $(CHECKER)/bin/kubernetes-validate --strict deploy/kubernetes/$$f.yaml || exit 1; done
+	@command -v promtool >/dev/null || exit 0; cd docs/operations/alerts && promtool check rules audit.yml && promtool test rules audit_test.yml
 
 vuln: $(TOOLS)/govulncheck ## known vulnerabilities that the code can reach; asks the Go vulnerability database
 	@$(TOOLS)/govulncheck ./...

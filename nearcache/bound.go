@@ -97,7 +97,7 @@ func (c *Cache[K, V]) revalidate(ctx context.Context, f *flight[K, V]) bool {
 		return false
 	}
 	old := c.peek(f.k)
-	if old == nil || old.version == 0 || len(old.tags()) > 0 || old.deadline <= c.client.now() {
+	if old == nil || old.version == 0 || len(old.tags()) > 0 || old.stamp.Expired(c.client.now()) {
 		return false
 	}
 	f.own = f.snap
@@ -111,12 +111,13 @@ func (c *Cache[K, V]) revalidate(ctx context.Context, f *flight[K, V]) bool {
 			return false
 		}
 	}
-	e := newEntry[K, V](f.k, v, old.absent())
-	e.value, e.deadline = old.value, old.deadline
+	e := c.entryOf(f.k, v, old.absent(), 0)
+	e.value = old.value
 	outcome, admit := c.client.fence.FromSource(&f.own, v, &e.stamp)
 	if outcome != fence.Serve {
 		return false
 	}
+	e.stamp.SetDeadline(old.stamp.Deadline())
 	c.m.loads("validated").Inc()
 	if admit {
 		c.admit(e, len(payload)+l2.HeaderSize)

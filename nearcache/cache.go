@@ -109,7 +109,7 @@ func (c *Cache[K, V]) peek(k K) *entry[K, V] {
 
 // admit offers an entry to L1, which may decline. encoded is the size of its record in L2.
 func (c *Cache[K, V]) admit(e *entry[K, V], encoded int) {
-	if e.deadline <= c.client.now() {
+	if e.stamp.Expired(c.client.now()) {
 		return
 	}
 	if c.opt.admitted != nil {
@@ -124,7 +124,7 @@ func (c *Cache[K, V]) admit(e *entry[K, V], encoded int) {
 		return
 	}
 	if c.opt.CheckShared {
-		e.ensureExtras().sum = c.checksum(e)
+		e.extras().sum = c.checksum(e)
 	}
 	if c.l1.Set(maphash.Comparable(c.seed, e.key), e, cost) {
 		c.m.admitted.Inc()

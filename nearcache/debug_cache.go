@@ -174,9 +174,9 @@ func (c *Cache[K, V]) debugRecord(ctx context.Context, k K, key l2.Key, out *deb
 		}
 		return nil
 	}
-	rec, e, miss := c.decode(k, key.Hash, watermark.Incarnation, raw)
-	out.L2 = newDebugRecord(raw, &rec, miss)
-	return e
+	d := c.decode(k, key.Hash, watermark.Incarnation, raw)
+	out.L2 = newDebugRecord(raw, &d.rec, d.miss)
+	return d.e
 }
 
 // debugEntry describes an entry as a read would judge it. It counts no hit and no miss.
@@ -186,11 +186,11 @@ func (c *Cache[K, V]) debugEntry(e *entry[K, V]) *debugEntry {
 	verdict := e.stamp.Check(f)
 	tags, asOf := e.tags().check(f, now, asOf)
 	d := &debugEntry{Version: e.version, Absent: e.absent(), Age: time.Duration(now - e.stamp.Began()).Seconds(),
-		ExpiresIn: time.Duration(e.deadline - now).Seconds(), Staleness: age(asOf, now).Seconds(), Tags: c.tagsOfEntry(e)}
+		ExpiresIn: time.Duration(e.stamp.Deadline() - now).Seconds(), Staleness: age(asOf, now).Seconds(), Tags: c.tagsOfEntry(e)}
 	bound := c.opt.MaxStaleness
 	proved := bound > 0 && asOf != 0 && now-asOf <= int64(bound)
 	switch {
-	case e.deadline <= now:
+	case e.stamp.Expired(now):
 		d.Refused = "expired"
 	case verdict == fence.Invalidated:
 		d.Refused = "invalidated"

@@ -154,15 +154,15 @@ func (c *Cache[K, V]) unconfirm(k K, key l2.Key) {
 		c.client.fence.Written(key, 0)
 		return
 	}
-	kept := newEntry[K, V](k, old.version, old.absent())
+	kept := newEntryWithExtras[K, V](k, old.version)
 	if !c.client.fence.Unconfirmed(key, &old.stamp, &kept.stamp) {
 		return
 	}
 	kept.value = old.value
-	x := kept.ensureExtras()
-	x.unconfirmed, x.tags = true, old.tags()
-	if old.extras != nil {
-		x.sum = old.extras.sum
+	x := kept.extras()
+	x.absent, x.unconfirmed = old.absent(), true
+	if was := old.extras(); was != nil {
+		x.tags, x.sum = was.tags, was.sum
 	}
 	payload := []byte(nil)
 	if c.opt.Size == nil && !kept.absent() {

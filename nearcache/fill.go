@@ -24,91 +24,100 @@ const (
 
 // fillQueue sends loaded records to L2. A request of its own for each record would cost more processor time than all
 // other parts of a fill: a write to the connection, and two goroutines to wake. The readers of a fill have their value
-// already. So while one pipeline of fills is under way, those that come meanwhile wait for its end, and go together in
-// the next one:
+// already. So while one pipeline of fills to a node is under way, those to the same node that come meanwhile wait for
+// its end, and go together in the next one:
 //
 //	A: no pipeline is under way; sends its fill
 //	B, C: wait                                   A: has its answer; B has the turn
 //	                                             B: sends its own fill and C's; C is done
 //
-// So each goroutine sends one pipeline at most, whatever comes after it.
+// So each goroutine sends one pipeline at most, whatever comes after it. A node that does not answer delays no fill of
+// another.
 type fillQueue[K comparable, V any] struct {
 	send func(fills []fill[K, V]) // in one pipeline
 
-	mu     sync.Mutex
-	busy   bool // a pipeline is under way
-	queued []*queuedFills[K, V]
+	mu      sync.Mutex
+	waiting map[any][]*queuedFill[K, V] // by node; a node is there while a pipeline to it is under way
 }
 
-// queuedFills are those of one goroutine, which waits for its turn.
-type queuedFills[K comparable, V any] struct {
-	fills []fill[K, V]
-	turn  chan bool // true: send what is queued; false: it was sent
+// queuedFill is that of a goroutine which waits for its turn.
+type queuedFill[K comparable, V any] struct {
+	fill fill[K, V]
+	turn chan bool // true: send what waits; false: it was sent
 }
 
-// do returns when the fills have been sent.
-func (q *fillQueue[K, V]) do(fills []fill[K, V]) {
+// do returns when the fill has been sent to a node.
+func (q *fillQueue[K, V]) do(node any, x fill[K, V]) {
 	q.mu.Lock()
-	if !q.busy {
-		q.busy = true
+	before, underWay := q.waiting[node]
+	if !underWay {
+		if q.waiting == nil {
+			q.waiting = make(map[any][]*queuedFill[K, V])
+		}
+		q.waiting[node] = nil
 		q.mu.Unlock()
-		defer q.pass()
-		q.send(fills)
+		defer q.pass(node)
+		q.send([]fill[K, V]{x})
 		return
 	}
-	own := &queuedFills[K, V]{fills, make(chan bool, 1)}
-	q.queued = append(q.queued, own)
+	own := &queuedFill[K, V]{x, make(chan bool, 1)}
+	q.waiting[node] = append(before, own)
 	q.mu.Unlock()
 	if first := <-own.turn; !first {
 		return
 	}
-	defer q.pass()
-	batch := q.take()
+	defer q.pass(node)
+	batch := q.take(node)
+	fills := make([]fill[K, V], len(batch))
+	for i, w := range batch {
+		fills[i] = w.fill
+	}
 	defer func() {
-		for _, of := range batch[1:] {
-			of.turn <- false
+		for _, w := range batch[1:] {
+			w.turn <- false
 		}
 	}()
-	for _, of := range batch[1:] {
-		fills = append(fills, of.fills...)
-	}
 	q.send(fills)
 }
 
-// pass gives the turn to the first that waits.
-func (q *fillQueue[K, V]) pass() {
+// pass ends a pipeline. It gives the turn to the first that waits.
+func (q *fillQueue[K, V]) pass(node any) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.busy = len(q.queued) > 0; q.busy {
-		q.queued[0].turn <- true
+	if waiting := q.waiting[node]; len(waiting) > 0 {
+		waiting[0].turn <- true
+	} else {
+		delete(q.waiting, node)
 	}
 }
 
-// take removes what goes in one pipeline from the queue: the first that waits, whose turn it is, and those behind it.
-func (q *fillQueue[K, V]) take() (batch []*queuedFills[K, V]) {
+// take removes what goes in one pipeline from those that wait: the first, whose turn it is, and those behind it.
+func (q *fillQueue[K, V]) take(node any) (batch []*queuedFill[K, V]) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	n, records, bytes := 0, 0, 0
-	for _, of := range q.queued {
-		for _, x := range of.fills {
-			bytes += len(x.rec.Payload)
-		}
-		if records += len(of.fills); n > 0 && (records > pipelineFills || bytes > pipelineBytes) {
+	waiting := q.waiting[node]
+	n, bytes := 0, 0
+	for _, w := range waiting[:min(len(waiting), pipelineFills)] {
+		if bytes += len(w.fill.rec.Payload); n > 0 && bytes > pipelineBytes {
 			break
 		}
 		n++
 	}
-	batch = append(batch, q.queued[:n]...)
-	rest := copy(q.queued, q.queued[n:])
-	clear(q.queued[rest:])
-	q.queued = q.queued[:rest]
+	batch = append(batch, waiting[:n]...)
+	rest := copy(waiting, waiting[n:])
+	clear(waiting[rest:])
+	q.waiting[node] = waiting[:rest]
 	return batch
 }
 
 // fillL2 offers records to L2. Whatever becomes of a fill, its lease is settled when fillL2 returns.
 func (c *Cache[K, V]) fillL2(fills []fill[K, V]) {
-	if len(fills) > 0 {
-		c.fills.do(fills)
+	switch len(fills) {
+	case 0:
+	case 1:
+		c.fills.do(c.client.l2.Node(fills[0].f.key.Bucket), fills[0])
+	default:
+		c.sendFills(fills)
 	}
 }
 

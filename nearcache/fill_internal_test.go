@@ -28,14 +28,14 @@ func newPipelines() *pipelines {
 	return p
 }
 
-// offer begins to fill a key with so many bytes, and returns when the fill waits or is under way.
-func (p *pipelines) offer(key, bytes int, done chan<- int) {
+// offer begins to fill a key of a node with so many bytes, and returns when the fill waits or is under way.
+func (p *pipelines) offer(node string, key, bytes int, done chan<- int) {
 	go func() {
 		defer func() {
 			_ = recover()
 			done <- key
 		}()
-		p.do([]fill[int, string]{{f: &flight[int, string]{k: key}, rec: &l2.Record{Payload: make([]byte, bytes)}}})
+		p.do(node, fill[int, string]{f: &flight[int, string]{k: key}, rec: &l2.Record{Payload: make([]byte, bytes)}})
 	}()
 	synctest.Wait()
 }
@@ -52,10 +52,10 @@ func TestFillQueue_ThoseThatWaitGoTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, done := newPipelines(), make(chan int, 10)
 		for key := range 4 {
-			p.offer(key, 10, done)
+			p.offer("a", key, 10, done)
 		}
 		p.end(done, 4)
-		p.offer(4, 10, done)
+		p.offer("a", 4, 10, done)
 		p.end(done, 5)
 		if want := [][]int{{0}, {1, 2, 3}, {4}}; !slices.EqualFunc(p.sent, want, slices.Equal) {
 			t.Errorf("pipelines of the keys %v, want %v", p.sent, want)
@@ -77,9 +77,9 @@ func TestFillQueue_PipelinesAreBounded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p, done := newPipelines(), make(chan int, len(c.bytes)+1)
-				p.offer(0, 1, done)
+				p.offer("a", 0, 1, done)
 				for i, n := range c.bytes {
-					p.offer(i+1, n, done)
+					p.offer("a", i+1, n, done)
 				}
 				p.end(done, len(c.bytes)+1)
 				var got []int
@@ -94,6 +94,36 @@ func TestFillQueue_PipelinesAreBounded(t *testing.T) {
 	}
 }
 
+// TestFillQueue_ANodeThatHangsDelaysNoOther: the first pipeline to node a never comes back.
+func TestFillQueue_ANodeThatHangsDelaysNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, done, hung := newPipelines(), make(chan int, 10), make(chan struct{})
+		send := p.send
+		p.send = func(fills []fill[int, string]) {
+			if fills[0].f.k == 0 {
+				<-hung
+				return
+			}
+			send(fills)
+		}
+		p.offer("a", 0, 1, done)
+		p.offer("a", 1, 1, done) // waits for it
+		for key := 2; key < 5; key++ {
+			p.offer("b", key, 1, done)
+		}
+		p.end(done, 3)
+		if want := [][]int{{2}, {3, 4}}; !slices.EqualFunc(p.sent, want, slices.Equal) {
+			t.Errorf("pipelines of the keys %v beside the one that hangs, want %v", p.sent, want)
+		}
+		close(hung)
+		synctest.Wait()
+		p.end(done, 5)
+		if len(p.waiting) != 0 {
+			t.Errorf("%d nodes are remembered when all is done", len(p.waiting))
+		}
+	})
+}
+
 // TestFillQueue_PassesOnAfterAPanic: a fault in one pipeline keeps nobody waiting.
 func TestFillQueue_PassesOnAfterAPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -106,11 +136,11 @@ func TestFillQueue_PassesOnAfterAPanic(t *testing.T) {
 			}
 		}
 		for key := range 3 {
-			p.offer(key, 1, done)
+			p.offer("a", key, 1, done)
 		}
 		p.release <- struct{}{}
 		synctest.Wait()
-		p.offer(3, 1, done)
+		p.offer("a", 3, 1, done)
 		p.end(done, 4)
 		if want := [][]int{{0}, {1, 2}, {3}}; !slices.EqualFunc(p.sent, want, slices.Equal) {
 			t.Errorf("pipelines of the keys %v, want %v", p.sent, want)

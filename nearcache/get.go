@@ -76,7 +76,7 @@ func (c *Cache[K, V]) hit(k K, bound time.Duration, need asOfNeed) (e *entry[K, 
 		}
 	}
 	now := c.client.coarseNow()
-	if e.deadline <= now {
+	if e.stamp.Expired(now) {
 		c.m.l1Misses.expired.Inc()
 		return nil, 0
 	}
@@ -85,7 +85,7 @@ func (c *Cache[K, V]) hit(k K, bound time.Duration, need asOfNeed) (e *entry[K, 
 		if asOf, ok = c.mayServeAsOf(e, bound, now); !ok {
 			return nil, 0
 		}
-	} else if (!e.stamp.Stands(c.client.fence) || e.extras != nil) && !c.mayServe(e, now) {
+	} else if (!e.stamp.Stands(c.client.fence) || e.stamp.Marked()) && !c.mayServe(e, now) {
 		return nil, 0
 	}
 	if c.watched.Load() != 0 && !c.recordHit(e) {
@@ -113,9 +113,9 @@ func (c *Cache[K, V]) mayServe(e *entry[K, V], now int64) bool {
 		c.m.l1Miss(v)
 		return false
 	}
-	if e.extras != nil {
-		c.due(e, now)
-		if v, _ := e.extras.tags.check(c.client.fence, now, 0); v != fence.Current {
+	if x := e.extras(); x != nil {
+		c.due(e.key, x, now)
+		if v, _ := x.tags.check(c.client.fence, now, 0); v != fence.Current {
 			c.m.l1Misses.tag.Inc()
 			return false
 		}
@@ -132,9 +132,9 @@ func (c *Cache[K, V]) mayServeAsOf(e *entry[K, V], bound time.Duration, coarse i
 		c.m.l1Miss(v)
 		return 0, false
 	}
-	if e.extras != nil {
-		c.due(e, coarse)
-		v, tagsAsOf := e.extras.tags.check(f, coarse, asOf)
+	if x := e.extras(); x != nil {
+		c.due(e.key, x, coarse)
+		v, tagsAsOf := x.tags.check(f, coarse, asOf)
 		if v != fence.Current && (bound == 0 || v != fence.Unvouched) {
 			c.m.l1Misses.tag.Inc()
 			return 0, false

@@ -7,18 +7,19 @@ import (
 	"github.com/nearcache/nearcache-go/internal/fence"
 )
 
-// entry is what L1 holds. It is immutable but for its stamp and its refresh. There may be millions of them: what most
-// do not have is in rare, and what a hit looks at comes first, to be in one cache line. Made by newEntry.
+// entry is what L1 holds. It is immutable but for its stamp and its extras. There may be millions of them: what most do
+// not have is in extras, and what a hit looks at comes first, to be in few cache lines. Made by newEntry.
+//
+// The memory of an entry holds, beside each other: the bytes of a short string that is the key, the extras if there are
+// any, and the entry.
 type entry[K comparable, V any] struct {
-	key      K
-	deadline int64   // by the client's clock
-	extras   *extras // nil: the value is there, and nothing else is to be known of it
-	stamp    fence.Stamp
-	version  Version
-	value    V
+	key     K
+	stamp   fence.Stamp // its mark says that there are extras
+	version Version
+	value   V
 }
 
-// rare is what few entries have.
+// extras are what few entries have.
 type extras struct {
 	absent      bool
 	unconfirmed bool         // a write of unknown outcome may have replaced the value: it has expired, but for fail-safe
@@ -27,29 +28,60 @@ type extras struct {
 	sum         uint64 // CheckShared's; 0: none
 }
 
-// with is the entry's rare part, to be set before it is admitted.
-func (e *entry[K, V]) ensureExtras() *extras {
-	if e.extras == nil {
-		e.extras = &extras{}
-	}
-	return e.extras
-}
-
-func (e *entry[K, V]) absent() bool { return e.extras != nil && e.extras.absent }
-
-func (e *entry[K, V]) unconfirmed() bool { return e.extras != nil && e.extras.unconfirmed }
-
-func (e *entry[K, V]) tags() tagged {
-	if e.extras == nil {
+// extras are the entry's, nil if it has none.
+func (e *entry[K, V]) extras() *extras {
+	if !e.stamp.Marked() {
 		return nil
 	}
-	return e.extras.tags
+	return (*extras)(unsafe.Add(unsafe.Pointer(e), -int(unsafe.Sizeof(extras{})))) // see entryFor
+}
+
+func (e *entry[K, V]) absent() bool {
+	x := e.extras()
+	return x != nil && x.absent
+}
+
+func (e *entry[K, V]) unconfirmed() bool {
+	x := e.extras()
+	return x != nil && x.unconfirmed
+}
+
+func (e *entry[K, V]) tags() tagged {
+	if x := e.extras(); x != nil {
+		return x.tags
+	}
+	return nil
+}
+
+// entryOf makes the entry of a value or an absence with so many tags. It has extras if something will be set in them.
+func (c *Cache[K, V]) entryOf(k K, version Version, absent bool, tags int) *entry[K, V] {
+	if !absent && tags == 0 && !c.opt.Refresh.on() && !c.opt.CheckShared {
+		return newEntry[K, V](k, version)
+	}
+	e := newEntryWithExtras[K, V](k, version)
+	e.extras().absent = absent
+	return e
 }
 
 // newEntry makes the entry of a key. The bytes of a short string are within the entry's own memory: a hit compares them
 // with those of the caller, and finds them next to what it has read already. What the caller's string is a part of is
 // not kept.
-func newEntry[K comparable, V any](k K, version Version, absent bool) (e *entry[K, V]) {
+func newEntry[K comparable, V any](k K, version Version) *entry[K, V] {
+	e := entryFor[K, V, struct{}](k)
+	e.version = version
+	return e
+}
+
+// newEntryWithExtras is newEntry for an entry that has extras.
+func newEntryWithExtras[K comparable, V any](k K, version Version) *entry[K, V] {
+	e := entryFor[K, V, extras](k)
+	e.stamp.SetMark()
+	e.version = version
+	return e
+}
+
+// entryFor is an entry with its key, and behind a Before, which is the extras or nothing.
+func entryFor[K comparable, V, Before any](k K) *entry[K, V] {
 	var s string
 	_, isString := any((*K)(nil)).(*string) // and not an interface that holds one
 	if isString {
@@ -57,30 +89,35 @@ func newEntry[K comparable, V any](k K, version Version, absent bool) (e *entry[
 	}
 	switch n := len(s); {
 	case !isString || n == 0 || n > 64:
-		e = &entry[K, V]{key: k}
+		e := &new(struct {
+			before Before
+			entry  entry[K, V]
+		}).entry
+		e.key = k
+		return e
 	case n <= 16:
-		e = withName[K, V, [16]byte](s)
+		return withName[K, V, [16]byte, Before](s)
+	case n <= 24:
+		return withName[K, V, [24]byte, Before](s)
 	case n <= 32:
-		e = withName[K, V, [32]byte](s)
+		return withName[K, V, [32]byte, Before](s)
+	case n <= 48:
+		return withName[K, V, [48]byte, Before](s)
 	default:
-		e = withName[K, V, [64]byte](s)
+		return withName[K, V, [64]byte, Before](s)
 	}
-	e.version = version
-	if absent {
-		e.ensureExtras().absent = true
-	}
-	return e
 }
 
-// withName is an entry whose key is a string, in an array of bytes behind it.
-func withName[K comparable, V, Bytes any](s string) *entry[K, V] {
-	both := new(struct {
-		entry entry[K, V]
-		bytes Bytes
+// withName is an entry whose key is a string, in an array of bytes before it.
+func withName[K comparable, V, Bytes, Before any](s string) *entry[K, V] {
+	all := new(struct {
+		bytes  Bytes
+		before Before
+		entry  entry[K, V]
 	})
-	at := (*byte)(unsafe.Pointer(&both.bytes))
-	copy(unsafe.Slice(at, unsafe.Sizeof(both.bytes)), s)
+	at := (*byte)(unsafe.Pointer(&all.bytes))
+	copy(unsafe.Slice(at, unsafe.Sizeof(all.bytes)), s)
 	// K is string, and the bytes are never written again
-	*(*string)(unsafe.Pointer(&both.entry.key)) = unsafe.String(at, len(s))
-	return &both.entry
+	*(*string)(unsafe.Pointer(&all.entry.key)) = unsafe.String(at, len(s))
+	return &all.entry
 }

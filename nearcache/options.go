@@ -51,7 +51,8 @@ type Options[K comparable, V any] struct {
 	// values alike, and sees only what that encodes. Defaults to false.
 	CheckShared bool
 
-	// TTL is how long a value is kept in either tier. Defaults to 5 minutes.
+	// TTL is how long a value is kept in either tier. L1 keeps it for three days at most, and then asks L2 again.
+	// Defaults to 5 minutes.
 	TTL time.Duration
 	// Jitter shortens each TTL by a random part of it, up to this fraction (0 to 0.9), so that what was filled together
 	// does not expire together. Defaults to 0.

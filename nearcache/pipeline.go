@@ -114,24 +114,24 @@ func (c *Cache[K, V]) evaluateL2(ctx context.Context, f *flight[K, V], io effort
 		c.client.fence.Learn(&f.own, f.l2.watermark)
 		f.l2.learn = false
 	}
-	rec, e, miss := c.decode(f.k, f.key.Hash, f.own.Incarnation(), f.l2.raw)
-	if miss != "" {
-		c.m.l2Misses(string(miss)).Inc()
+	d := c.decode(f.k, f.key.Hash, f.own.Incarnation(), f.l2.raw)
+	if d.miss != "" {
+		c.m.l2Misses(string(d.miss)).Inc()
 	}
-	switch miss {
+	switch d.miss {
 	case "":
-		return c.evaluateRecord(ctx, f, &rec, e, io)
+		return c.evaluateRecord(ctx, f, &d, io)
 	case missNewer:
 		return fetched[V]{direct: true}
 	case missCorrupt, missKey:
-		c.audit.refused(f.key, miss, f.l2.raw)
+		c.audit.refused(f.key, d.miss, f.l2.raw)
 		return fetched[V]{unusable: header(f.l2.raw)}
 	case missShape:
 		return fetched[V]{unusable: header(f.l2.raw)}
 	case missExpired, missUnconfirmed:
-		old := &staleRecord[V]{value: e.value, version: e.version, absent: rec.Absent,
-			written: rec.WrittenAt, key: f.key, tags: rec.Tags, unconfirmed: miss == missUnconfirmed}
-		old.judged, _ = c.client.fence.FromL2(&f.own, e.version, &e.stamp)
+		old := &staleRecord[V]{value: d.e.value, version: d.e.version, absent: d.rec.Absent,
+			written: d.rec.WrittenAt, key: f.key, tags: d.rec.Tags, unconfirmed: d.miss == missUnconfirmed}
+		old.judged, _ = c.client.fence.FromL2(&f.own, d.e.version, &d.e.stamp)
 		f.kept.Store(old)
 		return fetched[V]{unusable: header(f.l2.raw), kept: old}
 	}
@@ -139,9 +139,9 @@ func (c *Cache[K, V]) evaluateL2(ctx context.Context, f *flight[K, V], io effort
 }
 
 // evaluateRecord is evaluateL2 for a record that can be decoded: its tags, and then the fence, decide.
-func (c *Cache[K, V]) evaluateRecord(ctx context.Context, f *flight[K, V], rec *l2.Record, e *entry[K, V],
+func (c *Cache[K, V]) evaluateRecord(ctx context.Context, f *flight[K, V], d *decoded[K, V],
 	io effort) fetched[V] {
-	asOf := int64(math.MaxInt64)
+	rec, e, asOf := &d.rec, d.e, int64(math.MaxInt64)
 	if len(rec.Tags) > 0 || c.opt.Clearable {
 		if io == withoutIO && !c.tagsKnown(rec) {
 			return fetched[V]{later: true}
@@ -152,7 +152,7 @@ func (c *Cache[K, V]) evaluateRecord(ctx context.Context, f *flight[K, V], rec *
 			c.m.l2Misses("tag").Inc()
 			return fetched[V]{unusable: header(f.l2.raw)}
 		}
-		e.ensureExtras().tags, asOf = tags, tagsAsOf
+		e.extras().tags, asOf = tags, tagsAsOf
 	}
 	outcome, admit := c.client.fence.FromL2(&f.own, rec.Version, &e.stamp)
 	switch {
@@ -167,6 +167,8 @@ func (c *Cache[K, V]) evaluateRecord(ctx context.Context, f *flight[K, V], rec *
 	}
 	c.m.l2Hits.Add(1)
 	if admit {
+		e.stamp.SetDeadline(d.until)
+		c.setDue(e, rec)
 		c.admit(e, len(f.l2.raw))
 	}
 	return fetched[V]{served: true, loaded: loaded[V]{value: e.value, version: e.version, absent: rec.Absent,
@@ -472,7 +474,7 @@ func (c *Cache[K, V]) evaluateLoaded(ctx context.Context, f *flight[K, V], tags 
 		f.res = loaded[V]{value: a.e.Value, version: a.e.Version, absent: a.absent, tier: TierSource, asOf: f.own.Began()}
 		return refuse("")
 	}
-	e := newEntry[K, V](f.k, a.e.Version, a.absent)
+	e := c.entryOf(f.k, a.e.Version, a.absent, len(tags))
 	e.value = a.e.Value
 	outcome, admit := c.client.fence.FromSource(&f.own, e.version, &e.stamp)
 	if outcome != fence.Serve && e.version < f.minVersion && c.client.questionVersion(ctx, f.key, e.version) {
@@ -513,9 +515,9 @@ func (c *Cache[K, V]) evaluateLoaded(ctx context.Context, f *flight[K, V], tags 
 	rec.Tags = tags.records()
 	if f.lease == nil {
 		if len(tags) > 0 {
-			e.ensureExtras().tags = tags
+			e.extras().tags = tags
 		}
-		e.deadline = f.own.Began() + int64(ttl)
+		e.stamp.SetDeadline(f.own.Began() + int64(ttl))
 		c.setDue(e, &rec)
 		c.admit(e, len(rec.Payload)+l2.HeaderSize)
 	}

@@ -31,51 +31,73 @@ const (
 	missUnconfirmed l2Miss = "unconfirmed" // a write of unknown outcome may have replaced it
 )
 
+// decoded is a record as this cache understands it.
+type decoded[K comparable, V any] struct {
+	rec   l2.Record
+	e     *entry[K, V] // not judged yet; nil unless there is a value, or an absence
+	until int64        // when e may not be served any more, by the client's clock
+	miss  l2Miss
+}
+
 // decode parses a record of a bucket's incarnation into an entry. The entry's deadline never passes the record's own:
 // Redis does not push an expiry when it falls due. That deadline is by the writer's wall clock, a backstop and no part
 // of any bound.
-func (c *Cache[K, V]) decode(k K, hash uint64, incarnation l2.Incarnation,
-	raw []byte) (rec l2.Record, e *entry[K, V], miss l2Miss) {
+func (c *Cache[K, V]) decode(k K, hash uint64, incarnation l2.Incarnation, raw []byte) (d decoded[K, V]) {
 	if raw == nil {
-		return rec, nil, missAbsent
+		d.miss = missAbsent
+		return d
 	}
-	rec, err := l2.DecodeRecord(raw)
-	switch {
-	case errors.Is(err, l2.ErrNewerFormat) || err == nil && rec.Schema > c.opt.Schema:
-		return rec, nil, missNewer
-	case err != nil:
-		return rec, nil, missCorrupt
-	case rec.Schema < c.opt.Schema:
-		return rec, nil, missSchema
-	case rec.KeyHash != hash:
-		return rec, nil, missKey
-	case rec.Shape != c.shape && !rec.Absent && rec.Shape != 0 && c.shape != 0:
-		return rec, nil, missShape
-	case rec.Incarnation == incarnation.Unconfirmed():
-		miss = missUnconfirmed
-	case rec.Incarnation != incarnation && !ablate.Out(ablate.ReadSameIncarnation):
-		return rec, nil, missIncarnation
+	var err error
+	d.rec, err = l2.DecodeRecord(raw)
+	rec := &d.rec
+	if d.miss = c.refusal(rec, err, hash, incarnation); d.miss != "" && d.miss != missUnconfirmed {
+		return d
 	}
 	now := time.Now()
 	wall := wallclock.At(now)
 	c.client.health.clocks(rec.WrittenAt, rec.ExpiresAt, wall, c.opt.FailSafe.MaxAge)
-	e = newEntry[K, V](k, rec.Version, rec.Absent)
 	left := c.ttl(0, rec.Absent)
 	if !rec.ExpiresAt.IsZero() {
 		// A clock that is behind the writer's must not make it longer than the writer meant.
 		left = min(rec.ExpiresAt.Sub(wall), max(0, rec.ExpiresAt.Sub(rec.WrittenAt)))
 	}
-	e.deadline = c.client.at(now) + int64(left)
-	c.setDue(e, &rec)
+	d.until = c.client.at(now) + int64(left)
+	tags := len(rec.Tags)
+	if c.opt.Clearable {
+		tags++
+	}
+	d.e = c.entryOf(k, rec.Version, rec.Absent, tags)
 	if !rec.Absent {
-		if e.value, err = safely(func() (V, error) { return c.opt.Codec.Decode(rec.Payload) }); err != nil {
-			return rec, nil, missCorrupt
+		if d.e.value, err = safely(func() (V, error) { return c.opt.Codec.Decode(rec.Payload) }); err != nil {
+			d.e, d.miss = nil, missCorrupt
+			return d
 		}
 	}
-	if miss == "" && c.opt.FailSafe.MaxAge > 0 && !rec.ExpiresAt.IsZero() && !rec.ExpiresAt.After(wall) {
-		miss = missExpired
+	if d.miss == "" && c.opt.FailSafe.MaxAge > 0 && !rec.ExpiresAt.IsZero() && !rec.ExpiresAt.After(wall) {
+		d.miss = missExpired
 	}
-	return rec, e, miss
+	return d
+}
+
+// refusal is why a record that was parsed, or could not be, may not be served.
+func (c *Cache[K, V]) refusal(rec *l2.Record, err error, hash uint64, incarnation l2.Incarnation) l2Miss {
+	switch {
+	case errors.Is(err, l2.ErrNewerFormat) || err == nil && rec.Schema > c.opt.Schema:
+		return missNewer
+	case err != nil:
+		return missCorrupt
+	case rec.Schema < c.opt.Schema:
+		return missSchema
+	case rec.KeyHash != hash:
+		return missKey
+	case rec.Shape != c.shape && !rec.Absent && rec.Shape != 0 && c.shape != 0:
+		return missShape
+	case rec.Incarnation == incarnation.Unconfirmed():
+		return missUnconfirmed
+	case rec.Incarnation != incarnation && !ablate.Out(ablate.ReadSameIncarnation):
+		return missIncarnation
+	}
+	return ""
 }
 
 // record encodes what L2 will hold, after a load that took so long.

@@ -24,23 +24,27 @@ type refresher[K comparable] struct {
 
 // due asks for a refresh of an entry that is due when it is read. One of its readers asks, and one of the processes
 // that ask is granted the lease. Until the refresh has ended no other reader asks.
-func (c *Cache[K, V]) due(e *entry[K, V], now int64) {
-	was := e.extras.refresh.Load()
-	if was == 0 || was > now || !e.extras.refresh.CompareAndSwap(was, now+int64(c.opt.LoadTimeout)) {
+func (c *Cache[K, V]) due(k K, x *extras, now int64) {
+	was := x.refresh.Load()
+	if was == 0 || was > now || !x.refresh.CompareAndSwap(was, now+int64(c.opt.LoadTimeout)) {
 		return
 	}
 	select {
-	case c.refresher.queue <- e.key:
+	case c.refresher.queue <- k:
 	default:
 		c.m.refreshes("dropped").Inc()
-		e.extras.refresh.Store(now + int64(refreshAgain))
+		x.refresh.Store(now + int64(refreshAgain))
 	}
 }
 
 // refreshLater makes an entry due again that was not refreshed.
 func (c *Cache[K, V]) refreshLater(k K) {
-	if e := c.peek(k); e != nil && e.extras != nil && e.extras.refresh.Load() != 0 {
-		e.extras.refresh.Store(c.client.now() + int64(refreshAgain))
+	e := c.peek(k)
+	if e == nil {
+		return
+	}
+	if x := e.extras(); x != nil && x.refresh.Load() != 0 {
+		x.refresh.Store(c.client.now() + int64(refreshAgain))
 	}
 }
 
@@ -59,8 +63,8 @@ func (c *Cache[K, V]) dueAt(rec *l2.Record, deadline int64) int64 {
 
 // setDue sets when an entry of L1 is to be refreshed.
 func (c *Cache[K, V]) setDue(e *entry[K, V], rec *l2.Record) {
-	if due := c.dueAt(rec, e.deadline); due != 0 {
-		e.ensureExtras().refresh.Store(due)
+	if due := c.dueAt(rec, e.stamp.Deadline()); due != 0 {
+		e.extras().refresh.Store(due)
 	}
 }
 

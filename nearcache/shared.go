@@ -21,7 +21,7 @@ func (c *Cache[K, V]) checksum(e *entry[K, V]) uint64 {
 // intact reports whether an entry's value still is what it was when it was admitted. One that is not leaves L1, so that
 // nothing else can be made of it either: a stale answer, or a Loader's Old.
 func (c *Cache[K, V]) intact(e *entry[K, V]) bool {
-	if e.extras == nil || e.extras.sum == 0 || c.checksum(e) == e.extras.sum {
+	if x := e.extras(); x == nil || x.sum == 0 || c.checksum(e) == x.sum {
 		return true
 	}
 	c.l1.Delete(maphash.Comparable(c.seed, e.key))

@@ -27,8 +27,8 @@ func (c *Cache[K, V]) cost(e *entry[K, V], encoded int) (int64, error) {
 	if s, ok := any(e.key).(string); ok {
 		size += int64(len(s))
 	}
-	if e.extras != nil {
-		size += int64(unsafe.Sizeof(*e.extras)) + int64(len(e.extras.tags))*int64(unsafe.Sizeof(tagRef{}))
+	if x := e.extras(); x != nil {
+		size += int64(unsafe.Sizeof(*x)) + int64(len(x.tags))*int64(unsafe.Sizeof(tagRef{}))
 	}
 	return size + int64(unsafe.Sizeof(*e)), nil
 }

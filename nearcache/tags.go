@@ -98,7 +98,7 @@ func (t *tags) current(name string, bound time.Duration, learnt uint64) (e *entr
 	k := t.by[name]
 	t.mu.RUnlock()
 	e = k.entry
-	if e == nil || k.number > learnt || e.deadline <= t.client.coarseNow() {
+	if e == nil || k.number > learnt || e.stamp.Expired(t.client.coarseNow()) {
 		return nil, 0
 	}
 	proved = e.stamp.AsOf(t.client.fence)
@@ -145,7 +145,7 @@ func (ts tagged) check(f *fence.Fence, now, proved int64) (fence.Verdict, int64)
 		e := ts[i].entry
 		proved = min(proved, e.stamp.AsOf(f))
 		v := e.stamp.Check(f)
-		if e.deadline <= now {
+		if e.stamp.Expired(now) {
 			v = fence.Invalidated
 		}
 		switch {

@@ -97,8 +97,9 @@ func (w *Worker) deadLetterTopic() string {
 
 // begin fills in the defaults.
 func (w *Worker) begin() *workerRun {
-	run := &workerRun{topic: w.Topic, codec: w.Codec.WithDefaults(), l2: w.L2, tracer: w.Tracer, batch: w.Batch, behind: w.MaxBehind,
-		log: w.Logger, c: w.connect()}
+	run := &workerRun{topic: w.Topic, codec: w.Codec.WithDefaults(), l2: w.L2, tracer: w.Tracer, batch: w.Batch,
+		behind: w.MaxBehind,
+		log:    w.Logger, c: w.connect()}
 	if run.batch <= 0 {
 		run.batch = 500
 	}

@@ -298,11 +298,11 @@ func (s *Source) EstimateBacklog(ctx context.Context, after coherence.Position) 
 		from {db}.outbox where id > ? order by id limit 1`), int64(h.id+1), int64(after.N)).Scan(&b.Changes, &created)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
-		return coherence.Backlog{}, nil
+		return b, nil
 	case err != nil:
-		return coherence.Backlog{}, s.fault("estimate", err)
+		return b, s.fault("estimate", err)
 	}
-	b.Changes, b.Oldest = max(b.Changes, 1), time.UnixMicro(created) // a row may have come since the head was read
+	b.Oldest = time.UnixMicro(created)
 	return b, nil
 }
 

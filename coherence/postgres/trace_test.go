@@ -9,7 +9,7 @@ import (
 	"github.com/nearcache/nearcache-go/coherence/postgres"
 )
 
-// TestSetTrace_IsOfItsTransaction: a change that a trigger or Bump counts has the trace of its transaction, and no other.
+// TestSetTrace_IsOfItsTransaction: a change that a trigger or Bump counts has the trace of its transaction alone.
 func TestSetTrace_IsOfItsTransaction(t *testing.T) {
 	const trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 	src, pool, _ := open(t)

@@ -161,8 +161,8 @@ func (m *instance) status() status {
 	st.Audited = a.Reads
 	for i := range a.Differences {
 		d := &a.Differences[i]
-		st.Differs = append(st.Differs, fmt.Sprintf("%s of key %s by %s, version %d of %d, for %v: %s", d.Cause, d.Key, d.Tier,
-			d.Served, d.Source, round(d.Lasted), d.Text))
+		st.Differs = append(st.Differs, fmt.Sprintf("%s of key %s by %s, version %d of %d, for %v: %s", d.Cause, d.Key,
+			d.Tier, d.Served, d.Source, round(d.Lasted), d.Text))
 	}
 	if b := client.Bound; b.Staleness > 0 {
 		st.Proved = st.At - int64(b.Staleness)

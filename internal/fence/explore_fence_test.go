@@ -35,7 +35,7 @@ const (
 )
 
 func newFencer(sc *scope) *fencer {
-	f := &fencer{scope: sc, key: l2.Key{Hash: 7 << 40}, other: l2.Key{Hash: 9 << 40}}
+	f := &fencer{scope: sc, key: l2.Key{Hash: 7 << 20}, other: l2.Key{Hash: 9 << 20}}
 	cfg := Config{Now: func() int64 { return f.clock }, MinVersions: 1, Complete: sc.sourced, MinVersionAge: time.Hour}
 	f.Fence = newFence(cfg, 1, exploreDepth, 1)
 	f.bucket = &f.buckets[0]
@@ -158,7 +158,8 @@ func (f *fencer) setEvents(n *instance) {
 }
 
 func (f *fencer) setStamp(s *Stamp, g generation, redis, events session) {
-	s.hash, s.redisSession, s.eventSession = f.key.Hash, session32(sessionOf(redis)), session32(sessionOf(events))
+	s.setHash(f.key.Hash)
+	s.redisSession, s.eventSession = session32(sessionOf(redis)), session32(sessionOf(events))
 	s.loaded(0, 0, 0)
 	s.generation.Store(genOf(g))
 }

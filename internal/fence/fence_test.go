@@ -97,7 +97,7 @@ func TestFence_OtherKeysOfTheSlotEvictNothing(t *testing.T) {
 	r, k := newRig(fence.Config{}), keys.Key("p", "a")
 	entry, running := r.admitL2(t, k, 1), r.Begin(k)
 	for i := range uint64(128) {
-		r.Changed(k.Hash + (i+1)<<40) // same slot, other key
+		r.Changed(k.Hash + (i+1)<<20) // same slot, other key
 		r.check(t, entry, fence.Current)
 	}
 	var s fence.Stamp
@@ -105,7 +105,7 @@ func TestFence_OtherKeysOfTheSlotEvictNothing(t *testing.T) {
 		t.Error("a load is refused for other keys' sake")
 	}
 	for i := range uint64(129) {
-		r.Changed(k.Hash + (i+1)<<40)
+		r.Changed(k.Hash + (i+1)<<20)
 	}
 	r.check(t, entry, fence.Collided) // more than the journal remembers: unproved, C6
 }
@@ -118,7 +118,7 @@ func TestFence_OwnBumpAmongOthersIsFound(t *testing.T) {
 			if i == pos {
 				r.Changed(k.Hash)
 			} else {
-				r.Changed(k.Hash + (i+1)<<40)
+				r.Changed(k.Hash + (i+1)<<20)
 			}
 		}
 		r.check(t, entry, fence.Invalidated)
@@ -131,7 +131,7 @@ func TestFence_BumpsRaceWithReaders(t *testing.T) {
 		entry := r.admitL2(t, k, 0)
 		var wg sync.WaitGroup
 		for i := range uint64(3) {
-			wg.Go(func() { r.Changed(k.Hash + (i+1)<<40); entry.Check(r.Fence) })
+			wg.Go(func() { r.Changed(k.Hash + (i+1)<<20); entry.Check(r.Fence) })
 		}
 		wg.Go(func() { r.Changed(k.Hash); r.check(t, entry, fence.Invalidated) })
 		wg.Wait()

@@ -15,8 +15,12 @@ const Slots = 1 << 12
 const recentDepth = 1 << 7
 
 // tagBits is how much of an entry in recentBumps names the bump it belongs to. The rest is hash bits of the key that
-// bumped.
-const tagBits = 24
+// bumped. A stamp has no more of its key's hash than these. Twelve of them choose the slot. So of the bumps of other
+// keys, one in 268 million (2^28) is taken for the key's own.
+const (
+	tagBits  = 24
+	hashBits = 64 - tagBits
+)
 
 // generations are counters, one for each slot. All keys whose hash falls on a slot share its generation. Of each slot
 // the fence remembers the last keys that bumped it.
@@ -104,14 +108,12 @@ func (g *generations) onlyOthersBumped(from, to, hash uint64) bool {
 	slot := g.slot(hash)
 	for generation := from + 1; generation <= to; generation++ {
 		e := r.entry(slot, generation).Load()
-		if e>>(64-tagBits) != generation&(1<<tagBits-1) || e == bumpEntry(generation, hash) {
+		if e>>hashBits != generation&(1<<tagBits-1) || e == bumpEntry(generation, hash) {
 			return false
 		}
 	}
 	return true
 }
 
-// bumpEntry packs the bump's tag and the hash bits that do not already choose the slot.
-func bumpEntry(generation, hash uint64) uint64 {
-	return generation<<(64-tagBits) | hash>>tagBits
-}
+// bumpEntry packs the bump's tag and bits of the hash.
+func bumpEntry(generation, hash uint64) uint64 { return generation<<hashBits | hash&(1<<hashBits-1) }

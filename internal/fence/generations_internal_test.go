@@ -5,7 +5,7 @@ import "testing"
 // TestGenerations_AnUnwrittenBumpIsNotBelieved plays the interleaving of slots' documentation: a bump has taken its
 // generation and not yet written its journal entry, where an old one still stands.
 func TestGenerations_AnUnwrittenBumpIsNotBelieved(t *testing.T) {
-	const mine, other = 1 << 40, 2 << 40
+	const mine, other = 1 << 20, 2 << 20
 	for round := range 3 { // with an empty journal, and with entries of earlier rounds
 		var s generations
 		s.init(1, 8)
@@ -31,7 +31,7 @@ func TestGenerations_AnUnwrittenBumpIsNotBelieved(t *testing.T) {
 // TestGenerations_DeepenedWhileBumped: whatever a bump and a deeper journal do to each other, what they leave is
 // Collided at worst.
 func TestGenerations_DeepenedWhileBumped(t *testing.T) {
-	const mine, other = 1 << 40, 2 << 40
+	const mine, other = 1 << 20, 2 << 20
 	var s generations
 	s.init(2, 8)
 	from := s.of(mine)
@@ -66,7 +66,7 @@ func TestGenerations_NewRecentBumpsAreNotBelieved(t *testing.T) {
 	var s generations
 	s.init(1, 8)
 	s.current[0].Store(1 << tagBits)
-	if _, ok := s.catchUp(1<<tagBits-1, 1<<40); ok {
+	if _, ok := s.catchUp(1<<tagBits-1, 1<<20); ok {
 		t.Error("an entry that nobody has written is taken for another key's")
 	}
 }

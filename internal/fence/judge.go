@@ -125,7 +125,8 @@ func (f *Fence) stamp(stamp *Stamp, snap *Snapshot) bool {
 	if !ok && !ablate.Out(ablate.Generation) {
 		return false
 	}
-	stamp.hash, stamp.bucket = snap.hash, uint8(snap.bucket)
+	stamp.setHash(snap.hash)
+	stamp.bucket = uint8(snap.bucket)
 	stamp.redisSession, stamp.eventSession = 0, 0
 	stamp.generation.Store(generation)
 	return true

@@ -41,6 +41,38 @@ func TestStamp_ProvesNoMoreThanItsLoad(t *testing.T) {
 	}
 }
 
+// TestStamp_IsServedNoLongerThanItsTTL holds the packed deadline against the real one: it may come earlier, by little.
+func TestStamp_IsServedNoLongerThanItsTTL(t *testing.T) {
+	for range 100_000 {
+		began, ttl := rand.Int64N(1<<50), rand.Int64N(1<<(1+rand.IntN(61)))-rand.Int64N(1<<40)
+		var s Stamp
+		s.SetMark()
+		s.loaded(began, 0, 3)
+		s.SetDeadline(began + ttl)
+		early := began + ttl - s.Deadline()
+		switch {
+		case ttl <= 0:
+			if !s.Expired(began) || !s.Expired(began-int64(time.Second)) {
+				t.Fatalf("began %d, TTL %d: not expired, also for a clock that is behind", began, ttl)
+			}
+		case early < 0:
+			t.Fatalf("began %d, TTL %d: served %d longer", began, ttl, -early)
+		case ttl < int64(2*time.Second) && early != 0, ttl <= int64(MaxTTL) && early >= 1<<spanShift:
+			t.Fatalf("began %d, TTL %d: %d too early", began, ttl, early)
+		case ttl > int64(MaxTTL) && s.Deadline() != began+int64(MaxTTL):
+			t.Fatalf("began %d, TTL %d: served for %d", began, ttl, s.Deadline()-began)
+		case s.Expired(s.Deadline() - 1), !s.Expired(s.Deadline()):
+			t.Fatalf("began %d, TTL %d: expires at another moment than its deadline", began, ttl)
+		}
+		if !s.Marked() || s.timeline&^stampMark != 3 || s.Began() != began {
+			t.Fatalf("the deadline has changed something else: %+v", &s)
+		}
+	}
+	if MaxTTL < 72*time.Hour {
+		t.Errorf("L1 keeps entries for %v at most", MaxTTL)
+	}
+}
+
 // TestSession_NumbersPassOverNone: what a stamp keeps of a session's number is 0 for no session alone.
 func TestSession_NumbersPassOverNone(t *testing.T) {
 	for _, last := range []uint64{0, 1, math.MaxUint32 - 1, math.MaxUint32, 1<<33 - 1} {
@@ -56,11 +88,11 @@ func TestHistories_FailClosed(t *testing.T) {
 	if h.number(0) != 0 {
 		t.Error("no timeline has a number")
 	}
-	for timeline := range uint64(math.MaxUint16 - 1) {
+	for timeline := range uint64(maxTimelines - 1) {
 		h.ids = append(h.ids, timeline+1)
 	}
 	last := h.number(1 << 40)
-	if last != math.MaxUint16 || h.number(1<<40) != last || h.number(7) != 7 {
+	if last != maxTimelines || h.number(1<<40) != last || h.number(7) != 7 {
 		t.Errorf("numbers %d, %d and %d", last, h.number(1<<40), h.number(7))
 	}
 	f := &Fence{}

@@ -1,9 +1,11 @@
 package fence
 
 import (
-	"math"
 	"sync"
 )
+
+// maxTimelines is how many timelines have numbers; stampMark is none of them.
+const maxTimelines = stampMark - 1
 
 // timelines numbers the timelines of the source that this process has met, so that a stamp can name one in two bytes.
 type timelines struct {
@@ -23,7 +25,7 @@ func (t *timelines) number(timeline uint64) uint16 {
 			return uint16(i)
 		}
 	}
-	if len(t.ids) == math.MaxUint16 {
+	if len(t.ids) == maxTimelines {
 		return 0
 	}
 	t.ids = append(t.ids, timeline)
@@ -33,5 +35,6 @@ func (t *timelines) number(timeline uint64) uint16 {
 // SameTimeline reports whether the source was in this timeline when the entry's value was loaded, and did not change it
 // during the load. Versions of different timelines say nothing about each other, even if they are equal.
 func (s *Stamp) SameTimeline(f *Fence, timeline uint64) bool {
-	return timeline != 0 && s.timeline != 0 && f.timelines.number(timeline) == s.timeline
+	return timeline != 0 && s.timeline&^stampMark != 0 &&
+		f.timelines.number(timeline) == s.timeline&^stampMark
 }

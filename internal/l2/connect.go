@@ -74,7 +74,7 @@ func checkOption(o rueidis.ClientOption) error {
 // Both fail a command once and at once when Redis is away: the read goes to the source rather than wait. The commands
 // share one connection for each node too. Beside each other on several they would be written one by one; on one, those
 // that come together go together.
-func options(o rueidis.ClientOption, prefix string, tracker Tracker) (tracking, commands rueidis.ClientOption) {
+func options(o rueidis.ClientOption, tracker Tracker, routes *routes) (tracking, commands rueidis.ClientOption) {
 	if o.Dialer.Timeout == 0 {
 		o.Dialer.Timeout = defaultDialTimeout
 	}
@@ -93,7 +93,6 @@ func options(o rueidis.ClientOption, prefix string, tracker Tracker) (tracking, 
 		tracking.DisableCache = true
 		return tracking, commands
 	}
-	routes := newRoutes(prefix, tracker)
 	tracking.ClientTrackingOptions = []string{}
 	tracking.CacheSizeEachConn = 1 << 10 // rueidis's own cache stays empty
 	dial := o.DialCtxFn

@@ -25,6 +25,7 @@ type L2 struct {
 	scripts   *scripts
 	log       *slog.Logger
 	clients   atomic.Pointer[clients]
+	routes    *routes
 	connected chan struct{}
 	down      atomic.Bool // the last command failed
 	rotates   bool        // credentials are asked for anew at each dial
@@ -70,9 +71,9 @@ func Open(cfg Config) (*L2, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	l := &L2{keys: NewKeyspace(cfg.Prefix), scripts: newScripts(), log: cfg.Logger, connected: make(chan struct{}),
-		rotates: cfg.Redis.AuthCredentialsFn != nil, errors: newFaultCounts()}
+		routes: newRoutes(cfg.Prefix, cfg.Tracker), rotates: cfg.Redis.AuthCredentialsFn != nil, errors: newFaultCounts()}
 	l.countErrors()
-	tracking, commands := options(cfg.Redis, cfg.Prefix, cfg.Tracker)
+	tracking, commands := options(cfg.Redis, cfg.Tracker, l.routes)
 	ctx, cancel := context.WithCancel(context.Background())
 	l.end = cancel
 	first := make(chan struct{})
@@ -133,6 +134,10 @@ func (l *L2) Keyspace() *Keyspace { return l.keys }
 
 // Up reports whether Redis is connected and takes writes, as far as the last commands tell.
 func (l *L2) Up() bool { return l.clients.Load() != nil && !l.down.Load() && !l.refusesWrites() }
+
+// Node stands for the node that the bucket's records are read from, as far as the last read tells: buckets of one node
+// have equal ones. It is nil before the first read, and while nothing is tracked.
+func (l *L2) Node(bucket int) any { return l.routes.node(bucket) }
 
 // Ready waits until Redis has been connected to.
 func (l *L2) Ready(ctx context.Context) error {

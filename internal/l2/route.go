@@ -69,6 +69,14 @@ func (r *routes) to(c *routedConn, bucket int) {
 	}
 }
 
+// node is the connection that a bucket's last command went to, nil if there was none.
+func (r *routes) node(bucket int) any {
+	if last := r.last[bucket].Load(); last != nil {
+		return last.conn
+	}
+	return nil
+}
+
 // routedConn follows the commands that rueidis writes, wherever one write ends and the next begins, and looks at how
 // their keys begin. It goes by the lengths that the protocol states: a name that a user has chosen may hold anything,
 // what looks like another command too. All commands of the tracking connection have their key, if any, as their first

@@ -47,6 +47,9 @@ func TestRoutes_BucketThatMovesBeginsASession(t *testing.T) { // C1
 	want("nothing moves")
 	write(b, get(six))
 	want("a slot is another node's", 6)
+	if r.node(5) != any(a) || r.node(6) != any(b) || r.node(7) != nil {
+		t.Errorf("nodes %v, %v and %v, want those of a, b and none", r.node(5), r.node(6), r.node(7))
+	}
 	write(b, get(six)+get(six))
 	write(a, get(five))
 	want("and stays there")

@@ -40,7 +40,7 @@ var arrows = []arrow{
 	{"internal/l2", []string{"coherence", "internal/ablate"}},
 	{"internal/fence", []string{"coherence", "internal/l2", "internal/ablate"}},
 	{"nearcache", []string{"coherence", "tier", "internal/fence", "internal/l1", "internal/l2", "internal/ablate",
-		"internal/wallclock", "internal/version", "internal/audit"}},
+		"internal/wallclock", "internal/audit", "internal/version"}},
 	{"nearcache/otel", []string{"coherence"}},
 	{"nearcache/codec/protobuf", nil},
 	{"nearcache/codec/msgpack", nil},

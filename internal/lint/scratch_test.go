@@ -149,7 +149,8 @@ func TestWorker(t *testing.T) {
 
 // engine is what nearcache is made of. Without its tag, internal/ablate is constants alone.
 var engine = []string{"internal/ablate", "internal/audit", "internal/fence", "internal/l1", "internal/l2",
-	"internal/version", "internal/wallclock"}
+	"internal/version",
+	"internal/wallclock"}
 
 // publish packs this module into dir as a module proxy serves it.
 func publish(t *testing.T, dir, version string) {

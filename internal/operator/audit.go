@@ -20,7 +20,7 @@ type auditReport struct {
 	Uncached     int                 `json:"uncached"`   // of those, without a record that a cache reads
 	Compared     uint64              `json:"compared"`   // records that were compared with the source
 	Undecided    uint64              `json:"undecided"`  // that could not be judged
-	Unreadable   int                 `json:"unreadable"` // payloads that were not decoded: their versions alone were compared
+	Unreadable   int                 `json:"unreadable"` // whose payload was not decoded: the version alone was compared
 	Inconsistent uint64              `json:"inconsistent"`
 	Wait         float64             `json:"wait_seconds"`
 	Scales       []auditedScale      `json:"scales"`
@@ -48,7 +48,7 @@ type auditedDifference struct {
 
 func (t *tool) auditCommand() *cobra.Command {
 	var o auditOptions
-	cmd := &cobra.Command{Use: "audit NAMESPACE", Short: "Compare records in Redis with the rows that they were loaded from",
+	cmd := &cobra.Command{Use: "audit NAMESPACE", Short: "Compare records in Redis with the rows of the database",
 		Long: `Audit takes a sample of a namespace's keys, compares the record of each with its row, and says how consistent
 they are within 100 ms, 1 s, 10 s and 1 min. A difference that lasts for --wait is an inconsistency, and is
 explained. It changes nothing.

@@ -51,7 +51,8 @@ type auditedValue struct {
 const mostRows = 100_000
 
 // openAudit opens the services, and finds out what the query's key is. Call closeIt.
-func (t *tool) openAudit(ctx context.Context, namespace string, o *auditOptions) (a *auditRun, closeIt func(), err error) {
+func (t *tool) openAudit(ctx context.Context, namespace string, o *auditOptions) (a *auditRun, closeIt func(),
+	err error) {
 	source, pool, closeSource, err := t.openSource(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -64,8 +65,8 @@ func (t *tool) openAudit(ctx context.Context, namespace string, o *auditOptions)
 	closeIt = func() { closeRedis(); closeSource() }
 	a = &auditRun{tool: t, opt: o, namespace: namespace, redis: redis, source: source, pool: pool,
 		unreadable: map[string]bool{}, damaged: map[string]bool{}}
-	a.engine = audit.New(audit.Config[string, auditedValue]{Wait: o.wait, Longest: o.within, Serve: a.serve, Source: a.row, Same: sameValue,
-		Explain: a.explain})
+	a.engine = audit.New(audit.Config[string, auditedValue]{Wait: o.wait, Longest: o.within, Serve: a.serve,
+		Source: a.row, Same: sameValue, Explain: a.explain})
 	if err := a.describe(ctx); err != nil {
 		closeIt()
 		return nil, nil, err

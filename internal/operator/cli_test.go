@@ -60,7 +60,8 @@ func field(m map[string]any, path string) any {
 }
 
 // commands are all that do something.
-var commands = []string{"key", "inspect", "watch", "audit", "purge key", "purge tag", "purge namespace", "invalidate", "top",
+var commands = []string{"key", "inspect", "watch", "audit", "purge key", "purge tag", "purge namespace", "invalidate",
+	"top",
 	"doctor",
 	"replay",
 	"dlq list", "dlq show", "dlq replay", "relay status", "relay skip", "relay reset", "install", "man", "completion bash"}
@@ -80,8 +81,10 @@ func TestRun_CommandLinesThatCannotWork(t *testing.T) {
 		"purge tag a:b c", "purge namespace a:b",
 		"--redis redis://:hunter2@ inspect a:b", "--database mysql://u:hunter2@h purge key a:b",
 		"--database sqlite:f relay status", "--kafka u:hunter2@h:1 replay --from 1m", "replay", "replay --from yesterday",
-		"replay --from 1:x", "dlq show x", "dlq replay", "dlq replay 1 --all", "watch a{b}", "top nowhere", "top http://", "audit", "audit product", "audit a:b --query x", "audit p --query x --keys 0",
-		"audit p --query x --rate 0", "audit p --query x --allow 2", "audit p --query x --wait 2m", "audit p --query x --codec y",
+		"replay --from 1:x", "dlq show x", "dlq replay", "dlq replay 1 --all", "watch a{b}", "top nowhere", "top http://",
+		"audit", "audit product", "audit a:b --query x", "audit p --query x --keys 0",
+		"audit p --query x --rate 0", "audit p --query x --allow 2", "audit p --query x --wait 2m",
+		"audit p --query x --codec y",
 		"top http://h --every 1ms", "doctor --as king", "install", "install --table t --namespace n",
 		"install --table t --namespace a:b --key id", "install x", "--timeout soon relay status",
 		"--schema A.B install --table t --namespace n --key id"} {
@@ -90,7 +93,8 @@ func TestRun_CommandLinesThatCannotWork(t *testing.T) {
 			t.Errorf("%q: got the exit code %d and\n%s%s\nwant 2 and no password", bad, code, out, errOut)
 		}
 	}
-	for _, nothing := range []string{"inspect a:b", "watch", "audit p --query x", "purge key a:b", "top", "doctor", "replay --from 1m",
+	for _, nothing := range []string{"inspect a:b", "watch", "audit p --query x", "purge key a:b", "top", "doctor",
+		"replay --from 1m",
 		"dlq list",
 		"relay status", "relay skip", "install --table t --namespace n --key id"} {
 		if code, _, errOut := call(t, nil, strings.Fields(nothing)...); code != 2 || !strings.Contains(errOut, "needed") &&

@@ -22,8 +22,8 @@ if [ -z "${NEARCACHE_TEST_MARIADB:-}" ]; then
 fi
 need pgbouncer pgbouncer /usr/sbin/pgbouncer
 need curl curl
-need prometheus promtool # which checks and tests the alerts
 need chromium chromium chromium-browser google-chrome
+need prometheus promtool # which checks and tests the alerts
 # Another team's programs are Python. Their packages go into a folder of this tree (make test).
 if [ -z "${NEARCACHE_TEST_PYTHON:-}" ]; then
 	need python3 python3

@@ -15,8 +15,8 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// started runs a server over embedded services and returns its first instance.
-func started(t *testing.T, settings ...string) *instance {
+// serve runs a server over embedded services and returns its first instance.
+func serve(t *testing.T, settings ...string) *instance {
 	t.Helper()
 	c, err := Parse(ProductServer, settings, func(string) string { return "" })
 	if err != nil {
@@ -73,7 +73,7 @@ var forOperators = map[string]string{"/metrics": "nearcache_build_info", "/statu
 	"/cache": `"mode":"on"`, "/mode": "on", "/debug/pprof/": "goroutine", "/debug/pprof/cmdline": "app"}
 
 func TestAdmin_IsNotOnTheAddressOfTheAPI(t *testing.T) {
-	in := started(t)
+	in := serve(t)
 	for path, has := range forOperators {
 		if status, _ := ask(t, "GET", in.apiURL()+path, ""); status != http.StatusNotFound {
 			t.Errorf("%s is answered with %d on the API's address, want 404", path, status)
@@ -93,7 +93,7 @@ func TestAdmin_IsNotOnTheAddressOfTheAPI(t *testing.T) {
 }
 
 func TestAdmin_IsOnTheAddressOfTheAPIIfAskedFor(t *testing.T) {
-	in := started(t, "-admin-listen", "api")
+	in := serve(t, "-admin-listen", "api")
 	for path, has := range forOperators {
 		if status, body := ask(t, "GET", in.apiURL()+path, ""); status != http.StatusOK || !strings.Contains(body, has) {
 			t.Errorf("%s is answered with %d, want 200 with %q: %.300s", path, status, has, body)
@@ -102,7 +102,7 @@ func TestAdmin_IsOnTheAddressOfTheAPIIfAskedFor(t *testing.T) {
 }
 
 func TestAdmin_SwitchesTheMode(t *testing.T) {
-	in := started(t)
+	in := serve(t)
 	for _, c := range []struct {
 		body   string
 		status int
@@ -120,7 +120,7 @@ func TestAdmin_SwitchesTheMode(t *testing.T) {
 
 // TestAdmin_MetricsKeepPrometheusRules lints what a server that has worked exports, by the rules of promtool.
 func TestAdmin_MetricsKeepPrometheusRules(t *testing.T) {
-	in := started(t)
+	in := serve(t)
 	for range 3 {
 		if status, body := ask(t, "GET", in.apiURL()+"/products/p00002", ""); status != http.StatusOK {
 			t.Fatal(status, body)

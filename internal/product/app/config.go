@@ -36,6 +36,7 @@ type Config struct {
 	Heartbeat      time.Duration
 	StalenessFloor time.Duration // -1: two heartbeats
 	ForcedReads    int
+	AuditReads     int
 	RequestTimeout time.Duration
 	ShutdownDelay  time.Duration
 	Relay          bool
@@ -81,6 +82,9 @@ func (c *Config) check() (errs []error) {
 	}
 	if c.ForcedReads < 0 {
 		wrong("FORCED_READS_PER_SECOND is %d: 0 or more", c.ForcedReads)
+	}
+	if c.AuditReads < 0 || c.AuditReads > 1000 {
+		wrong("AUDIT_READS_PER_SECOND is %d: 0 to 1000", c.AuditReads)
 	}
 	if c.RequestTimeout < 10*time.Millisecond || c.RequestTimeout > 10*time.Minute {
 		wrong("REQUEST_TIMEOUT_MS is %d: 10 to 600000", c.RequestTimeout.Milliseconds())

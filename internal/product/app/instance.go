@@ -80,7 +80,7 @@ func (s *Server) start(b *backend, live *demo.Demo, i int, prepared <-chan struc
 		operators = http.NewServeMux()
 		in.health.Probes(mux)
 	}
-	in.operatorRoutes(operators, &s.Config, live != nil, log)
+	in.operatorRoutes(operators, &s.Config, log)
 	listen, err := net.Listen("tcp", nthAddress(s.Config.Listen, i))
 	if errors.Is(err, syscall.EADDRINUSE) && live != nil {
 		// A demo has nothing that a client would look for at this very address.
@@ -108,7 +108,8 @@ func (s *Server) start(b *backend, live *demo.Demo, i int, prepared <-chan struc
 func (s *Server) cache(client *nearcache.Client, load nearcache.Loader[string, product.Product]) (
 	*nearcache.Cache[string, product.Product], error) {
 	return nearcache.NewCache(client, product.Namespace, nearcache.Options[string, product.Product]{
-		TTL: s.Config.TTL, MaxStaleness: s.Config.MaxStaleness, Load: load})
+		TTL: s.Config.TTL, MaxStaleness: s.Config.MaxStaleness, Load: load,
+		Audit: nearcache.Audit[string, product.Product]{Rate: float64(s.Config.AuditReads)}})
 }
 
 // load is the Loader.
@@ -134,12 +135,8 @@ func (in *instance) reasons() []health.Reason {
 }
 
 // operatorRoutes are the probes, and what is not for the public.
-func (in *instance) operatorRoutes(mux *http.ServeMux, c *Config, isDemo bool, log *slog.Logger) {
-	in.health.Routes(mux, ProductServer, func() map[string]any {
-		status := statusOf(in.client.Status(), c.embedded())
-		status["demo"] = isDemo
-		return status
-	})
+func (in *instance) operatorRoutes(mux *http.ServeMux, c *Config, log *slog.Logger) {
+	in.health.Routes(mux, ProductServer, func() map[string]any { return statusOf(in.client.Status(), c.embedded()) })
 	adminRoutes(mux, in.reg)
 	cacheRoutes(mux, in.client, log)
 }
@@ -152,7 +149,15 @@ func (in *instance) adminURL() string {
 	return "http://" + in.listen.Addr().String()
 }
 
-// routes are those of the API, and of the pages for people.
+// pageState is what the page for people says of the instance. Operators have /status.
+func (in *instance) pageState(demo bool) page.State {
+	ready, _ := in.health.Ready()
+	s := in.client.Status()
+	return page.State{Ready: ready, Demo: demo, Redis: s.Redis, ProvedBy: s.Bound.Channel,
+		ProvedStaleness: s.Bound.Staleness.Seconds()}
+}
+
+// routes are those of the API and of the pages.
 func (s *Server) routes(in *instance, b *backend, live *demo.Demo, log *slog.Logger) (*http.ServeMux, error) {
 	h := &httpapi.Handler{Store: b.store, Cache: in.cache, Logger: log, Timeout: s.Config.RequestTimeout,
 		MinStaleness: s.Config.floor()}
@@ -170,7 +175,7 @@ func (s *Server) routes(in *instance, b *backend, live *demo.Demo, log *slog.Log
 	}
 	mux := http.NewServeMux()
 	h.Routes(mux)
-	page.Routes(mux)
+	page.Routes(mux, func() page.State { return in.pageState(live != nil) })
 	if live != nil {
 		live.Routes(mux)
 	}

@@ -95,6 +95,9 @@ var settings = []setting{
 		"how many reads of the database the headers of requests can force, all clients" +
 			" together; more are answered 429; 0: no limit", serverOnly, false,
 		number(func(c *Config) *int { return &c.ForcedReads })},
+	{"audit-reads", "AUDIT_READS_PER_SECOND", "0",
+		"how many reads a second the auditor compares with the database; 0: none", serverOnly, false,
+		number(func(c *Config) *int { return &c.AuditReads })},
 	{"request-timeout", "REQUEST_TIMEOUT_MS", "5000", "time that each request has, in milliseconds", serverOnly, false,
 		duration(time.Millisecond, func(c *Config) *time.Duration { return &c.RequestTimeout })},
 	{"shutdown-delay", "SHUTDOWN_DELAY_MS", "5000",

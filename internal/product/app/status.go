@@ -33,6 +33,7 @@ func statusOf(s nearcache.Status, embedded bool) map[string]any {
 		"gate_open":                  c.Open,
 		"redis_sessions":             s.Channels.RedisSessions,
 		"event_sessions":             s.Channels.EventSessions,
+		"audit":                      auditOf(&c.Audit),
 	}
 }
 
@@ -44,4 +45,23 @@ func reasonsOf(s nearcache.Status) []health.Reason {
 		reasons = append(reasons, health.Reason{Code: r.Code, Detail: r.Message, Since: r.Since})
 	}
 	return reasons
+}
+
+// auditOf is what the auditor has found, nil without one. consistent_within has the lower end of the share that was
+// consistent, with 95% confidence, by scale.
+func auditOf(a *nearcache.AuditStatus) map[string]any {
+	if !a.On {
+		return nil
+	}
+	within := map[string]float64{}
+	for _, s := range a.Scales {
+		within[s.Within.String()] = s.Low
+	}
+	out := map[string]any{"reads": a.Reads, "undecided": a.Undecided, "inconsistent": a.Inconsistent,
+		"wait": a.Wait.Seconds(), "consistent_within": within}
+	if len(a.Differences) > 0 {
+		d := &a.Differences[0]
+		out["first_difference"] = map[string]any{"key": d.Key, "cause": d.Cause, "text": d.Text}
+	}
+	return out
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"encoding/json"
 	"io"
 	"io/fs"
 	"mime"
@@ -22,8 +23,22 @@ var files embed.FS
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
 
+// State is what the page says of its instance.
+type State struct {
+	Ready           bool    `json:"ready"`
+	Demo            bool    `json:"demo"` // the live page of the demo is served beside it
+	Redis           bool    `json:"redis_connected"`
+	ProvedStaleness float64 `json:"proved_staleness"` // in seconds; 0: no bound is proved now
+	ProvedBy        string  `json:"proved_by"`
+}
+
 // Routes adds the page to a mux.
-func Routes(mux *http.ServeMux) {
+func Routes(mux *http.ServeMux, state func() State) {
+	mux.HandleFunc("GET /page/state", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "no-store")
+		_ = json.NewEncoder(w).Encode(state()) // the client may be gone
+	})
 	for pattern, name := range map[string]string{
 		"GET /{$}":         "index.html",
 		"GET /page.css":    "page.css",

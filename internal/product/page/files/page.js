@@ -126,7 +126,7 @@ at("text").addEventListener("input", () => { clearTimeout(typed); typed = setTim
 at("search").addEventListener("submit", (e) => { e.preventDefault(); search(); });
 
 async function state() {
-  const a = await ask("status");
+  const a = await ask("page/state");
   if (!a) return;
   const s = a.body;
   at("demo").hidden = !s.demo;
