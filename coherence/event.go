@@ -38,6 +38,9 @@ type Event struct {
 	Position Position
 	// Time is when the change was committed, by the source's clock; for metrics only. Zero: unknown.
 	Time time.Time
+	// Trace is the traceparent (W3C Trace Context) of the write. On the wire it is a header of the record, and not part
+	// of its value. Empty: none.
+	Trace string
 	// Fields are the columns or JSON fields that a codec of the caller's wants to carry along. The library ignores
 	// them.
 	Fields map[string]string

@@ -171,6 +171,12 @@ func (s sink) Malformed(int, error) { s.c.m.malformed.Inc() }
 // which the old value is served while Redis answers.
 func (s sink) Deliver(ctx context.Context, p int, batch []coherence.Message) error {
 	c := s.c
+	if c.tracer != nil {
+		var span coherence.Span
+		if ctx, span = c.traceBatch(ctx, batch); span != nil {
+			defer span.End(nil)
+		}
+	}
 	var changes changes
 	marked := false
 	for i := range batch {

@@ -51,6 +51,7 @@ type Client struct {
 	asked  atomic.Int64 // when it was last
 
 	traceLoad func(caller, load context.Context) context.Context // nil: none
+	tracer    coherence.Tracer                                   // nil: none
 	m         *metrics
 	log       *slog.Logger
 
@@ -116,7 +117,10 @@ func New(cfg Config) (*Client, error) {
 	c := &Client{base: time.Now(), source: cfg.Source, relayed: relayed, beatEvery: cfg.Heartbeat, log: cfg.Logger,
 		caches: make(map[string]managedCache)}
 	c.pace.hurry, c.pace.awake = make(chan struct{}, 1), make(chan struct{}, 1)
-	c.nesting.wake, c.traceLoad = c.waiters.wake, cfg.LoadTrace
+	c.nesting.wake, c.traceLoad, c.tracer = c.waiters.wake, cfg.LoadTrace, cfg.Tracer
+	if c.traceLoad == nil && cfg.Tracer != nil {
+		c.traceLoad = cfg.Tracer.Continue
+	}
 	if cfg.System != "" {
 		c.system.Store(&cfg.System)
 	}

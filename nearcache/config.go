@@ -48,6 +48,12 @@ type Config struct {
 	// it: for OpenTelemetry, trace.ContextWithSpanContext(load, trace.SpanContextFromContext(caller)). It must not
 	// panic, and is called concurrently. Defaults to none.
 	LoadTrace func(caller, load context.Context) context.Context
+	// Tracer makes spans of what leaves L1: "get" for a read, and below it "l2.read", "l2.acquire", "lease.wait", "load"
+	// and "l2.fill". A fill may end after its read. Attributes name the cache (nearcache.cache), the tier that answered
+	// (nearcache.tier) and the number of keys (nearcache.keys); none has a key or a value. A hit in L1 makes no span.
+	// A batch of events makes "events.apply"; see coherence.Tracer.StartBatch.
+	// nearcache/otel has a Tracer for OpenTelemetry. With one LoadTrace need not be set. Defaults to none.
+	Tracer coherence.Tracer
 	// Registerer takes the metrics. Defaults to none.
 	Registerer prometheus.Registerer
 	// Logger takes what cannot be returned: a line at Warn for each reason in Status, when it begins. Defaults to

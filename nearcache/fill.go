@@ -121,6 +121,16 @@ func (c *Cache[K, V]) fillL2(fills []fill[K, V]) {
 	}
 }
 
+// traceFills is fillL2 in a span of the load's trace. The span covers the wait for a pipeline that is under way.
+func (c *Cache[K, V]) traceFills(ctx context.Context, fills []fill[K, V]) {
+	if len(fills) == 0 {
+		return
+	}
+	_, s := c.trace(ctx, opFill, len(fills))
+	c.fillL2(fills)
+	s.end(nil)
+}
+
 // sendFills offers records to L2 in one pipeline for each node, and settles their leases.
 func (c *Cache[K, V]) sendFills(fills []fill[K, V]) {
 	b, ctx := &c.client.breaker, c.client.life // the loads of a batch have no context in common

@@ -59,11 +59,14 @@ func (h *heldLease) settle() {
 
 // acquire asks for the leases of flights that are missing in L2, in one pipeline for each node. What was answered is in
 // each flight's grant.
-func (c *Cache[K, V]) acquire(ctx context.Context, batch []*flight[K, V]) {
+func (c *Cache[K, V]) acquire(caller context.Context, batch []*flight[K, V]) {
 	b := &c.client.breaker
-	switch len(batch) {
-	case 0:
+	if len(batch) == 0 {
 		return
+	}
+	ctx, span := c.trace(caller, opAcquire, len(batch))
+	defer func() { span.end(batch[0].grantErr) }()
+	switch len(batch) {
 	case 1:
 		f := batch[0]
 		f.grantErr = b.ask(ctx, func(ctx context.Context) (err error) {
@@ -90,7 +93,7 @@ func (c *Cache[K, V]) acquire(ctx context.Context, batch []*flight[K, V]) {
 		}
 		c.m.leases(f.grant.Status.String()).Inc()
 		if f.grant.Status == l2.Granted {
-			f.lease = c.hold(ctx, f.key, f.grant)
+			f.lease = c.hold(caller, f.key, f.grant)
 		}
 	}
 }
@@ -227,6 +230,8 @@ func (w *fillWait[K, V]) next(f *flight[K, V]) step {
 // wait waits until some of the flights can be asked for again: their keys were pushed, or the leases in the way have
 // expired. When LeaseWait is over it hands out all of them, to be loaded; when ctx has ended, none.
 func (w *fillWait[K, V]) wait(ctx context.Context) (ask, load []*flight[K, V]) {
+	ctx, s := w.c.trace(ctx, opWait, len(w.waiting))
+	defer func() { s.end(ctx.Err()) }()
 	for {
 		first := w.until
 		for _, f := range w.waiting {

@@ -170,11 +170,13 @@ func admitted[K comparable, V, T any](ctx context.Context, c *Cache[K, V], keys 
 	}
 	load, running := n.begin(ctx, keys)
 	defer n.end(running)
+	load, s := c.trace(load, opLoad, len(keys))
 	begun := time.Now()
 	v, err := within(load, func() (T, error) {
 		defer leave()
 		return f(load)
 	})
+	s.end(err)
 	c.client.observe(ctx, c.m.loadSeconds, int64(time.Since(begun)))
 	return v, err
 }

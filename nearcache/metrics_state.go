@@ -1,9 +1,6 @@
 package nearcache
 
 import (
-	"context"
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/nearcache/nearcache-go/internal/l2"
@@ -51,9 +48,4 @@ func flag(b bool) float64 {
 		return 1
 	}
 	return 0
-}
-
-// observe takes a duration in nanoseconds.
-func (c *Client) observe(ctx context.Context, o prometheus.Observer, took int64) {
-	o.Observe(time.Duration(took).Seconds())
 }

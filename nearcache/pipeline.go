@@ -59,6 +59,8 @@ func (c *Cache[K, V]) snapshot(batch []*flight[K, V]) {
 func (c *Cache[K, V]) readL2(ctx context.Context, batch []*flight[K, V]) {
 	b := &c.client.breaker
 	limit := min(b.timeout, c.opt.LoadTimeout)
+	ctx, s := c.trace(ctx, opRead, len(batch))
+	defer func() { s.end(batch[0].l2.err) }()
 	if len(batch) == 1 {
 		f := batch[0]
 		r := l2Reply{learn: c.mustLearn(&f.own)}
@@ -435,7 +437,7 @@ func (c *Cache[K, V]) callSource(ctx context.Context, batch []*flight[K, V]) {
 		for _, x := range fills {
 			c.answer(x.f)
 		}
-		c.fillL2(fills)
+		c.traceFills(ctx, fills)
 		c.sources.finish(ended)
 		batch = again
 	}

@@ -38,7 +38,9 @@ func (c *Cache[K, V]) Read(ctx context.Context, k K, ro ReadOptions) (Result[V],
 // readBelow is Read below L1: a flight through L2, and then a call of the Loader.
 func (c *Cache[K, V]) readBelow(ctx context.Context, k K, ro ReadOptions, d demand) (Result[V], error) {
 	begun := c.client.now()
+	ctx, s := c.trace(ctx, opGet, 1)
 	r, err := c.lookBelow(ctx, k, ro, d)
+	s.answered(r.Tier, err)
 	c.client.observe(ctx, c.m.lookupSeconds[r.Tier], c.client.now()-begun)
 	return r, err
 }

@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
@@ -136,11 +137,25 @@ func (p *consumer) finish(ctx context.Context, batch []*record) bool {
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(5*time.Second, cancel) })
 	defer stop()
-	if !p.insist(last, "apply", func(ctx context.Context) error { return p.l2.Apply(ctx, changes...) }) {
+	if !p.apply(last, changes) {
 		return false
 	}
 	p.m.applied.Add(float64(len(changes)))
 	return p.setAside(last, bad)
+}
+
+// apply applies events. It is false only if ctx ended before.
+func (p *consumer) apply(ctx context.Context, changes []coherence.Event) bool {
+	var span coherence.Span
+	if p.tracer != nil && len(changes) > 0 {
+		ctx, span = p.tracer.StartBatch(ctx, "worker.apply", coherence.TracesOf(changes),
+			slog.Int("nearcache.changes", len(changes)), slog.String("messaging.destination.name", p.topic))
+	}
+	applied := p.insist(ctx, "apply", func(ctx context.Context) error { return p.l2.Apply(ctx, changes...) })
+	if span != nil {
+		span.End(context.Cause(ctx))
+	}
+	return applied
 }
 
 func (p *consumer) decode(batch []*record) (changes []coherence.Event, bad []out) {

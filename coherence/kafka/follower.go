@@ -317,14 +317,20 @@ func (f *follower) malformed(offset int64, err error) {
 
 // decodeRecord decodes a record, whose events must be of namespaces that there can be.
 func decodeRecord(c coherence.EventCodec, topic string, part int, rec *record) ([]coherence.Event, error) {
-	events, err := c.Decode(rec.public(topic, part))
+	public := rec.public(topic, part)
+	events, err := c.Decode(public)
 	if err != nil {
 		return nil, err
 	}
-	for _, e := range events {
+	trace := string(public.Header(traceHeader))
+	for i, e := range events {
 		if err := e.Validate(); err != nil {
 			return nil, err
 		}
+		if e.Trace == "" {
+			e.Trace = trace
+		}
+		events[i].Trace = coherence.CheckTraceparent(e.Trace)
 	}
 	return events, nil
 }

@@ -159,7 +159,11 @@ func (p *Publisher) encode(ctx context.Context, batch []coherence.PartitionMessa
 			continue
 		}
 		key := recordKey(m.Event)
-		byPart[m.Partition] = append(byPart[m.Partition], out{index: i, key: key, value: encoded[i]})
+		o := out{index: i, key: key, value: encoded[i]}
+		if m.Event.Trace != "" && o.size()+traceBytes <= most {
+			o.headers = []kafkago.Header{{Key: traceHeader, Value: []byte(m.Event.Trace)}}
+		}
+		byPart[m.Partition] = append(byPart[m.Partition], o)
 		if also[i] != nil && len(also[i]) <= most {
 			byPart[m.Partition] = append(byPart[m.Partition], out{index: -1, key: key, value: also[i]})
 		}
@@ -180,6 +184,12 @@ func (p *Publisher) fit(e coherence.Event, most int) ([]byte, error) {
 	}
 	return b, err
 }
+
+// traceHeader is the header of a record with the traceparent of the write, and traceBytes what it takes at most.
+const (
+	traceHeader = "traceparent"
+	traceBytes  = 100
+)
 
 // recordKey names what changed, for a compacted topic, which keeps the last record of a name. The event has the key
 // already, so a long one goes as a hash.

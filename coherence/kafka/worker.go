@@ -37,6 +37,8 @@ type Worker struct {
 	Batch int
 	// MaxBehind is how old the oldest event that is not applied may be before Status says so. Defaults to a minute.
 	MaxBehind time.Duration
+	// Tracer makes a span "worker.apply" of each batch; see coherence.Tracer.StartBatch. Defaults to none.
+	Tracer coherence.Tracer
 	// Registerer takes the metrics. Defaults to none.
 	Registerer prometheus.Registerer
 	// Logger defaults to discarding.
@@ -95,8 +97,9 @@ func (w *Worker) deadLetterTopic() string {
 
 // begin fills in the defaults.
 func (w *Worker) begin() *workerRun {
-	run := &workerRun{topic: w.Topic, codec: w.Codec.WithDefaults(), l2: w.L2, batch: w.Batch, behind: w.MaxBehind,
-		log: w.Logger, c: w.connect()}
+	run := &workerRun{topic: w.Topic, codec: w.Codec.WithDefaults(), l2: w.L2, tracer: w.Tracer, batch: w.Batch,
+		behind: w.MaxBehind,
+		log:    w.Logger, c: w.connect()}
 	if run.batch <= 0 {
 		run.batch = 500
 	}
@@ -122,6 +125,7 @@ type workerRun struct {
 	topic  string
 	codec  coherence.EventCodec
 	l2     Applier
+	tracer coherence.Tracer // nil: none
 	batch  int
 	behind time.Duration
 	log    *slog.Logger

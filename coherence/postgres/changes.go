@@ -147,7 +147,7 @@ func (s *Source) changesSQL(after coherence.Position, limit int) (sql string, ar
 		settled = `pg_snapshot_xmax(pg_current_snapshot())`
 	}
 	sql = s.q(`with w as materialized (` + stateSQL + ` limit 1)
-		select w.*, o.xid::text, o.id, o.namespace, o.key, o.version, o.op, o.fields, o.created_at from w
+		select w.*, o.xid::text, o.id, o.namespace, o.key, o.version, o.op, o.fields, o.created_at, o.trace from w
 		left join (select * from @@.outbox where (xid, id) > ($1::text::xid8, $2::bigint) and xid < ` + settled + `
 			order by xid, id limit $3) o on true order by o.xid, o.id`)
 	args = []any{strconv.FormatUint(after.N, 10), int64(after.Part), rowsOf(limit)}
@@ -199,6 +199,7 @@ func scanChanges(rows pgx.Rows) (st state, events []coherence.Event, ids []uint6
 // outboxRow is a row of the outbox, or the nulls that stand for none.
 type outboxRow struct {
 	xid, namespace, key, op *string
+	trace                   *string // null: none
 	id, version             *int64
 	extra                   []byte // columns that a codec wants, as JSON
 	created                 *time.Time
@@ -206,7 +207,7 @@ type outboxRow struct {
 
 // fields are where to scan it to.
 func (o *outboxRow) fields() []any {
-	return []any{&o.xid, &o.id, &o.namespace, &o.key, &o.version, &o.op, &o.extra, &o.created}
+	return []any{&o.xid, &o.id, &o.namespace, &o.key, &o.version, &o.op, &o.extra, &o.created, &o.trace}
 }
 
 func (o *outboxRow) event(timeline uint64) (e coherence.Event, err error) {
@@ -216,6 +217,9 @@ func (o *outboxRow) event(timeline uint64) (e coherence.Event, err error) {
 	}
 	e = coherence.Event{Namespace: *o.namespace, Key: *o.key, Version: coherence.Version(*o.version),
 		Op: coherence.Op(*o.op), Position: coherence.Position{Timeline: timeline, N: xid + 1}, Time: *o.created}
+	if o.trace != nil {
+		e.Trace = coherence.CheckTraceparent(*o.trace)
+	}
 	if o.extra != nil {
 		if err := json.Unmarshal(o.extra, &e.Fields); err != nil {
 			return e, fmt.Errorf("fields of %s %q: %w", e.Namespace, e.Key, err)

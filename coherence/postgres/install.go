@@ -21,13 +21,16 @@ var (
 	schemaStatementSQL string
 	//go:embed schema_truncate.sql
 	schemaTruncateSQL string
+	//go:embed schema_trace.sql
+	schemaTraceSQL string
 	//go:embed schema_table.sql
 	schemaTableSQL string
 )
 
 // migrations lead from one version of the schema to the next. Each runs in the transaction of the whole Install. A
 // later one is never undone: Install of a program that knows fewer of them refuses.
-var migrations = []string{schemaSQL, schemaPartSQL, schemaStatementSQL, schemaTruncateSQL, schemaTableSQL}
+var migrations = []string{schemaSQL, schemaPartSQL, schemaStatementSQL, schemaTruncateSQL, schemaTableSQL,
+	schemaTraceSQL}
 
 // InstallSQL is what Install runs on a database that has nothing of it yet, for whoever runs it by hand.
 func (s *Source) InstallSQL() string {

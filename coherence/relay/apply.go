@@ -78,7 +78,10 @@ func (a *applier) round(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if err := a.apply(ctx, a.byBucket(events, upto), upto); err != nil {
+	err = a.traced(ctx, "relay.redis", events, func(ctx context.Context) error {
+		return a.apply(ctx, a.byBucket(events, upto), upto)
+	})
+	if err != nil {
 		return false, err
 	}
 	a.m.events.WithLabelValues("redis").Add(float64(len(events)))

@@ -60,7 +60,8 @@ func (p *publisher) round(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	out, seqs := numbered(events, p.cur.Seqs)
-	if err := p.send(ctx, out); err != nil {
+	err = p.traced(ctx, "relay.kafka", events, func(ctx context.Context) error { return p.send(ctx, out) })
+	if err != nil {
 		return false, err
 	}
 	p.cur = coherence.Cursor{Position: upto, Seqs: seqs}

@@ -39,6 +39,9 @@ type Relay struct {
 	// Keep is how long changes that every channel has passed are kept, for replays after Redis went back in time.
 	// Defaults to an hour. The Source must be a Trimmer for anything to be dropped.
 	Keep time.Duration
+	// Tracer makes a span of each batch, "relay.redis" or "relay.kafka"; see coherence.Tracer.StartBatch. Defaults to
+	// none.
+	Tracer coherence.Tracer
 	// Registerer takes the metrics. Defaults to none.
 	Registerer prometheus.Registerer
 	// Logger defaults to discarding.

@@ -232,7 +232,7 @@ func TestDrill_KafkaTopicLost(t *testing.T) {
 	began := time.Now()
 	testkit.Eventually(t, "every partition is followed", func() bool {
 		m, err := do(t.Context(), "GET", d.b.url+"/metrics", "")
-		return err == nil && strings.Contains(m.body, "nearcache_events_followed 1\n")
+		return err == nil && strings.Contains(m.body, "nearcache_channel_up{channel=\"events\"} 1\n")
 	})
 	d.say("every partition is followed again, after %v", time.Since(began).Round(10*time.Millisecond))
 	wait(t.Context(), 3*time.Second)
@@ -333,7 +333,7 @@ func TestDrill_RelayStoppedForADay(t *testing.T) {
 	began := time.Now()
 	testkit.Eventually(t, "the relay has caught up", func() bool {
 		m, err := do(t.Context(), "GET", relay.url+"/metrics", "")
-		return err == nil && strings.Contains(m.body, `nearcache_relay_backlog_changes{channel="redis"} 0`) &&
+		return err == nil && strings.Contains(m.body, `nearcache_relay_lag_changes{channel="redis"} 0`) &&
 			time.Since(began) > time.Second
 	})
 	d.serves("again")

@@ -42,6 +42,7 @@ var arrows = []arrow{
 	{"nearcache", []string{"coherence", "tier", "internal/fence", "internal/l1", "internal/l2", "internal/ablate",
 		"internal/wallclock", "internal/audit", "internal/version"}},
 	{"nearcache/sqlload", []string{"nearcache"}},
+	{"nearcache/otel", []string{"coherence"}},
 	{"nearcache/codec/protobuf", nil},
 	{"nearcache/codec/msgpack", nil},
 	{"nearcache/codec/compress", []string{"nearcache"}},
@@ -120,6 +121,7 @@ var vendors = []struct {
 		"coherence/kafka/...", "internal/services/servicestest/...", "internal/chaos/...",
 		"internal/product/app/endpoint/kafka.go", "internal/operator/...",
 	}},
+	{"go.opentelemetry.io", []string{"nearcache/otel/..."}},
 	{"github.com/spf13/cobra", []string{"internal/operator/..."}},
 	{"github.com/jackc/pgx", []string{
 		"coherence/postgres/...", "internal/product/...", "internal/chaos/...", "internal/services/servicestest/...",
@@ -176,6 +178,7 @@ var links = map[string][]string{
 	"coherence/kafka":    {"github.com/segmentio", "github.com/klauspost"}, // kafka-go compresses
 	"coherence/postgres": {"github.com/jackc"},
 
+	"nearcache/otel":           {"go.opentelemetry.io"},
 	"nearcache/codec/protobuf": {module + "/nearcache/codec"},
 	"nearcache/codec/msgpack":  {module + "/nearcache/codec", "github.com/vmihailenco"},
 	"nearcache/codec/compress": {module + "/nearcache/codec", "github.com/klauspost"},
