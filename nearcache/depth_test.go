@@ -36,8 +36,8 @@ func (gobCodec[V]) Decode(b []byte) (v V, err error) {
 	return v, gob.NewDecoder(bytes.NewReader(b)).Decode(&v)
 }
 
-// TestValues_ThatContainThemselves: NewCache followed such a type, and a Codec such a value, until the stack overflowed,
-// which ends the process.
+// TestValues_ThatContainThemselves: NewCache followed such a type, and a Codec such a value, until the stack
+// overflowed, which ends the process.
 func TestValues_ThatContainThemselves(t *testing.T) {
 	ring := &node{Name: "a", Next: &node{Name: "b"}}
 	ring.Next.Next = ring

@@ -63,8 +63,8 @@ func TestParse_NamesWhatIsWrong(t *testing.T) {
 			t.Errorf("%s: got error %v, want ErrUsage that names the variable and no password", bad, err)
 		}
 	}
-	if _, err := app.Parse(app.ProductServer, nil, environment{"DATABASE_URL": "sqlite:x", "REDIS_HOST": "h:7"}.get); err ==
-		nil || !strings.Contains(err.Error(), "REDIS_HOST") {
+	env := environment{"DATABASE_URL": "sqlite:x", "REDIS_HOST": "h:7"}
+	if _, err := app.Parse(app.ProductServer, nil, env.get); err == nil || !strings.Contains(err.Error(), "REDIS_HOST") {
 		t.Errorf("REDIS_HOST=h:7: %v", err)
 	}
 	for _, args := range [][]string{{"stray"}, {"redis://:hunter2@h:1"}, {"-redis", "redis://:hunter2@"},

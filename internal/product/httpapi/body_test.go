@@ -197,7 +197,8 @@ func TestItems_TakeNoParameters(t *testing.T) {
 // TestIDs_AreReadWhereTheyWereCreated: a product could be created whose Location was no path of the server.
 func TestIDs_AreReadWhereTheyWereCreated(t *testing.T) {
 	u := serve(t).url
-	for _, id := range []string{"/", "//", "a/", "/a", "a//b", "a/../b", "a/.", "./a", "...", "%", "%2F", "a?b", "a#b", ";",
+	for _, id := range []string{"/", "//", "a/", "/a", "a//b", "a/../b", "a/.", "./a", "...", "%", "%2F", "a?b", "a#b",
+		";",
 		" ", "+", "\"", "\\", "*", "\u00e9", "\U0001f600", "\u200b", "."} {
 		body, err := json.Marshal(map[string]any{"id": id, "name": "n", "price": 1})
 		if err != nil {

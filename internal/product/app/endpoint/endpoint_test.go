@@ -94,7 +94,8 @@ func TestErrors_ShowNoPassword(t *testing.T) {
 			t.Errorf("%s becomes %s", s, got)
 		}
 	}
-	for _, s := range []string{"nothing of the kind: host h:7", "it has the form postgres://user:password@host:port/database",
+	for _, s := range []string{"nothing of the kind: host h:7",
+		"it has the form postgres://user:password@host:port/database",
 		"it has the form redis://[user:password@]host:port"} {
 		if endpoint.Redact(s) != s {
 			t.Error(endpoint.Redact(s))
