@@ -62,11 +62,11 @@ func (s *Server) start(b *backend, live *demo.Demo, i int, prepared <-chan struc
 			err = errors.Join(err, in.client.Close())
 		}
 	}()
-	load := b.load
+	load, audit := nearcache.Loader[string, product.Product](b.load), nearcache.Audit[string, product.Product]{}
 	if live != nil {
-		load = live.Load(i, load)
+		load, audit.Rate, audit.Load = live.Load(i, load), liveAudits, load
 	}
-	if in.cache, err = s.cache(in.client, load); err != nil {
+	if in.cache, err = s.cache(in.client, load, audit); err != nil {
 		return nil, err
 	}
 	in.near = newNeighbours(b.redis, s.Config.Prefix+":product-server:database-reached")
@@ -100,10 +100,10 @@ func (s *Server) start(b *backend, live *demo.Demo, i int, prepared <-chan struc
 	return in, nil
 }
 
-func (s *Server) cache(client *nearcache.Client, load nearcache.Loader[string, product.Product]) (
-	*nearcache.Cache[string, product.Product], error) {
+func (s *Server) cache(client *nearcache.Client, load nearcache.Loader[string, product.Product],
+	audit nearcache.Audit[string, product.Product]) (*nearcache.Cache[string, product.Product], error) {
 	return nearcache.NewCache(client, product.Namespace, nearcache.Options[string, product.Product]{
-		TTL: s.Config.TTL, MaxStaleness: s.Config.MaxStaleness, Load: load})
+		TTL: s.Config.TTL, MaxStaleness: s.Config.MaxStaleness, Load: load, Audit: audit})
 }
 
 // load is the Loader.
