@@ -186,7 +186,8 @@ func (c *Cache[K, V]) debugEntry(e *entry[K, V]) *debugEntry {
 	verdict := e.stamp.Check(f)
 	tags, asOf := e.tags().check(f, now, asOf)
 	d := &debugEntry{Version: e.version, Absent: e.absent(), Age: time.Duration(now - e.stamp.Began()).Seconds(),
-		ExpiresIn: time.Duration(e.stamp.Deadline() - now).Seconds(), Staleness: age(asOf, now).Seconds(), Tags: c.tagsOfEntry(e)}
+		ExpiresIn: time.Duration(e.stamp.Deadline() - now).Seconds(), Staleness: age(asOf, now).Seconds(),
+		Tags: c.tagsOfEntry(e)}
 	bound := c.opt.MaxStaleness
 	proved := bound > 0 && asOf != 0 && now-asOf <= int64(bound)
 	switch {

@@ -76,7 +76,8 @@ type ReadOptions struct {
 	AtLeast Version
 	// MaxStaleness refuses a value that is not proved to be younger, by this process's clock, when the read began (C1).
 	// A tier that cannot prove it is passed over; the source always can. It needs Config.Source or
-	// Config.Relayed: without either a positive value fails with ErrUnsupported. Defaults to Options.MaxStaleness; negative: no bound.
+	// Config.Relayed: without either a positive value fails with ErrUnsupported. Defaults to Options.MaxStaleness;
+	// negative: no bound.
 	MaxStaleness time.Duration
 	// Fresh refuses a value older than the read: it is read from the source by a load that begins after this call, or
 	// kept if the source (a coherence.Versioner) then says that its version still stands.

@@ -18,9 +18,9 @@
 // another order. Changes therefore says that an id is settled only when no transaction with this id or a smaller one
 // is open. It looks at the outbox twice: first at all rows, also those of open transactions (READ UNCOMMITTED), and
 // then at the committed ones. A row that only the first look shows belongs to an open transaction. An id that was given
-// out and has no row yet is the one case that the first look misses. A writer therefore marks itself before it asks for an id
-// and takes the mark back after the insert; Changes waits until the marks that it sees are gone. docs/internals/adr
-// has the races.
+// out and has no row yet is the one case that the first look misses. A writer therefore marks itself before it asks for
+// an id and takes the mark back after the insert; Changes waits until the marks that it sees are gone.
+// docs/internals/adr has the races.
 //
 // A position's timeline is made from a random number of Install, the server's id, and a number that the server forgets
 // when it stops. A restart and a fail-over to another server therefore begin a new timeline, because InnoDB shows

@@ -33,7 +33,7 @@ func (d *table) column(name string) *column {
 // describe reads a table's columns and indexes, and refuses what the triggers could not count rightly.
 func (s *Source) describe(ctx context.Context, db querier, t Trigger) (*table, error) {
 	if t.Table == "" || t.Namespace == "" || len(t.KeyColumns) == 0 {
-		return nil, errors.New("Table, Namespace and KeyColumns are required")
+		return nil, errors.New("the fields Table, Namespace and KeyColumns are required")
 	}
 	schema, name, err := split(ctx, db, t.Table)
 	if err != nil {

@@ -83,6 +83,10 @@ func TestWrite_IsSeenByEveryInstance(t *testing.T) {
 		return k.DB == j.Version && k.Redis == j.Version && k.L1[0].V == j.Version && k.L1[1].V == j.Version &&
 			k.L1[2].V == j.Version
 	})
+	f := await(t, s, "frame", func(f frame) bool { return f.Audit.Reads > 3 })
+	if f.Audit.Inconsistent > 0 {
+		t.Errorf("the auditors found %d inconsistencies, want none", f.Audit.Inconsistent)
+	}
 }
 
 // TestFaults_ShowAtOnce cuts, pauses and stops, and looks at what the page shows of it.

@@ -23,10 +23,19 @@ type frame struct {
 	Load      bool            `json:"load"`
 	Compare   bool            `json:"compare"`
 	Instances []instanceFrame `json:"instances"`
+	Audit     auditFrame      `json:"audit"`
 	Keys      []keyFrame      `json:"keys"`
 	Scores    []scoreFrame    `json:"scores"`
 	Journey   *journey        `json:"journey,omitempty"`
 	Tour      int             `json:"tour"` // the step that runs, from 1; 0: none
+}
+
+// auditFrame is what the auditors of all instances have found: reads that they compared with the database, and those
+// that differed for longer than the bound.
+type auditFrame struct {
+	Reads        uint64 `json:"reads"`
+	Inconsistent uint64 `json:"inconsistent"`
+	Why          string `json:"why,omitempty"` // of the first difference
 }
 
 type instanceFrame struct {
@@ -104,6 +113,14 @@ func (d *Demo) frame(ctx context.Context, now time.Time) *frame {
 		Compare: d.compare.running(), Journey: d.journeys.latest(), Tour: d.tours.running(), Keys: d.stores.keys()}
 	for i := range d.members {
 		f.Instances = append(f.Instances, d.instanceFrame(ctx, i, now))
+	}
+	for _, m := range d.members {
+		a := m.Client.Status().Caches[product.Namespace].Audit
+		f.Audit.Reads += a.Reads
+		f.Audit.Inconsistent += a.Inconsistent
+		if len(a.Differences) > 0 && f.Audit.Why == "" {
+			f.Audit.Why = a.Differences[0].Text
+		}
 	}
 	for k := range f.Keys {
 		f.Keys[k].L1 = make([]cell, Instances)

@@ -165,6 +165,7 @@ func await[T any](t *testing.T, s *stream, kind string, want func(T) bool) T {
 // frame is what the tests look at of a frame.
 type frame struct {
 	Bound     float64
+	Audit     struct{ Reads, Inconsistent uint64 }
 	Relay     bool
 	Instances []struct {
 		Paused, RedisCut, Redis, Events, Gate bool

@@ -110,7 +110,8 @@ func (s *Stamp) loaded(began, asOf int64, timeline uint16) {
 	}
 }
 
-// span is a duration in nanoseconds: exact under two seconds, within an eighth of a millisecond above, up to three days.
+// span is a duration in nanoseconds: exact under two seconds, within an eighth of a millisecond above, up to three
+// days.
 type span uint32
 
 const (

@@ -124,7 +124,7 @@ func TestTracer_AReadIsATree(t *testing.T) {
 	get, l2 := w.span(request.TraceID(), "nearcache get"), w.span(request.TraceID(), "nearcache l2.read")
 	for key, value := range map[string]string{"nearcache.cache": "product", "nearcache.tier": "source"} {
 		if got := attributeOf(get, key); got.AsString() != value {
-			t.Errorf("the read's %s is %q, want %q", key, got.Emit(), value)
+			t.Errorf("the read's %s is %q, want %q", key, got.String(), value)
 		}
 	}
 	if l2.SpanKind() != trace.SpanKindClient || attributeOf(l2, "db.system.name").AsString() != "redis" {
@@ -132,7 +132,7 @@ func TestTracer_AReadIsATree(t *testing.T) {
 	}
 	for _, s := range w.recorder.Ended() {
 		for _, a := range s.Attributes() {
-			if strings.Contains(a.Value.Emit(), "42") {
+			if strings.Contains(a.Value.String(), "42") {
 				t.Errorf("the span %s shows the key: %v", s.Name(), a)
 			}
 		}
@@ -282,7 +282,8 @@ func TestNewMetrics_AreThoseOfTheRegistry(t *testing.T) {
 		t.Fatal(err)
 	}
 	reader := metric.NewManualReader(metric.WithProducer(otel.NewMetrics(w.reg)))
-	defer metric.NewMeterProvider(metric.WithReader(reader)).Shutdown(context.Background()) //nolint:errcheck // of a test
+	provider := metric.NewMeterProvider(metric.WithReader(reader))
+	defer func() { _ = provider.Shutdown(context.Background()) }()
 	var got metricdata.ResourceMetrics
 	if err := reader.Collect(t.Context(), &got); err != nil {
 		t.Fatal(err)

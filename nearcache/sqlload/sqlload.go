@@ -1,5 +1,5 @@
-// Package sqlload makes Loaders of SQL queries: of a query and what scans its columns (Query), or of a method that reads
-// a row, as sqlc generates them (Row). The version comes from the same statement as the value.
+// Package sqlload makes Loaders of SQL queries: of a query and what scans its columns (Query), or of a method that
+// reads a row, as sqlc generates them (Row). The version comes from the same statement as the value.
 package sqlload
 
 import (
@@ -29,7 +29,8 @@ var ErrNoRow = errors.New("the query returned no row: select from (select 1) lef
 //
 // args are the query's arguments for a key, and columns are where to scan the value's columns to. Both are called for
 // each load, perhaps by several goroutines at once, each with a value of its own.
-func Query[K comparable, V any](db DB, query string, args func(K) []any, columns func(*V) []any) nearcache.Loader[K, V] {
+func Query[K comparable, V any](db DB, query string, args func(K) []any,
+	columns func(*V) []any) nearcache.Loader[K, V] {
 	return func(ctx context.Context, k K) (e nearcache.Entry[V], err error) {
 		rows, err := db.QueryContext(ctx, query, args(k)...)
 		if err != nil {

@@ -23,10 +23,12 @@ export function scores() {
       text(c[4], off ? "–" : count(s.loads));
     });
     const s = f.scores[0];
-    attr(at("verdict"), "data-state", s.over ? "bad" : s.reads ? "good" : "wait");
+    const audit = f.audit;
+    attr(at("verdict"), "data-state", s.over || audit.inconsistent ? "bad" : s.reads ? "good" : "wait");
     text(at("verdict-text"), s.over ? `${count(s.over)} of ${count(s.reads)} reads were older than Δ`
       : s.reads ? `${count(s.reads)} reads, none older than Δ = ${ms(f.bound)}` : "Waiting for the first reads");
-    text(at("verdict-detail"), s.worst ? `The oldest answer had been replaced ${ms(s.worst)} before its read.`
-      : "Each answer is compared with the time of the commit.");
+    text(at("verdict-detail"), audit.inconsistent ? `The auditors found ${count(audit.inconsistent)} inconsistencies: ${audit.why}`
+      : audit.reads ? `The auditors compared ${count(audit.reads)} reads with the database, and found nothing.`
+        : "Each answer is compared with the time of the commit.");
   };
 }

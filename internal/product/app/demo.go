@@ -12,6 +12,9 @@ import (
 // demoBound is the bound of staleness that the live page asks for, if the caches have none.
 const demoBound = 500 * time.Millisecond
 
+// liveAudits is how many reads a second each instance's auditor compares with the database, on the live page.
+const liveAudits = 5
+
 // demo makes the live page, if there is something to show: embedded services, which it may break, and its number of
 // instances. nil: there is no page.
 func (s *Server) demo(b *backend) (*demo.Demo, error) {

@@ -61,11 +61,13 @@ func (s *Server) start(b *backend, live *demo.Demo, i int, prepared <-chan struc
 			err = errors.Join(err, in.client.Close())
 		}
 	}()
-	load := b.load
+	load := nearcache.Loader[string, product.Product](b.load)
+	audit := nearcache.Audit[string, product.Product]{Rate: float64(s.Config.AuditReads)}
 	if live != nil {
-		load = live.Load(i, load)
+		load, audit.Load = live.Load(i, load), load
+		audit.Rate = max(audit.Rate, liveAudits)
 	}
-	if in.cache, err = s.cache(in.client, load); err != nil {
+	if in.cache, err = s.cache(in.client, load, audit); err != nil {
 		return nil, err
 	}
 	in.near = newNeighbours(b.redis, s.Config.Prefix+":product-server:database-reached")
@@ -105,11 +107,10 @@ func (s *Server) start(b *backend, live *demo.Demo, i int, prepared <-chan struc
 	return in, nil
 }
 
-func (s *Server) cache(client *nearcache.Client, load nearcache.Loader[string, product.Product]) (
-	*nearcache.Cache[string, product.Product], error) {
+func (s *Server) cache(client *nearcache.Client, load nearcache.Loader[string, product.Product],
+	audit nearcache.Audit[string, product.Product]) (*nearcache.Cache[string, product.Product], error) {
 	return nearcache.NewCache(client, product.Namespace, nearcache.Options[string, product.Product]{
-		TTL: s.Config.TTL, MaxStaleness: s.Config.MaxStaleness, Load: load,
-		Audit: nearcache.Audit[string, product.Product]{Rate: float64(s.Config.AuditReads)}})
+		TTL: s.Config.TTL, MaxStaleness: s.Config.MaxStaleness, Load: load, Audit: audit})
 }
 
 // load is the Loader.
