@@ -36,9 +36,6 @@ func sum(from prometheus.Gatherer, name, label string) map[string]float64 {
 	return by
 }
 
-// total returns the sum of a counter.
-func total(from prometheus.Gatherer, name string) float64 { return sum(from, name, "")[""] }
-
 // kafkaTraffic counts the bytes on connections to Kafka.
 type kafkaTraffic struct{ in, out atomic.Int64 }
 
