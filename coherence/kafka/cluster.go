@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 
 	kafkago "github.com/segmentio/kafka-go"
@@ -22,14 +23,25 @@ type cluster struct {
 	client    *kafkago.Client
 	addr      net.Addr
 
-	mu    sync.Mutex
-	asked bool // the brokers' versions
-	ids   bool // they know topic ids
+	fetches  *gatherer[*fetchRequest, *fetched]
+	produces *gatherer[*produceRequest, error]
+	asking   chan struct{} // bounds lookups: each has a connection, and a follower of each partition asks
+	looking  sync.Mutex    // for leaders; held while a broker is asked
+
+	mu      sync.Mutex
+	asked   bool // the brokers' versions
+	ids     bool // they know topic ids
+	leaders map[string]leaders
 }
+
+const lookupsUnderWay = 2
 
 func (b Broker) connect() *cluster {
 	t, own := b.transport()
-	return &cluster{transport: t, own: own, client: b.client(t), addr: addr(b.Brokers)}
+	c := &cluster{transport: t, own: own, client: b.client(t), addr: addr(b.Brokers),
+		asking: make(chan struct{}, lookupsUnderWay)}
+	c.fetches, c.produces = newFetcher(c), newProducer(c)
+	return c
 }
 
 func (c *cluster) close() {
@@ -53,6 +65,11 @@ func (c *cluster) topic(ctx context.Context, name string) (t topic, err error) {
 	if err != nil || !known {
 		return t, err
 	}
+	done, err := c.lookup(ctx)
+	if err != nil {
+		return t, err
+	}
+	defer done()
 	m, err := c.transport.RoundTrip(ctx, c.addr, &metadataRequest{topic: name})
 	if err != nil {
 		return t, fmt.Errorf("kafka: metadata of %s: %w", name, err)
@@ -63,6 +80,16 @@ func (c *cluster) topic(ctx context.Context, name string) (t topic, err error) {
 	}
 	t.id = res.id
 	return t, nil
+}
+
+// lookup waits for its turn to ask.
+func (c *cluster) lookup(ctx context.Context) (done func(), err error) {
+	select {
+	case c.asking <- struct{}{}:
+		return func() { <-c.asking }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // count is the number of a topic's partitions. kafka-go does not tell a topic that is not there from one that we may
@@ -131,12 +158,13 @@ func (c *cluster) knowIDs(ctx context.Context) (bool, error) {
 	return c.ids, nil
 }
 
-// metadataRequest asks for a topic's id.
+// metadataRequest asks for a topic's id and for the leaders of its partitions.
 type metadataRequest struct{ topic string }
 
 type metadataAnswer struct {
-	err error
-	id  topicID
+	err     error
+	id      topicID
+	leaders []int32 // by partition; -1: none
 }
 
 func (*metadataRequest) ApiKey() protocol.ApiKey                 { return protocol.Metadata }
@@ -175,11 +203,33 @@ func (m *metadataRequest) RawExchange(rw io.ReadWriter) (protocol.Message, error
 	}
 	a.skipString()
 	res.id = a.id()
+	a.take(1) // internal
+	partitions := a.length()
+	res.leaders = slices.Repeat([]int32{-1}, partitions)
+	for range partitions {
+		failed := a.int16() != 0
+		partition, leader := int(a.int32()), a.int32()
+		a.int32()     // the leader's epoch
+		for range 3 { // the replicas: all of them, those in sync, those that are gone
+			for n := a.length(); n > 0 && a.err == nil; n-- {
+				a.int32()
+			}
+		}
+		a.tags()
+		if a.err == nil && !failed && partition >= 0 && partition < partitions {
+			res.leaders[partition] = leader
+		}
+	}
 	return res, a.err
 }
 
 // offset is the first or the last offset of a partition, for a reader of committed records.
 func (c *cluster) offset(ctx context.Context, name string, partition int, which int64) (int64, error) {
+	done, err := c.lookup(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer done()
 	res, err := c.client.ListOffsets(ctx, &kafkago.ListOffsetsRequest{IsolationLevel: kafkago.ReadCommitted,
 		Topics: map[string][]kafkago.OffsetRequest{name: {{Partition: partition, Timestamp: which}}}})
 	if err != nil {

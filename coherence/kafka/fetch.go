@@ -1,9 +1,7 @@
 package kafka
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"io"
 	"time"
 
@@ -37,7 +35,6 @@ type fetchRequest struct {
 	offset    int64
 	wait      time.Duration
 	maxBytes  int32
-	version   int16 // that kafka-go has agreed on with the broker, if id is zero
 }
 
 // fetched is the answer.
@@ -52,18 +49,45 @@ type fetched struct {
 // abortedTxn is a transaction that was aborted, and whose records from first on are to be left out.
 type abortedTxn struct{ producer, first int64 }
 
-func (*fetchRequest) ApiKey() protocol.ApiKey                 { return protocol.Fetch }
-func (*fetched) ApiKey() protocol.ApiKey                      { return protocol.Fetch }
-func (*fetchRequest) Required(map[protocol.ApiKey]int16) bool { return true }
-func (f *fetchRequest) Prepare(version int16)                 { f.version = version }
+// multiFetch asks one broker for the records of several partitions, as one request. All or none of the parts name their
+// topic by its id.
+type multiFetch struct {
+	leader  int32
+	parts   []*fetchRequest
+	byTopic [][]int // indexes of parts
+	version int16   // that kafka-go has agreed on with the broker, if there are no ids
+}
 
-// Broker is the partition's leader.
-func (f *fetchRequest) Broker(c protocol.Cluster) (protocol.Broker, error) {
-	p, ok := c.Topics[f.topic].Partitions[int32(f.partition)]
-	if !ok {
-		return protocol.Broker{ID: -1}, kafkago.UnknownTopicOrPartition
+// multiFetched has the answers by the index of their part; nil: the broker did not answer for it.
+type multiFetched []*fetched
+
+func newMultiFetch(leader int32, parts []*fetchRequest) *multiFetch {
+	m := &multiFetch{leader: leader, parts: parts}
+	type name struct {
+		topic string
+		id    topicID
 	}
-	b, ok := c.Brokers[p.Leader]
+	at := make(map[name]int)
+	for i, p := range parts {
+		n, ok := at[name{p.topic, p.id}]
+		if !ok {
+			n = len(m.byTopic)
+			at[name{p.topic, p.id}] = n
+			m.byTopic = append(m.byTopic, nil)
+		}
+		m.byTopic[n] = append(m.byTopic[n], i)
+	}
+	return m
+}
+
+func (*multiFetch) ApiKey() protocol.ApiKey                 { return protocol.Fetch }
+func (multiFetched) ApiKey() protocol.ApiKey                { return protocol.Fetch }
+func (*multiFetch) Required(map[protocol.ApiKey]int16) bool { return true }
+func (m *multiFetch) Prepare(version int16)                 { m.version = version }
+
+// Broker is the partitions' leader.
+func (m *multiFetch) Broker(c protocol.Cluster) (protocol.Broker, error) {
+	b, ok := c.Brokers[m.leader]
 	if !ok {
 		return protocol.Broker{ID: -1}, kafkago.LeaderNotAvailable
 	}
@@ -71,39 +95,65 @@ func (f *fetchRequest) Broker(c protocol.Cluster) (protocol.Broker, error) {
 }
 
 // RawExchange implements protocol.RawExchanger.
-func (f *fetchRequest) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
-	v := min(f.version, 11)
-	if f.id != (topicID{}) {
+func (m *multiFetch) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
+	v := min(m.version, 11)
+	if m.parts[0].id != (topicID{}) {
 		v = fetchWithID
 	}
 	if v < 4 {
 		return nil, errors.New("kafka: the broker is older than 0.11: it knows no transactions")
 	}
-	a, err := f.encode(v).exchange(rw)
+	a, err := m.encode(v).exchange(rw)
 	if err != nil {
 		return nil, err
 	}
-	return f.decode(v, a)
+	return m.decode(v, a)
 }
 
-func (f *fetchRequest) encode(v int16) *request {
+// answerBytes bounds an answer for several partitions. The broker sends one batch whole even so.
+const answerBytes = 16 << 20
+
+func (m *multiFetch) encode(v int16) *request {
+	wait, most := m.parts[0].wait, int64(0)
+	for _, p := range m.parts {
+		wait = min(wait, p.wait)
+		most += int64(p.maxBytes)
+	}
 	q := newRequest(int16(protocol.Fetch), v, v >= 12)
 	q.int32(-1) // no replica
-	q.int32(int32(f.wait.Milliseconds()))
+	q.int32(int32(wait.Milliseconds()))
 	q.int32(1)
-	q.int32(f.maxBytes)
+	q.int32(int32(min(most, answerBytes)))
 	q.int8(1) // read committed
 	if v >= 7 {
 		q.int32(0)  // no session
 		q.int32(-1) // of no epoch
 	}
-	q.array(1)
-	if v >= fetchWithID {
-		q.b = append(q.b, f.id[:]...)
-	} else {
-		q.string(f.topic)
+	q.array(len(m.byTopic))
+	for _, indexes := range m.byTopic {
+		first := m.parts[indexes[0]]
+		if v >= fetchWithID {
+			q.b = append(q.b, first.id[:]...)
+		} else {
+			q.string(first.topic)
+		}
+		q.array(len(indexes))
+		for _, i := range indexes {
+			m.parts[i].encode(q, v)
+		}
+		q.tags()
 	}
-	q.array(1)
+	if v >= 7 {
+		q.array(0)
+	}
+	if v >= 11 {
+		q.string("")
+	}
+	q.tags()
+	return q
+}
+
+func (f *fetchRequest) encode(q *request, v int16) {
 	q.int32(int32(f.partition))
 	if v >= 9 {
 		q.int32(-1) // whatever the leader's epoch
@@ -117,38 +167,40 @@ func (f *fetchRequest) encode(v int16) *request {
 	}
 	q.int32(f.maxBytes)
 	q.tags()
-	q.tags()
-	if v >= 7 {
-		q.array(0)
-	}
-	if v >= 11 {
-		q.string("")
-	}
-	q.tags()
-	return q
 }
 
-func (f *fetchRequest) decode(v int16, a *answer) (*fetched, error) {
+func (m *multiFetch) decode(v int16, a *answer) (multiFetched, error) {
+	out := make(multiFetched, len(m.parts))
 	a.int32() // throttled for
 	if v >= 7 {
 		if code := a.int16(); code != 0 {
-			return &fetched{err: kafkago.Error(code)}, nil
+			return nil, kafkago.Error(code)
 		}
 		a.int32()
 	}
-	if a.length() == 0 {
-		return nil, errShort
+	for topics := a.length(); topics > 0 && a.err == nil; topics-- {
+		var id topicID
+		var name string
+		if v >= fetchWithID {
+			id = a.id()
+		} else {
+			name = a.string()
+		}
+		for n := a.length(); n > 0 && a.err == nil; n-- {
+			partition, res := decodeFetched(v, a)
+			for i, p := range m.parts {
+				if p.partition == partition && (v >= fetchWithID && p.id == id || v < fetchWithID && p.topic == name) {
+					out[i] = res
+				}
+			}
+		}
+		a.tags()
 	}
-	if v >= fetchWithID {
-		a.id()
-	} else {
-		a.skipString()
-	}
-	if a.length() == 0 {
-		return nil, errShort
-	}
-	a.int32()
-	res := &fetched{}
+	return out, a.err
+}
+
+func decodeFetched(v int16, a *answer) (partition int, res *fetched) {
+	partition, res = int(a.int32()), &fetched{}
 	if code := a.int16(); code != 0 {
 		res.err = kafkago.Error(code)
 	}
@@ -165,15 +217,6 @@ func (f *fetchRequest) decode(v int16, a *answer) (*fetched, error) {
 		a.int32()
 	}
 	res.records = a.bytes()
-	return res, a.err
-}
-
-// fetch asks once. An error of the partition is in the answer, and returned too.
-func (c *cluster) fetch(ctx context.Context, f *fetchRequest) (*fetched, error) {
-	m, err := c.transport.RoundTrip(ctx, c.addr, f)
-	if err != nil {
-		return nil, fmt.Errorf("kafka: fetching %s/%d: %w", f.topic, f.partition, err)
-	}
-	res := m.(*fetched)
-	return res, res.err
+	a.tags()
+	return partition, res
 }

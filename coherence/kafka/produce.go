@@ -9,6 +9,8 @@ import (
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+	produceAPI "github.com/segmentio/kafka-go/protocol/produce"
 
 	"github.com/nearcache/nearcache-go/coherence"
 )
@@ -116,15 +118,92 @@ func (p *producer) send(ctx context.Context, part int, records []out) (tooLarge 
 }
 
 func (p *producer) produce(ctx context.Context, part int, records []out) error {
-	rs := make([]kafkago.Record, len(records))
-	for i, o := range records {
-		rs[i] = kafkago.Record{Key: kafkago.NewBytes(o.key), Value: kafkago.NewBytes(o.value), Headers: o.headers,
-			Time: time.Now()}
+	ctx, cancel := context.WithTimeout(ctx, p.c.client.Timeout)
+	defer cancel()
+	leader, err := p.c.leader(ctx, p.topic, part)
+	if err != nil {
+		return err
 	}
-	res, err := p.c.client.Produce(ctx, &kafkago.ProduceRequest{Topic: p.topic, Partition: part,
-		RequiredAcks: kafkago.RequireAll, Records: kafkago.NewRecordReader(rs...)})
+	failed, err := p.c.produces.do(ctx, leader, &produceRequest{p.topic, part, records})
 	if err == nil {
-		err = res.Error
+		err = failed
+	}
+	if err != nil {
+		p.c.forgetLeaders(p.topic)
 	}
 	return err
+}
+
+// produceRequest is a batch for one partition.
+type produceRequest struct {
+	topic     string
+	partition int
+	records   []out
+}
+
+func (r *produceRequest) name() partitionName { return partitionName{r.topic, r.partition} }
+func (r *produceRequest) kind() bool          { return true }
+func (r *produceRequest) bytes() int {
+	n := batchHeader
+	for i := range r.records {
+		n += r.records[i].size()
+	}
+	return n
+}
+
+// newProducer gathers batches. Two requests for a leader may be under way, so that the next one is made while a broker
+// works on the last; a partition has one batch under way, which keeps its order.
+func newProducer(c *cluster) *gatherer[*produceRequest, error] {
+	return &gatherer[*produceRequest, error]{underWay: 2, wait: 500 * time.Microsecond, maxBytes: 16 << 20,
+		exchange: func(ctx context.Context, leader int32, parts []*produceRequest) ([]error, error) {
+			return c.produce(ctx, parts)
+		}}
+}
+
+// produce sends batches, and returns each one's error.
+func (c *cluster) produce(ctx context.Context, parts []*produceRequest) ([]error, error) {
+	const allReplicas = -1
+	now := time.Now()
+	q := &produceAPI.Request{Acks: allReplicas, Timeout: int32(c.client.Timeout.Milliseconds())}
+	at := make(map[partitionName]int, len(parts))
+	topics := make(map[string]int)
+	for i, part := range parts {
+		rs := make([]kafkago.Record, len(part.records))
+		for j, o := range part.records {
+			rs[j] = kafkago.Record{Key: kafkago.NewBytes(o.key), Value: kafkago.NewBytes(o.value), Headers: o.headers,
+				Time: now}
+		}
+		n, ok := topics[part.topic]
+		if !ok {
+			n = len(q.Topics)
+			topics[part.topic] = n
+			q.Topics = append(q.Topics, produceAPI.RequestTopic{Topic: part.topic})
+		}
+		q.Topics[n].Partitions = append(q.Topics[n].Partitions, produceAPI.RequestPartition{
+			Partition: int32(part.partition), RecordSet: protocol.RecordSet{Records: kafkago.NewRecordReader(rs...)}})
+		at[part.name()] = i
+	}
+	m, err := c.transport.RoundTrip(ctx, c.addr, q)
+	if err != nil {
+		return nil, err
+	}
+	failed := make([]error, len(parts))
+	for i := range failed {
+		failed[i] = errShort // until the answer says otherwise
+	}
+	for _, t := range m.(*produceAPI.Response).Topics {
+		for _, p := range t.Partitions {
+			i, ok := at[partitionName{t.Topic, int(p.Partition)}]
+			switch {
+			case !ok:
+			case p.ErrorCode == 0:
+				failed[i] = nil
+			case p.ErrorMessage != "":
+				failed[i] = fmt.Errorf("%w: %s", kafkago.Error(p.ErrorCode), p.ErrorMessage)
+			default:
+				failed[i] = kafkago.Error(p.ErrorCode)
+			}
+		}
+	}
+	return failed, nil
 }

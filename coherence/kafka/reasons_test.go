@@ -67,6 +67,7 @@ func TestWorker_SaysWhyItDoesNotWork(t *testing.T) {
 			s := w.Status()
 			return len(s.Reasons) == 1 && s.Reasons[0].Code == "topic" && strings.Contains(s.Reasons[0].Text, "Unknown Topic")
 		})
+		eventually(t, "it is logged", func() bool { return log.Count("the worker does not get on") > 0 })
 		if n := log.Count("the worker does not get on"); n != 1 {
 			t.Errorf("logged %d times", n)
 		}

@@ -140,14 +140,16 @@ func (a *answer) length() int {
 	return max(n, 0)
 }
 
-func (a *answer) skipString() {
+func (a *answer) skipString() { _ = a.string() }
+
+func (a *answer) string() string {
 	n := 0
 	if a.flexible {
 		n = a.uvarint() - 1
 	} else {
 		n = int(a.int16())
 	}
-	a.takeSome(max(n, 0))
+	return string(a.takeSome(max(n, 0)))
 }
 
 // takeSome is take for a length that the answer gives.

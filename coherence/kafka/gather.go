@@ -1,0 +1,166 @@
+package kafka
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// gatherer sends requests about many partitions in few: those for one leader that come together go together. kafka-go
+// opens a connection for each request that is under way, so a request for each partition of a topic of a hundred
+// partitions would be a hundred connections, and as many wake-ups, in each process.
+type gatherer[Q gathered, A any] struct {
+	// exchange sends one request to a leader, and returns an answer for each part, in order.
+	exchange func(ctx context.Context, leader int32, parts []Q) ([]A, error)
+	underWay int           // requests for a leader at most
+	wait     time.Duration // how long a request waits for other parts to join it
+	maxBytes int           // of one request
+
+	mu      sync.Mutex
+	leaders map[int32]*leaderQueue[Q, A]
+}
+
+// gathered is a part of a request.
+type gathered interface {
+	// name is the partition. A request has one part of each.
+	name() partitionName
+	// kind is what all parts of a request have in common.
+	kind() bool
+	// bytes is what the part takes in a request.
+	bytes() int
+}
+
+type partitionName struct {
+	topic     string
+	partition int
+}
+
+// leaderQueue are the parts that wait to be sent to a broker.
+type leaderQueue[Q gathered, A any] struct {
+	waiting  []*pending[Q, A]
+	underWay int
+	last     int // parts of the last request
+	turn     int // rotates the parts: a broker fills an answer in the order of the request
+}
+
+type pending[Q gathered, A any] struct {
+	part Q
+	ctx  context.Context
+	done chan outcome[A] // buffered
+}
+
+type outcome[A any] struct {
+	answer A
+	err    error
+}
+
+// do sends a part, and returns what comes of it, or when ctx ends.
+func (g *gatherer[Q, A]) do(ctx context.Context, leader int32, part Q) (answer A, err error) {
+	p := &pending[Q, A]{part, ctx, make(chan outcome[A], 1)}
+	g.add(leader, p)
+	select {
+	case out := <-p.done:
+		return out.answer, out.err
+	case <-ctx.Done():
+		return answer, ctx.Err()
+	}
+}
+
+func (g *gatherer[Q, A]) add(leader int32, p *pending[Q, A]) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	q := g.leaders[leader]
+	if q == nil {
+		if g.leaders == nil {
+			g.leaders = make(map[int32]*leaderQueue[Q, A])
+		}
+		q = &leaderQueue[Q, A]{}
+		g.leaders[leader] = q
+	}
+	q.waiting = append(q.waiting, p)
+	g.start(leader, q)
+}
+
+// start sends what waits, if one more request may be under way. The caller holds mu.
+func (g *gatherer[Q, A]) start(leader int32, q *leaderQueue[Q, A]) {
+	if len(q.waiting) == 0 || q.underWay >= g.underWay {
+		return
+	}
+	q.underWay++
+	alone := len(q.waiting) == 1 && q.last <= 1
+	go g.send(leader, q, alone)
+}
+
+// send sends what waits. Unless the leader has had requests for one partition only, it waits a moment for more.
+func (g *gatherer[Q, A]) send(leader int32, q *leaderQueue[Q, A], alone bool) {
+	if !alone {
+		pause(context.Background(), g.wait)
+	}
+	g.mu.Lock()
+	batch := q.take(g.maxBytes)
+	q.last = len(batch)
+	g.start(leader, q) // with what did not fit
+	g.mu.Unlock()
+	if len(batch) > 0 {
+		g.answer(leader, batch)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	q.underWay--
+	g.start(leader, q)
+}
+
+// take takes what can be in one request, and what somebody still waits for. The caller holds the gatherer's mu.
+func (q *leaderQueue[Q, A]) take(maxBytes int) (batch []*pending[Q, A]) {
+	taken := make(map[partitionName]bool, len(q.waiting))
+	var rest []*pending[Q, A]
+	size := 0
+	for _, p := range q.waiting {
+		n := p.part.bytes()
+		switch {
+		case p.ctx.Err() != nil:
+		case taken[p.part.name()], len(batch) > 0 && (p.part.kind() != batch[0].part.kind() || size+n > maxBytes):
+			rest = append(rest, p)
+		default:
+			taken[p.part.name()] = true
+			size += n
+			batch = append(batch, p)
+		}
+	}
+	q.waiting = rest
+	if q.turn++; len(batch) > 1 {
+		n := q.turn % len(batch)
+		batch = append(batch[n:len(batch):len(batch)], batch[:n]...)
+	}
+	return batch
+}
+
+// answer sends one request, and hands out what it brings. The request ends when nobody waits for it any more.
+func (g *gatherer[Q, A]) answer(leader int32, batch []*pending[Q, A]) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var left sync.WaitGroup
+	left.Add(len(batch))
+	parts := make([]Q, len(batch))
+	for i, p := range batch {
+		parts[i] = p.part
+		stop := context.AfterFunc(p.ctx, left.Done)
+		defer func() {
+			if stop() {
+				left.Done()
+			}
+		}()
+	}
+	go func() {
+		left.Wait()
+		cancel()
+	}()
+	answers, err := g.exchange(ctx, leader, parts)
+	for i, p := range batch {
+		if err != nil {
+			p.done <- outcome[A]{err: err}
+		} else {
+			p.done <- outcome[A]{answer: answers[i]}
+		}
+	}
+}

@@ -1,0 +1,112 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	kafkago "github.com/segmentio/kafka-go"
+)
+
+// leaders are the brokers that lead a topic's partitions, as they were found out.
+type leaders struct {
+	byPartition []int32 // -1: none
+	at          time.Time
+}
+
+// leadersFor is how long they are believed while nothing fails.
+const leadersFor = 5 * time.Second
+
+// leader is the broker that leads a partition.
+func (c *cluster) leader(ctx context.Context, topic string, partition int) (int32, error) {
+	known, ok := c.knownLeaders(topic, partition)
+	if !ok {
+		var err error
+		if known, err = c.findLeaders(ctx, topic, partition); err != nil {
+			return -1, err
+		}
+	}
+	if partition < 0 || partition >= len(known) {
+		return -1, kafkago.UnknownTopicOrPartition
+	}
+	if known[partition] < 0 {
+		c.forgetLeaders(topic)
+		return -1, kafkago.LeaderNotAvailable
+	}
+	return known[partition], nil
+}
+
+func (c *cluster) knownLeaders(topic string, partition int) (known []int32, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l := c.leaders[topic]
+	return l.byPartition, partition < len(l.byPartition) && time.Since(l.at) <= leadersFor
+}
+
+// findLeaders asks, for all who want to know at once.
+func (c *cluster) findLeaders(ctx context.Context, topic string, partition int) ([]int32, error) {
+	c.looking.Lock()
+	defer c.looking.Unlock()
+	if known, ok := c.knownLeaders(topic, partition); ok {
+		return known, nil
+	}
+	found, err := c.askLeaders(ctx, topic)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.leaders == nil {
+		c.leaders = make(map[string]leaders)
+	}
+	c.leaders[topic] = leaders{found, time.Now()}
+	return found, nil
+}
+
+// forgetLeaders has them looked up again.
+func (c *cluster) forgetLeaders(topic string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.leaders, topic)
+}
+
+// askLeaders asks a broker where that is possible: what kafka-go remembers may be seconds old, and right after a leader
+// is lost that is the wrong answer.
+func (c *cluster) askLeaders(ctx context.Context, topic string) ([]int32, error) {
+	if known, err := c.knowIDs(ctx); err == nil && known {
+		m, err := c.transport.RoundTrip(ctx, c.addr, &metadataRequest{topic: topic})
+		if err != nil {
+			return nil, err
+		}
+		return m.(*metadataAnswer).leaders, m.(*metadataAnswer).err
+	}
+	res, err := c.client.Metadata(ctx, &kafkago.MetadataRequest{Topics: []string{topic}})
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range res.Topics {
+		if t.Name != topic {
+			continue
+		}
+		found := slices.Repeat([]int32{-1}, len(t.Partitions))
+		for _, p := range t.Partitions {
+			if p.ID < len(found) && p.Error == nil {
+				found[p.ID] = int32(p.Leader.ID)
+			}
+		}
+		return found, t.Error
+	}
+	return nil, kafkago.UnknownTopicOrPartition
+}
+
+// ledElsewhere reports whether an error says that another broker may lead the partition.
+func ledElsewhere(err error) bool {
+	const (
+		fencedLeaderEpoch  = kafkago.Error(74)
+		unknownLeaderEpoch = kafkago.Error(75)
+	)
+	return errors.Is(err, kafkago.NotLeaderForPartition) || errors.Is(err, kafkago.LeaderNotAvailable) ||
+		errors.Is(err, kafkago.ReplicaNotAvailable) || errors.Is(err, kafkago.KafkaStorageError) ||
+		errors.Is(err, fencedLeaderEpoch) || errors.Is(err, unknownLeaderEpoch)
+}
