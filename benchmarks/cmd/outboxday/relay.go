@@ -150,7 +150,8 @@ func (d *day) print(ctx context.Context, after time.Duration) error {
 		mean, p99 = sum/time.Duration(n), all[n*99/100]
 	}
 	written := d.written.Load()
-	fmt.Printf("%6v: %d written (%.0f a second), %d read, %d trimmed; a read takes %v, p99 %v; the longest step of a trim %v\n",
+	fmt.Printf("%6v: %d written (%.0f a second), %d read, %d trimmed; a read takes %v, p99 %v; "+
+		"the longest step of a trim %v\n",
 		after.Round(time.Second), written, float64(written)/after.Seconds(), read, d.trimmed.Load(),
 		mean.Round(10*time.Microsecond), p99.Round(10*time.Microsecond),
 		time.Duration(d.trimSlowest.Load()).Round(time.Millisecond))
