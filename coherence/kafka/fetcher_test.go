@@ -56,7 +56,7 @@ func (c *connections) add(n int) {
 // TestTail_PartitionsShareConnections: each partition had a connection of its own.
 func TestTail_PartitionsShareConnections(t *testing.T) {
 	onBoth(t, func(t *testing.T, brokers []string) {
-		const partitions, most = 100, 8 // fetches, barriers, and what kafka-go asks beside them
+		const partitions, most = 100, 16 // some 10: fetches, and what is looked up beside them
 		topic := servicestest.Topic(t, brokers, t.Name(), partitions)
 		count := &connections{}
 		r := follow(t, kafka.Tail{Broker: kafka.Broker{Brokers: brokers, Transport: count.transport(t)}, Topic: topic,
