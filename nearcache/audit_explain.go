@@ -51,12 +51,12 @@ func (a *auditor[K, V]) explainRecord(ctx context.Context, k K, key l2.Key, e *a
 		return
 	}
 	e.Watermark = w.Position
-	rec, en, miss := a.c.decode(k, key.Hash, w.Incarnation, raw)
-	if en == nil {
+	d := a.c.decode(k, key.Hash, w.Incarnation, raw)
+	if d.e == nil {
 		return // no reader gets it
 	}
-	e.L2 = &audit.Held{Seen: audit.Seen{Version: rec.Version, Absent: rec.Absent}, Serves: miss == "",
-		WrittenAt: rec.WrittenAt, Agrees: agrees(rec.Version, rec.Absent, en.value)}
+	e.L2 = &audit.Held{Seen: audit.Seen{Version: d.rec.Version, Absent: d.rec.Absent}, Serves: d.miss == "",
+		WrittenAt: d.rec.WrittenAt, Agrees: agrees(d.rec.Version, d.rec.Absent, d.e.value)}
 }
 
 // askSource asks the source whether the change was counted, and under which name.

@@ -122,7 +122,7 @@ func (c *Cache[K, V]) evaluateL2(ctx context.Context, f *flight[K, V], io effort
 	case missNewer:
 		return fetched[V]{direct: true}
 	case missCorrupt, missKey:
-		c.audit.refused(f.key, miss, f.l2.raw)
+		c.audit.refused(f.key, d.miss, f.l2.raw)
 		return fetched[V]{unusable: header(f.l2.raw)}
 	case missShape:
 		return fetched[V]{unusable: header(f.l2.raw)}
