@@ -132,15 +132,19 @@ type damagedRecord struct {
 	why  string
 }
 
-func (c *Cache[K, V]) startAudit() {
+// newAudit makes the auditor. It must be there before the client knows of the cache, and reads begin with startAudit.
+func (c *Cache[K, V]) newAudit() {
 	a := &auditor[K, V]{c: c, opt: c.opt.Audit, done: make(chan struct{}), hits: make(chan *entry[K, V], 1),
 		below: make(chan sampled[K, V], 1), damaged: make(chan damagedRecord, auditDamaged)}
 	a.engine = audit.New(audit.Config[K, V]{Wait: a.opt.Wait, Serve: a.serve, Source: a.source, Same: a.same,
-		Explain: a.explain, Found: a.found, Undecided: c.m.auditUndecided().Inc,
+		Explain: a.explain, Found: a.found, Undecided: func() { c.m.auditUndecided().Inc() },
 		Judged: func(within time.Duration, inconsistent bool) { c.m.auditJudged(within, inconsistent).Inc() }})
-	c.m.auditBegins()
 	c.audit = a
-	go a.run()
+}
+
+func (c *Cache[K, V]) startAudit() {
+	c.m.auditBegins()
+	go c.audit.run()
 }
 
 // run takes a sample at random times: then what it sees is what a reader sees on average, also of a cache that is read

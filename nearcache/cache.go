@@ -73,6 +73,9 @@ func NewCache[K comparable, V any](client *Client, namespace string, o Options[K
 			return nil, fmt.Errorf("nearcache: cache %q: %w", namespace, err)
 		}
 	}
+	if o.Audit.Rate > 0 {
+		c.newAudit()
+	}
 	m, err := client.register(namespace, c)
 	if err != nil {
 		c.l1.Close()
