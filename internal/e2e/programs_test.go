@@ -25,8 +25,8 @@ import (
 func (p *program) reasons() map[string]bool {
 	p.t.Helper()
 	r, err := do(p.t.Context(), "GET", p.url+"/status", "")
-	if err != nil {
-		p.t.Fatal(err)
+	if err != nil || r.status != 200 {
+		p.t.Fatalf("/status: got %d %s and error %v", r.status, r.body, err)
 	}
 	var status struct {
 		Reasons []struct {
@@ -472,7 +472,7 @@ func TestLogs_ShowNoPassword(t *testing.T) {
 // TestEmbedded_SaysSo: with no setting at all nobody must take it for a real one.
 func TestEmbedded_SaysSo(t *testing.T) {
 	w := &world{t: t, env: map[string]string{"DATABASE_URL": "", "REDIS_URL": "", "REDIS_HOST": "",
-		"KAFKA_BOOTSTRAP_SERVERS": "", "SHUTDOWN_DELAY_MS": "0"}}
+		"KAFKA_BOOTSTRAP_SERVERS": "", "SHUTDOWN_DELAY_MS": "0", "ADMIN_LISTEN_ADDR": "api"}}
 	s := w.start("product-server")
 	testkit.Eventually(t, "it is ready", s.ready)
 	if _, is := s.reasons()["embedded_services"]; !is {
