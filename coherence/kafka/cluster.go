@@ -45,6 +45,8 @@ func (b Broker) connect() *cluster {
 }
 
 func (c *cluster) close() {
+	c.fetches.close()
+	c.produces.close()
 	if c.own {
 		c.transport.CloseIdleConnections()
 	}

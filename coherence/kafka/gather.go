@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
@@ -18,6 +19,10 @@ type gatherer[Q gathered, A any] struct {
 
 	mu      sync.Mutex
 	leaders map[int32]*leaderQueue[Q, A]
+	life    context.Context // of the requests; nil: none has been sent
+	end     context.CancelFunc
+	closed  bool
+	sending sync.WaitGroup
 }
 
 // gathered is a part of a request.
@@ -69,6 +74,13 @@ func (g *gatherer[Q, A]) do(ctx context.Context, leader int32, part Q) (answer A
 func (g *gatherer[Q, A]) add(leader int32, p *pending[Q, A]) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.closed {
+		p.done <- outcome[A]{err: errClosed}
+		return
+	}
+	if g.life == nil {
+		g.life, g.end = context.WithCancel(context.Background())
+	}
 	q := g.leaders[leader]
 	if q == nil {
 		if g.leaders == nil {
@@ -83,18 +95,38 @@ func (g *gatherer[Q, A]) add(leader int32, p *pending[Q, A]) {
 
 // start sends what waits, if one more request may be under way. The caller holds mu.
 func (g *gatherer[Q, A]) start(leader int32, q *leaderQueue[Q, A]) {
-	if len(q.waiting) == 0 || q.underWay >= g.underWay {
+	if len(q.waiting) == 0 || q.underWay >= g.underWay || g.closed {
 		return
 	}
 	q.underWay++
 	alone := len(q.waiting) == 1 && q.last <= 1
-	go g.send(leader, q, alone)
+	g.sending.Go(func() { g.send(leader, q, alone) })
 }
+
+// close ends what waits and the requests that are under way, and waits for their goroutines.
+func (g *gatherer[Q, A]) close() {
+	g.mu.Lock()
+	g.closed = true
+	for _, q := range g.leaders {
+		for _, p := range q.waiting {
+			p.done <- outcome[A]{err: errClosed}
+		}
+		q.waiting = nil
+	}
+	if g.end != nil {
+		g.end()
+	}
+	g.mu.Unlock()
+	g.sending.Wait()
+}
+
+// errClosed is what is asked for after the end.
+var errClosed = errors.New("kafka: closed")
 
 // send sends what waits. Unless the leader has had requests for one partition only, it waits a moment for more.
 func (g *gatherer[Q, A]) send(leader int32, q *leaderQueue[Q, A], alone bool) {
 	if !alone {
-		pause(context.Background(), g.wait)
+		pause(g.life, g.wait)
 	}
 	g.mu.Lock()
 	batch := q.take(g.maxBytes)
@@ -137,7 +169,7 @@ func (q *leaderQueue[Q, A]) take(maxBytes int) (batch []*pending[Q, A]) {
 
 // answer sends one request, and hands out what it brings. The request ends when nobody waits for it any more.
 func (g *gatherer[Q, A]) answer(leader int32, batch []*pending[Q, A]) {
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(g.life)
 	defer cancel()
 	var left sync.WaitGroup
 	left.Add(len(batch))
@@ -151,10 +183,10 @@ func (g *gatherer[Q, A]) answer(leader int32, batch []*pending[Q, A]) {
 			}
 		}()
 	}
-	go func() {
+	g.sending.Go(func() {
 		left.Wait()
 		cancel()
-	}()
+	})
 	answers, err := g.exchange(ctx, leader, parts)
 	for i, p := range batch {
 		if err != nil {

@@ -187,3 +187,27 @@ func TestGatherer_EndsWithThoseThatWait(t *testing.T) {
 		}
 	})
 }
+
+// TestGatherer_Close ends what is under way and what waits, and leaves no goroutine.
+func TestGatherer_Close(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBroker(1)
+		failed := make(chan error, 3)
+		ask := func(p int) {
+			_, err := b.do(t.Context(), 1, ask{partition: p})
+			failed <- err
+		}
+		go ask(1)
+		synctest.Wait()
+		go ask(2)
+		synctest.Wait()
+		b.close()
+		ask(3)
+		synctest.Wait()
+		for range 3 {
+			if err := <-failed; !errors.Is(err, context.Canceled) && !errors.Is(err, errClosed) {
+				t.Errorf("got error %v, want that it is closed", err)
+			}
+		}
+	})
+}
