@@ -311,8 +311,7 @@ func (c *Cache[K, V]) loadOneSource(ctx context.Context, f *flight[K, V], done f
 		call.self[0] = call
 		c.sources.fly(ctx, call.self[:])
 		f.setResult(call.res)
-		f.filled = call.filled
-		c.sources.reuse(call)
+		f.filled = call.filled // the flight is not used again: a Loader that outlived its context may still look at it
 	default:
 		c.shareCall(ctx, f, &s)
 	}
