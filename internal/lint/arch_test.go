@@ -53,7 +53,7 @@ var arrows = []arrow{
 	{"internal/services/servicestest", []string{"internal/services/local"}},
 	{"internal/demo", []string{"internal/product", "internal/product/page", "nearcache", "coherence", "tier"}},
 	{"internal/product", []string{"internal/product/...", "internal/demo", "internal/services", "internal/version",
-		"nearcache", "coherence/...", "tier"}},
+		"nearcache", "nearcache/otel", "coherence/...", "tier"}},
 	{"internal/operator", []string{"internal/audit", "internal/product/...", "internal/version", "internal/l2",
 		"nearcache", "coherence/...", "tier"}},
 	{"internal/testkit", []string{"coherence", "internal/services/servicestest", "nearcache/nearcachetest"}},
@@ -121,7 +121,7 @@ var vendors = []struct {
 		"coherence/kafka/...", "internal/services/servicestest/...", "internal/chaos/...",
 		"internal/product/app/endpoint/kafka.go", "internal/operator/...",
 	}},
-	{"go.opentelemetry.io", []string{"nearcache/otel/..."}},
+	{"go.opentelemetry.io", []string{"nearcache/otel/...", "internal/product/app/telemetry/..."}},
 	{"github.com/spf13/cobra", []string{"internal/operator/..."}},
 	{"github.com/jackc/pgx", []string{
 		"coherence/postgres/...", "internal/product/...", "internal/chaos/...", "internal/services/servicestest/...",

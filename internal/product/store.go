@@ -24,6 +24,10 @@ type SQLStore struct {
 	dollar    bool   // placeholders are $1, $2, ...
 	isolation sql.IsolationLevel
 	lock      string // the end of a SELECT that locks its row
+
+	// Traceparent is the trace that the changes of a write belong to, "" for none. It is for Postgres, whose trigger
+	// keeps it. Defaults to none.
+	Traceparent func(ctx context.Context) string
 }
 
 // NewPostgresStore returns a store over the database of a Source.
@@ -233,6 +237,9 @@ func (s *SQLStore) write(ctx context.Context, op, id string, change func(*sql.Tx
 		return 0, refused(err)
 	}
 	defer func() { _ = tx.Rollback() }()
+	if err := s.setTrace(ctx, tx); err != nil {
+		return 0, refused(err)
+	}
 	if err := change(tx); err != nil {
 		return 0, refused(err)
 	}
@@ -249,4 +256,17 @@ func (s *SQLStore) write(ctx context.Context, op, id string, change func(*sql.Tx
 		return 0, fmt.Errorf("product: %s: %w: %w", op, ErrOutcomeUnknown, err)
 	}
 	return v, nil
+}
+
+// setTrace has the trigger keep the write's trace with its changes.
+func (s *SQLStore) setTrace(ctx context.Context, tx *sql.Tx) error {
+	if s.Traceparent == nil {
+		return nil
+	}
+	trace := s.Traceparent(ctx)
+	if trace == "" {
+		return nil
+	}
+	_, err := tx.ExecContext(ctx, `select set_config('nearcache.traceparent', $1, true)`, trace)
+	return err
 }

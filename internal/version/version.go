@@ -38,6 +38,16 @@ func describe(program string, info *debug.BuildInfo) string {
 // module is the path of this module.
 const module = "github.com/nearcache/nearcache-go"
 
+// Version is this module's version in the program.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		info = &debug.BuildInfo{}
+	}
+	version, _ := labels(info)
+	return version
+}
+
 // Collector is the metric nearcache_build_info: 1, with this module's version in the program, the commit that the
 // program was built from, and Go's version.
 func Collector() prometheus.Collector {

@@ -23,7 +23,7 @@ func serve(t *testing.T, settings ...string) *instance {
 		t.Fatal(err)
 	}
 	s := &Server{Config: c, Logger: slog.New(slog.DiscardHandler)}
-	b, err := open(t.Context(), &s.Config)
+	b, err := open(t.Context(), &s.Config, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/nearcache/nearcache-go/coherence/sqlite"
 	"github.com/nearcache/nearcache-go/internal/product"
 	"github.com/nearcache/nearcache-go/internal/product/app/endpoint"
+	"github.com/nearcache/nearcache-go/internal/product/app/telemetry"
 	"github.com/nearcache/nearcache-go/internal/services"
 )
 
@@ -32,14 +33,16 @@ type backend struct {
 	flush   func() // empties an embedded Redis; nil: Redis is not embedded
 	seed    int
 	closers []func()
+
+	telemetry *telemetry.Telemetry // nil: no spans are exported
 }
 
 // embeddedProducts is how many made-up products embedded services begin with.
 const embeddedProducts = 1000
 
 // open opens what is configured. Nothing need be reachable yet.
-func open(ctx context.Context, c *Config) (b *backend, err error) {
-	b = &backend{seed: c.Seed}
+func open(ctx context.Context, c *Config, spans *telemetry.Telemetry) (b *backend, err error) {
+	b = &backend{seed: c.Seed, telemetry: spans}
 	defer func() {
 		if err != nil {
 			b.close()
@@ -96,6 +99,7 @@ func (b *backend) database(ctx context.Context, address string) error {
 	}
 	b.closers = append(b.closers, pool.Close, func() { _ = db.Close() }, src.Close)
 	store := product.NewPostgresStore(db, src)
+	store.Traceparent = b.telemetry.Traceparent
 	b.source, b.store = src, &countingStore{Store: store}
 	b.install = func(ctx context.Context) error {
 		if err := errors.Join(store.Install(ctx), src.Install(ctx)); err != nil {

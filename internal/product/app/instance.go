@@ -45,7 +45,7 @@ func (s *Server) start(b *backend, live *demo.Demo, i int, prepared <-chan struc
 	in := &instance{reg: prometheus.NewRegistry()}
 	in.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	cfg := nearcache.Config{Redis: b.redis, Prefix: s.Config.Prefix, Source: b.source, Heartbeat: s.Config.Heartbeat,
-		Registerer: in.reg, Logger: log}
+		Registerer: in.reg, Logger: log, Tracer: b.telemetry.Tracer()}
 	if len(b.brokers.Brokers) > 0 {
 		cfg.Events = kafka.Tail{Broker: b.brokers, Topic: s.Config.Topic, BarrierTopic: s.Config.barrierTopic(),
 			Codec: product.EventCodec(), Logger: log}
@@ -98,6 +98,7 @@ func (s *Server) start(b *backend, live *demo.Demo, i int, prepared <-chan struc
 	if live != nil {
 		handler = live.Door(i, handler)
 	}
+	handler = b.telemetry.Handler(handler)
 	in.http = timeouts(&http.Server{Handler: handler, ErrorLog: serverLog(log)}, s.Config.RequestTimeout)
 	if operators != mux {
 		if in.admin, err = serveAdmin(nthAddress(s.Config.AdminListen, i), operators, log); err != nil {

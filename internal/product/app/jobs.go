@@ -13,7 +13,8 @@ import (
 
 // relay is the outbox relay to whatever there is: Kafka, Redis, or both.
 func (b *backend) relay(c *Config, l2 *tier.L2, log *slog.Logger) (*kafka.Publisher, *relay.Relay, error) {
-	r := &relay.Relay{Source: b.source, L2: l2, Name: c.Topic, Interval: c.Heartbeat, Logger: log}
+	r := &relay.Relay{Source: b.source, L2: l2, Name: c.Topic, Interval: c.Heartbeat, Logger: log,
+		Tracer: b.telemetry.Tracer()}
 	if len(b.brokers.Brokers) == 0 {
 		return nil, r, nil
 	}
@@ -43,5 +44,5 @@ func (b *backend) runRelay(ctx context.Context, p *kafka.Publisher, r *relay.Rel
 
 func (b *backend) worker(c *Config, l2 *tier.L2, log *slog.Logger) *kafka.Worker {
 	return &kafka.Worker{Broker: b.brokers, Topic: c.Topic, GroupID: c.GroupID, Codec: product.EventCodec(), L2: l2,
-		Logger: log}
+		Logger: log, Tracer: b.telemetry.Tracer()}
 }

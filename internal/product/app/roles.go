@@ -15,6 +15,7 @@ import (
 
 	"github.com/nearcache/nearcache-go/coherence/kafka"
 	"github.com/nearcache/nearcache-go/internal/product"
+	"github.com/nearcache/nearcache-go/internal/product/app/telemetry"
 	"github.com/nearcache/nearcache-go/internal/product/health"
 	"github.com/nearcache/nearcache-go/internal/product/httpapi"
 	"github.com/nearcache/nearcache-go/internal/version"
@@ -45,7 +46,12 @@ func Worker(ctx context.Context, c Config, log *slog.Logger) error {
 		return err
 	}
 	defer l2.Close()
-	b := &backend{brokers: brokers}
+	spans, err := telemetry.Start(ctx, InvalidationWorker, log)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUsage, err)
+	}
+	defer spans.Close()
+	b := &backend{brokers: brokers, telemetry: spans}
 	r := newRole(InvalidationWorker, &c, log)
 	r.reg.MustRegister(l2)
 	worker := b.worker(&c, l2, log)
@@ -62,7 +68,12 @@ func Worker(ctx context.Context, c Config, log *slog.Logger) error {
 
 // Relay runs the outbox relay alone until ctx ends.
 func Relay(ctx context.Context, c Config, log *slog.Logger) error {
-	b, err := open(ctx, &c)
+	spans, err := telemetry.Start(ctx, OutboxRelay, log)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUsage, err)
+	}
+	defer spans.Close()
+	b, err := open(ctx, &c, spans)
 	if err != nil {
 		return err
 	}

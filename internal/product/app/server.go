@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nearcache/nearcache-go/internal/demo"
+	"github.com/nearcache/nearcache-go/internal/product/app/telemetry"
 )
 
 // shutdownTimeout is how long requests in flight may take to finish.
@@ -37,7 +38,12 @@ type Server struct {
 // Run serves until ctx ends, lets requests in flight finish, and returns nil. If ctx ends by ErrTerminated, the server
 // first says that it is not ready and goes on serving for the Config's ShutdownDelay.
 func (s *Server) Run(ctx context.Context) (err error) {
-	b, err := open(ctx, &s.Config)
+	spans, err := telemetry.Start(ctx, ProductServer, s.Logger)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUsage, err)
+	}
+	defer spans.Close()
+	b, err := open(ctx, &s.Config, spans)
 	if err != nil {
 		return err
 	}
