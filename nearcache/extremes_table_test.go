@@ -33,6 +33,7 @@ var refusals = map[string][len(extremes)]string{
 	"MaxStaleness":         {"", "%s is negative: -1ns", "a bound below two heartbeats is hardly ever proved", ""},
 	"L1Bytes":              {"", "", "%s is 1: less than 4 KiB holds nothing", ""},
 	"MaxLoads":             {},
+	"Audit.Wait":           duration,
 	"Warm.Keys":            {"", "%s is -1", "", "%s is 9223372036854775807"},
 	"Warm.Rate":            {"", "Warm.Rate -1", "", "Warm.Rate 9223372036854775807"},
 }
@@ -103,6 +104,9 @@ func tryOption(t *testing.T, option string, n int64, want, file string) {
 		o := nearcache.Options[string, string]{Load: loadOf(table), FailSafe: nearcache.FailSafe{BeyondBound: true}}
 		if strings.HasPrefix(option, "Warm.") {
 			o.Warm.File = file
+		}
+		if strings.HasPrefix(option, "Audit.") {
+			o.Audit.Rate = 1000
 		}
 		if option == "FailSafe.SoftTimeout" {
 			o.FailSafe.MaxAge = time.Minute
