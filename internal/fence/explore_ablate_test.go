@@ -81,6 +81,7 @@ var ablations = []struct {
 var elsewhere = map[ablate.Rule]string{
 	ablate.ClockOnRead:   "nearcache: TestAblation_ClockOnRead", // there is no time here
 	ablate.LeaseEndWakes: "internal/chaos: TestAblations_AreNoticed",
+	ablate.OutboxMark:    "coherence/mysql: TestChanges_WithoutItsRules", // it is of one source
 	// The scopes that break without it have more than 4 million states.
 	ablate.RoundDigest: "coherence/relay: TestRounds_NameNoIncarnationThatIsGone",
 }
