@@ -1,25 +1,19 @@
 package nearcache
 
-import "time"
+import (
+	"time"
+
+	"github.com/nearcache/nearcache-go/internal/audit"
+)
 
 // debugAudit is what the auditor of a cache has found.
 type debugAudit struct {
-	Wait         float64            `json:"wait_seconds"` // after which a difference is an inconsistency
-	Reads        uint64             `json:"reads"`
-	Undecided    uint64             `json:"undecided"`
-	Inconsistent uint64             `json:"inconsistent"`
-	Scales       []debugAuditScale  `json:"scales"`
-	Differences  []debugAuditedDiff `json:"differences"`
-}
-
-type debugAuditScale struct {
-	Within       float64 `json:"within_seconds"`
-	Judged       uint64  `json:"judged"`
-	Inconsistent uint64  `json:"inconsistent"`
-	Share        float64 `json:"share"` // that was consistent
-	Low          float64 `json:"low"`   // with 95% confidence
-	High         float64 `json:"high"`
-	Nines        float64 `json:"nines"` // of low
+	Wait         float64             `json:"wait_seconds"` // after which a difference is an inconsistency
+	Reads        uint64              `json:"reads"`
+	Undecided    uint64              `json:"undecided"`
+	Inconsistent uint64              `json:"inconsistent"`
+	Scales       []audit.ScaleReport `json:"scales"`
+	Differences  []debugAuditedDiff  `json:"differences"`
 }
 
 type debugAuditedDiff struct {
@@ -39,9 +33,9 @@ func newDebugAudit(s *AuditStatus) *debugAudit {
 		return nil
 	}
 	d := &debugAudit{Wait: s.Wait.Seconds(), Reads: s.Reads, Undecided: s.Undecided, Inconsistent: s.Inconsistent,
-		Scales: []debugAuditScale{}, Differences: []debugAuditedDiff{}}
+		Scales: []audit.ScaleReport{}, Differences: []debugAuditedDiff{}}
 	for _, sc := range s.Scales {
-		d.Scales = append(d.Scales, debugAuditScale{Within: sc.Within.Seconds(), Judged: sc.Judged,
+		d.Scales = append(d.Scales, audit.ScaleReport{Within: sc.Within.Seconds(), Judged: sc.Judged,
 			Inconsistent: sc.Inconsistent, Share: sc.Share, Low: sc.Low, High: sc.High, Nines: sc.Nines})
 	}
 	for i := range s.Differences {

@@ -23,18 +23,8 @@ type auditReport struct {
 	Unreadable   int                 `json:"unreadable"` // whose payload was not decoded: the version alone was compared
 	Inconsistent uint64              `json:"inconsistent"`
 	Wait         float64             `json:"wait_seconds"`
-	Scales       []auditedScale      `json:"scales"`
+	Scales       []audit.ScaleReport `json:"scales"`
 	Differences  []auditedDifference `json:"differences"`
-}
-
-type auditedScale struct {
-	Within       float64 `json:"within_seconds"`
-	Judged       uint64  `json:"judged"`
-	Inconsistent uint64  `json:"inconsistent"`
-	Share        float64 `json:"share"` // that was consistent
-	Low          float64 `json:"low"`   // with 95% confidence
-	High         float64 `json:"high"`
-	Nines        float64 `json:"nines"` // of low
 }
 
 type auditedDifference struct {
@@ -200,8 +190,8 @@ func (a *auditRun) report(keys int) *auditReport {
 		Differences: []auditedDifference{}}
 	for _, sc := range s.Scales {
 		low, high := sc.Interval()
-		r.Scales = append(r.Scales, auditedScale{sc.Within.Seconds(), sc.Judged, sc.Inconsistent, sc.Share(), low, high,
-			sc.Nines()})
+		r.Scales = append(r.Scales, audit.ScaleReport{Within: sc.Within.Seconds(), Judged: sc.Judged,
+			Inconsistent: sc.Inconsistent, Share: sc.Share(), Low: low, High: high, Nines: sc.Nines()})
 	}
 	for i := range s.Differences {
 		d := &s.Differences[i]

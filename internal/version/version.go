@@ -11,11 +11,16 @@ import (
 
 // String names the program, the module's version, the commit that it was built from, and Go's version, in one line.
 func String(program string) string {
+	return describe(program, buildInfo())
+}
+
+// buildInfo is what Go has noted down in the program; an empty one if it has not.
+func buildInfo() *debug.BuildInfo {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		info = &debug.BuildInfo{}
+		return &debug.BuildInfo{}
 	}
-	return describe(program, info)
+	return info
 }
 
 func describe(program string, info *debug.BuildInfo) string {
@@ -40,22 +45,14 @@ const module = "github.com/nearcache/nearcache-go"
 
 // Version is this module's version in the program.
 func Version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		info = &debug.BuildInfo{}
-	}
-	version, _ := labels(info)
+	version, _ := labels(buildInfo())
 	return version
 }
 
 // Collector is the metric nearcache_build_info: 1, with this module's version in the program, the commit that the
 // program was built from, and Go's version.
 func Collector() prometheus.Collector {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		info = &debug.BuildInfo{}
-	}
-	version, revision := labels(info)
+	version, revision := labels(buildInfo())
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "nearcache_build_info",
 		Help:        "1, by what the program is built from.",
 		ConstLabels: prometheus.Labels{"version": version, "revision": revision, "goversion": runtime.Version()}})
