@@ -115,14 +115,18 @@ func explainSameVersion(e *Evidence) (Cause, string) {
 			"(%s). Whoever made that change went around the trigger.", e.Source.Version, why)
 		return ChangeUncounted, text
 	}
+	// A row that changed and was not counted leaves the old value in L1, while Redis may have got the new one. So what
+	// shows such a change comes first. No caller can modify a value into an absence.
+	modified := e.L1 != nil && !e.L1.Agrees && e.L1.Version == e.Source.Version && e.L2 != nil && e.L2.Agrees &&
+		e.L1.Absent == e.L2.Absent
 	switch {
-	case e.L1 != nil && !e.L1.Agrees && e.L1.Version == e.Source.Version && e.L2 != nil && e.L2.Agrees:
-		return ValueModified, "Redis holds the source's value and L1 holds another one of the same version: a caller " +
-			"modified a value that it shares with the cache; set Clone, and find the caller with CheckShared."
 	case e.LastChange.Outcome == coherence.ChangeUncounted:
 		return uncounted(e.LastChange.Detail)
 	case e.Remembered == OtherValue:
 		return uncounted("an earlier look found another value at this version")
+	case modified && (e.LastChange.Outcome == coherence.ChangeCounted || len(e.Faults) == 0):
+		return ValueModified, "Redis holds the source's value and L1 holds another one of the same version: a caller " +
+			"modified a value that it shares with the cache; set Clone, and find the caller with CheckShared."
 	case e.LastChange.Outcome == coherence.ChangeCounted:
 		return RecordOverwritten, "The row's last change is the one that the source counted, and another value of that " +
 			"version was served: somebody wrote the record in Redis, or fills it from elsewhere than the Loader."
