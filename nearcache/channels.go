@@ -51,7 +51,7 @@ func (c *Client) heartbeat() time.Duration {
 			c.fence.Round(&h, rounds[i].Leader, rounds[i].Round)
 		}
 	}
-	if left := l2.AllBuckets &^ c.cover(&h, rounds); left != 0 {
+	if left := c.keyspace.All().Minus(c.cover(&h, rounds)); !left.IsZero() {
 		err = c.readWatermarks(ctx, &h, left)
 		c.cover(&h, rounds)
 	}
@@ -70,7 +70,8 @@ func (c *Client) heartbeat() time.Duration {
 func (c *Client) cover(h *fence.Heartbeat, rounds []l2.RoundReply) (covered l2.BucketSet) {
 	for i := range rounds {
 		if r := &rounds[i]; r.OK {
-			covered |= c.fence.Cover(h, r.Leader, r.Round, c.l2.Together(r.Leader))
+			together := c.l2.Together(r.Leader, &r.Round.Buckets)
+			covered = covered.Union(c.fence.Cover(h, r.Leader, r.Round, together))
 		}
 	}
 	return covered
@@ -79,9 +80,9 @@ func (c *Client) cover(h *fence.Heartbeat, rounds []l2.RoundReply) (covered l2.B
 // readWatermarks reads the watermarks of buckets.
 func (c *Client) readWatermarks(ctx context.Context, h *fence.Heartbeat, of l2.BucketSet) error {
 	read, err := c.l2.Heartbeat(ctx, of)
-	for b := range read {
-		if read[b].OK {
-			c.fence.Watermark(h, b, read[b].Watermark)
+	for b, reply := range read {
+		if reply.OK {
+			c.fence.Watermark(h, b, reply.Watermark)
 		}
 	}
 	return err

@@ -126,14 +126,18 @@ func New(cfg Config) (*Client, error) {
 	}
 	c.breaker.timeout, c.breaker.log, c.breaker.onOpen = cfg.RedisTimeout, cfg.Logger, c.waiters.wakeAll
 	c.versions = coherence.AbilitiesOf(cfg.Source).Versioner
-	c.fence = fence.New(fence.Config{Now: c.now, Complete: relayed})
+	buckets, err := l2.CheckBuckets(cfg.Buckets)
+	if err != nil {
+		return nil, fmt.Errorf("nearcache: Config.Buckets: %w", err)
+	}
+	c.fence = fence.New(fence.Config{Now: c.now, Complete: relayed, Buckets: buckets})
 	c.m = newMetrics(c, cfg.Events != nil)
-	store, err := l2.Open(l2.Config{Redis: cfg.Redis, Prefix: cfg.Prefix, Tracker: tracker{c}})
+	store, err := l2.Open(l2.Config{Redis: cfg.Redis, Prefix: cfg.Prefix, Buckets: buckets, Tracker: tracker{c}})
 	if err != nil {
 		return nil, fmt.Errorf("nearcache: Config.Redis: %w", err)
 	}
 	c.l2, c.keyspace = store, store.Keyspace()
-	c.retry = &retry{limit: maxRetries, apply: store.ApplyMany, renew: c.renew,
+	c.retry = &retry{limit: maxRetries, all: buckets, apply: store.ApplyMany, renew: c.renew,
 		quarantine: c.quarantine, release: c.release,
 		done:    func(ch l2.Change) { c.fence.Written(ch.Key, ch.Version) },
 		drop:    func(n int) { c.m.retryDropped.Add(float64(n)) },

@@ -62,7 +62,7 @@ func TestCluster_CostAndProof(t *testing.T) {
 	defer looker.Close()
 	engine := l2.FromHandle(looker.Handle())
 	number := func() uint64 {
-		rounds, err := engine.LastRounds(t.Context(), l2.BucketSet(0).With(l2.RoundBucket))
+		rounds, err := engine.LastRounds(t.Context(), l2.SetOf(l2.RoundBucket))
 		if err != nil {
 			return 0
 		}

@@ -32,6 +32,12 @@ type Config struct {
 	Relayed bool
 	// Prefix begins every Redis key. Systems that share a Redis need one each. Defaults to "nc".
 	Prefix string
+	// Buckets is into how many parts the keys of Redis are divided: a power of two from 64 to 4,096. A part is what one
+	// master of a Cluster has whole. All programs of a Prefix must agree on the number, and Redis remembers it: a client
+	// with another one is refused, by New or, if Redis was away then, with the reason "redis_buckets". 64 is best for one
+	// server and for a Cluster of up to ten masters; a larger Cluster is used evenly with 20 for each master. Each bucket
+	// costs a read of its watermark whenever a connection is made, and some memory. Defaults to 64.
+	Buckets int
 	// System names the system whose data the prefix holds. A client of another system is refused: by New, or with the
 	// reason "prefix_taken" if Redis was away then. Defaults to the Source's identity, if it has one; without either
 	// nothing is checked.

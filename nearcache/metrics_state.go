@@ -2,8 +2,6 @@ package nearcache
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 // channelStates collects what the channels prove and whether they are heard, with one look at them for each scrape. A
@@ -33,7 +31,7 @@ func (s channelStates) Collect(ch chan<- prometheus.Metric) {
 	if b.Redis > 0 {
 		gauge(provedDesc, b.Redis.Seconds(), "redis")
 	}
-	gauge(channelUpDesc, flag(s.c.l2.Up() && channels.Watermarks == l2.Buckets), "redis")
+	gauge(channelUpDesc, flag(s.c.l2.Up() && channels.Watermarks == s.c.keyspace.Buckets()), "redis")
 	if !s.c.m.events {
 		return
 	}

@@ -31,32 +31,44 @@ func (c *Client) learnSystem(ctx context.Context) bool {
 	return true
 }
 
-// claim makes the prefix of Redis belong to this client's system. If it belongs to another one, the caches are off from
-// then on: what L2 holds are the other system's values. Redis being away is no error.
+// taken says why the client may not use the prefix of Redis.
+type taken struct {
+	reason string // in Status
+	error
+}
+
+// claim makes the prefix of Redis belong to this client's system, and have its number of buckets. If it belongs to
+// another system, or has another number, the caches are off from then on: what L2 holds are the other system's values,
+// or nobody tells this client's keys what has changed. Redis being away is no error.
 func (c *Client) claim() error {
 	ctx, stop := context.WithTimeout(c.life, time.Second)
 	defer stop()
-	if !c.learnSystem(ctx) {
+	err := c.l2.ClaimBuckets(ctx)
+	if err == nil && c.learnSystem(ctx) {
+		err = c.l2.Claim(ctx, *c.system.Load())
+	}
+	var owned *l2.OwnedError
+	var buckets *l2.BucketsError
+	switch {
+	case errors.As(err, &owned):
+		c.health.taken.Store(&taken{reasonPrefix, owned})
+	case errors.As(err, &buckets):
+		c.health.taken.Store(&taken{reasonBuckets, buckets})
+	case err == nil:
+		c.health.taken.Store(nil)
+		return nil
+	default:
 		return nil
 	}
-	err := c.l2.Claim(ctx, *c.system.Load())
-	var owned *l2.OwnedError
-	if errors.As(err, &owned) {
-		c.health.owned.Store(owned)
-		c.mode.CompareAndSwap(int32(ModeOn), int32(ModeOff))
-		c.mode.CompareAndSwap(int32(ModeShadow), int32(ModeOff))
-		return owned
-	}
-	if err == nil {
-		c.health.owned.Store(nil)
-	}
-	return nil
+	c.mode.CompareAndSwap(int32(ModeOn), int32(ModeOff))
+	c.mode.CompareAndSwap(int32(ModeShadow), int32(ModeOff))
+	return err
 }
 
 // mayServe reports whether the mode may be other than ModeOff.
 func (c *Client) mayServe() error {
-	if owned := c.health.owned.Load(); owned != nil {
-		return fmt.Errorf("nearcache: %w", owned)
+	if t := c.health.taken.Load(); t != nil {
+		return fmt.Errorf("nearcache: %w", t.error)
 	}
 	return nil
 }

@@ -40,6 +40,7 @@ const (
 	reasonEventsConfig   = "events_misconfigured"
 	reasonClocks         = "clock_skew"
 	reasonPrefix         = "prefix_taken"
+	reasonBuckets        = "redis_buckets" // a fault of Redis too
 	reasonInspectFailing = "source_not_checked"
 	reasonAudit          = "cache_and_source_differ"
 )
@@ -61,7 +62,7 @@ const (
 type health struct {
 	sample  atomic.Pointer[error] // of the last reading of the source's position; nil: it went well
 	skew    atomic.Pointer[skew]
-	owned   atomic.Pointer[l2.OwnedError]
+	taken   atomic.Pointer[taken]
 	inspect atomic.Pointer[inspection]
 
 	mu     sync.Mutex
@@ -199,8 +200,8 @@ func (c *Client) findReasons(now time.Time) []Reason {
 		out = append(out, Reason{Code: code, Message: fmt.Sprintf(format, args...), Since: now})
 	}
 	young := c.now() < int64(settling)
-	if err := c.health.owned.Load(); err != nil {
-		add(reasonPrefix, "The cache is off: %v.", err)
+	if t := c.health.taken.Load(); t != nil {
+		add(t.reason, "The cache is off: %v.", t.error)
 	}
 	up := c.redisReasons(add, young)
 	sampled := c.sourceReasons(add)
@@ -223,6 +224,9 @@ type addReason func(code, format string, args ...any)
 func (c *Client) redisReasons(add addReason, young bool) bool {
 	faults := c.l2.Faults()
 	for _, f := range faults {
+		if t := c.health.taken.Load(); t != nil && t.reason == f.Code {
+			continue
+		}
 		add(f.Code, "%s (%s)", f.Advice, c.secretless(f))
 	}
 	up := c.l2.Up()
@@ -232,9 +236,9 @@ func (c *Client) redisReasons(add addReason, young bool) bool {
 	if c.breaker.opened.Load() && len(faults) == 0 {
 		add(reasonBreaker, "Redis answers slower than RedisTimeout: reads pass it over until a heartbeat is in time.")
 	}
-	if ch := c.fence.Channels(); up && len(faults) == 0 && !young && ch.Watermarks < l2.Buckets {
+	if ch := c.fence.Channels(); up && len(faults) == 0 && !young && ch.Watermarks < c.keyspace.Buckets() {
 		add(reasonBucketsSilent, "%d of %d buckets of Redis have not been heard from: their keys are read at the source.",
-			l2.Buckets-ch.Watermarks, l2.Buckets)
+			c.keyspace.Buckets()-ch.Watermarks, c.keyspace.Buckets())
 	}
 	if n := c.retry.buckets(); n > 0 {
 		add(reasonQuarantine,

@@ -2,7 +2,7 @@ package nearcache
 
 import (
 	"context"
-	"math/bits"
+	"maps"
 	"sync"
 	"time"
 
@@ -15,10 +15,11 @@ const maxRetries = 1 << 16
 // retry repeats invalidations that could not be sent to L2, one pending change for each key, until L2 takes them.
 //
 // If more than limit keys are pending, the bucket of the next one is lost: what is pending in it, and whatever fails in
-// it from then on, is counted and forgotten, and the bucket itself is remembered, which are 64 bits. Until L2 has
+// it from then on, is counted and forgotten, and the bucket itself is remembered, which is a bit. Until L2 has
 // started it again this client believes nothing that L2 has of it.
 type retry struct {
 	limit int
+	all   int // buckets of L2
 	// Of L2: apply tells it changes, and renew makes every record of a bucket a miss, on all instances.
 	apply func(context.Context, []l2.Change) error
 	renew func(ctx context.Context, bucket int) error
@@ -32,8 +33,8 @@ type retry struct {
 	pending map[string]l2.Change // by record
 	// sending counts the changes that are on their way now. They count as pending too, so each can be queued again.
 	sending int
-	lost    uint64             // buckets, a bit each
-	losses  [l2.Buckets]uint64 // changes forgotten
+	lost    l2.BucketSet
+	losses  map[int]uint64 // changes forgotten, by bucket
 	wake    chan struct{}
 }
 
@@ -57,7 +58,7 @@ func (r *retry) put(ch l2.Change) {
 		old.Version, old.Unconfirmed = max(old.Version, ch.Version), old.Unconfirmed || ch.Unconfirmed
 		r.pending[ch.Key.Record] = old
 		return
-	case r.lost&(1<<ch.Key.Bucket) != 0 || !ok && len(r.pending)+r.sending >= r.limit:
+	case r.lost.Has(ch.Key.Bucket) || !ok && len(r.pending)+r.sending >= r.limit:
 		r.lose(ch.Key.Bucket)
 		return
 	}
@@ -68,15 +69,18 @@ func (r *retry) put(ch l2.Change) {
 // change failed finds the bucket in quarantine already.
 func (r *retry) lose(bucket int) {
 	forgotten := 1
-	if r.lost&(1<<bucket) == 0 {
+	if !r.lost.Has(bucket) {
 		for record, ch := range r.pending {
 			if ch.Key.Bucket == bucket {
 				delete(r.pending, record)
 				forgotten++
 			}
 		}
-		r.lost |= 1 << bucket
+		r.lost.Add(bucket)
 		r.quarantine(bucket)
+	}
+	if r.losses == nil {
+		r.losses = make(map[int]uint64)
 	}
 	r.losses[bucket] += uint64(forgotten)
 	r.drop(forgotten)
@@ -86,7 +90,7 @@ func (r *retry) lose(bucket int) {
 func (r *retry) loseAll() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for b := range l2.Buckets {
+	for b := range r.all {
 		r.lose(b)
 	}
 	signal(r.wake)
@@ -104,20 +108,20 @@ func (r *retry) has(key l2.Key) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	ch, ok := r.pending[key.Record]
-	return ok && ch.Certain() || r.lost&(1<<key.Bucket) != 0
+	return ok && ch.Certain() || r.lost.Has(key.Bucket)
 }
 
 // buckets is how many are lost.
 func (r *retry) buckets() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return bits.OnesCount64(r.lost)
+	return r.lost.Len()
 }
 
 func (r *retry) idle() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.pending) == 0 && r.lost == 0
+	return len(r.pending) == 0 && r.lost.IsZero()
 }
 
 // batch takes up to n changes, until finishBatch.
@@ -197,18 +201,15 @@ func (r *retry) flush(ctx context.Context) (ok bool) {
 // So then the bucket stays lost.
 func (r *retry) restore(ctx context.Context) (ok bool) {
 	r.mu.Lock()
-	lost, losses := r.lost, r.losses
+	lost, losses := r.lost, maps.Clone(r.losses)
 	r.mu.Unlock()
-	for b := range l2.Buckets {
-		if lost&(1<<b) == 0 {
-			continue
-		}
+	for b := range lost.All() {
 		if r.renew(ctx, b) != nil {
 			return false
 		}
 		r.mu.Lock()
 		if r.losses[b] == losses[b] {
-			r.lost &^= 1 << b
+			r.lost.Remove(b)
 			r.release(b)
 		}
 		r.mu.Unlock()

@@ -16,6 +16,7 @@ import (
 
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/relay"
+	"github.com/nearcache/nearcache-go/internal/l2"
 	"github.com/nearcache/nearcache-go/nearcache"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 	"github.com/nearcache/nearcache-go/tier"
@@ -187,9 +188,9 @@ func TestRounds_BringChanges(t *testing.T) {
 		for i, fault := range []func(){
 			func() {},
 			func() { f.stopRelay(); time.Sleep(time.Minute); f.goOnRelay() },
-			func() { f.redis.Do("DEL", "nc:{0}:r") },
+			func() { f.redis.Do("DEL", l2.NewKeyspace("").Round(l2.RoundBucket)) },
 			func() { f.redis.Do("FLUSHALL") },
-			func() { f.redis.Do("DEL", "nc:{5}:w", "nc:{0}:w") },
+			func() { f.redis.Do("DEL", l2.NewKeyspace("").Watermark(5), l2.NewKeyspace("").Watermark(0)) },
 			func() { f.redis.KillClients() },
 		} {
 			f.src.write("a", fmt.Sprint(i))

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/nearcache/nearcache-go/internal/fence"
-	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 // Status is a snapshot of what the client can rely on.
@@ -15,7 +14,7 @@ type Status struct {
 	Events  bool // every partition of Config.Events is followed; false without one
 	Mode    Mode
 	Pending int // invalidations that could not be sent to L2 yet
-	// Quarantined counts the buckets, of 64, that are read at the source because too many of their invalidations
+	// Quarantined counts the buckets that are read at the source because too many of their invalidations
 	// failed, until L2 has started them again.
 	Quarantined int
 	Bound       Bound
@@ -27,7 +26,7 @@ type Status struct {
 
 // Bound is what the channels prove now of every entry that they vouch for. Either one is enough for a read.
 type Bound struct {
-	// Redis is how old, at most, an entry is that tracking vouches for, by the watermark in Redis; of the 64 buckets
+	// Redis is how old, at most, an entry is that tracking vouches for, by the watermark in Redis; of all buckets
 	// the worst counts. 0: nothing is proved.
 	Redis time.Duration
 	// Events is the same by the event channel's barriers.
@@ -82,7 +81,7 @@ func (c *Client) Status() Status {
 
 // ready is Status.Ready alone, for those who ask often.
 func (c *Client) ready(ch *fence.Channels) bool {
-	return c.l2.Up() && ch.Watermarks == l2.Buckets && (ch.EventSession != 0 || !c.m.events)
+	return c.l2.Up() && ch.Watermarks == c.keyspace.Buckets() && (ch.EventSession != 0 || !c.m.events)
 }
 
 // bound reads the proofs.

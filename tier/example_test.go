@@ -67,13 +67,13 @@ func Example() {
 
 // NamesOf tells an operator where to look with redis-cli.
 func ExampleNamesOf() {
-	n, err := tier.NamesOf("shop", "product", "42")
+	n, err := tier.NamesOf("shop", tier.DefaultBuckets, "product", "42")
 	fmt.Println(n.Record, err)
 	fmt.Println(n.Watermark)
-	_, err = tier.NamesOf("shop", "a:b", "42")
+	_, err = tier.NamesOf("shop", tier.DefaultBuckets, "a:b", "42")
 	fmt.Println(err)
 	// Output:
-	// shop:{61}:v:product:42 <nil>
-	// shop:{61}:w
+	// shop:{147}:v:product:42 <nil>
+	// shop:{147}:w
 	// tier: namespace "a:b" contains a colon or a brace
 }

@@ -11,14 +11,15 @@ import (
 
 // Names are the Redis keys that belong to a cache key.
 type Names struct {
-	Bucket    int    // 0 to 63
+	Bucket    int    // from 0
 	Record    string // holds the value, or the fact that there is none
 	Lease     string // is there while a reader loads or a writer writes the key
 	Watermark string // is the bucket's
 }
 
-// NamesOf returns the Redis keys of a cache key under a prefix; "" means DefaultPrefix.
-func NamesOf(prefix, namespace, key string) (Names, error) {
+// NamesOf returns the Redis keys of a cache key under a prefix; "" means DefaultPrefix. buckets is Config.Buckets of
+// the prefix's programs; 0 means DefaultBuckets.
+func NamesOf(prefix string, buckets int, namespace, key string) (Names, error) {
 	if prefix == "" {
 		prefix = DefaultPrefix
 	}
@@ -28,7 +29,11 @@ func NamesOf(prefix, namespace, key string) (Names, error) {
 	if err := coherence.CheckName(namespace); err != nil {
 		return Names{}, fmt.Errorf("tier: namespace %q %w", namespace, err)
 	}
-	s := l2.NewKeyspace(prefix)
+	n, err := l2.CheckBuckets(buckets)
+	if err != nil {
+		return Names{}, fmt.Errorf("tier: %w", err)
+	}
+	s := l2.NewKeyspaceOf(prefix, n)
 	k := s.Key(namespace, key)
 	return Names{Bucket: k.Bucket, Record: k.Record, Lease: k.Lease, Watermark: s.Watermark(k.Bucket)}, nil
 }

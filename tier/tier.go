@@ -19,6 +19,15 @@ var ErrUnavailable = l2.ErrUnavailable
 // DefaultPrefix begins every Redis key when no prefix is configured.
 const DefaultPrefix = l2.DefaultPrefix
 
+// DefaultBuckets is the number of buckets of a prefix for which none is configured.
+const DefaultBuckets = l2.DefaultBuckets
+
+// CheckBuckets is the error of a Config.Buckets that is not allowed: it must be a power of two from 64 to 4,096, or 0.
+func CheckBuckets(buckets int) error {
+	_, err := l2.CheckBuckets(buckets)
+	return err
+}
+
 // Config configures an L2.
 type Config struct {
 	// Redis is where to connect to. Required. The options that client-side caching depends on must be left unset, as in
@@ -26,6 +35,9 @@ type Config struct {
 	Redis rueidis.ClientOption
 	// Prefix begins every Redis key. It must be that of the caches. Defaults to DefaultPrefix.
 	Prefix string
+	// Buckets is into how many parts Redis's keys are divided. It must be that of the caches. Defaults to
+	// DefaultBuckets.
+	Buckets int
 	// Logger hears of lost and found connections. Defaults to discarding.
 	Logger *slog.Logger
 }
@@ -39,7 +51,7 @@ type L2 struct {
 // Open connects to Redis. It waits for one second at most and then goes on connecting in the background; see Ready. The
 // error is a misconfiguration. Close must be called.
 func Open(cfg Config) (*L2, error) {
-	engine, err := l2.Open(l2.Config{Redis: cfg.Redis, Prefix: cfg.Prefix, Logger: cfg.Logger})
+	engine, err := l2.Open(l2.Config{Redis: cfg.Redis, Prefix: cfg.Prefix, Buckets: cfg.Buckets, Logger: cfg.Logger})
 	if err != nil {
 		return nil, err
 	}

@@ -55,7 +55,7 @@ type Nearcache[V any] struct {
 	table        float64 // bytes that L1 counts without an entry
 	stop         context.CancelFunc
 	relay        sync.WaitGroup
-	incarnations atomic.Pointer[[l2.Buckets]l2.Watermark]
+	incarnations atomic.Pointer[[]l2.Watermark]
 }
 
 // NearcacheKind returns a variant of the near cache. change may modify its options.
@@ -222,9 +222,9 @@ func (n *Nearcache[V]) Stored(key string, v V, version uint64) (string, string) 
 
 // watermarks returns the watermarks of all buckets. A record contains the incarnation of its bucket. If there is a
 // relay, incarnations begin with its first round, and an older record would be a miss for ever.
-func (n *Nearcache[V]) watermarks() *[l2.Buckets]l2.Watermark {
+func (n *Nearcache[V]) watermarks() []l2.Watermark {
 	if known := n.incarnations.Load(); known != nil {
-		return known
+		return *known
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -233,9 +233,9 @@ func (n *Nearcache[V]) watermarks() *[l2.Buckets]l2.Watermark {
 		if err != nil {
 			panic(fmt.Sprintf("peers: watermarks: %v", err))
 		}
-		if n.world.Commits == nil || !slices.ContainsFunc(all[:], l2.Watermark.IsZero) {
+		if n.world.Commits == nil || !slices.ContainsFunc(all, l2.Watermark.IsZero) {
 			n.incarnations.Store(&all)
-			return &all
+			return all
 		}
 		time.Sleep(5 * time.Millisecond)
 	}

@@ -217,11 +217,11 @@ func (s *channelRun) seed(ctx context.Context) (records []string, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if len(marks) == l2.Buckets {
+		if len(marks) == l2.DefaultBuckets {
 			break
 		}
 		if time.Now().After(deadline) {
-			return nil, fmt.Errorf("suite: the relay has begun %d of %d buckets", len(marks), l2.Buckets)
+			return nil, fmt.Errorf("suite: the relay has begun %d of %d buckets", len(marks), l2.DefaultBuckets)
 		}
 	}
 	prefixes := make([]map[string]bool, (s.point.Keys+pipeline-1)/pipeline)

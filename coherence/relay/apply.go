@@ -15,11 +15,12 @@ import (
 // engine is L2 as the relay uses it.
 type engine interface {
 	Claim(ctx context.Context, system string) error
+	ClaimBuckets(ctx context.Context) error
 	Keyspace() *l2.Keyspace
-	Watermarks(ctx context.Context) ([l2.Buckets]l2.Watermark, error)
+	Watermarks(ctx context.Context) ([]l2.Watermark, error)
 	Servers(ctx context.Context) ([]l2.BucketSet, error)
-	LastRounds(ctx context.Context, leaders l2.BucketSet) ([l2.Buckets]l2.Round, error)
-	BeginRound(ctx context.Context, marks bool) (l2.Round, [l2.Buckets]l2.Watermark, error)
+	LastRounds(ctx context.Context, leaders l2.BucketSet) (map[int]l2.Round, error)
+	BeginRound(ctx context.Context, marks bool) (l2.Round, []l2.Watermark, error)
 	PublishRounds(ctx context.Context, ps []l2.Publication) (published []bool, err error)
 	ApplyBatch(
 		ctx context.Context,
@@ -43,9 +44,9 @@ type applier struct {
 	rounds     rounds
 	progress   progress
 	loaded     bool
-	read       time.Time // when watermarks were read
-	watermarks [l2.Buckets]l2.Watermark
-	moved      time.Time // when the watermarks of buckets without changes were
+	read       time.Time      // when watermarks were read
+	watermarks []l2.Watermark // by bucket
+	moved      time.Time      // when the watermarks of buckets without changes were
 	// seen is a position up to which each bucket has its own changes. The source need not be asked for them again for
 	// the sake of buckets without any, whose watermarks move more rarely. Zero: not known.
 	seen coherence.Position
@@ -104,11 +105,16 @@ type work struct {
 	truncated bool // a whole namespace may have changed: every record of the bucket is to become a miss
 }
 
-func (w *work) none() bool { return len(w.changes) == 0 && !w.truncated }
-
 // byBucket is what each bucket lacks up to upto: of a key with several changes the last, since it makes the others
 // needless. A bucket that is at upto already lacks nothing, also of a transaction that upto lies in.
-func (a *applier) byBucket(events []coherence.Event, upto coherence.Position) (all [l2.Buckets]work) {
+func (a *applier) byBucket(events []coherence.Event, upto coherence.Position) map[int]*work {
+	all := make(map[int]*work)
+	of := func(b int) *work {
+		if all[b] == nil {
+			all[b] = new(work)
+		}
+		return all[b]
+	}
 	has := func(b int, e coherence.Event) bool {
 		w := a.watermarks[b].Position
 		return w.Covers(e.Position) || w.Covers(upto)
@@ -118,18 +124,20 @@ func (a *applier) byBucket(events []coherence.Event, upto coherence.Position) (a
 		if e.Op == coherence.OpTruncated {
 			a.Logger.Warn("a namespace was truncated: every bucket of Redis begins a new incarnation",
 				"namespace", e.Namespace, "position", e.Position)
-			for b := range all {
-				a.rounds.changed[b] = true
-				all[b].truncated = all[b].truncated || !has(b, e)
+			for b := range a.watermarks {
+				a.rounds.changed.Add(b)
+				if !has(b, e) {
+					of(b).truncated = true
+				}
 			}
 			continue
 		}
 		k := a.l2.Keyspace().Key(e.Namespace, e.Key)
-		a.rounds.changed[k.Bucket] = true
+		a.rounds.changed.Add(k.Bucket)
 		if has(k.Bucket, e) {
 			continue
 		}
-		list := &all[k.Bucket].changes
+		list := &of(k.Bucket).changes
 		if i, again := at[k.Record]; again {
 			(*list)[i].Version = newer((*list)[i].Version, e.Version)
 			continue
@@ -148,27 +156,40 @@ func newer(v, w coherence.Version) coherence.Version {
 	return max(v, w)
 }
 
+// scriptsAtOnce bounds how many buckets the relay works on at once.
+const scriptsAtOnce = 256
+
 // apply brings each bucket to upto: those with changes at once, the others more rarely.
-func (a *applier) apply(ctx context.Context, todo [l2.Buckets]work, upto coherence.Position) error {
+func (a *applier) apply(ctx context.Context, todo map[int]*work, upto coherence.Position) error {
 	all := time.Since(a.moved) >= a.idleEvery()
-	var replay atomic.Bool
-	var wg sync.WaitGroup
-	errs := make([]error, l2.Buckets)
-	for b := range a.watermarks {
-		if todo[b].none() && (!all || a.watermarks[b].Position.Covers(upto)) {
-			continue
+	if all {
+		for b := range a.watermarks {
+			if todo[b] == nil && !a.watermarks[b].Position.Covers(upto) {
+				todo[b] = new(work)
+			}
 		}
+	}
+	var replay atomic.Bool
+	var failed atomic.Pointer[error]
+	var wg sync.WaitGroup
+	free := make(chan struct{}, scriptsAtOnce)
+	for b, what := range todo {
+		free <- struct{}{}
 		wg.Go(func() {
-			applied, err := a.applyTo(ctx, b, todo[b], upto)
-			if errs[b] = err; err == nil && !applied {
+			defer func() { <-free }()
+			applied, err := a.applyTo(ctx, b, *what, upto)
+			switch {
+			case err != nil:
+				failed.CompareAndSwap(nil, &err)
+			case !applied:
 				replay.Store(true)
 			}
 		})
 	}
 	wg.Wait()
-	if err := errors.Join(errs...); err != nil {
+	if err := failed.Load(); err != nil {
 		a.loaded = false
-		return fmt.Errorf("coherence: relay: %w", firstOf(errs))
+		return fmt.Errorf("coherence: relay: %w", *err)
 	}
 	if all {
 		a.moved = time.Now()
@@ -176,15 +197,6 @@ func (a *applier) apply(ctx context.Context, todo [l2.Buckets]work, upto coheren
 	if a.seen = upto; replay.Load() {
 		// A bucket is behind where it was. So may others be, and the round: all must be read again, of one moment.
 		a.seen, a.loaded = coherence.Position{}, a.loaded && !a.rounds.whole()
-	}
-	return nil
-}
-
-func firstOf(errs []error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
 	}
 	return nil
 }

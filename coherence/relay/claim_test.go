@@ -14,6 +14,9 @@ import (
 	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
+// ClaimBuckets lets every number of buckets in.
+func (r *redisFake) ClaimBuckets(context.Context) error { return nil }
+
 // Claim lets every system in.
 func (r *redisFake) Claim(context.Context, string) error { return nil }
 

@@ -76,9 +76,9 @@ func (o *outbox) SaveCursor(ctx context.Context, name string, c coherence.Cursor
 
 // redisState is what a redisFake has, and how often it was asked to change it.
 type redisState struct {
-	watermarks [l2.Buckets]l2.Watermark
-	round      l2.Round             // of all buckets, or of the first server's
-	elsewhere  [l2.Buckets]l2.Round // of other servers, by their least bucket
+	watermarks []l2.Watermark
+	round      l2.Round         // of all buckets, or of the first server's
+	elsewhere  map[int]l2.Round // of other servers, by their least bucket
 	tokens     uint64
 	resets     int
 	published  int
@@ -88,7 +88,9 @@ type redisState struct {
 func (r *redisFake) state() redisState {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.redisState
+	s := r.redisState
+	s.watermarks, s.elsewhere = slices.Clone(s.watermarks), maps.Clone(s.elsewhere)
+	return s
 }
 
 // redisFake applies to buckets in memory.
@@ -106,19 +108,25 @@ type redisFake struct {
 
 // save is what a replica has now; the function makes it the primary.
 func (r *redisFake) save() (failOver func()) {
-	watermarks, applied, round, elsewhere := r.watermarks, maps.Clone(r.applied), r.round, r.elsewhere
+	watermarks, applied, round, elsewhere := slices.Clone(r.watermarks), maps.Clone(r.applied), r.round,
+		maps.Clone(r.elsewhere)
 	return func() {
-		r.watermarks, r.applied, r.round, r.elsewhere = watermarks, maps.Clone(applied), round, elsewhere
+		r.watermarks, r.applied, r.round = slices.Clone(watermarks), maps.Clone(applied), round
+		r.elsewhere = maps.Clone(elsewhere)
 	}
 }
 
-func newRedisFake() *redisFake { return &redisFake{applied: map[string]coherence.Version{}} }
+func newRedisFake() *redisFake {
+	r := &redisFake{applied: map[string]coherence.Version{}}
+	r.watermarks, r.elsewhere = make([]l2.Watermark, keys.Buckets()), map[int]l2.Round{}
+	return r
+}
 
 func (r *redisFake) Keyspace() *l2.Keyspace { return keys }
-func (r *redisFake) Watermarks(context.Context) ([l2.Buckets]l2.Watermark, error) {
+func (r *redisFake) Watermarks(context.Context) ([]l2.Watermark, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.watermarks, r.fail
+	return slices.Clone(r.watermarks), r.fail
 }
 
 // errAnswered is an answer of Redis that is an error.
@@ -136,20 +144,20 @@ func (r *redisFake) Servers(context.Context) ([]l2.BucketSet, error) {
 // whole reports whether one server has all buckets.
 func (r *redisFake) whole() bool { return len(r.servers) == 1 }
 
-func (r *redisFake) LastRounds(context.Context, l2.BucketSet) ([l2.Buckets]l2.Round, error) {
+func (r *redisFake) LastRounds(context.Context, l2.BucketSet) (map[int]l2.Round, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.elsewhere, r.fail
+	return maps.Clone(r.elsewhere), r.fail
 }
 
-func (r *redisFake) BeginRound(context.Context, bool) (l2.Round, [l2.Buckets]l2.Watermark, error) {
+func (r *redisFake) BeginRound(context.Context, bool) (l2.Round, []l2.Watermark, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.round.IsZero() && r.round.Token == 0 {
 		r.tokens++
 		r.round.Token = r.tokens
 	}
-	return r.round, r.watermarks, r.fail
+	return r.round, slices.Clone(r.watermarks), r.fail
 }
 
 func (r *redisFake) PublishRounds(_ context.Context, ps []l2.Publication) (published []bool, err error) {
@@ -166,14 +174,14 @@ func (r *redisFake) PublishRounds(_ context.Context, ps []l2.Publication) (publi
 }
 
 func (r *redisFake) publish(p *l2.Publication) (published bool, err error) {
-	at := &r.elsewhere[p.Leader]
+	last := r.elsewhere[p.Leader]
 	if p.Leader == l2.RoundBucket {
-		at = &r.round
+		last = r.round
 	}
-	if r.fail != nil || *at != p.Seen {
+	if r.fail != nil || last != p.Seen {
 		return false, r.fail
 	}
-	if r.refuses != nil && p.Next.Buckets != 0 && p.Next.Buckets != l2.AllBuckets {
+	if r.refuses != nil && !p.Next.Buckets.IsZero() && p.Next.Buckets != l2.AllBuckets(l2.DefaultBuckets) {
 		return false, r.refuses
 	}
 	for b, w := range p.Needed {
@@ -184,7 +192,11 @@ func (r *redisFake) publish(p *l2.Publication) (published bool, err error) {
 			return false, nil
 		}
 	}
-	*at = p.Next
+	if p.Leader == l2.RoundBucket {
+		r.round = p.Next
+	} else {
+		r.elsewhere[p.Leader] = p.Next
+	}
 	r.published++
 	if r.onPublish != nil {
 		r.onPublish()
@@ -529,7 +541,7 @@ func TestRelay_TrimmedOutboxIsAGapForAll(t *testing.T) {
 
 // A client without a source starts buckets anew at no position. A relay that comes later cannot apply to one.
 func TestRelay_StartsBucketsWithoutAPositionAnew(t *testing.T) {
-	for name, n := range map[string]int{"one": 1, "all": l2.Buckets} {
+	for name, n := range map[string]int{"one": 1, "all": l2.DefaultBuckets} {
 		t.Run(name, func(t *testing.T) {
 			src, store := newOutbox(), newRedisFake()
 			src.add("a")

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/nearcache/nearcache-go/coherence"
@@ -36,7 +37,7 @@ type rounds struct {
 	// base is a position up to which the server that had the last round then had every change. Zero: go by the
 	// watermarks.
 	base    coherence.Position
-	changed [l2.Buckets]bool // buckets that have changes after base
+	changed l2.BucketSet // buckets that have changes after base
 }
 
 // server is one server's part of the rounds.
@@ -47,17 +48,18 @@ type server struct {
 }
 
 // whole reports whether one server has all buckets.
-func (r *rounds) whole() bool { return len(r.servers) == 1 && r.servers[0].buckets == l2.AllBuckets }
+func (r *rounds) whole() bool { return len(r.servers) == 1 && r.spread() }
 
 // spread reports whether the rounds say what each bucket has.
-func (r *rounds) spread() bool { return r.servers[0].buckets != 0 }
+func (r *rounds) spread() bool { return !r.servers[0].buckets.IsZero() }
 
 const (
 	// idleMoves is how often the watermarks of buckets without changes move although a round stands for them. If Redis
 	// loses the round, the relay goes on from the watermarks, so they must not be so old that their changes were
 	// trimmed.
 	idleMoves = time.Minute
-	// idleMovesSpread is idleMoves in a Cluster, where a relay that begins goes on from the watermarks.
+	// idleMovesSpread is idleMoves in a Cluster with the default number of buckets. There a relay that begins goes on
+	// from the watermarks. More buckets move as many watermarks a second, up to idleMoves.
 	idleMovesSpread = 10 * time.Second
 	// After as many refusals in a row the watermarks of a Cluster are moved instead, for so long. The first ones may
 	// come from buckets that move to another server.
@@ -72,7 +74,8 @@ func (a *applier) idleEvery() time.Duration {
 	case a.rounds.whole():
 		return max(min(idleMoves, a.Keep/4), a.Interval)
 	}
-	return max(min(idleMovesSpread, a.Keep/4), a.Interval)
+	spread := idleMovesSpread / l2.DefaultBuckets * time.Duration(a.l2.Keyspace().Buckets())
+	return max(min(spread, idleMoves, a.Keep/4), a.Interval)
 }
 
 // beginRound begins a round, and after that reads the source's position. It reads the watermarks where they may be
@@ -109,14 +112,14 @@ func (a *applier) beginRound(ctx context.Context) error {
 	}
 	if !sameRound(begun, first.seen) || !a.loaded {
 		r.base = coherence.Position{}
-		if begun.Buckets == l2.AllBuckets && r.whole() {
+		if r.whole() && begun.Buckets == r.servers[0].buckets {
 			r.base = begun.Upto
 		}
-		a.seen, r.changed = coherence.Position{}, [l2.Buckets]bool{}
+		a.seen, r.changed = coherence.Position{}, l2.BucketSet{}
 	}
 	if sweep {
-		if watermarks != a.watermarks { // Redis went back, or another relay works too
-			a.watermarks, a.seen, r.changed = watermarks, coherence.Position{}, [l2.Buckets]bool{}
+		if !slices.Equal(watermarks, a.watermarks) { // Redis went back, or another relay works too
+			a.watermarks, a.seen, r.changed = watermarks, coherence.Position{}, l2.BucketSet{}
 		}
 		a.loaded = true
 	}
@@ -154,21 +157,16 @@ func (a *applier) locate(ctx context.Context) error {
 		return nil
 	}
 	for _, set := range sets {
-		s := server{buckets: set}
-		for b := range set.All() {
-			s.leader = b
-			break
-		}
-		r.servers = append(r.servers, s)
+		r.servers = append(r.servers, server{buckets: set, leader: set.First()})
 	}
 	return nil
 }
 
 // readServers reads the watermarks, and the rounds of all servers but the first.
-func (a *applier) readServers(ctx context.Context) (ws [l2.Buckets]l2.Watermark, err error) {
+func (a *applier) readServers(ctx context.Context) (ws []l2.Watermark, err error) {
 	rounds, err := a.l2.LastRounds(ctx, a.rounds.elsewhere())
 	if err != nil {
-		return ws, err
+		return nil, err
 	}
 	for i := range a.rounds.servers[1:] {
 		s := &a.rounds.servers[1+i]
@@ -180,7 +178,7 @@ func (a *applier) readServers(ctx context.Context) (ws [l2.Buckets]l2.Watermark,
 // elsewhere has the leaders of all servers but the first.
 func (r *rounds) elsewhere() (set l2.BucketSet) {
 	for _, s := range r.servers[1:] {
-		set = set.With(s.leader)
+		set.Add(s.leader)
 	}
 	return set
 }
@@ -247,7 +245,7 @@ func (a *applier) publishRound(ctx context.Context) (again bool, err error) {
 	if !published[0] {
 		return false, nil
 	}
-	if r.changed = [l2.Buckets]bool{}; r.whole() {
+	if r.changed = (l2.BucketSet{}); r.whole() {
 		r.base = ps[0].Next.Upto
 	}
 	if ps[0].Next.Head.IsZero() {
@@ -267,15 +265,15 @@ func (a *applier) publication(s *server) l2.Publication {
 			next.Head = r.head
 		}
 	}
-	if s.buckets == 0 {
+	if s.buckets.IsZero() {
 		return l2.Publication{Leader: s.leader, Seen: s.seen, Next: next}
 	}
-	next.Incarnations = a.incarnations(s.buckets)
+	next.Incarnations = a.incarnations(&s.buckets)
 	return l2.Publication{Leader: s.leader, Seen: s.seen, Next: next, Needed: a.needed(s, next.Incarnations)}
 }
 
-func (a *applier) incarnations(of l2.BucketSet) uint64 {
-	is := make([]l2.Incarnation, 0, l2.Buckets)
+func (a *applier) incarnations(of *l2.BucketSet) uint64 {
+	is := make([]l2.Incarnation, 0, of.Len())
 	for b := range of.All() {
 		is = append(is, a.watermarks[b].Incarnation)
 	}
@@ -290,7 +288,7 @@ func (a *applier) needed(s *server, incarnations uint64) map[int]l2.Watermark {
 	all := r.base.IsZero() || incarnations != s.seen.Incarnations && !ablate.Out(ablate.RoundDigest)
 	needed := make(map[int]l2.Watermark)
 	for b := range s.buckets.All() {
-		if all || r.changed[b] {
+		if all || r.changed.Has(b) {
 			needed[b] = a.watermarks[b]
 		}
 	}

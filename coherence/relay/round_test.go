@@ -47,7 +47,8 @@ func onServers(t *testing.T, src *outbox, servers ...l2.BucketSet) *redisFake {
 
 // roundOf is the last round of a bucket's server, if it stands for the bucket.
 func (r *redisFake) roundOf(bucket int) (round l2.Round) {
-	for leader, at := range r.elsewhere {
+	for leader := range keys.Buckets() {
+		at := r.elsewhere[leader]
 		if leader == l2.RoundBucket {
 			at = r.round
 		}
@@ -70,7 +71,7 @@ func (r *redisFake) digest() uint64 {
 // inRoundsBubble runs relays on fake time until the end of f.
 func inRoundsBubble(t *testing.T, relays int, f func(src *outbox, red *redisFake)) {
 	t.Helper()
-	inServersBubble(t, relays, []l2.BucketSet{l2.AllBuckets}, f)
+	inServersBubble(t, relays, []l2.BucketSet{l2.AllBuckets(l2.DefaultBuckets)}, f)
 }
 
 func inServersBubble(t *testing.T, relays int, servers []l2.BucketSet, f func(src *outbox, red *redisFake)) {
@@ -106,7 +107,7 @@ func TestRounds_WriteNoIdleBucket(t *testing.T) {
 	inRoundsBubble(t, 1, func(src *outbox, red *redisFake) {
 		before, rounds := red.state().batches, red.state().published
 		pass(10 * time.Minute)
-		if got := red.state().batches - before; got > 11*l2.Buckets {
+		if got := red.state().batches - before; got > 11*l2.DefaultBuckets {
 			t.Errorf("got %d batches in ten idle minutes, want one for each bucket a minute", got)
 		}
 		if got := red.state().published - rounds; got < 5900 || got > 6000 {
@@ -132,7 +133,7 @@ func TestRounds_WriteNoIdleBucket(t *testing.T) {
 func TestRounds_ComeAtEveryInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &waking{outbox: newOutbox(), wake: make(chan struct{})}
-		red := onServers(t, src.outbox, l2.AllBuckets)
+		red := onServers(t, src.outbox, l2.AllBuckets(l2.DefaultBuckets))
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() { _ = relay.Relay{Source: src, Interval: 100 * time.Millisecond}.RunOn(ctx, red) })
@@ -173,7 +174,7 @@ func (o *ordered) Position(ctx context.Context) (coherence.Position, error) {
 func TestRounds_ReadTheSourceAfterTheyBegin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &ordered{outbox: newOutbox()}
-		src.red = onServers(t, src.outbox, l2.AllBuckets)
+		src.red = onServers(t, src.outbox, l2.AllBuckets(l2.DefaultBuckets))
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() { _ = relay.Relay{Source: src, Interval: 100 * time.Millisecond}.RunOn(ctx, src.red) })
@@ -317,7 +318,7 @@ func TestRounds_NameNoIncarnationThatIsGone(t *testing.T) {
 func TestRounds_TrustNothingOnceABucketIsBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &waking{outbox: newOutbox(), wake: make(chan struct{})}
-		red := onServers(t, src.outbox, l2.AllBuckets)
+		red := onServers(t, src.outbox, l2.AllBuckets(l2.DefaultBuckets))
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() { _ = relay.Relay{Source: src, Interval: time.Minute}.RunOn(ctx, red) })
@@ -361,7 +362,7 @@ func neighbourOf(key string) string {
 func TestRounds_AreTheCursor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &waking{outbox: newOutbox(), wake: make(chan struct{})}
-		red := onServers(t, src.outbox, l2.AllBuckets)
+		red := onServers(t, src.outbox, l2.AllBuckets(l2.DefaultBuckets))
 		for term := range 2 {
 			ctx, cancel := context.WithCancel(t.Context())
 			var wg sync.WaitGroup

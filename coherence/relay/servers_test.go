@@ -17,11 +17,14 @@ import (
 // threeServers have a third of the buckets each; 0, 1 and 2 are the least of them.
 func threeServers() []l2.BucketSet {
 	servers := make([]l2.BucketSet, 3)
-	for b := range l2.Buckets {
-		servers[b%3] = servers[b%3].With(b)
+	for b := range l2.DefaultBuckets {
+		servers[b%3].Add(b)
 	}
 	return servers
 }
+
+// hasBucket reports whether a round stands for a bucket.
+func hasBucket(r l2.Round, bucket int) bool { return r.Buckets.Has(bucket) }
 
 // keyIn is a key of a bucket.
 func keyIn(t *testing.T, bucket int) string {
@@ -51,21 +54,21 @@ func TestServers_HaveARoundEach(t *testing.T) {
 		before := red.state()
 		pass(time.Minute)
 		now := red.state()
-		if got := now.batches - before.batches; got > 7*l2.Buckets {
+		if got := now.batches - before.batches; got > 7*l2.DefaultBuckets {
 			t.Errorf("got %d batches in an idle minute, want one for each bucket in ten seconds", got)
 		}
 		if got := now.published - before.published; got < 3*590 || got > 3*600 {
 			t.Errorf("got %d rounds in a minute, want ten a second on each server", got)
 		}
-		if now.round.Elsewhere != l2.BucketSet(0).With(1).With(2) {
-			t.Errorf("got %b named, want buckets 1 and 2", now.round.Elsewhere)
+		if now.round.Elsewhere != l2.SetOf(1, 2) {
+			t.Errorf("got %v named, want buckets 1 and 2", now.round.Elsewhere)
 		}
 		key := keyIn(t, 4)
 		src.add(key)
 		pass(200 * time.Millisecond)
 		now = red.state()
 		if red.version(key) != 1 || !now.round.Upto.Covers(at(1)) || !now.elsewhere[1].Upto.Covers(at(1)) ||
-			!now.elsewhere[1].Buckets.Has(4) || !now.elsewhere[1].Head.IsZero() {
+			!hasBucket(now.elsewhere[1], 4) || !now.elsewhere[1].Head.IsZero() {
 			t.Errorf("got version %d, round %+v and %+v, want the change in both", red.version(key), now.round,
 				now.elsewhere[1])
 		}
@@ -157,14 +160,14 @@ func noticesOlderBucket(t *testing.T, stopped bool) {
 func TestServers_FollowABucket(t *testing.T) {
 	inServersBubble(t, 1, threeServers(), func(src *outbox, red *redisFake) {
 		red.mu.Lock()
-		red.servers[1] &^= 1 << 4
-		red.servers[2] = red.servers[2].With(4)
+		red.servers[1].Remove(4)
+		red.servers[2].Add(4)
 		red.mu.Unlock()
 		key := keyIn(t, 4)
 		src.add(key)
 		pass(time.Second)
 		now := red.state()
-		if now.elsewhere[1].Buckets.Has(4) || !now.elsewhere[2].Buckets.Has(4) || !now.elsewhere[2].Upto.Covers(at(1)) ||
+		if hasBucket(now.elsewhere[1], 4) || !hasBucket(now.elsewhere[2], 4) || !now.elsewhere[2].Upto.Covers(at(1)) ||
 			red.version(key) != 1 {
 			t.Errorf("got version %d, and the rounds %+v and %+v, want bucket 4 in the second one", red.version(key),
 				now.elsewhere[1], now.elsewhere[2])
@@ -188,7 +191,7 @@ func TestServers_ThatRefuseRoundsGetWatermarks(t *testing.T) {
 				t.Fatalf("bucket %d is at %v, want every bucket's watermark moved", b, w.Position)
 			}
 		}
-		if now.round.Buckets != 0 || now.round.Elsewhere != 0 || !now.round.Upto.Covers(at(1)) {
+		if !now.round.Buckets.IsZero() || !now.round.Elsewhere.IsZero() || !now.round.Upto.Covers(at(1)) {
 			t.Errorf("got round %+v, want one that stands for no bucket", now.round)
 		}
 		red.mu.Lock()

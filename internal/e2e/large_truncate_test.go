@@ -88,7 +88,7 @@ func (g *large) count(sql string) (n int) {
 	return n
 }
 
-func (g *large) incarnations() (out [l2.Buckets]l2.Incarnation) {
+func (g *large) incarnations() (out [l2.DefaultBuckets]l2.Incarnation) {
 	g.t.Helper()
 	all, err := g.l2.Watermarks(g.t.Context())
 	if err != nil {

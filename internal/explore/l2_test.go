@@ -302,7 +302,7 @@ func (p *pair) round(r explore.Round) (out l2.Round) {
 	if r.Number == 0 {
 		return out
 	}
-	out = l2.Round{Number: uint64(r.Number), Incarnations: uint64(r.Incarnation), Buckets: l2.AllBuckets,
+	out = l2.Round{Number: uint64(r.Number), Incarnations: uint64(r.Incarnation), Buckets: l2.AllBuckets(l2.DefaultBuckets),
 		Head: position(r.Head), Upto: position(r.Upto)}
 	if r.Token > 0 {
 		out.Token = p.roundTokens[r.Token-1]
@@ -423,7 +423,7 @@ func (p *pair) compare() {
 			}
 		}
 	}
-	r, err := p.l2.LastRounds(context.Background(), l2.BucketSet(0).With(l2.RoundBucket))
+	r, err := p.l2.LastRounds(context.Background(), l2.SetOf(l2.RoundBucket))
 	if err != nil || r[l2.RoundBucket] != p.round(p.twin.Round) {
 		p.t.Errorf("Redis has %+v and error %v, the twin %+v", r[l2.RoundBucket], err, p.twin.Round)
 	}

@@ -17,21 +17,31 @@ type asOf struct {
 	moment  int64
 }
 
-// advanceAsOf is old moved forward to the newest sample that a position covers.
-func (f *Fence) advanceAsOf(old *asOf, session uint64, upto coherence.Position) *asOf {
-	moment := f.samples.asOf(upto)
-	if moment == 0 || old != nil && old.session == session && old.moment >= moment {
-		return old
+// to is an asOf moved forward to a moment, unless it is there already. Without a moment, 0, it stays. An asOf never
+// changes, so several buckets may share the one that the caller knows to be the same.
+func (a *asOf) to(session uint64, moment int64, same *asOf) *asOf {
+	switch {
+	case moment == 0 || a != nil && a.session == session && a.moment >= moment:
+		return a
+	case same != nil && *same == asOf{session, moment}:
+		return same
 	}
 	return &asOf{session, moment}
 }
 
-// advanceRedis does so for a bucket: what its watermark covers was applied to L2, and pushed on the tracking connection
-// before the watermark was read there. The caller holds b.mu.
+// advanceRedis moves a bucket's asOf to the newest sample that its watermark covers: what the watermark covers was
+// applied to L2, and pushed on the tracking connection before the watermark was read there. The caller holds b.mu.
 func (f *Fence) advanceRedis(b *bucket) {
 	if b.watermarkKnown {
-		b.asOf.Store(f.advanceAsOf(b.asOf.Load(), b.session.Load(), b.watermark.Position))
+		b.advance(f.samples.asOf(b.watermark.Position), nil)
 	}
+}
+
+// advance is advanceRedis with the moment of that sample. It returns the bucket's asOf. The caller holds b.mu.
+func (b *bucket) advance(moment int64, same *asOf) *asOf {
+	now := b.asOf.Load().to(b.session.Load(), moment, same)
+	b.asOf.Store(now)
+	return now
 }
 
 // advanceEvents does so for the event channel: what the least barrier covers has been delivered, in every partition.
@@ -51,16 +61,25 @@ func (f *Fence) advanceEvents() {
 		}
 	}
 	if len(c.parts) > 0 {
-		c.asOf.Store(f.advanceAsOf(c.asOf.Load(), c.session, upto))
+		c.asOf.Store(c.asOf.Load().to(c.session, f.samples.asOf(upto), nil))
 	}
 }
 
-// advanceAll looks at every channel again: there is a new sample.
+// advanceAll looks at every channel again: there is a new sample. Most buckets are at the same position, and so at the
+// same moment.
 func (f *Fence) advanceAll() {
+	var at coherence.Position
+	var moment int64
+	var same *asOf
 	for i := range f.buckets {
 		b := &f.buckets[i]
 		b.mu.Lock()
-		f.advanceRedis(b)
+		if b.watermarkKnown {
+			if upto := b.watermark.Position; upto != at {
+				at, moment = upto, f.samples.asOf(upto)
+			}
+			same = b.advance(moment, same)
+		}
 		b.mu.Unlock()
 	}
 	f.events.mu.Lock()

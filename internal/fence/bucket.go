@@ -65,13 +65,14 @@ func (f *Fence) BucketSession(bucket int) {
 
 // Heartbeat is a reading of the relay's round and of the watermarks under way.
 type Heartbeat struct {
-	sessions [l2.Buckets]uint64
+	sessions []uint64 // by bucket
 	sample   Sample
 }
 
 // BeginHeartbeat must be called before the round or a watermark is read on the tracking connection.
 func (f *Fence) BeginHeartbeat() (h Heartbeat) {
 	h.sample = f.BeginSample()
+	h.sessions = make([]uint64, len(f.buckets))
 	for i := range f.buckets {
 		h.sessions[i] = f.buckets[i].session.Load()
 	}

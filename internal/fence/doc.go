@@ -12,7 +12,7 @@
 //	version       orders the states of one key. 0: the source has none.
 //	position      is a point in the source's commit order; timeline names the unbroken history it belongs to. A source
 //	              that lost commits begins a new timeline.
-//	bucket        is one of 64 parts of L2. Each has a watermark of its own.
+//	bucket        is one part of L2, of 64 or more. Each has a watermark of its own.
 //	watermark     is the position up to which all changes were applied to a bucket, and the bucket's incarnation.
 //	incarnation   is a random number that a bucket draws when its watermark was lost. Records of another one are misses.
 //	barrier       is a message of the relay in a partition: every event up to a position comes before it.

@@ -162,7 +162,7 @@ func (f *fencer) setEvents(n *instance) {
 func (f *fencer) setStamp(s *Stamp, g generation, redis, events session) {
 	s.setHash(f.key.Hash)
 	s.redisSession, s.eventSession = session32(sessionOf(redis)), session32(sessionOf(events))
-	s.bucket = uint8(f.key.Bucket)
+	s.bucket = uint16(f.key.Bucket)
 	s.loaded(0, 0, 0)
 	s.generation.Store(genOf(g))
 }

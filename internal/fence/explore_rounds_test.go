@@ -183,7 +183,7 @@ func roundOf(r explore.Round, of l2.BucketSet, incarnations ...l2.Incarnation) (
 
 // ofServer is the round of the bucket's server.
 func (sc *scope) ofServer(r explore.Round) l2.Round {
-	return roundOf(r, l2.BucketSet(0).With(sc.bucket()), l2.Incarnation{r.Incarnation})
+	return roundOf(r, l2.SetOf(sc.bucket()), l2.Incarnation{r.Incarnation})
 }
 
 // roundFrom is roundOf backwards.
@@ -228,18 +228,18 @@ func (s *stepper) heartbeatOfRounds(i int) {
 
 // look takes what a heartbeat has read. In a Cluster it has read the other server's round too.
 func (s *stepper) look(h *Heartbeat, r explore.Round, w l2.Watermark) {
-	own := l2.BucketSet(0).With(s.bucket())
+	own := l2.SetOf(s.bucket())
 	cover := func() (covered l2.BucketSet) {
 		if s.clustered {
-			covered = s.fence.Cover(h, l2.RoundBucket, s.rootRound(), l2.BucketSet(0).With(l2.RoundBucket))
+			covered = s.fence.Cover(h, l2.RoundBucket, s.rootRound(), l2.SetOf(l2.RoundBucket))
 		}
-		return covered | s.fence.Cover(h, s.bucket(), s.ofServer(r), own)
+		return covered.Union(s.fence.Cover(h, s.bucket(), s.ofServer(r), own))
 	}
 	if s.clustered {
 		s.fence.Round(h, l2.RoundBucket, s.rootRound())
 	}
 	s.fence.Round(h, s.bucket(), s.ofServer(r))
-	if !cover().Has(s.bucket()) {
+	if covered := cover(); !covered.Has(s.bucket()) {
 		s.fence.Watermark(h, s.bucket(), w)
 		cover()
 	}
@@ -247,7 +247,7 @@ func (s *stepper) look(h *Heartbeat, r explore.Round, w l2.Watermark) {
 
 // rootRound is the round that ends samples, in a Cluster. It claims the key's bucket, which is elsewhere.
 func (s *stepper) rootRound() l2.Round {
-	return roundOf(s.from.root, l2.BucketSet(0).With(l2.RoundBucket).With(s.bucket()),
+	return roundOf(s.from.root, l2.SetOf(l2.RoundBucket, s.bucket()),
 		l2.Incarnation{1}, l2.Incarnation{s.from.root.Incarnation})
 }
 
@@ -276,12 +276,12 @@ func (s *stepper) goBack() {
 func (f *fencer) setRounds(n *instance) {
 	s := &f.rounds
 	f.buckets[l2.RoundBucket].session.Store(sessionNow)
-	s.of[l2.RoundBucket] = followed{session: sessionNow}
+	s.of = map[int]*followed{l2.RoundBucket: {session: sessionNow}}
 	if f.scope.clustered {
 		root := &f.buckets[l2.RoundBucket]
 		root.watermark, root.watermarkRead, root.watermarkKnown = watermark(1, 1), true, true
 	}
-	s.of[f.scope.bucket()] = followed{sessionNow, f.scope.ofServer(n.round)}
+	s.of[f.scope.bucket()] = &followed{sessionNow, f.scope.ofServer(n.round)}
 	s.open = s.open[:0]
 	for j, ends := range n.ends {
 		if ends > 0 {
@@ -307,7 +307,7 @@ func (f *fencer) getRounds(n *instance) {
 		}
 	}
 	if f.scope.mayGoBack() && kept(f.scope.bucket()) {
-		n.round = f.scope.roundFrom(s.of[f.scope.bucket()].last)
+		n.round = f.scope.roundFrom(s.follow(f.scope.bucket()).last)
 	}
 }
 

@@ -28,7 +28,9 @@ type Fence struct {
 type Config struct {
 	// Now is a monotonic clock in nanoseconds, never 0. Required.
 	Now func() int64
-	// MinVersions bounds the min versions that each of the 64 buckets remembers. Defaults to 1024.
+	// Buckets is the number of buckets of L2, as in l2.Config. Defaults to l2.DefaultBuckets.
+	Buckets int
+	// MinVersions bounds the min versions that each bucket remembers. By default all buckets together remember 65,536.
 	MinVersions int
 	// Complete says that every change of the source has an event, as a relay publishes them. Only then can the event
 	// channel vouch for entries. Events that come from elsewhere do no more than invalidate.
@@ -40,13 +42,16 @@ type Config struct {
 
 // New returns a fence for which no channel vouches yet.
 func New(cfg Config) *Fence {
-	return newFence(cfg, Slots, recentDepth, l2.Buckets)
+	if cfg.Buckets == 0 {
+		cfg.Buckets = l2.DefaultBuckets
+	}
+	return newFence(cfg, Slots, recentDepth, cfg.Buckets)
 }
 
 // newFence has the sizes as parameters: the explorer makes small fences.
 func newFence(cfg Config, slots, depth, buckets int) *Fence {
 	if cfg.MinVersions <= 0 {
-		cfg.MinVersions = 1024
+		cfg.MinVersions = max(1<<16/buckets, 1)
 	}
 	if cfg.MinVersionAge <= 0 {
 		cfg.MinVersionAge = 30 * time.Second

@@ -37,7 +37,7 @@ func (r *rig) sample(n uint64) { r.EndSample(r.BeginSample(), at(n)) }
 // heartbeat reads the same watermark for all buckets.
 func (r *rig) heartbeat(w l2.Watermark) {
 	h := r.BeginHeartbeat()
-	for b := range l2.Buckets {
+	for b := range l2.DefaultBuckets {
 		r.Watermark(&h, b, w)
 	}
 }

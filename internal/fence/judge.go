@@ -126,7 +126,7 @@ func (f *Fence) stamp(stamp *Stamp, snap *Snapshot) bool {
 		return false
 	}
 	stamp.setHash(snap.hash)
-	stamp.bucket = uint8(snap.bucket)
+	stamp.bucket = uint16(snap.bucket)
 	stamp.redisSession, stamp.eventSession = 0, 0
 	stamp.generation.Store(generation)
 	return true

@@ -25,8 +25,8 @@ import (
 // In a Cluster each server has rounds of its own, that say what its buckets have. Those of RoundBucket end samples.
 type rounds struct {
 	mu   sync.Mutex
-	of   [l2.Buckets]followed // by the bucket that the rounds' key belongs to
-	open []openSample         // at most one for each round to come that ends some
+	of   map[int]*followed // by the bucket that the rounds' key belongs to
+	open []openSample      // at most one for each round to come that ends some
 }
 
 // followed is what was read of the rounds of one server.
@@ -50,7 +50,7 @@ func (f *Fence) Round(h *Heartbeat, leader int, r l2.Round) {
 	s := &f.rounds
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	of, session := &s.of[leader], f.buckets[leader].session.Load()
+	of, session := s.follow(leader), f.buckets[leader].session.Load()
 	if of.session != session && !ablate.Out(ablate.RoundSession) {
 		s.forget(leader)
 	}
@@ -79,9 +79,22 @@ func (f *Fence) Round(h *Heartbeat, leader int, r l2.Round) {
 	}
 }
 
+// follow is what was read of a server's rounds. The caller holds s.mu.
+func (s *rounds) follow(leader int) *followed {
+	of := s.of[leader]
+	if of == nil {
+		if s.of == nil {
+			s.of = make(map[int]*followed)
+		}
+		of = new(followed)
+		s.of[leader] = of
+	}
+	return of
+}
+
 // forget drops what was read of a server's rounds. The caller holds s.mu.
 func (s *rounds) forget(leader int) {
-	s.of[leader].last = l2.Round{}
+	s.follow(leader).last = l2.Round{}
 	if leader == l2.RoundBucket {
 		s.open = s.open[:0]
 	}
@@ -89,14 +102,13 @@ func (s *rounds) forget(leader int) {
 
 // wentBack begins a session of each bucket of a server; without any, the round did not say which.
 func (f *Fence) wentBack(leader int, on l2.BucketSet) {
-	if on == 0 {
+	if on.IsZero() {
 		f.RedisSession()
 		return
 	}
-	for b := range f.buckets {
-		if b == leader || on.Has(b) {
-			f.BucketSession(b)
-		}
+	on.Add(leader)
+	for b := range on.All() {
+		f.BucketSession(b)
 	}
 }
 
@@ -141,13 +153,13 @@ func (s *rounds) begin(sample Sample, r l2.Round) {
 //	relay: applies a change of bucket 3 to server A, and publishes A's round      bucket 3 moves to server B
 //	server B fails over to a replica that lacks the change                        instance: reads bucket 3 on B
 func (f *Fence) Cover(h *Heartbeat, leader int, r l2.Round, together l2.BucketSet) (covered l2.BucketSet) {
-	if r.Buckets == 0 || r.Upto.IsZero() || f.buckets[leader].session.Load() != h.sessions[leader] {
-		return 0
+	if r.Buckets.IsZero() || r.Upto.IsZero() || f.buckets[leader].session.Load() != h.sessions[leader] {
+		return covered
 	}
-	incarnations := make([]l2.Incarnation, 0, l2.Buckets)
-	for i := range f.buckets {
-		if !r.Buckets.Has(i) {
-			continue
+	incarnations := make([]l2.Incarnation, 0, r.Buckets.Len())
+	for i := range r.Buckets.All() {
+		if i >= len(f.buckets) {
+			break
 		}
 		b := &f.buckets[i]
 		b.mu.Lock()
@@ -155,34 +167,39 @@ func (f *Fence) Cover(h *Heartbeat, leader int, r l2.Round, together l2.BucketSe
 		incarnations = append(incarnations, b.watermark.Incarnation)
 		b.mu.Unlock()
 		if !known {
-			return 0
+			return covered
 		}
 	}
 	if l2.DigestOf(incarnations) != r.Incarnations && !ablate.Out(ablate.RoundIncarnations) {
-		return 0
+		return covered
 	}
-	for i := range f.buckets {
-		if !r.Buckets.Has(i) {
-			continue
+	moment, asOf := f.samples.asOf(r.Upto), (*asOf)(nil)
+	for i := range r.Buckets.All() {
+		if i >= len(f.buckets) {
+			break
 		}
 		if together.Has(i) || ablate.Out(ablate.RoundServer) {
-			f.cover(&f.buckets[i], h.sessions[i], l2.Watermark{Incarnation: incarnations[0], Position: r.Upto})
-			covered = covered.With(i)
+			w := l2.Watermark{Incarnation: incarnations[0], Position: r.Upto}
+			asOf = f.cover(&f.buckets[i], h.sessions[i], w, moment, asOf)
+			covered.Add(i)
 		}
 		incarnations = incarnations[1:]
 	}
 	return covered
 }
 
-// cover moves the watermark of one bucket, unless a session or an incarnation has begun meanwhile.
-func (f *Fence) cover(b *bucket, session uint64, w l2.Watermark) {
+// cover moves the watermark of one bucket, unless a session or an incarnation has begun meanwhile. moment is that of
+// the newest sample that the watermark covers. It returns the bucket's asOf if that has the moment: the next bucket may
+// have the same one.
+func (f *Fence) cover(b *bucket, session uint64, w l2.Watermark, moment int64, same *asOf) *asOf {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.session.Load() != session || !b.watermarkKnown || b.watermark.Incarnation != w.Incarnation {
-		return
+		return same
 	}
 	if w.Position.Covers(b.watermark.Position) {
 		b.watermark = w
-		f.advanceRedis(b)
+		same = b.advance(moment, same)
 	}
+	return same
 }

@@ -9,11 +9,11 @@ import (
 
 // roundAt is a published round whose head, and what it came to, is position n.
 func roundAt(number, n uint64, incarnation l2.Incarnation) l2.Round {
-	all := make([]l2.Incarnation, l2.Buckets)
+	all := make([]l2.Incarnation, l2.DefaultBuckets)
 	for b := range all {
 		all[b] = incarnation
 	}
-	return l2.Round{Number: number, Head: at(n), Upto: at(n), Buckets: l2.AllBuckets, Incarnations: l2.DigestOf(all)}
+	return l2.Round{Number: number, Head: at(n), Upto: at(n), Buckets: l2.AllBuckets(l2.DefaultBuckets), Incarnations: l2.DigestOf(all)}
 }
 
 // reads is a heartbeat that reads a round. It reports whether the round stood for the watermarks.
@@ -21,7 +21,7 @@ func (r *rig) reads(round l2.Round) bool {
 	r.now++
 	h := r.BeginHeartbeat()
 	r.Round(&h, l2.RoundBucket, round)
-	return r.Cover(&h, l2.RoundBucket, round, l2.AllBuckets) == l2.AllBuckets
+	return r.Cover(&h, l2.RoundBucket, round, l2.AllBuckets(l2.DefaultBuckets)) == l2.AllBuckets(l2.DefaultBuckets)
 }
 
 func TestRound_TheNextOneEndsASample(t *testing.T) {
@@ -82,7 +82,7 @@ func TestRound_ThatGoesBackBeginsSessions(t *testing.T) {
 			r.reads(last)
 			before := r.Channels().RedisSessions
 			r.reads(next)
-			if got := r.Channels().RedisSessions - before; got != l2.Buckets {
+			if got := r.Channels().RedisSessions - before; got != l2.DefaultBuckets {
 				t.Errorf("got %d sessions begun, want one for each bucket", got)
 			}
 		})
@@ -105,7 +105,7 @@ func TestRound_StandsForWatermarks(t *testing.T) {
 		t.Error("a round of other incarnations stands for the watermarks")
 	}
 	cluster := roundAt(11, 7, l2.Incarnation{1})
-	cluster.Buckets = 0
+	cluster.Buckets = l2.BucketSet{}
 	if r.reads(cluster) {
 		t.Error("a round of a Cluster stands for the watermarks")
 	}

@@ -20,13 +20,13 @@ type Stamp struct {
 	asOf         span   // before began
 	redisSession uint32 // the bucket's, 0 if tracking does not vouch for the entry; see session32
 	eventSession uint32 // the event channel's, 0 if it does not vouch for the entry
-	timeline     uint16 // its number in timelines, 0: not known; and stampMark
+	bucket       uint16
 	hashHigh     uint8
-	bucket       uint8
+	timeline     uint8 // its number in timelines, 0: not known; and stampMark
 }
 
 // stampMark is the bit of Stamp.timeline that belongs to the entry.
-const stampMark = 1 << 15
+const stampMark = 1 << 7
 
 // SetMark sets a bit that means nothing to the fence: the entry has no room for one of its own.
 func (s *Stamp) SetMark() { s.timeline |= stampMark }
@@ -38,7 +38,7 @@ func (s *Stamp) hash() uint64 { return uint64(s.hashLow) | uint64(s.hashHigh)<<3
 
 func (s *Stamp) setHash(hash uint64) { s.hashLow, s.hashHigh = uint32(hash), uint8(hash>>32) }
 
-func (s *Stamp) setTimeline(number uint16) { s.timeline = s.timeline&stampMark | number }
+func (s *Stamp) setTimeline(number uint8) { s.timeline = s.timeline&stampMark | number }
 
 // MaxTTL is the longest TTL of an entry in L1, about three days. A key that is read after that is read in L2 again.
 const MaxTTL = time.Duration(longestTTL&^spanLong) << spanShift
@@ -102,7 +102,7 @@ func (s *Stamp) LoadedAsOf() int64 {
 }
 
 // loaded sets what the entry's own load shows. The sample may have begun after the load did; the value came after both.
-func (s *Stamp) loaded(began, asOf int64, timeline uint16) {
+func (s *Stamp) loaded(began, asOf int64, timeline uint8) {
 	s.began, s.asOf = max(began, asOf), never
 	s.setTimeline(timeline)
 	if asOf > 0 {

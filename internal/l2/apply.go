@@ -107,13 +107,14 @@ func (l *L2) SetMany(ctx context.Context, settings []SetRequest) []error {
 	return errs
 }
 
-// Watermarks reads the watermarks of all buckets.
-func (l *L2) Watermarks(ctx context.Context) (ws [Buckets]Watermark, err error) {
+// Watermarks reads the watermarks of all buckets, in one pipeline for each node.
+func (l *L2) Watermarks(ctx context.Context) (ws []Watermark, err error) {
 	c := l.clients.Load()
 	if c == nil {
-		return ws, ErrUnavailable
+		return nil, ErrUnavailable
 	}
-	cmds := make([]rueidis.Completed, Buckets)
+	ws = make([]Watermark, l.keys.Buckets())
+	cmds := make([]rueidis.Completed, len(ws))
 	for b := range cmds {
 		cmds[b] = c.commands.B().Get().Key(l.keys.Watermark(b)).Build()
 	}

@@ -28,7 +28,7 @@ func newClusterBench(t *testing.T, masters int) (*bench, []*servicestest.RedisPr
 // beat reads every watermark on the tracking connections.
 func (b *bench) beat() {
 	b.t.Helper()
-	if _, err := b.Heartbeat(ctx(), l2.AllBuckets); err != nil {
+	if _, err := b.Heartbeat(ctx(), l2.AllBuckets(l2.DefaultBuckets)); err != nil {
 		b.t.Fatal(err)
 	}
 }
@@ -63,24 +63,30 @@ func TestCluster_SlotThatMovesIsASession(t *testing.T) { // C1
 	if err != nil || len(servers) != 2 {
 		t.Fatalf("got the servers %b and error %v, want two", servers, err)
 	}
-	if got := b.Together(0); got != servers[0] {
+	if got := b.together(0); got != servers[0] {
 		t.Errorf("got the buckets %b together, want those of the server, %b", got, servers[0])
 	}
 	moveOn(t, nodes, b.Keyspace().Watermark(0))
 	testkit.Eventually(t, "a session", func() bool { b.beat(); return b.ear.sessionCount() > before })
-	if got := b.Together(0); got != servers[1].With(0) {
+	if got := b.together(0); got != servers[1].Union(l2.SetOf(0)) {
 		t.Errorf("got the buckets %b together, want bucket 0 with those of the other server, %b", got, servers[1])
 	}
-	if moved, err := b.Servers(ctx()); err != nil || moved[0] != servers[1].With(0) {
+	if moved, err := b.Servers(ctx()); err != nil || moved[0] != servers[1].Union(l2.SetOf(0)) {
 		t.Errorf("got the servers %b and error %v, want bucket 0 with %b", moved, err, servers[1])
 	}
+}
+
+// together are the buckets that go to the connection of a bucket.
+func (b *bench) together(bucket int) l2.BucketSet {
+	all := b.Keyspace().All()
+	return b.Together(bucket, &all)
 }
 
 // Each server has a round of its own, which stands for its buckets of whatever slot, and claims none of another's.
 func TestCluster_RoundsOfServers(t *testing.T) {
 	b, _ := newClusterBench(t, 3)
 	servers, err := b.Servers(ctx())
-	if err != nil || len(servers) != 3 || servers[0]|servers[1]|servers[2] != l2.AllBuckets {
+	if err != nil || len(servers) != 3 || servers[0].Union(servers[1]).Union(servers[2]) != b.Keyspace().All() {
 		t.Fatalf("got the servers %b and error %v, want three that have all buckets", servers, err)
 	}
 	var ps []l2.Publication
@@ -99,7 +105,7 @@ func TestCluster_RoundsOfServers(t *testing.T) {
 			p.Needed[bucket], incarnations = w, append(incarnations, w.Incarnation)
 		}
 		if p.Next.Incarnations = l2.DigestOf(incarnations); i > 0 {
-			elsewhere = elsewhere.With(p.Leader)
+			elsewhere.Add(p.Leader)
 		}
 		ps = append(ps, p)
 	}
@@ -113,8 +119,8 @@ func TestCluster_RoundsOfServers(t *testing.T) {
 		t.Fatalf("got %d replies and error %v, want those of three servers", len(replies), err)
 	}
 	for i, r := range replies {
-		if !r.OK || r.Leader != ps[i].Leader || r.Round != ps[i].Next || b.Together(r.Leader) != servers[i] {
-			t.Errorf("server %d: got %+v, together %b, want %+v", i, r, b.Together(r.Leader), ps[i].Next)
+		if !r.OK || r.Leader != ps[i].Leader || r.Round != ps[i].Next || b.together(r.Leader) != servers[i] {
+			t.Errorf("server %d: got %+v, together %b, want %+v", i, r, b.together(r.Leader), ps[i].Next)
 		}
 	}
 	reached, err := b.Reached(ctx())

@@ -140,6 +140,11 @@ func dialPlain(ctx context.Context, addr string, d *net.Dialer, cfg *tls.Config)
 // clients are the two connections; see the package documentation.
 type clients struct{ tracking, commands rueidis.Client }
 
+func (c *clients) close() {
+	c.tracking.Close()
+	c.commands.Close()
+}
+
 // connect makes both, or neither. rueidis.NewClient fails when Redis is down, in whatever topology.
 func connect(tracking, commands rueidis.ClientOption) (*clients, error) {
 	t, err := rueidis.NewClient(tracking)

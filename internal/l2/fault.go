@@ -86,7 +86,7 @@ var unknownCommands = []struct {
 
 // FaultCodes are the codes of all faults.
 func FaultCodes() []string {
-	codes := []string{"redis_error", "redis_protocol", "redis_tls", "redis_unreachable"}
+	codes := []string{"redis_buckets", "redis_error", "redis_protocol", "redis_tls", "redis_unreachable"}
 	for _, f := range faults {
 		codes = append(codes, f.Code)
 	}
@@ -102,6 +102,9 @@ func FaultCodes() []string {
 func FaultOf(err error) *Fault {
 	if err == nil || rueidis.IsRedisNil(err) || errors.Is(err, context.Canceled) {
 		return nil
+	}
+	if f := bucketsFault(err); f != nil {
+		return f
 	}
 	said := err.Error()
 	_, answered := rueidis.IsRedisErr(err)

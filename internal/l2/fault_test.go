@@ -71,7 +71,7 @@ func TestOpen_WaitsForWhatPasses(t *testing.T) {
 				t.Errorf("faults are %v, want %s", got, c.code)
 			}
 			redis.FailCommand("GETEX", "")
-			if _, err := store.Heartbeat(context.Background(), l2.AllBuckets); err != nil {
+			if _, err := store.Heartbeat(context.Background(), l2.AllBuckets(l2.DefaultBuckets)); err != nil {
 				t.Fatal(err)
 			}
 			if got := codes(store); len(got) != 0 {
@@ -196,7 +196,7 @@ func TestHeartbeat_SaysAFaultOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	redis.FailCommand("GETEX", "LOADING Redis is loading the dataset in memory")
-	_, err = store.Heartbeat(t.Context(), l2.AllBuckets)
+	_, err = store.Heartbeat(t.Context(), l2.AllBuckets(l2.DefaultBuckets))
 	if err == nil || strings.Count(err.Error(), "LOADING") != 1 || !strings.Contains(err.Error(), "64 of 64 buckets") {
 		t.Errorf("got %v, want the fault once, and how many buckets it concerns", err)
 	}

@@ -1,15 +1,10 @@
 package l2
 
 import (
-	"strconv"
 	"strings"
 
 	"github.com/cespare/xxhash/v2"
 )
-
-// Buckets is the number of buckets of a prefix. A key's record, its lease and the watermark of its bucket share one
-// hash tag, so that one script can touch all three in a Redis Cluster. The number is part of the format of L2.
-const Buckets = 64
 
 // DefaultPrefix begins every Redis key when no prefix is configured.
 const DefaultPrefix = "nc"
@@ -18,7 +13,7 @@ const DefaultPrefix = "nc"
 type Key struct {
 	Namespace string
 	Name      string // the encoded key; any bytes
-	Bucket    int    // 0 to Buckets-1
+	Bucket    int    // from 0, less than the keyspace's Buckets
 	Record    string // the Redis key of the record
 	Lease     string // the Redis key of the lease
 	Hash      uint64 // xxHash64 of Record: the fence's hash of this key
@@ -26,35 +21,46 @@ type Key struct {
 
 // Keyspace maps cache keys to Redis keys. The mapping is part of the format of L2:
 //
-//	record     prefix:{bucket}:v:namespace:name
-//	lease      prefix:{bucket}:l:namespace:name
-//	watermark  prefix:{bucket}:w
+//	record     prefix:{tag}:v:namespace:name
+//	lease      prefix:{tag}:l:namespace:name
+//	watermark  prefix:{tag}:w
+//	round      prefix:{tag}:r, of one bucket of each server
 //	owner      prefix:{0}:o
-//	round      prefix:{bucket}:r, of one bucket of each server
+//	buckets    prefix:{0}:b, how many there are
 //
-// where bucket is the decimal number of xxHash64("namespace:name") modulo 64. A namespace has no colon; a name may hold
-// any bytes. A Keyspace is immutable and safe for concurrent use.
+// where tag is that of the key's bucket, see bucketTags. The bucket is xxHash64("namespace:name") modulo the number of
+// buckets. A namespace has no colon; a name may hold any bytes. A Keyspace is immutable and safe for concurrent use.
 type Keyspace struct {
-	prefix     string
-	records    [Buckets]string
-	leases     [Buckets]string
-	watermarks [Buckets]string
-	rounds     [Buckets]string
+	prefix  string
+	mask    uint64 // the number of buckets, less one
+	buckets []bucketKeys
 }
 
-// NewKeyspace returns the keyspace of a prefix; "" means DefaultPrefix. A prefix must not hold a brace (see
-// coherence.CheckName).
-func NewKeyspace(prefix string) *Keyspace {
+// bucketKeys are what the Redis keys of one bucket are, or begin with.
+type bucketKeys struct{ records, leases, watermark, round string }
+
+// NewKeyspace returns the keyspace of a prefix with DefaultBuckets; "" means DefaultPrefix. A prefix must not hold a
+// brace (see coherence.CheckName).
+func NewKeyspace(prefix string) *Keyspace { return NewKeyspaceOf(prefix, DefaultBuckets) }
+
+// NewKeyspaceOf is NewKeyspace with another number of buckets, which CheckBuckets must allow.
+func NewKeyspaceOf(prefix string, buckets int) *Keyspace {
 	if prefix == "" {
 		prefix = DefaultPrefix
 	}
-	s := &Keyspace{prefix: prefix}
-	for b := range Buckets {
-		tag := prefix + ":{" + strconv.Itoa(b) + "}:"
-		s.records[b], s.leases[b], s.watermarks[b], s.rounds[b] = tag+"v:", tag+"l:", tag+"w", tag+"r"
+	s := &Keyspace{prefix: prefix, mask: uint64(buckets - 1), buckets: make([]bucketKeys, buckets)}
+	for b, tag := range bucketTags(buckets) {
+		begin := prefix + ":{" + tag + "}:"
+		s.buckets[b] = bucketKeys{records: begin + "v:", leases: begin + "l:", watermark: begin + "w", round: begin + "r"}
 	}
 	return s
 }
+
+// Buckets is the number of buckets.
+func (s *Keyspace) Buckets() int { return len(s.buckets) }
+
+// All has every bucket.
+func (s *Keyspace) All() BucketSet { return AllBuckets(len(s.buckets)) }
 
 // Prefix is the prefix that every Redis key of the keyspace begins with.
 func (s *Keyspace) Prefix() string { return s.prefix }
@@ -64,27 +70,39 @@ func (s *Keyspace) Prefix() string { return s.prefix }
 func (s *Keyspace) Key(namespace, name string) Key {
 	var small [128]byte
 	full := append(append(append(small[:0], namespace...), ':'), name...)
-	b := int(xxhash.Sum64(full) % Buckets)
+	b := int(xxhash.Sum64(full) & s.mask)
+	of := &s.buckets[b]
 	var both strings.Builder
-	n := len(s.records[b]) + len(full)
-	both.Grow(n + len(s.leases[b]) + len(full))
-	both.WriteString(s.records[b])
+	n := len(of.records) + len(full)
+	both.Grow(n + len(of.leases) + len(full))
+	both.WriteString(of.records)
 	both.Write(full)
-	both.WriteString(s.leases[b])
+	both.WriteString(of.leases)
 	both.Write(full)
 	record, lease := both.String()[:n], both.String()[n:]
 	return Key{Namespace: namespace, Name: name, Bucket: b, Record: record, Lease: lease, Hash: HashRecord(record)}
 }
 
+// Namespaces are what the Redis keys of a namespace's records and leases begin with.
+func (s *Keyspace) Namespaces(namespace string) (begin []string) {
+	for b := range s.buckets {
+		begin = append(begin, s.buckets[b].records+namespace+":", s.buckets[b].leases+namespace+":")
+	}
+	return begin
+}
+
 // Watermark is the Redis key of a bucket's watermark.
-func (s *Keyspace) Watermark(bucket int) string { return s.watermarks[bucket] }
+func (s *Keyspace) Watermark(bucket int) string { return s.buckets[bucket].watermark }
 
 // Owner is the Redis key that names the system which the prefix belongs to.
 func (s *Keyspace) Owner() string { return s.prefix + ":{0}:o" }
 
 // Round is the Redis key of the relay's rounds on the server that has a bucket. It has the bucket's hash tag, and so
 // that bucket's sessions.
-func (s *Keyspace) Round(bucket int) string { return s.rounds[bucket] }
+func (s *Keyspace) Round(bucket int) string { return s.buckets[bucket].round }
+
+// Layout is the Redis key that says how many buckets the prefix has.
+func (s *Keyspace) Layout() string { return s.prefix + ":{0}:b" }
 
 // RoundBucket is the bucket whose server has the rounds that are begun, and so end samples.
 const RoundBucket = 0

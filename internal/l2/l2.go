@@ -29,8 +29,8 @@ type L2 struct {
 	down      atomic.Bool // the last command failed
 	rotates   bool        // credentials are asked for anew at each dial
 
-	routes  *routes       // of the tracking connection; nil: nothing is tracked
-	leaders atomic.Uint64 // a BucketSet: whose rounds the last reading named
+	routes  *routes                   // of the tracking connection; nil: nothing is tracked
+	leaders atomic.Pointer[BucketSet] // whose rounds the last reading named; nil: nothing was read
 
 	connecting, reads health // of dialling, and of the reads on the tracking connection; each script has its own
 	errors            *faultCounts
@@ -45,6 +45,8 @@ type Config struct {
 	Redis rueidis.ClientOption
 	// Prefix begins every Redis key; see coherence.CheckName. Defaults to DefaultPrefix.
 	Prefix string
+	// Buckets is the number of buckets; see CheckBuckets. All programs of a prefix must have the same one.
+	Buckets int
 	// Tracker hears of pushes. Without one nothing is tracked, which suits a program that holds no cache.
 	Tracker Tracker
 	// Logger hears of lost and found connections. Defaults to discarding it.
@@ -69,13 +71,17 @@ func Open(cfg Config) (*L2, error) {
 	if strings.ContainsAny(cfg.Prefix, "\r\n") {
 		return nil, fmt.Errorf("tier: prefix %q contains a line break", cfg.Prefix)
 	}
+	n, err := CheckBuckets(cfg.Buckets)
+	if err != nil {
+		return nil, fmt.Errorf("tier: %w", err)
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	l := &L2{keys: NewKeyspace(cfg.Prefix), scripts: newScripts(), log: cfg.Logger, connected: make(chan struct{}),
+	l := &L2{keys: NewKeyspaceOf(cfg.Prefix, n), scripts: newScripts(), log: cfg.Logger, connected: make(chan struct{}),
 		rotates: cfg.Redis.AuthCredentialsFn != nil, errors: newFaultCounts()}
 	if cfg.Tracker != nil {
-		l.routes = newRoutes(cfg.Prefix, cfg.Tracker)
+		l.routes = newRoutes(l.keys, cfg.Tracker)
 	}
 	l.countErrors()
 	tracking, commands := options(cfg.Redis, l.routes, cfg.Tracker)
@@ -87,6 +93,11 @@ func Open(cfg Config) (*L2, error) {
 		warned := false
 		keepConnecting(ctx, &l.clients, l.connected, func() (*clients, error) {
 			c, err := connect(tracking, commands)
+			if err == nil {
+				if err = l.refusesBuckets(ctx, c); err != nil {
+					c.close()
+				}
+			}
 			l.connecting.note(err)
 			return c, err
 		}, func(err error) {
@@ -159,8 +170,7 @@ func (l *L2) Close() {
 	l.end()
 	l.wg.Wait()
 	if c := l.clients.Swap(nil); c != nil {
-		c.tracking.Close()
-		c.commands.Close()
+		c.close()
 	}
 }
 

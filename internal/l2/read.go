@@ -58,12 +58,12 @@ func (l *L2) GetMany(ctx context.Context, ks []Key, o ReadOptions) []GetResponse
 		}
 		return out
 	}
-	cmds := make([]rueidis.Completed, 0, len(ks)+Buckets)
-	var at [Buckets]int // where a bucket's answer is, plus 1
+	cmds := make([]rueidis.Completed, 0, 2*len(ks))
+	at := make(map[int]int) // where a bucket's answer is
 	for _, k := range ks {
-		if o.Watermark && at[k.Bucket] == 0 {
-			cmds = append(cmds, l.readWatermark(c, k.Bucket))
+		if _, asked := at[k.Bucket]; o.Watermark && !asked {
 			at[k.Bucket] = len(cmds)
+			cmds = append(cmds, l.readWatermark(c, k.Bucket))
 		}
 	}
 	if o.Lease {
@@ -78,7 +78,7 @@ func (l *L2) GetMany(ctx context.Context, ks []Key, o ReadOptions) []GetResponse
 	res := c.tracking.DoMulti(ctx, cmds...)
 	for i, k := range ks {
 		if o.Watermark {
-			if out[i].Watermark, out[i].Err = l.watermark(res[at[k.Bucket]-1]); out[i].Err != nil {
+			if out[i].Watermark, out[i].Err = l.watermark(res[at[k.Bucket]]); out[i].Err != nil {
 				continue
 			}
 		}
@@ -90,17 +90,19 @@ func (l *L2) GetMany(ctx context.Context, ks []Key, o ReadOptions) []GetResponse
 // HeartbeatReply is what a heartbeat read of one bucket.
 type HeartbeatReply struct {
 	Watermark Watermark
-	OK        bool // false: the bucket's node did not answer, or was not asked
+	OK        bool // false: the bucket's node did not answer
 }
 
-// Heartbeat reads the watermarks of buckets on the tracking connection, in one pipeline for each node. The error is
-// that of the first that failed, and says how many did: it ends up in a log line.
-func (l *L2) Heartbeat(ctx context.Context, of BucketSet) (replies [Buckets]HeartbeatReply, err error) {
+// Heartbeat reads the watermarks of buckets on the tracking connection, in one pipeline for each node, and returns the
+// replies by bucket. The error is that of the first that failed, and says how many did: it ends up in a log line.
+func (l *L2) Heartbeat(ctx context.Context, of BucketSet) (replies map[int]HeartbeatReply, err error) {
 	c := l.clients.Load()
 	if c == nil {
-		return replies, ErrUnavailable
+		return nil, ErrUnavailable
 	}
-	cmds, buckets := make([]rueidis.Completed, 0, Buckets), make([]int, 0, Buckets)
+	n := of.Len()
+	replies = make(map[int]HeartbeatReply, n)
+	cmds, buckets := make([]rueidis.Completed, 0, n), make([]int, 0, n)
 	for b := range of.All() {
 		cmds, buckets = append(cmds, l.readWatermark(c, b)), append(buckets, b)
 	}

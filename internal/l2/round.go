@@ -3,7 +3,6 @@ package l2
 import (
 	"context"
 	"encoding/binary"
-	"iter"
 	"math/bits"
 	"math/rand/v2"
 	"strings"
@@ -38,72 +37,54 @@ type Round struct {
 	Elsewhere BucketSet
 }
 
-// BucketSet is a set of buckets.
-type BucketSet uint64
-
-// AllBuckets has every bucket.
-const AllBuckets = BucketSet(1<<Buckets - 1)
-
-// Has reports whether a bucket is in the set.
-func (s BucketSet) Has(bucket int) bool { return s>>bucket&1 == 1 }
-
-// With is the set with a bucket.
-func (s BucketSet) With(bucket int) BucketSet { return s | 1<<bucket }
-
-// All goes through the buckets of the set, in order.
-func (s BucketSet) All() iter.Seq[int] {
-	return func(yield func(int) bool) {
-		for s != 0 {
-			b := bits.TrailingZeros64(uint64(s))
-			if s &^= 1 << b; !yield(b) {
-				return
-			}
-		}
-	}
-}
-
 // IsZero reports whether there is no round.
 func (r Round) IsZero() bool { return r == Round{} }
 
 // The layout of a round, big endian. The scripts read and write it by these offsets.
 //
 //	 0  "NR"
-//	 2  format, 2
-//	 3  0
+//	 2  format, 3
+//	 3  the number of buckets n, as a power of two
 //	 4  number
 //	12  token
 //	20  head: timeline and number
 //	36  upto: timeline, number and part
 //	60  incarnations
-//	68  buckets
-//	76  elsewhere
-const (
-	roundSize   = 84
-	roundHeader = "NR\x02\x00"
-)
+//	68  buckets, in n bits: the least in the last bit of each 8 bytes
+//	68 + n/8  elsewhere, likewise
+const roundFormat = "NR\x03"
 
-// fields are what a round is encoded as, after the header.
-func (r *Round) fields() [10]*uint64 {
-	return [...]*uint64{&r.Number, &r.Token, &r.Head.Timeline, &r.Head.N, &r.Upto.Timeline, &r.Upto.N, &r.Upto.Part,
-		&r.Incarnations, (*uint64)(&r.Buckets), (*uint64)(&r.Elsewhere)}
+// fields are what a round of n buckets is encoded as, after the header.
+func (r *Round) fields(n int) []*uint64 {
+	fields := append(make([]*uint64, 0, 8+n/32), &r.Number, &r.Token, &r.Head.Timeline, &r.Head.N, &r.Upto.Timeline,
+		&r.Upto.N, &r.Upto.Part, &r.Incarnations)
+	for _, set := range []*BucketSet{&r.Buckets, &r.Elsewhere} {
+		for i := range set[:n/64] {
+			fields = append(fields, &set[i])
+		}
+	}
+	return fields
 }
 
-func (r Round) encode() string {
-	b := append(make([]byte, 0, roundSize), roundHeader...)
-	for _, n := range r.fields() {
-		b = binary.BigEndian.AppendUint64(b, *n)
+func (r *Round) encode(n int) string {
+	fields := r.fields(n)
+	b := append(make([]byte, 0, len(roundFormat)+1+8*len(fields)), roundFormat...)
+	b = append(b, byte(bits.TrailingZeros(uint(n))))
+	for _, f := range fields {
+		b = binary.BigEndian.AppendUint64(b, *f)
 	}
 	return string(b)
 }
 
-// decodeRound is the zero Round for bytes that are none.
-func decodeRound(s string) (r Round) {
-	if len(s) != roundSize || !strings.HasPrefix(s, roundHeader) {
-		return r
+// decodeRound is the zero Round for bytes that are none, or the round of another number of buckets than n.
+func decodeRound(s string, n int) (r Round) {
+	fields := r.fields(n)
+	b, ok := strings.CutPrefix(s, roundFormat+string(rune(bits.TrailingZeros(uint(n)))))
+	if !ok || len(b) != 8*len(fields) {
+		return Round{}
 	}
-	b := []byte(s[len(roundHeader):])
-	for i, n := range r.fields() {
-		*n = binary.BigEndian.Uint64(b[8*i:])
+	for i, f := range fields {
+		*f = binary.BigEndian.Uint64([]byte(b[8*i : 8*i+8]))
 	}
 	return r
 }
@@ -136,14 +117,17 @@ func DigestOf(incarnations []Incarnation) uint64 {
 // With marks it reads all watermarks of the same moment. That matters: a bucket's changes between its watermark and the
 // round's Upto do not exist on the server that has both, and may exist on another one. It needs all buckets on one
 // server.
-func (l *L2) BeginRound(ctx context.Context, marks bool) (r Round, ws [Buckets]Watermark, err error) {
+func (l *L2) BeginRound(ctx context.Context, marks bool) (r Round, ws []Watermark, err error) {
 	token := rand.Uint64()
 	for token == 0 {
 		token = rand.Uint64()
 	}
 	keys := []string{l.keys.Round(RoundBucket)}
 	if marks {
-		keys = append(keys, l.keys.watermarks[:]...)
+		ws = make([]Watermark, l.keys.Buckets())
+		for b := range ws {
+			keys = append(keys, l.keys.Watermark(b))
+		}
 	}
 	arr, err := l.run(ctx, call{l.scripts.beginRound, keys,
 		[]string{string(binary.BigEndian.AppendUint64(nil, token))}}).array(len(keys))
@@ -151,11 +135,11 @@ func (l *L2) BeginRound(ctx context.Context, marks bool) (r Round, ws [Buckets]W
 		return r, ws, err
 	}
 	s, _ := arr[0].ToString()
-	for i := range arr[1:] {
+	for i := range ws {
 		w, _ := arr[1+i].ToString()
 		ws[i] = decodeWatermark(w)
 	}
-	return decodeRound(s), ws, nil
+	return decodeRound(s, l.keys.Buckets()), ws, nil
 }
 
 // Publication is a round to publish under the key of bucket Leader: after the one that was seen, by the token that
@@ -188,10 +172,10 @@ func (l *L2) PublishRounds(ctx context.Context, ps []Publication) (published []b
 func (l *L2) publishRound(p *Publication) call {
 	before := ""
 	if !p.Seen.IsZero() {
-		before = p.Seen.encode()
+		before = p.Seen.encode(l.keys.Buckets())
 	}
 	names := make([]string, 0, len(p.Needed))
-	args := append(make([]string, 0, 2+2*len(p.Needed)), before, p.Next.encode())
+	args := append(make([]string, 0, 2+2*len(p.Needed)), before, p.Next.encode(l.keys.Buckets()))
 	for b, w := range p.Needed {
 		names, args = append(names, l.keys.Watermark(b)), append(args, w.encode())
 	}

@@ -22,20 +22,24 @@ func (l *L2) Rounds(ctx context.Context) (replies []RoundReply, err error) {
 	if c == nil {
 		return []RoundReply{{Leader: RoundBucket}}, ErrUnavailable
 	}
-	known := BucketSet(l.leaders.Load()).With(RoundBucket)
-	replies, err = l.readRounds(ctx, c, known)
+	known := SetOf(RoundBucket)
+	if leaders := l.leaders.Load(); leaders != nil {
+		known = *leaders
+	}
+	replies, err = l.readRounds(ctx, c, &known)
 	if replies[0].OK {
-		named := replies[0].Round.Elsewhere.With(RoundBucket)
-		if more := named &^ known; more != 0 {
-			found, e := l.readRounds(ctx, c, more)
+		named := replies[0].Round.Elsewhere
+		named.Add(RoundBucket)
+		if more := named.Minus(known); !more.IsZero() {
+			found, e := l.readRounds(ctx, c, &more)
 			replies, err = append(replies, found...), firstOf(err, e)
 		}
-		l.leaders.Store(uint64(named))
+		l.leaders.Store(&named)
 	}
 	return replies, err
 }
 
-func (l *L2) readRounds(ctx context.Context, c *clients, leaders BucketSet) (replies []RoundReply, err error) {
+func (l *L2) readRounds(ctx context.Context, c *clients, leaders *BucketSet) (replies []RoundReply, err error) {
 	var cmds []rueidis.Completed
 	for b := range leaders.All() {
 		cmds = append(cmds, c.tracking.B().Getex().Key(l.keys.Round(b)).Build())
@@ -48,9 +52,9 @@ func (l *L2) readRounds(ctx context.Context, c *clients, leaders BucketSet) (rep
 	return replies, err
 }
 
-// Together are the buckets whose last commands went to the tracking connection of a bucket's last one. A bucket that
-// has gone to another connection since some moment has begun a session since.
-func (l *L2) Together(bucket int) BucketSet { return l.routes.together(bucket) }
+// Together are those of some buckets whose last commands went to the tracking connection of a bucket's last one. A
+// bucket that has gone to another connection since some moment has begun a session since.
+func (l *L2) Together(bucket int, of *BucketSet) BucketSet { return l.routes.together(bucket, of) }
 
 // round is the round in a reply. A key of another type counts as none.
 func (l *L2) round(res rueidis.RedisResult) (Round, error) {
@@ -62,15 +66,16 @@ func (l *L2) round(res rueidis.RedisResult) (Round, error) {
 	if err := l.failed(err); err != nil {
 		return Round{}, err
 	}
-	return decodeRound(s), nil
+	return decodeRound(s, l.keys.Buckets()), nil
 }
 
 // LastRounds reads the last rounds of servers by their buckets, on the commands connection.
-func (l *L2) LastRounds(ctx context.Context, leaders BucketSet) (rounds [Buckets]Round, err error) {
+func (l *L2) LastRounds(ctx context.Context, leaders BucketSet) (rounds map[int]Round, err error) {
 	c := l.clients.Load()
 	if c == nil {
-		return rounds, ErrUnavailable
+		return nil, ErrUnavailable
 	}
+	rounds = make(map[int]Round)
 	var cmds []rueidis.Completed
 	var of []int
 	for b := range leaders.All() {
@@ -86,8 +91,8 @@ func (l *L2) LastRounds(ctx context.Context, leaders BucketSet) (rounds [Buckets
 
 // Reached is Watermarks, with what the last rounds say of buckets whose own watermarks were left where they stood. A
 // bucket without a watermark has none here either.
-func (l *L2) Reached(ctx context.Context) (ws [Buckets]Watermark, err error) {
-	first, err := l.LastRounds(ctx, BucketSet(0).With(RoundBucket))
+func (l *L2) Reached(ctx context.Context) (ws []Watermark, err error) {
+	first, err := l.LastRounds(ctx, SetOf(RoundBucket))
 	if err != nil {
 		return ws, err
 	}
@@ -99,14 +104,14 @@ func (l *L2) Reached(ctx context.Context) (ws [Buckets]Watermark, err error) {
 	if ws, err = l.Watermarks(ctx); err != nil { // after the rounds: what they cover stays so
 		return ws, err
 	}
-	for i := range rounds {
-		rounds[i].raise(&ws)
+	for _, r := range rounds {
+		r.raise(ws)
 	}
 	return ws, nil
 }
 
 // raise moves watermarks to what the round says of their buckets.
-func (r *Round) raise(ws *[Buckets]Watermark) {
+func (r *Round) raise(ws []Watermark) {
 	var incarnations []Incarnation
 	for b := range r.Buckets.All() {
 		incarnations = append(incarnations, ws[b].Incarnation)
@@ -134,14 +139,14 @@ func (l *L2) Servers(ctx context.Context) (servers []BucketSet, err error) {
 	case c == nil:
 		return nil, ErrUnavailable
 	case c.commands.Mode() != rueidis.ClientModeCluster:
-		return []BucketSet{AllBuckets}, nil
+		return []BucketSet{l.keys.All()}, nil
 	}
 	ranges, err := c.commands.Do(ctx, c.commands.B().ClusterSlots().Build()).ToArray()
 	if err := l.failed(err); err != nil {
 		return nil, err
 	}
 	at := make(map[string]int)
-	for b := range Buckets {
+	for b := range l.keys.Buckets() {
 		get := c.commands.B().Get().Key(l.keys.Watermark(b)).Build()
 		name, ok := serverOf(ranges, int64(get.Slot()))
 		if !ok {
@@ -150,9 +155,9 @@ func (l *L2) Servers(ctx context.Context) (servers []BucketSet, err error) {
 		i, known := at[name]
 		if !known {
 			i, at[name] = len(servers), len(servers)
-			servers = append(servers, 0)
+			servers = append(servers, BucketSet{})
 		}
-		servers[i] = servers[i].With(b)
+		servers[i].Add(b)
 	}
 	return servers, nil
 }

@@ -14,7 +14,7 @@ import (
 // publish publishes a round of a number and a position over the one that was seen.
 func (b *bench) publish(seen l2.Round, number, n uint64, needed map[int]l2.Watermark) (l2.Round, bool) {
 	b.t.Helper()
-	next := l2.Round{Number: number, Head: at(n), Upto: at(n), Buckets: l2.AllBuckets, Incarnations: 7}
+	next := l2.Round{Number: number, Head: at(n), Upto: at(n), Buckets: l2.AllBuckets(l2.DefaultBuckets), Incarnations: 7}
 	ok, err := b.PublishRounds(ctx(), []l2.Publication{{Seen: seen, Next: next, Needed: needed}})
 	if err != nil {
 		b.t.Fatal(err)
@@ -89,7 +89,7 @@ func TestRound_IsRefusedWhereABucketIsBehind(t *testing.T) {
 				t.Errorf("a round is published without %s that it needs", name)
 			}
 		}
-		none := (b.k.Bucket + 1) % l2.Buckets
+		none := (b.k.Bucket + 1) % l2.DefaultBuckets
 		if _, ok := b.publish(seen, 2, 2, map[int]l2.Watermark{b.k.Bucket: w, none: w}); ok {
 			t.Error("a round is published that needs a bucket without a watermark")
 		}
@@ -119,7 +119,7 @@ func TestRound_IsBegunWithAllWatermarksWithoutMGET(t *testing.T) {
 func isBegunWithAllWatermarks(b *bench) {
 	w := b.begin()
 	b.publish(l2.Round{}, 1, 1, nil)
-	none, foreign := (b.k.Bucket+1)%l2.Buckets, (b.k.Bucket+2)%l2.Buckets
+	none, foreign := (b.k.Bucket+1)%l2.DefaultBuckets, (b.k.Bucket+2)%l2.DefaultBuckets
 	b.do("RPUSH", b.Keyspace().Watermark(foreign), "a list")
 	r, marks, err := b.BeginRound(ctx(), true)
 	if err != nil || r.Number != 1 || marks[b.k.Bucket] != w || !marks[none].IsZero() || !marks[foreign].IsZero() {
@@ -169,16 +169,16 @@ func TestReached_GoesByTheRound(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var incarnations [l2.Buckets]l2.Incarnation
+		incarnations := make([]l2.Incarnation, len(marks))
 		for i := range marks {
 			incarnations[i] = marks[i].Incarnation
 		}
-		round := l2.Round{Number: 1, Upto: at(7), Buckets: l2.AllBuckets, Incarnations: 5}
+		round := l2.Round{Number: 1, Upto: at(7), Buckets: l2.AllBuckets(l2.DefaultBuckets), Incarnations: 5}
 		want := func(what string, n uint64) {
 			t.Helper()
 			got, err := b.Reached(ctx())
 			if err != nil || got[b.k.Bucket] != (l2.Watermark{Incarnation: w.Incarnation, Position: at(n)}) ||
-				!got[(b.k.Bucket+1)%l2.Buckets].IsZero() {
+				!got[(b.k.Bucket+1)%l2.DefaultBuckets].IsZero() {
 				t.Errorf("%s: got %+v and error %v, want position %v", what, got[b.k.Bucket], err, at(n))
 			}
 		}
@@ -188,7 +188,7 @@ func TestReached_GoesByTheRound(t *testing.T) {
 		}
 		want("with a round of other incarnations", 0)
 		seen := b.beginRound()
-		round.Number, round.Incarnations = 2, l2.DigestOf(incarnations[:])
+		round.Number, round.Incarnations = 2, l2.DigestOf(incarnations)
 		if _, err := b.PublishRounds(ctx(), []l2.Publication{{Seen: seen, Next: round}}); err != nil {
 			t.Fatal(err)
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"net"
+	"strconv"
 	"sync"
 	"sync/atomic"
 )
@@ -19,12 +20,13 @@ import (
 //
 // So a bucket's session also ends before the first command goes elsewhere.
 type routes struct {
-	tag     []byte // what a key of ours begins with, up to its bucket's number
+	tag     []byte // what a key of ours begins with, up to its bucket's tag
 	tracker Tracker
 	mu      sync.Mutex
-	begun   atomic.Uint64 // dials whose session may have begun; one at a time
-	done    atomic.Uint64 // those whose session has begun
-	last    [Buckets]atomic.Pointer[route]
+	begun   atomic.Uint64           // dials whose session may have begun; one at a time
+	done    atomic.Uint64           // those whose session has begun
+	last    []atomic.Pointer[route] // by bucket
+	numbers map[int]int             // the bucket of each tag
 }
 
 // route is where a bucket's last command went, and begun by then. Whoever sent it knew of no session of a later dial.
@@ -33,8 +35,15 @@ type route struct {
 	begun uint64
 }
 
-func newRoutes(prefix string, tracker Tracker) *routes {
-	return &routes{tag: []byte(prefix + ":{"), tracker: tracker}
+func newRoutes(keys *Keyspace, tracker Tracker) *routes {
+	n := keys.Buckets()
+	r := &routes{tag: []byte(keys.Prefix() + ":{"), tracker: tracker, last: make([]atomic.Pointer[route], n),
+		numbers: make(map[int]int, n)}
+	for b, tag := range bucketTags(n) {
+		number, _ := strconv.Atoi(tag)
+		r.numbers[number] = b
+	}
+	return r
 }
 
 // dialled begins a session.
@@ -80,16 +89,22 @@ func (r *routes) node(bucket int) any {
 	return nil
 }
 
-// together are the buckets whose last commands went to the same connection as the last one of a bucket. Without routes
-// nothing is known of any.
-func (r *routes) together(bucket int) (set BucketSet) {
+// together are those of some buckets whose last commands went to the same connection as the last one of a bucket.
+// Without routes nothing is known of any.
+func (r *routes) together(bucket int, of *BucketSet) (set BucketSet) {
 	if r == nil {
-		return 0
+		return set
 	}
 	to := r.last[bucket].Load()
-	for b := range r.last {
-		if at := r.last[b].Load(); to != nil && at != nil && at.conn == to.conn {
-			set = set.With(b)
+	if to == nil {
+		return set
+	}
+	for b := range of.All() {
+		if b >= len(r.last) {
+			break
+		}
+		if at := r.last[b].Load(); at != nil && at.conn == to.conn {
+			set.Add(b)
 		}
 	}
 	return set
@@ -108,7 +123,7 @@ type routedConn struct {
 	rest   int  // bytes that are left of the part, the line break behind it included
 
 	matched int // bytes of the tag that the key begins with; otherKey: it is none of ours, or has been seen
-	bucket  int // the digits after the tag so far, -1: none
+	tagged  int // the digits of the bucket's tag so far, -1: none
 }
 
 const otherKey = -1
@@ -146,7 +161,7 @@ func (c *routedConn) scan(p []byte) bool {
 		case b == '\n' && c.kind == '$':
 			c.part++
 			c.rest = c.number + len("\r\n")
-			c.matched, c.bucket = 0, -1
+			c.matched, c.tagged = 0, -1
 		default:
 			return false
 		}
@@ -164,10 +179,12 @@ func (c *routedConn) scanKey(p []byte) {
 			return
 		case c.matched < len(tag) && b == tag[c.matched]:
 			c.matched++
-		case c.matched == len(tag) && b >= '0' && b <= '9' && c.bucket < Buckets:
-			c.bucket = max(c.bucket, 0)*10 + int(b-'0')
-		case c.matched == len(tag) && b == '}' && c.bucket >= 0 && c.bucket < Buckets:
-			c.routes.to(c, c.bucket)
+		case c.matched == len(tag) && b >= '0' && b <= '9' && c.tagged <= math.MaxInt32:
+			c.tagged = max(c.tagged, 0)*10 + int(b-'0')
+		case c.matched == len(tag) && b == '}':
+			if bucket, ours := c.routes.numbers[c.tagged]; ours {
+				c.routes.to(c, bucket)
+			}
 			c.matched = otherKey
 		default:
 			c.matched = otherKey

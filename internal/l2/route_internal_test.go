@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -21,9 +23,12 @@ func (sewer) Write(p []byte) (int, error) { return len(p), nil }
 
 func get(key string) string { return fmt.Sprintf("*2\r\n$3\r\nGET\r\n$%d\r\n%s\r\n", len(key), key) }
 
+// begins is what the keys of a bucket begin with.
+func begins(bucket int) string { return strings.TrimSuffix(NewKeyspace("nc").Watermark(bucket), "w") }
+
 func TestRoutes_BucketThatMovesBeginsASession(t *testing.T) { // C1
 	m := &moves{}
-	r := newRoutes("nc", m)
+	r := newRoutes(NewKeyspace("nc"), m)
 	want := func(what string, sessions ...int) {
 		t.Helper()
 		if !slices.Equal(m.got, sessions) {
@@ -32,7 +37,7 @@ func TestRoutes_BucketThatMovesBeginsASession(t *testing.T) { // C1
 		m.got = nil
 	}
 	keys := NewKeyspace("nc")
-	five, six := keys.Watermark(5), "nc:{6}:v:n:k"
+	five, six := keys.Watermark(5), begins(6)+"v:n:k"
 	write := func(c net.Conn, s string) {
 		t.Helper()
 		if n, err := c.Write([]byte(s)); n != len(s) || err != nil {
@@ -70,10 +75,16 @@ func TestRoutes_BucketThatMovesBeginsASession(t *testing.T) { // C1
 }
 
 func TestRoutes_FindKeysInPieces(t *testing.T) {
-	text := "*3\r\n$5\r\nHELLO\r\n" + get("nc:{7}:w") + get("nc:{63}:v:n:nc:{9}:w") + get("nc:{64}:w") + get("nc:{}:w") +
-		get("nc:nc:{8}:w") + get("other:{3}:w") + get("nc:{123456789012345678901234567890}:w") + get("nc:{4") + get("nc:{2}")
+	unknown := 1
+	for slices.Contains(bucketTags(DefaultBuckets), strconv.Itoa(unknown)) {
+		unknown++
+	}
+	text := "*3\r\n$5\r\nHELLO\r\n" + get(begins(7)+"w") + get(begins(63)+"v:n:"+begins(9)+"w") +
+		get("nc:{"+strconv.Itoa(unknown)+"}:w") + get("nc:{}:w") + get("nc:"+begins(8)+"w") + get("other"+begins(3)[2:]+"w") +
+		get("nc:{123456789012345678901234567890}:w") + get(strings.TrimSuffix(begins(4), "}:")) +
+		get(strings.TrimSuffix(begins(2), ":"))
 	for size := 1; size <= len(text); size++ {
-		r := newRoutes("nc", &moves{})
+		r := newRoutes(NewKeyspace("nc"), &moves{})
 		c := r.dialled(sewer{})
 		for part := range slices.Chunk([]byte(text), size) {
 			_, _ = c.Write(part)
@@ -91,15 +102,17 @@ func TestRoutes_FindKeysInPieces(t *testing.T) {
 }
 
 func TestRoutes_NamesThatLookLikeOurProtocol(t *testing.T) { // D9
-	odd := []string{"\nnc:{7}", "\r\nnc:{7}:w", "\r\n$8\r\nnc:{7}:w\r\n", get("nc:{7}:w"), "nc:{7}:w", "\n", "*", "$9\r\n"}
+	seven := begins(7) + "w"
+	odd := []string{"\n" + seven, "\r\n" + seven, fmt.Sprintf("\r\n$%d\r\n%s\r\n", len(seven), seven), get(seven), seven, "\n",
+		"*", "$9\r\n"}
 	for _, name := range odd {
-		text := get("nc:{5}:v:n:"+name) + get("nc:{5}:l:n:"+name) + get(name+"x") + get("nc:{6}:w")
+		text := get(begins(5)+"v:n:"+name) + get(begins(5)+"l:n:"+name) + get(name+"x") + get(begins(6)+"w")
 		for size := 1; size <= len(text); size++ {
 			m := &moves{}
-			r := newRoutes("nc", m)
+			r := newRoutes(NewKeyspace("nc"), m)
 			a, b := r.dialled(sewer{}), r.dialled(sewer{})
 			m.got = nil
-			if _, err := a.Write([]byte(get("nc:{7}:w"))); err != nil {
+			if _, err := a.Write([]byte(get(seven))); err != nil {
 				t.Fatal(err)
 			}
 			for part := range slices.Chunk([]byte(text), size) {
@@ -107,7 +120,7 @@ func TestRoutes_NamesThatLookLikeOurProtocol(t *testing.T) { // D9
 					t.Fatalf("%q in pieces of %d: %v", name, size, err)
 				}
 			}
-			if name != "nc:{7}:w" && len(m.got) > 0 { // that one is a watermark's key, whoever asks for it
+			if name != seven && len(m.got) > 0 { // that one is a watermark's key, whoever asks for it
 				t.Fatalf("%q in pieces of %d: sessions %v of a bucket that has not moved", name, size, m.got)
 			}
 			if r.last[5].Load() == nil || r.last[6].Load() == nil {
@@ -119,7 +132,7 @@ func TestRoutes_NamesThatLookLikeOurProtocol(t *testing.T) { // D9
 
 func TestRoutes_RefuseWhatIsNoCommand(t *testing.T) {
 	for _, text := range []string{"GET nc:{7}:w\r\n", "*1\r\n$4\r\nPING\r\nx", "\n", "*1\r\n$99999999999999999999\r\n"} {
-		c := newRoutes("nc", &moves{}).dialled(sewer{})
+		c := newRoutes(NewKeyspace("nc"), &moves{}).dialled(sewer{})
 		if n, err := c.Write([]byte(text)); err == nil || n != 0 {
 			t.Errorf("%q: written %d bytes, %v", text, n, err)
 		}

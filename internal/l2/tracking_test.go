@@ -76,7 +76,7 @@ func TestTracking_EveryForeignChangeIsHeard(t *testing.T) {
 
 func TestTracking_WatermarksAreNotTracked(t *testing.T) {
 	onBoth(t, func(b *bench) {
-		if _, err := b.Heartbeat(ctx(), l2.AllBuckets); err != nil {
+		if _, err := b.Heartbeat(ctx(), l2.AllBuckets(l2.DefaultBuckets)); err != nil {
 			t.Fatal(err)
 		}
 		watermark := l2.Key{Hash: l2.HashRecord(b.Keyspace().Watermark(b.k.Bucket))}
@@ -184,7 +184,7 @@ func TestConnection_LostAndFound(t *testing.T) {
 		before := e.sessionCount()
 		p.Kill()
 		testkit.Eventually(t, "the loss is noticed", func() bool {
-			_, err := store.Heartbeat(ctx(), l2.AllBuckets)
+			_, err := store.Heartbeat(ctx(), l2.AllBuckets(l2.DefaultBuckets))
 			return err != nil && !store.Up()
 		})
 		p.Restart()
@@ -200,7 +200,7 @@ func TestConnection_LostAndFound(t *testing.T) {
 		t.Error("CLIENT KILL is refused")
 	} else {
 		testkit.Eventually(t, "CLIENT KILL", func() bool {
-			_, _ = store.Heartbeat(ctx(), l2.AllBuckets) // it finds the connection gone
+			_, _ = store.Heartbeat(ctx(), l2.AllBuckets(l2.DefaultBuckets)) // it finds the connection gone
 			return e.sessionCount() > sessions
 		})
 	}

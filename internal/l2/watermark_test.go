@@ -215,10 +215,10 @@ func TestHeartbeat_ReturnsEveryWatermark(t *testing.T) {
 	onBoth(t, func(b *bench) {
 		w := b.begin()
 		all, err := b.Watermarks(ctx())
-		if err != nil || all[b.k.Bucket] != w || !all[(b.k.Bucket+1)%l2.Buckets].IsZero() {
+		if err != nil || all[b.k.Bucket] != w || !all[(b.k.Bucket+1)%l2.DefaultBuckets].IsZero() {
 			t.Errorf("got %+v and error %v, want %+v, and none for the next bucket", all[b.k.Bucket], err, w)
 		}
-		beats, err := b.Heartbeat(ctx(), l2.AllBuckets)
+		beats, err := b.Heartbeat(ctx(), l2.AllBuckets(l2.DefaultBuckets))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/rueidis"
@@ -33,6 +34,21 @@ func (t *tool) prefixOf() (string, error) {
 		return "", usage("the prefix %.40q %w", prefix, err)
 	}
 	return prefix, nil
+}
+
+// bucketsOf is the number of buckets.
+func (t *tool) bucketsOf() (n int, err error) {
+	text := t.or(t.buckets, "REDIS_BUCKETS")
+	if text == "" {
+		return tier.DefaultBuckets, nil
+	}
+	if n, err = strconv.Atoi(text); err == nil {
+		n, err = l2.CheckBuckets(n)
+	}
+	if err != nil {
+		return 0, usage("--buckets is %.40q: %w", text, l2.ErrBuckets)
+	}
+	return n, nil
 }
 
 func (t *tool) redisOption() (opt rueidis.ClientOption, err error) {
@@ -66,7 +82,11 @@ func (t *tool) openTier(ctx context.Context) (*tier.L2, error) {
 	if err != nil {
 		return nil, err
 	}
-	store, err := tier.Open(tier.Config{Redis: opt, Prefix: prefix})
+	buckets, err := t.bucketsOf()
+	if err != nil {
+		return nil, err
+	}
+	store, err := tier.Open(tier.Config{Redis: opt, Prefix: prefix, Buckets: buckets})
 	if err != nil {
 		return nil, err
 	}

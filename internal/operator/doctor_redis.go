@@ -24,8 +24,12 @@ func (c *checkup) redis(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	buckets, err := c.bucketsOf()
+	if err != nil {
+		return err
+	}
 	told := &pushTracker{seen: map[uint64]int{}}
-	engine, err := l2.Open(l2.Config{Redis: opt, Prefix: prefix, Tracker: told})
+	engine, err := l2.Open(l2.Config{Redis: opt, Prefix: prefix, Buckets: buckets, Tracker: told})
 	if err != nil {
 		c.wrong("connect", "correct what it says", "%v", err)
 		return nil

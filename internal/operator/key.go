@@ -63,7 +63,11 @@ func (t *tool) keyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			n, err := tier.NamesOf(t.or(t.prefix, "REDIS_PREFIX"), k.Namespace, k.Name)
+			buckets, err := t.bucketsOf()
+			if err != nil {
+				return err
+			}
+			n, err := tier.NamesOf(t.or(t.prefix, "REDIS_PREFIX"), buckets, k.Namespace, k.Name)
 			if err != nil {
 				return usage("%w", err)
 			}

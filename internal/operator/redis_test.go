@@ -40,9 +40,9 @@ func put(t *testing.T, store *l2.L2, k l2.Key, rec l2.Record) {
 }
 
 func TestKey_NeedsNoService(t *testing.T) {
-	must(t, nil, "nc:{61}:v:product:42", "key", "product:42")
-	must(t, nil, "shop:{61}:v:product:42", "key", "product:42", "--prefix", "shop")
-	must(t, map[string]string{"REDIS_PREFIX": "shop"}, "shop:{61}:l:product:42", "key", "shop:{61}:v:product:42")
+	must(t, nil, "nc:{147}:v:product:42", "key", "product:42")
+	must(t, nil, "shop:{147}:v:product:42", "key", "product:42", "--prefix", "shop")
+	must(t, map[string]string{"REDIS_PREFIX": "shop"}, "shop:{147}:l:product:42", "key", "shop:{147}:v:product:42")
 	if m := object(t, nil, 0, "key", "a:b:c"); m["namespace"] != "a" || m["key"] != "b:c" || m["record"] == "" {
 		t.Errorf("got %v, want the key b:c of a", m)
 	}

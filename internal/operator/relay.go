@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nearcache/nearcache-go/coherence"
-	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 func (t *tool) relayCommand() *cobra.Command {
@@ -35,14 +34,15 @@ type outboxStatus struct {
 
 // bucketStatus is how far Redis is.
 type bucketStatus struct {
-	Watermarks int     `json:"watermarks"`     // buckets that have one, of 64
+	Watermarks int     `json:"watermarks"`     // buckets that have one
 	Least      string  `json:"least_position"` // of all buckets
 	Behind     int64   `json:"behind_rows"`    // changes after that
 	Oldest     float64 `json:"oldest_seconds"` // age of the first of them
 	Timelines  int     `json:"timelines"`      // more than one: buckets are being reset
 	Problem    string  `json:"problem,omitempty"`
 
-	least coherence.Position
+	buckets int
+	least   coherence.Position
 }
 
 func (t *tool) relayStatusCommand() *cobra.Command {
@@ -91,7 +91,7 @@ func (t *tool) relayStatus(ctx context.Context, names []string) (*relayStatus, e
 		return nil, err
 	}
 	s.Outbox = &outboxStatus{rows, oldest.Seconds()}
-	if s.Redis != nil && s.Redis.Watermarks == l2.Buckets {
+	if s.Redis != nil && s.Redis.Watermarks == s.Redis.buckets {
 		if err := t.behind(ctx, pool, s.Redis, at); err != nil {
 			return nil, err
 		}
@@ -113,7 +113,7 @@ func (t *tool) bucketStatus(ctx context.Context, s *relayStatus) error {
 	if err != nil {
 		return err
 	}
-	b := &bucketStatus{}
+	b := &bucketStatus{buckets: len(all)}
 	timelines := map[uint64]bool{}
 	var least coherence.Position
 	for _, w := range all {
@@ -130,7 +130,7 @@ func (t *tool) bucketStatus(ctx context.Context, s *relayStatus) error {
 	switch {
 	case b.Watermarks == 0:
 		b.Problem = "no relay has applied anything"
-	case b.Watermarks < l2.Buckets:
+	case b.Watermarks < b.buckets:
 		b.Problem = "buckets have no watermark: a running relay begins them again"
 	case b.Timelines > 1:
 		b.Problem = "buckets are of several timelines: a running relay begins them again"

@@ -196,7 +196,7 @@ func (t *tool) reset(ctx context.Context, src *postgres.Source, _ *pgxpool.Pool,
 	}
 	r.Dangers = append(r.Dangers, "every value that is read is loaded from the database again",
 		"instances drop what Kafka vouches for when a relay runs again, and not before")
-	r.Buckets = l2.Buckets
+	r.Buckets = engine.Keyspace().Buckets()
 	if len(cursor.Seqs) > 0 {
 		r.Before, r.After = cursor.Position.String(), cursor.Position.String()
 	}
@@ -214,7 +214,7 @@ func (t *tool) reset(ctx context.Context, src *postgres.Source, _ *pgxpool.Pool,
 	}
 	for b := range watermarks {
 		if err := resetBucket(ctx, engine, b, watermarks[b], now); err != nil {
-			return fmt.Errorf("%w: %d of %d buckets are begun again: %w", errUnreached, b, l2.Buckets, err)
+			return fmt.Errorf("%w: %d of %d buckets are begun again: %w", errUnreached, b, len(watermarks), err)
 		}
 	}
 	return nil

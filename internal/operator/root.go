@@ -14,18 +14,18 @@ import (
 type tool struct {
 	env func(string) string
 
-	redis, prefix, database, schema string
-	kafka, topic, barriers          string
-	timeout                         time.Duration
-	json                            bool
-	withoutNotify                   bool  // of install
-	truncateRows                    int64 // of install; 0: the default
+	redis, prefix, buckets, database, schema string
+	kafka, topic, barriers                   string
+	timeout                                  time.Duration
+	json                                     bool
+	withoutNotify                            bool  // of install
+	truncateRows                             int64 // of install; 0: the default
 }
 
 const about = `Nearcache shows what a near cache holds, makes every instance drop keys, looks for what is wrong,
 and repairs.
 
-The services are those of the programs, by the same variables: REDIS_URL and REDIS_PREFIX, DATABASE_URL,
+The services are those of the programs, by the same variables: REDIS_URL, REDIS_PREFIX and REDIS_BUCKETS, DATABASE_URL,
 KAFKA_BOOTSTRAP_SERVERS, KAFKA_PRODUCT_TOPIC and KAFKA_BARRIER_TOPIC; rediss:// is Redis over TLS, and a user in
 the address is that of its ACL. KAFKA_SECURITY_PROTOCOL, KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME,
 KAFKA_SASL_PASSWORD, KAFKA_SSL_CA_FILE, KAFKA_SSL_CERT_FILE and KAFKA_SSL_KEY_FILE are Kafka's TLS and SASL. A
@@ -48,6 +48,7 @@ func root(env func(string) string) *cobra.Command {
 	flags := cmd.PersistentFlags()
 	flags.StringVar(&t.redis, "redis", "", "Redis: redis://[user:password@]host:port[/database], or host:port (REDIS_URL)")
 	flags.StringVar(&t.prefix, "prefix", "", "beginning of every Redis key (REDIS_PREFIX; default "+tier.DefaultPrefix+")")
+	flags.StringVar(&t.buckets, "buckets", "", "number of buckets of the Redis keys (REDIS_BUCKETS; default 64)")
 	flags.StringVar(&t.database, "database", "", "Postgres: postgres://user:password@host:port/database (DATABASE_URL)")
 	flags.StringVar(&t.schema, "schema", "nearcache", "schema of the source's tables")
 	flags.StringVar(&t.kafka, "kafka", "",

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"regexp"
-	"strconv"
 	"sync"
 	"time"
 
@@ -73,16 +72,14 @@ func (w *watcher) watchRedis(ctx context.Context) (stop func(), err error) {
 // prefixes are PREFIX and a prefix of Redis keys, as often as there are any.
 func (w *watcher) prefixes(prefix string) (args []string) {
 	switch {
-	case w.only == cacheKey{}:
+	case w.only == cacheKey{}, w.only.Name == "" && w.engine.Keyspace().Buckets() > l2.DefaultBuckets:
 		return []string{"PREFIX", prefix + ":"}
 	case w.only.Name != "":
 		k := w.engine.Keyspace().Key(w.only.Namespace, w.only.Name)
 		return []string{"PREFIX", k.Record, "PREFIX", k.Lease}
 	}
-	for b := range l2.Buckets {
-		for _, kind := range []string{"v", "l"} {
-			args = append(args, "PREFIX", prefix+":{"+strconv.Itoa(b)+"}:"+kind+":"+w.only.Namespace+":")
-		}
+	for _, begin := range w.engine.Keyspace().Namespaces(w.only.Namespace) {
+		args = append(args, "PREFIX", begin)
 	}
 	return args
 }

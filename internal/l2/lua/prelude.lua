@@ -40,7 +40,7 @@ end
 -- The relay's last round, or false if there is none.
 local function round(key)
   local r = get(key)
-  return r and #r == 84 and string.sub(r, 1, 3) == 'NR\2' and r
+  return r and #r >= 84 and string.sub(r, 1, 3) == 'NR\3' and r
 end
 
 -- The watermarks of keys, '' for a bucket that has none. One MGET is less work than a GET of each, but a user may lack

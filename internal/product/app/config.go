@@ -15,6 +15,7 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/kafka"
 	"github.com/nearcache/nearcache-go/internal/product/app/endpoint"
+	"github.com/nearcache/nearcache-go/tier"
 )
 
 // Config is what a program is told. settings describes each field.
@@ -25,6 +26,7 @@ type Config struct {
 	RedisHost      string
 	RedisPort      string
 	Prefix         string
+	Buckets        int
 	Brokers        string
 	Topic          string
 	BarrierTopic   string // auto: the default beside Topic
@@ -105,6 +107,9 @@ func (c *Config) check() (errs []error) {
 	}
 	if err := coherence.CheckName(c.Prefix); err != nil {
 		wrong("REDIS_PREFIX %w", err)
+	}
+	if err := tier.CheckBuckets(c.Buckets); err != nil {
+		wrong("REDIS_BUCKETS: %w", err)
 	}
 	if c.Crash != "" && c.Crash != "after-commit" {
 		wrong("PRODUCT_SERVER_CRASH is %.40q: after-commit, or nothing", c.Crash)

@@ -117,7 +117,7 @@ func openL2(c *Config, log *slog.Logger) (*tier.L2, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUsage, err)
 	}
-	return tier.Open(tier.Config{Redis: opt, Prefix: c.Prefix, Logger: log})
+	return tier.Open(tier.Config{Redis: opt, Prefix: c.Prefix, Buckets: c.Buckets, Logger: log})
 }
 
 func redisCheck(l2 *tier.L2) health.Check {

@@ -51,6 +51,8 @@ var settings = []setting{
 	{"redis-prefix", "REDIS_PREFIX", "nc", "beginning of every Redis key; two systems on one Redis need two", everyProgram,
 		false,
 		text(func(c *Config) *string { return &c.Prefix })},
+	{"redis-buckets", "REDIS_BUCKETS", "64", "into how many parts Redis's keys are divided, 64 to 4096: the same for all" +
+		" programs of a prefix", everyProgram, false, number(func(c *Config) *int { return &c.Buckets })},
 	{"kafka", "KAFKA_BOOTSTRAP_SERVERS", "", "Kafka's brokers, host:port separated by commas; empty: no Kafka",
 		everyProgram, false,
 		text(func(c *Config) *string { return &c.Brokers })},
