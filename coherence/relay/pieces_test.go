@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -107,7 +108,7 @@ func TestRelay_GoesOnInsideALargeTransaction(t *testing.T) {
 					wg.Wait()
 				}
 				term()
-				replica := red.watermarks
+				replica := slices.Clone(red.watermarks)
 				src.addLarge(t, rows)
 				red.failAfter = rows / 2
 				term()
@@ -117,7 +118,7 @@ func TestRelay_GoesOnInsideALargeTransaction(t *testing.T) {
 				before := red.changes
 				red.failAfter = 0
 				if lost {
-					red.watermarks, red.applied = replica, map[string]coherence.Version{}
+					red.watermarks, red.applied = slices.Clone(replica), map[string]coherence.Version{}
 				}
 				term()
 				if n := red.done(rows); n != rows || !red.reached(1) {

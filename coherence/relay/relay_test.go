@@ -396,12 +396,12 @@ func TestRelay_ReplaysWhatRedisLost(t *testing.T) { // R11
 	start(t, relay.Relay{Source: src}, red)
 	testkit.Eventually(t, "watermarks", func() bool { return red.reached(0) })
 	red.mu.Lock()
-	replica := red.watermarks
+	replica := slices.Clone(red.watermarks)
 	red.mu.Unlock()
 	src.add("a")
 	testkit.Eventually(t, "applied", func() bool { return red.version("a") == 1 && red.reached(1) })
 	red.mu.Lock() // fail-over to a replica that had not heard of it
-	red.watermarks, red.applied = replica, map[string]coherence.Version{}
+	red.watermarks, red.applied = slices.Clone(replica), map[string]coherence.Version{}
 	resets := red.resets
 	red.mu.Unlock()
 	testkit.Eventually(t, "applied again", func() bool { return red.version("a") == 1 && red.reached(1) })
@@ -448,7 +448,7 @@ func TestRelay_AsksForEachChangeOnce(t *testing.T) {
 		defer wg.Wait()
 		defer cancel()
 		synctest.Wait()
-		before := red.watermarks
+		before := slices.Clone(red.watermarks)
 		for i := range 20 {
 			src.add(fmt.Sprint(i))
 			src.wake <- struct{}{}
@@ -461,7 +461,7 @@ func TestRelay_AsksForEachChangeOnce(t *testing.T) {
 			t.Errorf("got %d changes from the source, want each of the 20 once", told)
 		}
 		red.mu.Lock()
-		red.watermarks, red.applied = before, map[string]coherence.Version{}
+		red.watermarks, red.applied = slices.Clone(before), map[string]coherence.Version{}
 		red.mu.Unlock()
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()

@@ -2,6 +2,7 @@ package relay_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -28,7 +29,7 @@ func TestRelay_CarriesATruncateOnce(t *testing.T) {
 			wg.Wait()
 		}
 		term()
-		before, resets := red.watermarks, red.resets
+		before, resets := slices.Clone(red.watermarks), red.resets
 		tx := src.Begin()
 		for i := range 40 {
 			if i == 25 {

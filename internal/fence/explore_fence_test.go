@@ -41,6 +41,8 @@ func newFencer(sc *scope) *fencer {
 	f.key.Bucket, f.other.Bucket = sc.bucket(), sc.bucket()
 	f.Fence = newFence(cfg, 1, exploreDepth, sc.bucket()+1)
 	f.bucket = &f.buckets[sc.bucket()]
+	f.heartbeat.sessions = make([]uint64, len(f.buckets))
+	f.rounds.of = map[int]*followed{l2.RoundBucket: {}, sc.bucket(): {}}
 	f.events.parts = make([]partition, 0, 2)
 	f.samples.completed = make([]sample, 0, 16)
 	return f

@@ -276,12 +276,12 @@ func (s *stepper) goBack() {
 func (f *fencer) setRounds(n *instance) {
 	s := &f.rounds
 	f.buckets[l2.RoundBucket].session.Store(sessionNow)
-	s.of = map[int]*followed{l2.RoundBucket: {session: sessionNow}}
+	*s.of[l2.RoundBucket] = followed{session: sessionNow}
 	if f.scope.clustered {
 		root := &f.buckets[l2.RoundBucket]
 		root.watermark, root.watermarkRead, root.watermarkKnown = watermark(1, 1), true, true
 	}
-	s.of[f.scope.bucket()] = &followed{sessionNow, f.scope.ofServer(n.round)}
+	*s.of[f.scope.bucket()] = followed{sessionNow, f.scope.ofServer(n.round)}
 	s.open = s.open[:0]
 	for j, ends := range n.ends {
 		if ends > 0 {
