@@ -33,9 +33,11 @@ var refusals = map[string][len(extremes)]string{
 	"MaxStaleness":         {"", "%s is negative: -1ns", "a bound below two heartbeats is hardly ever proved", ""},
 	"L1Bytes":              {"", "", "%s is 1: less than 4 KiB holds nothing", ""},
 	"MaxLoads":             {},
-	"Audit.Wait":           duration,
-	"Warm.Keys":            {"", "%s is -1", "", "%s is 9223372036854775807"},
-	"Warm.Rate":            {"", "Warm.Rate -1", "", "Warm.Rate 9223372036854775807"},
+	"Config.Buckets": {"", "Config.Buckets: the number of buckets must be", "Config.Buckets: the number of buckets must be",
+		"Config.Buckets: the number of buckets must be"},
+	"Audit.Wait": duration,
+	"Warm.Keys":  {"", "%s is -1", "", "%s is 9223372036854775807"},
+	"Warm.Rate":  {"", "Warm.Rate -1", "", "Warm.Rate 9223372036854775807"},
 }
 
 // numbers calls f for every exported int, int64 and duration of a struct and of the structs in it.

@@ -1,6 +1,7 @@
 package nearcache
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -136,8 +137,11 @@ func (n *nesting) path(key l2.Key, on *call, seen map[*call]bool) []l2.Key {
 		return []l2.Key{key}
 	}
 	seen[c] = true
-	for _, record := range slices.Sorted(maps.Keys(c.waits)) {
-		if rest := n.path(c.waits[record].key, on, seen); rest != nil {
+	byName := func(a, b *keyWait) int {
+		return cmp.Or(cmp.Compare(a.key.Namespace, b.key.Namespace), cmp.Compare(a.key.Name, b.key.Name))
+	}
+	for _, w := range slices.SortedFunc(maps.Values(c.waits), byName) {
+		if rest := n.path(w.key, on, seen); rest != nil {
 			return append([]l2.Key{key}, rest...)
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+
+	"github.com/redis/rueidis"
 )
 
 // BucketsError says that a program is configured for another number of buckets than its prefix has. Its keys would be
@@ -24,12 +26,30 @@ func (e *BucketsError) Error() string {
 // ClaimBuckets has Redis remember the number of buckets, unless it remembers another one, which is a BucketsError.
 // Redis may evict the number like any key: so programs repeat their claim.
 func (l *L2) ClaimBuckets(ctx context.Context) error {
-	n := strconv.Itoa(l.keys.Buckets())
-	stored, err := l.run(ctx, call{l.scripts.claim, []string{l.keys.Layout()}, []string{n}}).string()
-	if err != nil {
-		return err
+	c := l.clients.Load()
+	if c == nil {
+		return ErrUnavailable
+	}
+	stored, err := l.storedBuckets(ctx, c)
+	if none := rueidis.IsRedisNil(err); err != nil && !none {
+		return l.failed(err)
+	} else if none {
+		n := strconv.Itoa(l.keys.Buckets())
+		stored, err = l.run(ctx, call{l.scripts.claim, []string{l.keys.Layout()}, []string{n}}).string()
+		if err != nil {
+			return err
+		}
 	}
 	return l.sameBuckets(stored)
+}
+
+// storedBuckets is what Redis remembers; the error is that of a nil reply if it remembers nothing.
+func (l *L2) storedBuckets(ctx context.Context, c *clients) (string, error) {
+	stored, err := c.commands.Do(ctx, c.commands.B().Get().Key(l.keys.Layout()).Build()).ToString()
+	if wrongType(err) {
+		return "no number of", nil
+	}
+	return stored, err
 }
 
 func (l *L2) sameBuckets(stored string) error {
@@ -44,14 +64,11 @@ func (l *L2) sameBuckets(stored string) error {
 func (l *L2) refusesBuckets(ctx context.Context, c *clients) error {
 	ctx, stop := context.WithTimeout(ctx, firstConnect)
 	defer stop()
-	stored, err := c.commands.Do(ctx, c.commands.B().Get().Key(l.keys.Layout()).Build()).ToString()
-	switch {
-	case err == nil:
-		return l.sameBuckets(stored)
-	case wrongType(err):
-		return l.sameBuckets("no number of")
+	stored, err := l.storedBuckets(ctx, c)
+	if err != nil {
+		return nil
 	}
-	return nil
+	return l.sameBuckets(stored)
 }
 
 // bucketsFault is the fault of an error that is a BucketsError, nil of any other.
