@@ -33,29 +33,37 @@ func (w wires) option(addr string) rueidis.ClientOption {
 }
 
 // TestCluster_CostAndProof runs an instance with a bound, and a relay, on a real Cluster. An interval costs the relay
-// at most three commands on each node, and the instance one for each heartbeat; and it proves the bound.
+// at most three commands on each node, and the instance one for each heartbeat, however many buckets there are; and it
+// proves the bound.
 func TestCluster_CostAndProof(t *testing.T) {
+	for _, buckets := range []int{l2.DefaultBuckets, 1024} {
+		t.Run(fmt.Sprint(buckets, " buckets"), func(t *testing.T) { costAndProof(t, buckets) })
+	}
+}
+
+func costAndProof(t *testing.T, buckets int) {
 	nodes := servicestest.StartCluster(t, 3)
 	ofInstance, ofRelay := wires{}, wires{}
 	for _, n := range nodes {
 		ofInstance[n.Addr], ofRelay[n.Addr] = &wire{}, &wire{}
 	}
 	f := &relayed{src: &counting{commits: &commits{source: newSource()}}}
-	client, err := nearcache.New(nearcache.Config{Redis: ofInstance.option(nodes[0].Addr), Source: f.src})
+	client, err := nearcache.New(nearcache.Config{Redis: ofInstance.option(nodes[0].Addr), Buckets: buckets,
+		Source: f.src})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer client.Close()
 	const bound = 2 * time.Second // also on a machine that has other work
 	f.Cache = newCache(t, client, nearcache.Options[string, string]{Load: f.src.load, MaxStaleness: bound})
-	store, err := tier.Open(tier.Config{Redis: ofRelay.option(nodes[0].Addr)})
+	store, err := tier.Open(tier.Config{Redis: ofRelay.option(nodes[0].Addr), Buckets: buckets})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer store.Close()
 	defer f.relays(t.Context(), store, 100*time.Millisecond)()
 
-	looker, err := tier.Open(tier.Config{Redis: rueidis.ClientOption{InitAddress: []string{nodes[0].Addr}}})
+	looker, err := tier.Open(tier.Config{Redis: rueidis.ClientOption{InitAddress: []string{nodes[0].Addr}}, Buckets: buckets})
 	if err != nil {
 		t.Fatal(err)
 	}
