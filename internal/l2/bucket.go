@@ -68,8 +68,18 @@ func bucketTags(n int) []string {
 // slotOf is the slot of a hash tag: its CRC16, of the XMODEM kind, modulo the number of slots.
 func slotOf(tag string) int {
 	var crc uint16
+	table := crcTable()
 	for i := range len(tag) {
-		crc ^= uint16(tag[i]) << 8
+		crc = crc<<8 ^ table[byte(crc>>8)^tag[i]]
+	}
+	return int(crc) % slots
+}
+
+// crcTable has the CRC16 of each byte.
+var crcTable = sync.OnceValue(func() *[256]uint16 {
+	var table [256]uint16
+	for i := range table {
+		crc := uint16(i) << 8
 		for range 8 {
 			if crc&(1<<15) != 0 {
 				crc = crc<<1 ^ 0x1021
@@ -77,9 +87,10 @@ func slotOf(tag string) int {
 				crc <<= 1
 			}
 		}
+		table[i] = crc
 	}
-	return int(crc) % slots
-}
+	return &table
+})
 
 // BucketSet is a set of buckets. The zero BucketSet is empty.
 type BucketSet [MaxBuckets / 64]uint64
