@@ -63,7 +63,8 @@ func costAndProof(t *testing.T, buckets int) {
 	defer store.Close()
 	defer f.relays(t.Context(), store, 100*time.Millisecond)()
 
-	looker, err := tier.Open(tier.Config{Redis: rueidis.ClientOption{InitAddress: []string{nodes[0].Addr}}, Buckets: buckets})
+	lookerOption := rueidis.ClientOption{InitAddress: []string{nodes[0].Addr}}
+	looker, err := tier.Open(tier.Config{Redis: lookerOption, Buckets: buckets})
 	if err != nil {
 		t.Fatal(err)
 	}

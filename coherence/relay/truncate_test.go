@@ -47,7 +47,8 @@ func TestRelay_CarriesATruncateOnce(t *testing.T) {
 		term()
 		term() // a second relay does nothing again
 		if n := red.resets - resets; n != l2.DefaultBuckets || !red.reached(1) {
-			t.Errorf("%d buckets begin a new incarnation, want each of %d once; reached: %v", n, l2.DefaultBuckets, red.reached(1))
+			t.Errorf("%d buckets begin a new incarnation, want each of %d once; reached: %v", n, l2.DefaultBuckets,
+				red.reached(1))
 		}
 		for b := range before {
 			if before[b].Incarnation == red.watermarks[b].Incarnation {

@@ -302,8 +302,9 @@ func (p *pair) round(r explore.Round) (out l2.Round) {
 	if r.Number == 0 {
 		return out
 	}
-	out = l2.Round{Number: uint64(r.Number), Incarnations: uint64(r.Incarnation), Buckets: l2.AllBuckets(l2.DefaultBuckets),
-		Head: position(r.Head), Upto: position(r.Upto)}
+	out = l2.Round{Number: uint64(r.Number), Incarnations: uint64(r.Incarnation),
+		Buckets: l2.AllBuckets(l2.DefaultBuckets),
+		Head:    position(r.Head), Upto: position(r.Upto)}
 	if r.Token > 0 {
 		out.Token = p.roundTokens[r.Token-1]
 	}

@@ -13,7 +13,8 @@ func roundAt(number, n uint64, incarnation l2.Incarnation) l2.Round {
 	for b := range all {
 		all[b] = incarnation
 	}
-	return l2.Round{Number: number, Head: at(n), Upto: at(n), Buckets: l2.AllBuckets(l2.DefaultBuckets), Incarnations: l2.DigestOf(all)}
+	return l2.Round{Number: number, Head: at(n), Upto: at(n), Buckets: l2.AllBuckets(l2.DefaultBuckets),
+		Incarnations: l2.DigestOf(all)}
 }
 
 // reads is a heartbeat that reads a round. It reports whether the round stood for the watermarks.

@@ -35,7 +35,8 @@ func TestBuckets_OthersAreRefused(t *testing.T) {
 		}
 	}
 	var refused *l2.BucketsError
-	if err := other.ClaimBuckets(ctx()); !errors.As(err, &refused) || refused.Stored != "256" || refused.Configured != 64 {
+	if err := other.ClaimBuckets(ctx()); !errors.As(err, &refused) || refused.Stored != "256" ||
+		refused.Configured != 64 {
 		t.Errorf("got the error %v, want one that names 256 and 64", err)
 	}
 	late, err := openBuckets(redis, 1024)
@@ -76,7 +77,8 @@ func TestBuckets_OthersAreRefusedWhenRedisIsBack(t *testing.T) {
 	testkit.Eventually(t, "the fault is named", func() bool {
 		return slices.ContainsFunc(other.Faults(), func(f *l2.Fault) bool { return f.Code == "redis_buckets" })
 	})
-	if _, _, err := other.Get(ctx(), other.Keyspace().Key("n", "a"), l2.ReadOptions{}); !errors.Is(err, l2.ErrUnavailable) {
+	k := other.Keyspace().Key("n", "a")
+	if _, _, err := other.Get(ctx(), k, l2.ReadOptions{}); !errors.Is(err, l2.ErrUnavailable) {
 		t.Errorf("got the error %v of a read, want ErrUnavailable", err)
 	}
 }

@@ -80,7 +80,8 @@ func TestRoutes_FindKeysInPieces(t *testing.T) {
 		unknown++
 	}
 	text := "*3\r\n$5\r\nHELLO\r\n" + get(begins(7)+"w") + get(begins(63)+"v:n:"+begins(9)+"w") +
-		get("nc:{"+strconv.Itoa(unknown)+"}:w") + get("nc:{}:w") + get("nc:"+begins(8)+"w") + get("other"+begins(3)[2:]+"w") +
+		get("nc:{"+strconv.Itoa(unknown)+"}:w") + get("nc:{}:w") + get("nc:"+begins(8)+"w") +
+		get("other"+begins(3)[2:]+"w") +
 		get("nc:{123456789012345678901234567890}:w") + get(strings.TrimSuffix(begins(4), "}:")) +
 		get(strings.TrimSuffix(begins(2), ":"))
 	for size := 1; size <= len(text); size++ {
@@ -103,8 +104,8 @@ func TestRoutes_FindKeysInPieces(t *testing.T) {
 
 func TestRoutes_NamesThatLookLikeOurProtocol(t *testing.T) { // D9
 	seven := begins(7) + "w"
-	odd := []string{"\n" + seven, "\r\n" + seven, fmt.Sprintf("\r\n$%d\r\n%s\r\n", len(seven), seven), get(seven), seven, "\n",
-		"*", "$9\r\n"}
+	odd := []string{"\n" + seven, "\r\n" + seven, fmt.Sprintf("\r\n$%d\r\n%s\r\n", len(seven), seven), get(seven),
+		seven, "\n", "*", "$9\r\n"}
 	for _, name := range odd {
 		text := get(begins(5)+"v:n:"+name) + get(begins(5)+"l:n:"+name) + get(name+"x") + get(begins(6)+"w")
 		for size := 1; size <= len(text); size++ {

@@ -44,7 +44,8 @@ func (s *Server) start(b *backend, live *demo.Demo, i int, prepared <-chan struc
 	}
 	in := &instance{reg: prometheus.NewRegistry()}
 	in.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	cfg := nearcache.Config{Redis: b.redis, Prefix: s.Config.Prefix, Buckets: s.Config.Buckets, Source: b.source, Heartbeat: s.Config.Heartbeat,
+	cfg := nearcache.Config{Redis: b.redis, Prefix: s.Config.Prefix, Buckets: s.Config.Buckets,
+		Source: b.source, Heartbeat: s.Config.Heartbeat,
 		Registerer: in.reg, Logger: log, Tracer: b.telemetry.Tracer()}
 	if len(b.brokers.Brokers) > 0 {
 		cfg.Events = kafka.Tail{Broker: b.brokers, Topic: s.Config.Topic, BarrierTopic: s.Config.barrierTopic(),
