@@ -39,8 +39,9 @@ func (s *Source) SaveCursor(ctx context.Context, name string, c coherence.Cursor
 	// The count of saves makes every update change something, which the server's count of rows goes by.
 	saved, err := s.changed(ctx, `update {db}.cursors set saves = saves + 1, timeline = ?, n = ?, part = ?, seqs = ?
 		where name = ? and (timeline <> ? or n < ? or n = ? and part <= ?)
-			and (? = 0 or ? = (select l.term from {db}.leaders l where l.name = ? lock in share mode))`, int64(p.Timeline), int64(p.N),
-		int64(p.Part), string(seqs), name, int64(p.Timeline), int64(p.N), int64(p.N), int64(p.Part), term, term, name)
+			and (? = 0 or ? = (select l.term from {db}.leaders l where l.name = ? lock in share mode))`,
+		int64(p.Timeline), int64(p.N), int64(p.Part), string(seqs), name,
+		int64(p.Timeline), int64(p.N), int64(p.N), int64(p.Part), term, term, name)
 	if err == nil && !saved {
 		saved, err = s.changed(ctx, `insert ignore into {db}.cursors values (?, ?, ?, ?, ?, 0)`, name,
 			int64(p.Timeline), int64(p.N), int64(p.Part), string(seqs))

@@ -131,7 +131,8 @@ func (b *bench) duty(ctx context.Context, purpose mysql.Purpose, src *mysql.Sour
 	if atLead == nil {
 		release()
 		var left int
-		if err := b.db.QueryRowContext(ctx, `select count(*) from `+b.name+`.leaders where holder <> ''`).Scan(&left); err != nil || left > 0 {
+		err := b.db.QueryRowContext(ctx, `select count(*) from `+b.name+`.leaders where holder <> ''`).Scan(&left)
+		if err != nil || left > 0 {
 			atLead = errors.Join(err, errLease)
 		}
 	}

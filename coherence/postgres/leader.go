@@ -75,8 +75,8 @@ func (l *leadership) Look(ctx context.Context) (row lease.Row, err error) {
 	return row, err
 }
 
-// Take implements lease.Table. A pooler makes up the process id that it gives to a client; a server does not. Its commit
-// waits for the disk whatever the session says: a term that a crash took back would be given out twice.
+// Take implements lease.Table. A pooler makes up the process id that it gives to a client; a server does not. The
+// commit waits for the disk whatever the session says: a term that a crash took back would be given out twice.
 func (l *leadership) Take(ctx context.Context, seen lease.Row) (bool, error) {
 	c, err := l.borrow(ctx)
 	if err != nil {

@@ -45,11 +45,11 @@ func StartPgBouncer(t testing.TB, server, mode string, settings ...string) *PgBo
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // see above
+	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	ini := filepath.Join(dir, "pgbouncer.ini")
-	err = os.WriteFile(ini, []byte(fmt.Sprintf(`[databases]
+	text := fmt.Sprintf(`[databases]
 * = host=%s port=%s user=%s
 [pgbouncer]
 listen_addr = 127.0.0.1
@@ -60,8 +60,8 @@ unix_socket_dir =
 max_client_conn = 500
 ignore_startup_parameters = extra_float_digits
 %s
-`, u.Hostname(), u.Port(), u.User.Username(), port, mode, strings.Join(settings, "\n"))), 0o644) //nolint:gosec // as above
-	if err != nil {
+`, u.Hostname(), u.Port(), u.User.Username(), port, mode, strings.Join(settings, "\n"))
+	if err := os.WriteFile(ini, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	args := []string{ini}
