@@ -67,8 +67,8 @@ type CacheStatus struct {
 // Status reports the state of the channels now.
 func (c *Client) Status() Status {
 	ch := c.fence.Channels()
-	s := Status{Redis: c.l2.Up(), Events: ch.EventSession != 0, Mode: c.Mode(), Tracking: c.tracking(), Pending: c.retry.len(),
-		Quarantined: c.retry.buckets(), Bound: c.bound(), Channels: Channels(ch)}
+	s := Status{Redis: c.l2.Up(), Events: ch.EventSession != 0, Mode: c.Mode(), Tracking: c.tracking(),
+		Pending: c.retry.len(), Quarantined: c.retry.buckets(), Bound: c.bound(), Channels: Channels(ch)}
 	s.Ready = c.ready(&ch)
 	s.Reasons = c.refreshReasons()
 	c.mu.Lock()

@@ -190,19 +190,21 @@ func TestUntracked_RefusesWhatNothingKeepsRight(t *testing.T) {
 		}
 	}
 	src := newSource()
-	withoutL1 := nearcache.Options[string, string]{Load: src.load, L1Bytes: -1}
+	withL1 := nearcache.Options[string, string]{Load: src.load}
+	withoutL1, bounded := withL1, withL1
+	withoutL1.L1Bytes, bounded.MaxStaleness = -1, time.Second
 	for name, test := range map[string]struct {
 		cfg    nearcache.Config
 		o      nearcache.Options[string, string]
 		refuse string
 	}{
-		"Redis alone, with L1":             {o: nearcache.Options[string, string]{Load: src.load}, refuse: "L1Bytes to -1"},
-		"Redis alone, without L1":          {o: withoutL1},
-		"Redis alone, Clearable":           {o: clearable(withoutL1), refuse: "Clearable"},
-		"a Source, no bound":               {cfg: sourced(), o: nearcache.Options[string, string]{Load: src.load}, refuse: "Events"},
-		"a Source, a bound":                {cfg: sourced(), o: nearcache.Options[string, string]{Load: src.load, MaxStaleness: time.Second}},
-		"a Source, no bound, Clearable":    {cfg: sourced(), o: clearable(withoutL1), refuse: "Clearable"},
-		"events that no relay has carried": {cfg: nearcache.Config{Events: idle{}}, o: nearcache.Options[string, string]{Load: src.load}, refuse: "Source"},
+		"Redis alone, with L1":          {o: withL1, refuse: "L1Bytes to -1"},
+		"Redis alone, without L1":       {o: withoutL1},
+		"Redis alone, Clearable":        {o: clearable(withoutL1), refuse: "Clearable"},
+		"a Source, no bound":            {cfg: sourced(), o: withL1, refuse: "Events"},
+		"a Source, a bound":             {cfg: sourced(), o: bounded},
+		"a Source, no bound, Clearable": {cfg: sourced(), o: clearable(withoutL1), refuse: "Clearable"},
+		"events, and no Source":         {cfg: nearcache.Config{Events: idle{}}, o: withL1, refuse: "Source"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			test.cfg.Redis, test.cfg.Tracking = r.ClientOption(), nearcache.TrackingOff
@@ -344,7 +346,9 @@ func TestUntracked_OnARedisWithoutTracking(t *testing.T) {
 		t.Fatalf("got %+v, want the source's value", r)
 	}
 	testkit.Eventually(t, "the other instance reads L2", func() bool { return get(t, b, "a").Tier == nearcache.TierL2 })
-	version, err := a.Write(t.Context(), "a", func(context.Context) (nearcache.Version, error) { return src.put("a", "two"), nil })
+	version, err := a.Write(t.Context(), "a", func(context.Context) (nearcache.Version, error) {
+		return src.put("a", "two"), nil
+	})
 	if err != nil || version != 2 {
 		t.Fatalf("write: got version %d and error %v", version, err)
 	}

@@ -79,13 +79,13 @@ func (l *listener) ping() {
 	l.until("everything arrived")
 }
 
-// TestBroadcast_APushComesAfterAReply: with BCAST Redis keeps its pushes back until it has answered all commands that it
-// found waiting. A reply that was made after a change may then arrive before the push of that change. The proof by
+// TestBroadcast_APushComesAfterAReply: with BCAST Redis keeps its pushes back until it has answered all commands that
+// it found waiting. A reply that was made after a change may then arrive before the push of that change. The proof by
 // watermarks needs the opposite, which tracking by keys gives.
 func TestBroadcast_APushComesAfterAReply(t *testing.T) {
 	p := servicestest.StartRedis(t)
 	const script = "redis.call('SET', KEYS[1], ARGV[1]) redis.call('SET', KEYS[2], ARGV[1]) return 'applied'"
-	// overtakes reports whether the reply came first; seen says that the reply was made after the change at all.
+	// overtakes reports whether the reply came first; seen says that it was made after the change at all.
 	overtakes := func(mark string, tracking ...string) (first, seen bool) {
 		l, relay := listen(t, p.Addr, tracking...), listen(t, p.Addr)
 		l.send("GET", "nc:{0}:v:n:k")
@@ -115,14 +115,14 @@ func TestBroadcast_APushComesAfterAReply(t *testing.T) {
 		}
 	}
 	if overtaken == 0 {
-		t.Errorf("BCAST: none of %d replies came before the push of an earlier change; decision 29 says that it may",
+		t.Errorf("BCAST: none of %d replies came before the push of an earlier change; decision 29 is wrong",
 			answered)
 	}
 	t.Logf("BCAST: %d of %d replies came before the push of an earlier change", overtaken, answered)
 }
 
-// TestBroadcast_EveryInstanceHearsEveryFill: with BCAST each record that anybody fills is pushed to every instance. With
-// tracking by keys nobody hears of a fill of a key that is read for the first time.
+// TestBroadcast_EveryInstanceHearsEveryFill: with BCAST each record that anybody fills is pushed to every instance.
+// With tracking by keys nobody hears of a fill of a key that is read for the first time.
 func TestBroadcast_EveryInstanceHearsEveryFill(t *testing.T) {
 	const instances, fills = 8, 200
 	p := servicestest.StartRedis(t)

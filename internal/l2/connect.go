@@ -67,8 +67,8 @@ func checkOption(o rueidis.ClientOption, tracker Tracker) error {
 	return errors.Join(errs...)
 }
 
-// options are the rueidis options of the tracking and of the commands connection. Without a tracker there is no tracking
-// connection, and its options are nil.
+// options are the rueidis options of the tracking and of the commands connection. Without a tracker there is no
+// tracking connection, and its options are nil.
 //
 // The tracking connection is one for each node, so that a push can never be overtaken by a reply; per-key tracking
 // without OPTIN, and without NOLOOP, under which Redis does not tell of evictions during the connection's own commands.
