@@ -121,6 +121,7 @@ func newOther(t *testing.T, b *channels, tracking nearcache.TrackingMode) *nearc
 	t.Helper()
 	client := newClient(t, nearcache.Config{Redis: b.redis.PipeOption(), Source: b.src, Tracking: tracking,
 		Heartbeat: 25 * time.Millisecond})
+	synctest.Wait()
 	time.Sleep(100 * time.Millisecond)
 	return newCache(t, client, nearcache.Options[string, string]{Load: b.src.load, MaxStaleness: delta})
 }
