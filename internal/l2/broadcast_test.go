@@ -10,6 +10,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/nearcache/nearcache-go/internal/l2"
 	"github.com/nearcache/nearcache-go/internal/services/servicestest"
 )
 
@@ -145,7 +146,7 @@ func TestBroadcast_EveryInstanceHearsEveryFill(t *testing.T) {
 	}
 	prefixes := []string{"BCAST"}
 	for bucket := range 64 {
-		prefixes = append(prefixes, "PREFIX", fmt.Sprintf("nc:{%d}:v:", bucket))
+		prefixes = append(prefixes, "PREFIX", strings.TrimSuffix(l2.NewKeyspace("nc").Watermark(bucket), "w")+"v:")
 	}
 	broadcast, size := heard(prefixes...)
 	byKey, _ := heard()
