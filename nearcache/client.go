@@ -33,6 +33,7 @@ type Client struct {
 	versions  coherence.Versioner // the source, if it is one
 	beatEvery time.Duration
 	pace      pace
+	beating   beating
 	lag       lag
 	retry     *retry
 	tagsOnce  sync.Once
@@ -133,11 +134,11 @@ func New(cfg Config) (*Client, error) {
 		return nil, fmt.Errorf("nearcache: Config.Redis: %w", err)
 	}
 	c.l2, c.keyspace = store, store.Keyspace()
-	c.retry = &retry{limit: maxRetries, apply: store.ApplyMany, renew: c.renew,
+	c.retry = &retry{limit: maxRetries, apply: store.ApplyEach, renew: c.renew, node: store.Node,
 		quarantine: c.quarantine, release: c.release,
-		done:    func(ch l2.Change) { c.fence.Written(ch.Key, ch.Version) },
-		drop:    func(n int) { c.m.retryDropped.Add(float64(n)) },
-		pending: make(map[string]l2.Change), wake: make(chan struct{}, 1)}
+		done: func(ch l2.Change) { c.fence.Written(ch.Key, ch.Version) },
+		drop: func(n int) { c.m.retryDropped.Add(float64(n)) },
+		wake: make(chan struct{}, 1)}
 	c.m.all = append(c.m.all, store)
 	if err := c.m.register(cfg.Registerer); err != nil {
 		store.Close()
@@ -266,21 +267,27 @@ func (c *Client) Apply(ctx context.Context, e coherence.Event) error {
 	key := c.keyspace.Key(e.Namespace, e.Key)
 	c.m.byApply.Inc()
 	c.fence.Event(key, e.Version, e.Position)
-	err := c.send(ctx, func(ctx context.Context) error { return c.l2.Apply(ctx, key, e.Version) })
+	err := c.send(ctx, c.l2.Node(key.Bucket), func(ctx context.Context) error {
+		return c.l2.Apply(ctx, key, e.Version)
+	})
+	if err != nil {
+		c.retry.add(l2.Change{Key: key, Version: e.Version}) // before the bump: from then on L2 is not believed of the key
+	}
 	if e.Version == 0 {
 		c.fence.Event(key, 0, e.Position)
 	}
 	if err != nil {
-		c.retry.add(l2.Change{Key: key, Version: e.Version})
 		return fmt.Errorf("nearcache: apply %s %q: %w: %w", e.Namespace, e.Key, ErrNotInvalidated, err)
 	}
 	return nil
 }
 
 func (c *Client) applyTruncated(ctx context.Context, e coherence.Event) error {
-	err := c.send(ctx, func(ctx context.Context) error { return c.l2.ResetBefore(ctx, e.Position) })
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.sendTimeout())
+	defer cancel()
+	failed, err := c.l2.ResetBefore(ctx, e.Position)
 	if err != nil {
-		c.retry.loseAll()
+		c.retry.loseAll(failed)
 		return fmt.Errorf("nearcache: apply %s, truncated: %w: %w", e.Namespace, ErrNotInvalidated, err)
 	}
 	return nil

@@ -105,7 +105,7 @@ func newMetrics(c *Client, events bool) *metrics {
 		"Buckets of Redis that are read at the source, because failed invalidations of theirs were forgotten.",
 		func() float64 { return float64(c.retry.buckets()) })
 	gauge("breaker_open", "1 while reads pass Redis over, because it is slow or gone.", func() float64 {
-		return flag(c.breaker.opened.Load())
+		return flag(c.breaker.anyOpen())
 	})
 	gauge("mode", "0 on, 1 shadow, 2 off.", func() float64 { return float64(c.mode.Load()) })
 	return m

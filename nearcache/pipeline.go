@@ -63,7 +63,7 @@ func (c *Cache[K, V]) readL2(ctx context.Context, batch []*flight[K, V]) {
 	if len(batch) == 1 {
 		f := batch[0]
 		r := l2Reply{learn: c.mustLearn(&f.own)}
-		r.err = b.askSince(ctx, f.own.Began(), limit, func(ctx context.Context) (err error) {
+		r.err = b.askSince(ctx, c.node(f.key), f.own.Began(), limit, func(ctx context.Context) (err error) {
 			r.raw, r.watermark, err = c.client.l2.Get(ctx, f.key, l2.ReadOptions{Watermark: r.learn, Lease: f.waiter != nil})
 			return err
 		})
@@ -75,9 +75,10 @@ func (c *Cache[K, V]) readL2(ctx context.Context, batch []*flight[K, V]) {
 		keys[i] = f.key
 		o.Watermark, o.Lease = o.Watermark || c.mustLearn(&f.own), o.Lease || f.waiter != nil
 	}
-	replies := askMany(ctx, b, batch[0].own.Began(), limit, len(keys), func(ctx context.Context) []l2.GetResponse {
-		return c.client.l2.GetMany(ctx, keys, o)
-	}, func(got *l2.GetResponse) *error { return &got.Err })
+	replies := askMany(ctx, b, batchOf[l2.GetResponse]{batch[0].own.Began(), limit, c.nodes(batch),
+		func(ctx context.Context, at []int) []l2.GetResponse {
+			return c.client.l2.GetMany(ctx, pick(keys, at), o)
+		}, func(got *l2.GetResponse) *error { return &got.Err }})
 	for i, f := range batch {
 		f.l2 = l2Reply{replies[i].Raw, replies[i].Watermark, replies[i].Err, o.Watermark}
 	}
@@ -107,6 +108,9 @@ func (c *Cache[K, V]) evaluateL2(ctx context.Context, f *flight[K, V], io effort
 		return fetched[V]{later: true}
 	case err != nil:
 		c.m.l2Misses("unavailable").Inc()
+		return fetched[V]{direct: true}
+	case c.client.retry.has(f.key): // L2 lacks a change that this process knows of
+		c.m.l2Misses("pending").Inc()
 		return fetched[V]{direct: true}
 	}
 	if f.l2.learn {
@@ -177,7 +181,7 @@ func (c *Cache[K, V]) evaluateRecord(ctx context.Context, f *flight[K, V], d *de
 // repairL2 repeats an invalidation that L2 has missed although it is certain to have happened, so that the key can be
 // filled again.
 func (c *Cache[K, V]) repairL2(ctx context.Context, key l2.Key) error {
-	return c.client.breaker.ask(ctx, func(ctx context.Context) error {
+	return c.client.breaker.ask(ctx, c.node(key), func(ctx context.Context) error {
 		return c.client.l2.Apply(ctx, key, c.client.fence.MinVersion(key))
 	})
 }

@@ -223,14 +223,19 @@ type addReason func(code, format string, args ...any)
 func (c *Client) redisReasons(add addReason, young bool) bool {
 	faults := c.l2.Faults()
 	for _, f := range faults {
-		add(f.Code, "%s (%s)", f.Advice, c.secretless(f))
+		at := ""
+		if len(f.Nodes) > 0 {
+			at = strings.Join(f.Nodes, ", ") + ": "
+		}
+		add(f.Code, "%s (%s%s)", f.Advice, at, c.secretless(f))
 	}
 	up := c.l2.Up()
 	if !up && len(faults) == 0 && !young {
 		add("redis_unreachable", "Redis does not answer.")
 	}
-	if c.breaker.opened.Load() && len(faults) == 0 {
-		add(reasonBreaker, "Redis answers slower than RedisTimeout: reads pass it over until a heartbeat is in time.")
+	if open := c.breaker.openAt(); len(open) > 0 && len(faults) == 0 {
+		add(reasonBreaker, "Redis answers slower than RedisTimeout: reads pass over %s until a heartbeat is in time.",
+			strings.Join(open, ", "))
 	}
 	if ch := c.fence.Channels(); up && len(faults) == 0 && !young && ch.Watermarks < l2.Buckets {
 		add(reasonBucketsSilent, "%d of %d buckets of Redis have not been heard from: their keys are read at the source.",

@@ -55,17 +55,20 @@ func (l *L2) change(ch Change) call {
 // ApplyMany is Apply for several changes, pipelined. The value of a change that is Unconfirmed becomes so. The error is
 // that of the first that failed; the others took effect.
 func (l *L2) ApplyMany(ctx context.Context, changes []Change) error {
+	return firstOf(l.ApplyEach(ctx, changes)...)
+}
+
+// ApplyEach is ApplyMany that returns the error of each change.
+func (l *L2) ApplyEach(ctx context.Context, changes []Change) []error {
 	calls := make([]call, len(changes))
 	for i, ch := range changes {
 		calls[i] = l.change(ch)
 	}
-	var first error
-	for _, r := range l.runAll(ctx, calls) {
-		if _, err := r.int(); err != nil && first == nil {
-			first = err
-		}
+	errs := make([]error, len(changes))
+	for i, r := range l.runAll(ctx, calls) {
+		_, errs[i] = r.int()
 	}
-	return first
+	return errs
 }
 
 // set replaces an older value of the key, or acts as Apply of the record's version if there is none. A record that is
@@ -109,20 +112,27 @@ func (l *L2) SetMany(ctx context.Context, settings []SetRequest) []error {
 
 // Watermarks reads the watermarks of all buckets.
 func (l *L2) Watermarks(ctx context.Context) (ws [Buckets]Watermark, err error) {
+	ws, _, err = l.WatermarksOf(ctx, AllBuckets)
+	return ws, err
+}
+
+// WatermarksOf reads the watermarks of some buckets. It returns those that could not be read, with an error of one.
+func (l *L2) WatermarksOf(ctx context.Context, of BucketSet) (ws [Buckets]Watermark, failed BucketSet, err error) {
 	c := l.clients.Load()
 	if c == nil {
-		return ws, ErrUnavailable
+		return ws, of, ErrUnavailable
 	}
-	cmds := make([]rueidis.Completed, Buckets)
-	for b := range cmds {
-		cmds[b] = c.commands.B().Get().Key(l.keys.Watermark(b)).Build()
+	cmds, at := make([]rueidis.Completed, 0, Buckets), make([]int, 0, Buckets)
+	for b := range of.All() {
+		cmds, at = append(cmds, c.commands.B().Get().Key(l.keys.Watermark(b)).Build()), append(at, b)
 	}
-	for b, res := range c.commands.DoMulti(ctx, cmds...) {
-		if ws[b], err = l.watermark(res); err != nil {
-			return ws, err
+	for i, res := range c.commands.DoMulti(ctx, cmds...) {
+		var e error
+		if ws[at[i]], e = l.watermark(at[i], res); e != nil {
+			failed, err = failed.With(at[i]), firstOf(err, e)
 		}
 	}
-	return ws, nil
+	return ws, failed, err
 }
 
 // ApplyBatch applies changes to a bucket and moves its watermark from `from`, or a later one, to `to`. If the watermark
@@ -199,9 +209,10 @@ func (l *L2) ResetWatermark(
 
 // reply is a script's answer, or why there is none.
 type reply struct {
-	l   *L2
-	res rueidis.RedisResult
-	err error
+	l    *L2
+	call call
+	res  rueidis.RedisResult
+	err  error
 }
 
 func (l *L2) run(ctx context.Context, c call) reply {
@@ -209,7 +220,7 @@ func (l *L2) run(ctx context.Context, c call) reply {
 	if cl == nil {
 		return reply{err: ErrUnavailable}
 	}
-	return reply{l, run(ctx, cl.commands, c), nil}
+	return reply{l, c, run(ctx, cl.commands, c), nil}
 }
 
 // runAll runs scripts in one pipeline for each node.
@@ -226,9 +237,13 @@ func (l *L2) runAll(ctx context.Context, calls []call) []reply {
 		return nil
 	}
 	for i, res := range runAll(ctx, cl.commands, calls) {
-		out[i] = reply{l, res, nil}
+		out[i] = reply{l, calls[i], res, nil}
 	}
 	return out
+}
+
+func (r reply) failed(err error) error {
+	return r.l.failed(r.l.Node(r.l.keys.bucketOf(r.call.keys[0])), r.call.s.op, err)
 }
 
 func (r reply) int() (int64, error) {
@@ -236,7 +251,7 @@ func (r reply) int() (int64, error) {
 		return 0, r.err
 	}
 	n, err := r.res.AsInt64()
-	return n, r.l.failed(err)
+	return n, r.failed(err)
 }
 
 func (r reply) string() (string, error) {
@@ -244,7 +259,7 @@ func (r reply) string() (string, error) {
 		return "", r.err
 	}
 	s, err := r.res.ToString()
-	return s, r.l.failed(err)
+	return s, r.failed(err)
 }
 
 func (r reply) array(n int) ([]rueidis.RedisMessage, error) {
@@ -252,7 +267,7 @@ func (r reply) array(n int) ([]rueidis.RedisMessage, error) {
 		return nil, r.err
 	}
 	arr, err := r.res.ToArray()
-	if err := r.l.failed(err); err != nil {
+	if err := r.failed(err); err != nil {
 		return nil, err
 	}
 	if len(arr) != n {

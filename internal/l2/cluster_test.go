@@ -108,7 +108,7 @@ func TestCluster_RoundsOfServers(t *testing.T) {
 		t.Fatalf("published %v with error %v, want all", done, err)
 	}
 	b.beat()
-	replies, err := b.Rounds(ctx())
+	replies, err := b.Rounds(ctx(), l2.AllBuckets)
 	if err != nil || len(replies) != 3 {
 		t.Fatalf("got %d replies and error %v, want those of three servers", len(replies), err)
 	}

@@ -86,6 +86,18 @@ func (s *Keyspace) Owner() string { return s.prefix + ":{0}:o" }
 // that bucket's sessions.
 func (s *Keyspace) Round(bucket int) string { return s.rounds[bucket] }
 
+// bucketOf is the bucket of a Redis key of the keyspace.
+func (s *Keyspace) bucketOf(key string) int {
+	b := 0
+	for _, d := range []byte(key[len(s.prefix)+len(":{"):]) {
+		if d == '}' {
+			break
+		}
+		b = 10*b + int(d-'0')
+	}
+	return b
+}
+
 // RoundBucket is the bucket whose server has the rounds that are begun, and so end samples.
 const RoundBucket = 0
 

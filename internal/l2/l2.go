@@ -26,14 +26,15 @@ type L2 struct {
 	log       *slog.Logger
 	clients   atomic.Pointer[clients]
 	connected chan struct{}
-	down      atomic.Bool // the last command failed
-	rotates   bool        // credentials are asked for anew at each dial
+	rotates   bool // credentials are asked for anew at each dial
 
-	routes  *routes       // of the tracking connection; nil: nothing is tracked
+	routes  *routes // of the tracking connection; of the commands connection if nothing is tracked
+	nodes   *nodes
 	leaders atomic.Uint64 // a BucketSet: whose rounds the last reading named
 
-	connecting, reads health // of dialling, and of the reads on the tracking connection; each script has its own
-	errors            *faultCounts
+	connecting health // of the first connection
+	errors     *faultCounts
+	onAnswer   func(*Node)
 
 	end context.CancelFunc
 	wg  sync.WaitGroup
@@ -47,6 +48,8 @@ type Config struct {
 	Prefix string
 	// Tracker hears of pushes. Without one nothing is tracked, which suits a program that holds no cache.
 	Tracker Tracker
+	// Answers is called when a node answers that did not before. It must not block. Defaults to nothing.
+	Answers func(*Node)
 	// Logger hears of lost and found connections. Defaults to discarding it.
 	Logger *slog.Logger
 }
@@ -73,12 +76,10 @@ func Open(cfg Config) (*L2, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	l := &L2{keys: NewKeyspace(cfg.Prefix), scripts: newScripts(), log: cfg.Logger, connected: make(chan struct{}),
-		rotates: cfg.Redis.AuthCredentialsFn != nil, errors: newFaultCounts()}
-	if cfg.Tracker != nil {
-		l.routes = newRoutes(cfg.Prefix, cfg.Tracker)
-	}
-	l.countErrors()
-	tracking, commands := options(cfg.Redis, l.routes, cfg.Tracker)
+		rotates: cfg.Redis.AuthCredentialsFn != nil, errors: newFaultCounts(), onAnswer: cfg.Answers,
+		routes: newRoutes(cfg.Prefix, cfg.Tracker)}
+	l.nodes = newNodes(opScripts + len(l.scripts.all()))
+	tracking, commands := l.options(cfg.Redis)
 	ctx, cancel := context.WithCancel(context.Background())
 	l.end = cancel
 	first := make(chan struct{})
@@ -87,7 +88,7 @@ func Open(cfg Config) (*L2, error) {
 		warned := false
 		keepConnecting(ctx, &l.clients, l.connected, func() (*clients, error) {
 			c, err := connect(tracking, commands)
-			l.connecting.note(err)
+			l.connecting.note(err, l.errors)
 			return c, err
 		}, func(err error) {
 			if !warned {
@@ -121,9 +122,8 @@ func (l *L2) refused(ctx context.Context) error {
 		_, _, _ = l.Get(ctx, k, ReadOptions{Watermark: true})
 		check := call{l.scripts.check, []string{k.Lease}, []string{millisOf(firstConnect)}}
 		// EVAL first: a server that has the script already would not show that EVAL is forbidden.
-		l.scripts.check.health.note(c.commands.Do(ctx, check.eval(c.commands)).Error())
-		if l.scripts.check.health.fault() == nil {
-			run(ctx, c.commands, check)
+		if _, err := (reply{l, check, c.commands.Do(ctx, check.eval(c.commands)), nil}).int(); FaultOf(err) == nil {
+			_, _ = l.run(ctx, check).int()
 		}
 	}
 	for _, f := range l.Faults() {
@@ -137,12 +137,9 @@ func (l *L2) refused(ctx context.Context) error {
 // Keyspace maps keys to Redis keys.
 func (l *L2) Keyspace() *Keyspace { return l.keys }
 
-// Up reports whether Redis is connected and takes writes, as far as the last commands tell.
-func (l *L2) Up() bool { return l.clients.Load() != nil && !l.down.Load() && !l.refusesWrites() }
-
-// Node stands for the node that the bucket's records are read from, as far as the last read tells: buckets of one node
-// have equal ones. It is nil before the first read, and while nothing is tracked.
-func (l *L2) Node(bucket int) any { return l.routes.node(bucket) }
+// Up reports whether Redis is connected, and one of its nodes at least answers and takes writes, as far as the last
+// commands tell.
+func (l *L2) Up() bool { return l.clients.Load() != nil && l.anyWrites() }
 
 // Ready waits until Redis has been connected to.
 func (l *L2) Ready(ctx context.Context) error {
@@ -161,29 +158,6 @@ func (l *L2) Close() {
 	if c := l.clients.Swap(nil); c != nil {
 		c.tracking.Close()
 		c.commands.Close()
-	}
-}
-
-// failed sorts an error: what Redis answered, or that it did not. It keeps Up and logs when that changes.
-func (l *L2) failed(err error) error {
-	if err == nil {
-		l.up()
-		return nil
-	}
-	if rueidis.IsRedisNil(err) {
-		l.up()
-		return nil
-	}
-	if _, ok := rueidis.IsRedisErr(err); !ok && !errors.Is(err, context.Canceled) &&
-		l.down.CompareAndSwap(false, true) {
-		l.log.Warn("Redis does not answer", "error", err)
-	}
-	return fmt.Errorf("%w: %w", ErrUnavailable, err)
-}
-
-func (l *L2) up() {
-	if l.down.Load() && l.down.CompareAndSwap(true, false) {
-		l.log.Info("Redis answers again")
 	}
 }
 

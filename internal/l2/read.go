@@ -37,14 +37,14 @@ func (l *L2) Get(ctx context.Context, k Key, o ReadOptions) (raw []byte, w Water
 	}
 	get := c.tracking.B().Get().Key(k.Record).Build()
 	if !o.Watermark {
-		raw, err = l.value(c.tracking.Do(ctx, get))
+		raw, err = l.value(k.Bucket, c.tracking.Do(ctx, get))
 		return raw, w, err
 	}
 	res := c.tracking.DoMulti(ctx, l.readWatermark(c, k.Bucket), get)
-	if w, err = l.watermark(res[0]); err != nil {
+	if w, err = l.watermark(k.Bucket, res[0]); err != nil {
 		return nil, w, err
 	}
-	raw, err = l.value(res[1])
+	raw, err = l.value(k.Bucket, res[1])
 	return raw, w, err
 }
 
@@ -78,11 +78,11 @@ func (l *L2) GetMany(ctx context.Context, ks []Key, o ReadOptions) []GetResponse
 	res := c.tracking.DoMulti(ctx, cmds...)
 	for i, k := range ks {
 		if o.Watermark {
-			if out[i].Watermark, out[i].Err = l.watermark(res[at[k.Bucket]-1]); out[i].Err != nil {
+			if out[i].Watermark, out[i].Err = l.watermark(k.Bucket, res[at[k.Bucket]-1]); out[i].Err != nil {
 				continue
 			}
 		}
-		out[i].Raw, out[i].Err = l.value(res[first+i])
+		out[i].Raw, out[i].Err = l.value(k.Bucket, res[first+i])
 	}
 	return out
 }
@@ -106,7 +106,7 @@ func (l *L2) Heartbeat(ctx context.Context, of BucketSet) (replies [Buckets]Hear
 	}
 	failed := 0
 	for i, res := range c.tracking.DoMulti(ctx, cmds...) {
-		w, e := l.watermark(res)
+		w, e := l.watermark(buckets[i], res)
 		replies[buckets[i]] = HeartbeatReply{w, e == nil}
 		if e != nil {
 			err, failed = firstOf(err, e), failed+1
@@ -125,26 +125,24 @@ func (l *L2) readWatermark(c *clients, bucket int) rueidis.Completed {
 }
 
 // value is the record in a reply, nil if there is none.
-func (l *L2) value(res rueidis.RedisResult) ([]byte, error) {
+func (l *L2) value(bucket int, res rueidis.RedisResult) ([]byte, error) {
 	b, err := res.AsBytes()
 	if wrongType(err) {
 		return nil, ErrWrongType
 	}
-	l.reads.note(err)
-	if err := l.failed(err); err != nil {
+	if err := l.failed(l.Node(bucket), opReads, err); err != nil {
 		return nil, err
 	}
 	return b, nil
 }
 
 // watermark is the watermark in a reply. A key of another type counts as none.
-func (l *L2) watermark(res rueidis.RedisResult) (Watermark, error) {
+func (l *L2) watermark(bucket int, res rueidis.RedisResult) (Watermark, error) {
 	s, err := res.ToString()
 	if wrongType(err) {
 		return Watermark{}, nil
 	}
-	l.reads.note(err)
-	if err := l.failed(err); err != nil {
+	if err := l.failed(l.Node(bucket), opMarks, err); err != nil {
 		return Watermark{}, err
 	}
 	return decodeWatermark(s), nil

@@ -34,7 +34,7 @@ func (b *bench) beginRound() l2.Round {
 // lastRound is the round on the tracking connection.
 func (b *bench) lastRound() l2.Round {
 	b.t.Helper()
-	rs, err := b.Rounds(ctx())
+	rs, err := b.Rounds(ctx(), l2.AllBuckets)
 	if err != nil || len(rs) != 1 || !rs[0].OK {
 		b.t.Fatalf("got %+v and error %v, want the rounds of one server", rs, err)
 	}

@@ -11,10 +11,10 @@ import (
 	"github.com/nearcache/nearcache-go/internal/ablate"
 )
 
-// script is a Lua script with its prelude, and how its last run ended.
+// script is a Lua script with its prelude.
 type script struct {
 	src, sha string
-	health   health
+	op       int // of its health at each node
 }
 
 func newScript(body string) *script {
@@ -38,7 +38,7 @@ func (s *scripts) all() []*script {
 }
 
 func newScripts() *scripts {
-	return &scripts{
+	s := &scripts{
 		acquire: newScript(acquireLua), fill: newScript(fillLua), renew: newScript(renewLua), release: newScript(releaseLua),
 		apply: newScript(applyLua), set: newScript(setLua), placeIntent: newScript(placeIntentLua),
 		resolveIntent: newScript(resolveIntentLua), doubt: newScript(doubtLua),
@@ -46,6 +46,10 @@ func newScripts() *scripts {
 		check: newScript(checkLua), claim: newScript(claimLua),
 		beginRound: newScript(beginRoundLua), publishRound: newScript(publishRoundLua),
 	}
+	for i, each := range s.all() {
+		each.op = opScripts + i
+	}
+	return s
 }
 
 var (
@@ -115,7 +119,6 @@ func run(ctx context.Context, w rueidis.Client, c call) rueidis.RedisResult {
 	if unknown(res.Error()) {
 		res = w.Do(ctx, c.eval(w))
 	}
-	c.s.health.note(res.Error())
 	return res
 }
 
@@ -137,9 +140,6 @@ func runAll(ctx context.Context, w rueidis.Client, calls []call) []rueidis.Redis
 		for i, r := range w.DoMulti(ctx, again...) {
 			res[at[i]] = r
 		}
-	}
-	for i := range res {
-		calls[i].s.health.note(res[i].Error())
 	}
 	return res
 }

@@ -75,7 +75,7 @@ func (p *pushTracker) KeysChanged(hashes []uint64) {
 }
 
 // SessionChanged implements l2.Tracker.
-func (p *pushTracker) SessionChanged() {}
+func (p *pushTracker) SessionChanged(l2.BucketSet) {}
 
 func (p *pushTracker) of(hash uint64) int {
 	p.mu.Lock()

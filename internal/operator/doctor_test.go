@@ -136,7 +136,7 @@ func TestDoctor_FindsWhatIsWrongWithRedis(t *testing.T) {
 type deaf struct{}
 
 func (deaf) KeysChanged([]uint64) {}
-func (deaf) SessionChanged()      {}
+func (deaf) SessionChanged(l2.BucketSet) {}
 
 func TestDoctor_FindsWhatIsWrongWithPostgres(t *testing.T) {
 	databaseURL, pool, _ := anybodys(t)

@@ -1,0 +1,144 @@
+package nearcache
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/nearcache/nearcache-go/internal/fence"
+	"github.com/nearcache/nearcache-go/internal/l2"
+)
+
+// beatTimeout bounds a heartbeat at one node.
+const beatTimeout = 2 * time.Second
+
+// beating are the heartbeats at nodes. Each node has one at a time, and none waits for that of another: a node that is
+// stopped keeps nobody from proving what the others have. It belongs to the goroutine that beats.
+type beating struct {
+	at    map[*l2.Node]*nodeBeat
+	round atomic.Pointer[l2.Round] // the last that was read of RoundBucket
+}
+
+// nodeBeat is the heartbeat at one node.
+type nodeBeat struct {
+	over    chan struct{} // closed when the last one has ended
+	healthy atomic.Bool   // it was answered
+	late    bool          // it was not waited for
+}
+
+// done reports whether no heartbeat is under way.
+func (n *nodeBeat) done() bool {
+	select {
+	case <-n.over:
+		return true
+	default:
+		return n.over == nil
+	}
+}
+
+// heartbeat reads the relay's rounds on the tracking connections, at each node by itself. It also keeps those
+// connected: rueidis dials only when there is a command to send. It returns how long to wait for the next heartbeat.
+func (c *Client) heartbeat() time.Duration {
+	begun := time.Now()
+	h := c.fence.BeginHeartbeat()
+	parts := c.l2.Nodes()
+	c.breaker.keep(parts)
+	beats := make(map[*l2.Node]*nodeBeat, len(parts))
+	for _, part := range parts {
+		n := c.beating.at[part.Node]
+		if n == nil {
+			n = &nodeBeat{}
+		}
+		beats[part.Node] = n
+		if !n.done() {
+			continue
+		}
+		n.over = make(chan struct{})
+		over := n.over
+		c.wg.Go(func() {
+			defer close(over)
+			n.healthy.Store(c.beatAt(&h, part, begun) == nil)
+		})
+	}
+	c.beating.at = beats
+	healthy := c.awaitBeats()
+	began := c.at(begun)
+	c.sample(began - c.pace.lastBeat)
+	c.pace.lastBeat = began
+	c.measure()
+	var round l2.Round
+	if r := c.beating.round.Load(); r != nil {
+		round = *r
+	}
+	return c.nextBeat(began, round, healthy)
+}
+
+// awaitBeats waits for the heartbeats that are under way, for as long as one may take that the next does not wait for.
+// One that was late before is not waited for. It reports whether all were answered.
+func (c *Client) awaitBeats() (healthy bool) {
+	healthy = true
+	patience := time.NewTimer(c.beatEvery)
+	defer patience.Stop()
+	tooLate := false
+	for _, n := range c.beating.at {
+		if !n.late && !tooLate {
+			select {
+			case <-n.over:
+			case <-patience.C:
+				tooLate = true
+			}
+		}
+		n.late = !n.done()
+		healthy = healthy && !n.late && n.healthy.Load()
+	}
+	return healthy
+}
+
+// beatAt is the heartbeat at one node. The watermarks are read too where no round stands for them: there is no relay, a
+// bucket goes to another server, or a session has begun.
+func (c *Client) beatAt(h *fence.Heartbeat, part l2.NodeBuckets, begun time.Time) error {
+	ctx, cancel := context.WithTimeout(c.life, beatTimeout)
+	defer cancel()
+	rounds, err := c.l2.Rounds(ctx, part.Buckets)
+	for i := range rounds {
+		if !rounds[i].OK {
+			continue
+		}
+		c.fence.Round(h, rounds[i].Leader, rounds[i].Round)
+		if rounds[i].Leader == l2.RoundBucket {
+			c.beating.round.Store(&rounds[i].Round)
+		}
+	}
+	if left := part.Buckets &^ c.cover(h, rounds); left != 0 {
+		err = c.readWatermarks(ctx, h, left)
+		c.cover(h, rounds)
+	}
+	c.breaker.beat(part.Node, err, time.Since(begun))
+	if err != nil {
+		c.m.errors("heartbeat").Inc()
+		return err
+	}
+	c.retry.answered(part.Buckets)
+	return nil
+}
+
+// cover moves the watermarks to what the rounds say, and returns the buckets for which it could.
+func (c *Client) cover(h *fence.Heartbeat, rounds []l2.RoundReply) (covered l2.BucketSet) {
+	for i := range rounds {
+		if r := &rounds[i]; r.OK {
+			covered |= c.fence.Cover(h, r.Leader, r.Round, c.l2.Together(r.Leader))
+		}
+	}
+	return covered
+}
+
+// readWatermarks reads the watermarks of buckets.
+func (c *Client) readWatermarks(ctx context.Context, h *fence.Heartbeat, of l2.BucketSet) error {
+	read, err := c.l2.Heartbeat(ctx, of)
+	for b := range read {
+		if read[b].OK {
+			c.fence.Watermark(h, b, read[b].Watermark)
+		}
+	}
+	return err
+}
