@@ -22,9 +22,9 @@ func (c *Client) sendTimeout() time.Duration {
 	return applyTimeout
 }
 
-// send brings changes to a node of L2. With a relay it passes the breaker, and waits no longer than reads do: the relay carries
-// the change too, so a write need not wait for a Redis that is slow or gone. Without one the change must reach Redis,
-// and is tried in any case.
+// send brings changes to a node of L2. With a relay it passes the breaker, and waits no longer than reads do: the relay
+// carries the change too, so a write need not wait for a Redis that is slow or gone. Without one the change must reach
+// Redis, and is tried in any case.
 //
 // The client of Redis may take longer than the context allows, for instance while another request of it dials. So f
 // runs on a goroutine of its own. What it does late is what the retry does as well: it may come twice, and in any
@@ -235,7 +235,8 @@ func (c *Cache[K, V]) doubt(ctx context.Context, w *writing[K], inL2 func(contex
 	c.unconfirm(w.k, w.key)
 	err := c.client.send(ctx, c.client.l2.Node(w.key.Bucket), inL2)
 	if err != nil {
-		c.client.retry.add(l2.Change{Key: w.key, Unconfirmed: true}) // first: from then on L2 is not believed of the key
+		// First: from then on L2 is not believed of the key.
+		c.client.retry.add(l2.Change{Key: w.key, Unconfirmed: true})
 	}
 	c.unconfirm(w.k, w.key)
 	if err != nil {

@@ -51,6 +51,9 @@ type Relay struct {
 // maxBatch bounds for how long Redis and the source are kept busy at a time.
 const maxBatch = 10_000
 
+// mostWait is the longest pause after a failure. What an instance can prove waits for it, after every fail-over.
+const mostWait = 500 * time.Millisecond
+
 // relayTimeout bounds each step of a relay.
 const relayTimeout = 5 * time.Second
 
@@ -154,7 +157,9 @@ func (r *relayRun) lead(ctx context.Context) error {
 		start("kafka", (&publisher{relayRun: r, progress: progress{relayRun: r, channel: "kafka"}}).round)
 	}
 	if r.l2 != nil {
-		start("redis", (&applier{relayRun: r, progress: progress{relayRun: r, channel: "redis"}}).round)
+		a := &applier{relayRun: r, progress: progress{relayRun: r, channel: "redis"}, of: l2.AllBuckets}
+		defer a.parts.Wait()
+		start("redis", a.round)
 	}
 	wg.Go(func() { r.listen(ctx, wake) })
 	wg.Go(func() { r.trim(ctx) })
@@ -182,7 +187,7 @@ func (r *relayRun) loop(
 		failing.note(err)
 		if err != nil {
 			sleep(ctx, wait)
-			wait = min(2*wait, 2*time.Second)
+			wait = min(2*wait, mostWait)
 			continue
 		}
 		wait = r.Interval
@@ -229,6 +234,13 @@ func (r *relayRun) pass(channel string, p coherence.Position) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.passed[channel] = p
+}
+
+// unpass forgets a channel that is no more.
+func (r *relayRun) unpass(channel string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.passed, channel)
 }
 
 // trim drops what every channel has passed and none will replay. After an outage there may be more than one step's

@@ -97,6 +97,8 @@ type redisFake struct {
 	redisState
 	applied   map[string]coherence.Version
 	fail      error
+	gone      l2.BucketSet   // buckets of servers that do not answer:
+	hangs     bool           // until the caller gives up, or at once
 	servers   []l2.BucketSet // which has which bucket; without any, nobody says so
 	refuses   error          // it refuses rounds that stand for some of the buckets only
 	onApply   func()         // after a batch of changes, under the lock
@@ -112,13 +114,38 @@ func (r *redisFake) save() (failOver func()) {
 	}
 }
 
+// ask is nil if the server of some buckets answers.
+func (r *redisFake) ask(ctx context.Context, of l2.BucketSet) error {
+	r.mu.Lock()
+	gone, hangs := r.gone&of != 0, r.hangs
+	r.mu.Unlock()
+	switch {
+	case !gone:
+		return nil
+	case hangs:
+		<-ctx.Done()
+		return fmt.Errorf("%w: %w", l2.ErrUnavailable, ctx.Err())
+	}
+	return l2.ErrUnavailable
+}
+
 func newRedisFake() *redisFake { return &redisFake{applied: map[string]coherence.Version{}} }
 
 func (r *redisFake) Keyspace() *l2.Keyspace { return keys }
-func (r *redisFake) Watermarks(context.Context) ([l2.Buckets]l2.Watermark, error) {
+func (r *redisFake) WatermarksOf(ctx context.Context, of l2.BucketSet) (ws [l2.Buckets]l2.Watermark,
+	failed l2.BucketSet, err error) {
+	err = r.ask(ctx, of)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.watermarks, r.fail
+	if err != nil {
+		failed = of & r.gone
+	}
+	for b := range (of &^ failed).All() {
+		if ws[b] = r.watermarks[b]; r.fail != nil {
+			failed, err = failed.With(b), r.fail
+		}
+	}
+	return ws, failed, err
 }
 
 // errAnswered is an answer of Redis that is an error.
@@ -136,13 +163,19 @@ func (r *redisFake) Servers(context.Context) ([]l2.BucketSet, error) {
 // whole reports whether one server has all buckets.
 func (r *redisFake) whole() bool { return len(r.servers) == 1 }
 
-func (r *redisFake) LastRounds(context.Context, l2.BucketSet) ([l2.Buckets]l2.Round, error) {
+func (r *redisFake) LastRounds(ctx context.Context, leaders l2.BucketSet) ([l2.Buckets]l2.Round, error) {
+	if err := r.ask(ctx, leaders); err != nil {
+		return [l2.Buckets]l2.Round{}, err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.elsewhere, r.fail
 }
 
-func (r *redisFake) BeginRound(context.Context, bool) (l2.Round, [l2.Buckets]l2.Watermark, error) {
+func (r *redisFake) BeginRound(ctx context.Context, _ bool) (l2.Round, [l2.Buckets]l2.Watermark, error) {
+	if err := r.ask(ctx, l2.BucketSet(0).With(l2.RoundBucket)); err != nil {
+		return l2.Round{}, [l2.Buckets]l2.Watermark{}, err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.round.IsZero() && r.round.Token == 0 {
@@ -152,7 +185,12 @@ func (r *redisFake) BeginRound(context.Context, bool) (l2.Round, [l2.Buckets]l2.
 	return r.round, r.watermarks, r.fail
 }
 
-func (r *redisFake) PublishRounds(_ context.Context, ps []l2.Publication) (published []bool, err error) {
+func (r *redisFake) PublishRounds(ctx context.Context, ps []l2.Publication) (published []bool, err error) {
+	for i := range ps {
+		if err := r.ask(ctx, l2.BucketSet(0).With(ps[i].Leader)); err != nil {
+			return make([]bool, len(ps)), err
+		}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	published = make([]bool, len(ps))
@@ -202,8 +240,11 @@ func (r *redisFake) together(a, b int) bool {
 	return a == b
 }
 
-func (r *redisFake) ApplyBatch(_ context.Context, b int, changes []l2.Change, from l2.Watermark,
+func (r *redisFake) ApplyBatch(ctx context.Context, b int, changes []l2.Change, from l2.Watermark,
 	to coherence.Position) (l2.Watermark, bool, error) {
+	if err := r.ask(ctx, l2.BucketSet(0).With(b)); err != nil {
+		return l2.Watermark{}, false, err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.fail != nil {

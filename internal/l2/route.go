@@ -11,9 +11,9 @@ import (
 	"github.com/nearcache/nearcache-go/internal/ablate"
 )
 
-// routes knows on which connection the last command of each bucket was written, and notices what ends a bucket's session:
-// its connection was lost, its server was flushed, or its next command goes to another connection. Other buckets are
-// left alone, so a node that is gone costs only what it has.
+// routes knows on which connection the last command of each bucket was written, and notices what ends a bucket's
+// session: its connection was lost, its server was flushed, or its next command goes to another connection. Other
+// buckets are left alone, so a node that is gone costs only what it has.
 //
 // A client of a Cluster keeps connections to all nodes, and one of Sentinel dials the new primary before it stops asking
 // the old one. So it is not the dial that counts:
