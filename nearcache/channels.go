@@ -37,7 +37,10 @@ const sampleRarely = time.Second
 // sample asks the source for its position if the rounds have shown none lately. With a stream of events its barriers
 // may still go on, so the position is of use at once. Otherwise it only shows whether the source answers, and whether
 // it has begun another timeline. gap is the time from one heartbeat to the next.
-func (c *Client) sample(gap int64) {
+//
+// It is useful at once too if only the node that has the rounds does not answer: the relay goes on moving the watermarks
+// of the others.
+func (c *Client) sample(gap int64, useful bool) {
 	now := c.now()
 	switch {
 	case c.source == nil || c.asking.Load():
@@ -47,7 +50,7 @@ func (c *Client) sample(gap int64) {
 		return
 	}
 	last := c.asked.Load()
-	if !c.m.events && last != 0 && now-last < int64(max(sampleRarely, c.beatEvery)) {
+	if !c.m.events && !useful && last != 0 && now-last < int64(max(sampleRarely, c.beatEvery)) {
 		return
 	}
 	c.asked.Store(now)

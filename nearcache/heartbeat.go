@@ -61,9 +61,10 @@ func (c *Client) heartbeat() time.Duration {
 		})
 	}
 	c.beating.at = beats
-	healthy := c.awaitBeats()
+	healthy, anyHealthy := c.awaitBeats()
 	began := c.at(begun)
-	c.sample(began - c.pace.lastBeat)
+	rounds := c.beating.at[c.l2.Node(l2.RoundBucket)]
+	c.sample(began-c.pace.lastBeat, anyHealthy && rounds != nil && (rounds.late || !rounds.healthy.Load()))
 	c.pace.lastBeat = began
 	c.measure()
 	var round l2.Round
@@ -74,9 +75,10 @@ func (c *Client) heartbeat() time.Duration {
 }
 
 // awaitBeats waits for the heartbeats that are under way, for as long as one may take that the next does not wait for.
-// One that was late before is not waited for. It reports whether all were answered.
-func (c *Client) awaitBeats() (healthy bool) {
-	healthy = true
+// One that was late before is not waited for. It reports whether all were answered, and whether
+// any was.
+func (c *Client) awaitBeats() (all, some bool) {
+	all = true
 	patience := time.NewTimer(c.beatEvery)
 	defer patience.Stop()
 	tooLate := false
@@ -89,9 +91,10 @@ func (c *Client) awaitBeats() (healthy bool) {
 			}
 		}
 		n.late = !n.done()
-		healthy = healthy && !n.late && n.healthy.Load()
+		ok := !n.late && n.healthy.Load()
+		all, some = all && ok, some || ok
 	}
-	return healthy
+	return all, some
 }
 
 // beatAt is the heartbeat at one node. The watermarks are read too where no round stands for them: there is no relay, a
