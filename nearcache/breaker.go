@@ -183,6 +183,7 @@ func (c *Cache[K, V]) nodes(of []*flight[K, V]) []*l2.Node {
 // heard takes the result of a request, and counts failures in a row.
 func (b *breaker) heard(c *circuit, err error) {
 	switch {
+	case l2.Migrating(err): // of one bucket
 	case !errors.Is(err, l2.ErrUnavailable):
 		if c.failed.Load() != 0 {
 			c.failed.Store(0)

@@ -65,7 +65,7 @@ var faults = []struct {
 		Fault{Code: "redis_cluster_down", Writes: true, Doubt: true,
 			Advice: "The cluster does not cover every slot; look at CLUSTER INFO."}},
 	{"TRYAGAIN",
-		Fault{Code: "redis_slot_migrating", Writes: true,
+		Fault{Code: "redis_slot_migrating",
 			Advice: "A slot is being moved; its keys are served again when that is done."}},
 	{"MOVED", Fault{Code: "redis_cluster_hidden", Forever: true, Writes: true,
 		Advice: "The server is part of a cluster that the client took for a single server; grant +cluster|slots."}},
@@ -195,25 +195,21 @@ type seenFault struct {
 	at time.Time
 }
 
-// note records how the operation ended, and returns its fault if it had not the same one before. An error that says
-// nothing of Redis changes nothing.
-func (h *health) note(err error, counts *faultCounts) (begun *Fault) {
+// note records how the operation ended. It returns its fault, and whether it had not the same one before. An error that
+// says nothing of Redis changes nothing.
+func (h *health) note(err error, counts *faultCounts) (f *Fault, begun bool) {
 	if err == nil || rueidis.IsRedisNil(err) {
 		if h.last.Load() != nil {
 			h.last.Store(nil)
 		}
-		return nil
+		return nil, false
 	}
-	f := FaultOf(err)
-	if f == nil {
-		return nil
+	if f = FaultOf(err); f == nil {
+		return nil, false
 	}
 	counts.add(f.Code)
 	was := h.last.Swap(&seenFault{f, time.Now()})
-	if was != nil && was.Code == f.Code {
-		return nil
-	}
-	return f
+	return f, was == nil || was.Code != f.Code
 }
 
 // fault is the operation's fault if it is in force.
@@ -223,10 +219,6 @@ func (h *health) fault() *Fault {
 		return nil
 	}
 	return s.Fault
-}
-
-func (n *Node) note(op int, err error, counts *faultCounts) (begun *Fault) {
-	return n.health[op].note(err, counts)
 }
 
 // writes reports whether the node answers, and takes writes, as far as its last commands tell.

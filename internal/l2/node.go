@@ -144,8 +144,8 @@ func (l *L2) Nodes() (all []NodeBuckets) {
 // failed sorts an error of a command to a node: what Redis answered, or that it did not.
 func (l *L2) failed(n *Node, op int, err error) error {
 	nothing := err == nil || rueidis.IsRedisNil(err)
-	if f := n.note(op, err, l.errors); f != nil {
-		l.react(n, f)
+	if f, begun := n.health[op].note(err, l.errors); f != nil {
+		l.react(n, f, begun)
 	}
 	if nothing {
 		l.answers(n, op)
@@ -162,7 +162,7 @@ func (l *L2) failed(n *Node, op int, err error) error {
 // answers says that a node has answered. Whatever was noted before the node was known is over with that.
 func (l *L2) answers(n *Node, op int) {
 	if n != l.nodes.none {
-		l.nodes.none.note(op, nil, nil)
+		l.nodes.none.health[op].note(nil, nil)
 		if l.nodes.none.silent.Load() {
 			l.nodes.none.silent.Store(false)
 		}
@@ -182,16 +182,13 @@ func (l *L2) answers(n *Node, op int) {
 	}
 }
 
-// react does what a new fault of a node calls for.
+// react does what a fault of a node calls for, which has begun now or lasts.
 //
 // A server that takes no writes takes no invalidations: it pushes none, whatever changes. So tracking vouches for
 // nothing that was read there. A server that has become a replica gets new connections besides: behind a stable address
 // another one may be the primary now, and the old connections would lead to the replica for ever.
-func (l *L2) react(n *Node, f *Fault) {
-	if !f.Doubt {
-		return
-	}
-	if l.routes.tracker != nil {
+func (l *L2) react(n *Node, f *Fault, begun bool) {
+	if begun && f.Doubt && l.routes.tracker != nil {
 		var of BucketSet
 		for b := range Buckets {
 			if l.routes.node(b) == n {

@@ -5,6 +5,8 @@ import (
 	"crypto/sha1"
 	_ "embed" // the scripts
 	"encoding/hex"
+	"errors"
+	"time"
 
 	"github.com/redis/rueidis"
 
@@ -15,6 +17,8 @@ import (
 type script struct {
 	src, sha string
 	op       int // of its health at each node
+	// mustArrive says that it brings a change, which nothing replaces.
+	mustArrive bool
 }
 
 func newScript(body string) *script {
@@ -48,6 +52,9 @@ func newScripts() *scripts {
 	}
 	for i, each := range s.all() {
 		each.op = opScripts + i
+	}
+	for _, each := range []*script{s.apply, s.set, s.placeIntent, s.resolveIntent, s.doubt, s.batch, s.reset} {
+		each.mustArrive = true
 	}
 	return s
 }
@@ -119,6 +126,9 @@ func run(ctx context.Context, w rueidis.Client, c call) rueidis.RedisResult {
 	if unknown(res.Error()) {
 		res = w.Do(ctx, c.eval(w))
 	}
+	for wait := leastMigrationWait; c.s.mustArrive && Migrating(res.Error()) && pause(ctx, wait); wait *= 2 {
+		res = w.Do(ctx, c.eval(w)) // the node that gets the slot may not know the script
+	}
 	return res
 }
 
@@ -141,7 +151,49 @@ func runAll(ctx context.Context, w rueidis.Client, calls []call) []rueidis.Redis
 			res[at[i]] = r
 		}
 	}
-	return res
+	for wait := leastMigrationWait; ; wait *= 2 {
+		again, at = again[:0], at[:0]
+		for i := range res {
+			if calls[i].s.mustArrive && Migrating(res[i].Error()) {
+				again, at = append(again, calls[i].eval(w)), append(at, i)
+			}
+		}
+		if len(again) == 0 || !pause(ctx, wait) {
+			return res
+		}
+		for i, r := range w.DoMulti(ctx, again...) {
+			res[at[i]] = r
+		}
+	}
+}
+
+// While a slot moves to another node, its keys are on two: a script then finds some of its own on neither, and is to
+// come again. What brings a change does so, for so long; a lease and a fill do not, since their readers have the source.
+const (
+	leastMigrationWait = 5 * time.Millisecond
+	mostMigrationWait  = 640 * time.Millisecond // the last one; all together are twice as long
+)
+
+// Migrating reports whether an error says that the slot of a script's keys is on its way to another node. It says
+// nothing about other buckets.
+func Migrating(err error) bool {
+	var answer *rueidis.RedisError
+	return errors.As(err, &answer) && saysWord(answer.Error(), "TRYAGAIN")
+}
+
+// pause reports whether ctx has not ended meanwhile, and the wait is not too long.
+func pause(ctx context.Context, wait time.Duration) bool {
+	if wait > mostMigrationWait {
+		return false
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 func unknown(err error) bool {
