@@ -45,12 +45,13 @@ func (c *Client) sample(gap int64, useful bool) {
 	switch {
 	case c.source == nil || c.asking.Load():
 		return
+	case c.untracked: // the rounds show nothing
 	case now-c.fence.SampledAt() <= gap+int64(3*c.beatEvery/2):
 		c.health.sampled(nil)
 		return
 	}
 	last := c.asked.Load()
-	if !c.m.events && !useful && last != 0 && now-last < int64(max(sampleRarely, c.beatEvery)) {
+	if !c.untracked && !c.m.events && !useful && last != 0 && now-last < int64(max(sampleRarely, c.beatEvery)) {
 		return
 	}
 	c.asked.Store(now)

@@ -102,6 +102,9 @@ func (c *Client) awaitBeats() (all, some bool) {
 func (c *Client) beatAt(h *fence.Heartbeat, part l2.NodeBuckets, begun time.Time) error {
 	ctx, cancel := context.WithTimeout(c.life, beatTimeout)
 	defer cancel()
+	if c.untracked {
+		return c.beatUntracked(ctx, part, begun)
+	}
 	rounds, err := c.l2.Rounds(ctx, part.Buckets)
 	for i := range rounds {
 		if !rounds[i].OK {
@@ -116,6 +119,11 @@ func (c *Client) beatAt(h *fence.Heartbeat, part l2.NodeBuckets, begun time.Time
 		err = c.readWatermarks(ctx, h, left)
 		c.cover(h, rounds)
 	}
+	return c.beaten(part, err, begun)
+}
+
+// beaten takes the outcome of a heartbeat at a node.
+func (c *Client) beaten(part l2.NodeBuckets, err error, begun time.Time) error {
 	c.breaker.beat(part.Node, err, time.Since(begun))
 	if err != nil {
 		c.m.errors("heartbeat").Inc()
