@@ -87,7 +87,7 @@ func TestPending_IsReadPastL2(t *testing.T) {
 func unversionedOn(t *testing.T) (*nearcachetest.Redis, *nearcache.Client, *nearcache.Cache[string, string],
 	*source) {
 	t.Helper()
-	redis, err := nearcachetest.StartRedis("127.0.0.1:0")
+	redis, err := nearcachetest.StartRedis("")
 	if err != nil {
 		t.Fatal(err)
 	}
