@@ -70,6 +70,9 @@ func (t Tail) Run(ctx context.Context, sink coherence.Sink) error {
 	c := t.connect()
 	defer c.close()
 	r := &tailRun{Tail: t, sink: sink, c: c}
+	if s, ok := sink.(coherence.PositionSink); ok {
+		s.AskPositions(r.position)
+	}
 	for ctx.Err() == nil {
 		r.follow(ctx)
 	}
@@ -119,6 +122,8 @@ type tailRun struct {
 	Tail
 	sink coherence.Sink
 	c    *cluster
+
+	positions positions
 
 	mu        sync.Mutex
 	followers []*follower // by partition
@@ -229,6 +234,7 @@ func (r *tailRun) followBarriers(ctx context.Context) {
 		}
 		if gone(err) {
 			next = -1
+			r.positions.restart()
 		}
 		if since.IsZero() {
 			since = time.Now()
@@ -273,6 +279,7 @@ func (r *tailRun) readBarriers(ctx context.Context, from int64) (next int64, err
 				r.Logger.Warn("a record of the barriers' topic is none", "topic", r.BarrierTopic, "offset",
 					rec.offset, "error", err)
 			} else if b.topic == r.Topic {
+				r.positions.take(rec.offset, rec.epoch, b)
 				if newest != nil && newest.id != b.id {
 					r.take(ctx, newest)
 				}
