@@ -28,8 +28,8 @@ import (
 // barriers' topic, of the round before in its term, is durable. So everything that was committed before that is at or before the head. That is how an
 // instance learns a position without asking the source.
 //
-// Barriers among the events would disturb those who share the topic, have no key on a compacted one, and could be
-// forged.
+// The record's key is the events' topic, so the barriers' topic may be compacted. Barriers among the events would
+// disturb those who share the topic, and could be forged.
 func BarrierTopic(topic string) string { return topic + ".barriers" }
 
 // barrier is a record of that topic.

@@ -232,7 +232,7 @@ func (p *Publisher) publishBarriers(ctx context.Context, batch []coherence.Parti
 	if err != nil {
 		return err
 	}
-	_, offset, err := p.barriers.sendTo(ctx, 0, []out{{value: value}})
+	_, offset, err := p.barriers.sendTo(ctx, 0, []out{{key: []byte(p.cfg.Topic), value: value}})
 	if err == nil {
 		p.sent(offset)
 	}
