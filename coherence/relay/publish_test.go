@@ -83,7 +83,7 @@ func TestRelay_AnIdleSourceIsNearlySilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src, top := newOutbox(), testkit.NewTopic(4)
 		src.add("a")
-		stop := start(t, relay.Relay{Source: src, Publisher: top, Interval: 10 * time.Millisecond}, nil)
+		stop := start(t, relay.Relay{Source: src, Publisher: top}, newRedisFake())
 		time.Sleep(100 * time.Second)
 		stop()
 		if n := len(top.Messages(0)); n < 50 || n > 110 {
