@@ -46,8 +46,8 @@ func barriersOf(top *marked) (all []coherence.Barrier) {
 	return all
 }
 
-// TestRelay_AsksForTheHeadAfterTheBarriersBefore: an instance that sees a round knows that the source was read after the
-// round before had come.
+// TestRelay_AsksForTheHeadAfterTheBarriersBefore: an instance that sees a round knows that the source was read after
+// the round before had come.
 func TestRelay_AsksForTheHeadAfterTheBarriersBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		top := &marked{Topic: testkit.NewTopic(1)}
@@ -83,8 +83,8 @@ func TestRelay_AsksForTheHeadAfterTheBarriersBefore(t *testing.T) {
 	})
 }
 
-// TestRelay_IdleBarriers: while Redis takes the rounds an idle relay sends barriers once a second, and when it does not,
-// at each interval: then they alone show the source's position.
+// TestRelay_IdleBarriers: while Redis takes the rounds an idle relay sends barriers once a second. When it does not,
+// they come at each interval: then they alone show the source's position.
 func TestRelay_IdleBarriers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		top, red := &marked{Topic: testkit.NewTopic(1)}, newRedisFake()
