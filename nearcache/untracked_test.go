@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -16,10 +17,12 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/coherence/relay"
 	"github.com/nearcache/nearcache-go/internal/services/servicestest"
 	"github.com/nearcache/nearcache-go/internal/testkit"
 	"github.com/nearcache/nearcache-go/nearcache"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
+	"github.com/nearcache/nearcache-go/tier"
 )
 
 func inUntrackedBubble(t *testing.T, test func(t *testing.T, b *channels)) {
@@ -388,4 +391,72 @@ func TestUntracked_OnARedisWithoutTracking(t *testing.T) {
 	if info := p.Do("INFO", "clients"); !strings.Contains(info, "tracking_clients:0") {
 		t.Errorf("got %s, want no client that tracks", info)
 	}
+}
+
+// Twemproxy knows neither RESP3, HELLO, CLIENT, CLUSTER nor GETEX, and closes the connection when it sees one of them.
+// Two Redis servers are behind it.
+func TestUntracked_BehindTwemproxy(t *testing.T) {
+	addr := servicestest.StartTwemproxy(t, servicestest.StartRedis(t).Addr, servicestest.StartRedis(t).Addr)
+	src := newSource()
+	open := func() *nearcache.Cache[string, string] {
+		c := newClient(t, nearcache.Config{Redis: proxied(addr), Tracking: nearcache.TrackingOff})
+		if err := c.Ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return newCache(t, c, nearcache.Options[string, string]{Load: src.load, L1Bytes: -1})
+	}
+	a, b := open(), open()
+	var ks []string
+	for i := range 50 { // on both servers
+		k := fmt.Sprint(i)
+		src.put(k, k)
+		ks = append(ks, k)
+		get(t, a, k)
+	}
+	loads := src.loads.Load()
+	testkit.Eventually(t, "the other instance finds all in L2", func() bool {
+		before := src.loads.Load()
+		m, err := b.GetMany(t.Context(), ks)
+		return err == nil && len(m) == len(ks) && src.loads.Load() == before
+	})
+	if n := src.loads.Load() - loads; n > 0 {
+		t.Logf("%d keys were loaded twice, before their fills had come", n)
+	}
+}
+
+// A relay can work through it too, if there is one server behind it.
+func TestUntracked_ABoundBehindTwemproxy(t *testing.T) { // C1
+	addr := servicestest.StartTwemproxy(t, servicestest.StartRedis(t).Addr)
+	opt := proxied(addr)
+	opt.AlwaysRESP2 = true
+	store, err := tier.Open(tier.Config{Redis: opt})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	src := &commits{source: newSource()}
+	src.write("a", "one")
+	ctx, stop := context.WithCancel(t.Context())
+	var relaying sync.WaitGroup
+	relaying.Go(func() { _ = relay.Relay{Source: src, L2: store, Interval: 25 * time.Millisecond}.Run(ctx) })
+	defer relaying.Wait()
+	defer stop()
+	open := func() *nearcache.Cache[string, string] {
+		c := newClient(t, nearcache.Config{Redis: proxied(addr), Source: src, Tracking: nearcache.TrackingOff})
+		return newCache(t, c, nearcache.Options[string, string]{Load: src.load, MaxStaleness: time.Minute, L1Bytes: -1})
+	}
+	a, b := open(), open()
+	for _, want := range []string{"two", "three"} {
+		src.write("a", want)
+		testkit.Eventually(t, "L2 has the new value, and a proof", func() bool {
+			get(t, a, "a")
+			r := get(t, b, "a")
+			return r.Value == want && r.Tier == nearcache.TierL2 && r.Staleness > 0
+		})
+	}
+}
+
+// proxied connects to a proxy that is no Cluster.
+func proxied(addr string) rueidis.ClientOption {
+	return rueidis.ClientOption{InitAddress: []string{addr}, ForceSingleClient: true}
 }

@@ -1,7 +1,11 @@
 package l2_test
 
 import (
+	"bytes"
+	"context"
+	"crypto/tls"
 	"errors"
+	"net"
 	"testing"
 
 	"github.com/nearcache/nearcache-go/coherence"
@@ -23,6 +27,42 @@ func onBothUntracked(t *testing.T, test func(b *bench)) {
 			t.Fatal(err)
 		}
 		test(&bench{L2: store, t: t, do: r.Do, k: store.Keyspace().Key("n", "k")})
+	})
+}
+
+// strict is a proxy that closes the connection when it sees a command that it does not know.
+type strict struct{ net.Conn }
+
+func (c strict) Write(p []byte) (int, error) {
+	for _, unknown := range []string{"HELLO", "CLIENT", "CLUSTER", "GETEX"} {
+		if bytes.Contains(p, []byte(unknown)) {
+			_ = c.Close()
+			return 0, net.ErrClosed
+		}
+	}
+	return c.Conn.Write(p)
+}
+
+func TestUntracked_ThroughAProxyThatClosesOnWhatItDoesNotKnow(t *testing.T) {
+	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
+		r.Option.AlwaysRESP2, r.Option.ForceSingleClient = true, true
+		r.Option.DialCtxFn = func(ctx context.Context, addr string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
+			conn, err := d.DialContext(ctx, "tcp", addr)
+			return strict{conn}, err
+		}
+		store, err := l2.Open(l2.Config{Redis: r.Option})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer store.Close()
+		b := &bench{L2: store, t: t, do: r.Do, k: store.Keyspace().Key("n", "k")}
+		b.store(3)
+		if raw, _, err := b.Get(ctx(), b.k, l2.ReadOptions{}); raw == nil || err != nil {
+			t.Errorf("got %q and error %v, want the record", raw, err)
+		}
+		if err := b.Beat(ctx()); err != nil {
+			t.Errorf("the heartbeat: %v", err)
+		}
 	})
 }
 
