@@ -16,7 +16,8 @@ import (
 
 const hello2 = "*2\r\n$5\r\nHELLO\r\n$1\r\n2\r\n"
 
-// plain has the connections of RESP2 greet in commands of Redis 2.8.
+// plain has the connections of RESP2 greet in commands of Redis 2.8. It is for single servers, real or not: a sentinel
+// does not know EXISTS, and a node of a Cluster does not answer for every key.
 func plain(o *rueidis.ClientOption, keys *Keyspace) {
 	if o.ClientSetInfo == nil {
 		o.ClientSetInfo = rueidis.DisableClientSetInfo

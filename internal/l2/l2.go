@@ -81,7 +81,7 @@ func Open(cfg Config) (*L2, error) {
 	}
 	l.countErrors()
 	tracking, commands := options(cfg.Redis, l.routes, cfg.Tracker)
-	if commands.AlwaysRESP2 {
+	if commands.AlwaysRESP2 && commands.ForceSingleClient {
 		plain(&commands, l.keys)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

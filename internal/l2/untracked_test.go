@@ -6,10 +6,15 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"slices"
+	"strconv"
 	"testing"
+
+	"github.com/redis/rueidis"
 
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/internal/l2"
+	"github.com/nearcache/nearcache-go/internal/services/servicestest"
 	"github.com/nearcache/nearcache-go/internal/testkit"
 )
 
@@ -91,6 +96,45 @@ func TestUntracked_ReadsTheWatermarkWithTheRecord(t *testing.T) {
 			t.Errorf("an absent key: got %+v, want no record", all[1])
 		}
 	})
+}
+
+// In a Cluster the rights are the documented ones without those of tracking.
+func TestUntracked_InACluster(t *testing.T) {
+	nodes := servicestest.StartCluster(t, 3)
+	rights := slices.DeleteFunc(append(slices.Clone(leastRights), "+cluster|slots"), func(right string) bool {
+		return right == "+getex" || right == "+client|tracking"
+	})
+	for _, node := range nodes {
+		node.Do(append([]string{"ACL", "SETUSER"}, rights...)...)
+	}
+	store, err := l2.Open(l2.Config{Redis: rueidis.ClientOption{InitAddress: []string{nodes[0].Addr}, Username: "app",
+		Password: "pw", AlwaysRESP2: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	if err := store.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var ks []l2.Key
+	b := &bench{L2: store, t: t}
+	for i := range 100 {
+		b.k = store.Keyspace().Key("n", strconv.Itoa(i))
+		b.store(3)
+		ks = append(ks, b.k)
+	}
+	for i, got := range store.GetMany(ctx(), ks, l2.ReadOptions{}) {
+		if got.Raw == nil || got.Err != nil {
+			t.Errorf("key %d: got %q and error %v, want the record", i, got.Raw, got.Err)
+		}
+	}
+	if err := store.Beat(ctx()); err != nil {
+		t.Errorf("the heartbeat: %v", err)
+	}
+	nodes[1].Kill()
+	if err := store.Beat(ctx()); err == nil {
+		t.Error("the heartbeat does not notice that a node is gone")
+	}
 }
 
 func TestUntracked_AKeyOfAnotherType(t *testing.T) {
