@@ -343,6 +343,35 @@ func TestUntracked_NobodyWaitsForADeadHolder(t *testing.T) {
 	})
 }
 
+// A primary that was demoted still says that the lease is held, and takes no fill: readers go to the source.
+func TestUntracked_NobodyWaitsForARedisThatTakesNoWrites(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, err := nearcachetest.StartRedis("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		c := newClient(t, nearcache.Config{Redis: r.PipeOption(), Tracking: nearcache.TrackingOff,
+			Heartbeat: 25 * time.Millisecond})
+		src := newSource()
+		src.put("a", "v")
+		cache := newCache(t, c, nearcache.Options[string, string]{Load: src.load, L1Bytes: -1})
+		r.Do("SET", key("a").Lease, "R"+strings.Repeat("\x01", 16), "PX", "4000")
+		time.AfterFunc(300*time.Millisecond, func() {
+			for _, command := range []string{"SET", "DEL", "PEXPIRE"} {
+				r.FailCommand(command, "READONLY You can't write against a read only replica.")
+			}
+		})
+		begun := time.Now()
+		if res := get(t, cache, "a"); res.Value != "v" || res.Tier != nearcache.TierSource {
+			t.Errorf("got %+v, want the source's value", res)
+		}
+		if d := time.Since(begun); d < 300*time.Millisecond || d > 600*time.Millisecond {
+			t.Errorf("the read took %v, want until Redis took no more writes at 300ms", d)
+		}
+	})
+}
+
 // A real Redis that offers neither RESP3 nor CLIENT TRACKING nor GETEX to this user.
 func TestUntracked_OnARedisWithoutTracking(t *testing.T) {
 	p := servicestest.StartRedis(t)
