@@ -81,6 +81,9 @@ func Open(cfg Config) (*L2, error) {
 	}
 	l.countErrors()
 	tracking, commands := options(cfg.Redis, l.routes, cfg.Tracker)
+	if commands.AlwaysRESP2 && commands.ForceSingleClient {
+		plain(&commands, l.keys)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	l.end = cancel
 	first := make(chan struct{})
