@@ -79,8 +79,8 @@ func TestTrigger_KeysUnderEverySetting(t *testing.T) {
 	}
 }
 
-// writeUnder inserts the rows of two keys, changes them in each way, and truncates the table, under a session's settings.
-// The values are put in under the usual ones, since what a text means may depend on settings.
+// writeUnder inserts the rows of two keys, changes them in each way, and truncates the table, under a session's
+// settings. The values are put in under the usual ones, since what a text means may depend on settings.
 func writeUnder(t *testing.T, pool *pgxpool.Pool, settings []string, table, kind, a, b string) {
 	t.Helper()
 	conn, err := pool.Acquire(t.Context())

@@ -105,9 +105,9 @@ func (s *Source) check(ctx context.Context) ([]coherence.Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, err = pool.Query(ctx, s.q(`select $1::text, t.relation::regclass::text, t.namespace, 'the collation ' || l.collname
-			|| ' of key column ' || a.attname || ' calls several texts equal, so a row is found by keys that are not counted: '
-			|| 'give the column another collation'
+	rows, err = pool.Query(ctx, s.q(`select $1::text, t.relation::regclass::text, t.namespace,
+			'the collation ' || l.collname || ' of key column ' || a.attname || ' calls several texts equal, so a row is '
+			|| 'found by keys that are not counted: give the column another collation'
 		from @@.triggers t join pg_attribute a on a.attrelid = t.relation and a.attnum = any (t.key_numbers)
 			join pg_collation l on l.oid = a.attcollation and not l.collisdeterministic order by 2, 3, 4`),
 		coherence.FindingKeyColumnChanged)
