@@ -46,6 +46,7 @@ type Client struct {
 	questions questions
 
 	sampling, identifying, inspecting atomic.Bool // calls of the source that have not returned
+	telling                           atomic.Bool // recent changes are told again
 
 	asking atomic.Bool  // the source is being asked for its position
 	asked  atomic.Int64 // when it was last
@@ -128,7 +129,7 @@ func New(cfg Config) (*Client, error) {
 	c.versions = coherence.AbilitiesOf(cfg.Source).Versioner
 	c.fence = fence.New(fence.Config{Now: c.now, Complete: relayed})
 	c.m = newMetrics(c, cfg.Events != nil)
-	store, err := l2.Open(l2.Config{Redis: cfg.Redis, Prefix: cfg.Prefix, Tracker: tracker{c}})
+	store, err := l2.Open(l2.Config{Redis: cfg.Redis, Prefix: cfg.Prefix, Tracker: tracker{c}, Alone: !relayed})
 	if err != nil {
 		return nil, fmt.Errorf("nearcache: Config.Redis: %w", err)
 	}

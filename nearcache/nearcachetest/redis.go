@@ -158,7 +158,8 @@ func (r *Redis) Stop() {
 	r.m.Close()
 }
 
-// Start listens again on the same address after Stop.
+// Start listens again on the same address after Stop. Its replication id is a new one, as a promoted replica has, or a
+// server that has started again.
 func (r *Redis) Start() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
