@@ -61,15 +61,16 @@ type change struct {
 }
 
 func newTracking(m *miniredis.Miniredis) *tracking {
-	return &tracking{m: m, table: make(map[string]*tracked), clients: make(map[*server.Peer]*client), max: 1_000_000,
+	t := &tracking{m: m, table: make(map[string]*tracked), clients: make(map[*server.Peer]*client), max: 1_000_000,
 		now: time.Now()}
+	t.newReplicationID()
+	return t
 }
 
 // serve makes srv, which has no connections yet, the one that runs the commands.
 func (t *tracking) serve(srv *server.Server) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.newReplicationID()
 	t.srv = srv
 	srv.SetPreHook(t.hook)
 }
@@ -119,6 +120,9 @@ func (t *tracking) command(p *server.Peer, cmd string, args []string) {
 		t.client(p, c, cmd, args)
 	case cmd == "INFO" && len(args) == 1 && strings.EqualFold(args[0], "replication"):
 		p.WriteBulk(t.replication())
+	case cmd == "DEBUG" && len(args) == 1 && strings.EqualFold(args[0], "CHANGE-REPL-ID"):
+		t.newReplicationID()
+		p.WriteOK()
 	case cmd == "CLUSTER":
 		p.WriteError("ERR This instance has cluster support disabled")
 	case cmd == "MULTI" || cmd == "EXEC":
