@@ -17,7 +17,9 @@ import (
 )
 
 // address leads connections to one of several Redis, as a name does that is promoted from one to the next.
-type address struct{ at atomic.Pointer[nearcachetest.Redis] }
+type address struct {
+	at atomic.Pointer[nearcachetest.Redis]
+}
 
 func to(r *nearcachetest.Redis) *address {
 	a := &address{}
