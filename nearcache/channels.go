@@ -98,8 +98,13 @@ func (c *Client) tellAgain() {
 		defer c.telling.Store(false)
 		ctx, cancel := context.WithTimeout(c.life, applyTimeout)
 		defer cancel()
-		if err := c.l2.TellAgain(ctx); err != nil {
+		n, err := c.l2.TellAgain(ctx)
+		c.m.toldAgain.Add(float64(n))
+		switch {
+		case err != nil:
 			c.m.errors("tell_again").Inc()
+		case n > 0:
+			c.log.Info("another Redis server took over: recent invalidations were sent again", "invalidations", n)
 		}
 	})
 }

@@ -2,6 +2,7 @@ package l2
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -146,43 +147,41 @@ const tellAtOnce = 256
 
 // TellAgain sends the recent changes of each bucket again whose incarnation is another one than they were told under,
 // once the commands connection is seen to have it. A bucket of which too many changed begins a new incarnation instead.
-// It must not run twice at a time. After an error it is to be called again.
-func (l *L2) TellAgain(ctx context.Context) error {
+// It must not run twice at a time. After an error it is to be called again. n is how many changes it has sent.
+func (l *L2) TellAgain(ctx context.Context) (n int, err error) {
 	r := l.recent
-	open := r.open()
-	before, err := l.arrived(ctx, open)
+	before, err := l.arrived(ctx, r.open())
 	if err != nil {
-		return err
+		return 0, err
 	}
 	var at BucketSet
 	for b := range before {
 		at = at.With(b)
 	}
 	changes, tooMany := r.of(at)
-	for len(changes) > 0 {
-		n := min(len(changes), tellAtOnce)
-		if err := l.tell(ctx, changes[:n]); err != nil {
-			return err
+	for part := range slices.Chunk(changes, tellAtOnce) {
+		if err := l.tell(ctx, part); err != nil {
+			return n, err
 		}
-		changes = changes[n:]
+		n += len(part)
 	}
 	for b := range tooMany.All() {
 		w := before[b]
 		if _, err := l.ResetWatermark(ctx, b, w, w.Position); err != nil {
-			return err
+			return n, err
 		}
 	}
 	r.begunAnew(tooMany)
 	after, err := l.arrived(ctx, at)
 	if err != nil {
-		return err
+		return n, err
 	}
 	for b, w := range after {
 		if e := w.Incarnation; e == before[b].Incarnation {
 			r.told[b].Store(&e)
 		}
 	}
-	return nil
+	return n, nil
 }
 
 // arrived are the watermarks of the buckets of which the commands connection is in the incarnation that the tracking
