@@ -46,7 +46,9 @@ func wrong(t *testing.T, c *nearcache.Cache[string, string], src *source) (n int
 func fromRedis(t *testing.T, caches ...*nearcache.Cache[string, string]) {
 	t.Helper()
 	for _, c := range caches {
-		testkit.Eventually(t, "Redis is used again", func() bool { return get(t, c, sentinelKey(0)).Tier != nearcache.TierSource })
+		testkit.Eventually(t, "Redis is used again", func() bool {
+			return get(t, c, sentinelKey(0)).Tier != nearcache.TierSource
+		})
 	}
 }
 
