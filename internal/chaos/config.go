@@ -24,6 +24,7 @@ type Config struct {
 	Heavy    bool          // also the faults that take minutes. Defaults to false
 	Server   string        // the program cmd/product-server; it is asked over HTTP besides. Defaults to none
 	Source   string        // "postgres" or "mariadb". Defaults to "postgres"
+	Redis    string        // "single", "sentinel" or "cluster". Defaults to "single"
 	Without  string        // a rule of the protocol that is taken out: internal/ablate. Defaults to none
 
 	Bound     time.Duration // Δ. Defaults to 250ms
@@ -55,6 +56,9 @@ func (c *Config) defaults() {
 	}
 	if c.Source == "" {
 		c.Source = postgresSource
+	}
+	if c.Redis == "" {
+		c.Redis = redisSingle
 	}
 	or(&c.Duration, time.Minute)
 	or(&c.Bound, 250*time.Millisecond)

@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/redis/rueidis"
-
 	"github.com/nearcache/nearcache-go/internal/chaos/history"
 	"github.com/nearcache/nearcache-go/internal/l2"
 )
@@ -59,7 +57,7 @@ func (b *cluster) command(ctx context.Context, cmd string, names []string) error
 
 // sweepRedis reads every record that Redis holds and that a cache would take: of its bucket's incarnation.
 func (b *cluster) sweepRedis(ctx context.Context, hist *history.Log) error {
-	store, err := l2.Open(l2.Config{Redis: rueidis.ClientOption{InitAddress: []string{b.redis.Addr}}})
+	store, err := b.openL2()
 	if err != nil {
 		return err
 	}
