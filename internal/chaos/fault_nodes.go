@@ -102,9 +102,13 @@ func (in *injection) settle(heal func(context.Context) error) {
 	})
 }
 
-func (in *injection) aPrimary(ctx context.Context) (*local.Server, error) { return in.aNode(ctx, "role:master") }
+func (in *injection) aPrimary(ctx context.Context) (*local.Server, error) {
+	return in.aNode(ctx, "role:master")
+}
 
-func (in *injection) aReplica(ctx context.Context) (*local.Server, error) { return in.aNode(ctx, "role:slave") }
+func (in *injection) aReplica(ctx context.Context) (*local.Server, error) {
+	return in.aNode(ctx, "role:slave")
+}
 
 // aNode is any node that says of itself that it has a role.
 func (in *injection) aNode(ctx context.Context, role string) (*local.Server, error) {
