@@ -87,6 +87,15 @@ type channels struct {
 // has the value "one", and both channels prove it.
 func inChannelsBubble(t *testing.T, test func(t *testing.T, b *channels)) {
 	t.Helper()
+	inChannelsBubbleOf(t, nearcache.TrackingOn, func(t *testing.T, b *channels) {
+		b.wantBothProve(t, "at the beginning")
+		test(t, b)
+	})
+}
+
+// inChannelsBubbleOf is inChannelsBubble with or without tracking. Without it events alone prove.
+func inChannelsBubbleOf(t *testing.T, tracking nearcache.TrackingMode, test func(t *testing.T, b *channels)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		b := &channels{src: &cursors{commits: &commits{source: newSource()}, by: map[string]coherence.Cursor{}}}
 		var err error
@@ -107,7 +116,7 @@ func inChannelsBubble(t *testing.T, test func(t *testing.T, b *channels)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		client, err := nearcache.New(nearcache.Config{Redis: b.redis.PipeOption(), Source: b.src,
+		client, err := nearcache.New(nearcache.Config{Redis: b.redis.PipeOption(), Source: b.src, Tracking: tracking,
 			Heartbeat: 25 * time.Millisecond, Events: kafka.Tail{Broker: broker, Topic: "events",
 				MaxWait: 25 * time.Millisecond, Silence: 500 * time.Millisecond}})
 		if err != nil {
@@ -129,7 +138,6 @@ func inChannelsBubble(t *testing.T, test func(t *testing.T, b *channels)) {
 		}
 		time.Sleep(time.Second)
 		b.warm(t)
-		b.wantBothProve(t, "at the beginning")
 		test(t, b)
 	})
 }

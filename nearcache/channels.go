@@ -41,6 +41,9 @@ func (t tracker) BucketMoved(bucket int) {
 // there is a command to send. The watermarks are read too where no round stands for them: there is no relay, a bucket
 // goes to another server, or a session has begun. It returns how long to wait for the next heartbeat.
 func (c *Client) heartbeat() time.Duration {
+	if c.untracked {
+		return c.beatUntracked()
+	}
 	ctx, cancel := context.WithTimeout(c.life, 2*time.Second)
 	defer cancel()
 	h := c.fence.BeginHeartbeat()
@@ -120,12 +123,13 @@ func (c *Client) sample(gap int64) {
 	switch {
 	case c.source == nil || c.asking.Load():
 		return
+	case c.untracked: // the rounds show nothing
 	case now-c.fence.SampledAt() <= gap+int64(3*c.beatEvery/2):
 		c.health.sampled(nil)
 		return
 	}
 	last := c.asked.Load()
-	if !c.m.events && last != 0 && now-last < int64(max(sampleRarely, c.beatEvery)) {
+	if !c.untracked && !c.m.events && last != 0 && now-last < int64(max(sampleRarely, c.beatEvery)) {
 		return
 	}
 	c.asked.Store(now)

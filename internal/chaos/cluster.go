@@ -208,7 +208,7 @@ func (b *cluster) launch(name string) error {
 		Group: group,
 		To:    b.toRedis(name), Kafka: b.links.of(name, kafkaService).addr,
 		Keys: b.cfg.Keys, Readers: b.cfg.Readers, Rate: b.cfg.Rate, Writes: b.cfg.Writes,
-		Bound: b.cfg.Bound, Hold: b.cfg.Hold, Without: b.cfg.Without}
+		Bound: b.cfg.Bound, Hold: b.cfg.Hold, Without: b.cfg.Without, Tracking: b.cfg.Tracking}
 	if b.nodes == nil {
 		s.Redis = b.links.of(name, redisService).addr
 	}

@@ -13,6 +13,12 @@ const (
 	mariadb        = "mariadb"
 )
 
+// Whether Redis pushes changes to the instances.
+const (
+	trackingOn  = "on"
+	trackingOff = "off"
+)
+
 // Config says how a run goes. The zero value of every field but Dir and Jars is useful.
 type Config struct {
 	Dir      string        // a new directory for data, histories and logs; required
@@ -25,6 +31,7 @@ type Config struct {
 	Server   string        // the program cmd/product-server; it is asked over HTTP besides. Defaults to none
 	Source   string        // "postgres" or "mariadb". Defaults to "postgres"
 	Redis    string        // "single", "sentinel" or "cluster". Defaults to "single"
+	Tracking string        // "on" or "off": whether Redis pushes changes to the instances. Defaults to "on"
 	Without  string        // a rule of the protocol that is taken out: internal/ablate. Defaults to none
 
 	Bound     time.Duration // Δ. Defaults to 250ms
@@ -59,6 +66,9 @@ func (c *Config) defaults() {
 	}
 	if c.Redis == "" {
 		c.Redis = redisSingle
+	}
+	if c.Tracking == "" {
+		c.Tracking = trackingOn
 	}
 	or(&c.Duration, time.Minute)
 	or(&c.Bound, 250*time.Millisecond)
