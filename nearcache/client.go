@@ -49,8 +49,7 @@ type Client struct {
 	sampling, identifying, inspecting atomic.Bool // calls of the source that have not returned
 	telling                           atomic.Bool // recent changes are told again
 
-	asking atomic.Bool  // the source is being asked for its position
-	asked  atomic.Int64 // when it was last
+	sampler sampler
 
 	traceLoad func(caller, load context.Context) context.Context // nil: none
 	tracer    coherence.Tracer                                   // nil: none

@@ -39,6 +39,10 @@ type Bound struct {
 	Staleness time.Duration
 	// Channel is the one that proves Staleness: "redis", "events", or "none".
 	Channel string
+	// SampledBy is what has shown the newest position of the source, without which no channel proves anything: "rounds"
+	// (the relay's, in Redis), "events" (the relay's barriers in the event channel), "source" (this client has asked it),
+	// or "none".
+	SampledBy string
 }
 
 // Channels is the state of the two channels that invalidate L1: Redis tracking and the stream of events.
@@ -90,7 +94,7 @@ func (c *Client) ready(ch *fence.Channels) bool {
 // bound reads the proofs.
 func (c *Client) bound() Bound {
 	proved, now := c.fence.ChannelsAsOf(), c.now()
-	b := Bound{Redis: age(proved.Redis, now), Events: age(proved.Events, now), Channel: "none"}
+	b := Bound{Redis: age(proved.Redis, now), Events: age(proved.Events, now), Channel: "none", SampledBy: c.sampledBy()}
 	if b.Redis > 0 {
 		b.Staleness, b.Channel = b.Redis, "redis"
 	}

@@ -24,7 +24,8 @@ import (
 
 func inUntrackedBubble(t *testing.T, test func(t *testing.T, b *channels)) {
 	t.Helper()
-	inChannelsBubbleOf(t, nearcache.TrackingOff, test)
+	src := &cursors{commits: &commits{source: newSource()}, by: map[string]coherence.Cursor{}}
+	inChannelsBubbleOf(t, src, nearcache.Config{Source: src, Tracking: nearcache.TrackingOff}, test)
 }
 
 // Without tracking the events alone tell L1 of changes, and prove the bound.

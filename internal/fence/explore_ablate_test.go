@@ -86,6 +86,10 @@ var elsewhere = map[ablate.Rule]string{
 	ablate.ClockOnRead:   "nearcache: TestAblation_ClockOnRead", // there is no time here
 	ablate.LeaseEndWakes: "internal/chaos: TestAblations_AreNoticed",
 	ablate.OutboxMark:    "coherence/mysql: TestChanges_WithoutItsRules", // it is of one source
+	ablate.MarkSecond:    "coherence/kafka: TestAblations_Position",
+	ablate.MarkEpoch:     "coherence/kafka: TestAblations_Position",
+	ablate.MarkRecord:    "coherence/kafka: TestAblations_Position",
+	ablate.MarkWhole:     "coherence/kafka: TestAblations_Position",
 	// The scopes that break without it have more than 4 million states.
 	ablate.RoundDigest: "coherence/relay: TestRounds_NameNoIncarnationThatIsGone",
 }
