@@ -11,7 +11,7 @@ GOTEST   = $(BUILD)/gotest -p 2 -timeout 8m -count $(COUNT) -run '$(RUN)' $(ARGS
 .DEFAULT_GOAL := help
 .PHONY: help demo install tools test test-quick lint explore api fuzz bench bench-quick bench-compare bench-go cover services-up services-down services-env clean chaos \
 	lint-golangci lint-actions vuln docs release large relay-rate outbox-day debezium demo-pictures page-soak \
-	drill sizes lint-deploy demo-full
+	drill sizes lint-deploy demo-full dashboard-picture
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,17 @@ page-soak: install ## the demo's page for MINUTES (10) at 60 updates a second: i
 demo-full: install tools ## the demo on real Redis, Postgres and Kafka, each program a process, and Prometheus if it is installed
 	@$(GO) build -o $(BUILD)/ ./cmd/...
 	@exec $(BUILD)/services run -- sh internal/tools/demo-full.sh $(BUILD)
+
+DASHBOARD := $(BUILD)/dashboard
+$(DASHBOARD)/.done: internal/tools/dashboard/requirements.txt
+	@rm -rf $(DASHBOARD)
+	@$(PYTHON) -m venv $(DASHBOARD)
+	@$(DASHBOARD)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+dashboard-picture: install tools $(DASHBOARD)/.done ## run demo-full under load with faults for four minutes, and draw the dashboard from what Prometheus recorded
+	@$(GO) build -o $(BUILD)/ ./cmd/...
+	@$(BUILD)/services run -- sh internal/tools/demo-full.sh $(BUILD) $(DASHBOARD)/bin/python internal/tools/dashboard/picture.py $(ARGS)
 
 install: ## install what the tests need and the machine lacks (needs root and Debian)
 	@sh internal/tools/install.sh

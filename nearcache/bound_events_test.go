@@ -87,12 +87,21 @@ type channels struct {
 // has the value "one", and both channels prove it.
 func inChannelsBubble(t *testing.T, test func(t *testing.T, b *channels)) {
 	t.Helper()
-	src := &cursors{commits: &commits{source: newSource()}, by: map[string]coherence.Cursor{}}
-	inChannelsBubbleOf(t, src, nearcache.Config{Source: src}, test)
+	inChannelsBubbleOf(t, nearcache.TrackingOn, func(t *testing.T, b *channels) {
+		b.wantBothProve(t, "at the beginning")
+		test(t, b)
+	})
 }
 
-// inChannelsBubbleOf has the instance know what cfg says of the source; the relay has src.
-func inChannelsBubbleOf(t *testing.T, src *cursors, cfg nearcache.Config, test func(t *testing.T, b *channels)) {
+// inChannelsBubbleOf is inChannelsBubble with or without tracking. Without it events alone prove.
+func inChannelsBubbleOf(t *testing.T, tracking nearcache.TrackingMode, test func(t *testing.T, b *channels)) {
+	t.Helper()
+	src := &cursors{commits: &commits{source: newSource()}, by: map[string]coherence.Cursor{}}
+	inChannelsBubbleWith(t, src, nearcache.Config{Source: src, Tracking: tracking}, test)
+}
+
+// inChannelsBubbleWith has the instance know what cfg says of the source; the relay has src.
+func inChannelsBubbleWith(t *testing.T, src *cursors, cfg nearcache.Config, test func(t *testing.T, b *channels)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		b := &channels{src: src}
@@ -137,7 +146,6 @@ func inChannelsBubbleOf(t *testing.T, src *cursors, cfg nearcache.Config, test f
 		}
 		time.Sleep(time.Second)
 		b.warm(t)
-		b.wantBothProve(t, "at the beginning")
 		test(t, b)
 	})
 }

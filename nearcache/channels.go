@@ -41,6 +41,9 @@ func (t tracker) BucketMoved(bucket int) {
 // there is a command to send. The watermarks are read too where no round stands for them: there is no relay, a bucket
 // goes to another server, or a session has begun. It returns how long to wait for the next heartbeat.
 func (c *Client) heartbeat() time.Duration {
+	if c.untracked {
+		return c.beatUntracked()
+	}
 	ctx, cancel := context.WithTimeout(c.life, 2*time.Second)
 	defer cancel()
 	h := c.fence.BeginHeartbeat()

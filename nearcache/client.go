@@ -30,6 +30,7 @@ type Client struct {
 	keyspace  *l2.Keyspace
 	source    coherence.Source    // nil: it is not asked here
 	relayed   bool                // a relay carries every change
+	untracked bool                // Redis pushes nothing
 	versions  coherence.Versioner // the source, if it is one
 	beatEvery time.Duration
 	pace      pace
@@ -106,7 +107,7 @@ func New(cfg Config) (*Client, error) {
 		heartbeat = 100 * time.Millisecond
 	}
 	err := errors.Join(checkDuration("Config.Heartbeat", &cfg.Heartbeat, heartbeat),
-		checkDuration("Config.RedisTimeout", &cfg.RedisTimeout, 500*time.Millisecond))
+		checkDuration("Config.RedisTimeout", &cfg.RedisTimeout, 500*time.Millisecond), cfg.checkTracking())
 	if err != nil {
 		return nil, fmt.Errorf("nearcache: %w", err)
 	}
@@ -114,7 +115,7 @@ func New(cfg Config) (*Client, error) {
 		cfg.Logger = slog.Default()
 	}
 	c := &Client{base: time.Now(), source: cfg.Source, relayed: relayed, beatEvery: cfg.Heartbeat, log: cfg.Logger,
-		caches: make(map[string]managedCache)}
+		caches: make(map[string]managedCache), untracked: cfg.Tracking == TrackingOff}
 	c.pace.hurry, c.pace.awake = make(chan struct{}, 1), make(chan struct{}, 1)
 	c.nesting.wake, c.traceLoad, c.tracer = c.waiters.wake, cfg.LoadTrace, cfg.Tracer
 	if c.traceLoad == nil && cfg.Tracer != nil {
@@ -125,9 +126,9 @@ func New(cfg Config) (*Client, error) {
 	}
 	c.breaker.timeout, c.breaker.log, c.breaker.onOpen = cfg.RedisTimeout, cfg.Logger, c.waiters.wakeAll
 	c.versions = coherence.AbilitiesOf(cfg.Source).Versioner
-	c.fence = fence.New(fence.Config{Now: c.now, Complete: relayed})
+	c.fence = fence.New(fence.Config{Now: c.now, Complete: relayed, Untracked: c.untracked})
 	c.m = newMetrics(c, cfg.Events != nil)
-	store, err := l2.Open(l2.Config{Redis: cfg.Redis, Prefix: cfg.Prefix, Tracker: tracker{c}})
+	store, err := l2.Open(l2.Config{Redis: cfg.Redis, Prefix: cfg.Prefix, Tracker: c.tracker()})
 	if err != nil {
 		return nil, fmt.Errorf("nearcache: Config.Redis: %w", err)
 	}

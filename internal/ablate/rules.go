@@ -68,6 +68,8 @@ const (
 	EventSession          Rule = "event-session"           // events vouch only for entries of the present session
 	SessionBase           Rule = "session-base"            // ... and for L2 values only past the session's first sample
 	GapIsSession          Rule = "gap-is-session"          // a sequence number left out begins a session
+	WatermarkWithRecord   Rule = "watermark-with-record"   // untracked: a record is judged by the watermark read with it
+	UntrackedUnvouched    Rule = "untracked-unvouched"     // untracked: a read of L2 makes Redis vouch for nothing
 	AdmitFromTracking     Rule = "admit-from-tracking"     // tracking vouches only for what a GET on T returned
 
 	// The bound.

@@ -68,6 +68,8 @@ var ablations = []struct {
 	{ablate.EventSession, "C1", scope{versions: 1, loads: 1, sourced: true, events: true, gaps: 1}},
 	{ablate.SessionBase, "C1", scope{versions: 1, loads: 1, sourced: true, events: true, gaps: 1}},
 	{ablate.GapIsSession, "C1", scope{versions: 1, loads: 1, sourced: true, events: true, gaps: 1}},
+	{ablate.WatermarkWithRecord, "C1", scope{versions: 1, loads: 1, sourced: true, untracked: true, failOvers: 1}},
+	{ablate.UntrackedUnvouched, "C6", scope{versions: 1, loads: 1, sourced: true, untracked: true, events: true}},
 	{ablate.AdmitFromTracking, "C6", scope{versions: 1, loads: 1, sourced: true}},
 	{ablate.ClockBeforeSample, "C1", scope{versions: 1, loads: 1, sourced: true, samplesInSteps: true}},
 	{ablate.ClockBeforeLoad, "C1", scope{versions: 1, loads: 1, sourced: true}},
