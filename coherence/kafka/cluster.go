@@ -181,8 +181,8 @@ func (c *cluster) knownIDs() (known, ids bool) {
 // lookupPatience is how long a broker may take to answer what another one could answer too.
 const lookupPatience = time.Second
 
-// metadata asks for a topic's id and leaders. A broker that does not answer is asked no more, until all others have been
-// asked: one that is stopped still accepts connections.
+// metadata asks for a topic's id and leaders. After a broker that does not answer the next one is asked: one that is
+// stopped still accepts connections.
 func (c *cluster) metadata(ctx context.Context, topic string) (res *metadataAnswer, err error) {
 	for range 3 {
 		try, cancel := context.WithTimeout(ctx, lookupPatience)

@@ -104,8 +104,8 @@ func (c *cluster) askOffsets(ctx context.Context, q *offsetsRequest) (map[int]en
 	return res.ends, nil
 }
 
-// offsetsRequest is a ListOffsets request. kafka-go's own does not tell of the leader's epoch, and goes to a leader that
-// kafka-go may have known seconds ago.
+// offsetsRequest is a ListOffsets request. kafka-go's own does not tell of the leader's epoch, and goes to a leader
+// that kafka-go may have known seconds ago.
 type offsetsRequest struct {
 	topic      string
 	leader     int32
