@@ -289,8 +289,8 @@ func (c *cluster) offset(ctx context.Context, name string, partition int, which 
 	if err != nil {
 		return 0, fmt.Errorf("kafka: offsets of %s/%d: %w", name, partition, err)
 	}
-	ends, err := c.askOffsets(ctx, &offsetsRequest{topic: name, leader: leader, partitions: []int{partition}, which: which,
-		isolation: committed})
+	q := &offsetsRequest{topic: name, leader: leader, partitions: []int{partition}, which: which, isolation: committed}
+	ends, err := c.askOffsets(ctx, q)
 	if err != nil {
 		return 0, fmt.Errorf("kafka: offsets of %s/%d: %w", name, partition, err)
 	}
