@@ -30,7 +30,7 @@ const (
 	// many the channel is away.
 	maxAsking = 8
 	// patience is for how many heartbeats the event channel is given before the source is asked.
-	patience = 6
+	patience = 4
 )
 
 // What has shown the newest position.
@@ -56,6 +56,10 @@ func (c *Client) sample(gap int64) {
 	}
 	if rounds != 0 && now-rounds <= max(gap, beat)+2*beat {
 		c.health.sampled(nil)
+		return
+	}
+	if c.untracked && c.source != nil { // an idle relay's barriers are rare, and no round shows more
+		c.sampleBySource(now, gap, 0)
 		return
 	}
 	c.sampleByEvents()
@@ -100,7 +104,7 @@ func (c *Client) sampleBySource(now, gap, last int64) {
 		return
 	}
 	asked := s.askedSource.Load()
-	if !c.m.events && asked != 0 && now-asked < int64(max(sampleRarely, c.beatEvery)) {
+	if !c.untracked && !c.m.events && asked != 0 && now-asked < int64(max(sampleRarely, c.beatEvery)) {
 		return
 	}
 	if !s.askingSource.CompareAndSwap(false, true) {

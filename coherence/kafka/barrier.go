@@ -24,9 +24,9 @@ import (
 // partition once it has delivered everything below that end. A barrier from before the Tail began proves as much:
 // what it covers had been committed before anything was loaded that the Tail vouches for.
 //
-// The head is the source's position. The relay asked for it once its record at offset begun-1 of the barriers' topic was
-// durable, which is that of the round before in the same term. So everything that was committed before that is at or
-// before the head. That is how an instance learns a position without asking the source.
+// The head is the source's position. The relay asked for it once its record at offset begun-1 of the barriers' topic
+// was durable, which is that of the round before in the same term. So everything that was committed before that is at
+// or before the head. That is how an instance learns a position without asking the source.
 //
 // The record's key is the events' topic, so the barriers' topic may be compacted. Barriers among the events would
 // disturb those who share the topic, and could be forged.

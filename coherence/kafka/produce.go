@@ -134,6 +134,8 @@ func (p *producer) produce(ctx context.Context, part int, records []out) (offset
 	if err != nil {
 		return -1, err
 	}
+	ctx, stop := p.c.whileLed(ctx, p.topic, part, leader)
+	defer stop()
 	res, err := p.c.produces.do(ctx, leader, &produceRequest{p.topic, part, records})
 	if err == nil {
 		err = res.err

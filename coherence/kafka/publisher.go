@@ -266,8 +266,12 @@ func (p *Publisher) locate(ctx context.Context, b *barrier) error {
 	defer p.mu.Unlock()
 	b.ends = make([]int64, len(b.seqs))
 	for range 3 {
-		if err := p.highWatermarks(ctx, b.ends); err != nil {
-			return err
+		ends, err := p.c.ends(ctx, p.cfg.Topic, len(b.ends))
+		if err != nil {
+			return fmt.Errorf("kafka: offsets of %s: %w", p.cfg.Topic, err)
+		}
+		for part, e := range ends {
+			b.ends[part] = e.offset
 		}
 		t, err := p.c.topic(ctx, p.cfg.Topic)
 		if err != nil {
@@ -280,31 +284,4 @@ func (p *Publisher) locate(ctx context.Context, b *barrier) error {
 		p.id = t.id
 	}
 	return fmt.Errorf("kafka: the topic %s is being made anew", p.cfg.Topic)
-}
-
-// highWatermarks are the ends of all partitions, also behind transactions that are open: our events may be there.
-func (p *Publisher) highWatermarks(ctx context.Context, ends []int64) error {
-	ask := make([]kafkago.OffsetRequest, len(ends))
-	for i := range ask {
-		ask[i] = kafkago.LastOffsetOf(i)
-	}
-	res, err := p.c.client.ListOffsets(ctx,
-		&kafkago.ListOffsetsRequest{Topics: map[string][]kafkago.OffsetRequest{p.cfg.Topic: ask}})
-	if err != nil {
-		return fmt.Errorf("kafka: offsets of %s: %w", p.cfg.Topic, err)
-	}
-	found := 0
-	for _, o := range res.Topics[p.cfg.Topic] {
-		if o.Error != nil {
-			return fmt.Errorf("kafka: offsets of %s/%d: %w", p.cfg.Topic, o.Partition, o.Error)
-		}
-		if o.Partition >= 0 && o.Partition < len(ends) {
-			ends[o.Partition] = o.LastOffset
-			found++
-		}
-	}
-	if found != len(ends) {
-		return fmt.Errorf("kafka: %d of %d offsets of %s", found, len(ends), p.cfg.Topic)
-	}
-	return nil
 }
