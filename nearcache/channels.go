@@ -58,6 +58,8 @@ func (c *Client) heartbeat() time.Duration {
 	c.breaker.beat(err, time.Since(begun))
 	if err != nil {
 		c.m.errors("heartbeat").Inc()
+	} else if c.redis.due(c.l2.Dials(), c.now()) {
+		c.wg.Go(c.probeRedis)
 	}
 	began := c.at(begun)
 	c.sample(began - c.pace.lastBeat)
