@@ -117,8 +117,7 @@ func (l *L2) refused(ctx context.Context) error {
 	ctx, stop := context.WithTimeout(ctx, firstConnect)
 	defer stop()
 	if c := l.clients.Load(); c != nil {
-		_, _, _ = l.Get(ctx, l.keys.Key("nearcache.check", "1"), ReadOptions{Watermark: true})
-		l.tryScripts(ctx, c)
+		l.tryCommands(ctx, c)
 		if err := l.hiddenCluster(ctx, c); err != nil {
 			return err
 		}

@@ -64,7 +64,7 @@ func (l *L2) Probe(ctx context.Context, trials int) (*Probe, error) {
 		return nil, ErrUnavailable
 	}
 	p := &Probe{Servers: l.hello(ctx, c)}
-	l.tryScripts(ctx, c)
+	l.tryCommands(ctx, c)
 	if slices.ContainsFunc(l.Faults(), func(f *Fault) bool { return f.Code == "redis_permission" }) {
 		p.Denied = Denied(ctx, c.commands, l.keys)
 	}
@@ -129,10 +129,11 @@ func primariesOf(ctx context.Context, c *clients) map[string]bool {
 	return primaries
 }
 
-// tryScripts runs a script that calls every command that scripts call. EVAL comes first: a server that has the script
-// already would not show that EVAL is forbidden.
-func (l *L2) tryScripts(ctx context.Context, c *clients) {
+// tryCommands reads with GETEX, and runs a script that calls every command that scripts call. EVAL comes first: a
+// server that has the script already would not show that EVAL is forbidden.
+func (l *L2) tryCommands(ctx context.Context, c *clients) {
 	k := l.keys.Key("nearcache.check", "1")
+	_, _, _ = l.Get(ctx, k, ReadOptions{Watermark: true}) // the outcome is in Faults
 	check := call{l.scripts.check, []string{k.Lease}, []string{millisOf(firstConnect)}}
 	l.scripts.check.health.note(c.commands.Do(ctx, check.eval(c.commands)).Error())
 	if l.scripts.check.health.fault() == nil {

@@ -73,7 +73,8 @@ func TestOpen_RefusesANodeOfAClusterAsASingleServer(t *testing.T) {
 	nodes := servicestest.StartCluster(t, 2)
 	_, err := l2.Open(l2.Config{Tracker: &ear{},
 		Redis: rueidis.ClientOption{InitAddress: []string{nodes[0].Addr}, ForceSingleClient: true}})
-	if err == nil || !strings.Contains(err.Error(), "node of a Cluster") || !strings.Contains(err.Error(), "cluster|slots") {
+	if err == nil || !strings.Contains(err.Error(), "node of a Cluster") ||
+		!strings.Contains(err.Error(), "cluster|slots") {
 		t.Errorf("got %v, want that the server is a node of a Cluster", err)
 	}
 }
