@@ -1,16 +1,10 @@
 package l2_test
 
 import (
-	"bufio"
-	"bytes"
-	"context"
-	"crypto/tls"
 	"fmt"
-	"io"
-	"net"
 	"slices"
-	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/redis/rueidis"
@@ -135,74 +129,9 @@ func TestOpen_RefusesARealRedisWithoutEVAL(t *testing.T) {
 	}
 }
 
-// lateConn hands each push on after the reply that follows it, as a server may that pushes from another thread.
-type lateConn struct {
-	net.Conn
-	r    *bufio.Reader
-	held bytes.Buffer // pushes
-	out  bytes.Buffer // to be read
-}
-
-func (c *lateConn) Read(p []byte) (int, error) {
-	for c.out.Len() == 0 {
-		var frame bytes.Buffer
-		if err := copyFrame(&frame, c.r); err != nil {
-			return 0, err
-		}
-		if bytes.HasPrefix(frame.Bytes(), []byte(">2\r\n$10\r\ninvalidate\r\n")) {
-			c.held.Write(frame.Bytes())
-			continue
-		}
-		c.out.Write(frame.Bytes())
-		c.out.Write(c.held.Bytes())
-		c.held.Reset()
-	}
-	return c.out.Read(p)
-}
-
-// copyFrame copies one reply or push of RESP3.
-func copyFrame(to *bytes.Buffer, r *bufio.Reader) error {
-	line, err := r.ReadString('\n')
-	if err != nil {
-		return err
-	}
-	to.WriteString(line)
-	n, err := strconv.Atoi(strings.TrimSpace(line[1:]))
-	switch line[0] {
-	case '$', '=', '!':
-		if n >= 0 {
-			_, err = io.CopyN(to, r, int64(n)+2)
-		}
-		return err
-	case '%':
-		n *= 2
-	case '*', '~', '>':
-	default:
-		return nil
-	}
-	for range n {
-		if err := copyFrame(to, r); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// late connects to a Redis whose pushes come late.
-func late(o rueidis.ClientOption) rueidis.ClientOption {
-	o.DialCtxFn = func(ctx context.Context, addr string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
-		conn, err := d.DialContext(ctx, "tcp", addr)
-		if err != nil {
-			return nil, err
-		}
-		return &lateConn{Conn: conn, r: bufio.NewReader(conn)}, nil
-	}
-	return o
-}
-
 func TestProbe_FindsPushesThatComeLate(t *testing.T) {
 	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
-		if p := probe(t, late(r.Option), 5); p.Tried != 1 || !strings.Contains(p.Disorder, "5 times of 5") {
+		if p := probe(t, testkit.Late(r.Option, &atomic.Bool{}), 5); p.Tried != 1 || !strings.Contains(p.Disorder, "5 times of 5") {
 			t.Errorf("got %+v, want that every push came late", p)
 		}
 	})
