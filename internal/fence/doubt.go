@@ -1,7 +1,8 @@
 package fence
 
-// DoubtPushes ends what tracking proves of entries, until BelievePushes. A watermark proves that what it covers has
-// been pushed before it was read. That does not hold on a server whose pushes may come after the reply that they precede:
+// DoubtPushes ends what tracking proves of entries, until BelievePushes. A watermark proves that what it covers was
+// pushed before it was read. That does not hold on a server whose pushes may come after the reply that shows the
+// change:
 //
 //	relay: applies version 2 of the key, and then the watermark 7
 //	instance: reads the watermark 7; the push of the key is still on its way; serves version 1, proved by 7
