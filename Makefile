@@ -11,7 +11,7 @@ GOTEST   = $(BUILD)/gotest -p 2 -timeout 8m -count $(COUNT) -run '$(RUN)' $(ARGS
 .DEFAULT_GOAL := help
 .PHONY: help demo install tools test test-quick lint explore api fuzz bench bench-quick bench-compare bench-go cover services-up services-down services-env clean chaos \
 	lint-golangci lint-actions vuln docs release large relay-rate outbox-day debezium demo-pictures page-soak \
-	drill sizes lint-deploy demo-full
+	drill sizes lint-deploy demo-full dashboard-picture
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,17 @@ demo-full: install tools ## the demo on real Redis, Postgres and Kafka, each pro
 	@$(GO) build -o $(BUILD)/ ./cmd/...
 	@exec $(BUILD)/services run -- sh internal/tools/demo-full.sh $(BUILD)
 
+DASHBOARD := $(BUILD)/dashboard
+$(DASHBOARD)/.done: internal/tools/dashboard/requirements.txt
+	@rm -rf $(DASHBOARD)
+	@$(PYTHON) -m venv $(DASHBOARD)
+	@$(DASHBOARD)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+dashboard-picture: install tools $(DASHBOARD)/.done ## run demo-full under load with faults for four minutes, and draw the dashboard from what Prometheus recorded
+	@$(GO) build -o $(BUILD)/ ./cmd/...
+	@$(BUILD)/services run -- sh internal/tools/demo-full.sh $(BUILD) $(DASHBOARD)/bin/python internal/tools/dashboard/picture.py $(ARGS)
+
 install: ## install what the tests need and the machine lacks (needs root and Debian)
 	@sh internal/tools/install.sh
 
@@ -46,7 +57,8 @@ tools:
 
 # The explorer searches a tenth as fast under the race detector, so it has a run of its own, in binaries from which rules
 # can be taken out.
-ABLATED := -p 2 -timeout 8m -tags ablate -run 'TestExplore$$|TestAblation|TestL2_WithoutARule' ./internal/fence ./internal/explore ./nearcache
+ABLATED := -p 2 -timeout 8m -tags ablate -run 'TestExplore$$|TestExplorePosition|TestAblation|TestL2_WithoutARule' ./internal/fence ./internal/explore ./nearcache \
+	./coherence/kafka
 
 # The packages of the Python programs that a test runs beside ours. An interpreter that has them can be named instead.
 TESTPYTHON := $(BUILD)/testpython
@@ -157,6 +169,7 @@ LIMIT ?= 40
 SCOPE ?=
 explore: ## search the protocol's larger scopes for violations: LIMIT million states each (40), SCOPE='two instances'
 	$(GO) test ./internal/fence -run 'TestExplore$$' -explore.full -explore.limit $(LIMIT) -explore.scope '$(SCOPE)' -timeout 0 -v
+	$(GO) test ./coherence/kafka -run TestExplorePosition -explore.full -timeout 0 -v
 
 api: ## write docs/api, the listing of exported declarations
 	$(GO) run ./internal/tools/api -w

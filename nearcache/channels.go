@@ -41,10 +41,14 @@ func (t tracker) BucketMoved(bucket int) {
 // there is a command to send. The watermarks are read too where no round stands for them: there is no relay, a bucket
 // goes to another server, or a session has begun. It returns how long to wait for the next heartbeat.
 func (c *Client) heartbeat() time.Duration {
+	if c.untracked {
+		return c.beatUntracked()
+	}
 	ctx, cancel := context.WithTimeout(c.life, 2*time.Second)
 	defer cancel()
 	h := c.fence.BeginHeartbeat()
 	begun := time.Now()
+	meanwhile := c.sampleMeanwhile()
 	rounds, err := c.l2.Rounds(ctx)
 	for i := range rounds {
 		if rounds[i].OK {
@@ -61,6 +65,7 @@ func (c *Client) heartbeat() time.Duration {
 	} else if c.redis.due(c.l2.Dials(), c.now()) {
 		c.wg.Go(c.probeRedis)
 	}
+	meanwhile()
 	began := c.at(begun)
 	c.sample(began - c.pace.lastBeat)
 	c.pace.lastBeat = began
@@ -89,53 +94,13 @@ func (c *Client) readWatermarks(ctx context.Context, h *fence.Heartbeat, of l2.B
 	return err
 }
 
-// sampleRarely is how often the source is asked for its position while no round shows it, if that proves nothing now.
-const sampleRarely = time.Second
-
-// sample asks the source for its position if the rounds have shown none lately. With a stream of events its barriers
-// may still go on, so the position is of use at once. Otherwise it only shows whether the source answers, and whether
-// it has begun another timeline. gap is the time from one heartbeat to the next.
-func (c *Client) sample(gap int64) {
-	now := c.now()
-	switch {
-	case c.source == nil || c.asking.Load():
-		return
-	case now-c.fence.SampledAt() <= gap+int64(3*c.beatEvery/2):
-		c.health.sampled(nil)
-		return
-	}
-	last := c.asked.Load()
-	if !c.m.events && last != 0 && now-last < int64(max(sampleRarely, c.beatEvery)) {
-		return
-	}
-	c.asked.Store(now)
-	c.asking.Store(true)
-	c.wg.Go(func() {
-		defer c.asking.Store(false)
-		_ = c.probe(min(10*c.beatEvery, maxTTL)) // the outcome is in Status
-	})
-}
-
-// probe reads the source's position.
-func (c *Client) probe(timeout time.Duration) error {
-	ctx, cancel := context.WithTimeout(c.life, timeout)
-	defer cancel()
-	p := c.fence.BeginSample()
-	at, err := singly(ctx, &c.sampling, func() (coherence.Position, error) { return c.source.Position(ctx) })
-	if c.life.Err() == nil {
-		c.health.sampled(err)
-	}
-	if err != nil {
-		c.m.errors("sample").Inc()
-		return err
-	}
-	c.fence.EndSample(p, at)
-	c.measure()
-	return nil
-}
-
 // sink hands the stream of events to the fence.
 type sink struct{ c *Client }
+
+// AskPositions implements coherence.PositionSink.
+func (s sink) AskPositions(position func(ctx context.Context) (coherence.Position, error)) {
+	s.c.sampler.ask.Store(&position)
+}
 
 // Partitions announces the partitions.
 func (s sink) Partitions(n int) { s.c.fence.EventPartitions(n) }

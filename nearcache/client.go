@@ -30,6 +30,7 @@ type Client struct {
 	keyspace  *l2.Keyspace
 	source    coherence.Source    // nil: it is not asked here
 	relayed   bool                // a relay carries every change
+	untracked bool                // Redis pushes nothing
 	versions  coherence.Versioner // the source, if it is one
 	beatEvery time.Duration
 	pace      pace
@@ -48,8 +49,7 @@ type Client struct {
 
 	sampling, identifying, inspecting atomic.Bool // calls of the source that have not returned
 
-	asking atomic.Bool  // the source is being asked for its position
-	asked  atomic.Int64 // when it was last
+	sampler sampler
 
 	traceLoad func(caller, load context.Context) context.Context // nil: none
 	tracer    coherence.Tracer                                   // nil: none
@@ -108,7 +108,7 @@ func New(cfg Config) (*Client, error) {
 		heartbeat = 100 * time.Millisecond
 	}
 	err := errors.Join(checkDuration("Config.Heartbeat", &cfg.Heartbeat, heartbeat),
-		checkDuration("Config.RedisTimeout", &cfg.RedisTimeout, 500*time.Millisecond))
+		checkDuration("Config.RedisTimeout", &cfg.RedisTimeout, 500*time.Millisecond), cfg.checkTracking())
 	if err != nil {
 		return nil, fmt.Errorf("nearcache: %w", err)
 	}
@@ -116,7 +116,7 @@ func New(cfg Config) (*Client, error) {
 		cfg.Logger = slog.Default()
 	}
 	c := &Client{base: time.Now(), source: cfg.Source, relayed: relayed, beatEvery: cfg.Heartbeat, log: cfg.Logger,
-		caches: make(map[string]managedCache)}
+		caches: make(map[string]managedCache), untracked: cfg.Tracking == TrackingOff}
 	c.pace.hurry, c.pace.awake = make(chan struct{}, 1), make(chan struct{}, 1)
 	c.nesting.wake, c.traceLoad, c.tracer = c.waiters.wake, cfg.LoadTrace, cfg.Tracer
 	if c.traceLoad == nil && cfg.Tracer != nil {
@@ -127,9 +127,9 @@ func New(cfg Config) (*Client, error) {
 	}
 	c.breaker.timeout, c.breaker.log, c.breaker.onOpen = cfg.RedisTimeout, cfg.Logger, c.waiters.wakeAll
 	c.versions = coherence.AbilitiesOf(cfg.Source).Versioner
-	c.fence = fence.New(fence.Config{Now: c.now, Complete: relayed})
+	c.fence = fence.New(fence.Config{Now: c.now, Complete: relayed, Untracked: c.untracked})
 	c.m = newMetrics(c, cfg.Events != nil)
-	store, err := l2.Open(l2.Config{Redis: cfg.Redis, Prefix: cfg.Prefix, Tracker: tracker{c}})
+	store, err := l2.Open(l2.Config{Redis: cfg.Redis, Prefix: cfg.Prefix, Tracker: c.tracker()})
 	if err != nil {
 		return nil, fmt.Errorf("nearcache: Config.Redis: %w", err)
 	}
@@ -147,7 +147,9 @@ func New(cfg Config) (*Client, error) {
 	c.life, c.end = context.WithCancel(context.Background())
 	c.breaker.inFlight.life, c.breaker.inFlight.now = c.life, c.now
 	c.coarse.Store(c.now())
-	c.fence.DoubtPushes()
+	if !c.untracked {
+		c.fence.DoubtPushes()
+	}
 	if c.l2.Connected() {
 		c.probeRedis()
 	}

@@ -165,6 +165,36 @@ func ExampleConfig_redisTimeout() {
 	// Output: product 42 from source <nil> - Redis: false
 }
 
+// A Redis without CLIENT TRACKING still spares the database. Without events nothing would tell L1 of changes, so there
+// is no L1 here.
+func ExampleConfig_tracking() {
+	redis, err := nearcachetest.StartRedis("127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	defer redis.Close()
+	client, err := nearcache.New(nearcache.Config{Redis: redis.ClientOption(), Tracking: nearcache.TrackingOff})
+	if err != nil {
+		panic(err)
+	}
+	defer client.Close()
+	find := func(_ context.Context, id string) (string, error) { return "product " + id, nil }
+	_, err = nearcache.NewCache(client, "product", nearcache.Options[string, string]{Find: find})
+	fmt.Println("refused with L1:", err != nil)
+	products, err := nearcache.NewCache(client, "product", nearcache.Options[string, string]{Find: find, L1Bytes: -1})
+	if err != nil {
+		panic(err)
+	}
+	for range 2 {
+		r, err := products.Read(context.Background(), "42", nearcache.ReadOptions{})
+		fmt.Println(r.Value, "from", r.Tier, err)
+	}
+	// Output:
+	// refused with L1: true
+	// product 42 from source <nil>
+	// product 42 from l2 <nil>
+}
+
 // A relay elsewhere proves the bound by its rounds in Redis: this process has no connection to the database but its
 // Loaders'. While no relay works, reads with a bound go to the source.
 func ExampleConfig_relayed() {

@@ -182,6 +182,8 @@ const maxRounds = 100
 // replaced by a writer's intent, evicted or flushed. Redis pushes all of that to every client that has read the lease.
 // A lease that expires because its holder is dead ends the wait by the clock, and a lost connection ends all waits.
 //
+// Without tracking nothing is pushed: the flights ask again and again; see patience.
+//
 // A flight must be armed for the push before the GETs that make Redis track the record and the lease, so the first time
 // round it only arms:
 //
@@ -220,9 +222,11 @@ func (w *fillWait[K, V]) next(f *flight[K, V]) step {
 		}
 		f.waiter = w.c.client.waiters.arm(w.woken, hashes...)
 		w.armed = append(w.armed, f)
-		return stepAsk
+		if !w.c.client.untracked {
+			return stepAsk
+		}
 	}
-	f.retry = w.c.client.now() + int64(max(f.grant.Left, time.Millisecond))
+	f.retry = w.c.client.now() + int64(w.patience(f))
 	w.waiting = append(w.waiting, f)
 	return stepWait
 }

@@ -59,13 +59,15 @@ func (c *Cache[K, V]) ReadMany(ctx context.Context, ks []K, ro ReadOptions) []Re
 			out[i].Err = err
 			continue
 		}
-		below = append(below, &lookup[K, V]{want: want[K]{k: k, key: key}, ctx: ctx, at: i})
+		below = append(below, &lookup[K, V]{want: want[K]{k: k, key: key}, at: i})
 	}
-	if mode == ModeOn {
-		c.readManyBelow(ctx, below, ro, d)
-	} else {
-		c.readInMode(ctx, mode, below, ro)
-	}
+	c.traceMany(ctx, below, func(ctx context.Context) {
+		if mode == ModeOn {
+			c.readManyBelow(ctx, below, ro, d)
+		} else {
+			c.readInMode(ctx, mode, below, ro)
+		}
+	})
 	for _, l := range below {
 		out[l.at] = l.result
 		out[l.at].Err = l.err
@@ -93,6 +95,31 @@ type lookup[K comparable, V any] struct {
 	res    loaded[V]
 	result Result[V]
 	err    error
+}
+
+// traceMany runs a read of several keys below L1 in a span, which has the deepest tier that answered and the first
+// failure.
+func (c *Cache[K, V]) traceMany(ctx context.Context, below []*lookup[K, V], read func(context.Context)) {
+	if len(below) == 0 {
+		return
+	}
+	ctx, s := c.trace(ctx, opGet, len(below))
+	for _, l := range below {
+		l.ctx = ctx
+	}
+	read(ctx)
+	if s.Span == nil {
+		return
+	}
+	var deepest Tier
+	var first error
+	for _, l := range below {
+		deepest = max(deepest, l.result.Tier)
+		if first == nil && !errors.Is(l.err, ErrNotFound) && !errors.Is(l.err, ErrNotModified) {
+			first = l.err
+		}
+	}
+	s.answered(deepest, first)
 }
 
 // readManyBelow is readBelow for several keys.

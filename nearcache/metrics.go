@@ -23,7 +23,7 @@ type metrics struct {
 
 	byRedis, byEvents, byWrites, byApply                prometheus.Counter // invalidations
 	redisSessions, malformed, unversioned, retryDropped prometheus.Counter
-	eventSession, failed, versionsRefused               *prometheus.CounterVec
+	eventSession, failed, versionsRefused, samples      *prometheus.CounterVec
 	watermarkLag                                        *prometheus.HistogramVec
 	arrivals                                            arrivals
 }
@@ -97,6 +97,11 @@ func newMetrics(c *Client, events bool) *metrics {
 	m.versionsRefused = vec("versions_refused_total",
 		"Versions of keys that were forgotten because the source does not have them, by how that was found.", "reason")
 	m.eventSession = vec("event_sessions_total", "Sessions of the event channel begun, by reason.", "reason")
+	m.samples = vec("samples_total", "Positions of the source that were learnt, by what has shown them: the relay's "+
+		"rounds in Redis, its barriers in the event channel, or the source.", "by")
+	for _, by := range []string{sampledByRounds, sampledByEvents, sampledBySource} {
+		m.samples.WithLabelValues(by)
+	}
 	m.failed = vec("errors_total", "Failures of background work, by operation.", "operation")
 	gauge("retries_pending", "Invalidations that could not be sent to Redis yet.", func() float64 {
 		return float64(c.retry.len())
@@ -106,6 +111,9 @@ func newMetrics(c *Client, events bool) *metrics {
 		func() float64 { return float64(c.retry.buckets()) })
 	gauge("breaker_open", "1 while reads pass Redis over, because it is slow or gone.", func() float64 {
 		return flag(c.breaker.opened.Load())
+	})
+	gauge("tracking", "1 if Redis tracking tells L1 of changes, 0 with Config.Tracking off.", func() float64 {
+		return flag(!c.untracked)
 	})
 	gauge("mode", "0 on, 1 shadow, 2 off.", func() float64 { return float64(c.mode.Load()) })
 	return m
@@ -143,6 +151,8 @@ func (m *metrics) eventSessions(reason string) prometheus.Counter {
 func (m *metrics) lag(channel string) prometheus.Observer {
 	return m.watermarkLag.WithLabelValues(channel)
 }
+
+func (m *metrics) sampled(by string) prometheus.Counter { return m.samples.WithLabelValues(by) }
 
 func (m *metrics) errors(op string) prometheus.Counter { return m.failed.WithLabelValues(op) }
 

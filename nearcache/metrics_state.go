@@ -33,7 +33,9 @@ func (s channelStates) Collect(ch chan<- prometheus.Metric) {
 	if b.Redis > 0 {
 		gauge(provedDesc, b.Redis.Seconds(), "redis")
 	}
-	gauge(channelUpDesc, flag(s.c.l2.Up() && channels.Watermarks == l2.Buckets), "redis")
+	if !s.c.untracked {
+		gauge(channelUpDesc, flag(s.c.l2.Up() && channels.Watermarks == l2.Buckets), "redis")
+	}
 	if !s.c.m.events {
 		return
 	}

@@ -311,6 +311,7 @@ func (o *Options[K, V]) validate(c *Client, namespace string) error {
 		refuse("Warm.File is set and DecodeKey nil: the keys, of %T, could not be read back from their names", k)
 	}
 	o.Audit.validate(o.MaxStaleness, refuse)
+	o.checkUntracked(c, refuse)
 	if o.Warm.Keys == 0 {
 		o.Warm.Keys = defaultWarmKeys
 	}

@@ -34,7 +34,7 @@ func TestProbe_LatePushesProveNoBound(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer store.Close()
-		defer f.relays(t.Context(), store, 100*time.Millisecond)()
+		defer f.relays(t.Context(), store)()
 		if err := f.client.Ready(t.Context()); err != nil {
 			t.Fatal(err)
 		}

@@ -211,7 +211,7 @@ func (c *Client) findReasons(now time.Time) []Reason {
 			"A record in Redis was written by a clock that differs from this one by %v: L1 keeps values too long"+
 				" or not at all; synchronise the clocks.", s.by.Round(time.Millisecond))
 	}
-	if c.relayed && !young {
+	if c.relayed && c.vouched() && !young {
 		c.boundReasons(add, up && sampled)
 	}
 	c.auditReasons(add)
@@ -230,14 +230,14 @@ func (c *Client) redisReasons(add addReason, young bool) bool {
 	if !up && len(faults) == 0 && !young {
 		add("redis_unreachable", "Redis does not answer.")
 	}
-	if why := c.redis.order(); why != "" && c.relayed && up && len(faults) == 0 && !young {
+	if why := c.redis.order(); why != "" && c.relayed && !c.untracked && up && len(faults) == 0 && !young {
 		add(reasonPushOrder, "Tracking proves no bound here: it is not shown that Redis pushes an invalidation before the"+
 			" reply that shows the change (%s). Use Redis or Valkey, without a proxy between, or Config.Events.", why)
 	}
 	if c.breaker.opened.Load() && len(faults) == 0 {
 		add(reasonBreaker, "Redis answers slower than RedisTimeout: reads pass it over until a heartbeat is in time.")
 	}
-	if ch := c.fence.Channels(); up && len(faults) == 0 && !young && ch.Watermarks < l2.Buckets {
+	if ch := c.fence.Channels(); up && len(faults) == 0 && !young && !c.untracked && ch.Watermarks < l2.Buckets {
 		add(reasonBucketsSilent, "%d of %d buckets of Redis have not been heard from: their keys are read at the source.",
 			l2.Buckets-ch.Watermarks, l2.Buckets)
 	}
@@ -315,8 +315,8 @@ func (c *Client) auditReasons(add addReason) {
 func (c *Client) boundReasons(add addReason, healthy bool) {
 	b := c.bound()
 	silent := max(settling, 20*c.beatEvery)
-	if healthy && (b.Redis == 0 || b.Redis > silent) {
-		add(reasonRelay, "No relay has proved anything by its rounds for %v or longer: run one for this prefix, look at its"+
+	if proved := c.provedByRelay(b); healthy && (proved == 0 || proved > silent) {
+		add(reasonRelay, "No relay has proved anything for %v or longer: run one for this prefix, look at its"+
 			" log, and look for a transaction that has been open as long.", silent)
 	}
 	c.mu.Lock()

@@ -10,11 +10,13 @@ import (
 
 // Status is a snapshot of what the client can rely on.
 type Status struct {
-	Ready   bool // Redis is connected and every channel has been heard from
-	Redis   bool // Redis is connected
-	Events  bool // every partition of Config.Events is followed; false without one
-	Mode    Mode
-	Pending int // invalidations that could not be sent to L2 yet
+	Ready  bool // Redis is connected and every channel has been heard from
+	Redis  bool // Redis is connected
+	Events bool // every partition of Config.Events is followed; false without one
+	Mode   Mode
+	// Tracking is Config.Tracking. Without tracking Bound.Redis and Channels.Watermarks stay 0.
+	Tracking TrackingMode
+	Pending  int // invalidations that could not be sent to L2 yet
 	// Quarantined counts the buckets, of 64, that are read at the source because too many of their invalidations
 	// failed, until L2 has started them again.
 	Quarantined int
@@ -39,6 +41,10 @@ type Bound struct {
 	Staleness time.Duration
 	// Channel is the one that proves Staleness: "redis", "events", or "none".
 	Channel string
+	// SampledBy is what has shown the newest position of the source, without which no channel proves anything: "rounds"
+	// (the relay's, in Redis), "events" (the relay's barriers in the event channel), "source" (this client has asked it),
+	// or "none".
+	SampledBy string
 }
 
 // Channels is the state of the two channels that invalidate L1: Redis tracking and the stream of events.
@@ -67,8 +73,8 @@ type CacheStatus struct {
 // Status reports the state of the channels now.
 func (c *Client) Status() Status {
 	ch := c.fence.Channels()
-	s := Status{Redis: c.l2.Up(), Events: ch.EventSession != 0, Mode: c.Mode(), Pending: c.retry.len(),
-		Quarantined: c.retry.buckets(), Bound: c.bound(), Channels: Channels(ch),
+	s := Status{Redis: c.l2.Up(), Events: ch.EventSession != 0, Mode: c.Mode(), Tracking: c.tracking(),
+		Pending: c.retry.len(), Quarantined: c.retry.buckets(), Bound: c.bound(), Channels: Channels(ch),
 		Servers: c.redis.seen()}
 	s.Ready = c.ready(&ch)
 	s.Reasons = c.refreshReasons()
@@ -85,13 +91,13 @@ func (c *Client) Status() Status {
 
 // ready is Status.Ready alone, for those who ask often.
 func (c *Client) ready(ch *fence.Channels) bool {
-	return c.l2.Up() && ch.Watermarks == l2.Buckets && (ch.EventSession != 0 || !c.m.events)
+	return c.l2.Up() && (c.untracked || ch.Watermarks == l2.Buckets) && (ch.EventSession != 0 || !c.m.events)
 }
 
 // bound reads the proofs.
 func (c *Client) bound() Bound {
 	proved, now := c.fence.ChannelsAsOf(), c.now()
-	b := Bound{Redis: age(proved.Redis, now), Events: age(proved.Events, now), Channel: "none"}
+	b := Bound{Redis: age(proved.Redis, now), Events: age(proved.Events, now), Channel: "none", SampledBy: c.sampledBy()}
 	if b.Redis > 0 {
 		b.Staleness, b.Channel = b.Redis, "redis"
 	}

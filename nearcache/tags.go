@@ -232,8 +232,10 @@ func (c *Cache[K, V]) tagsOfEntry(e *entry[K, V]) (of []string) {
 }
 
 // tagsUnproved reports whether values with tags are not cached at all: they have a bound, and no source proves their
-// tags.
-func (c *Cache[K, V]) tagsUnproved() bool { return c.opt.MaxStaleness > 0 && c.client.versions == nil }
+// tags; or nothing tells this process that a tag has changed.
+func (c *Cache[K, V]) tagsUnproved() bool {
+	return c.opt.MaxStaleness > 0 && c.client.versions == nil || c.client.tagsUntold(c.opt.MaxStaleness)
+}
 
 // loadedTags resolves a loaded value's tags to the versions that were known before the load began. again is true if
 // some were unknown; a second load will find them.

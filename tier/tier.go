@@ -22,7 +22,7 @@ const DefaultPrefix = l2.DefaultPrefix
 // Config configures an L2.
 type Config struct {
 	// Redis is where to connect to. Required. The options that client-side caching depends on must be left unset, as in
-	// nearcache.Config.
+	// nearcache.Config; but AlwaysRESP2 may be set.
 	Redis rueidis.ClientOption
 	// Prefix begins every Redis key. It must be that of the caches. Defaults to DefaultPrefix.
 	Prefix string

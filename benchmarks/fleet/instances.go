@@ -199,7 +199,8 @@ func (p *instances) count() Counts {
 	c := Counts{Reads: float64(p.reads.Load()), Errors: float64(p.errors.Load()), Loads: float64(p.loads.Load()),
 		KafkaIn: float64(p.traffic.in.Load()), KafkaOut: float64(p.traffic.out.Load())}
 	for n, i := range p.all {
-		c.L1Hits += sum(i.metrics, "nearcache_hits_total", "tier")["l1"]
+		c.L1Hits += sum(i.metrics, "nearcache_hits_total", "tier")["l1"] +
+			sum(i.metrics, "nearcache_l1_hits_total", "")[""] // the name in older versions, which scale measures too
 		invalidations := sum(i.metrics, "nearcache_invalidations_total", "channel")
 		c.Pushes += invalidations["redis"]
 		c.Events += invalidations["events"]

@@ -2,8 +2,11 @@ package peers
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -73,6 +76,9 @@ func OpenNearcache[V any](ctx context.Context, w Config[V], variant Variant,
 	cfg := nearcache.Config{Redis: rueidis.ClientOption{InitAddress: []string{w.Redis}, DialCtxFn: w.Dial},
 		Prefix: w.Prefix, Source: w.Commits, Events: w.Events,
 		Registerer: n.metrics}
+	if w.Configure != nil {
+		w.Configure(&cfg)
+	}
 	client, err := nearcache.New(cfg)
 	if err != nil {
 		return nil, err
@@ -168,8 +174,20 @@ func (n *Nearcache[V]) Loop(ctx context.Context, keys []string, from, count int)
 	return hits
 }
 
-// NearHits implements Counter.
-func (n *Nearcache[V]) L1Hits() int64 { return int64(n.Metric("nearcache_hits_total", "l1")) }
+// L1Hits implements L1Counter. It asks the client and not the registry, which the client may lack.
+func (n *Nearcache[V]) L1Hits() int64 {
+	answer := httptest.NewRecorder()
+	nearcache.DebugHandler(n.Client).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/", nil))
+	var seen struct {
+		Caches map[string]struct {
+			Hits int64 `json:"l1_hits"`
+		}
+	}
+	if err := json.Unmarshal(answer.Body.Bytes(), &seen); err != nil {
+		panic(err)
+	}
+	return seen.Caches[namespace].Hits
+}
 
 // Fetch implements Fetcher.
 func (n *Nearcache[V]) Fetch(ctx context.Context, keys []string) error {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/nearcache"
 )
 
 // ErrMiss says that a key is absent, in the source too.
@@ -76,6 +77,8 @@ type Config[V any] struct {
 	// Dial opens the near cache's connections to Redis, for a caller that counts their traffic. Defaults to rueidis's
 	// own.
 	Dial func(ctx context.Context, addr string, d *net.Dialer, cfg *tls.Config) (net.Conn, error)
+	// Configure may modify the configuration of the near cache's client.
+	Configure func(*nearcache.Config)
 }
 
 // Kind is one way to build a peer.

@@ -42,6 +42,8 @@ var goals = []goal{
 		bound: atMost, unit: "x", obstacle: hitObstacle},
 	{name: "L1 hit of 1,000,000 keys by Zipf's law, relative to bare ristretto", section: "hit-keys",
 		figure: "zipf_1000000", level: 0.8, bound: atMost, unit: "x", obstacle: hitObstacle},
+	{name: "L1 hit with metrics and traces, relative to one without", section: "hit-options", figure: "observed",
+		level: 1.15, bound: atMost, unit: "x"},
 	{name: "allocations of a hit", section: "hit-goroutines", figure: "allocs", level: 0.01, bound: atMost},
 	{name: "rueidis DoCache raw, relative to the near cache", section: "hit-peers", figure: "docache_raw", level: 5,
 		bound: atLeast, unit: "x", obstacle: ratioObstacle},

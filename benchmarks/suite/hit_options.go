@@ -3,9 +3,18 @@ package suite
 import (
 	"context"
 
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
 	"github.com/nearcache/nearcache-go/benchmarks/measure"
 	"github.com/nearcache/nearcache-go/benchmarks/peers"
 	"github.com/nearcache/nearcache-go/nearcache"
+	"github.com/nearcache/nearcache-go/nearcache/otel"
+)
+
+// The near caches with all that can be seen of a hit, and with nothing.
+const (
+	observed   = "Get, metrics and traces"
+	unobserved = "Get, no metrics"
 )
 
 // hitOptions measures a hit with one option at a time.
@@ -36,6 +45,7 @@ func hitOptions(ctx context.Context, e *Env) (*measure.Section, error) {
 		return nil, err
 	}
 	s.Comparisons = append(s.Comparisons, c)
+	s.Figures = map[string]float64{"observed": c.Ratio(observed).Median / c.Ratio(unobserved).Median}
 	s.Plots = append(s.Plots, bars("hit-options", "The cost of each option for a hit (times Get)", "times Get", c,
 		func(x measure.Series) measure.Stat { return c.Ratio(x.Name) }))
 	return s, nil
@@ -44,14 +54,27 @@ func hitOptions(ctx context.Context, e *Env) (*measure.Section, error) {
 // optionKinds are near caches that differ in one option. The first is the base.
 func optionKinds() []peers.Kind[product] {
 	near := peers.NearcacheKind[product]
-	noSource := near(peers.Plain)
-	noSource.Open = func(ctx context.Context, w peers.Config[product]) (peers.Peer[product], error) {
-		w.Commits = nil
-		return peers.OpenNearcache(ctx, w, peers.Plain)
-	}
+	noSource := configured(near(peers.Plain), func(w *peers.Config[product]) { w.Commits = nil })
+	unseen := configured(near(peers.Plain), func(w *peers.Config[product]) {
+		w.Configure = func(c *nearcache.Config) { c.Registerer = nil }
+	})
+	traced := configured(near(peers.Plain), func(w *peers.Config[product]) {
+		w.Configure = func(c *nearcache.Config) { c.Tracer = otel.NewTracer(sdktrace.NewTracerProvider()) }
+	})
 	clone := func(o *nearcache.Options[string, product]) { o.Clone = func(p product) product { return p } }
 	return []peers.Kind[product]{renamed("Get", near(peers.Plain)), renamed("Get, no Source", noSource),
+		renamed(unobserved, unseen), renamed(observed, traced),
 		renamed("Get, Clone", near(peers.Plain, clone)), renamed("Get, MaxStaleness", near(peers.Bounded))}
+}
+
+// configured is a kind whose near cache has another configuration.
+func configured(k peers.Kind[product], change func(*peers.Config[product])) peers.Kind[product] {
+	open := k.Open
+	k.Open = func(ctx context.Context, w peers.Config[product]) (peers.Peer[product], error) {
+		change(&w)
+		return open(ctx, w)
+	}
+	return k
 }
 
 // readSubject calls Read with options on a fixture of the near cache.

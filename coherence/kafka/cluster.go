@@ -24,7 +24,7 @@ type cluster struct {
 	addr      net.Addr
 
 	fetches  *gatherer[*fetchRequest, *fetched]
-	produces *gatherer[*produceRequest, error]
+	produces *gatherer[*produceRequest, produced]
 	asking   chan struct{} // bounds lookups: each has a connection, and a follower of each partition asks
 	looking  sync.Mutex    // for leaders; held while a broker is asked
 

@@ -28,17 +28,20 @@ func (s *Source) LoadCursor(ctx context.Context, name string) (c coherence.Curso
 }
 
 // SaveCursor writes a relay's cursor, unless that would move it back within a timeline: a relay that lost its
-// leadership without knowing has nothing to say.
+// leadership without knowing has nothing to say. If this Source has led the relays of that name, it also refuses once
+// another one has led them since.
 func (s *Source) SaveCursor(ctx context.Context, name string, c coherence.Cursor) error {
 	seqs, err := json.Marshal(c.Seqs)
 	if err != nil {
 		return err
 	}
-	p := c.Position
+	p, term := c.Position, s.term(name)
 	// The count of saves makes every update change something, which the server's count of rows goes by.
 	saved, err := s.changed(ctx, `update {db}.cursors set saves = saves + 1, timeline = ?, n = ?, part = ?, seqs = ?
-		where name = ? and (timeline <> ? or n < ? or n = ? and part <= ?)`, int64(p.Timeline), int64(p.N),
-		int64(p.Part), string(seqs), name, int64(p.Timeline), int64(p.N), int64(p.N), int64(p.Part))
+		where name = ? and (timeline <> ? or n < ? or n = ? and part <= ?)
+			and (? = 0 or ? = (select l.term from {db}.leaders l where l.name = ? lock in share mode))`,
+		int64(p.Timeline), int64(p.N), int64(p.Part), string(seqs), name,
+		int64(p.Timeline), int64(p.N), int64(p.N), int64(p.Part), term, term, name)
 	if err == nil && !saved {
 		saved, err = s.changed(ctx, `insert ignore into {db}.cursors values (?, ?, ?, ?, ?, 0)`, name,
 			int64(p.Timeline), int64(p.N), int64(p.Part), string(seqs))
@@ -47,7 +50,8 @@ func (s *Source) SaveCursor(ctx context.Context, name string, c coherence.Cursor
 	case err != nil:
 		return s.fault("cursor "+name, err)
 	case !saved:
-		return fmt.Errorf("mysql: cursor %q is past %v already: another relay is at work", name, p)
+		return fmt.Errorf("mysql: another relay is at work: cursor %q is past %v already, or its leader is another one",
+			name, p)
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ var grants = map[Purpose][]string{
 		"grant select, update on {db}.meta to %s", "grant select on {db}.boot to %s",
 		"grant select, delete on {db}.outbox to %s", "grant select, delete on {db}.versions to %s",
 		"grant select, insert, update on {db}.floors to %s", "grant select, delete on {db}.writers to %s",
-		"grant select, insert, update on {db}.cursors to %s", "grant select, insert, update, delete on {db}.leaders to %s",
+		"grant select, insert, update on {db}.cursors to %s", "grant select, insert, update on {db}.leaders to %s",
 		"grant execute on procedure {db}.note_boot to %s", "grant execute on procedure {db}.check_table to %s",
 		"grant select on {db}.triggers to %s",
 	},

@@ -16,7 +16,7 @@ import (
 var schemaSQL string
 
 // schemaVersion is that of schema.sql. Its statements may be run over an older version of themselves.
-const schemaVersion = 1
+const schemaVersion = 2
 
 // installMode is the sql_mode of what Install and InstallTrigger create. The server keeps it with procedures and
 // triggers, so a key that is too long fails whatever the writer's own mode is, and is never cut.

@@ -2,85 +2,71 @@ package mysql
 
 import (
 	"context"
-	"crypto/rand"
-	"time"
+	"database/sql"
+	"errors"
+
+	"github.com/nearcache/nearcache-go/internal/lease"
 )
 
-const (
-	leaseFor   = 3 * time.Second
-	leaseRenew = 500 * time.Millisecond
-)
-
-// Lead takes a lease in the database and renews it, both by the server's clock. Leading ends when the lease has passed
-// to another, and when it could not be renewed before it ran out by this process's clock; until then two may work,
-// which the cursor and the sequence numbers make harmless. A lock of the server's own (GET_LOCK) would stay with a
-// leader whose machine is gone until the server gives its connection up, which takes hours by default.
+// Lead takes a lease in the database and renews it twice a second. No clock of another machine counts: a candidate
+// takes the lease once it has not seen it renewed for three seconds. Leading ends when the lease has passed to another,
+// and when it could not be renewed for 2.5 seconds; until then two may work. The sequence numbers make that harmless,
+// and SaveCursor refuses the earlier one. A lock of the server's own (GET_LOCK) would stay with a leader whose machine
+// is gone until the server gives its connection up, which takes hours by default.
 func (s *Source) Lead(ctx context.Context, name string) (leading context.Context, release func(), err error) {
-	token := rand.Text()
-	var since time.Time
-	for {
-		since = time.Now()
-		got, err := s.take(ctx, name, token)
-		if err != nil {
-			return nil, nil, s.fault("lead", err)
-		}
-		if got {
-			break
-		}
-		select {
-		case <-ctx.Done():
+	leading, term, release, err := lease.Lead(ctx, &leadership{s, name})
+	if err != nil {
+		if ctx.Err() != nil {
 			return nil, nil, ctx.Err()
-		case <-time.After(leaseRenew):
 		}
+		return nil, nil, s.fault("lead", err)
 	}
-	leading, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		defer cancel()
-		s.renew(leading, name, token, since)
-	}()
-	return leading, func() { cancel(); <-done }, nil
+	s.mu.Lock()
+	s.terms[name] = term
+	s.mu.Unlock()
+	return leading, release, nil
 }
 
-// take takes the leadership of a name if nobody holds it.
-func (s *Source) take(ctx context.Context, name, token string) (bool, error) {
-	got, err := s.changed(ctx, `update {db}.leaders set token = ?, holder = user(),
-			until = utc_timestamp(6) + interval ? microsecond
-		where name = ? and until < utc_timestamp(6)`, token, leaseFor.Microseconds(), name)
-	if err != nil || got {
+// term is that of the last leadership of a name that this Source had; 0: none.
+func (s *Source) term(name string) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.terms[name]
+}
+
+// leadership is the row of a name in the table of leaders.
+type leadership struct {
+	*Source
+	name string
+}
+
+// Look implements lease.Table.
+func (l *leadership) Look(ctx context.Context) (row lease.Row, err error) {
+	err = l.db.QueryRowContext(ctx, l.q(`select term, beat, holder = '' from {db}.leaders where name = ?`), l.name).
+		Scan(&row.Term, &row.Beat, &row.Free)
+	if errors.Is(err, sql.ErrNoRows) {
+		return lease.Row{Free: true}, nil
+	}
+	return row, err
+}
+
+// Take implements lease.Table.
+func (l *leadership) Take(ctx context.Context, seen lease.Row) (bool, error) {
+	got, err := l.changed(ctx, `update {db}.leaders set term = term + 1, beat = 0, holder = user(),
+		renewed_at = utc_timestamp(6) where name = ? and term = ? and beat = ?`, l.name, seen.Term, seen.Beat)
+	if err != nil || got || seen.Term > 0 {
 		return got, err
 	}
-	return s.changed(ctx, `insert ignore into {db}.leaders values (?, ?, user(),
-		utc_timestamp(6) + interval ? microsecond)`, name, token, leaseFor.Microseconds())
+	return l.changed(ctx, `insert ignore into {db}.leaders values (?, 1, 0, user(), utc_timestamp(6))`, l.name)
 }
 
-// renew returns when the lease is lost, or given back because leading ended. It never takes a lease: after one that ran
-// out another relay may have led and ended, and then this leader has to learn of it. The lease begins at since, before
-// the server was asked for it.
-func (s *Source) renew(leading context.Context, name, token string, since time.Time) {
-	for {
-		select {
-		case <-leading.Done():
-			end, stop := context.WithTimeout(context.WithoutCancel(leading), time.Second)
-			defer stop()
-			// If this fails the lease runs out.
-			_, _ = s.db.ExecContext(end, s.q(`delete from {db}.leaders where name = ? and token = ?`), name, token)
-			return
-		case <-time.After(leaseRenew):
-		}
-		asked := time.Now()
-		left, stop := context.WithDeadline(leading, since.Add(leaseFor-leaseRenew))
-		got, err := s.changed(left, `update {db}.leaders set until = utc_timestamp(6) + interval ? microsecond
-			where name = ? and token = ?`, leaseFor.Microseconds(), name, token)
-		stop()
-		switch {
-		case err == nil && !got:
-			return
-		case err == nil:
-			since = asked
-		case !time.Now().Before(since.Add(leaseFor - leaseRenew)):
-			return
-		}
-	}
+// Renew implements lease.Table.
+func (l *leadership) Renew(ctx context.Context, term uint64) (bool, error) {
+	return l.changed(ctx, `update {db}.leaders set beat = beat + 1, renewed_at = utc_timestamp(6)
+		where name = ? and term = ?`, l.name, term)
+}
+
+// Give implements lease.Table. If it fails, the end of the lease frees it.
+func (l *leadership) Give(ctx context.Context, term uint64) {
+	_, _ = l.changed(ctx, `update {db}.leaders set holder = '' where name = ? and term = ?`, l.name, term)
 }

@@ -57,11 +57,15 @@ create table if not exists {db}.cursors (
 	saves bigint unsigned not null
 ) engine = InnoDB
 ;
-create table if not exists {db}.leaders (
+-- Who leads the relays of a name. Version 1 of the schema had another table of this name.
+drop table if exists {db}.leaders
+;
+create table {db}.leaders (
 	name varbinary(255) not null primary key,
-	token varbinary(64) not null,
-	holder varchar(255) not null,
-	until datetime(6) not null
+	term bigint unsigned not null, -- grows with each leader
+	beat bigint unsigned not null, -- grows within a term
+	holder varchar(255) not null, -- for people; empty: the leader gave it back
+	renewed_at datetime(6) not null -- for people: no decision stands on a clock
 ) engine = InnoDB
 ;
 create table if not exists {db}.triggers (

@@ -131,7 +131,8 @@ func (b *bench) duty(ctx context.Context, purpose mysql.Purpose, src *mysql.Sour
 	if atLead == nil {
 		release()
 		var left int
-		if err := b.db.QueryRowContext(ctx, `select count(*) from `+b.name+`.leaders`).Scan(&left); err != nil || left > 0 {
+		err := b.db.QueryRowContext(ctx, `select count(*) from `+b.name+`.leaders where holder <> ''`).Scan(&left)
+		if err != nil || left > 0 {
 			atLead = errors.Join(err, errLease)
 		}
 	}
@@ -236,5 +237,42 @@ func TestTrim_RaisesTheFloorAboveWhatItRemoves(t *testing.T) {
 	}
 	if next, err := b.BumpKey(t.Context(), "gone", "9"); err != nil || next <= floor {
 		t.Errorf("the next version is %d, %v, want more than the floor %d", next, err, floor)
+	}
+}
+
+// TestSaveCursor_RefusesAnEarlierLeader, also in another timeline, where positions say nothing.
+func TestSaveCursor_RefusesAnEarlierLeader(t *testing.T) {
+	t.Parallel()
+	b := open(t)
+	second := b.another(t, openDB(t, b.dsn))
+	cursor := func(timeline, n uint64) coherence.Cursor {
+		return coherence.Cursor{Position: coherence.Position{Timeline: timeline, N: n}, Seqs: []uint64{n}}
+	}
+	_, release, err := b.Lead(t.Context(), "relay")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.SaveCursor(t.Context(), "relay", cursor(1, 5)); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.depose(t.Context(), "relay"); err != nil {
+		t.Fatal(err)
+	}
+	_, next, err := second.Lead(t.Context(), "relay")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, late := range []coherence.Cursor{cursor(1, 9), cursor(2, 1)} {
+		if err := b.SaveCursor(t.Context(), "relay", late); err == nil {
+			t.Errorf("an earlier leader saved %v", late.Position)
+		}
+	}
+	if err := second.SaveCursor(t.Context(), "relay", cursor(1, 6)); err != nil {
+		t.Error(err)
+	}
+	release()
+	next()
+	if got, err := second.LoadCursor(t.Context(), "relay"); err != nil || got.Position != cursor(1, 6).Position {
+		t.Errorf("the cursor is %+v, %v", got, err)
 	}
 }

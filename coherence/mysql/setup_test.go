@@ -80,10 +80,10 @@ func (t tx) Write(ctx context.Context, namespace, key string, op coherence.Op) (
 func (t tx) Commit(context.Context) error   { return t.Tx.Commit() }
 func (t tx) Rollback(context.Context) error { return t.Tx.Rollback() }
 
-// depose gives the lease of a name to nobody, as one that ran out.
+// depose ends the term of a leader.
 func (b *bench) depose(ctx context.Context, name string) error {
-	res, err := b.db.ExecContext(ctx, `update `+b.name+`.leaders set token = 'nobody', until = '2000-01-01'
-		where name = ?`, name)
+	res, err := b.db.ExecContext(ctx, `update `+b.name+`.leaders set holder = '', term = term + 1
+		where name = ? and holder <> ''`, name)
 	if err != nil {
 		return err
 	}

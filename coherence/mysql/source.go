@@ -44,8 +44,9 @@ type Source struct {
 	poll time.Duration
 
 	mu     sync.Mutex
-	probed bool     // the server was found fit
-	last   progress // of the last Changes
+	probed bool              // the server was found fit
+	last   progress          // of the last Changes
+	terms  map[string]uint64 // of the last leaderships that this Source had, by the relay's name
 }
 
 // progress is how far Changes has read, and how far it could see.
@@ -70,7 +71,7 @@ func New(db *sql.DB, cfg Config) (*Source, error) {
 	case cfg.Poll < time.Millisecond:
 		return nil, fmt.Errorf("mysql: Config.Poll is %v; a millisecond is the least", cfg.Poll)
 	}
-	return &Source{db: db, name: cfg.Database, poll: cfg.Poll}, nil
+	return &Source{db: db, terms: make(map[string]uint64), name: cfg.Database, poll: cfg.Poll}, nil
 }
 
 // Close releases what the Source holds, which is nothing: the database handle stays open. It is there because every

@@ -44,7 +44,8 @@ func (s *Source) LoadCursor(ctx context.Context, name string) (c coherence.Curso
 }
 
 // SaveCursor writes a relay's cursor, unless that would move it back within a timeline: a relay that lost its
-// leadership without knowing has nothing to say.
+// leadership without knowing has nothing to say. If this Source has led the relays of that name, it also refuses once
+// another one has led them since.
 func (s *Source) SaveCursor(ctx context.Context, name string, c coherence.Cursor) error {
 	pool, err := s.feed()
 	if err != nil {
@@ -55,17 +56,24 @@ func (s *Source) SaveCursor(ctx context.Context, name string, c coherence.Cursor
 		return err
 	}
 	decimal := func(n uint64) string { return strconv.FormatUint(n, 10) }
-	tag, err := pool.Exec(ctx, s.q(`insert into @@.cursors as c (name, timeline, n, part, seqs)
-		values ($1, $2::text::numeric, $3::text::numeric, $4::text::numeric, $5::text::jsonb)
+	values := []any{name, decimal(c.Position.Timeline), decimal(c.Position.N), decimal(c.Position.Part), string(seqs)}
+	const row = `$1, $2::text::numeric, $3::text::numeric, $4::text::numeric, $5::text::jsonb`
+	from := ""
+	if term := s.term(name); term > 0 {
+		// The lock makes a take-over wait for this statement, or this statement see it.
+		from = `from (select term from @@.leaders where name = $1 for share) l where l.term = $6::bigint`
+		values = append(values, int64(term))
+	}
+	tag, err := pool.Exec(ctx, s.q(`insert into @@.cursors as c (name, timeline, n, part, seqs) select `+row+` `+from+`
 		on conflict (name) do update
 			set timeline = excluded.timeline, n = excluded.n, part = excluded.part, seqs = excluded.seqs
-			where c.timeline <> excluded.timeline or (c.n, c.part) <= (excluded.n, excluded.part)`),
-		name, decimal(c.Position.Timeline), decimal(c.Position.N), decimal(c.Position.Part), string(seqs))
+			where c.timeline <> excluded.timeline or (c.n, c.part) <= (excluded.n, excluded.part)`), values...)
 	if err != nil {
 		return s.fault("cursor "+name, err)
 	}
 	if tag.RowsAffected() == 0 {
-		return fmt.Errorf("postgres: cursor %q is past %v already: another relay is at work", name, c.Position)
+		return fmt.Errorf("postgres: another relay is at work: cursor %q is past %v already, or its leader is another one",
+			name, c.Position)
 	}
 	return nil
 }

@@ -25,12 +25,14 @@ var (
 	schemaTraceSQL string
 	//go:embed schema_table.sql
 	schemaTableSQL string
+	//go:embed schema_lease.sql
+	schemaLeaseSQL string
 )
 
 // migrations lead from one version of the schema to the next. Each runs in the transaction of the whole Install. A
 // later one is never undone: Install of a program that knows fewer of them refuses.
 var migrations = []string{schemaSQL, schemaPartSQL, schemaStatementSQL, schemaTruncateSQL, schemaTableSQL,
-	schemaTraceSQL}
+	schemaTraceSQL, schemaLeaseSQL}
 
 // InstallSQL is what Install runs on a database that has nothing of it yet, for whoever runs it by hand.
 func (s *Source) InstallSQL() string {

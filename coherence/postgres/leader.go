@@ -2,85 +2,155 @@ package postgres
 
 import (
 	"context"
-	cryptorand "crypto/rand"
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	"os"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/nearcache/nearcache-go/internal/lease"
 )
 
-const (
-	leaderRetry = time.Second            // between attempts to become the leader; a quarter more or less
-	leaderPing  = 250 * time.Millisecond // between checks that we still are
-	leaderCheck = time.Second            // for how long a check may go unanswered
-	poolWait    = 100 * time.Millisecond // for how long an attempt waits for a connection of the caller's pool
-)
+// poolWait is for how long an attempt waits for a connection of the caller's pool.
+const poolWait = 100 * time.Millisecond
 
-// Lead holds an advisory lock, by the relay's name, on a connection of its own. When that connection is lost the
-// server lets go of the lock, and leading ends as soon as we notice; until then two may work, which the cursor and the
-// sequence numbers make harmless.
+// Lead takes a lease, which is a row of the source's tables, and renews it twice a second. So it works behind any
+// pooler. Leading ends when the lease could not be renewed for 2.5 seconds, and when another relay has it. Until the
+// leader notices, two may work: the sequence numbers make that harmless, and SaveCursor refuses the earlier one.
 //
-// A candidate keeps no connection. About once a second it asks for the lock on one of the caller's pool and gives the
-// connection back, so another relay leads within two seconds of a leader's end.
+// A candidate keeps no connection. About twice a second it looks at the lease, on a connection of the caller's pool
+// that goes back at once. It leads within a second after a leader has released the leadership or, without a pooler,
+// has lost its connection. It leads within five seconds after a leader that nobody heard of again.
 func (s *Source) Lead(ctx context.Context, name string) (leading context.Context, release func(), err error) {
-	lock := "nearcache relay " + s.schema + " " + name
-	var conn *pgx.Conn
-	for {
-		if conn, err = s.tryLead(ctx, lock); err != nil {
-			return nil, nil, s.fault("lead", err)
-		}
-		if conn != nil {
-			break
-		}
-		select {
-		case <-ctx.Done():
-			return nil, nil, ctx.Err()
-		case <-time.After(leaderRetry*3/4 + rand.N(leaderRetry/2)):
-		}
-	}
-	leading, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		defer closeConn(conn)
-		defer cancel()
-		hold(leading, conn)
-	}()
-	return leading, func() { cancel(); <-done }, nil
-}
-
-// tryLead returns the connection that has the lock now, or nil if another has it.
-func (s *Source) tryLead(ctx context.Context, lock string) (*pgx.Conn, error) {
-	c, err := s.borrow(ctx)
+	l := &leadership{Source: s, name: name, holder: processName()}
+	leading, term, give, err := lease.Lead(ctx, l)
 	if err != nil {
-		return nil, err
-	}
-	// Behind a pooler the process id is made up, and nothing is locked before we know how it works.
-	const try = `select case when pg_backend_pid() = $2 then pg_try_advisory_lock(hashtextextended($1, 0)) end`
-	var got *bool
-	if err := c.QueryRow(ctx, try, lock, int32(c.Conn().PgConn().PID())).Scan(&got); err != nil {
-		return nil, discard(c, err)
-	}
-	if got == nil {
-		if err := s.refusePooler(ctx, c.Conn()); err != nil {
-			return nil, discard(c, err)
+		l.letGo()
+		if ctx.Err() != nil {
+			return nil, nil, ctx.Err()
 		}
-		err := c.QueryRow(ctx, `select pg_try_advisory_lock(hashtextextended($1, 0))`, lock).Scan(&got)
-		if err != nil {
-			return nil, discard(c, err)
-		}
+		return nil, nil, s.fault("lead", err)
 	}
-	if *got {
-		return c.Hijack(), nil
-	}
-	c.Release()
-	return nil, nil
+	s.mu.Lock()
+	s.terms[name] = term
+	s.mu.Unlock()
+	return leading, give, nil
 }
 
-// discard closes a connection that may have the lock.
+// term is that of the last leadership of a name that this Source had; 0: none.
+func (s *Source) term(name string) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.terms[name]
+}
+
+// leadership is the row of a name in the table of leaders.
+type leadership struct {
+	*Source
+	name, holder string
+	// session is the leader's own connection, whose end everybody can see. It is nil behind a pooler, where a session of
+	// the server outlives its clients.
+	session *pgx.Conn
+}
+
+// Look implements lease.Table. A session that another role may not look at counts as alive.
+func (l *leadership) Look(ctx context.Context) (row lease.Row, err error) {
+	c, err := l.borrow(ctx)
+	if err != nil {
+		return row, err
+	}
+	defer c.Release()
+	var term, beat int64
+	err = c.QueryRow(ctx, l.q(`select l.term, l.beat, l.holder = '' or l.session is not null and not exists (
+			select from pg_stat_activity a where a.pid = l.session
+				and (a.backend_start = l.session_began or a.backend_start is null))
+		from @@.leaders l where l.name = $1`), l.name).Scan(&term, &beat, &row.Free)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return lease.Row{Free: true}, nil
+	}
+	row.Term, row.Beat = uint64(term), uint64(beat)
+	return row, err
+}
+
+// Take implements lease.Table. A pooler makes up the process id that it gives to a client; a server does not. The
+// commit waits for the disk whatever the session says: a term that a crash took back would be given out twice.
+func (l *leadership) Take(ctx context.Context, seen lease.Row) (bool, error) {
+	c, err := l.borrow(ctx)
+	if err != nil {
+		return false, err
+	}
+	var direct bool
+	err = c.QueryRow(ctx, l.q(`with me as (select case when pg_backend_pid() = $4 then $4 end as pid,
+			set_config('synchronous_commit', case current_setting('synchronous_commit') when 'off' then 'local'
+				else current_setting('synchronous_commit') end, true) as s)
+		insert into @@.leaders as l (name, term, beat, holder, session, session_began, renewed_at)
+			select $1, $2::bigint + 1, 0, $5, me.pid, (select backend_start from pg_stat_activity a where a.pid = me.pid),
+				clock_timestamp() from me
+		on conflict (name) do update set term = excluded.term, beat = 0, holder = excluded.holder,
+				session = excluded.session, session_began = excluded.session_began, renewed_at = excluded.renewed_at
+			where l.term = $2 and l.beat = $3
+		returning session is not null`), l.name, int64(seen.Term), int64(seen.Beat), int32(c.Conn().PgConn().PID()),
+		l.holder).Scan(&direct)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		c.Release()
+		return false, nil
+	case err != nil:
+		return false, discard(c, err) // it may lead without knowing
+	case direct:
+		l.session = c.Hijack()
+	default:
+		c.Release()
+	}
+	return true, nil
+}
+
+// Renew implements lease.Table. A beat that a crash takes back does no harm, so the commit need not wait for the disk.
+func (l *leadership) Renew(ctx context.Context, term uint64) (bool, error) {
+	tag, err := l.exec(ctx, `with soft as (select set_config('synchronous_commit', 'off', true) as s)
+		update @@.leaders l set beat = l.beat + 1, renewed_at = clock_timestamp() from soft
+			where l.name = $1 and l.term = $2`, l.name, int64(term))
+	if err != nil && l.session != nil && l.session.IsClosed() {
+		err = fmt.Errorf("%w: %w", lease.ErrGone, err)
+	}
+	got := err == nil && tag.RowsAffected() > 0
+	if err == nil && !got || errors.Is(err, lease.ErrGone) {
+		l.letGo()
+	}
+	return got, err
+}
+
+// Give implements lease.Table.
+func (l *leadership) Give(ctx context.Context, term uint64) {
+	// If this fails, the end of the session or of the lease frees it.
+	_, _ = l.exec(ctx, `update @@.leaders set holder = '', session = null where name = $1 and term = $2`,
+		l.name, int64(term))
+	l.letGo()
+}
+
+// exec runs a statement of the leader.
+func (l *leadership) exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
+	if l.session != nil {
+		return l.session.Exec(ctx, l.q(sql), args...)
+	}
+	pool, err := l.feed()
+	if err != nil {
+		return pgconn.CommandTag{}, err
+	}
+	return pool.Exec(ctx, l.q(sql), args...)
+}
+
+// letGo closes the leader's connection.
+func (l *leadership) letGo() {
+	if l.session != nil {
+		closeConn(l.session)
+	}
+}
+
+// discard closes a connection.
 func discard(c *pgxpool.Conn, err error) error {
 	closeConn(c.Hijack())
 	return err
@@ -100,109 +170,11 @@ func (s *Source) borrow(ctx context.Context) (*pgxpool.Conn, error) {
 	return own.Acquire(ctx)
 }
 
-// hold returns when leading ends or the connection does not answer.
-func hold(leading context.Context, conn *pgx.Conn) {
-	for {
-		select {
-		case <-leading.Done():
-			return
-		case <-time.After(leaderPing):
-		}
-		check, stop := context.WithTimeout(leading, leaderCheck)
-		err := conn.Ping(check)
-		stop()
-		if err != nil {
-			return
-		}
-	}
-}
-
-// session opens a connection that is a session of the server: what it locks and listens to stays with it. A pooler in
-// transaction mode is refused: the lock would stay with a connection that it gives to others.
-func (s *Source) session(ctx context.Context) (*pgx.Conn, error) {
-	conn, err := s.connect(ctx)
+// processName names this process to people.
+func processName() string {
+	host, err := os.Hostname()
 	if err != nil {
-		return nil, err
+		host = "unknown host"
 	}
-	if err := s.refusePooler(ctx, conn); err != nil {
-		closeConn(conn)
-		return nil, err
-	}
-	return conn, nil
-}
-
-// refusePooler finds out whether another connection is given the session that this one has. A server says its process
-// id when a connection begins; a pooler makes one up.
-func (s *Source) refusePooler(ctx context.Context, conn *pgx.Conn) error {
-	var pid uint32
-	if err := conn.QueryRow(ctx, `select pg_backend_pid()`, pgx.QueryExecModeSimpleProtocol).Scan(&pid); err != nil {
-		return err
-	}
-	if pid == conn.PgConn().PID() {
-		return nil
-	}
-	other, err := s.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer closeConn(other)
-	for range 8 {
-		pooled, err := shared(ctx, conn, other)
-		if err != nil {
-			return err
-		}
-		if pooled {
-			return ErrPooled
-		}
-	}
-	return nil
-}
-
-// shared marks the session of one connection and looks for the mark from the other: in a transaction there, and then
-// here, while that transaction holds the session that the pooler would have given us.
-func shared(ctx context.Context, conn, other *pgx.Conn) (bool, error) {
-	mark := cryptorand.Text()
-	if _, err := conn.Exec(ctx, fmt.Sprintf(`select set_config('nearcache.session', '%s', false)`, mark),
-		pgx.QueryExecModeSimpleProtocol); err != nil {
-		return false, err
-	}
-	var there, here string
-	const look = `select coalesce(current_setting('nearcache.session', true), '')`
-	if _, err := other.Exec(ctx, `begin`, pgx.QueryExecModeSimpleProtocol); err != nil {
-		return false, err
-	}
-	err := other.QueryRow(ctx, look, pgx.QueryExecModeSimpleProtocol).Scan(&there)
-	if err == nil {
-		err = conn.QueryRow(ctx, look, pgx.QueryExecModeSimpleProtocol).Scan(&here)
-	}
-	_, end := other.Exec(ctx, `rollback`, pgx.QueryExecModeSimpleProtocol)
-	return there == mark || here != mark, errors.Join(err, end)
-}
-
-// Wait returns when a change was committed, or after d. It listens on a connection of its own, which it keeps for the
-// next call; one caller at a time. With Config.WithoutNotify nothing wakes it.
-func (s *Source) Wait(ctx context.Context, d time.Duration) error {
-	s.listening.Lock()
-	defer s.listening.Unlock()
-	if s.listen == nil || s.listen.IsClosed() {
-		conn, err := s.session(ctx)
-		if err != nil {
-			return s.fault("listen", err)
-		}
-		if _, err := conn.Exec(ctx, "listen "+pgx.Identifier{s.schema}.Sanitize()); err != nil {
-			closeConn(conn)
-			return s.fault("listen", err)
-		}
-		s.listen = conn
-		return nil // something may have been committed before we listened
-	}
-	wait, cancel := context.WithTimeout(ctx, d)
-	defer cancel()
-	_, err := s.listen.WaitForNotification(wait)
-	if err == nil || errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil && !s.listen.IsClosed() {
-		return nil
-	}
-	closeConn(s.listen)
-	s.listen = nil
-	return s.fault("listen", err)
+	return fmt.Sprintf("%s, process %d", host, os.Getpid())
 }

@@ -32,7 +32,7 @@ func TestLead_CandidatesKeepNoConnection(t *testing.T) {
 	}()
 	const connections = `select count(*) from pg_stat_activity where application_name = 'candidate' and `
 	testkit.Eventually(t, "the candidate asks and gives the connection back", func() bool {
-		return count(t, pool, connections+`state = 'idle' and query like '%pg_try_advisory_lock%'`) == 1 &&
+		return count(t, pool, connections+`state = 'idle' and query like '%nearcache.leaders%'`) == 1 &&
 			mine.Stat().AcquiredConns() == 0
 	})
 	if n := count(t, pool, connections+`true`); n != 1 {

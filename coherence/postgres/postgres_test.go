@@ -434,8 +434,9 @@ func TestLead_OneAtATimeAndPassedOn(t *testing.T) {
 		t.Fatal("two leaders")
 	case <-time.After(500 * time.Millisecond):
 	}
-	exec1(t, pool, `select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and granted
-		and database = (select oid from pg_database where datname = current_database())`)
+	if err := endLeader(t.Context(), pool, "relay"); err != nil {
+		t.Fatal(err)
+	}
 	select {
 	case <-leading.Done():
 	case <-time.After(10 * time.Second):

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -22,10 +23,11 @@ var (
 	ErrNotInstalled = errors.New("the schema is not installed: call Install as a role that may create it")
 	// ErrNewerSchema is what Install returns (wrapped) when a newer program made the schema. Nothing was changed.
 	ErrNewerSchema = errors.New("the schema is of a newer version than this program")
-	// ErrPooled is what Lead and Wait return (wrapped) behind a pooler that gives each transaction another connection.
-	ErrPooled = errors.New("a pooler in transaction mode is between this program and Postgres: leadership and " +
-		"notifications need a session; " +
-		"give the relay the server's own address, or a pool in session mode")
+	// ErrPooled is what a method returns (wrapped) when a statement that pgx had prepared is not in the session that it
+	// was given, as behind a pooler that gives each transaction another one.
+	ErrPooled = errors.New("a pooler gives each transaction another session, and pgx prepares statements in one: " +
+		"add default_query_exec_mode=exec to the connection string, or let the pooler follow prepared statements " +
+		"(PgBouncer 1.21: max_prepared_statements)")
 	// ErrBusy is what Install and InstallTrigger return (wrapped) when others hold the table for too long.
 	ErrBusy = errors.New("other transactions hold it for too long")
 )
@@ -37,7 +39,8 @@ type Config struct {
 	Schema string
 	// Conns is how many connections the Source opens for itself at most, so that Position and the relay never wait behind
 	// the caller's queries. They are made from the pool's configuration, hooks included. An instance uses one, a relay up
-	// to four. Leading and Wait take one more each. Defaults to 4.
+	// to four. Leading and Wait take one more each; behind a pooler that gives each transaction another session they
+	// take none. Defaults to 4.
 	Conns int32
 	// WithoutNotify leaves out pg_notify, by which a commit wakes the relay at once. Postgres lets one transaction that
 	// notifies commit at a time, so with synchronous replication commits wait for each other; and PREPARE TRANSACTION is
@@ -65,9 +68,11 @@ type Source struct {
 	mu     sync.Mutex
 	own    *pgxpool.Pool // of Config.Conns
 	closed bool
+	terms  map[string]uint64 // of the last leaderships that this Source had, by the relay's name
 
 	listening sync.Mutex
-	listen    *pgx.Conn // of Wait
+	listen    *pgx.Conn   // of Wait
+	pooled    atomic.Bool // Wait has found that no session can listen
 }
 
 var plain = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,47}$`)
@@ -101,7 +106,7 @@ func New(pool *pgxpool.Pool, cfg Config) (*Source, error) {
 		return nil, fmt.Errorf("postgres: Config.LockTimeout is %v; a millisecond is the least", cfg.LockTimeout)
 	}
 	keepsPlans := pool.Config().ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement
-	return &Source{pool: pool, schema: cfg.Schema, cfg: cfg, keepsPlans: keepsPlans}, nil
+	return &Source{pool: pool, schema: cfg.Schema, cfg: cfg, keepsPlans: keepsPlans, terms: make(map[string]uint64)}, nil
 }
 
 // Abilities implements coherence.Source.
@@ -189,6 +194,13 @@ func (s *Source) fault(doing string, err error) error {
 		switch pg.Code {
 		case "3F000", "42P01", "42883": // no such schema, table, function
 			err = fmt.Errorf("schema %s: %w: %w", s.schema, ErrNotInstalled, err)
+		case "08P01":
+			if strings.Contains(pg.Message, "statement pooling mode") {
+				err = fmt.Errorf("%w: PgBouncer's statement mode allows no transactions; use its transaction mode: %w",
+					coherence.ErrMisconfigured, err)
+			}
+		case "26000", "42P05": // no such prepared statement; it is prepared already
+			err = fmt.Errorf("%w: %w", ErrPooled, err)
 		case "42501":
 			err = fmt.Errorf("%w: the role lacks a right; docs/guides/postgres.md lists what each role needs: %w",
 				coherence.ErrMisconfigured, err)

@@ -26,30 +26,38 @@ func (t tx) Write(ctx context.Context, namespace, key string, op coherence.Op) (
 func TestSource_Conforms(t *testing.T) {
 	sourcetest.Run(t, func(t *testing.T) sourcetest.Harness {
 		src, pool, url := open(t)
-		return sourcetest.Harness{
-			Source: src,
-			Begin: func(ctx context.Context) (sourcetest.Tx, error) {
-				begun, err := pool.Begin(ctx)
-				return tx{begun, src}, err
-			},
-			Reopen: func(context.Context) (coherence.Source, error) { return newSource(t, url, postgres.Config{}), nil },
-			Another: func(context.Context) (coherence.Source, error) {
-				other, _, _ := open(t)
-				return other, nil
-			},
-			NewTimeline: src.NewTimeline,
-			Depose:      func(ctx context.Context, _ string) error { return terminateLeaders(ctx, pool) },
-		}
+		return harness(t, src, pool, url, func(ctx context.Context, name string) error {
+			return endLeader(ctx, pool, name)
+		})
 	})
 }
 
-// terminateLeaders ends the connections of this database that hold an advisory lock; an error if there is none yet.
-func terminateLeaders(ctx context.Context, pool *pgxpool.Pool) error {
-	var n int
-	err := pool.QueryRow(ctx,
-		`select count(pg_terminate_backend(pid)) from pg_locks where locktype = 'advisory' and granted
-		and database = (select oid from pg_database where datname = current_database())`).Scan(&n)
-	if err == nil && n == 0 {
+// harness is what the suite needs of a source. url is its database's, and depose ends a leadership.
+func harness(t *testing.T, src *postgres.Source, pool *pgxpool.Pool, url string,
+	depose func(context.Context, string) error) sourcetest.Harness {
+	return sourcetest.Harness{
+		Source: src,
+		Begin: func(ctx context.Context) (sourcetest.Tx, error) {
+			begun, err := pool.Begin(ctx)
+			return tx{begun, src}, err
+		},
+		Reopen: func(context.Context) (coherence.Source, error) { return newSource(t, url, postgres.Config{}), nil },
+		Another: func(context.Context) (coherence.Source, error) {
+			other, _, _ := open(t)
+			return other, nil
+		},
+		NewTimeline: src.NewTimeline,
+		Depose:      depose,
+	}
+}
+
+// endLeader ends the connection of the leader of a name; an error if there is none yet.
+func endLeader(ctx context.Context, pool *pgxpool.Pool, name string) error {
+	var ended bool
+	err := pool.QueryRow(ctx, `select count(*) > 0 and bool_and(pg_terminate_backend(a.pid))
+		from nearcache.leaders l join pg_stat_activity a on a.pid = l.session and a.backend_start = l.session_began
+		where l.name = $1 and l.holder <> ''`, name).Scan(&ended)
+	if err == nil && !ended {
 		err = errors.New("nobody leads")
 	}
 	return err

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -181,125 +179,6 @@ func TestServer_WithoutItsFunctions(t *testing.T) {
 		t.Fatal(err)
 	}
 	passThrough(t, src, at)
-}
-
-// startPgBouncer starts a pgbouncer before a server, and returns a URL of the same database through it.
-func startPgBouncer(t *testing.T, server, mode string) string {
-	t.Helper()
-	path, err := exec.LookPath("pgbouncer")
-	if err != nil {
-		path = "/usr/sbin/pgbouncer"
-		if _, err := os.Stat(path); err != nil {
-			t.Skip("pgbouncer is not installed")
-		}
-	}
-	cfg, err := pgx.ParseConfig(server)
-	if err != nil {
-		t.Fatal(err)
-	}
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := free.Addr().(*net.TCPAddr).Port
-	_ = free.Close()
-	// Not t.TempDir: pgbouncer does not run as root, and its account must reach the file.
-	dir, err := os.MkdirTemp("", "pgbouncer")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	ini := filepath.Join(dir, "pgbouncer.ini")
-	err = os.WriteFile(ini, []byte(fmt.Sprintf(`[databases]
-* = host=%s port=%d user=%s
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = %d
-auth_type = any
-pool_mode = %s
-unix_socket_dir =
-max_client_conn = 100
-ignore_startup_parameters = extra_float_digits
-`, cfg.Host, cfg.Port, cfg.User, port, mode)), 0o644)
-	if err != nil {
-		t.Fatal(err)
-	}
-	args := []string{ini}
-	if os.Getuid() == 0 {
-		args = []string{"-u", "nobody", ini}
-	}
-	cmd := exec.Command(path, args...)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	through := fmt.Sprintf("postgres://%s@127.0.0.1:%d/%s?sslmode=disable", cfg.User, port, cfg.Database)
-	testkit.Eventually(t, "pgbouncer answers", func() bool {
-		conn, err := pgx.Connect(t.Context(), through+"&default_query_exec_mode=simple_protocol")
-		if err != nil {
-			return false
-		}
-		defer conn.Close(context.Background())
-		return conn.Ping(t.Context()) == nil
-	})
-	return through
-}
-
-func TestPgBouncer_IsNamedInTransactionMode(t *testing.T) {
-	direct, _, server := open(t)
-	through := startPgBouncer(t, server, "transaction") + "&default_query_exec_mode=exec"
-	src := newSource(t, through, postgres.Config{})
-	if _, err := src.Position(t.Context()); err != nil {
-		t.Errorf("an instance works through it: %v", err)
-	}
-	if v, err := src.BumpKey(t.Context(), "n", "k"); v != 1 || err != nil {
-		t.Errorf("BumpKey = %d, %v", v, err)
-	}
-	for range 3 {
-		if _, _, err := src.Lead(t.Context(), "relay"); !errors.Is(err, postgres.ErrPooled) {
-			t.Fatalf("Lead = %v, want ErrPooled", err)
-		}
-	}
-	if err := src.Wait(t.Context(), time.Second); !errors.Is(err, postgres.ErrPooled) {
-		t.Errorf("Wait = %v, want ErrPooled", err)
-	}
-	short, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	_, release, err := direct.Lead(short, "relay")
-	if err != nil {
-		t.Fatalf("a direct relay does not lead after a pooled one tried: %v", err)
-	}
-	release()
-}
-
-func TestPgBouncer_WorksInSessionMode(t *testing.T) {
-	direct, pool, server := open(t)
-	src := newSource(t, startPgBouncer(t, server, "session"), postgres.Config{})
-	leading, release, err := src.Lead(t.Context(), "relay")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer release()
-	short, cancel := context.WithTimeout(t.Context(), time.Second)
-	defer cancel()
-	if _, _, err := direct.Lead(short, "relay"); err == nil {
-		t.Error("two relays lead")
-	}
-	if leading.Err() != nil {
-		t.Error("the leader lost its leadership")
-	}
-	if err := src.Wait(t.Context(), time.Millisecond); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := src.Bump(t.Context(), pool, "n", "k", coherence.OpUpdated); err != nil {
-		t.Fatal(err)
-	}
-	if err := src.Wait(t.Context(), time.Minute); err != nil {
-		t.Error(err)
-	}
 }
 
 // stopAfter ends a context after n statements with a text in them.

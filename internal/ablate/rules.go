@@ -45,6 +45,12 @@ const (
 	RoundHead         Rule = "round-head"         // a round's sample is at its head, not at what is applied
 	RoundIncarnations Rule = "round-incarnations" // a round counts for the incarnations that it was published for
 
+	// Positions by the event channel, without a question to the source.
+	MarkSecond Rule = "mark-second" // a barrier ends a sample only if its round was begun behind the sample's end
+	MarkEpoch  Rule = "mark-epoch"  // ... in the epoch of the leader that answered the end
+	MarkRecord Rule = "mark-record" // ... with the record of the round before where the relay had it acknowledged
+	MarkWhole  Rule = "mark-whole"  // the end is asked for behind transactions that are open
+
 	// The fence.
 	Generation              Rule = "generation"                // an invalidation ends entries and loads of its key
 	RecentBumps             Rule = "recent-bumps"              // a reader that is behind looks for its key among the bumps
@@ -62,6 +68,8 @@ const (
 	EventSession          Rule = "event-session"           // events vouch only for entries of the present session
 	SessionBase           Rule = "session-base"            // ... and for L2 values only past the session's first sample
 	GapIsSession          Rule = "gap-is-session"          // a sequence number left out begins a session
+	WatermarkWithRecord   Rule = "watermark-with-record"   // untracked: a record is judged by the watermark read with it
+	UntrackedUnvouched    Rule = "untracked-unvouched"     // untracked: a read of L2 makes Redis vouch for nothing
 	AdmitFromTracking     Rule = "admit-from-tracking"     // tracking vouches only for what a GET on T returned
 
 	// The bound.

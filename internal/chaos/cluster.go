@@ -195,7 +195,7 @@ func (b *cluster) launch(name string) error {
 		Group: group,
 		Redis: b.links.of(name, redisService).addr, Kafka: b.links.of(name, kafkaService).addr,
 		Keys: b.cfg.Keys, Readers: b.cfg.Readers, Rate: b.cfg.Rate, Writes: b.cfg.Writes,
-		Bound: b.cfg.Bound, Hold: b.cfg.Hold, Without: b.cfg.Without}
+		Bound: b.cfg.Bound, Hold: b.cfg.Hold, Without: b.cfg.Without, Tracking: b.cfg.Tracking}
 	s.Source, s.Address = b.cfg.Source, b.address(b.links.of(name, postgresService).addr, name)
 	s.Role, s.Log = name, filepath.Join(b.cfg.Dir, fmt.Sprintf("%03d-%s.hist", id, name))
 	if n, ok := number(name, "instance-"); ok {

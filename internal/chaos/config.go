@@ -13,6 +13,12 @@ const (
 	mariadb        = "mariadb"
 )
 
+// Whether Redis pushes changes to the instances.
+const (
+	trackingOn  = "on"
+	trackingOff = "off"
+)
+
 // Config says how a run goes. The zero value of every field but Dir and Jars is useful.
 type Config struct {
 	Dir      string        // a new directory for data, histories and logs; required
@@ -24,6 +30,7 @@ type Config struct {
 	Heavy    bool          // also the faults that take minutes. Defaults to false
 	Server   string        // the program cmd/product-server; it is asked over HTTP besides. Defaults to none
 	Source   string        // "postgres" or "mariadb". Defaults to "postgres"
+	Tracking string        // "on" or "off": whether Redis pushes changes to the instances. Defaults to "on"
 	Without  string        // a rule of the protocol that is taken out: internal/ablate. Defaults to none
 
 	Bound     time.Duration // Δ. Defaults to 250ms
@@ -55,6 +62,9 @@ func (c *Config) defaults() {
 	}
 	if c.Source == "" {
 		c.Source = postgresSource
+	}
+	if c.Tracking == "" {
+		c.Tracking = trackingOn
 	}
 	or(&c.Duration, time.Minute)
 	or(&c.Bound, 250*time.Millisecond)

@@ -76,8 +76,12 @@ const leaseTTL = time.Second
 // open opens the client and both caches.
 func (m *instance) open() (err error) {
 	c, st := m.child, m.store
+	tracking := nearcache.TrackingOn
+	if c.Tracking == trackingOff {
+		tracking = nearcache.TrackingOff
+	}
 	m.client, err = nearcache.New(nearcache.Config{Redis: c.redis(), Source: st.truth(), Heartbeat: heartbeat,
-		Logger: c.log,
+		Tracking: tracking, Logger: c.log,
 		Events: kafka.Tail{Broker: c.broker(), Topic: c.Topic, MaxWait: 100 * time.Millisecond, Silence: time.Second,
 			Refresh: time.Second, Logger: c.log}})
 	if err != nil {
@@ -166,7 +170,10 @@ func (m *instance) status() status {
 	}
 	if b := client.Bound; b.Staleness > 0 {
 		st.Proved = st.At - int64(b.Staleness)
-		if b.Redis > 0 && b.Events > 0 {
+		switch {
+		case b.Events > 0 && client.Tracking == nearcache.TrackingOff:
+			st.Settled = st.At - int64(b.Events)
+		case b.Redis > 0 && b.Events > 0:
 			st.Settled = st.At - int64(max(b.Redis, b.Events))
 		}
 	}

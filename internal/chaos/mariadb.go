@@ -208,7 +208,8 @@ func (s *mariadbStore) fill(ctx context.Context, from, upto int) error {
 
 // leader goes by the account that took the lease.
 func (s *mariadbStore) leader(ctx context.Context) (name string, err error) {
-	err = s.db.QueryRowContext(ctx, `select holder from nearcache.leaders where until > utc_timestamp(6) limit 1`).
+	err = s.db.QueryRowContext(ctx, `select holder from nearcache.leaders
+		where holder <> '' and renewed_at > utc_timestamp(6) - interval 4 second limit 1`).
 		Scan(&name)
 	name, _, _ = strings.Cut(name, "@")
 	return name, err

@@ -255,8 +255,9 @@ func (s *postgresStore) bulk(ctx context.Context, k uint32) (e nearcache.Entry[i
 
 // leader goes by the name that a member's connections have.
 func (s *postgresStore) leader(ctx context.Context) (name string, err error) {
-	err = s.pool.QueryRow(ctx, `select a.application_name from pg_locks l join pg_stat_activity a using (pid)
-		where l.locktype = 'advisory' and l.granted limit 1`).Scan(&name)
+	err = s.pool.QueryRow(ctx, `select a.application_name from nearcache.leaders l
+		join pg_stat_activity a on a.pid = l.session and a.backend_start = l.session_began
+		where l.holder <> '' limit 1`).Scan(&name)
 	return name, err
 }
 

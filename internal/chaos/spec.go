@@ -48,6 +48,8 @@ type spec struct {
 	Default bool          // the bound is the cache's own, so that a plain Get has it
 	Hold    time.Duration // how long a writer keeps transactions open at most
 	Without string        // a rule to take out
+
+	Tracking string // on or off
 }
 
 // status is what a process says of itself, a line of JSON each time.

@@ -57,6 +57,23 @@ func (b *cluster) command(ctx context.Context, cmd string, names []string) error
 	return errors.Join(errs...)
 }
 
+// relayed waits until the relay has applied to Redis what was committed before. Without tracking the instances prove
+// their bounds by events, and do not know. A round that is two after the last one was begun since.
+func relayed(ctx context.Context, store *l2.L2) error {
+	last := func() (l2.Round, error) {
+		rounds, err := store.LastRounds(ctx, l2.BucketSet(0).With(l2.RoundBucket))
+		return rounds[l2.RoundBucket], err
+	}
+	first, err := last()
+	if err != nil {
+		return err
+	}
+	return until(ctx, settle, "the relay applies the last write to Redis", func() bool {
+		now, err := last()
+		return err == nil && now.Number >= first.Number+2 && now.Upto.Covers(now.Head)
+	})
+}
+
 // sweepRedis reads every record that Redis holds and that a cache would take: of its bucket's incarnation.
 func (b *cluster) sweepRedis(ctx context.Context, hist *history.Log) error {
 	store, err := l2.Open(l2.Config{Redis: rueidis.ClientOption{InitAddress: []string{b.redis.Addr}}})
@@ -64,6 +81,11 @@ func (b *cluster) sweepRedis(ctx context.Context, hist *history.Log) error {
 		return err
 	}
 	defer store.Close()
+	if b.cfg.Tracking == trackingOff {
+		if err := relayed(ctx, store); err != nil {
+			return err
+		}
+	}
 	for k := range uint32(b.cfg.Keys) {
 		r := history.Record{Op: history.Sweep, Key: k, Tier: history.L2, Invoke: b.clock.Now()}
 		raw, w, err := store.Get(ctx, store.Keyspace().Key(namespace, strconv.FormatUint(uint64(k), 10)),

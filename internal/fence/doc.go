@@ -56,6 +56,9 @@
 //	incarnation   A bucket whose watermark was lost begins a new incarnation, and that ends its session.
 //	watermark     It is read on the tracking connection before the record that it is to cover. It moves in the same
 //	              script as the changes that it covers, so a fail-over takes it back together with them.
+//	untracked     Where Redis pushes nothing, no Redis session vouches for entries, and a value of L2 is judged by the
+//	              watermark that was read in one step with it: a proxy may have turned to another server since any
+//	              earlier reading.
 //	sample        Everything acknowledged before the sample began lies at or before its position.
 //	round         The relay begins a round before it reads the source. So a round that was not begun when an instance
 //	              read the last one ends the sample that the instance began before that. Readings are compared within

@@ -68,6 +68,8 @@ var ablations = []struct {
 	{ablate.EventSession, "C1", scope{versions: 1, loads: 1, sourced: true, events: true, gaps: 1}},
 	{ablate.SessionBase, "C1", scope{versions: 1, loads: 1, sourced: true, events: true, gaps: 1}},
 	{ablate.GapIsSession, "C1", scope{versions: 1, loads: 1, sourced: true, events: true, gaps: 1}},
+	{ablate.WatermarkWithRecord, "C1", scope{versions: 1, loads: 1, sourced: true, untracked: true, failOvers: 1}},
+	{ablate.UntrackedUnvouched, "C6", scope{versions: 1, loads: 1, sourced: true, untracked: true, events: true}},
 	{ablate.AdmitFromTracking, "C6", scope{versions: 1, loads: 1, sourced: true}},
 	{ablate.ClockBeforeSample, "C1", scope{versions: 1, loads: 1, sourced: true, samplesInSteps: true}},
 	{ablate.ClockBeforeLoad, "C1", scope{versions: 1, loads: 1, sourced: true}},
@@ -82,6 +84,10 @@ var elsewhere = map[ablate.Rule]string{
 	ablate.ClockOnRead:   "nearcache: TestAblation_ClockOnRead", // there is no time here
 	ablate.LeaseEndWakes: "internal/chaos: TestAblations_AreNoticed",
 	ablate.OutboxMark:    "coherence/mysql: TestChanges_WithoutItsRules", // it is of one source
+	ablate.MarkSecond:    "coherence/kafka: TestAblations_Position",
+	ablate.MarkEpoch:     "coherence/kafka: TestAblations_Position",
+	ablate.MarkRecord:    "coherence/kafka: TestAblations_Position",
+	ablate.MarkWhole:     "coherence/kafka: TestAblations_Position",
 	// The scopes that break without it have more than 4 million states.
 	ablate.RoundDigest: "coherence/relay: TestRounds_NameNoIncarnationThatIsGone",
 }

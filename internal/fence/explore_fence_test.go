@@ -37,7 +37,8 @@ const (
 
 func newFencer(sc *scope) *fencer {
 	f := &fencer{scope: sc, key: l2.Key{Hash: 7 << 20}, other: l2.Key{Hash: 9 << 20}}
-	cfg := Config{Now: func() int64 { return f.clock }, MinVersions: 1, Complete: sc.sourced, MinVersionAge: time.Hour}
+	cfg := Config{Now: func() int64 { return f.clock }, MinVersions: 1, Complete: sc.sourced, MinVersionAge: time.Hour,
+		Untracked: sc.untracked}
 	f.key.Bucket, f.other.Bucket = sc.bucket(), sc.bucket()
 	f.Fence = newFence(cfg, 1, exploreDepth, sc.bucket()+1)
 	f.bucket = &f.buckets[sc.bucket()]

@@ -42,6 +42,10 @@ func (n *instance) invalidated(v uint8) {
 // tracking is the tracking connection: pushes and replies come in the order in which the server made them, on one
 // connection; a new one is dialled for the next command only.
 func (s *stepper) tracking(i int) {
+	if s.untracked {
+		s.proxy(i)
+		return
+	}
 	before := &s.from.instances[i]
 	if before.pushes > 0 {
 		_, n := s.at(i)
@@ -328,7 +332,7 @@ func (s *stepper) lags(n *instance) bool {
 
 // newInstance has just started: its tail follows from the end, and its tracking connection stands.
 func (sc *scope) newInstance(w *world) (n instance) {
-	n.baseSample = sampleNext
+	n.baseSample, n.connected = sampleNext, bit(sc.untracked)
 	if sc.events {
 		n.partitions = 1
 		n.taken[0], n.followed = w.published, 1

@@ -99,6 +99,10 @@ func (s *stepper) begin(i int, j uint8) {
 // ask sends the GET, and before it, in one pipeline, the GETEX of the watermark if the snapshot does not know it; with
 // a bound also if it does, and its as-of is too old: both are explored.
 func (s *stepper) ask(i int, j uint8) {
+	if s.untracked {
+		s.askTogether(i, j)
+		return
+	}
 	before, on := &s.from.instances[i], s.server(i)
 	n := &s.to.instances[i]
 	l := &n.loads[j]

@@ -240,7 +240,7 @@ func (sc *scope) settle(w *world) {
 		}
 	}
 	isolated := w.instances[0].isolated|w.instances[1].isolated == yes
-	if w.failOversLeft == 0 && !isolated { // the other server is out of sight for good
+	if w.failOversLeft == 0 && !isolated && !(sc.untracked && sc.isolation) { // the other server is out of sight for good
 		w.other = server{}
 		for i := range sc.instances {
 			w.instances[i].loads[0].leaseHeldOther, w.instances[i].loads[1].leaseHeldOther = 0, 0

@@ -37,6 +37,7 @@ type scope struct {
 	otherKeys   bool // other keys of the slot are invalidated
 	isolation   bool // at a fail-over an instance may stay with the old primary
 	brokersLost bool // brokers are lost and found again
+	untracked   bool // Redis pushes nothing, and a proxy may ask any server
 
 	// What takes several steps, or has bounds.
 	forgetMinVersions bool // min versions are pushed out

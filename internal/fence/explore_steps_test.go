@@ -337,7 +337,7 @@ func (s *stepper) evict() {
 	w.primary.Flush()
 	s.touched(&w.primary, false)
 	for i := range s.instances {
-		if n := &w.instances[i]; n.connected == 1 && n.isolated == 0 {
+		if n := &w.instances[i]; n.connected == 1 && n.isolated == 0 && !s.untracked {
 			n.tracked, n.pushes = 0, n.pushes|pushFlush
 		}
 	}
@@ -355,7 +355,7 @@ func (s *stepper) failOver(cut uint8) {
 		n := &w.instances[i]
 		n.isolated = boolean(cut>>i&1) & n.connected
 		if n.isolated == 0 {
-			n.connected, n.tracked, n.pushes = 0, 0, 0
+			n.connected, n.tracked, n.pushes = bit(s.untracked), 0, 0
 			s.failed(n)
 		} else {
 			name = "Redis fails over to its replica, and an instance stays with the old primary"

@@ -23,6 +23,7 @@ type Fence struct {
 	minVersionAge time.Duration
 	complete      bool
 	pushesDoubted atomic.Bool // see DoubtPushes
+	untracked     bool
 }
 
 // Config configures a Fence.
@@ -34,6 +35,9 @@ type Config struct {
 	// Complete says that every change of the source has an event, as a relay publishes them. Only then can the event
 	// channel vouch for entries. Events that come from elsewhere do no more than invalidate.
 	Complete bool
+	// Untracked says that Redis pushes nothing. Then the event channel alone vouches for entries, and each load reads
+	// the watermark and the record in one step; see untracked.go.
+	Untracked bool
 	// MinVersionAge is how long a min version holds in a bucket that has no watermark, if not Complete. Defaults to 30
 	// seconds.
 	MinVersionAge time.Duration
@@ -57,6 +61,7 @@ func newFence(cfg Config, slots, depth, buckets int) *Fence {
 		now:           cfg.Now,
 		minVersionAge: cfg.MinVersionAge,
 		complete:      cfg.Complete,
+		untracked:     cfg.Untracked,
 	}
 	f.generations.init(slots, depth)
 	for i := range f.buckets {

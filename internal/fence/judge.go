@@ -61,7 +61,7 @@ func (f *Fence) FromL2(snap *Snapshot, v coherence.Version, stamp *Stamp) (o Out
 	if !f.stamp(stamp, snap) {
 		return Serve, false
 	}
-	if sameSession {
+	if sameSession && f.tracks() {
 		stamp.redisSession = session32(snap.redisSession)
 	}
 	if f.events.vouchesForL2(snap, f) {

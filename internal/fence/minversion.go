@@ -129,7 +129,7 @@ func (f *Fence) Waits() bool {
 		b := &f.buckets[i]
 		b.mu.Lock()
 		waits := b.awaitingSample != 0 ||
-			!b.requiredWatermark.IsZero() && !b.watermark.Position.Covers(b.requiredWatermark)
+			!f.untracked && !b.requiredWatermark.IsZero() && !b.watermark.Position.Covers(b.requiredWatermark)
 		b.mu.Unlock()
 		if waits {
 			return true

@@ -56,6 +56,9 @@ func (s *Snapshot) Incarnation() l2.Incarnation { return s.watermark.Incarnation
 // same pipeline. What the snapshot has already may be further: by a round the whole bucket is, though its watermark was
 // left where it stood.
 func (f *Fence) Learn(snap *Snapshot, w l2.Watermark) {
+	if f.ownWatermark(snap, w) {
+		return
+	}
 	f.observe(snap.bucket, snap.redisSession, w, byLoad)
 	if snap.WatermarkKnown && snap.watermark.Incarnation == w.Incarnation &&
 		snap.watermark.Position.Covers(w.Position) {

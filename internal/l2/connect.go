@@ -41,8 +41,8 @@ type BucketTracker interface {
 	BucketMoved(bucket int)
 }
 
-// checkOption refuses what the two clients depend on.
-func checkOption(o rueidis.ClientOption) error {
+// checkOption refuses what the connections depend on. RESP2 has no pushes, and suits where nothing is tracked.
+func checkOption(o rueidis.ClientOption, tracker Tracker) error {
 	var errs []error
 	own := func(set bool, name string) {
 		if set {
@@ -53,7 +53,7 @@ func checkOption(o rueidis.ClientOption) error {
 	own(o.ClientTrackingOptions != nil, "ClientTrackingOptions")
 	own(o.DisableCache, "DisableCache")
 	own(o.NewCacheStoreFn != nil, "NewCacheStoreFn")
-	own(o.AlwaysRESP2, "AlwaysRESP2")
+	own(o.AlwaysRESP2 && tracker != nil, "AlwaysRESP2")
 	own(o.ReplicaOnly, "ReplicaOnly")
 	own(o.SendToReplicas != nil, "SendToReplicas")
 	own(o.PipelineMultiplex != 0, "PipelineMultiplex")
@@ -67,14 +67,16 @@ func checkOption(o rueidis.ClientOption) error {
 	return errors.Join(errs...)
 }
 
-// options are the rueidis options of the tracking and of the commands connection.
+// options are the rueidis options of the tracking and of the commands connection. Without a tracker there is no
+// tracking connection, and its options are nil.
 //
 // The tracking connection is one for each node, so that a push can never be overtaken by a reply; per-key tracking
 // without OPTIN, and without NOLOOP, under which Redis does not tell of evictions during the connection's own commands.
 // Both fail a command once and at once when Redis is away: the read goes to the source rather than wait. The commands
 // share one connection for each node too. Beside each other on several they would be written one by one; on one, those
 // that come together go together.
-func options(o rueidis.ClientOption, routes *routes, tracker Tracker) (tracking, commands rueidis.ClientOption) {
+func options(o rueidis.ClientOption, routes *routes, tracker Tracker) (tracking *rueidis.ClientOption,
+	commands rueidis.ClientOption) {
 	if o.Dialer.Timeout == 0 {
 		o.Dialer.Timeout = defaultDialTimeout
 	}
@@ -86,13 +88,13 @@ func options(o rueidis.ClientOption, routes *routes, tracker Tracker) (tracking,
 	}
 	o.DisableRetry = true
 	o.BlockingPipeline = math.MaxInt32 // a long pipeline must not leave for a pooled connection
-	tracking, commands = o, o
+	o.PipelineMultiplex = -1
+	commands = o
 	commands.DisableCache = true
-	tracking.PipelineMultiplex, commands.PipelineMultiplex = -1, -1
 	if tracker == nil {
-		tracking.DisableCache = true
-		return tracking, commands
+		return nil, commands
 	}
+	tracking = &o
 	tracking.ClientTrackingOptions = []string{}
 	tracking.CacheSizeEachConn = 1 << 10 // rueidis's own cache stays empty
 	dial := o.DialCtxFn
@@ -137,21 +139,39 @@ func dialPlain(ctx context.Context, addr string, d *net.Dialer, cfg *tls.Config)
 	return d.DialContext(ctx, network, addr)
 }
 
-// clients are the two connections; see the package documentation.
+// clients are the two connections; see the package documentation. Without a tracker there is no tracking connection.
 type clients struct{ tracking, commands rueidis.Client }
 
-// connect makes both, or neither. rueidis.NewClient fails when Redis is down, in whatever topology.
-func connect(tracking, commands rueidis.ClientOption) (*clients, error) {
-	t, err := rueidis.NewClient(tracking)
-	if err != nil {
+// connect makes all of them, or none. rueidis.NewClient fails when Redis is down, in whatever topology.
+func connect(tracking *rueidis.ClientOption, commands rueidis.ClientOption) (cs *clients, err error) {
+	cs = new(clients)
+	if tracking != nil {
+		if cs.tracking, err = rueidis.NewClient(*tracking); err != nil {
+			return nil, err
+		}
+	}
+	if cs.commands, err = rueidis.NewClient(commands); err != nil {
+		if tracking != nil {
+			cs.tracking.Close()
+		}
 		return nil, err
 	}
-	c, err := rueidis.NewClient(commands)
-	if err != nil {
-		t.Close()
-		return nil, err
+	return cs, nil
+}
+
+// reading is the connection that reads.
+func (cs *clients) reading() rueidis.Client {
+	if cs.tracking != nil {
+		return cs.tracking
 	}
-	return &clients{t, c}, nil
+	return cs.commands
+}
+
+func (cs *clients) close() {
+	if cs.tracking != nil {
+		cs.tracking.Close()
+	}
+	cs.commands.Close()
 }
 
 // keepConnecting tries until it succeeds or ctx ends, at growing intervals, and then closes connected.

@@ -12,4 +12,6 @@
 // change of each such key. The commands connection does everything else. A connection that tracks must not write: with
 // NOLOOP Redis would hide its own evictions from it, and without NOLOOP each own write would come back. A dedicated or
 // blocking connection would break the order of replies and pushes.
+//
+// Without a Tracker there is no tracking connection; see untracked.go.
 package l2

@@ -41,11 +41,13 @@ type L2 struct {
 
 // L2Config configures an L2.
 type Config struct {
-	// Redis is where to connect to. Required. What the near cache's tracking depends on must be left unset.
+	// Redis is where to connect to. Required. What the near cache depends on must be left unset.
 	Redis rueidis.ClientOption
 	// Prefix begins every Redis key; see coherence.CheckName. Defaults to DefaultPrefix.
 	Prefix string
-	// Tracker hears of pushes. Without one nothing is tracked, which suits a program that holds no cache.
+	// Tracker hears of pushes. Without one nothing is tracked: there is one connection, of RESP2 if Redis.AlwaysRESP2
+	// says so, and records are read by a script. That suits a program that holds no cache, and a Redis that pushes
+	// nothing.
 	Tracker Tracker
 	// Logger hears of lost and found connections. Defaults to discarding it.
 	Logger *slog.Logger
@@ -57,7 +59,7 @@ const firstConnect = time.Second
 // OpenL2 connects to Redis; if that takes more than a second it goes on in the background. The error is a
 // misconfiguration. Close must be called.
 func Open(cfg Config) (*L2, error) {
-	if err := checkOption(cfg.Redis); err != nil {
+	if err := checkOption(cfg.Redis, cfg.Tracker); err != nil {
 		return nil, fmt.Errorf("tier: %w", err)
 	}
 	if cfg.Prefix == "" {
@@ -158,8 +160,7 @@ func (l *L2) Close() {
 	l.end()
 	l.wg.Wait()
 	if c := l.clients.Swap(nil); c != nil {
-		c.tracking.Close()
-		c.commands.Close()
+		c.close()
 	}
 }
 

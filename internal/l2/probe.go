@@ -87,7 +87,7 @@ func (l *L2) hello(ctx context.Context, c *clients) (servers []Server) {
 		if primaries != nil && !primaries[addr] {
 			continue // there may be no connection to a replica, and none is needed
 		}
-		answer, err := node.Do(ctx, node.B().Arbitrary("HELLO").Build()).ToMap()
+		answer, err := node.Do(ctx, node.B().Arbitrary("HELLO").Build()).AsMap()
 		if err != nil {
 			continue
 		}
@@ -193,7 +193,7 @@ func (l *L2) tryOrder(ctx context.Context, c *clients, trials int, p *Probe) {
 	wg.Wait()
 }
 
-// tryServer returns how often the push came late. It leaves one key at a time in the tracking table, which may be small.
+// tryServer returns how often the push came late. It has one key at a time tracked: the table may be small.
 func tryServer(ctx context.Context, c *clients, tap *tap, set []*trial) (late int, err error) {
 	read := func(t *trial) (string, error) {
 		return c.tracking.Do(ctx, c.tracking.B().Get().Key(t.key).Build()).ToString()

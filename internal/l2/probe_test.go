@@ -131,7 +131,8 @@ func TestOpen_RefusesARealRedisWithoutEVAL(t *testing.T) {
 
 func TestProbe_FindsPushesThatComeLate(t *testing.T) {
 	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
-		if p := probe(t, testkit.Late(r.Option, &atomic.Bool{}), 5); p.Tried != 1 || !strings.Contains(p.Disorder, "5 times of 5") {
+		p := probe(t, testkit.Late(r.Option, &atomic.Bool{}), 5)
+		if p.Tried != 1 || !strings.Contains(p.Disorder, "5 times of 5") {
 			t.Errorf("got %+v, want that every push came late", p)
 		}
 	})

@@ -25,7 +25,7 @@ type GetResponse struct {
 }
 
 // Get reads a record on the tracking connection, so that Redis pushes its next change; raw is nil if there is none. A
-// key of another type is ErrWrongType.
+// key of another type is ErrWrongType. Without a tracker, see getTogether.
 func (l *L2) Get(ctx context.Context, k Key, o ReadOptions) (raw []byte, w Watermark, err error) {
 	if o.Lease {
 		r := l.GetMany(ctx, []Key{k}, o)[0]
@@ -34,6 +34,9 @@ func (l *L2) Get(ctx context.Context, k Key, o ReadOptions) (raw []byte, w Water
 	c := l.clients.Load()
 	if c == nil {
 		return nil, w, ErrUnavailable
+	}
+	if c.tracking == nil {
+		return l.getTogether(ctx, k)
 	}
 	get := c.tracking.B().Get().Key(k.Record).Build()
 	if !o.Watermark {
@@ -56,6 +59,10 @@ func (l *L2) GetMany(ctx context.Context, ks []Key, o ReadOptions) []GetResponse
 		for i := range out {
 			out[i].Err = ErrUnavailable
 		}
+		return out
+	}
+	if c.tracking == nil {
+		l.getManyTogether(ctx, ks, out)
 		return out
 	}
 	cmds := make([]rueidis.Completed, 0, len(ks)+Buckets)
@@ -105,7 +112,7 @@ func (l *L2) Heartbeat(ctx context.Context, of BucketSet) (replies [Buckets]Hear
 		cmds, buckets = append(cmds, l.readWatermark(c, b)), append(buckets, b)
 	}
 	failed := 0
-	for i, res := range c.tracking.DoMulti(ctx, cmds...) {
+	for i, res := range c.reading().DoMulti(ctx, cmds...) {
 		w, e := l.watermark(res)
 		replies[buckets[i]] = HeartbeatReply{w, e == nil}
 		if e != nil {
@@ -121,7 +128,7 @@ func (l *L2) Heartbeat(ctx context.Context, of BucketSet) (replies [Buckets]Hear
 // readWatermark reads with GETEX, which Redis counts among the commands that write: it tracks no key for it. A GET
 // would have every move of a watermark pushed, several times a second.
 func (l *L2) readWatermark(c *clients, bucket int) rueidis.Completed {
-	return c.tracking.B().Getex().Key(l.keys.Watermark(bucket)).Build()
+	return c.reading().B().Getex().Key(l.keys.Watermark(bucket)).Build()
 }
 
 // value is the record in a reply, nil if there is none.

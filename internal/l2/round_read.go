@@ -38,10 +38,10 @@ func (l *L2) Rounds(ctx context.Context) (replies []RoundReply, err error) {
 func (l *L2) readRounds(ctx context.Context, c *clients, leaders BucketSet) (replies []RoundReply, err error) {
 	var cmds []rueidis.Completed
 	for b := range leaders.All() {
-		cmds = append(cmds, c.tracking.B().Getex().Key(l.keys.Round(b)).Build())
+		cmds = append(cmds, c.reading().B().Getex().Key(l.keys.Round(b)).Build())
 		replies = append(replies, RoundReply{Leader: b})
 	}
-	for i, res := range c.tracking.DoMulti(ctx, cmds...) {
+	for i, res := range c.reading().DoMulti(ctx, cmds...) {
 		r, e := l.round(res)
 		replies[i].Round, replies[i].OK, err = r, e == nil, firstOf(err, e)
 	}

@@ -29,12 +29,13 @@ func newScript(body string) *script {
 // scripts are the only writers of L2. Each states at its top what it promises.
 type scripts struct {
 	acquire, fill, renew, release, apply, set, placeIntent, resolveIntent, doubt, batch, reset, check, claim,
-	beginRound, publishRound *script
+	beginRound, publishRound, read, beat *script
 }
 
 func (s *scripts) all() []*script {
 	return []*script{s.acquire, s.fill, s.renew, s.release, s.apply, s.set, s.placeIntent, s.resolveIntent,
-		s.doubt, s.batch, s.reset, s.check, s.claim, s.beginRound, s.publishRound}
+		s.doubt, s.batch, s.reset, s.check, s.claim, s.beginRound, s.publishRound,
+		s.read, s.beat}
 }
 
 func newScripts() *scripts {
@@ -45,6 +46,7 @@ func newScripts() *scripts {
 		batch: newScript(batchLua), reset: newScript(resetLua),
 		check: newScript(checkLua), claim: newScript(claimLua),
 		beginRound: newScript(beginRoundLua), publishRound: newScript(publishRoundLua),
+		read: newScript(readLua), beat: newScript(beatLua),
 	}
 }
 
@@ -81,6 +83,10 @@ var (
 	beginRoundLua string
 	//go:embed lua/publish_round.lua
 	publishRoundLua string
+	//go:embed lua/read.lua
+	readLua string
+	//go:embed lua/beat.lua
+	beatLua string
 )
 
 // call is one run of a script.

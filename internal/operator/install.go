@@ -40,7 +40,7 @@ var grants = map[string][]string{
 		"grant select, update on @@.meta to $ROLE",
 		"grant select, delete on @@.outbox to $ROLE",
 		"grant select, update, delete on @@.versions, @@.truncates to $ROLE",
-		"grant select, insert, update on @@.floors, @@.cursors to $ROLE",
+		"grant select, insert, update on @@.floors, @@.cursors, @@.leaders to $ROLE",
 		"grant select on @@.triggers to $ROLE",
 	},
 }

@@ -30,11 +30,13 @@ type relayCursor struct {
 	at coherence.Position
 }
 
-// leader is the session that holds a relay's leadership.
+// leader is the process that leads the relays of a name.
 type leader struct {
-	PID         int    `json:"pid"`
-	Application string `json:"application,omitempty"`
-	Address     string `json:"address,omitempty"`
+	Holder      string  `json:"holder"`        // its host and process
+	PID         int     `json:"pid,omitempty"` // of its session; 0 behind a pooler
+	Application string  `json:"application,omitempty"`
+	Address     string  `json:"address,omitempty"`
+	Renewed     float64 `json:"renewed_seconds"` // since it renewed its lease
 }
 
 // relayCursors are all cursors, by name.
@@ -77,16 +79,20 @@ func (t *tool) outboxAfter(ctx context.Context, pool *pgxpool.Pool, n uint64) (r
 	return rows, time.Duration(seconds * float64(time.Second)), nil
 }
 
-// leaderOf is the session that leads the relays of a name, nil if none does. It is the holder of the lock that
-// postgres.Source.Lead takes.
+// silentLeader is after how long a leader that renews no more counts as none. It renews twice a second.
+const silentLeader = 5
+
+// leaderOf is the process that leads the relays of a name, nil if none does: the holder of the lease that
+// postgres.Source.Lead takes, unless its session has ended.
 func (t *tool) leaderOf(ctx context.Context, pool *pgxpool.Pool, name string) (*leader, error) {
 	var l leader
-	err := pool.QueryRow(ctx, `select k.pid, coalesce(a.application_name, ''), coalesce(host(a.client_addr), '')
-		from pg_locks k left join pg_stat_activity a on a.pid = k.pid
-		where k.locktype = 'advisory' and k.granted and k.objsubid = 1
-			and k.database = (select oid from pg_database where datname = current_database())
-			and (k.classid::bigint << 32 | k.objid::bigint) = hashtextextended($1, 0) limit 1`,
-		"nearcache relay "+t.schema+" "+name).Scan(&l.PID, &l.Application, &l.Address)
+	err := pool.QueryRow(ctx, t.in(`select l.holder, coalesce(l.session, 0), coalesce(a.application_name, ''),
+			coalesce(host(a.client_addr), ''), greatest(0, extract(epoch from clock_timestamp() - l.renewed_at))::float8
+		from @@.leaders l left join pg_stat_activity a on a.pid = l.session
+			and (a.backend_start = l.session_began or a.backend_start is null)
+		where l.name = $1 and l.holder <> '' and (l.session is null or a.pid is not null)
+			and l.renewed_at > clock_timestamp() - $2 * interval '1 second'`), name, silentLeader).
+		Scan(&l.Holder, &l.PID, &l.Application, &l.Address, &l.Renewed)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
@@ -96,8 +102,11 @@ func (t *tool) leaderOf(ctx context.Context, pool *pgxpool.Pool, name string) (*
 	return &l, nil
 }
 
-// String is a session as people look for it.
+// String is a leader as people look for it.
 func (l *leader) String() string {
+	if l.PID == 0 {
+		return l.Holder + " (through a pooler)"
+	}
 	s := fmt.Sprintf("session %d", l.PID)
 	if l.Application != "" {
 		s += " of " + l.Application
@@ -105,5 +114,5 @@ func (l *leader) String() string {
 	if l.Address != "" {
 		s += " at " + l.Address
 	}
-	return s
+	return s + " (" + l.Holder + ")"
 }

@@ -1,5 +1,6 @@
 #!/bin/sh
 # Runs the demo as production would: `make demo-full`. The services are started around it. Ctrl-C stops everything.
+# demo-full.sh BUILD [COMMAND ...]
 set -eu
 build=$1
 # Only what was started for the demo: not what the shell's own variables lead to.
@@ -54,6 +55,13 @@ PROMETHEUS
 	echo "prometheus: http://127.0.0.1:$((first + 19))"
 else
 	echo "prometheus is not installed: the metrics are at /metrics of each program"
+fi
+# A command that is given runs beside the fleet, and ends it.
+if [ $# -gt 1 ]; then
+	shift
+	"$@" --servers "http://127.0.0.1:$first,http://127.0.0.1:$((first + 1)),http://127.0.0.1:$((first + 2))" \
+		--prometheus "http://127.0.0.1:$((first + 19))" --redis "$REDIS_URL" --database "$DATABASE_URL"
+	exit
 fi
 cat <<HELP
 

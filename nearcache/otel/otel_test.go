@@ -84,6 +84,14 @@ func (w *traced) tree(of trace.TraceID) (edges []string) {
 	return slices.Compact(edges)
 }
 
+// wantTree waits for a trace's spans: the last of them, the fill, may begin after the read has returned.
+func (w *traced) wantTree(of trace.TraceID, want ...string) {
+	w.t.Helper()
+	testkit.Eventually(w.t, "the trace is\n"+strings.Join(want, "\n"), func() bool {
+		return slices.Equal(w.tree(of), want)
+	})
+}
+
 func (w *traced) span(of trace.TraceID, name string) sdk.ReadOnlySpan {
 	w.t.Helper()
 	for _, s := range w.recorder.Ended() {
@@ -118,9 +126,7 @@ func TestTracer_AReadIsATree(t *testing.T) {
 	want := []string{"nearcache get > nearcache l2.acquire", "nearcache get > nearcache l2.fill",
 		"nearcache get > nearcache l2.read", "nearcache get > nearcache load", "nearcache load > query",
 		"request > nearcache get"}
-	if got := w.tree(request.TraceID()); !slices.Equal(got, want) {
-		t.Errorf("a read that loads:\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
-	}
+	w.wantTree(request.TraceID(), want...)
 	get, l2 := w.span(request.TraceID(), "nearcache get"), w.span(request.TraceID(), "nearcache l2.read")
 	for key, value := range map[string]string{"nearcache.cache": "product", "nearcache.tier": "source"} {
 		if got := attributeOf(get, key); got.AsString() != value {
@@ -139,6 +145,43 @@ func TestTracer_AReadIsATree(t *testing.T) {
 		if s.Status().Code == codes.Error {
 			t.Errorf("the span %s is marked as failed: %v", s.Name(), s.Status())
 		}
+	}
+}
+
+// TestTracer_AReadOfSeveralKeysIsOneSpan: hits in L1 are not among its keys, and the deepest tier names it.
+func TestTracer_AReadOfSeveralKeysIsOneSpan(t *testing.T) {
+	w := newTraced(t, nearcachetest.NewRedis(t), sdk.AlwaysSample())
+	testkit.Eventually(t, "L1 has a key", func() bool {
+		_, r, err := w.read("a")
+		return err == nil && r.Tier == nearcache.TierL1
+	})
+	readMany := func(keys ...string) trace.TraceID {
+		ctx, request := w.tracer.Start(t.Context(), "request")
+		w.cache.ReadMany(ctx, keys, nearcache.ReadOptions{})
+		request.End()
+		testkit.Eventually(t, "all spans have ended", func() bool {
+			return len(w.recorder.Started()) == len(w.recorder.Ended())
+		})
+		return request.SpanContext().TraceID()
+	}
+	if edges := w.tree(readMany("a")); len(edges) != 0 {
+		t.Errorf("hits in L1 make %v", edges)
+	}
+	of := readMany("a", "b", "c")
+	want := []string{"nearcache get > nearcache l2.acquire", "nearcache get > nearcache l2.fill",
+		"nearcache get > nearcache l2.read", "nearcache get > nearcache load", "request > nearcache get"}
+	w.wantTree(of, want...)
+	get := w.span(of, "nearcache get")
+	if n, tier := attributeOf(get, "nearcache.keys").AsInt64(), attributeOf(get, "nearcache.tier").AsString(); n != 2 ||
+		tier != "source" {
+		t.Errorf("the span has %d keys and the tier %s, want 2 and source", n, tier)
+	}
+	broken := errors.New("no such luck")
+	w.load = func(context.Context, string) (nearcache.Entry[string], error) {
+		return nearcache.Entry[string]{}, broken
+	}
+	if got := w.span(readMany("b", "d"), "nearcache get").Status(); got.Code != codes.Error {
+		t.Errorf("a read of which one key fails has the status %v, want an error", got)
 	}
 }
 

@@ -57,6 +57,7 @@ func parse(args []string) (c command, err error) {
 	fs.IntVar(&c.cfg.Keys, "keys", 0, "number of keys")
 	fs.StringVar(&c.cfg.Server, "server", "", "path of the program product-server; it is then used over HTTP too")
 	fs.StringVar(&c.cfg.Source, "source", "postgres", "the source of truth: postgres or mariadb")
+	fs.StringVar(&c.cfg.Tracking, "tracking", "on", "on, or off: the events alone tell instances of changes")
 	fs.BoolVar(&c.cfg.Heavy, "heavy", false, "add the faults that take minutes")
 	fs.BoolVar(&c.keep, "keep", false, "keep histories and logs of a run that passed")
 	fs.StringVar(&c.judge, "judge", "", "check the histories in this directory again, and run nothing")
@@ -71,6 +72,13 @@ func parse(args []string) (c command, err error) {
 		c.cfg.Server = "" // the product server works on Postgres
 	default:
 		return c, fmt.Errorf("-source %q: it is postgres or mariadb", c.cfg.Source)
+	}
+	switch c.cfg.Tracking {
+	case "on":
+	case "off":
+		c.cfg.Server = "" // the product server works with tracking
+	default:
+		return c, fmt.Errorf("-tracking %q: it is on or off", c.cfg.Tracking)
 	}
 	if *only != "" {
 		c.cfg.Faults = strings.Split(*only, ";")
