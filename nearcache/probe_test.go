@@ -22,7 +22,7 @@ func TestProbe_LatePushesProveNoBound(t *testing.T) {
 		}
 		defer redis.Close()
 		var inOrder atomic.Bool
-		f := &relayed{src: &counting{commits: &commits{source: newSource()}}}
+		f := &relayed{src: &counting{commits: &commits{source: newSource()}}, interval: 100 * time.Millisecond}
 		f.client, err = nearcache.New(nearcache.Config{Redis: testkit.Late(redis.PipeOption(), &inOrder), Relayed: true})
 		if err != nil {
 			t.Fatal(err)
