@@ -58,6 +58,7 @@ func (c *Client) heartbeat() time.Duration {
 	if left := l2.AllBuckets &^ c.cover(&h, rounds); left != 0 {
 		err = c.readWatermarks(ctx, &h, left)
 		c.cover(&h, rounds)
+		c.tellAgain()
 	}
 	c.breaker.beat(err, time.Since(begun))
 	if err != nil {
@@ -92,6 +93,27 @@ func (c *Client) readWatermarks(ctx context.Context, h *fence.Heartbeat, of l2.B
 		}
 	}
 	return err
+}
+
+// tellAgain tells a server that took over of this process's recent changes. What fails is tried again at the next
+// heartbeat.
+func (c *Client) tellAgain() {
+	if !c.l2.Untold() || !c.telling.CompareAndSwap(false, true) {
+		return
+	}
+	c.wg.Go(func() {
+		defer c.telling.Store(false)
+		ctx, cancel := context.WithTimeout(c.life, applyTimeout)
+		defer cancel()
+		n, err := c.l2.TellAgain(ctx)
+		c.m.toldAgain.Add(float64(n))
+		switch {
+		case err != nil:
+			c.m.errors("tell_again").Inc()
+		case n > 0:
+			c.log.Info("another Redis server took over: recent invalidations were sent again", "invalidations", n)
+		}
+	})
 }
 
 // sink hands the stream of events to the fence.

@@ -48,6 +48,7 @@ type Client struct {
 	questions questions
 
 	sampling, identifying, inspecting atomic.Bool // calls of the source that have not returned
+	telling                           atomic.Bool // recent changes are told again
 
 	sampler sampler
 
@@ -129,7 +130,8 @@ func New(cfg Config) (*Client, error) {
 	c.versions = coherence.AbilitiesOf(cfg.Source).Versioner
 	c.fence = fence.New(fence.Config{Now: c.now, Complete: relayed, Untracked: c.untracked})
 	c.m = newMetrics(c, cfg.Events != nil)
-	store, err := l2.Open(l2.Config{Redis: cfg.Redis, Prefix: cfg.Prefix, Tracker: c.tracker()})
+	store, err := l2.Open(l2.Config{Redis: cfg.Redis, Prefix: cfg.Prefix, Tracker: c.tracker(),
+		Alone: !relayed && !c.untracked})
 	if err != nil {
 		return nil, fmt.Errorf("nearcache: Config.Redis: %w", err)
 	}

@@ -21,11 +21,11 @@ type metrics struct {
 	leasesHeld                                                 *prometheus.GaugeVec
 	audit                                                      auditMetrics
 
-	byRedis, byEvents, byWrites, byApply                prometheus.Counter // invalidations
-	redisSessions, malformed, unversioned, retryDropped prometheus.Counter
-	eventSession, failed, versionsRefused, samples      *prometheus.CounterVec
-	watermarkLag                                        *prometheus.HistogramVec
-	arrivals                                            arrivals
+	byRedis, byEvents, byWrites, byApply                           prometheus.Counter // invalidations
+	redisSessions, malformed, unversioned, retryDropped, toldAgain prometheus.Counter
+	eventSession, failed, versionsRefused, samples                 *prometheus.CounterVec
+	watermarkLag                                                   *prometheus.HistogramVec
+	arrivals                                                       arrivals
 }
 
 // lookupBuckets reach from a hit in L1 to a slow Loader.
@@ -103,6 +103,8 @@ func newMetrics(c *Client, events bool) *metrics {
 		m.samples.WithLabelValues(by)
 	}
 	m.failed = vec("errors_total", "Failures of background work, by operation.", "operation")
+	m.toldAgain = counter("invalidations_repeated_total",
+		"Recent invalidations that were sent again, to a Redis server that took over without a relay.")
 	gauge("retries_pending", "Invalidations that could not be sent to Redis yet.", func() float64 {
 		return float64(c.retry.len())
 	})

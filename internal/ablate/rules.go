@@ -25,6 +25,8 @@ const (
 	NewIncarnation      Rule = "new-incarnation"       // a bucket that lost its watermark begins one
 	FillSameIncarnation Rule = "fill-same-incarnation" // a fill is accepted in the incarnation of its lease alone
 	ReadSameIncarnation Rule = "read-same-incarnation" // a record of another incarnation is a miss
+	ServerHistory       Rule = "server-history"        // without a relay, another history of the server begins one
+	HistoryInSession    Rule = "history-in-session"    // ... and a load believes no record of a later session
 	IncarnationSession  Rule = "incarnation-session"   // a new incarnation ends the bucket's Redis session
 	BatchFrom           Rule = "batch-from"            // a batch is refused where what came before it is missing
 	BatchPart           Rule = "batch-part"            // ... also where that is an earlier piece of one transaction

@@ -30,6 +30,8 @@ var ablations = []struct {
 	{ablate.NewIncarnation, "C1", scope{versions: 2, loads: 1, sourced: true, evictions: 1}},
 	{ablate.FillSameIncarnation, "C1", scope{versions: 1, loads: 1, sourced: true, evictions: 1}},
 	{ablate.ReadSameIncarnation, "C1", scope{versions: 1, loads: 1, sourced: true, evictions: 1}},
+	{ablate.ServerHistory, "C2", scope{versions: 1, loads: 1, unversioned: true, histories: true, failOvers: 1}},
+	{ablate.HistoryInSession, "C2", scope{versions: 1, loads: 1, unversioned: true, histories: true, failOvers: 1}},
 	{ablate.IncarnationSession, "C1", scope{versions: 1, loads: 1, sourced: true, evictions: 1}},
 	{ablate.BatchFrom, "C1", scope{versions: 1, loads: 1, sourced: true, failOvers: 1}},
 	{ablate.BatchPart, "C1", scope{versions: 1, loads: 1, sourced: true, pieces: true, failOvers: 1}},

@@ -36,6 +36,7 @@ func encode(k Key, rec Record, ttl time.Duration) (string, error) {
 // Apply makes a key notice that it has a state of version v: an older value goes, and any reader's lease; an absent key
 // stays absent. Version 0 drops whatever there is. It may come late, twice, and in any order.
 func (l *L2) Apply(ctx context.Context, k Key, v coherence.Version) error {
+	l.recent.note(Change{Key: k, Version: v})
 	_, err := l.run(ctx, l.apply(k, v)).int()
 	return err
 }
@@ -55,6 +56,14 @@ func (l *L2) change(ch Change) call {
 // ApplyMany is Apply for several changes, pipelined. The value of a change that is Unconfirmed becomes so. The error is
 // that of the first that failed; the others took effect.
 func (l *L2) ApplyMany(ctx context.Context, changes []Change) error {
+	for _, ch := range changes {
+		l.recent.note(ch)
+	}
+	return l.tell(ctx, changes)
+}
+
+// tell is ApplyMany of changes that are remembered already.
+func (l *L2) tell(ctx context.Context, changes []Change) error {
 	calls := make([]call, len(changes))
 	for i, ch := range changes {
 		calls[i] = l.change(ch)
@@ -93,6 +102,7 @@ func (l *L2) SetMany(ctx context.Context, settings []SetRequest) []error {
 	var calls []call
 	var at []int
 	for i, s := range settings {
+		l.recent.note(Change{Key: s.Key, Version: s.Version})
 		c := l.apply(s.Key, s.Version)
 		if s.Record != nil {
 			if c, errs[i] = l.set(s.Key, *s.Record, s.TTL); errs[i] != nil {
@@ -109,20 +119,33 @@ func (l *L2) SetMany(ctx context.Context, settings []SetRequest) []error {
 
 // Watermarks reads the watermarks of all buckets.
 func (l *L2) Watermarks(ctx context.Context) (ws [Buckets]Watermark, err error) {
+	found, err := l.watermarks(ctx, AllBuckets)
+	for b, w := range found {
+		ws[b] = w
+	}
+	return ws, err
+}
+
+// watermarks reads the watermarks of buckets on the commands connection.
+func (l *L2) watermarks(ctx context.Context, of BucketSet) (map[int]Watermark, error) {
 	c := l.clients.Load()
 	if c == nil {
-		return ws, ErrUnavailable
+		return nil, ErrUnavailable
 	}
-	cmds := make([]rueidis.Completed, Buckets)
-	for b := range cmds {
-		cmds[b] = c.commands.B().Get().Key(l.keys.Watermark(b)).Build()
+	found := make(map[int]Watermark)
+	var cmds []rueidis.Completed
+	var buckets []int
+	for b := range of.All() {
+		cmds, buckets = append(cmds, c.commands.B().Get().Key(l.keys.Watermark(b)).Build()), append(buckets, b)
 	}
-	for b, res := range c.commands.DoMulti(ctx, cmds...) {
-		if ws[b], err = l.watermark(res); err != nil {
-			return ws, err
+	for i, res := range c.commands.DoMulti(ctx, cmds...) {
+		w, err := l.watermark(res)
+		if err != nil {
+			return found, err
 		}
+		found[buckets[i]] = w
 	}
-	return ws, nil
+	return found, nil
 }
 
 // ApplyBatch applies changes to a bucket and moves its watermark from `from`, or a later one, to `to`. If the watermark
@@ -184,6 +207,9 @@ func (l *L2) ResetWatermark(
 	fresh := Watermark{Position: to}
 	for fresh.Incarnation == (Incarnation{}) {
 		_, _ = rand.Read(fresh.Incarnation[:])
+	}
+	if l.recent != nil && !seen.IsZero() {
+		copy(fresh.Incarnation[:historySize], seen.Incarnation[:])
 	}
 	if ablate.Out(ablate.NewIncarnation) {
 		fresh.Incarnation = Incarnation{1}

@@ -36,6 +36,7 @@ func (l *L2) ApplyOnce(ctx context.Context, changes []Change) error {
 	}
 	cmds := make([]rueidis.Completed, 0, 2*len(changes))
 	for _, ch := range changes {
+		l.recent.note(ch) // what another process has done is lost with its server, too
 		cmds = append(cmds,
 			c.commands.B().Getrange().Key(ch.Key.Record).Start(0).End(versionEnd-1).Build(),
 			c.commands.B().Getrange().Key(ch.Key.Lease).Start(0).End(int64(leaseEnd-1)).Build())
@@ -55,7 +56,7 @@ func (l *L2) ApplyOnce(ctx context.Context, changes []Change) error {
 			open = append(open, ch)
 		}
 	}
-	if err := l.ApplyMany(ctx, open); err != nil && first == nil {
+	if err := l.tell(ctx, open); err != nil && first == nil {
 		first = err
 	}
 	return first

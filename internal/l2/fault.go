@@ -35,7 +35,7 @@ var faults = []struct {
 		Fault{Code: "redis_auth", Forever: true,
 			Advice: "Redis wants a password; set it in rueidis.ClientOption (and in Sentinel.Password)."}},
 	{"NOPERM", Fault{Code: "redis_permission", Forever: true, Writes: true,
-		Advice: "The Redis user lacks a right; grant " + Rights() + " on the prefix's keys."}},
+		Advice: "The Redis user lacks a right; grant " + Rights() + " on the prefix's keys, and +info without a relay."}},
 	{"NOPROTO",
 		Fault{Code: "redis_protocol", Forever: true,
 			Advice: "The server speaks no RESP3, which tracking needs; use Redis 6.2 or newer, without a RESP2 proxy."}},

@@ -28,6 +28,7 @@ type L2 struct {
 	connected chan struct{}
 	down      atomic.Bool // the last command failed
 	rotates   bool        // credentials are asked for anew at each dial
+	recent    *recent     // nil: a relay carries every change
 
 	routes  *routes       // of the tracking connection; nil: nothing is tracked
 	leaders atomic.Uint64 // a BucketSet: whose rounds the last reading named
@@ -49,6 +50,9 @@ type Config struct {
 	// says so, and records are read by a script. That suits a program that holds no cache, and a Redis that pushes
 	// nothing.
 	Tracker Tracker
+	// Alone says that no relay carries changes to L2. Then an incarnation is one of the server's history, and recent
+	// changes are told again to a server that took over; see adopt.go. It needs the right to INFO.
+	Alone bool
 	// Logger hears of lost and found connections. Defaults to discarding it.
 	Logger *slog.Logger
 }
@@ -76,11 +80,17 @@ func Open(cfg Config) (*L2, error) {
 	}
 	l := &L2{keys: NewKeyspace(cfg.Prefix), scripts: newScripts(), log: cfg.Logger, connected: make(chan struct{}),
 		rotates: cfg.Redis.AuthCredentialsFn != nil, errors: newFaultCounts()}
+	if cfg.Alone {
+		l.recent = newRecent()
+	}
 	if cfg.Tracker != nil {
 		l.routes = newRoutes(cfg.Prefix, cfg.Tracker)
 	}
 	l.countErrors()
 	tracking, commands := options(cfg.Redis, l.routes, cfg.Tracker)
+	if commands.AlwaysRESP2 && commands.ForceSingleClient {
+		plain(&commands, l.keys)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	l.end = cancel
 	first := make(chan struct{})

@@ -155,7 +155,7 @@ func TestRights_EachIsNeededAndNamed(t *testing.T) {
 			continue // reads of rounds alone need it; see below
 		}
 		_, err := l2.Open(l2.Config{Tracker: &ear{}, Redis: user(slices.Delete(slices.Clone(rights), i, i+1))})
-		if err == nil || !strings.Contains(strings.SplitN(err.Error(), "the prefix's keys.", 2)[1], right[1:]) {
+		if err == nil || !strings.Contains(strings.SplitN(err.Error(), "the prefix's keys", 2)[1], right[1:]) {
 			t.Errorf("without %s: got %v, want an error that names it", right, err)
 		}
 	}

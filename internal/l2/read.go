@@ -27,7 +27,7 @@ type GetResponse struct {
 // Get reads a record on the tracking connection, so that Redis pushes its next change; raw is nil if there is none. A
 // key of another type is ErrWrongType. Without a tracker, see getTogether.
 func (l *L2) Get(ctx context.Context, k Key, o ReadOptions) (raw []byte, w Watermark, err error) {
-	if o.Lease {
+	if o.Lease || o.Watermark && l.recent != nil {
 		r := l.GetMany(ctx, []Key{k}, o)[0]
 		return r.Raw, r.Watermark, r.Err
 	}
@@ -53,23 +53,36 @@ func (l *L2) Get(ctx context.Context, k Key, o ReadOptions) (raw []byte, w Water
 
 // GetMany is Get of several keys, in one pipeline for each node.
 func (l *L2) GetMany(ctx context.Context, ks []Key, o ReadOptions) []GetResponse {
-	out := make([]GetResponse, len(ks))
+	out, known := l.getMany(ctx, ks, o, bySHA)
+	if !known {
+		out, _ = l.getMany(ctx, ks, o, bySource)
+	}
+	return out
+}
+
+// getMany reports whether the servers knew the script by the form in which it was called. If not, the records were read
+// behind a watermark that was not adopted, and nothing of them counts.
+func (l *L2) getMany(ctx context.Context, ks []Key, o ReadOptions, form scriptForm) (out []GetResponse, known bool) {
+	out, known = make([]GetResponse, len(ks)), true
 	c := l.clients.Load()
 	if c == nil {
 		for i := range out {
 			out[i].Err = ErrUnavailable
 		}
-		return out
+		return out, true
 	}
 	if c.tracking == nil {
 		l.getManyTogether(ctx, ks, out)
-		return out
+		return out, true
 	}
 	cmds := make([]rueidis.Completed, 0, len(ks)+Buckets)
 	var at [Buckets]int // where a bucket's answer is, plus 1
 	for _, k := range ks {
 		if o.Watermark && at[k.Bucket] == 0 {
 			cmds = append(cmds, l.readWatermark(c, k.Bucket))
+			if l.recent != nil {
+				cmds = append(cmds, l.adoption(c, k.Bucket, form))
+			}
 			at[k.Bucket] = len(cmds)
 		}
 	}
@@ -85,13 +98,17 @@ func (l *L2) GetMany(ctx context.Context, ks []Key, o ReadOptions) []GetResponse
 	res := c.tracking.DoMulti(ctx, cmds...)
 	for i, k := range ks {
 		if o.Watermark {
-			if out[i].Watermark, out[i].Err = l.watermark(res[at[k.Bucket]-1]); out[i].Err != nil {
+			read := res[at[k.Bucket]-1]
+			if l.recent != nil && unknown(read.Error()) && form == bySHA {
+				return nil, false
+			}
+			if out[i].Watermark, out[i].Err = l.adopted(read, k.Bucket); out[i].Err != nil {
 				continue
 			}
 		}
 		out[i].Raw, out[i].Err = l.value(res[first+i])
 	}
-	return out
+	return out, true
 }
 
 // HeartbeatReply is what a heartbeat read of one bucket.
@@ -121,6 +138,9 @@ func (l *L2) Heartbeat(ctx context.Context, of BucketSet) (replies [Buckets]Hear
 	}
 	if failed > 1 {
 		err = fmt.Errorf("%d of %d buckets: %w", failed, len(buckets), err)
+	}
+	if l.recent != nil {
+		err = firstOf(err, l.adoptRead(ctx, c, &replies))
 	}
 	return replies, err
 }
