@@ -63,6 +63,8 @@ func (c *Client) heartbeat() time.Duration {
 	c.breaker.beat(err, time.Since(begun))
 	if err != nil {
 		c.m.errors("heartbeat").Inc()
+	} else if c.redis.due(c.l2.Dials(), c.now()) {
+		c.wg.Go(c.probeRedis)
 	}
 	meanwhile()
 	began := c.at(begun)

@@ -41,6 +41,7 @@ type Client struct {
 	tagsErr   error
 	breaker   breaker
 	health    health
+	redis     redisProbe
 	system    atomic.Pointer[string] // whose data the prefix holds; nil: not known
 	waiters   waiters
 	nesting   nesting
@@ -148,6 +149,12 @@ func New(cfg Config) (*Client, error) {
 	c.life, c.end = context.WithCancel(context.Background())
 	c.breaker.inFlight.life, c.breaker.inFlight.now = c.life, c.now
 	c.coarse.Store(c.now())
+	if !c.untracked {
+		c.fence.DoubtPushes()
+	}
+	if c.l2.Connected() {
+		c.probeRedis()
+	}
 	if err := c.canWork(cfg.Events); err != nil {
 		c.end()
 		c.m.unregister()

@@ -23,6 +23,8 @@ type Status struct {
 	Bound       Bound
 	Caches      map[string]CacheStatus // by namespace
 	Channels    Channels
+	// Servers are those of Redis, of a Cluster the primaries, as they described themselves when they were dialled.
+	Servers []RedisServer
 	// Reasons says in which ways the client serves less than it is configured to, sorted by code. Empty: all is well.
 	Reasons []Reason
 }
@@ -72,7 +74,8 @@ type CacheStatus struct {
 func (c *Client) Status() Status {
 	ch := c.fence.Channels()
 	s := Status{Redis: c.l2.Up(), Events: ch.EventSession != 0, Mode: c.Mode(), Tracking: c.tracking(),
-		Pending: c.retry.len(), Quarantined: c.retry.buckets(), Bound: c.bound(), Channels: Channels(ch)}
+		Pending: c.retry.len(), Quarantined: c.retry.buckets(), Bound: c.bound(), Channels: Channels(ch),
+		Servers: c.redis.seen()}
 	s.Ready = c.ready(&ch)
 	s.Reasons = c.refreshReasons()
 	c.mu.Lock()

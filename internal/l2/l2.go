@@ -129,18 +129,14 @@ func (l *L2) refused(ctx context.Context) error {
 	ctx, stop := context.WithTimeout(ctx, firstConnect)
 	defer stop()
 	if c := l.clients.Load(); c != nil {
-		k := l.keys.Key("nearcache.check", "1")
-		_, _, _ = l.Get(ctx, k, ReadOptions{Watermark: true})
-		check := call{l.scripts.check, []string{k.Lease}, []string{millisOf(firstConnect)}}
-		// EVAL first: a server that has the script already would not show that EVAL is forbidden.
-		l.scripts.check.health.note(c.commands.Do(ctx, check.eval(c.commands)).Error())
-		if l.scripts.check.health.fault() == nil {
-			run(ctx, c.commands, check)
+		l.tryCommands(ctx, c)
+		if err := l.hiddenCluster(ctx, c); err != nil {
+			return err
 		}
 	}
 	for _, f := range l.Faults() {
 		if f.Forever && !(l.rotates && f.Code == "redis_auth") {
-			return fmt.Errorf("tier: %w: %s (%w)", coherence.ErrMisconfigured, f.Advice, f.Err)
+			return fmt.Errorf("tier: %w: %s (%w)%s", coherence.ErrMisconfigured, f.Advice, f.Err, l.deniedBy(ctx, f))
 		}
 	}
 	return nil
@@ -151,6 +147,9 @@ func (l *L2) Keyspace() *Keyspace { return l.keys }
 
 // Up reports whether Redis is connected and takes writes, as far as the last commands tell.
 func (l *L2) Up() bool { return l.clients.Load() != nil && !l.down.Load() && !l.refusesWrites() }
+
+// Connected reports whether Redis has been connected to.
+func (l *L2) Connected() bool { return l.clients.Load() != nil }
 
 // Node stands for the node that the bucket's records are read from, as far as the last read tells: buckets of one node
 // have equal ones. It is nil before the first read, and while nothing is tracked.

@@ -25,6 +25,9 @@ type routes struct {
 	begun   atomic.Uint64 // dials whose session may have begun; one at a time
 	done    atomic.Uint64 // those whose session has begun
 	last    [Buckets]atomic.Pointer[route]
+
+	probing sync.Mutex          // held by the one Probe that tries the connections
+	tap     atomic.Pointer[tap] // what it sees of them; nil: there is none
 }
 
 // route is where a bucket's last command went, and begun by then. Whoever sent it knew of no session of a later dial.
@@ -121,6 +124,14 @@ func (c *routedConn) Write(p []byte) (int, error) {
 		return 0, errNoCommand
 	}
 	return c.Conn.Write(p)
+}
+
+func (c *routedConn) Read(p []byte) (n int, err error) {
+	n, err = c.Conn.Read(p)
+	if tap := c.routes.tap.Load(); tap != nil {
+		tap.read(c, p[:n])
+	}
+	return n, err
 }
 
 // scan reports whether what is written are commands.

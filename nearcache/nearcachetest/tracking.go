@@ -127,6 +127,12 @@ func (t *tracking) command(p *server.Peer, cmd string, args []string) {
 		p.WriteError("ERR This instance has cluster support disabled")
 	case cmd == "MULTI" || cmd == "EXEC":
 		p.WriteError("ERR " + cmd + " is not supported by this in-process Redis")
+	case cmd == "HELLO" && len(args) == 0: // says what the server is, and changes nothing
+		proto := "2"
+		if p.Resp3 {
+			proto = "3"
+		}
+		t.run(p, cmd, []string{proto})
 	case cmd == "SELECT" && len(args) == 1:
 		if db, err := strconv.Atoi(args[0]); t.run(p, cmd, args) == "+OK\r\n" && err == nil {
 			c.db = db
