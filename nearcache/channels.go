@@ -2,7 +2,6 @@ package nearcache
 
 import (
 	"context"
-	"time"
 
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/internal/l2"
@@ -31,57 +30,13 @@ func (t tracker) SessionChanged(of l2.BucketSet) {
 	t.c.m.redisSessions.Inc()
 }
 
-// sampleRarely is how often the source is asked for its position while no round shows it, if that proves nothing now.
-const sampleRarely = time.Second
-
-// sample asks the source for its position if the rounds have shown none lately. With a stream of events its barriers
-// may still go on, so the position is of use at once. Otherwise it only shows whether the source answers, and whether
-// it has begun another timeline. gap is the time from one heartbeat to the next.
-//
-// It is useful at once too if only the node that has the rounds does not answer: the relay goes on moving the watermarks
-// of the others.
-func (c *Client) sample(gap int64, useful bool) {
-	now := c.now()
-	switch {
-	case c.source == nil || c.asking.Load():
-		return
-	case c.untracked: // the rounds show nothing
-	case now-c.fence.SampledAt() <= gap+int64(3*c.beatEvery/2):
-		c.health.sampled(nil)
-		return
-	}
-	last := c.asked.Load()
-	if !c.untracked && !c.m.events && !useful && last != 0 && now-last < int64(max(sampleRarely, c.beatEvery)) {
-		return
-	}
-	c.asked.Store(now)
-	c.asking.Store(true)
-	c.wg.Go(func() {
-		defer c.asking.Store(false)
-		_ = c.probe(min(10*c.beatEvery, maxTTL)) // the outcome is in Status
-	})
-}
-
-// probe reads the source's position.
-func (c *Client) probe(timeout time.Duration) error {
-	ctx, cancel := context.WithTimeout(c.life, timeout)
-	defer cancel()
-	p := c.fence.BeginSample()
-	at, err := singly(ctx, &c.sampling, func() (coherence.Position, error) { return c.source.Position(ctx) })
-	if c.life.Err() == nil {
-		c.health.sampled(err)
-	}
-	if err != nil {
-		c.m.errors("sample").Inc()
-		return err
-	}
-	c.fence.EndSample(p, at)
-	c.measure()
-	return nil
-}
-
 // sink hands the stream of events to the fence.
 type sink struct{ c *Client }
+
+// AskPositions implements coherence.PositionSink.
+func (s sink) AskPositions(position func(ctx context.Context) (coherence.Position, error)) {
+	s.c.sampler.ask.Store(&position)
+}
 
 // Partitions announces the partitions.
 func (s sink) Partitions(n int) { s.c.fence.EventPartitions(n) }

@@ -42,6 +42,7 @@ type Client struct {
 	tagsErr   error
 	breaker   breaker
 	health    health
+	redis     redisProbe
 	system    atomic.Pointer[string] // whose data the prefix holds; nil: not known
 	waiters   waiters
 	nesting   nesting
@@ -49,8 +50,7 @@ type Client struct {
 
 	sampling, identifying, inspecting atomic.Bool // calls of the source that have not returned
 
-	asking atomic.Bool  // the source is being asked for its position
-	asked  atomic.Int64 // when it was last
+	sampler sampler
 
 	traceLoad func(caller, load context.Context) context.Context // nil: none
 	tracer    coherence.Tracer                                   // nil: none
@@ -130,7 +130,8 @@ func New(cfg Config) (*Client, error) {
 	c.versions = coherence.AbilitiesOf(cfg.Source).Versioner
 	c.fence = fence.New(fence.Config{Now: c.now, Complete: relayed, Untracked: c.untracked})
 	c.m = newMetrics(c, cfg.Events != nil)
-	store, err := l2.Open(l2.Config{Redis: cfg.Redis, Prefix: cfg.Prefix, Tracker: c.tracker()})
+	store, err := l2.Open(l2.Config{Redis: cfg.Redis, Prefix: cfg.Prefix, Tracker: c.tracker(),
+		Alone: !relayed && !c.untracked})
 	if err != nil {
 		return nil, fmt.Errorf("nearcache: Config.Redis: %w", err)
 	}
@@ -148,6 +149,12 @@ func New(cfg Config) (*Client, error) {
 	c.life, c.end = context.WithCancel(context.Background())
 	c.breaker.inFlight.life, c.breaker.inFlight.now = c.life, c.now
 	c.coarse.Store(c.now())
+	if !c.untracked {
+		c.fence.DoubtPushes()
+	}
+	if c.l2.Connected() {
+		c.probeRedis()
+	}
 	if err := c.canWork(cfg.Events); err != nil {
 		c.end()
 		c.m.unregister()

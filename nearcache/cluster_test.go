@@ -40,7 +40,7 @@ func TestCluster_CostAndProof(t *testing.T) {
 	for _, n := range nodes {
 		ofInstance[n.Addr], ofRelay[n.Addr] = &wire{}, &wire{}
 	}
-	f := &relayed{src: &counting{commits: &commits{source: newSource()}}}
+	f := &relayed{src: &counting{commits: &commits{source: newSource()}}, interval: 100 * time.Millisecond}
 	client, err := nearcache.New(nearcache.Config{Redis: ofInstance.option(nodes[0].Addr), Source: f.src})
 	if err != nil {
 		t.Fatal(err)
@@ -53,7 +53,7 @@ func TestCluster_CostAndProof(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	defer f.relays(t.Context(), store, 100*time.Millisecond)()
+	defer f.relays(t.Context(), store)()
 
 	looker, err := tier.Open(tier.Config{Redis: rueidis.ClientOption{InitAddress: []string{nodes[0].Addr}}})
 	if err != nil {

@@ -23,6 +23,7 @@ type beating struct {
 type nodeBeat struct {
 	over    chan struct{} // closed when the last one has ended
 	healthy atomic.Bool   // it was answered
+	telling atomic.Bool   // recent changes are told again
 	late    bool          // it was not waited for
 }
 
@@ -57,11 +58,14 @@ func (c *Client) heartbeat() time.Duration {
 		over := n.over
 		c.wg.Go(func() {
 			defer close(over)
-			n.healthy.Store(c.beatAt(&h, part, begun) == nil)
+			n.healthy.Store(c.beatAt(&h, n, part, begun) == nil)
 		})
 	}
 	c.beating.at = beats
 	healthy, anyHealthy := c.awaitBeats()
+	if anyHealthy && !c.untracked && c.redis.due(c.l2.Dials(), c.now()) {
+		c.wg.Go(c.probeRedis)
+	}
 	began := c.at(begun)
 	rounds := c.beating.at[c.l2.Node(l2.RoundBucket)]
 	c.sample(began-c.pace.lastBeat, anyHealthy && rounds != nil && (rounds.late || !rounds.healthy.Load()))
@@ -75,8 +79,7 @@ func (c *Client) heartbeat() time.Duration {
 }
 
 // awaitBeats waits for the heartbeats that are under way, for as long as one may take that the next does not wait for.
-// One that was late before is not waited for. It reports whether all were answered, and whether
-// any was.
+// One that was late before is not waited for. It reports whether all were answered, and whether any was.
 func (c *Client) awaitBeats() (all, some bool) {
 	all = true
 	patience := time.NewTimer(c.beatEvery)
@@ -99,7 +102,7 @@ func (c *Client) awaitBeats() (all, some bool) {
 
 // beatAt is the heartbeat at one node. The watermarks are read too where no round stands for them: there is no relay, a
 // bucket goes to another server, or a session has begun.
-func (c *Client) beatAt(h *fence.Heartbeat, part l2.NodeBuckets, begun time.Time) error {
+func (c *Client) beatAt(h *fence.Heartbeat, n *nodeBeat, part l2.NodeBuckets, begun time.Time) error {
 	ctx, cancel := context.WithTimeout(c.life, beatTimeout)
 	defer cancel()
 	if c.untracked {
@@ -118,6 +121,7 @@ func (c *Client) beatAt(h *fence.Heartbeat, part l2.NodeBuckets, begun time.Time
 	if left := part.Buckets &^ c.cover(h, rounds); left != 0 {
 		err = c.readWatermarks(ctx, h, left)
 		c.cover(h, rounds)
+		c.tellAgain(n, part.Buckets)
 	}
 	return c.beaten(part, err, begun)
 }
@@ -152,4 +156,25 @@ func (c *Client) readWatermarks(ctx context.Context, h *fence.Heartbeat, of l2.B
 		}
 	}
 	return err
+}
+
+// tellAgain tells a server that took over of this process's recent changes in buckets. What fails is tried again at the
+// next heartbeat.
+func (c *Client) tellAgain(n *nodeBeat, of l2.BucketSet) {
+	if !c.l2.Untold(of) || !n.telling.CompareAndSwap(false, true) {
+		return
+	}
+	c.wg.Go(func() {
+		defer n.telling.Store(false)
+		ctx, cancel := context.WithTimeout(c.life, applyTimeout)
+		defer cancel()
+		sent, err := c.l2.TellAgain(ctx, of)
+		c.m.toldAgain.Add(float64(sent))
+		if err != nil {
+			c.m.errors("tell_again").Inc()
+		}
+		if sent > 0 {
+			c.log.Info("another Redis server took over: recent invalidations were sent again", "invalidations", sent)
+		}
+	})
 }

@@ -211,6 +211,8 @@ func (w *fillWait[K, V]) next(f *flight[K, V]) step {
 		// again.
 		w.c.client.fence.Forget(f.key.Bucket, &f.own)
 		return stepAsk
+	case w.c.client.fillsNothing(f.key.Bucket):
+		return stepLoad
 	case w.c.client.nesting.isWanted(f.key):
 		return stepLoad // the holder may be waiting for the load that waits for this one
 	case f.waiter == nil:

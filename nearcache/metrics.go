@@ -21,11 +21,11 @@ type metrics struct {
 	leasesHeld                                                 *prometheus.GaugeVec
 	audit                                                      auditMetrics
 
-	byRedis, byEvents, byWrites, byApply                prometheus.Counter // invalidations
-	redisSessions, malformed, unversioned, retryDropped prometheus.Counter
-	eventSession, failed, versionsRefused               *prometheus.CounterVec
-	watermarkLag                                        *prometheus.HistogramVec
-	arrivals                                            arrivals
+	byRedis, byEvents, byWrites, byApply                           prometheus.Counter // invalidations
+	redisSessions, malformed, unversioned, retryDropped, toldAgain prometheus.Counter
+	eventSession, failed, versionsRefused, samples                 *prometheus.CounterVec
+	watermarkLag                                                   *prometheus.HistogramVec
+	arrivals                                                       arrivals
 }
 
 // lookupBuckets reach from a hit in L1 to a slow Loader.
@@ -97,7 +97,14 @@ func newMetrics(c *Client, events bool) *metrics {
 	m.versionsRefused = vec("versions_refused_total",
 		"Versions of keys that were forgotten because the source does not have them, by how that was found.", "reason")
 	m.eventSession = vec("event_sessions_total", "Sessions of the event channel begun, by reason.", "reason")
+	m.samples = vec("samples_total", "Positions of the source that were learnt, by what has shown them: the relay's "+
+		"rounds in Redis, its barriers in the event channel, or the source.", "by")
+	for _, by := range []string{sampledByRounds, sampledByEvents, sampledBySource} {
+		m.samples.WithLabelValues(by)
+	}
 	m.failed = vec("errors_total", "Failures of background work, by operation.", "operation")
+	m.toldAgain = counter("invalidations_repeated_total",
+		"Recent invalidations that were sent again, to a Redis server that took over without a relay.")
 	gauge("retries_pending", "Invalidations that could not be sent to Redis yet.", func() float64 {
 		return float64(c.retry.len())
 	})
@@ -146,6 +153,8 @@ func (m *metrics) eventSessions(reason string) prometheus.Counter {
 func (m *metrics) lag(channel string) prometheus.Observer {
 	return m.watermarkLag.WithLabelValues(channel)
 }
+
+func (m *metrics) sampled(by string) prometheus.Counter { return m.samples.WithLabelValues(by) }
 
 func (m *metrics) errors(op string) prometheus.Counter { return m.failed.WithLabelValues(op) }
 

@@ -116,7 +116,7 @@ func newOneOfThree(t *testing.T, sourced bool, victim int) *oneOfThree {
 			t.Fatal(err)
 		}
 		t.Cleanup(store.Close)
-		t.Cleanup((&relayed{src: src, Cache: o.Cache}).relays(t.Context(), store, 100*time.Millisecond))
+		t.Cleanup((&relayed{src: src, Cache: o.Cache, interval: 100 * time.Millisecond}).relays(t.Context(), store))
 	}
 	if err := o.client.Ready(t.Context()); err != nil {
 		t.Fatal(err)

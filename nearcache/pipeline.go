@@ -117,6 +117,10 @@ func (c *Cache[K, V]) evaluateL2(ctx context.Context, f *flight[K, V], io effort
 		c.client.fence.Learn(&f.own, f.l2.watermark)
 		f.l2.learn = false
 	}
+	if !c.client.l2.Told(f.key.Bucket, f.own.Incarnation()) {
+		c.m.l2Misses(fence.Behind.String()).Inc()
+		return fetched[V]{direct: true}
+	}
 	d := c.decode(f.k, f.key.Hash, f.own.Incarnation(), f.l2.raw)
 	if d.miss != "" {
 		c.m.l2Misses(string(d.miss)).Inc()

@@ -42,11 +42,12 @@ const (
 	reasonPrefix         = "prefix_taken"
 	reasonInspectFailing = "source_not_checked"
 	reasonAudit          = "cache_and_source_differ"
+	reasonPushOrder      = "redis_push_order"
 )
 
 var ownReasons = []string{reasonBreaker, reasonBucketsSilent, reasonQuarantine, reasonPending, reasonSource,
 	reasonSourceConfig, reasonRelay, reasonBound, reasonEvents, reasonEventsConfig, reasonClocks,
-	reasonPrefix, reasonInspectFailing, reasonAudit}
+	reasonPrefix, reasonInspectFailing, reasonAudit, reasonPushOrder}
 
 const (
 	reasonsEvery  = time.Second
@@ -232,6 +233,10 @@ func (c *Client) redisReasons(add addReason, young bool) bool {
 	up := c.l2.Up()
 	if !up && len(faults) == 0 && !young {
 		add("redis_unreachable", "Redis does not answer.")
+	}
+	if why := c.redis.order(); why != "" && c.relayed && !c.untracked && up && len(faults) == 0 && !young {
+		add(reasonPushOrder, "Tracking proves no bound here: it is not shown that Redis pushes an invalidation before the"+
+			" reply that shows the change (%s). Use Redis or Valkey, without a proxy between, or Config.Events.", why)
 	}
 	if open := c.breaker.openAt(); len(open) > 0 && len(faults) == 0 {
 		add(reasonBreaker, "Redis answers slower than RedisTimeout: reads pass over %s until a heartbeat is in time.",

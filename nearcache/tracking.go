@@ -98,6 +98,11 @@ const (
 	pollMost  = 50 * time.Millisecond // or a 32nd of LeaseWait, if that is more: maxRounds must suffice
 )
 
+// fillsNothing reports whether no fill of a bucket can come, because its node takes no writes. A primary that was
+// demoted goes on to say that a lease is held: its holder can neither fill nor give it back. With tracking a new session
+// ends such waits.
+func (c *Client) fillsNothing(bucket int) bool { return c.untracked && !c.l2.Fills(bucket) }
+
 // patience is how long a flight waits before it asks again, if the lease in the way still runs for so long: until that
 // is over, for a fill is pushed. Without tracking it asks earlier, at growing intervals with jitter, so that those who
 // wait for one key do not ask all at once.

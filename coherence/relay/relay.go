@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -127,6 +128,7 @@ type relayRun struct {
 
 	mu     sync.Mutex
 	passed map[string]coherence.Position // by channel, in this term
+	redis  time.Time                     // when Redis last took a round
 }
 
 // lead waits to be the leader and works until that ends.
@@ -154,7 +156,8 @@ func (r *relayRun) lead(ctx context.Context) error {
 		wg.Go(func() { r.loop(ctx, channel, ch, round) })
 	}
 	if r.Publisher != nil {
-		start("kafka", (&publisher{relayRun: r, progress: progress{relayRun: r, channel: "kafka"}}).round)
+		p := &publisher{relayRun: r, progress: progress{relayRun: r, channel: "kafka"}, term: rand.Uint64()}
+		start("kafka", p.round)
 	}
 	if r.l2 != nil {
 		a := &applier{relayRun: r, progress: progress{relayRun: r, channel: "redis"}, of: l2.AllBuckets}
@@ -193,6 +196,7 @@ func (r *relayRun) loop(
 		wait = r.Interval
 		r.m.rounds.WithLabelValues(channel).Inc()
 		r.m.last.WithLabelValues(channel).SetToCurrentTime()
+		r.succeeded(channel)
 		if more {
 			continue
 		}
@@ -227,6 +231,22 @@ func (r *relayRun) listen(ctx context.Context, wake []chan struct{}) {
 			}
 		}
 	}
+}
+
+func (r *relayRun) succeeded(channel string) {
+	if channel != "redis" {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.redis = time.Now()
+}
+
+// redisFollows reports whether Redis has taken a round lately.
+func (r *relayRun) redisFollows() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.redis.IsZero() && time.Since(r.redis) < 5*r.Interval
 }
 
 // pass remembers how far a channel has come.

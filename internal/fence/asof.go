@@ -29,7 +29,7 @@ func (f *Fence) advanceAsOf(old *asOf, session uint64, upto coherence.Position) 
 // advanceRedis does so for a bucket: what its watermark covers was applied to L2, and pushed on the tracking connection
 // before the watermark was read there. The caller holds b.mu.
 func (f *Fence) advanceRedis(b *bucket) {
-	if b.watermarkKnown {
+	if b.watermarkKnown && !f.pushesDoubted.Load() {
 		b.asOf.Store(f.advanceAsOf(b.asOf.Load(), b.session.Load(), b.watermark.Position))
 	}
 }

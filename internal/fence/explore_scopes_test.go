@@ -58,6 +58,8 @@ var quick = []scope{
 	{name: "no source, writers place intents, evictions", versions: 2, loads: 1, intents: true, evictions: 1},
 	{name: "no source, no versions", versions: 2, loads: 2, unversioned: true},
 	{name: "no source, no versions, writers place intents", versions: 2, loads: 2, unversioned: true, intents: true},
+	{name: "no source, no versions, fail-over", versions: 1, loads: 1, unversioned: true, histories: true, failOvers: 1},
+	{name: "no source, fail-over", versions: 1, loads: 1, histories: true, failOvers: 1},
 	{name: "no source, no versions, faults", versions: 2, loads: 1, unversioned: true,
 		lostConnections: 1, evictions: 1},
 }
@@ -114,6 +116,10 @@ var full = []scope{
 	{name: "no tracking, two versions, gap", versions: 2, loads: 1, sourced: true, untracked: true, events: true, gaps: 1},
 	{name: "no tracking, two loads", versions: 1, loads: 2, sourced: true, untracked: true, events: true, failOvers: 1},
 	{name: "no source, two instances", versions: 2, instances: 2, loads: 1, deleted: 2},
+	{name: "no source, no versions, fail-overs", versions: 2, loads: 1, unversioned: true, intents: true,
+		histories: true, failOvers: 2, isolation: true},
+	{name: "no source, two instances, fail-over", versions: 1, instances: 2, loads: 1, unversioned: true,
+		histories: true, failOvers: 1, isolation: true},
 	{name: "no source, no versions, two instances, intents", versions: 2, instances: 2, loads: 1,
 		unversioned: true, intents: true},
 }

@@ -98,6 +98,9 @@ func (s *samples) dropOtherTimelines(at coherence.Position) bool {
 // Sample is a reading of the source's position under way, by a question to the source or by the relay's rounds.
 type Sample struct{ sample sample }
 
+// Begun is when it began, by the fence's clock.
+func (s Sample) Begun() int64 { return s.sample.begun }
+
 // BeginSample must be called before the source is asked for its position: the clock is read first.
 func (f *Fence) BeginSample() Sample {
 	f.samples.mu.Lock()
@@ -132,16 +135,6 @@ func (f *Fence) endSample(s Sample, at coherence.Position) {
 		s.sample.begun = f.now()
 	}
 	f.samples.add(s.sample)
-}
-
-// SampledAt is when the newest sample began that has ended, by the fence's clock; 0: none has.
-func (f *Fence) SampledAt() int64 {
-	f.samples.mu.Lock()
-	defer f.samples.mu.Unlock()
-	if n := len(f.samples.completed); n > 0 {
-		return f.samples.completed[n-1].begun
-	}
-	return 0
 }
 
 func (f *Fence) newTimeline() {

@@ -36,6 +36,7 @@ func encode(k Key, rec Record, ttl time.Duration) (string, error) {
 // Apply makes a key notice that it has a state of version v: an older value goes, and any reader's lease; an absent key
 // stays absent. Version 0 drops whatever there is. It may come late, twice, and in any order.
 func (l *L2) Apply(ctx context.Context, k Key, v coherence.Version) error {
+	l.recent.note(Change{Key: k, Version: v})
 	_, err := l.run(ctx, l.apply(k, v)).int()
 	return err
 }
@@ -60,6 +61,14 @@ func (l *L2) ApplyMany(ctx context.Context, changes []Change) error {
 
 // ApplyEach is ApplyMany that returns the error of each change.
 func (l *L2) ApplyEach(ctx context.Context, changes []Change) []error {
+	for _, ch := range changes {
+		l.recent.note(ch)
+	}
+	return l.tell(ctx, changes)
+}
+
+// tell is ApplyEach of changes that are remembered already.
+func (l *L2) tell(ctx context.Context, changes []Change) []error {
 	calls := make([]call, len(changes))
 	for i, ch := range changes {
 		calls[i] = l.change(ch)
@@ -96,6 +105,7 @@ func (l *L2) SetMany(ctx context.Context, settings []SetRequest) []error {
 	var calls []call
 	var at []int
 	for i, s := range settings {
+		l.recent.note(Change{Key: s.Key, Version: s.Version})
 		c := l.apply(s.Key, s.Version)
 		if s.Record != nil {
 			if c, errs[i] = l.set(s.Key, *s.Record, s.TTL); errs[i] != nil {
@@ -194,6 +204,9 @@ func (l *L2) ResetWatermark(
 	fresh := Watermark{Position: to}
 	for fresh.Incarnation == (Incarnation{}) {
 		_, _ = rand.Read(fresh.Incarnation[:])
+	}
+	if l.recent != nil && !seen.IsZero() {
+		copy(fresh.Incarnation[:historySize], seen.Incarnation[:])
 	}
 	if ablate.Out(ablate.NewIncarnation) {
 		fresh.Incarnation = Incarnation{1}

@@ -39,6 +39,7 @@ func (l *L2) ApplyOnce(ctx context.Context, changes []Change) []error {
 	}
 	cmds := make([]rueidis.Completed, 0, 2*len(changes))
 	for _, ch := range changes {
+		l.recent.note(ch) // what another process has done is lost with its server, too
 		cmds = append(cmds,
 			c.commands.B().Getrange().Key(ch.Key.Record).Start(0).End(versionEnd-1).Build(),
 			c.commands.B().Getrange().Key(ch.Key.Lease).Start(0).End(int64(leaseEnd-1)).Build())
@@ -53,7 +54,7 @@ func (l *L2) ApplyOnce(ctx context.Context, changes []Change) []error {
 			open, at = append(open, ch), append(at, i)
 		}
 	}
-	for i, err := range l.ApplyEach(ctx, open) {
+	for i, err := range l.tell(ctx, open) {
 		errs[at[i]] = err
 	}
 	return errs

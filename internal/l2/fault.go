@@ -38,8 +38,7 @@ var faults = []struct {
 		Fault{Code: "redis_auth", Forever: true,
 			Advice: "Redis wants a password; set it in rueidis.ClientOption (and in Sentinel.Password)."}},
 	{"NOPERM", Fault{Code: "redis_permission", Forever: true, Writes: true,
-		Advice: "The Redis user lacks a right; grant +get +getex +getrange +set +del +exists +pttl +pexpire +eval +evalsha " +
-			"+client|tracking on the prefix's keys."}},
+		Advice: "The Redis user lacks a right; grant " + Rights() + " on the prefix's keys, and +info without a relay."}},
 	{"NOPROTO",
 		Fault{Code: "redis_protocol", Forever: true,
 			Advice: "The server speaks no RESP3, which tracking needs; use Redis 6.2 or newer, without a RESP2 proxy."}},
@@ -71,6 +70,11 @@ var faults = []struct {
 		Advice: "The server is part of a cluster that the client took for a single server; grant +cluster|slots."}},
 }
 
+// noCluster is the fault of a client that was given several addresses of servers that are no Cluster.
+var noCluster = Fault{Code: "redis_no_cluster", Forever: true,
+	Advice: "Several addresses are those of a Cluster, and the server is none; give the primary's address alone, or set " +
+		"ClientOption.Sentinel."}
+
 // unknownCommands are the commands without which nothing works, and what it means if the server does not know one.
 var unknownCommands = []struct {
 	command string
@@ -91,7 +95,7 @@ var unknownCommands = []struct {
 
 // FaultCodes are the codes of all faults.
 func FaultCodes() []string {
-	codes := []string{"redis_error", "redis_protocol", "redis_tls", "redis_unreachable"}
+	codes := []string{"redis_error", noCluster.Code, "redis_protocol", "redis_tls", "redis_unreachable"}
 	for _, f := range faults {
 		codes = append(codes, f.Code)
 	}
@@ -120,6 +124,9 @@ func FaultOf(err error) *Fault {
 			}
 		}
 		lower := strings.ToLower(said)
+		if strings.Contains(lower, "cluster support disabled") {
+			return noCluster.with(err)
+		}
 		if strings.Contains(lower, "unknown command") || strings.Contains(lower, "unknown subcommand") ||
 			strings.Contains(lower, "unknown redis command") {
 			for _, f := range unknownCommands {

@@ -79,6 +79,9 @@ func (s *Keyspace) Key(namespace, name string) Key {
 // Watermark is the Redis key of a bucket's watermark.
 func (s *Keyspace) Watermark(bucket int) string { return s.watermarks[bucket] }
 
+// nothing is a Redis key of a bucket that never exists.
+func (s *Keyspace) nothing(bucket int) string { return s.watermarks[bucket] + ":none" }
+
 // Owner is the Redis key that names the system which the prefix belongs to.
 func (s *Keyspace) Owner() string { return s.prefix + ":{0}:o" }
 

@@ -26,7 +26,8 @@ type L2 struct {
 	log       *slog.Logger
 	clients   atomic.Pointer[clients]
 	connected chan struct{}
-	rotates   bool // credentials are asked for anew at each dial
+	rotates   bool    // credentials are asked for anew at each dial
+	recent    *recent // nil: a relay carries every change
 
 	routes  *routes // of the tracking connection; of the commands connection if nothing is tracked
 	nodes   *nodes
@@ -52,6 +53,9 @@ type Config struct {
 	Tracker Tracker
 	// Answers is called when a node answers that did not before. It must not block. Defaults to nothing.
 	Answers func(*Node)
+	// Alone says that no relay carries changes to L2. Then an incarnation is one of the server's history, and recent
+	// changes are told again to a server that took over; see adopt.go. It needs the right to INFO.
+	Alone bool
 	// Logger hears of lost and found connections. Defaults to discarding it.
 	Logger *slog.Logger
 }
@@ -81,7 +85,13 @@ func Open(cfg Config) (*L2, error) {
 		rotates: cfg.Redis.AuthCredentialsFn != nil, errors: newFaultCounts(), onAnswer: cfg.Answers,
 		routes: newRoutes(cfg.Prefix, cfg.Tracker)}
 	l.nodes = newNodes(opScripts + len(l.scripts.all()))
+	if cfg.Alone {
+		l.recent = newRecent()
+	}
 	tracking, commands := l.options(cfg.Redis)
+	if commands.AlwaysRESP2 && commands.ForceSingleClient {
+		plain(&commands, l.keys)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	l.end = cancel
 	first := make(chan struct{})
@@ -120,17 +130,14 @@ func (l *L2) refused(ctx context.Context) error {
 	ctx, stop := context.WithTimeout(ctx, firstConnect)
 	defer stop()
 	if c := l.clients.Load(); c != nil {
-		k := l.keys.Key("nearcache.check", "1")
-		_, _, _ = l.Get(ctx, k, ReadOptions{Watermark: true})
-		check := call{l.scripts.check, []string{k.Lease}, []string{millisOf(firstConnect)}}
-		// EVAL first: a server that has the script already would not show that EVAL is forbidden.
-		if _, err := (reply{l, check, c.commands.Do(ctx, check.eval(c.commands)), nil}).int(); FaultOf(err) == nil {
-			_, _ = l.run(ctx, check).int()
+		l.tryCommands(ctx, c)
+		if err := l.hiddenCluster(ctx, c); err != nil {
+			return err
 		}
 	}
 	for _, f := range l.Faults() {
 		if f.Forever && !(l.rotates && f.Code == "redis_auth") {
-			return fmt.Errorf("tier: %w: %s (%w)", coherence.ErrMisconfigured, f.Advice, f.Err)
+			return fmt.Errorf("tier: %w: %s (%w)%s", coherence.ErrMisconfigured, f.Advice, f.Err, l.deniedBy(ctx, f))
 		}
 	}
 	return nil
@@ -142,6 +149,12 @@ func (l *L2) Keyspace() *Keyspace { return l.keys }
 // Up reports whether Redis is connected, and one of its nodes at least answers and takes writes, as far as the last
 // commands tell.
 func (l *L2) Up() bool { return l.clients.Load() != nil && l.anyWrites() }
+
+// Connected reports whether Redis has been connected to.
+func (l *L2) Connected() bool { return l.clients.Load() != nil }
+
+// Fills reports whether the bucket's node answers, and takes writes, as far as the last commands tell.
+func (l *L2) Fills(bucket int) bool { return l.clients.Load() != nil && l.Node(bucket).writes() }
 
 // Ready waits until Redis has been connected to.
 func (l *L2) Ready(ctx context.Context) error {

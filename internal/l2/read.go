@@ -27,7 +27,7 @@ type GetResponse struct {
 // Get reads a record on the tracking connection, so that Redis pushes its next change; raw is nil if there is none. A
 // key of another type is ErrWrongType. Without a tracker, see getTogether.
 func (l *L2) Get(ctx context.Context, k Key, o ReadOptions) (raw []byte, w Watermark, err error) {
-	if o.Lease {
+	if o.Lease || o.Watermark && l.recent != nil {
 		r := l.GetMany(ctx, []Key{k}, o)[0]
 		return r.Raw, r.Watermark, r.Err
 	}
@@ -54,24 +54,48 @@ func (l *L2) Get(ctx context.Context, k Key, o ReadOptions) (raw []byte, w Water
 // GetMany is Get of several keys, in one pipeline for each node.
 func (l *L2) GetMany(ctx context.Context, ks []Key, o ReadOptions) []GetResponse {
 	out := make([]GetResponse, len(ks))
+	again := l.getMany(ctx, ks, o, bySHA, out)
+	if len(again) == 0 {
+		return out
+	}
+	some := make([]Key, len(again))
+	for j, i := range again {
+		some[j] = ks[i]
+	}
+	found := make([]GetResponse, len(again))
+	l.getMany(ctx, some, o, bySource, found)
+	for j, i := range again {
+		out[i] = found[j]
+	}
+	return out
+}
+
+// getMany returns which keys are to be read again: their server did not know the script by the form in which it was
+// called. Their records were read behind a watermark that was not adopted, and do not count.
+func (l *L2) getMany(ctx context.Context, ks []Key, o ReadOptions, form scriptForm, out []GetResponse) (again []int) {
 	c := l.clients.Load()
 	if c == nil {
 		for i := range out {
 			out[i].Err = ErrUnavailable
 		}
-		return out
+		return nil
 	}
 	if c.tracking == nil {
 		l.getManyTogether(ctx, ks, out)
-		return out
+		return nil
 	}
 	cmds := make([]rueidis.Completed, 0, len(ks)+Buckets)
 	var at [Buckets]int // where a bucket's answer is, plus 1
 	for _, k := range ks {
-		if o.Watermark && at[k.Bucket] == 0 {
-			cmds = append(cmds, l.readWatermark(c, k.Bucket))
-			at[k.Bucket] = len(cmds)
+		if !o.Watermark || at[k.Bucket] != 0 {
+			continue
 		}
+		if l.recent != nil {
+			cmds = append(cmds, l.adoption(c, k.Bucket, form))
+		} else {
+			cmds = append(cmds, l.readWatermark(c, k.Bucket))
+		}
+		at[k.Bucket] = len(cmds)
 	}
 	if o.Lease {
 		for _, k := range ks {
@@ -85,13 +109,18 @@ func (l *L2) GetMany(ctx context.Context, ks []Key, o ReadOptions) []GetResponse
 	res := c.tracking.DoMulti(ctx, cmds...)
 	for i, k := range ks {
 		if o.Watermark {
-			if out[i].Watermark, out[i].Err = l.watermark(k.Bucket, res[at[k.Bucket]-1]); out[i].Err != nil {
+			read := res[at[k.Bucket]-1]
+			if l.recent != nil && unknown(read.Error()) && form == bySHA {
+				again = append(again, i)
+				continue
+			}
+			if out[i].Watermark, out[i].Err = l.adopted(read, k.Bucket); out[i].Err != nil {
 				continue
 			}
 		}
 		out[i].Raw, out[i].Err = l.value(k.Bucket, res[first+i])
 	}
-	return out
+	return again
 }
 
 // HeartbeatReply is what a heartbeat read of one bucket.
@@ -122,6 +151,9 @@ func (l *L2) Heartbeat(ctx context.Context, of BucketSet) (replies [Buckets]Hear
 	if failed > 1 {
 		err = fmt.Errorf("%d of %d buckets: %w", failed, len(buckets), err)
 	}
+	if l.recent != nil {
+		err = firstOf(err, l.adoptRead(ctx, c, &replies))
+	}
 	return replies, err
 }
 
@@ -145,11 +177,15 @@ func (l *L2) value(bucket int, res rueidis.RedisResult) ([]byte, error) {
 
 // watermark is the watermark in a reply. A key of another type counts as none.
 func (l *L2) watermark(bucket int, res rueidis.RedisResult) (Watermark, error) {
+	return l.watermarkBy(opMarks, bucket, res)
+}
+
+func (l *L2) watermarkBy(op, bucket int, res rueidis.RedisResult) (Watermark, error) {
 	s, err := res.ToString()
 	if wrongType(err) {
 		return Watermark{}, nil
 	}
-	if err := l.failed(l.Node(bucket), opMarks, err); err != nil {
+	if err := l.failed(l.Node(bucket), op, err); err != nil {
 		return Watermark{}, err
 	}
 	return decodeWatermark(s), nil

@@ -102,7 +102,7 @@ func TestRound_IsRefusedWhereABucketIsBehind(t *testing.T) {
 
 // leastRights make a user who has the rights that the documents name.
 var leastRights = []string{"app", "reset", "on", ">pw", "~nc:*", "+get", "+getex", "+getrange", "+set", "+del",
-	"+exists", "+pttl", "+pexpire", "+eval", "+evalsha", "+client|tracking"}
+	"+exists", "+pttl", "+pexpire", "+eval", "+evalsha", "+client|tracking", "+info"}
 
 func TestRound_IsBegunWithAllWatermarks(t *testing.T) {
 	onBoth(t, isBegunWithAllWatermarks)

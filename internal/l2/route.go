@@ -5,6 +5,7 @@ import (
 	"math"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -29,6 +30,10 @@ type routes struct {
 	tag     []byte  // what a key of ours begins with, up to its bucket's number
 	tracker Tracker // nil: of the commands connection, which has no sessions
 	last    [Buckets]atomic.Pointer[routedConn]
+	dials   atomic.Uint64 // connections that were followed
+
+	probing sync.Mutex          // held by the one Probe that tries the connections
+	tap     atomic.Pointer[tap] // what it sees of them; nil: there is none
 }
 
 func newRoutes(prefix string, tracker Tracker) *routes {
@@ -38,6 +43,9 @@ func newRoutes(prefix string, tracker Tracker) *routes {
 // follow notices what is written to a new connection of a node, and what becomes of it.
 func follow(conn net.Conn, routes *routes, node *Node) *routedConn {
 	c := &routedConn{Conn: conn, routes: routes, node: node, born: time.Now()}
+	if routes != nil {
+		routes.dials.Add(1)
+	}
 	node.add(c)
 	return c
 }
@@ -125,6 +133,9 @@ func (c *routedConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if c.routes == nil || c.routes.tracker == nil {
 		return n, err
+	}
+	if tap := c.routes.tap.Load(); tap != nil {
+		tap.read(c, p[:n])
 	}
 	if c.pushes.flushed(p[:n]) && !ablate.Out(ablate.NilIsSession) {
 		c.routes.ended(c)

@@ -33,12 +33,12 @@ func newScript(body string) *script {
 // scripts are the only writers of L2. Each states at its top what it promises.
 type scripts struct {
 	acquire, fill, renew, release, apply, set, placeIntent, resolveIntent, doubt, batch, reset, check, claim,
-	beginRound, publishRound, read, beat *script
+	beginRound, publishRound, adopt, read, beat *script
 }
 
 func (s *scripts) all() []*script {
 	return []*script{s.acquire, s.fill, s.renew, s.release, s.apply, s.set, s.placeIntent, s.resolveIntent,
-		s.doubt, s.batch, s.reset, s.check, s.claim, s.beginRound, s.publishRound,
+		s.doubt, s.batch, s.reset, s.check, s.claim, s.beginRound, s.publishRound, s.adopt,
 		s.read, s.beat}
 }
 
@@ -50,7 +50,8 @@ func newScripts() *scripts {
 		batch: newScript(batchLua), reset: newScript(resetLua),
 		check: newScript(checkLua), claim: newScript(claimLua),
 		beginRound: newScript(beginRoundLua), publishRound: newScript(publishRoundLua),
-		read: newScript(readLua), beat: newScript(beatLua),
+		adopt: newScript(adoptLua),
+		read:  newScript(readLua), beat: newScript(beatLua),
 	}
 	for i, each := range s.all() {
 		each.op = opScripts + i
@@ -94,6 +95,8 @@ var (
 	beginRoundLua string
 	//go:embed lua/publish_round.lua
 	publishRoundLua string
+	//go:embed lua/adopt.lua
+	adoptLua string
 	//go:embed lua/read.lua
 	readLua string
 	//go:embed lua/beat.lua

@@ -55,7 +55,7 @@ func (l *L2) Beat(ctx context.Context, of BucketSet) error {
 	}
 	var calls []call
 	for b := range of.All() {
-		calls = append(calls, call{l.scripts.beat, []string{l.keys.Watermark(b) + ":none"}, nil})
+		calls = append(calls, call{l.scripts.beat, []string{l.keys.nothing(b)}, nil})
 	}
 	var first error
 	for _, r := range l.runAll(ctx, calls) {
