@@ -212,19 +212,19 @@ func TestRecent_IsToldToTheServerThatTookOver(t *testing.T) { // C2
 		if err := b.Apply(ctx(), b.k, 0); err != nil { // acknowledged, and lost with its server
 			t.Fatal(err)
 		}
-		if !b.Told(b.k.Bucket, first.Incarnation) {
+		if !b.Telling(b.k.Bucket).Done(first.Incarnation) {
 			t.Error("a change is untold in the incarnation that it was sent in")
 		}
 		r.Do("DEBUG", "CHANGE-REPL-ID")
 		_, second := b.adopt()
 		b.fill(b.lease(), 1) // another process's, whose load began before the change
-		if b.Told(b.k.Bucket, second.Incarnation) || !b.Untold(l2.AllBuckets) {
+		if b.Telling(b.k.Bucket).Done(second.Incarnation) || !b.Untold(l2.AllBuckets) {
 			t.Fatal("the change counts as told to the server that took over")
 		}
 		if n, err := b.TellAgain(ctx(), l2.AllBuckets); err != nil || n != 1 {
 			t.Fatalf("%d changes were told again, error %v; want the one", n, err)
 		}
-		if found, _ := b.adopt(); found || !b.Told(b.k.Bucket, second.Incarnation) || b.Untold(l2.AllBuckets) {
+		if found, _ := b.adopt(); found || !b.Telling(b.k.Bucket).Done(second.Incarnation) || b.Untold(l2.AllBuckets) {
 			t.Error("the change was not told to the server that took over")
 		}
 	})

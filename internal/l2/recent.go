@@ -132,12 +132,27 @@ func (r *recent) begunAnew(buckets BucketSet) {
 	}
 }
 
-// Told reports whether every recent change of a bucket was sent in this incarnation. If not, a record of it may be
-// older than a write of this process that is over. With a relay it always is.
-func (l *L2) Told(bucket int, e Incarnation) bool {
-	r := l.recent
-	return r == nil || !r.some[bucket].Load() || r.isTold(bucket, e)
+// Telling says where the recent changes of a bucket had been sent at some moment.
+type Telling struct {
+	none bool         // there was none, or a relay carries them
+	in   *Incarnation // nil: nowhere
 }
+
+// Telling must be asked for before a record is read that it is to judge:
+//
+//	read: its GET returns the old record      TellAgain: sends the change, which deletes the record; all is told now
+//	reader: believes the old record
+func (l *L2) Telling(bucket int) Telling {
+	r := l.recent
+	if r == nil || !r.some[bucket].Load() {
+		return Telling{none: true}
+	}
+	return Telling{in: r.told[bucket].Load()}
+}
+
+// Done reports whether every recent change had been sent in an incarnation. If not, a record of it may be older than a
+// write of this process that is over.
+func (t Telling) Done(e Incarnation) bool { return t.none || t.in != nil && *t.in == e }
 
 // Untold reports whether TellAgain has something to do in buckets.
 func (l *L2) Untold(of BucketSet) bool { return l.recent != nil && l.recent.open(of) != 0 }
