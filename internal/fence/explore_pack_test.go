@@ -78,6 +78,7 @@ func (p *packer) instance(n *instance) {
 	fields(p, bitsIf(p.samplesInSteps, 2), &n.sampleState)
 	fields(p, bitsIf(p.samplesInSteps, now), &n.sampleBegun, &n.samplePosition)
 	fields(p, 1, &n.connected, &n.tracked)
+	fields(p, bitsIf(p.noticesLosses, 1), &n.noticed)
 	fields(p, bitsIf(p.failOvers > 0, 1), &n.isolated)
 	fields(p, bitsIf(ablate.Out(ablate.DialIsSession), 1), &n.lateNil)
 	fields(p, 2, &n.pushes)

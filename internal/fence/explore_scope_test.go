@@ -48,6 +48,7 @@ type scope struct {
 	pieces            bool // the relay applies a transaction in two batches
 	clustered         bool // the rounds that end samples are on another server than the bucket, which stands
 	goesBack          bool // at a fail-over the instance's connection stands
+	noticesLosses     bool // a session may end when its connection is lost, and not only before the next one is used
 	histories         bool // there is no relay: a bucket's incarnation is one of its server's history
 	openTransactions  bool // what is settled may be behind what is acknowledged
 

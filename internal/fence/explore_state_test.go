@@ -147,6 +147,7 @@ type instance struct {
 
 	// The tracking connection.
 	connected            boolean
+	noticed              boolean // that the last connection is lost
 	tracked              boolean // Redis remembers the key for it
 	pushes               uint8   // pushKey, pushFlush: on their way
 	isolated             boolean // it is connected to the old primary
