@@ -98,10 +98,12 @@ func TestTrace_ShowsAWriteReachEveryInstance(t *testing.T) {
 	wanted := []string{"outbox-relay: nearcache relay.redis", "outbox-relay: nearcache relay.kafka",
 		"invalidation-worker: nearcache worker.apply", "instance-a: nearcache events.apply",
 		"instance-b: nearcache events.apply"}
+	defer func() {
+		if t.Failed() {
+			t.Errorf("the trace lacks %q", otlp.missing(trace, wanted))
+		}
+	}()
 	testkit.Eventually(t, "the trace has every step", func() bool { return len(otlp.missing(trace, wanted)) == 0 })
-	if t.Failed() {
-		t.Errorf("the trace lacks %q", otlp.missing(trace, wanted))
-	}
 	otlp.mu.Lock()
 	defer otlp.mu.Unlock()
 	if !slices.ContainsFunc(otlp.spans[trace], func(s string) bool { return s == "instance-a: PUT /products/{id}" }) {

@@ -439,8 +439,8 @@ func TestFence_NewTimelineDropsEverything(t *testing.T) { // R21
 	}
 }
 
-// TestFence_NewTimelineForgetsNoServedVersion: a source that restarts may begin a timeline and have lost nothing. L2 had
-// the record of before what was served, and was believed.
+// TestFence_NewTimelineForgetsNoServedVersion: a source that restarts may begin a timeline and have lost nothing. L2
+// had the record of before what was served, and was believed.
 func TestFence_NewTimelineForgetsNoServedVersion(t *testing.T) { // C3, R21
 	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
 	r.sample(5)
