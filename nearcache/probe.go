@@ -125,7 +125,7 @@ func (c *Client) met(found *l2.Probe) {
 	}
 	for _, s := range servers {
 		if !slices.Contains(c.redis.servers, s) {
-			c.log.Info("nearcache: a Redis server", "addr", s.Addr, "name", s.Name, "version", s.Version, "mode", s.Mode,
+			c.log.Debug("nearcache: a Redis server", "addr", s.Addr, "name", s.Name, "version", s.Version, "mode", s.Mode,
 				"role", s.Role)
 		}
 	}

@@ -130,6 +130,7 @@ func lostBroker(t *testing.T, stopped bool) {
 	}
 	defer c.Close()
 	defer n.close()
+	synctest.Wait() // the brokers listen
 	lost := c.LeaderFor(topic, 0)
 	if err := c.MoveTopicPartition(kafka.BarrierTopic(topic), 0, lost); err != nil {
 		t.Fatal(err)

@@ -24,3 +24,11 @@ func TestAblations_Position(t *testing.T) {
 		})
 	}
 }
+
+// markAblations are the rules, and a scope that breaks without each.
+var markAblations = map[ablate.Rule]markModel{
+	ablate.MarkSecond: {relays: 1},
+	ablate.MarkEpoch:  {relays: 1, leader: 1},
+	ablate.MarkRecord: {relays: 2, leader: 1, unclean: true},
+	ablate.MarkWhole:  {relays: 1, txns: true},
+}

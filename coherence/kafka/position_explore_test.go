@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/nearcache/nearcache-go/internal/ablate"
 	"github.com/nearcache/nearcache-go/internal/explore"
 )
 
@@ -313,12 +312,4 @@ func markTrace(r *explore.Result) string {
 		out += fmt.Sprintf("\n%4d  %s", i+1, s)
 	}
 	return out
-}
-
-// markAblations are the rules, and a scope that breaks without each.
-var markAblations = map[ablate.Rule]markModel{
-	ablate.MarkSecond: {relays: 1},
-	ablate.MarkEpoch:  {relays: 1, leader: 1},
-	ablate.MarkRecord: {relays: 2, leader: 1, unclean: true},
-	ablate.MarkWhole:  {relays: 1, txns: true},
 }

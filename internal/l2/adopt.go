@@ -19,7 +19,7 @@ import (
 // INFO), which changes whenever a replica is promoted and whenever a server starts. The script adopt compares the two,
 // and begins a new incarnation if they differ. Whoever reads a bucket's watermark in a new session adopts the bucket
 // first, in one pipeline with its read. So nobody believes a record of before, whether or not the promotion was
-// noticed, and all agree: the watermark is in Redis. A server that restarts from an old file has another history too, and
+// noticed, and all agree: the watermark is in Redis. A server that restarts from an old file has another history, and
 // so has one to which a Cluster has moved the bucket's slot.
 //
 // What is told to the old primary after the new one was adopted is the matter of recent.go.
