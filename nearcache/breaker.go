@@ -19,8 +19,8 @@ const breakerLimit = 5
 var errBreakerOpen = fmt.Errorf("%w: the circuit breaker is open", l2.ErrUnavailable)
 
 // breaker keeps a node of Redis that is slow, or gone, from slowing every read of its keys. Each waits for it at most
-// for timeout, and after breakerLimit failures in a row none does. The heartbeat goes on, and lets reads ask again when the
-// node answers in time. So no read is spent on trying. The keys of other nodes are read as ever.
+// for timeout, and after breakerLimit failures in a row none does. The heartbeat goes on, and lets reads ask again when
+// the node answers in time. So no read is spent on trying. The keys of other nodes are read as ever.
 //
 // The questions of the read pipeline go through it: for records, leases and fills. So do writes where a Source's relay
 // carries the change too. Other writes must reach Redis, and do not.

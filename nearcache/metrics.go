@@ -89,7 +89,8 @@ func newMetrics(c *Client, events bool) *metrics {
 		"From a commit, by the source's clock, to its effect on this instance, by its own.",
 		prometheus.ExponentialBuckets(0.0005, 2, 18), "channel"),
 		vec("first_invalidations_total", "Changes that both channels have brought, by the one that was first.", "channel"))
-	m.redisSessions = counter("tracking_sessions_total", "Connections of tracking dialled or lost.")
+	m.redisSessions = counter("tracking_sessions_total",
+		"Connections of tracking lost or changed, and pushes for everything.")
 	m.malformed = counter("events_malformed_total", "Events that could not be decoded.")
 	m.retryDropped = counter("retries_dropped_total",
 		"Failed invalidations that were forgotten, and their buckets quarantined, because too many were pending.")

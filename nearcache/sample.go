@@ -45,8 +45,8 @@ const (
 // may still go on, so the position is of use at once. Otherwise it only shows whether the source answers, and whether
 // it has begun another timeline. gap is the time from one heartbeat to the next.
 //
-// It is useful at once too if only the node that has the rounds does not answer: the relay goes on moving the watermarks
-// of the others.
+// It is useful at once too if only the node that has the rounds does not answer: the relay goes on moving the
+// watermarks of the others.
 //
 // A sample of the rounds is up to a heartbeat, or gap, and two rounds old when the next one ends: a round that is not
 // published in time for a heartbeat ends it at the next.

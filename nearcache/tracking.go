@@ -99,8 +99,8 @@ const (
 )
 
 // fillsNothing reports whether no fill of a bucket can come, because its node takes no writes. A primary that was
-// demoted goes on to say that a lease is held: its holder can neither fill nor give it back. With tracking a new session
-// ends such waits.
+// demoted goes on to say that a lease is held: its holder can neither fill nor give it back. With tracking a new
+// session ends such waits.
 func (c *Client) fillsNothing(bucket int) bool { return c.untracked && !c.l2.Fills(bucket) }
 
 // patience is how long a flight waits before it asks again, if the lease in the way still runs for so long: until that

@@ -87,7 +87,7 @@
 //	|              |                           |                 |<-------------------------|                  |
 //	+--------------+                           +-----------------+   a load reads it: the   +------------------+
 //	  ^    ^    ^                                       |            same incarnation                  |
-//	  |    |    |  dialled, lost, another server;       |                                              |
+//	  |    |    |  lost, another connection, flushed;   |                                              |
 //	  |    |    +-- another timeline of the source; <---+----------------------------------------------+
 //	  |    |        another incarnation is read;
 //	  |    |        a heartbeat reads less, or a round that

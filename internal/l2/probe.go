@@ -47,8 +47,8 @@ type Probe struct {
 	Dials uint64
 }
 
-// Dials counts the dials of the tracking connection that have begun a session: a Probe of before says nothing about a
-// server that was dialled since.
+// Dials counts the dials of the tracking connection: a Probe of before says nothing about a server that was dialled
+// since.
 func (l *L2) Dials() uint64 {
 	if l.routes.tracker == nil {
 		return 0
@@ -170,11 +170,13 @@ func (l *L2) tryOrder(ctx context.Context, c *clients, trials int, p *Probe) {
 
 	var wg sync.WaitGroup
 	var mu sync.Mutex
-	for _, set := range sets {
+	for i, set := range sets {
 		wg.Go(func() {
+			route := &l.routes.last[bits.TrailingZeros64(uint64(servers[i]))]
+			on := route.Load()
 			late, err := tryServer(ctx, c, tap, set)
-			if err == nil && l.Dials() != p.Dials {
-				err = fmt.Errorf("%w: a connection was lost", ErrUnavailable)
+			if err == nil && (on == nil || route.Load() != on) { // what was pushed on the other one was not seen
+				err = fmt.Errorf("%w: its connection was lost, or its slots moved", ErrUnavailable)
 			}
 			mu.Lock()
 			defer mu.Unlock()

@@ -16,8 +16,8 @@ import (
 // session: its connection was lost, its server was flushed, or its next command goes to another connection. Other
 // buckets are left alone, so a node that is gone costs only what it has.
 //
-// A client of a Cluster keeps connections to all nodes, and one of Sentinel dials the new primary before it stops asking
-// the old one. So it is not the dial that counts:
+// A client of a Cluster keeps connections to all nodes, and one of Sentinel dials the new primary before it stops
+// asking the old one. So it is not the dial that counts:
 //
 //	load: GETs version 1 from node A, which tracks the key      A is demoted, and B promoted: the client knows both, and
 //	                                                            dials nobody

@@ -177,7 +177,7 @@ func runAll(ctx context.Context, w rueidis.Client, calls []call) []rueidis.Redis
 }
 
 // While a slot moves to another node, its keys are on two: a script then finds some of its own on neither, and is to
-// come again. What brings a change does so, for so long; a lease and a fill do not, since their readers have the source.
+// come again. What brings a change does so, for so long. A lease and a fill do not: their readers have the source.
 const (
 	leastMigrationWait = 5 * time.Millisecond
 	mostMigrationWait  = 640 * time.Millisecond // the last one; all together are twice as long

@@ -46,8 +46,7 @@ func (l *L2) together(r reply) (raw []byte, w Watermark, err error) {
 	return raw, decodeWatermark(mark), nil
 }
 
-// Beat asks whether Redis answers, and takes writes: one server, or in a Cluster those of some
-// buckets. The error is
+// Beat asks whether Redis answers, and takes writes: one server, or in a Cluster those of some buckets. The error is
 // that of the first that failed.
 func (l *L2) Beat(ctx context.Context, of BucketSet) error {
 	if l.OneServer() {
