@@ -60,15 +60,20 @@ func (r *Replicated) Cut() {
 func (r *Replicated) Promoted() {
 	r.t.Helper()
 	r.until("the replica is promoted", func() bool {
-		return strings.Contains(r.Replica.Do("INFO", "replication"), "role:master")
+		return hasRole(r.Replica, "master")
 	})
 }
 
 // Swapped reports whether the replica is the primary, and the old primary is its replica.
 func (r *Replicated) Swapped() bool {
-	r.t.Helper()
-	return strings.Contains(r.Replica.Do("INFO", "replication"), "role:master") &&
-		strings.Contains(r.Primary.Do("INFO", "replication"), "role:slave")
+	return hasRole(r.Replica, "master") && hasRole(r.Primary, "slave")
+}
+
+// hasRole reports whether a server says that it has a role. The Sentinel ends all connections to a server whose role it
+// changes, this one too: then there is no answer.
+func hasRole(p *RedisProcess, role string) bool {
+	info, err := local.RedisDo(context.Background(), p.Addr, "INFO", "replication")
+	return err == nil && strings.Contains(info, "role:"+role)
 }
 
 func (r *Replicated) until(what string, done func() bool) {
