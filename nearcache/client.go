@@ -245,7 +245,8 @@ func (c *Client) Ready(ctx context.Context) error {
 	}
 	t := time.NewTicker(5 * time.Millisecond)
 	defer t.Stop()
-	for ch := c.fence.Channels(); !c.ready(&ch); ch = c.fence.Channels() {
+	// Without a relay a server that is new to this client must have been told of its changes, too.
+	for ch := c.fence.Channels(); !c.ready(&ch) || c.l2.Untold(l2.AllBuckets); ch = c.fence.Channels() {
 		select {
 		case <-t.C:
 		case <-c.life.Done():
