@@ -57,7 +57,8 @@ tools:
 
 # The explorer searches a tenth as fast under the race detector, so it has a run of its own, in binaries from which rules
 # can be taken out.
-ABLATED := -p 2 -timeout 8m -tags ablate -run 'TestExplore$$|TestAblation|TestL2_WithoutARule' ./internal/fence ./internal/explore ./nearcache
+ABLATED := -p 2 -timeout 8m -tags ablate -run 'TestExplore$$|TestExplorePosition|TestAblation|TestL2_WithoutARule' ./internal/fence ./internal/explore ./nearcache \
+	./coherence/kafka
 
 # The packages of the Python programs that a test runs beside ours. An interpreter that has them can be named instead.
 TESTPYTHON := $(BUILD)/testpython
@@ -168,6 +169,7 @@ LIMIT ?= 40
 SCOPE ?=
 explore: ## search the protocol's larger scopes for violations: LIMIT million states each (40), SCOPE='two instances'
 	$(GO) test ./internal/fence -run 'TestExplore$$' -explore.full -explore.limit $(LIMIT) -explore.scope '$(SCOPE)' -timeout 0 -v
+	$(GO) test ./coherence/kafka -run TestExplorePosition -explore.full -timeout 0 -v
 
 api: ## write docs/api, the listing of exported declarations
 	$(GO) run ./internal/tools/api -w

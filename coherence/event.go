@@ -76,6 +76,12 @@ type Barrier struct {
 	Seq      uint64
 	// Partitions is how many partitions the relay publishes to: which one a key's events go to depends on it.
 	Partitions int
+	// Head, Term and Round are for Publishers, and zero where a Sink takes a Barrier. Head is the source's position
+	// (Source.Position), asked for after the barriers of the Round before, of the same Term, had been published: Publish
+	// had returned nil. A Term is drawn at random, and its rounds are numbered from 1 on; one whose Publish failed has a
+	// number, too. Zero: no such order is known.
+	Head        Position
+	Term, Round uint64
 }
 
 // Message is one message of a partition: an event or a barrier.

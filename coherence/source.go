@@ -141,6 +141,16 @@ type Sink interface {
 	Failed(partition int, err error)
 }
 
+// PositionSink is a Sink that wants to know the source's position without asking the source. An EventSource whose relay
+// tells of its rounds calls AskPositions when Run begins.
+type PositionSink interface {
+	// AskPositions hands over a question that is answered as Source.Position answers: the position covers at least every
+	// commit acknowledged before the call began. The answer comes with the relay's rounds, so it takes about two of them.
+	// Without a relay that tells of them the question waits until its context ends. It may be asked concurrently, until
+	// Run returns.
+	AskPositions(position func(ctx context.Context) (Position, error))
+}
+
 // Pinger is an EventSource that can find out, when a client starts, whether it can work at all.
 type Pinger interface {
 	// Ping returns an error that wraps ErrMisconfigured if the configuration can never work, and nil otherwise, also

@@ -42,3 +42,18 @@ func TestAblation_ClockOnRead(t *testing.T) { // C1
 		t.Errorf("without the rule nothing older than %v is served", got)
 	}
 }
+
+// TestAblation_WatermarkWithRecord: without the rule a watermark that was read for another key counts, and it may be of
+// another server.
+func TestAblation_WatermarkWithRecord(t *testing.T) { // C1
+	if r := readBehind(t); r.Value != "new" {
+		t.Errorf("with the rule: got %+v, want the new value", r)
+	}
+	if err := ablate.Take(ablate.WatermarkWithRecord); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ablate.Take("") }()
+	if r := readBehind(t); r.Value != "old" {
+		t.Errorf("without the rule: got %+v, want the old value", r)
+	}
+}

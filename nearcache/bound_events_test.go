@@ -87,17 +87,19 @@ type channels struct {
 // has the value "one", and both channels prove it.
 func inChannelsBubble(t *testing.T, test func(t *testing.T, b *channels)) {
 	t.Helper()
-	inChannelsBubbleOf(t, nearcache.TrackingOn, func(t *testing.T, b *channels) {
+	src := &cursors{commits: &commits{source: newSource()}, by: map[string]coherence.Cursor{}}
+	inChannelsBubbleOf(t, src, nearcache.Config{Source: src}, func(t *testing.T, b *channels) {
 		b.wantBothProve(t, "at the beginning")
 		test(t, b)
 	})
 }
 
-// inChannelsBubbleOf is inChannelsBubble with or without tracking. Without it events alone prove.
-func inChannelsBubbleOf(t *testing.T, tracking nearcache.TrackingMode, test func(t *testing.T, b *channels)) {
+// inChannelsBubbleOf has the instance know what cfg says of the source; the relay has src. Without tracking, or without
+// a Source and Relayed, one channel alone proves.
+func inChannelsBubbleOf(t *testing.T, src *cursors, cfg nearcache.Config, test func(t *testing.T, b *channels)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		b := &channels{src: &cursors{commits: &commits{source: newSource()}, by: map[string]coherence.Cursor{}}}
+		b := &channels{src: src}
 		var err error
 		if b.redis, err = nearcachetest.StartRedis(""); err != nil {
 			t.Fatal(err)
@@ -116,9 +118,10 @@ func inChannelsBubbleOf(t *testing.T, tracking nearcache.TrackingMode, test func
 		if err != nil {
 			t.Fatal(err)
 		}
-		client, err := nearcache.New(nearcache.Config{Redis: b.redis.PipeOption(), Source: b.src, Tracking: tracking,
-			Heartbeat: 25 * time.Millisecond, Events: kafka.Tail{Broker: broker, Topic: "events",
-				MaxWait: 25 * time.Millisecond, Silence: 500 * time.Millisecond}})
+		cfg.Redis, cfg.Heartbeat = b.redis.PipeOption(), 25*time.Millisecond
+		cfg.Events = kafka.Tail{Broker: broker, Topic: "events", MaxWait: 25 * time.Millisecond,
+			Silence: 500 * time.Millisecond}
+		client, err := nearcache.New(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -16,30 +18,88 @@ const breakerLimit = 5
 
 var errBreakerOpen = fmt.Errorf("%w: the circuit breaker is open", l2.ErrUnavailable)
 
-// breaker keeps a Redis that is slow, or gone, from slowing every read: each waits for it at most for timeout, and
-// after breakerLimit failures in a row none does. The heartbeat goes on, and closes the breaker when Redis answers in
-// time again. So no read is spent on trying.
+// breaker keeps a node of Redis that is slow, or gone, from slowing every read of its keys. Each waits for it at most
+// for timeout, and after breakerLimit failures in a row none does. The heartbeat goes on, and lets reads ask again when
+// the node answers in time. So no read is spent on trying. The keys of other nodes are read as ever.
 //
 // The questions of the read pipeline go through it: for records, leases and fills. So do writes where a Source's relay
 // carries the change too. Other writes must reach Redis, and do not.
 type breaker struct {
 	timeout  time.Duration
-	failed   atomic.Int32
-	opened   atomic.Bool
 	log      *slog.Logger
 	onOpen   func()
 	inFlight requests
+
+	circuits sync.Map // *l2.Node to *circuit
 }
 
-// ask runs a read of Redis.
-func (b *breaker) ask(ctx context.Context, f func(context.Context) error) error {
-	return b.askSince(ctx, b.inFlight.now(), b.timeout, f)
+// circuit is what the breaker knows of a node.
+type circuit struct {
+	node   *l2.Node
+	failed atomic.Int32
+	opened atomic.Bool
+	said   atomic.Int64 // when the log last said that reads pass it over, by the client's clock; 0: never
+	told   atomic.Bool  // and has not said since that they ask it again
+}
+
+// sayAgain is how long the log does not name a node again that reads pass over now and then.
+const sayAgain = int64(10 * time.Second)
+
+// maySay reports whether the log is to say that reads pass the node over.
+func (c *circuit) maySay(now int64) bool {
+	last := c.said.Load()
+	return (last == 0 || now-last > sayAgain) && c.said.CompareAndSwap(last, now)
+}
+
+// of is the circuit of a node.
+func (b *breaker) of(n *l2.Node) *circuit {
+	if c, ok := b.circuits.Load(n); ok {
+		return c.(*circuit)
+	}
+	c, _ := b.circuits.LoadOrStore(n, &circuit{node: n})
+	return c.(*circuit)
+}
+
+// openAt are the addresses of the nodes that reads pass over.
+func (b *breaker) openAt() (addrs []string) {
+	b.circuits.Range(func(n, c any) bool {
+		if c.(*circuit).opened.Load() {
+			addr := n.(*l2.Node).Addr()
+			if addr == "" {
+				addr = "a node that is not known yet"
+			}
+			addrs = append(addrs, addr)
+		}
+		return true
+	})
+	slices.Sort(addrs)
+	return addrs
+}
+
+// anyOpen reports whether reads pass over a node.
+func (b *breaker) anyOpen() bool { return len(b.openAt()) > 0 }
+
+// keep forgets the nodes that have no bucket any more.
+func (b *breaker) keep(parts []l2.NodeBuckets) {
+	b.circuits.Range(func(n, _ any) bool {
+		if !slices.ContainsFunc(parts, func(p l2.NodeBuckets) bool { return p.Node == n }) {
+			b.circuits.Delete(n)
+		}
+		return true
+	})
+}
+
+// ask runs a read of a node.
+func (b *breaker) ask(ctx context.Context, n *l2.Node, f func(context.Context) error) error {
+	return b.askSince(ctx, n, b.inFlight.now(), b.timeout, f)
 }
 
 // askSince is ask for a request that began at a moment of the client's clock and may take so long. A reader that gives
 // up says nothing about Redis, and is not counted.
-func (b *breaker) askSince(ctx context.Context, began int64, limit time.Duration, f func(context.Context) error) error {
-	if b.opened.Load() {
+func (b *breaker) askSince(ctx context.Context, n *l2.Node, began int64, limit time.Duration,
+	f func(context.Context) error) error {
+	c := b.of(n)
+	if c.opened.Load() {
 		return errBreakerOpen
 	}
 	r := b.inFlight.begin(ctx, began, limit)
@@ -47,53 +107,106 @@ func (b *breaker) askSince(ctx context.Context, began int64, limit time.Duration
 	defer func() { b.inFlight.end(r, answered) }()
 	err := f(r)
 	if answered = err == nil; answered || !errors.Is(r.Err(), context.Canceled) {
-		b.heard(err)
+		b.heard(c, err)
 	}
 	return err
 }
 
-// askMany is askSince for n keys, each with an answer of its own: one that is unavailable counts as a failure. With the
-// breaker open every answer is that error.
-func askMany[T any](ctx context.Context, b *breaker, began int64, limit time.Duration, n int,
-	f func(context.Context) []T, errOf func(*T) *error) (out []T) {
-	err := b.askSince(ctx, began, limit, func(ctx context.Context) error {
-		out = f(ctx)
-		for i := range out {
-			if err := *errOf(&out[i]); errors.Is(err, l2.ErrUnavailable) {
-				return err
-			}
+// batchOf is a request for several keys, each with an answer and a node of its own.
+type batchOf[T any] struct {
+	began int64
+	limit time.Duration
+	nodes []*l2.Node                              // of each key
+	ask   func(ctx context.Context, at []int) []T // for some of the keys
+	errOf func(*T) *error
+}
+
+// askMany is askSince for several keys. Those of nodes that reads pass over have that for an answer; the others are
+// asked for at once. Each node is counted by itself: an answer that is unavailable counts as a failure.
+func askMany[T any](ctx context.Context, b *breaker, q batchOf[T]) []T {
+	out, at := make([]T, len(q.nodes)), make([]int, 0, len(q.nodes))
+	worst := make(map[*circuit]error)
+	for i, n := range q.nodes {
+		c := b.of(n)
+		if c.opened.Load() {
+			*q.errOf(&out[i]) = errBreakerOpen
+			continue
 		}
-		return nil
-	})
-	if out == nil {
-		out = make([]T, n)
-		for i := range out {
-			*errOf(&out[i]) = err
+		worst[c], at = nil, append(at, i)
+	}
+	if len(at) == 0 {
+		return out
+	}
+	r := b.inFlight.begin(ctx, q.began, q.limit)
+	answered := false
+	defer func() { b.inFlight.end(r, answered) }()
+	got := q.ask(r, at)
+	answered = true
+	for j, i := range at {
+		out[i] = got[j]
+		if err := *q.errOf(&out[i]); errors.Is(err, l2.ErrUnavailable) {
+			worst[b.of(q.nodes[i])], answered = err, false
+		}
+	}
+	if answered || !errors.Is(r.Err(), context.Canceled) {
+		for c, err := range worst {
+			b.heard(c, err)
 		}
 	}
 	return out
 }
 
+// pick are the elements at some places.
+func pick[T any](all []T, at []int) []T {
+	if len(at) == len(all) {
+		return all
+	}
+	some := make([]T, len(at))
+	for j, i := range at {
+		some[j] = all[i]
+	}
+	return some
+}
+
+// node is the node that has a key.
+func (c *Cache[K, V]) node(key l2.Key) *l2.Node { return c.client.l2.Node(key.Bucket) }
+
+// nodes are the nodes that have the keys of flights.
+func (c *Cache[K, V]) nodes(of []*flight[K, V]) []*l2.Node {
+	nodes := make([]*l2.Node, len(of))
+	for i, f := range of {
+		nodes[i] = c.node(f.key)
+	}
+	return nodes
+}
+
 // heard takes the result of a request, and counts failures in a row.
-func (b *breaker) heard(err error) {
+func (b *breaker) heard(c *circuit, err error) {
 	switch {
+	case l2.Migrating(err): // of one bucket
 	case !errors.Is(err, l2.ErrUnavailable):
-		if b.failed.Load() != 0 {
-			b.failed.Store(0)
+		if c.failed.Load() != 0 {
+			c.failed.Store(0)
 		}
-	case b.failed.Add(1) >= breakerLimit && b.opened.CompareAndSwap(false, true):
-		b.log.Warn("reads pass over Redis until it answers in time", "error", err)
+	case c.failed.Add(1) >= breakerLimit && c.opened.CompareAndSwap(false, true):
+		if c.maySay(b.inFlight.now()) {
+			c.told.Store(true)
+			b.log.Warn("reads pass over a node of Redis until it answers in time", "node", c.node.Addr(), "error", err)
+		}
 		b.onOpen()
 	}
 }
 
-// beat takes the heartbeat's result. The heartbeat asks Redis whether or not the breaker is open.
-func (b *breaker) beat(err error, took time.Duration) {
+// beat takes the result of a heartbeat at a node. The heartbeat asks it whether or not reads pass it over.
+func (b *breaker) beat(n *l2.Node, err error, took time.Duration) {
+	c := b.of(n)
 	if err == nil && took > b.timeout {
 		err = fmt.Errorf("%w: a heartbeat took %v", l2.ErrUnavailable, took)
 	}
-	b.heard(err)
-	if err == nil && b.opened.CompareAndSwap(true, false) {
-		b.log.Info("reads ask Redis again")
+	b.heard(c, err)
+	if err == nil && c.opened.CompareAndSwap(true, false) {
+		if c.told.CompareAndSwap(true, false) {
+			b.log.Info("reads ask a node of Redis again", "node", c.node.Addr())
+		}
 	}
 }

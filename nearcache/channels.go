@@ -2,14 +2,12 @@ package nearcache
 
 import (
 	"context"
-	"time"
 
 	"github.com/nearcache/nearcache-go/coherence"
-	"github.com/nearcache/nearcache-go/internal/fence"
 	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
-var _ l2.BucketTracker = tracker{}
+var _ l2.Tracker = tracker{}
 
 // tracker hands Redis's pushes to the fence. It runs on rueidis's reader goroutine and does not block.
 type tracker struct{ c *Client }
@@ -23,122 +21,22 @@ func (t tracker) KeysChanged(hashes []uint64) {
 	t.c.m.pushed(hashes)
 }
 
-// SessionChanged ends the Redis session. Waiters look again: the push they wait for may be lost.
-func (t tracker) SessionChanged() {
-	t.c.fence.RedisSession()
+// SessionChanged ends the sessions of buckets. Waiters look again: the push they wait for may be lost.
+func (t tracker) SessionChanged(of l2.BucketSet) {
+	for b := range of.All() {
+		t.c.fence.BucketSession(b)
+	}
 	t.c.waiters.wakeAll()
 	t.c.m.redisSessions.Inc()
-}
-
-// BucketMoved is SessionChanged of one bucket.
-func (t tracker) BucketMoved(bucket int) {
-	t.c.fence.BucketSession(bucket)
-	t.c.waiters.wakeAll()
-	t.c.m.redisSessions.Inc()
-}
-
-// heartbeat reads the relay's rounds on the tracking connection. It also keeps that connected: rueidis dials only when
-// there is a command to send. The watermarks are read too where no round stands for them: there is no relay, a bucket
-// goes to another server, or a session has begun. It returns how long to wait for the next heartbeat.
-func (c *Client) heartbeat() time.Duration {
-	if c.untracked {
-		return c.beatUntracked()
-	}
-	ctx, cancel := context.WithTimeout(c.life, 2*time.Second)
-	defer cancel()
-	h := c.fence.BeginHeartbeat()
-	begun := time.Now()
-	rounds, err := c.l2.Rounds(ctx)
-	for i := range rounds {
-		if rounds[i].OK {
-			c.fence.Round(&h, rounds[i].Leader, rounds[i].Round)
-		}
-	}
-	if left := c.keyspace.All().Minus(c.cover(&h, rounds)); !left.IsZero() {
-		err = c.readWatermarks(ctx, &h, left)
-		c.cover(&h, rounds)
-	}
-	c.breaker.beat(err, time.Since(begun))
-	if err != nil {
-		c.m.errors("heartbeat").Inc()
-	}
-	began := c.at(begun)
-	c.sample(began - c.pace.lastBeat)
-	c.pace.lastBeat = began
-	c.measure()
-	return c.nextBeat(began, rounds[0].Round, err == nil)
-}
-
-// cover moves the watermarks to what the rounds say, and returns the buckets for which it could.
-func (c *Client) cover(h *fence.Heartbeat, rounds []l2.RoundReply) (covered l2.BucketSet) {
-	for i := range rounds {
-		if r := &rounds[i]; r.OK {
-			together := c.l2.Together(r.Leader, &r.Round.Buckets)
-			covered = covered.Union(c.fence.Cover(h, r.Leader, r.Round, together))
-		}
-	}
-	return covered
-}
-
-// readWatermarks reads the watermarks of buckets.
-func (c *Client) readWatermarks(ctx context.Context, h *fence.Heartbeat, of l2.BucketSet) error {
-	read, err := c.l2.Heartbeat(ctx, of)
-	for b, reply := range read {
-		if reply.OK {
-			c.fence.Watermark(h, b, reply.Watermark)
-		}
-	}
-	return err
-}
-
-// sampleRarely is how often the source is asked for its position while no round shows it, if that proves nothing now.
-const sampleRarely = time.Second
-
-// sample asks the source for its position if the rounds have shown none lately. With a stream of events its barriers
-// may still go on, so the position is of use at once. Otherwise it only shows whether the source answers, and whether
-// it has begun another timeline. gap is the time from one heartbeat to the next.
-func (c *Client) sample(gap int64) {
-	now := c.now()
-	switch {
-	case c.source == nil || c.asking.Load():
-		return
-	case c.untracked: // the rounds show nothing
-	case now-c.fence.SampledAt() <= gap+int64(3*c.beatEvery/2):
-		c.health.sampled(nil)
-		return
-	}
-	last := c.asked.Load()
-	if !c.untracked && !c.m.events && last != 0 && now-last < int64(max(sampleRarely, c.beatEvery)) {
-		return
-	}
-	c.asked.Store(now)
-	c.asking.Store(true)
-	c.wg.Go(func() {
-		defer c.asking.Store(false)
-		_ = c.probe(min(10*c.beatEvery, maxTTL)) // the outcome is in Status
-	})
-}
-
-// probe reads the source's position.
-func (c *Client) probe(timeout time.Duration) error {
-	ctx, cancel := context.WithTimeout(c.life, timeout)
-	defer cancel()
-	p := c.fence.BeginSample()
-	at, err := singly(ctx, &c.sampling, func() (coherence.Position, error) { return c.source.Position(ctx) })
-	if c.life.Err() == nil {
-		c.health.sampled(err)
-	}
-	if err != nil {
-		c.m.errors("sample").Inc()
-		return err
-	}
-	c.fence.EndSample(p, at)
-	c.measure()
-	return nil
 }
 
 // sink hands the stream of events to the fence.
 type sink struct{ c *Client }
+
+// AskPositions implements coherence.PositionSink.
+func (s sink) AskPositions(position func(ctx context.Context) (coherence.Position, error)) {
+	s.c.sampler.ask.Store(&position)
+}
 
 // Partitions announces the partitions.
 func (s sink) Partitions(n int) { s.c.fence.EventPartitions(n) }
@@ -254,12 +152,24 @@ func (s sink) applyOnce(ctx context.Context, versioned []l2.Change) {
 		return
 	}
 	c := s.c
-	if c.breaker.ask(ctx, func(ctx context.Context) error { return c.l2.ApplyOnce(ctx, versioned) }) == nil {
-		return
+	for i, err := range c.tell(ctx, versioned, c.l2.ApplyOnce) {
+		if err != nil {
+			c.retry.add(versioned[i])
+		}
 	}
-	for _, ch := range versioned {
-		c.retry.add(ch)
+}
+
+// tell brings changes to L2, past the nodes that reads pass over. It returns the error of each.
+func (c *Client) tell(ctx context.Context, changes []l2.Change,
+	apply func(context.Context, []l2.Change) []error) []error {
+	nodes := make([]*l2.Node, len(changes))
+	for i := range changes {
+		nodes[i] = c.l2.Node(changes[i].Key.Bucket)
 	}
+	return askMany(ctx, &c.breaker, batchOf[error]{c.now(), c.breaker.timeout, nodes,
+		func(ctx context.Context, at []int) []error {
+			return apply(ctx, pick(changes, at))
+		}, func(err *error) *error { return err }})
 }
 
 // applyAlways applies changes without a version to L2, and then to the fence again.
@@ -268,12 +178,12 @@ func (s sink) applyAlways(ctx context.Context, unversioned []l2.Change) {
 		return
 	}
 	c := s.c
-	err := c.breaker.ask(ctx, func(ctx context.Context) error { return c.l2.ApplyMany(ctx, unversioned) })
-	for _, ch := range unversioned {
-		c.fence.Event(ch.Key, 0, coherence.Position{})
+	for i, err := range c.tell(ctx, unversioned, c.l2.ApplyEach) {
+		ch := unversioned[i]
 		if err != nil {
-			c.retry.add(ch)
+			c.retry.add(ch) // before the bump: from then on L2 is not believed of this key
 		}
+		c.fence.Event(ch.Key, 0, coherence.Position{})
 	}
 }
 

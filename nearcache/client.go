@@ -34,6 +34,7 @@ type Client struct {
 	versions  coherence.Versioner // the source, if it is one
 	beatEvery time.Duration
 	pace      pace
+	beating   beating
 	lag       lag
 	retry     *retry
 	tagsOnce  sync.Once
@@ -41,6 +42,7 @@ type Client struct {
 	tagsErr   error
 	breaker   breaker
 	health    health
+	redis     redisProbe
 	system    atomic.Pointer[string] // whose data the prefix holds; nil: not known
 	waiters   waiters
 	nesting   nesting
@@ -48,8 +50,7 @@ type Client struct {
 
 	sampling, identifying, inspecting atomic.Bool // calls of the source that have not returned
 
-	asking atomic.Bool  // the source is being asked for its position
-	asked  atomic.Int64 // when it was last
+	sampler sampler
 
 	traceLoad func(caller, load context.Context) context.Context // nil: none
 	tracer    coherence.Tracer                                   // nil: none
@@ -133,16 +134,17 @@ func New(cfg Config) (*Client, error) {
 	}
 	c.fence = fence.New(fence.Config{Now: c.now, Complete: relayed, Untracked: c.untracked, Buckets: buckets})
 	c.m = newMetrics(c, cfg.Events != nil)
-	store, err := l2.Open(l2.Config{Redis: cfg.Redis, Prefix: cfg.Prefix, Buckets: buckets, Tracker: c.tracker()})
+	store, err := l2.Open(l2.Config{Redis: cfg.Redis, Prefix: cfg.Prefix, Buckets: buckets, Tracker: c.tracker(),
+		Alone: !relayed && !c.untracked})
 	if err != nil {
 		return nil, fmt.Errorf("nearcache: Config.Redis: %w", err)
 	}
 	c.l2, c.keyspace = store, store.Keyspace()
-	c.retry = &retry{limit: maxRetries, all: buckets, apply: store.ApplyMany, renew: c.renew,
+	c.retry = &retry{limit: maxRetries, apply: store.ApplyEach, renew: c.renew, node: store.Node,
 		quarantine: c.quarantine, release: c.release,
-		done:    func(ch l2.Change) { c.fence.Written(ch.Key, ch.Version) },
-		drop:    func(n int) { c.m.retryDropped.Add(float64(n)) },
-		pending: make(map[string]l2.Change), wake: make(chan struct{}, 1)}
+		done: func(ch l2.Change) { c.fence.Written(ch.Key, ch.Version) },
+		drop: func(n int) { c.m.retryDropped.Add(float64(n)) },
+		wake: make(chan struct{}, 1)}
 	c.m.all = append(c.m.all, store)
 	if err := c.m.register(cfg.Registerer); err != nil {
 		store.Close()
@@ -151,6 +153,12 @@ func New(cfg Config) (*Client, error) {
 	c.life, c.end = context.WithCancel(context.Background())
 	c.breaker.inFlight.life, c.breaker.inFlight.now = c.life, c.now
 	c.coarse.Store(c.now())
+	if !c.untracked {
+		c.fence.DoubtPushes()
+	}
+	if c.l2.Connected() {
+		c.probeRedis()
+	}
 	if err := c.canWork(cfg.Events); err != nil {
 		c.end()
 		c.m.unregister()
@@ -241,7 +249,8 @@ func (c *Client) Ready(ctx context.Context) error {
 	}
 	t := time.NewTicker(5 * time.Millisecond)
 	defer t.Stop()
-	for ch := c.fence.Channels(); !c.ready(&ch); ch = c.fence.Channels() {
+	// Without a relay a server that is new to this client must have been told of its changes, too.
+	for ch := c.fence.Channels(); !c.ready(&ch) || c.l2.Untold(c.keyspace.All()); ch = c.fence.Channels() {
 		select {
 		case <-t.C:
 		case <-c.life.Done():
@@ -271,21 +280,27 @@ func (c *Client) Apply(ctx context.Context, e coherence.Event) error {
 	key := c.keyspace.Key(e.Namespace, e.Key)
 	c.m.byApply.Inc()
 	c.fence.Event(key, e.Version, e.Position)
-	err := c.send(ctx, func(ctx context.Context) error { return c.l2.Apply(ctx, key, e.Version) })
+	err := c.send(ctx, c.l2.Node(key.Bucket), func(ctx context.Context) error {
+		return c.l2.Apply(ctx, key, e.Version)
+	})
+	if err != nil {
+		c.retry.add(l2.Change{Key: key, Version: e.Version}) // before the bump: from then on L2 is not believed of the key
+	}
 	if e.Version == 0 {
 		c.fence.Event(key, 0, e.Position)
 	}
 	if err != nil {
-		c.retry.add(l2.Change{Key: key, Version: e.Version})
 		return fmt.Errorf("nearcache: apply %s %q: %w: %w", e.Namespace, e.Key, ErrNotInvalidated, err)
 	}
 	return nil
 }
 
 func (c *Client) applyTruncated(ctx context.Context, e coherence.Event) error {
-	err := c.send(ctx, func(ctx context.Context) error { return c.l2.ResetBefore(ctx, e.Position) })
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.sendTimeout())
+	defer cancel()
+	failed, err := c.l2.ResetBefore(ctx, e.Position)
 	if err != nil {
-		c.retry.loseAll()
+		c.retry.loseAll(failed)
 		return fmt.Errorf("nearcache: apply %s, truncated: %w: %w", e.Namespace, ErrNotInvalidated, err)
 	}
 	return nil

@@ -47,7 +47,7 @@ func costAndProof(t *testing.T, buckets int) {
 	for _, n := range nodes {
 		ofInstance[n.Addr], ofRelay[n.Addr] = &wire{}, &wire{}
 	}
-	f := &relayed{src: &counting{commits: &commits{source: newSource()}}}
+	f := &relayed{src: &counting{commits: &commits{source: newSource()}}, interval: 100 * time.Millisecond}
 	client, err := nearcache.New(nearcache.Config{Redis: ofInstance.option(nodes[0].Addr), Buckets: buckets,
 		Source: f.src})
 	if err != nil {
@@ -61,7 +61,7 @@ func costAndProof(t *testing.T, buckets int) {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	defer f.relays(t.Context(), store, 100*time.Millisecond)()
+	defer f.relays(t.Context(), store)()
 
 	lookerOption := rueidis.ClientOption{InitAddress: []string{nodes[0].Addr}}
 	looker, err := tier.Open(tier.Config{Redis: lookerOption, Buckets: buckets})

@@ -22,13 +22,13 @@ type Config struct {
 	// Source is the source of truth's commit order: a postgres.Source, or one of your own. With it, versions never go
 	// back on an instance even when Redis does (C3). It says as Relayed does that a relay carries every change. This
 	// client uses it for what a relay cannot tell: Fresh by the version alone, tags, the source's name, what makes it
-	// miss changes, and its position while the relay's rounds do not show it. Defaults to none.
+	// miss changes, and its position while neither the relay's rounds nor its barriers show it. Defaults to none.
 	Source coherence.Source
 	// Relayed says that a relay somewhere carries every change of the source of truth to this Prefix. Then a bound can be
 	// asked for without a Source: the relay's rounds in Redis prove it, and this process needs no connection to the
 	// database but its Loaders'. While no relay works, reads with a bound go to the source, and Status has the reason
-	// "relay_silent". While Redis does not answer, Events alone prove no bound without a Source. Defaults to whether
-	// there is a Source.
+	// "relay_silent". While Redis does not answer, the barriers of Events prove it, if the relay publishes to them.
+	// Defaults to whether there is a Source.
 	Relayed bool
 	// Tracking is TrackingOff for a Redis, or a proxy before it, that cannot do CLIENT TRACKING. What L1 may serve then is
 	// told by Events, which need a Source: without them a cache must have a MaxStaleness, with a Source, or L1Bytes of

@@ -125,7 +125,7 @@ func (c *Cache[K, V]) entryGone(e *entry[K, V]) bool {
 // recordGone is entryGone for a record of L2. One that L2 may hold only because it could not be reached counts as gone;
 // a tag whose version cannot be read does not.
 func (c *Cache[K, V]) recordGone(ctx context.Context, old *staleRecord[V]) bool {
-	if old.judged != fence.Serve || c.client.retry.has(old.key) {
+	if old.judged != fence.Serve || c.client.retry.hasCertain(old.key) {
 		return true
 	}
 	if len(old.tags) == 0 {

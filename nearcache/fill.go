@@ -37,7 +37,7 @@ type fillQueue[K comparable, V any] struct {
 	send func(fills []fill[K, V]) // in one pipeline
 
 	mu      sync.Mutex
-	waiting map[any][]*queuedFill[K, V] // by node; a node is there while a pipeline to it is under way
+	waiting map[*l2.Node][]*queuedFill[K, V] // by node; a node is there while a pipeline to it is under way
 }
 
 // queuedFill is that of a goroutine which waits for its turn.
@@ -47,12 +47,12 @@ type queuedFill[K comparable, V any] struct {
 }
 
 // do returns when the fill has been sent to a node.
-func (q *fillQueue[K, V]) do(node any, x fill[K, V]) {
+func (q *fillQueue[K, V]) do(node *l2.Node, x fill[K, V]) {
 	q.mu.Lock()
 	before, underWay := q.waiting[node]
 	if !underWay {
 		if q.waiting == nil {
-			q.waiting = make(map[any][]*queuedFill[K, V])
+			q.waiting = make(map[*l2.Node][]*queuedFill[K, V])
 		}
 		q.waiting[node] = nil
 		q.mu.Unlock()
@@ -81,7 +81,7 @@ func (q *fillQueue[K, V]) do(node any, x fill[K, V]) {
 }
 
 // pass ends a pipeline. It gives the turn to the first that waits.
-func (q *fillQueue[K, V]) pass(node any) {
+func (q *fillQueue[K, V]) pass(node *l2.Node) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if waiting := q.waiting[node]; len(waiting) > 0 {
@@ -92,7 +92,7 @@ func (q *fillQueue[K, V]) pass(node any) {
 }
 
 // take removes what goes in one pipeline from those that wait: the first, whose turn it is, and those behind it.
-func (q *fillQueue[K, V]) take(node any) (batch []*queuedFill[K, V]) {
+func (q *fillQueue[K, V]) take(node *l2.Node) (batch []*queuedFill[K, V]) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	waiting := q.waiting[node]
@@ -138,21 +138,23 @@ func (c *Cache[K, V]) sendFills(fills []fill[K, V]) {
 	if len(fills) == 1 {
 		x := fills[0]
 		var one [1]l2.FillResponse
-		one[0].Err = b.ask(ctx, func(ctx context.Context) (err error) {
+		one[0].Err = b.ask(ctx, c.node(x.f.key), func(ctx context.Context) (err error) {
 			l := x.f.lease.lease
 			one[0].Result, err = c.client.l2.Fill(ctx, x.f.key, l.ID, l.Incarnation, *x.rec, x.ttl)
 			return err
 		})
 		offered = one[:]
 	} else {
-		all := make([]l2.FillRequest, len(fills))
+		all, nodes := make([]l2.FillRequest, len(fills)), make([]*l2.Node, len(fills))
 		for i, x := range fills {
 			l := x.f.lease.lease
+			nodes[i] = c.node(x.f.key)
 			all[i] = l2.FillRequest{Key: x.f.key, ID: l.ID, Incarnation: l.Incarnation, Record: *x.rec, TTL: x.ttl}
 		}
-		offered = askMany(ctx, b, c.client.now(), b.timeout, len(all), func(ctx context.Context) []l2.FillResponse {
-			return c.client.l2.FillMany(ctx, all)
-		}, func(o *l2.FillResponse) *error { return &o.Err })
+		offered = askMany(ctx, b, batchOf[l2.FillResponse]{c.client.now(), b.timeout, nodes,
+			func(ctx context.Context, at []int) []l2.FillResponse {
+				return c.client.l2.FillMany(ctx, pick(all, at))
+			}, func(o *l2.FillResponse) *error { return &o.Err }})
 	}
 	for i, o := range offered {
 		c.settleFill(ctx, fills[i].f, o)

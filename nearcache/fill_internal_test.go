@@ -15,6 +15,8 @@ type pipelines struct {
 	release chan struct{}
 }
 
+var nodeA, nodeB = new(l2.Node), new(l2.Node)
+
 func newPipelines() *pipelines {
 	p := &pipelines{release: make(chan struct{})}
 	p.send = func(fills []fill[int, string]) {
@@ -29,7 +31,7 @@ func newPipelines() *pipelines {
 }
 
 // offer begins to fill a key of a node with so many bytes, and returns when the fill waits or is under way.
-func (p *pipelines) offer(node string, key, bytes int, done chan<- int) {
+func (p *pipelines) offer(node *l2.Node, key, bytes int, done chan<- int) {
 	go func() {
 		defer func() {
 			_ = recover()
@@ -52,10 +54,10 @@ func TestFillQueue_ThoseThatWaitGoTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, done := newPipelines(), make(chan int, 10)
 		for key := range 4 {
-			p.offer("a", key, 10, done)
+			p.offer(nodeA, key, 10, done)
 		}
 		p.end(done, 4)
-		p.offer("a", 4, 10, done)
+		p.offer(nodeA, 4, 10, done)
 		p.end(done, 5)
 		if want := [][]int{{0}, {1, 2, 3}, {4}}; !slices.EqualFunc(p.sent, want, slices.Equal) {
 			t.Errorf("pipelines of the keys %v, want %v", p.sent, want)
@@ -77,9 +79,9 @@ func TestFillQueue_PipelinesAreBounded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p, done := newPipelines(), make(chan int, len(c.bytes)+1)
-				p.offer("a", 0, 1, done)
+				p.offer(nodeA, 0, 1, done)
 				for i, n := range c.bytes {
-					p.offer("a", i+1, n, done)
+					p.offer(nodeA, i+1, n, done)
 				}
 				p.end(done, len(c.bytes)+1)
 				var got []int
@@ -106,10 +108,10 @@ func TestFillQueue_ANodeThatHangsDelaysNoOther(t *testing.T) {
 			}
 			send(fills)
 		}
-		p.offer("a", 0, 1, done)
-		p.offer("a", 1, 1, done) // waits for it
+		p.offer(nodeA, 0, 1, done)
+		p.offer(nodeA, 1, 1, done) // waits for it
 		for key := 2; key < 5; key++ {
-			p.offer("b", key, 1, done)
+			p.offer(nodeB, key, 1, done)
 		}
 		p.end(done, 3)
 		if want := [][]int{{2}, {3, 4}}; !slices.EqualFunc(p.sent, want, slices.Equal) {
@@ -136,11 +138,11 @@ func TestFillQueue_PassesOnAfterAPanic(t *testing.T) {
 			}
 		}
 		for key := range 3 {
-			p.offer("a", key, 1, done)
+			p.offer(nodeA, key, 1, done)
 		}
 		p.release <- struct{}{}
 		synctest.Wait()
-		p.offer("a", 3, 1, done)
+		p.offer(nodeA, 3, 1, done)
 		p.end(done, 4)
 		if want := [][]int{{0}, {1, 2}, {3}}; !slices.EqualFunc(p.sent, want, slices.Equal) {
 			t.Errorf("pipelines of the keys %v, want %v", p.sent, want)

@@ -69,7 +69,7 @@ func (c *Cache[K, V]) acquire(caller context.Context, batch []*flight[K, V]) {
 	switch len(batch) {
 	case 1:
 		f := batch[0]
-		f.grantErr = b.ask(ctx, func(ctx context.Context) (err error) {
+		f.grantErr = b.ask(ctx, c.node(f.key), func(ctx context.Context) (err error) {
 			f.grant, err = c.client.l2.Acquire(ctx, f.key, l2.NewLeaseIDKnowing(c.leaseKnows(f)), c.opt.LeaseTTL,
 				c.acquisition(f))
 			return err
@@ -79,9 +79,10 @@ func (c *Cache[K, V]) acquire(caller context.Context, batch []*flight[K, V]) {
 		for i, f := range batch {
 			asks[i] = l2.AcquireRequest{Key: f.key, Known: c.leaseKnows(f), Options: c.acquisition(f)}
 		}
-		answers := askMany(ctx, b, c.client.now(), b.timeout, len(asks), func(ctx context.Context) []l2.AcquireResponse {
-			return c.client.l2.AcquireMany(ctx, asks, c.opt.LeaseTTL)
-		}, func(got *l2.AcquireResponse) *error { return &got.Err })
+		answers := askMany(ctx, b, batchOf[l2.AcquireResponse]{c.client.now(), b.timeout, c.nodes(batch),
+			func(ctx context.Context, at []int) []l2.AcquireResponse {
+				return c.client.l2.AcquireMany(ctx, pick(asks, at), c.opt.LeaseTTL)
+			}, func(got *l2.AcquireResponse) *error { return &got.Err }})
 		for i, f := range batch {
 			f.grant, f.grantErr = answers[i].Lease, answers[i].Err
 		}
@@ -117,7 +118,7 @@ func (c *Cache[K, V]) release(ctx context.Context, h *heldLease) {
 		return
 	}
 	h.settle()
-	err := c.client.breaker.ask(context.WithoutCancel(ctx), func(ctx context.Context) error {
+	err := c.client.breaker.ask(context.WithoutCancel(ctx), c.node(h.key), func(ctx context.Context) error {
 		return c.client.l2.Release(ctx, h.key, h.lease.ID)
 	})
 	if err != nil {
@@ -157,7 +158,7 @@ func (c *Cache[K, V]) declareUncacheable(ctx context.Context, h *heldLease) {
 		return
 	}
 	h.settle()
-	err := c.client.breaker.ask(context.WithoutCancel(ctx), func(ctx context.Context) error {
+	err := c.client.breaker.ask(context.WithoutCancel(ctx), c.node(h.key), func(ctx context.Context) error {
 		return c.client.l2.PlaceHold(ctx, h.key, h.lease.ID, uncacheableTTL)
 	})
 	if err != nil {
@@ -210,6 +211,8 @@ func (w *fillWait[K, V]) next(f *flight[K, V]) step {
 		// again.
 		w.c.client.fence.Forget(f.key.Bucket, &f.own)
 		return stepAsk
+	case w.c.client.fillsNothing(f.key.Bucket):
+		return stepLoad
 	case w.c.client.nesting.isWanted(f.key):
 		return stepLoad // the holder may be waiting for the load that waits for this one
 	case f.waiter == nil:

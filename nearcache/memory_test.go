@@ -165,7 +165,7 @@ func ExampleOptions_checkShared() {
 	log := slog.New(slog.NewTextHandler(writer(func(line string) {
 		_, after, _ := strings.Cut(line, "msg=")
 		fmt.Print(after)
-	}), nil))
+	}), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	redis, err := nearcachetest.StartRedis("127.0.0.1:0")
 	if err != nil {
 		panic(err)

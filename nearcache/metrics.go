@@ -21,11 +21,11 @@ type metrics struct {
 	leasesHeld                                                 *prometheus.GaugeVec
 	audit                                                      auditMetrics
 
-	byRedis, byEvents, byWrites, byApply                prometheus.Counter // invalidations
-	redisSessions, malformed, unversioned, retryDropped prometheus.Counter
-	eventSession, failed, versionsRefused               *prometheus.CounterVec
-	watermarkLag                                        *prometheus.HistogramVec
-	arrivals                                            arrivals
+	byRedis, byEvents, byWrites, byApply                           prometheus.Counter // invalidations
+	redisSessions, malformed, unversioned, retryDropped, toldAgain prometheus.Counter
+	eventSession, failed, versionsRefused, samples                 *prometheus.CounterVec
+	watermarkLag                                                   *prometheus.HistogramVec
+	arrivals                                                       arrivals
 }
 
 // lookupBuckets reach from a hit in L1 to a slow Loader.
@@ -89,7 +89,8 @@ func newMetrics(c *Client, events bool) *metrics {
 		"From a commit, by the source's clock, to its effect on this instance, by its own.",
 		prometheus.ExponentialBuckets(0.0005, 2, 18), "channel"),
 		vec("first_invalidations_total", "Changes that both channels have brought, by the one that was first.", "channel"))
-	m.redisSessions = counter("tracking_sessions_total", "Connections of tracking dialled or lost.")
+	m.redisSessions = counter("tracking_sessions_total",
+		"Connections of tracking lost or changed, and pushes for everything.")
 	m.malformed = counter("events_malformed_total", "Events that could not be decoded.")
 	m.retryDropped = counter("retries_dropped_total",
 		"Failed invalidations that were forgotten, and their buckets quarantined, because too many were pending.")
@@ -97,7 +98,14 @@ func newMetrics(c *Client, events bool) *metrics {
 	m.versionsRefused = vec("versions_refused_total",
 		"Versions of keys that were forgotten because the source does not have them, by how that was found.", "reason")
 	m.eventSession = vec("event_sessions_total", "Sessions of the event channel begun, by reason.", "reason")
+	m.samples = vec("samples_total", "Positions of the source that were learnt, by what has shown them: the relay's "+
+		"rounds in Redis, its barriers in the event channel, or the source.", "by")
+	for _, by := range []string{sampledByRounds, sampledByEvents, sampledBySource} {
+		m.samples.WithLabelValues(by)
+	}
 	m.failed = vec("errors_total", "Failures of background work, by operation.", "operation")
+	m.toldAgain = counter("invalidations_repeated_total",
+		"Recent invalidations that were sent again, to a Redis server that took over without a relay.")
 	gauge("retries_pending", "Invalidations that could not be sent to Redis yet.", func() float64 {
 		return float64(c.retry.len())
 	})
@@ -105,7 +113,7 @@ func newMetrics(c *Client, events bool) *metrics {
 		"Buckets of Redis that are read at the source, because failed invalidations of theirs were forgotten.",
 		func() float64 { return float64(c.retry.buckets()) })
 	gauge("breaker_open", "1 while reads pass Redis over, because it is slow or gone.", func() float64 {
-		return flag(c.breaker.opened.Load())
+		return flag(c.breaker.anyOpen())
 	})
 	gauge("tracking", "1 if Redis tracking tells L1 of changes, 0 with Config.Tracking off.", func() float64 {
 		return flag(!c.untracked)
@@ -146,6 +154,8 @@ func (m *metrics) eventSessions(reason string) prometheus.Counter {
 func (m *metrics) lag(channel string) prometheus.Observer {
 	return m.watermarkLag.WithLabelValues(channel)
 }
+
+func (m *metrics) sampled(by string) prometheus.Counter { return m.samples.WithLabelValues(by) }
 
 func (m *metrics) errors(op string) prometheus.Counter { return m.failed.WithLabelValues(op) }
 

@@ -134,7 +134,7 @@ func (c *Client) nextBeat(began int64, round l2.Round, healthy bool) time.Durati
 
 // mayBeSlow reports whether nothing needs the bound now.
 func (c *Client) mayBeSlow(now int64) bool {
-	if c.pace.fixed.Load() || c.breaker.opened.Load() || c.fence.Waits() {
+	if c.pace.fixed.Load() || c.breaker.anyOpen() || c.fence.Waits() {
 		return false
 	}
 	last := c.pace.bounded.Load()

@@ -35,7 +35,19 @@ type l2Reply struct {
 	watermark l2.Watermark
 	err       error
 	learn     bool // the watermark was asked for
+	known     known
 }
+
+// known is what L2 lacked, as far as this process knew, before it was asked. Afterwards is too late:
+//
+//	read: its GET returns the old record      retry: sends the pending change, which deletes the record
+//	reader: nothing is pending; believes the old record
+type known struct {
+	pending bool // a change of the key had not been sent
+	telling l2.Telling
+}
+
+func (c *Client) known(key l2.Key) known { return known{c.retry.has(key), c.l2.Telling(key.Bucket)} }
 
 // fetched is what can be made of an answer of L2.
 type fetched[V any] struct {
@@ -62,24 +74,25 @@ func (c *Cache[K, V]) readL2(ctx context.Context, batch []*flight[K, V]) {
 	defer func() { s.end(batch[0].l2.err) }()
 	if len(batch) == 1 {
 		f := batch[0]
-		r := l2Reply{learn: c.mustLearn(&f.own)}
-		r.err = b.askSince(ctx, f.own.Began(), limit, func(ctx context.Context) (err error) {
+		r := l2Reply{learn: c.mustLearn(&f.own), known: c.client.known(f.key)}
+		r.err = b.askSince(ctx, c.node(f.key), f.own.Began(), limit, func(ctx context.Context) (err error) {
 			r.raw, r.watermark, err = c.client.l2.Get(ctx, f.key, l2.ReadOptions{Watermark: r.learn, Lease: f.waiter != nil})
 			return err
 		})
 		f.l2 = r
 		return
 	}
-	keys, o := make([]l2.Key, len(batch)), l2.ReadOptions{}
+	keys, knowns, o := make([]l2.Key, len(batch)), make([]known, len(batch)), l2.ReadOptions{}
 	for i, f := range batch {
-		keys[i] = f.key
+		keys[i], knowns[i] = f.key, c.client.known(f.key)
 		o.Watermark, o.Lease = o.Watermark || c.mustLearn(&f.own), o.Lease || f.waiter != nil
 	}
-	replies := askMany(ctx, b, batch[0].own.Began(), limit, len(keys), func(ctx context.Context) []l2.GetResponse {
-		return c.client.l2.GetMany(ctx, keys, o)
-	}, func(got *l2.GetResponse) *error { return &got.Err })
+	replies := askMany(ctx, b, batchOf[l2.GetResponse]{batch[0].own.Began(), limit, c.nodes(batch),
+		func(ctx context.Context, at []int) []l2.GetResponse {
+			return c.client.l2.GetMany(ctx, pick(keys, at), o)
+		}, func(got *l2.GetResponse) *error { return &got.Err }})
 	for i, f := range batch {
-		f.l2 = l2Reply{replies[i].Raw, replies[i].Watermark, replies[i].Err, o.Watermark}
+		f.l2 = l2Reply{replies[i].Raw, replies[i].Watermark, replies[i].Err, o.Watermark, knowns[i]}
 	}
 }
 
@@ -108,10 +121,17 @@ func (c *Cache[K, V]) evaluateL2(ctx context.Context, f *flight[K, V], io effort
 	case err != nil:
 		c.m.l2Misses("unavailable").Inc()
 		return fetched[V]{direct: true}
+	case f.l2.known.pending || c.client.retry.has(f.key): // L2 lacks a change that this process knows of
+		c.m.l2Misses("pending").Inc()
+		return fetched[V]{direct: true}
 	}
 	if f.l2.learn {
 		c.client.fence.Learn(&f.own, f.l2.watermark)
 		f.l2.learn = false
+	}
+	if !f.l2.known.telling.Done(f.own.Incarnation()) {
+		c.m.l2Misses(fence.Behind.String()).Inc()
+		return fetched[V]{direct: true}
 	}
 	d := c.decode(f.k, f.key.Hash, f.own.Incarnation(), f.l2.raw)
 	if d.miss != "" {
@@ -177,7 +197,7 @@ func (c *Cache[K, V]) evaluateRecord(ctx context.Context, f *flight[K, V], d *de
 // repairL2 repeats an invalidation that L2 has missed although it is certain to have happened, so that the key can be
 // filled again.
 func (c *Cache[K, V]) repairL2(ctx context.Context, key l2.Key) error {
-	return c.client.breaker.ask(ctx, func(ctx context.Context) error {
+	return c.client.breaker.ask(ctx, c.node(key), func(ctx context.Context) error {
 		return c.client.l2.Apply(ctx, key, c.client.fence.MinVersion(key))
 	})
 }

@@ -1,11 +1,15 @@
 package nearcache
 
-import "context"
+import (
+	"context"
+
+	"github.com/nearcache/nearcache-go/internal/l2"
+)
 
 // renew starts a bucket of L2 again where it stands, under a new incarnation. That makes every record in it a miss on
 // every instance. If another process has done so since we looked, nothing is left to do.
 func (c *Client) renew(ctx context.Context, bucket int) error {
-	all, err := c.l2.Watermarks(ctx)
+	all, _, err := c.l2.WatermarksOf(ctx, l2.SetOf(bucket))
 	if err != nil {
 		return err
 	}

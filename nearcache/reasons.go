@@ -43,11 +43,12 @@ const (
 	reasonBuckets        = "redis_buckets" // a fault of Redis too
 	reasonInspectFailing = "source_not_checked"
 	reasonAudit          = "cache_and_source_differ"
+	reasonPushOrder      = "redis_push_order"
 )
 
 var ownReasons = []string{reasonBreaker, reasonBucketsSilent, reasonQuarantine, reasonPending, reasonSource,
 	reasonSourceConfig, reasonRelay, reasonBound, reasonEvents, reasonEventsConfig, reasonClocks,
-	reasonPrefix, reasonInspectFailing, reasonAudit}
+	reasonPrefix, reasonInspectFailing, reasonAudit, reasonPushOrder}
 
 const (
 	reasonsEvery  = time.Second
@@ -227,14 +228,23 @@ func (c *Client) redisReasons(add addReason, young bool) bool {
 		if t := c.health.taken.Load(); t != nil && t.reason == f.Code {
 			continue
 		}
-		add(f.Code, "%s (%s)", f.Advice, c.secretless(f))
+		at := ""
+		if len(f.Nodes) > 0 {
+			at = strings.Join(f.Nodes, ", ") + ": "
+		}
+		add(f.Code, "%s (%s%s)", f.Advice, at, c.secretless(f))
 	}
 	up := c.l2.Up()
 	if !up && len(faults) == 0 && !young {
 		add("redis_unreachable", "Redis does not answer.")
 	}
-	if c.breaker.opened.Load() && len(faults) == 0 {
-		add(reasonBreaker, "Redis answers slower than RedisTimeout: reads pass it over until a heartbeat is in time.")
+	if why := c.redis.order(); why != "" && c.relayed && !c.untracked && up && len(faults) == 0 && !young {
+		add(reasonPushOrder, "Tracking proves no bound here: it is not shown that Redis pushes an invalidation before the"+
+			" reply that shows the change (%s). Use Redis or Valkey, without a proxy between, or Config.Events.", why)
+	}
+	if open := c.breaker.openAt(); len(open) > 0 && len(faults) == 0 {
+		add(reasonBreaker, "Redis answers slower than RedisTimeout: reads pass over %s until a heartbeat is in time.",
+			strings.Join(open, ", "))
 	}
 	ch, all := c.fence.Channels(), c.keyspace.Buckets()
 	if up && len(faults) == 0 && !young && !c.untracked && ch.Watermarks < all {

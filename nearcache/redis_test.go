@@ -139,7 +139,12 @@ func TestIncarnation_ARecordOfAnotherIsAMiss(t *testing.T) {
 		src.values["a"] = "changed while nobody told Redis"
 		src.mu.Unlock()
 		store := l2.FromHandle(client.L2().Handle()) // as a relay that found the bucket's watermark gone
-		if _, err := store.ResetWatermark(t.Context(), store.Keyspace().Key("t", "a").Bucket, l2.Watermark{},
+		marks, err := store.Watermarks(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		bucket := store.Keyspace().Key("t", "a").Bucket
+		if _, err := store.ResetWatermark(t.Context(), bucket, marks[bucket],
 			coherence.Position{Timeline: 1, N: 1}); err != nil {
 			t.Fatal(err)
 		}

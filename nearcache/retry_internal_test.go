@@ -21,16 +21,19 @@ type bench struct {
 
 func newBench(limit int) *bench {
 	b := &bench{}
-	b.retry = &retry{limit: limit, pending: map[string]l2.Change{}, wake: make(chan struct{}, 1),
-		apply: func(context.Context, []l2.Change) error {
+	b.retry = &retry{limit: limit, wake: make(chan struct{}, 1), node: func(int) *l2.Node { return nil },
+		apply: func(_ context.Context, changes []l2.Change) []error {
+			errs := make([]error, len(changes))
 			if f := b.during; f != nil {
 				b.during = nil
 				f()
 			}
-			if b.fail {
-				return errors.New("down")
+			for i := range errs {
+				if b.fail {
+					errs[i] = errors.New("down")
+				}
 			}
-			return nil
+			return errs
 		},
 		renew: func(_ context.Context, bucket int) error {
 			if f := b.during; f != nil {
@@ -86,15 +89,15 @@ func TestRetry_RestoresOnlyWhatNothingWasForgottenIn(t *testing.T) {
 	b := newBench(0)
 	b.add(ofBucket(3, 0))
 	b.fail = true
-	if b.restore(t.Context()) || b.buckets() != 1 {
+	if b.restore(t.Context(), l2.AllBuckets(l2.DefaultBuckets)) || b.buckets() != 1 {
 		t.Error("trusted although L2 does not answer")
 	}
 	b.fail = false
 	b.during = func() { b.add(ofBucket(3, 1)) }
-	if !b.restore(t.Context()) || b.buckets() != 1 {
+	if !b.restore(t.Context(), l2.AllBuckets(l2.DefaultBuckets)) || b.buckets() != 1 {
 		t.Error("trusted although a change was forgotten meanwhile")
 	}
-	if !b.restore(t.Context()) || b.buckets() != 0 || !b.idle() {
+	if !b.restore(t.Context(), l2.AllBuckets(l2.DefaultBuckets)) || b.buckets() != 0 || !b.idle() {
 		t.Errorf("%d lost in the end", b.buckets())
 	}
 	if got := fmt.Sprint(b.calls, b.renewed); got != "[quarantine 3 release 3] [3 3]" {
@@ -113,11 +116,11 @@ func TestRetry_WhatIsBeingToldIsPending(t *testing.T) {
 		}
 		b.add(ofBucket(2, 0)) // takes no place of theirs
 	}
-	if b.flush(t.Context()) || b.len() != 2 || b.buckets() != 1 || b.dropped != 1 {
+	if b.flush(t.Context(), l2.AllBuckets(l2.DefaultBuckets)) || b.len() != 2 || b.buckets() != 1 || b.dropped != 1 {
 		t.Errorf("%d pending, %d lost", b.len(), b.buckets())
 	}
 	b.fail = false
-	if !b.flush(t.Context()) || b.len() != 0 {
+	if !b.flush(t.Context(), l2.AllBuckets(l2.DefaultBuckets)) || b.len() != 0 {
 		t.Errorf("%d pending", b.len())
 	}
 }

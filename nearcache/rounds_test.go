@@ -83,6 +83,7 @@ type relayed struct {
 	redis                *nearcachetest.Redis
 	ofInstance, ofRelay  wire
 	stopRelay, goOnRelay func()
+	interval             time.Duration // of the relay
 }
 
 // inRelayedBubble starts the relay `later` than the instance.
@@ -97,7 +98,7 @@ func inRelayedBubbleOf(t *testing.T, src *counting, cfg nearcache.Config, bound,
 	t.Helper()
 	beat := cfg.Heartbeat
 	synctest.Test(t, func(t *testing.T) {
-		f := &relayed{src: src}
+		f := &relayed{src: src, interval: beat}
 		var err error
 		if f.redis, err = nearcachetest.StartRedis(""); err != nil {
 			t.Fatal(err)
@@ -115,9 +116,9 @@ func inRelayedBubbleOf(t *testing.T, src *counting, cfg nearcache.Config, bound,
 		}
 		defer store.Close()
 		time.Sleep(later)
-		f.stopRelay = f.relays(t.Context(), store, beat)
+		f.stopRelay = f.relays(t.Context(), store)
 		defer func() { f.stopRelay() }()
-		f.goOnRelay = func() { f.stopRelay = f.relays(t.Context(), store, beat) }
+		f.goOnRelay = func() { f.stopRelay = f.relays(t.Context(), store) }
 		if err := f.client.Ready(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -126,7 +127,8 @@ func inRelayedBubbleOf(t *testing.T, src *counting, cfg nearcache.Config, bound,
 	})
 }
 
-func (f *relayed) relays(ctx context.Context, store *tier.L2, interval time.Duration) (stop func()) {
+func (f *relayed) relays(ctx context.Context, store *tier.L2) (stop func()) {
+	interval := f.interval
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = relay.Relay{Source: f.src.commits, L2: store, Interval: interval}.Run(ctx) })

@@ -42,6 +42,7 @@ func TestRoundTrips(t *testing.T) {
 		if err := client.Ready(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+		testkit.Eventually(t, "the server has been tried", func() bool { return len(client.Status().Servers) > 0 })
 		return newCache(t, client, nearcache.Options[string, string]{Load: src.load,
 			LoadMany: func(ctx context.Context, ks []string) (map[string]nearcache.Entry[string], error) {
 				m := map[string]nearcache.Entry[string]{}

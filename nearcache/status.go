@@ -22,6 +22,8 @@ type Status struct {
 	Bound       Bound
 	Caches      map[string]CacheStatus // by namespace
 	Channels    Channels
+	// Servers are those of Redis, of a Cluster the primaries, as they described themselves when they were dialled.
+	Servers []RedisServer
 	// Reasons says in which ways the client serves less than it is configured to, sorted by code. Empty: all is well.
 	Reasons []Reason
 }
@@ -38,6 +40,10 @@ type Bound struct {
 	Staleness time.Duration
 	// Channel is the one that proves Staleness: "redis", "events", or "none".
 	Channel string
+	// SampledBy is what has shown the newest position of the source, without which no channel proves anything: "rounds"
+	// (the relay's, in Redis), "events" (the relay's barriers in the event channel), "source" (this client has asked it),
+	// or "none".
+	SampledBy string
 }
 
 // Channels is the state of the two channels that invalidate L1: Redis tracking and the stream of events.
@@ -67,7 +73,8 @@ type CacheStatus struct {
 func (c *Client) Status() Status {
 	ch := c.fence.Channels()
 	s := Status{Redis: c.l2.Up(), Events: ch.EventSession != 0, Mode: c.Mode(), Tracking: c.tracking(),
-		Pending: c.retry.len(), Quarantined: c.retry.buckets(), Bound: c.bound(), Channels: Channels(ch)}
+		Pending: c.retry.len(), Quarantined: c.retry.buckets(), Bound: c.bound(), Channels: Channels(ch),
+		Servers: c.redis.seen()}
 	s.Ready = c.ready(&ch)
 	s.Reasons = c.refreshReasons()
 	c.mu.Lock()
@@ -90,7 +97,7 @@ func (c *Client) ready(ch *fence.Channels) bool {
 // bound reads the proofs.
 func (c *Client) bound() Bound {
 	proved, now := c.fence.ChannelsAsOf(), c.now()
-	b := Bound{Redis: age(proved.Redis, now), Events: age(proved.Events, now), Channel: "none"}
+	b := Bound{Redis: age(proved.Redis, now), Events: age(proved.Events, now), Channel: "none", SampledBy: c.sampledBy()}
 	if b.Redis > 0 {
 		b.Staleness, b.Channel = b.Redis, "redis"
 	}

@@ -85,22 +85,11 @@ func (c *Client) tagsUntold(bound time.Duration) bool {
 	return c.untracked && (c.versions == nil || bound == 0 && !c.vouched())
 }
 
-// beatUntracked is the heartbeat where Redis pushes nothing. It shows whether Redis answers; what L2 has applied each
-// read finds out for itself. It returns how long to wait for the next heartbeat.
-func (c *Client) beatUntracked() time.Duration {
-	ctx, cancel := context.WithTimeout(c.life, 2*time.Second)
-	defer cancel()
-	begun := time.Now()
-	err := c.l2.Beat(ctx)
-	c.breaker.beat(err, time.Since(begun))
-	if err != nil {
-		c.m.errors("heartbeat").Inc()
-	}
-	began := c.at(begun)
-	c.sample(began - c.pace.lastBeat)
-	c.pace.lastBeat = began
-	c.measure()
-	return c.nextBeat(began, l2.Round{}, err == nil)
+// beatUntracked is the heartbeat at a node where Redis pushes nothing. It shows whether the node answers; what L2 has
+// applied each read finds out for itself.
+func (c *Client) beatUntracked(ctx context.Context, part l2.NodeBuckets, begun time.Time) error {
+	err := c.l2.Beat(ctx, part.Buckets)
+	return c.beaten(part, err, begun)
 }
 
 // Bounds of how long a flight waits before it asks again for another process's fill, which nobody announces to it.
@@ -108,6 +97,11 @@ const (
 	pollFirst = 5 * time.Millisecond
 	pollMost  = 50 * time.Millisecond // or a 32nd of LeaseWait, if that is more: maxRounds must suffice
 )
+
+// fillsNothing reports whether no fill of a bucket can come, because its node takes no writes. A primary that was
+// demoted goes on to say that a lease is held: its holder can neither fill nor give it back. With tracking a new
+// session ends such waits.
+func (c *Client) fillsNothing(bucket int) bool { return c.untracked && !c.l2.Fills(bucket) }
 
 // patience is how long a flight waits before it asks again, if the lease in the way still runs for so long: until that
 // is over, for a fill is pushed. Without tracking it asks earlier, at growing intervals with jitter, so that those who

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -16,15 +17,18 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/coherence/relay"
 	"github.com/nearcache/nearcache-go/internal/services/servicestest"
 	"github.com/nearcache/nearcache-go/internal/testkit"
 	"github.com/nearcache/nearcache-go/nearcache"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
+	"github.com/nearcache/nearcache-go/tier"
 )
 
 func inUntrackedBubble(t *testing.T, test func(t *testing.T, b *channels)) {
 	t.Helper()
-	inChannelsBubbleOf(t, nearcache.TrackingOff, test)
+	src := &cursors{commits: &commits{source: newSource()}, by: map[string]coherence.Cursor{}}
+	inChannelsBubbleOf(t, src, nearcache.Config{Source: src, Tracking: nearcache.TrackingOff}, test)
 }
 
 // Without tracking the events alone tell L1 of changes, and prove the bound.
@@ -89,10 +93,20 @@ func TestUntracked_WithoutABound(t *testing.T) {
 // A proxy may turn to another server, which is behind, from one command to the next. What it still has is judged by its
 // own watermark.
 func TestUntracked_AServerThatIsBehindProvesNothing(t *testing.T) { // C1
+	if r := readBehind(t); r.Value != "new" || r.Tier != nearcache.TierSource {
+		t.Errorf("got %+v, want the new value from the source", r)
+	}
+}
+
+// readBehind is a bounded read of an instance whose proxy has just turned to a server that lacks a key's last change.
+// Before, the instance has read another key of that bucket on a server that has it.
+func readBehind(t *testing.T) (r nearcache.Result[string]) {
+	t.Helper()
 	inUntrackedBubble(t, func(t *testing.T, b *channels) {
-		k := key("a")
+		k, beside := key("a"), besideKey("a")
 		mark := "nc:{" + bucketOf(k) + "}:w"
 		b.src.write("a", "old")
+		b.src.write(beside, "beside")
 		time.Sleep(delta)
 		resident(t, b.Cache, "a")
 		oldRecord, _ := b.redis.Get(k.Record)
@@ -105,22 +119,32 @@ func TestUntracked_AServerThatIsBehindProvesNothing(t *testing.T) { // C1
 		if r := b.read(t, nearcache.ReadOptions{}); r.Value != "new" {
 			t.Fatalf("got %+v, want the new value", r)
 		}
-		other := newOther(t, b, nearcache.TrackingOff)
+		other := newOther(t, b)
+		testkit.Eventually(t, "the other instance has read the bucket in L2", func() bool {
+			return get(t, other, beside).Tier == nearcache.TierL2
+		})
 		b.src.set(func() { b.src.stalled = true }) // the relay does not repair the other server
 		b.redis.Do("SET", k.Record, oldRecord)
 		b.redis.Do("SET", mark, oldMark)
-		r := get(t, other, "a")
-		if r.Value != "new" || r.Tier != nearcache.TierSource {
-			t.Errorf("got %+v, want the new value from the source", r)
-		}
+		r = get(t, other, "a")
 	})
+	return r
+}
+
+// besideKey is another key of a key's bucket.
+func besideKey(name string) string {
+	for i := 0; ; i++ {
+		if beside := fmt.Sprint("beside ", i); key(beside).Bucket == key(name).Bucket {
+			return beside
+		}
+	}
 }
 
 // newOther is a bounded cache of another instance, which has seen nothing yet.
-func newOther(t *testing.T, b *channels, tracking nearcache.TrackingMode) *nearcache.Cache[string, string] {
+func newOther(t *testing.T, b *channels) *nearcache.Cache[string, string] {
 	t.Helper()
-	client := newClient(t, nearcache.Config{Redis: b.redis.PipeOption(), Source: b.src, Tracking: tracking,
-		Heartbeat: 25 * time.Millisecond})
+	client := newClient(t, nearcache.Config{Redis: b.redis.PipeOption(), Source: b.src,
+		Tracking: nearcache.TrackingOff, Heartbeat: 25 * time.Millisecond})
 	synctest.Wait()
 	time.Sleep(100 * time.Millisecond)
 	return newCache(t, client, nearcache.Options[string, string]{Load: b.src.load, MaxStaleness: delta})
@@ -129,7 +153,7 @@ func newOther(t *testing.T, b *channels, tracking nearcache.TrackingMode) *nearc
 // Without events too, a bounded cache may serve from L1 what its own load proves: each value for as long as the bound.
 func TestUntracked_WithoutEventsAValueLivesForTheBound(t *testing.T) { // C1
 	inUntrackedBubble(t, func(t *testing.T, b *channels) {
-		other := newOther(t, b, nearcache.TrackingOff)
+		other := newOther(t, b)
 		loads := b.src.loads.Load()
 		l1 := 0
 		for i := range 1000 {
@@ -320,6 +344,35 @@ func TestUntracked_NobodyWaitsForADeadHolder(t *testing.T) {
 	})
 }
 
+// A primary that was demoted still says that the lease is held, and takes no fill: readers go to the source.
+func TestUntracked_NobodyWaitsForARedisThatTakesNoWrites(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, err := nearcachetest.StartRedis("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		c := newClient(t, nearcache.Config{Redis: r.PipeOption(), Tracking: nearcache.TrackingOff,
+			Heartbeat: 25 * time.Millisecond})
+		src := newSource()
+		src.put("a", "v")
+		cache := newCache(t, c, nearcache.Options[string, string]{Load: src.load, L1Bytes: -1})
+		r.Do("SET", key("a").Lease, "R"+strings.Repeat("\x01", 16), "PX", "4000")
+		time.AfterFunc(300*time.Millisecond, func() {
+			for _, command := range []string{"SET", "DEL", "PEXPIRE"} {
+				r.FailCommand(command, "READONLY You can't write against a read only replica.")
+			}
+		})
+		begun := time.Now()
+		if res := get(t, cache, "a"); res.Value != "v" || res.Tier != nearcache.TierSource {
+			t.Errorf("got %+v, want the source's value", res)
+		}
+		if d := time.Since(begun); d < 300*time.Millisecond || d > 600*time.Millisecond {
+			t.Errorf("the read took %v, want until Redis took no more writes at 300ms", d)
+		}
+	})
+}
+
 // A real Redis that offers neither RESP3 nor CLIENT TRACKING nor GETEX to this user.
 func TestUntracked_OnARedisWithoutTracking(t *testing.T) {
 	p := servicestest.StartRedis(t)
@@ -368,4 +421,72 @@ func TestUntracked_OnARedisWithoutTracking(t *testing.T) {
 	if info := p.Do("INFO", "clients"); !strings.Contains(info, "tracking_clients:0") {
 		t.Errorf("got %s, want no client that tracks", info)
 	}
+}
+
+// Twemproxy knows neither RESP3, HELLO, CLIENT, CLUSTER nor GETEX, and closes the connection when it sees one of them.
+// Two Redis servers are behind it.
+func TestUntracked_BehindTwemproxy(t *testing.T) {
+	addr := servicestest.StartTwemproxy(t, servicestest.StartRedis(t).Addr, servicestest.StartRedis(t).Addr)
+	src := newSource()
+	open := func() *nearcache.Cache[string, string] {
+		c := newClient(t, nearcache.Config{Redis: proxied(addr), Tracking: nearcache.TrackingOff})
+		if err := c.Ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return newCache(t, c, nearcache.Options[string, string]{Load: src.load, L1Bytes: -1})
+	}
+	a, b := open(), open()
+	var ks []string
+	for i := range 50 { // on both servers
+		k := fmt.Sprint(i)
+		src.put(k, k)
+		ks = append(ks, k)
+		get(t, a, k)
+	}
+	loads := src.loads.Load()
+	testkit.Eventually(t, "the other instance finds all in L2", func() bool {
+		before := src.loads.Load()
+		m, err := b.GetMany(t.Context(), ks)
+		return err == nil && len(m) == len(ks) && src.loads.Load() == before
+	})
+	if n := src.loads.Load() - loads; n > 0 {
+		t.Logf("%d keys were loaded twice, before their fills had come", n)
+	}
+}
+
+// A relay can work through it too, if there is one server behind it.
+func TestUntracked_ABoundBehindTwemproxy(t *testing.T) { // C1
+	addr := servicestest.StartTwemproxy(t, servicestest.StartRedis(t).Addr)
+	opt := proxied(addr)
+	opt.AlwaysRESP2 = true
+	store, err := tier.Open(tier.Config{Redis: opt})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	src := &commits{source: newSource()}
+	src.write("a", "one")
+	ctx, stop := context.WithCancel(t.Context())
+	var relaying sync.WaitGroup
+	relaying.Go(func() { _ = relay.Relay{Source: src, L2: store, Interval: 25 * time.Millisecond}.Run(ctx) })
+	defer relaying.Wait()
+	defer stop()
+	open := func() *nearcache.Cache[string, string] {
+		c := newClient(t, nearcache.Config{Redis: proxied(addr), Source: src, Tracking: nearcache.TrackingOff})
+		return newCache(t, c, nearcache.Options[string, string]{Load: src.load, MaxStaleness: time.Minute, L1Bytes: -1})
+	}
+	a, b := open(), open()
+	for _, want := range []string{"two", "three"} {
+		src.write("a", want)
+		testkit.Eventually(t, "L2 has the new value, and a proof", func() bool {
+			get(t, a, "a")
+			r := get(t, b, "a")
+			return r.Value == want && r.Tier == nearcache.TierL2 && r.Staleness > 0
+		})
+	}
+}
+
+// proxied connects to a proxy that is no Cluster.
+func proxied(addr string) rueidis.ClientOption {
+	return rueidis.ClientOption{InitAddress: []string{addr}, ForceSingleClient: true}
 }

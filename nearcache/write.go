@@ -22,20 +22,20 @@ func (c *Client) sendTimeout() time.Duration {
 	return applyTimeout
 }
 
-// send brings changes to L2. With a relay it passes the breaker, and waits no longer than reads do: the relay carries
-// the change too, so a write need not wait for a Redis that is slow or gone. Without one the change must reach Redis,
-// and is tried in any case.
+// send brings changes to a node of L2. With a relay it passes the breaker, and waits no longer than reads do: the relay
+// carries the change too, so a write need not wait for a Redis that is slow or gone. Without one the change must reach
+// Redis, and is tried in any case.
 //
 // The client of Redis may take longer than the context allows, for instance while another request of it dials. So f
 // runs on a goroutine of its own. What it does late is what the retry does as well: it may come twice, and in any
 // order.
-func (c *Client) send(ctx context.Context, f func(context.Context) error) error {
+func (c *Client) send(ctx context.Context, n *l2.Node, f func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.sendTimeout())
 	switch {
 	case !c.relayed:
 		defer cancel()
 		return f(ctx)
-	case c.breaker.opened.Load():
+	case c.breaker.of(n).opened.Load():
 		cancel()
 		return errBreakerOpen
 	}
@@ -50,7 +50,7 @@ func (c *Client) send(ctx context.Context, f func(context.Context) error) error 
 	case <-ctx.Done():
 		err = fmt.Errorf("%w: no answer within %v", l2.ErrUnavailable, c.sendTimeout())
 	}
-	c.breaker.heard(err)
+	c.breaker.heard(c.breaker.of(n), err)
 	return err
 }
 
@@ -214,7 +214,7 @@ func (c *Cache[K, V]) takeBack(ctx context.Context, w *writing[K]) {
 	if w.setAside {
 		outcome = l2.Restore
 	}
-	_ = c.client.send(ctx, func(ctx context.Context) error {
+	_ = c.client.send(ctx, c.client.l2.Node(w.key.Bucket), func(ctx context.Context) error {
 		return c.client.l2.ResolveIntent(ctx, w.key, w.token, outcome, 0)
 	})
 }
@@ -233,14 +233,17 @@ func (c *Cache[K, V]) leaveUnconfirmed(ctx context.Context, w *writing[K]) {
 // since a load may have admitted the value meanwhile.
 func (c *Cache[K, V]) doubt(ctx context.Context, w *writing[K], inL2 func(context.Context) error) {
 	c.unconfirm(w.k, w.key)
-	err := c.client.send(ctx, inL2)
+	err := c.client.send(ctx, c.client.l2.Node(w.key.Bucket), inL2)
+	if err != nil {
+		// First: from then on L2 is not believed of the key.
+		c.client.retry.add(l2.Change{Key: w.key, Unconfirmed: true})
+	}
 	c.unconfirm(w.k, w.key)
-	if err == nil {
-		c.m.writes("unconfirmed").Inc()
+	if err != nil {
+		c.m.writes("retried").Inc()
 		return
 	}
-	c.m.writes("retried").Inc()
-	c.client.retry.add(l2.Change{Key: w.key, Unconfirmed: true})
+	c.m.writes("unconfirmed").Inc()
 }
 
 // Set tells every tier the state that a write of the caller's own has committed: where L2 holds an older value, it is
@@ -298,13 +301,22 @@ func (c *Cache[K, V]) announce(ctx context.Context, ch change[V]) error {
 	c.client.m.byWrites.Inc()
 	fence.Written(ch.key, ch.version)
 	err := c.sendToL2(ctx, ch)
+	c.retryLater(ch, err)
 	if ch.version == 0 && !ablate.Out(ablate.WriteBumpsAfter) {
 		fence.Written(ch.key, 0)
 	}
 	return c.writeResult(ch, err)
 }
 
-// writeResult maps L2's answer to the error of a write, and queues a retry if L2 could not be reached.
+// retryLater queues a change that L2 has not taken. From then on L2 is not believed of the key, so it comes before the
+// bump that makes L1 forget what was read meanwhile.
+func (c *Cache[K, V]) retryLater(ch change[V], err error) {
+	if err != nil && !errors.Is(err, ErrCodec) {
+		c.client.retry.add(l2.Change{Key: ch.key, Version: ch.version})
+	}
+}
+
+// writeResult maps L2's answer to the error of a write.
 func (c *Cache[K, V]) writeResult(ch change[V], err error) error {
 	if err == nil {
 		c.m.writes("applied").Inc()
@@ -314,7 +326,6 @@ func (c *Cache[K, V]) writeResult(ch change[V], err error) error {
 		return c.wrap("set", ch.key, err)
 	}
 	c.m.writes("retried").Inc()
-	c.client.retry.add(l2.Change{Key: ch.key, Version: ch.version})
 	if c.client.relayed {
 		return nil
 	}
@@ -323,13 +334,16 @@ func (c *Cache[K, V]) writeResult(ch change[V], err error) error {
 
 // sendToL2 brings the change to L2. A value that cannot be encoded still invalidates.
 func (c *Cache[K, V]) sendToL2(ctx context.Context, ch change[V]) error {
+	n := c.client.l2.Node(ch.key.Bucket)
 	if ch.marked {
-		return c.client.send(ctx, func(ctx context.Context) error {
+		return c.client.send(ctx, n, func(ctx context.Context) error {
 			return c.client.l2.ResolveIntent(ctx, ch.key, ch.token, l2.Committed, ch.version)
 		})
 	}
 	s, unencoded := c.setting(ch)
-	err := c.client.send(ctx, func(ctx context.Context) error { return c.client.l2.SetMany(ctx, []l2.SetRequest{s})[0] })
+	err := c.client.send(ctx, n, func(ctx context.Context) error {
+		return c.client.l2.SetMany(ctx, []l2.SetRequest{s})[0]
+	})
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/nearcache/nearcache-go/internal/l2"
 )
@@ -53,6 +54,7 @@ func announceMany[K comparable, V, T any](ctx context.Context, c *Cache[K, V], b
 		settings[i], unencoded[i] = c.setting(ch)
 	}
 	for i, err := range c.client.sendMany(ctx, settings) {
+		c.retryLater(chs[i], err)
 		if chs[i].version == 0 {
 			fence.Written(chs[i].key, 0)
 		}
@@ -64,10 +66,30 @@ func announceMany[K comparable, V, T any](ctx context.Context, c *Cache[K, V], b
 	return errors.Join(errs...)
 }
 
-// sendMany is send for several changes. It returns each one's error, in their order.
+// sendMany is send for several changes, to each node by itself. It returns each one's error, in their order.
 func (c *Client) sendMany(ctx context.Context, settings []l2.SetRequest) []error {
+	errs := make([]error, len(settings))
+	by := make(map[*l2.Node][]int)
+	for i := range settings {
+		n := c.l2.Node(settings[i].Key.Bucket)
+		by[n] = append(by[n], i)
+	}
+	var nodes sync.WaitGroup
+	for n, at := range by {
+		nodes.Go(func() {
+			for j, err := range c.sendTo(ctx, n, pick(settings, at)) {
+				errs[at[j]] = err
+			}
+		})
+	}
+	nodes.Wait()
+	return errs
+}
+
+// sendTo is sendMany for one node.
+func (c *Client) sendTo(ctx context.Context, n *l2.Node, settings []l2.SetRequest) []error {
 	answers := make(chan []error, 1)
-	err := c.send(ctx, func(ctx context.Context) error {
+	err := c.send(ctx, n, func(ctx context.Context) error {
 		errs := c.l2.SetMany(ctx, settings)
 		answers <- errs
 		for _, err := range errs {

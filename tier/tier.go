@@ -99,7 +99,7 @@ func (l *L2) Apply(ctx context.Context, events ...coherence.Event) error {
 			continue
 		}
 		if e.Op == coherence.OpTruncated {
-			if err := l.engine.ResetBefore(ctx, e.Position); err != nil {
+			if _, err := l.engine.ResetBefore(ctx, e.Position); err != nil {
 				return fmt.Errorf("tier: apply: %w", err)
 			}
 			continue

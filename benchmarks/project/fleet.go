@@ -26,7 +26,7 @@ const (
 	relayCores      = 1.0  // most of the relay's work is done by one goroutine for each channel
 	instanceBudget  = 0.05 // of a core, that a service may give to coherence
 	beatsPerSecond  = 10   // a heartbeat of 100 ms
-	bucketsOfPrefix = 64   // at more changes than buckets in every beat, every bucket changes
+	bucketsOfPrefix = 64   // Config.Buckets by default; at more changes than buckets in every beat, every bucket changes
 )
 
 // Load is what a fleet asks of one resource.

@@ -45,6 +45,7 @@ func (f *field) cut() bool { return f.size > int64(len(f.data)) }
 // record is a record of a partition.
 type record struct {
 	offset     int64
+	epoch      int32 // of the leader that appended it
 	time       time.Time
 	key, value field
 	headers    []kafkago.Header
@@ -148,6 +149,7 @@ func (r *reading) giveUp(next int64, err error) error {
 func (r *reading) records(b []byte, base int64, compression int) error {
 	first := int64(binary.BigEndian.Uint64(b[27:]))
 	count := int32(binary.BigEndian.Uint32(b[57:]))
+	epoch := int32(binary.BigEndian.Uint32(b[12:]))
 	last := base + int64(int32(binary.BigEndian.Uint32(b[23:])))
 	in, closeIn, err := inflate(b[batchHeader:], compression)
 	if err != nil {
@@ -169,7 +171,7 @@ func (r *reading) records(b []byte, base int64, compression int) error {
 		if rec.offset < r.next { // a batch is sent whole, from its beginning
 			continue
 		}
-		r.next = rec.offset + 1
+		r.next, rec.epoch = rec.offset+1, epoch
 		if err := r.record(rec); err != nil {
 			return err
 		}

@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
@@ -24,9 +27,10 @@ type cluster struct {
 	addr      net.Addr
 
 	fetches  *gatherer[*fetchRequest, *fetched]
-	produces *gatherer[*produceRequest, error]
+	produces *gatherer[*produceRequest, produced]
 	asking   chan struct{} // bounds lookups: each has a connection, and a follower of each partition asks
-	looking  sync.Mutex    // for leaders; held while a broker is asked
+	looking  chan struct{} // a turn to look for leaders, or for what the brokers know
+	turn     atomic.Int64  // which broker is asked
 
 	mu      sync.Mutex
 	asked   bool // the brokers' versions
@@ -39,7 +43,7 @@ const lookupsUnderWay = 2
 func (b Broker) connect() *cluster {
 	t, own := b.transport()
 	c := &cluster{transport: t, own: own, client: b.client(t), addr: addr(b.Brokers),
-		asking: make(chan struct{}, lookupsUnderWay)}
+		asking: make(chan struct{}, lookupsUnderWay), looking: make(chan struct{}, 1)}
 	c.fetches, c.produces = newFetcher(c), newProducer(c)
 	return c
 }
@@ -72,11 +76,10 @@ func (c *cluster) topic(ctx context.Context, name string) (t topic, err error) {
 		return t, err
 	}
 	defer done()
-	m, err := c.transport.RoundTrip(ctx, c.addr, &metadataRequest{topic: name})
+	res, err := c.metadata(ctx, name)
 	if err != nil {
 		return t, fmt.Errorf("kafka: metadata of %s: %w", name, err)
 	}
-	res := m.(*metadataAnswer)
 	if res.err != nil {
 		return t, fmt.Errorf("kafka: metadata of %s: %w", name, res.err)
 	}
@@ -100,9 +103,9 @@ func (c *cluster) count(ctx context.Context, name string) (int, error) {
 	n, err := partitions(ctx, c.client, name)
 	if missing(err) {
 		if known, _ := c.knowIDs(ctx); known {
-			m, why := c.transport.RoundTrip(ctx, c.addr, &metadataRequest{topic: name})
-			if why == nil && m.(*metadataAnswer).err != nil {
-				err = fmt.Errorf("kafka: metadata of %s: %w", name, m.(*metadataAnswer).err)
+			m, why := c.metadata(ctx, name)
+			if why == nil && m.err != nil {
+				err = fmt.Errorf("kafka: metadata of %s: %w", name, m.err)
 			}
 		}
 	}
@@ -137,10 +140,17 @@ func explain(err error) error {
 // knowIDs reports whether the brokers know topic ids. One of them is asked, once: the versions of a cluster differ
 // only while it is upgraded.
 func (c *cluster) knowIDs(ctx context.Context) (bool, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.asked {
-		return c.ids, nil
+	if known, ids := c.knownIDs(); known {
+		return ids, nil
+	}
+	select {
+	case c.looking <- struct{}{}:
+		defer func() { <-c.looking }()
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+	if known, ids := c.knownIDs(); known {
+		return ids, nil
 	}
 	res, err := c.client.ApiVersions(ctx, &kafkago.ApiVersionsRequest{})
 	if err == nil {
@@ -156,12 +166,45 @@ func (c *cluster) knowIDs(ctx context.Context) (bool, error) {
 			found++
 		}
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.asked, c.ids = true, found == 2
 	return c.ids, nil
 }
 
+func (c *cluster) knownIDs() (known, ids bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.asked, c.ids
+}
+
+// lookupPatience is how long a broker may take to answer what another one could answer too.
+const lookupPatience = time.Second
+
+// metadata asks for a topic's id and leaders. After a broker that does not answer the next one is asked: one that is
+// stopped still accepts connections.
+func (c *cluster) metadata(ctx context.Context, topic string) (res *metadataAnswer, err error) {
+	for range 3 {
+		try, cancel := context.WithTimeout(ctx, lookupPatience)
+		var m protocol.Message
+		m, err = c.transport.RoundTrip(try, c.addr, &metadataRequest{topic: topic, turn: c.turn.Load()})
+		cancel()
+		if err == nil {
+			return m.(*metadataAnswer), nil
+		}
+		c.turn.Add(1)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+	}
+	return nil, err
+}
+
 // metadataRequest asks for a topic's id and for the leaders of its partitions.
-type metadataRequest struct{ topic string }
+type metadataRequest struct {
+	topic string
+	turn  int64 // which of the brokers answers
+}
 
 type metadataAnswer struct {
 	err     error
@@ -169,8 +212,18 @@ type metadataAnswer struct {
 	leaders []int32 // by partition; -1: none
 }
 
-func (*metadataRequest) ApiKey() protocol.ApiKey                 { return protocol.Metadata }
-func (*metadataAnswer) ApiKey() protocol.ApiKey                  { return protocol.Metadata }
+func (*metadataRequest) ApiKey() protocol.ApiKey { return protocol.Metadata }
+func (*metadataAnswer) ApiKey() protocol.ApiKey  { return protocol.Metadata }
+
+// Broker is the one whose turn it is; before any is known, one of those that are configured.
+func (m *metadataRequest) Broker(c protocol.Cluster) (protocol.Broker, error) {
+	ids := slices.Sorted(maps.Keys(c.Brokers))
+	if len(ids) == 0 {
+		return protocol.Broker{ID: -1}, nil
+	}
+	return c.Brokers[ids[m.turn%int64(len(ids))]], nil
+}
+
 func (*metadataRequest) Required(map[protocol.ApiKey]int16) bool { return true }
 
 // RawExchange implements protocol.RawExchanger.
@@ -232,23 +285,16 @@ func (c *cluster) offset(ctx context.Context, name string, partition int, which 
 		return 0, err
 	}
 	defer done()
-	res, err := c.client.ListOffsets(ctx, &kafkago.ListOffsetsRequest{IsolationLevel: kafkago.ReadCommitted,
-		Topics: map[string][]kafkago.OffsetRequest{name: {{Partition: partition, Timestamp: which}}}})
+	leader, err := c.leader(ctx, name, partition)
 	if err != nil {
 		return 0, fmt.Errorf("kafka: offsets of %s/%d: %w", name, partition, err)
 	}
-	for _, p := range res.Topics[name] {
-		switch {
-		case p.Partition != partition:
-		case p.Error != nil:
-			return 0, fmt.Errorf("kafka: offsets of %s/%d: %w", name, partition, p.Error)
-		case which == kafkago.FirstOffset:
-			return p.FirstOffset, nil
-		default:
-			return p.LastOffset, nil
-		}
+	q := &offsetsRequest{topic: name, leader: leader, partitions: []int{partition}, which: which, isolation: committed}
+	ends, err := c.askOffsets(ctx, q)
+	if err != nil {
+		return 0, fmt.Errorf("kafka: offsets of %s/%d: %w", name, partition, err)
 	}
-	return 0, fmt.Errorf("kafka: no offset of %s/%d", name, partition)
+	return ends[partition].offset, nil
 }
 
 // gone reports whether an error says that records may be missing: retention has passed the offset, or the topic is

@@ -36,6 +36,8 @@ func (c *cluster) fetch(ctx context.Context, f *fetchRequest) (*fetched, error) 
 	if err != nil {
 		return nil, fmt.Errorf("kafka: fetching %s/%d: %w", f.topic, f.partition, err)
 	}
+	ctx, stop := c.whileLed(ctx, f.topic, f.partition, leader)
+	defer stop()
 	res, err := c.fetches.do(ctx, leader, f)
 	if err == nil && res == nil {
 		err = errShort

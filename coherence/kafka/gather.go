@@ -167,9 +167,13 @@ func (q *leaderQueue[Q, A]) take(maxBytes int) (batch []*pending[Q, A]) {
 	return batch
 }
 
+// connectionLimit is when a connection that does not answer is given up. kafka-go looks at a deadline, and at nothing
+// else, while it waits for a broker.
+const connectionLimit = 30 * time.Second
+
 // answer sends one request, and hands out what it brings. The request ends when nobody waits for it any more.
 func (g *gatherer[Q, A]) answer(leader int32, batch []*pending[Q, A]) {
-	ctx, cancel := context.WithCancel(g.life)
+	ctx, cancel := context.WithTimeout(g.life, connectionLimit)
 	defer cancel()
 	var left sync.WaitGroup
 	left.Add(len(batch))

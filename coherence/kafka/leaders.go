@@ -46,8 +46,15 @@ func (c *cluster) knownLeaders(topic string, partition int) (known []int32, ok b
 
 // findLeaders asks, for all who want to know at once.
 func (c *cluster) findLeaders(ctx context.Context, topic string, partition int) ([]int32, error) {
-	c.looking.Lock()
-	defer c.looking.Unlock()
+	if _, err := c.knowIDs(ctx); err != nil {
+		return nil, err
+	}
+	select {
+	case c.looking <- struct{}{}:
+		defer func() { <-c.looking }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	if known, ok := c.knownLeaders(topic, partition); ok {
 		return known, nil
 	}
@@ -75,11 +82,11 @@ func (c *cluster) forgetLeaders(topic string) {
 // is lost that is the wrong answer.
 func (c *cluster) askLeaders(ctx context.Context, topic string) ([]int32, error) {
 	if known, err := c.knowIDs(ctx); err == nil && known {
-		m, err := c.transport.RoundTrip(ctx, c.addr, &metadataRequest{topic: topic})
+		m, err := c.metadata(ctx, topic)
 		if err != nil {
 			return nil, err
 		}
-		return m.(*metadataAnswer).leaders, m.(*metadataAnswer).err
+		return m.leaders, m.err
 	}
 	res, err := c.client.Metadata(ctx, &kafkago.MetadataRequest{Topics: []string{topic}})
 	if err != nil {
@@ -109,4 +116,38 @@ func ledElsewhere(err error) bool {
 	return errors.Is(err, kafkago.NotLeaderForPartition) || errors.Is(err, kafkago.LeaderNotAvailable) ||
 		errors.Is(err, kafkago.ReplicaNotAvailable) || errors.Is(err, kafkago.KafkaStorageError) ||
 		errors.Is(err, fencedLeaderEpoch) || errors.Is(err, unknownLeaderEpoch)
+}
+
+// lateAfter is how long a request may wait before its broker is doubted.
+const lateAfter = 500 * time.Millisecond
+
+// whileLed ends a request to the leader of a partition once another broker leads it: one that is stopped, or cut off,
+// holds requests for as long as they may take. stop must be called.
+func (c *cluster) whileLed(ctx context.Context, topic string, partition int, leader int32) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var doubt func()
+	next := make(chan *time.Timer, 1)
+	doubt = func() {
+		t := <-next
+		if ctx.Err() == nil && c.ledByAnother(ctx, topic, partition, leader) {
+			cancel()
+		}
+		if ctx.Err() == nil {
+			t.Reset(lateAfter)
+		}
+		next <- t
+	}
+	t := time.AfterFunc(lateAfter, doubt)
+	next <- t
+	return ctx, func() { cancel(); t.Stop() }
+}
+
+func (c *cluster) ledByAnother(ctx context.Context, topic string, partition int, leader int32) bool {
+	c.mu.Lock()
+	if l := c.leaders[topic]; time.Since(l.at) > lateAfter/2 {
+		delete(c.leaders, topic)
+	}
+	c.mu.Unlock()
+	now, err := c.leader(ctx, topic, partition)
+	return err == nil && now != leader
 }

@@ -91,47 +91,66 @@ const maxRecords = 1000
 // send sends records to a partition, in order. tooLarge are the indexes of those that the broker takes in no batch;
 // err is nil if all others are durable.
 func (p *producer) send(ctx context.Context, part int, records []out) (tooLarge []int, err error) {
+	tooLarge, _, err = p.sendTo(ctx, part, records)
+	return tooLarge, err
+}
+
+// sendTo is send, and returns the offset of the first record of the last batch; -1: not known.
+func (p *producer) sendTo(ctx context.Context, part int, records []out) (tooLarge []int, offset int64, err error) {
+	offset = -1
 	for len(records) > 0 {
 		n, size, limit := 0, batchHeader, p.maxBytes(ctx)
 		for n < len(records) && n < maxRecords && (n == 0 || size+records[n].size() <= limit) {
 			size += records[n].size()
 			n++
 		}
-		err := p.produce(ctx, part, records[:n])
+		at, err := p.produce(ctx, part, records[:n])
 		switch {
 		case err == nil:
+			offset = at
 		case errors.Is(err, kafkago.MessageSizeTooLarge) && n == 1:
 			tooLarge = append(tooLarge, records[0].index)
 		case errors.Is(err, kafkago.MessageSizeTooLarge), errors.Is(err, kafkago.RecordListTooLarge):
 			p.refused(size)
 			n /= 2
-			less, err := p.send(ctx, part, records[:n])
+			less, at, err := p.sendTo(ctx, part, records[:n])
 			if tooLarge = append(tooLarge, less...); err != nil {
-				return tooLarge, err
+				return tooLarge, -1, err
 			}
+			offset = at
 		default:
-			return tooLarge, fmt.Errorf("kafka: publishing to %s/%d: %w", p.topic, part, err)
+			return tooLarge, -1, fmt.Errorf("kafka: publishing to %s/%d: %w", p.topic, part, err)
 		}
 		records = records[n:]
 	}
-	return tooLarge, nil
+	return tooLarge, offset, nil
 }
 
-func (p *producer) produce(ctx context.Context, part int, records []out) error {
+// produce sends a batch, and returns the offset of its first record.
+func (p *producer) produce(ctx context.Context, part int, records []out) (offset int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, p.c.client.Timeout)
 	defer cancel()
 	leader, err := p.c.leader(ctx, p.topic, part)
 	if err != nil {
-		return err
+		return -1, err
 	}
-	failed, err := p.c.produces.do(ctx, leader, &produceRequest{p.topic, part, records})
+	ctx, stop := p.c.whileLed(ctx, p.topic, part, leader)
+	defer stop()
+	res, err := p.c.produces.do(ctx, leader, &produceRequest{p.topic, part, records})
 	if err == nil {
-		err = failed
+		err = res.err
 	}
 	if err != nil {
 		p.c.forgetLeaders(p.topic)
+		return -1, err
 	}
-	return err
+	return res.offset, nil
+}
+
+// produced is what a broker answers to a batch.
+type produced struct {
+	err    error
+	offset int64 // of its first record
 }
 
 // produceRequest is a batch for one partition.
@@ -153,15 +172,15 @@ func (r *produceRequest) bytes() int {
 
 // newProducer gathers batches. Two requests for a leader may be under way, so that the next one is made while a broker
 // works on the last; a partition has one batch under way, which keeps its order.
-func newProducer(c *cluster) *gatherer[*produceRequest, error] {
-	return &gatherer[*produceRequest, error]{underWay: 2, wait: 500 * time.Microsecond, maxBytes: 16 << 20,
-		exchange: func(ctx context.Context, leader int32, parts []*produceRequest) ([]error, error) {
+func newProducer(c *cluster) *gatherer[*produceRequest, produced] {
+	return &gatherer[*produceRequest, produced]{underWay: 2, wait: 500 * time.Microsecond, maxBytes: 16 << 20,
+		exchange: func(ctx context.Context, leader int32, parts []*produceRequest) ([]produced, error) {
 			return c.produce(ctx, parts)
 		}}
 }
 
-// produce sends batches, and returns each one's error.
-func (c *cluster) produce(ctx context.Context, parts []*produceRequest) ([]error, error) {
+// produce sends batches, and returns what came of each.
+func (c *cluster) produce(ctx context.Context, parts []*produceRequest) ([]produced, error) {
 	const allReplicas = -1
 	now := time.Now()
 	q := &produceAPI.Request{Acks: allReplicas, Timeout: int32(c.client.Timeout.Milliseconds())}
@@ -187,9 +206,9 @@ func (c *cluster) produce(ctx context.Context, parts []*produceRequest) ([]error
 	if err != nil {
 		return nil, err
 	}
-	failed := make([]error, len(parts))
-	for i := range failed {
-		failed[i] = errShort // until the answer says otherwise
+	done := make([]produced, len(parts))
+	for i := range done {
+		done[i] = produced{err: errShort, offset: -1} // until the answer says otherwise
 	}
 	for _, t := range m.(*produceAPI.Response).Topics {
 		for _, p := range t.Partitions {
@@ -197,13 +216,13 @@ func (c *cluster) produce(ctx context.Context, parts []*produceRequest) ([]error
 			switch {
 			case !ok:
 			case p.ErrorCode == 0:
-				failed[i] = nil
+				done[i] = produced{offset: p.BaseOffset}
 			case p.ErrorMessage != "":
-				failed[i] = fmt.Errorf("%w: %s", kafkago.Error(p.ErrorCode), p.ErrorMessage)
+				done[i].err = fmt.Errorf("%w: %s", kafkago.Error(p.ErrorCode), p.ErrorMessage)
 			default:
-				failed[i] = kafkago.Error(p.ErrorCode)
+				done[i].err = kafkago.Error(p.ErrorCode)
 			}
 		}
 	}
-	return failed, nil
+	return done, nil
 }

@@ -23,8 +23,9 @@ type Publisher struct {
 	events   *producer
 	barriers *producer
 
-	mu sync.Mutex
-	id topicID // the topic's when the last barrier was sent
+	mu  sync.Mutex
+	id  topicID // the topic's when the last barrier was sent
+	end int64   // behind the last barrier that was acknowledged; 0: there is none
 }
 
 // PublisherConfig configures a Publisher.
@@ -205,12 +206,16 @@ func recordKey(e coherence.Event) []byte {
 // publishBarriers sends what the barriers of a batch say, if it has one for each partition.
 func (p *Publisher) publishBarriers(ctx context.Context, batch []coherence.PartitionMessage) error {
 	var b *barrier
+	var round *coherence.Barrier
 	for _, m := range batch {
 		if m.Barrier == nil {
 			continue
 		}
 		if b == nil {
-			b = &barrier{topic: p.cfg.Topic, at: m.Barrier.Position, seqs: make([]uint64, m.Barrier.Partitions)}
+			round = m.Barrier
+			b = &barrier{topic: p.cfg.Topic, at: round.Position, seqs: make([]uint64, round.Partitions), term: round.Term,
+				round: round.Round}
+			b.head, b.begun = round.Head, p.begun()
 		}
 		if m.Barrier.Position != b.at || m.Partition < 0 || m.Partition >= len(b.seqs) {
 			return errors.New("kafka: a batch's barriers do not belong together")
@@ -227,11 +232,28 @@ func (p *Publisher) publishBarriers(ctx context.Context, batch []coherence.Parti
 	if err != nil {
 		return err
 	}
-	_, err = p.barriers.send(ctx, 0, []out{{value: value}})
+	_, offset, err := p.barriers.sendTo(ctx, 0, []out{{key: []byte(p.cfg.Topic), value: value}})
+	if err == nil {
+		p.sent(offset)
+	}
 	if missing(err) {
 		return errors.Join(err, p.createBarriers(ctx, -1))
 	}
 	return err
+}
+
+// begun is the offset behind the last barrier that was acknowledged. The relay asked for the head of the next one after
+// that, if the two are of successive rounds of one term. If they are not, followers see that.
+func (p *Publisher) begun() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.end
+}
+
+func (p *Publisher) sent(offset int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.end = offset + 1
 }
 
 // locate says where in which topic everything published so far ends.
@@ -244,8 +266,12 @@ func (p *Publisher) locate(ctx context.Context, b *barrier) error {
 	defer p.mu.Unlock()
 	b.ends = make([]int64, len(b.seqs))
 	for range 3 {
-		if err := p.highWatermarks(ctx, b.ends); err != nil {
-			return err
+		ends, err := p.c.ends(ctx, p.cfg.Topic, len(b.ends))
+		if err != nil {
+			return fmt.Errorf("kafka: offsets of %s: %w", p.cfg.Topic, err)
+		}
+		for part, e := range ends {
+			b.ends[part] = e.offset
 		}
 		t, err := p.c.topic(ctx, p.cfg.Topic)
 		if err != nil {
@@ -258,31 +284,4 @@ func (p *Publisher) locate(ctx context.Context, b *barrier) error {
 		p.id = t.id
 	}
 	return fmt.Errorf("kafka: the topic %s is being made anew", p.cfg.Topic)
-}
-
-// highWatermarks are the ends of all partitions, also behind transactions that are open: our events may be there.
-func (p *Publisher) highWatermarks(ctx context.Context, ends []int64) error {
-	ask := make([]kafkago.OffsetRequest, len(ends))
-	for i := range ask {
-		ask[i] = kafkago.LastOffsetOf(i)
-	}
-	res, err := p.c.client.ListOffsets(ctx,
-		&kafkago.ListOffsetsRequest{Topics: map[string][]kafkago.OffsetRequest{p.cfg.Topic: ask}})
-	if err != nil {
-		return fmt.Errorf("kafka: offsets of %s: %w", p.cfg.Topic, err)
-	}
-	found := 0
-	for _, o := range res.Topics[p.cfg.Topic] {
-		if o.Error != nil {
-			return fmt.Errorf("kafka: offsets of %s/%d: %w", p.cfg.Topic, o.Partition, o.Error)
-		}
-		if o.Partition >= 0 && o.Partition < len(ends) {
-			ends[o.Partition] = o.LastOffset
-			found++
-		}
-	}
-	if found != len(ends) {
-		return fmt.Errorf("kafka: %d of %d offsets of %s", found, len(ends), p.cfg.Topic)
-	}
-	return nil
 }

@@ -125,22 +125,31 @@ func TestPublisher_WhatCannotBePublished(t *testing.T) {
 	})
 }
 
-// TestPublisher_CompactedTopic: barriers had no key, so a compacted topic took no batch with one.
+// TestPublisher_CompactedTopic: barriers had no key, so a compacted topic refused them, of events or of barriers.
 func TestPublisher_CompactedTopic(t *testing.T) {
 	onBoth(t, func(t *testing.T, brokers []string) {
-		topic := topicWith(t, brokers, kafkago.ConfigEntry{ConfigName: "cleanup.policy", ConfigValue: "compact"})
-		p := publisher(t, brokers, topic, 1)
-		r := follow(t, kafka.Tail{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, MaxWait: 50 * time.Millisecond})
-		eventually(t, "a session", func() bool { return len(r.of(0)) == 1 })
+		compact := kafkago.ConfigEntry{ConfigName: "cleanup.policy", ConfigValue: "compact"}
+		topic, marks := topicWith(t, brokers, compact), topicWith(t, brokers, compact)
+		broker := kafka.Broker{Brokers: brokers}
+		p, err := kafka.NewPublisher(kafka.PublisherConfig{Broker: broker, Topic: topic, BarrierTopic: marks})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		eventually(t, "they take messages", func() bool {
+			return p.Publish(t.Context(), toPartition0(event("warm up", 1, 0))) == nil &&
+				p.Publish(t.Context(), toPartition0(barrierAt(1, 0))) == nil
+		})
+		r := follow(t, kafka.Tail{Broker: broker, Topic: topic, BarrierTopic: marks, MaxWait: 50 * time.Millisecond})
+		eventually(t, "a session", func() bool { return len(r.of(0)) == 2 })
 		if err := p.Publish(t.Context(), toPartition0(event("a", 1, 1))); err != nil {
 			t.Fatal(err)
 		}
-		if err := p.Publish(t.Context(), toPartition0(barrierAt(1, 1))); err != nil {
+		if err := p.Publish(t.Context(), toPartition0(barrierAt(2, 1))); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, "both come, in order", func() bool {
-			return slices.Equal(r.of(0), []string{"session", "a v1",
-				"barrier at 1"})
+			return slices.Equal(r.of(0), []string{"session", "barrier at 1", "a v1", "barrier at 2"})
 		})
 	})
 }

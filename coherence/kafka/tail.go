@@ -43,6 +43,23 @@ type Tail struct {
 
 // Run delivers until ctx ends. See coherence.EventSource.
 func (t Tail) Run(ctx context.Context, sink coherence.Sink) error {
+	if err := t.prepare(); err != nil {
+		return err
+	}
+	c := t.connect()
+	defer c.close()
+	r := &tailRun{Tail: t, sink: sink, c: c}
+	if s, ok := sink.(coherence.PositionSink); ok {
+		s.AskPositions(r.position)
+	}
+	for ctx.Err() == nil {
+		r.follow(ctx)
+	}
+	return ctx.Err()
+}
+
+// prepare sets the defaults, and refuses what can never work.
+func (t *Tail) prepare() error {
 	if len(t.Brokers) == 0 || t.Topic == "" {
 		return errors.New("kafka: tail: Brokers and Topic are required")
 	}
@@ -67,13 +84,7 @@ func (t Tail) Run(ctx context.Context, sink coherence.Sink) error {
 		t.Logger = slog.New(slog.DiscardHandler)
 	}
 	t.Codec = t.Codec.WithDefaults()
-	c := t.connect()
-	defer c.close()
-	r := &tailRun{Tail: t, sink: sink, c: c}
-	for ctx.Err() == nil {
-		r.follow(ctx)
-	}
-	return ctx.Err()
+	return nil
 }
 
 // Ping implements coherence.Pinger: it finds out whether a broker lets us in, and lets us see the topic and read it. A
@@ -119,6 +130,8 @@ type tailRun struct {
 	Tail
 	sink coherence.Sink
 	c    *cluster
+
+	positions positions
 
 	mu        sync.Mutex
 	followers []*follower // by partition
@@ -229,6 +242,7 @@ func (r *tailRun) followBarriers(ctx context.Context) {
 		}
 		if gone(err) {
 			next = -1
+			r.positions.restart()
 		}
 		if since.IsZero() {
 			since = time.Now()
@@ -273,6 +287,7 @@ func (r *tailRun) readBarriers(ctx context.Context, from int64) (next int64, err
 				r.Logger.Warn("a record of the barriers' topic is none", "topic", r.BarrierTopic, "offset",
 					rec.offset, "error", err)
 			} else if b.topic == r.Topic {
+				r.positions.take(rec.offset, rec.epoch, b)
 				if newest != nil && newest.id != b.id {
 					r.take(ctx, newest)
 				}

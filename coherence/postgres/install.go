@@ -27,12 +27,14 @@ var (
 	schemaTableSQL string
 	//go:embed schema_lease.sql
 	schemaLeaseSQL string
+	//go:embed schema_keys.sql
+	schemaKeysSQL string
 )
 
 // migrations lead from one version of the schema to the next. Each runs in the transaction of the whole Install. A
 // later one is never undone: Install of a program that knows fewer of them refuses.
 var migrations = []string{schemaSQL, schemaPartSQL, schemaStatementSQL, schemaTruncateSQL, schemaTableSQL,
-	schemaTraceSQL, schemaLeaseSQL}
+	schemaTraceSQL, schemaLeaseSQL, schemaKeysSQL}
 
 // InstallSQL is what Install runs on a database that has nothing of it yet, for whoever runs it by hand.
 func (s *Source) InstallSQL() string {

@@ -101,17 +101,34 @@ func (s *Source) check(ctx context.Context) ([]coherence.Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (f coherence.Finding, err error) {
-		var detail string
-		if err := row.Scan(&f.Code, &f.Subject, &f.Namespace, &detail); err != nil {
-			return f, err
-		}
-		f.Text = detail
-		if f.Subject != "" {
-			f.Text = fmt.Sprintf("table %s, namespace %s: %s", f.Subject, f.Namespace, detail)
-		}
-		return f, nil
-	})
+	found, err := pgx.CollectRows(rows, finding)
+	if err != nil {
+		return nil, err
+	}
+	rows, err = pool.Query(ctx, s.q(`select $1::text, t.relation::regclass::text, t.namespace,
+			'the collation ' || l.collname || ' of key column ' || a.attname || ' calls several texts equal, so a row is '
+			|| 'found by keys that are not counted: give the column another collation'
+		from @@.triggers t join pg_attribute a on a.attrelid = t.relation and a.attnum = any (t.key_numbers)
+			join pg_collation l on l.oid = a.attcollation and not l.collisdeterministic order by 2, 3, 4`),
+		coherence.FindingKeyColumnChanged)
+	if err != nil {
+		return nil, err
+	}
+	equal, err := pgx.CollectRows(rows, finding)
+	return append(found, equal...), err
+}
+
+// finding is a row of a code, a table, a namespace and what is wrong.
+func finding(row pgx.CollectableRow) (f coherence.Finding, err error) {
+	var detail string
+	if err := row.Scan(&f.Code, &f.Subject, &f.Namespace, &detail); err != nil {
+		return f, err
+	}
+	f.Text = detail
+	if f.Subject != "" {
+		f.Text = fmt.Sprintf("table %s, namespace %s: %s", f.Subject, f.Namespace, detail)
+	}
+	return f, nil
 }
 
 // regclass is a table's name as SQL writes it. "a.b" is table b of schema a; a name with a quote in it is taken as it

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/nearcache/nearcache-go/coherence"
@@ -17,7 +16,7 @@ type engine interface {
 	Claim(ctx context.Context, system string) error
 	ClaimBuckets(ctx context.Context) error
 	Keyspace() *l2.Keyspace
-	Watermarks(ctx context.Context) ([]l2.Watermark, error)
+	WatermarksOf(ctx context.Context, of l2.BucketSet) (ws []l2.Watermark, failed l2.BucketSet, err error)
 	Servers(ctx context.Context) ([]l2.BucketSet, error)
 	LastRounds(ctx context.Context, leaders l2.BucketSet) (map[int]l2.Round, error)
 	BeginRound(ctx context.Context, marks bool) (l2.Round, []l2.Watermark, error)
@@ -41,6 +40,11 @@ type engine interface {
 // the buckets' watermarks: when Redis goes back in time so does the cursor, and what was lost is applied again.
 type applier struct {
 	*relayRun
+	of         l2.BucketSet // the buckets that it carries changes to
+	claimed    bool         // the prefix, in this term
+	parted     bool         // it is part of another one, and has no rounds
+	parts      sync.WaitGroup
+	back       backQueue // what its parts give back
 	rounds     rounds
 	progress   progress
 	loaded     bool
@@ -59,8 +63,15 @@ const rereads = 5
 // round carries what has changed to L2. At every interval it is a numbered round; what wakes the relay meanwhile is
 // carried at once, and counts with the next one.
 func (a *applier) round(ctx context.Context) (more bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
+	term := ctx
+	limit := relayTimeout
+	if a.parted {
+		limit = partTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	defer func() { a.partWith(term, &err) }()
+	a.takeBack()
 	numbered := !a.loaded || time.Since(a.rounds.begun) >= a.Interval
 	if numbered {
 		if err := a.beginRound(ctx); err != nil {
@@ -86,13 +97,15 @@ func (a *applier) round(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	a.m.events.WithLabelValues("redis").Add(float64(len(events)))
-	if numbered {
+	if numbered && !a.parted {
 		if again, err := a.publishRound(ctx); again || err != nil {
 			return again, err
 		}
 	}
 	if p, err := a.reached(ctx); err == nil {
-		a.pass("redis", p)
+		if !a.parted {
+			a.pass("redis", p)
+		}
 	}
 	more = len(events) >= a.Batch
 	a.progress.note(ctx, events, upto, more)
@@ -124,7 +137,7 @@ func (a *applier) byBucket(events []coherence.Event, upto coherence.Position) ma
 		if e.Op == coherence.OpTruncated {
 			a.Logger.Warn("a namespace was truncated: every bucket of Redis begins a new incarnation",
 				"namespace", e.Namespace, "position", e.Position)
-			for b := range a.watermarks {
+			for b := range a.of.All() {
 				a.rounds.changed.Add(b)
 				if !has(b, e) {
 					of(b).truncated = true
@@ -134,7 +147,7 @@ func (a *applier) byBucket(events []coherence.Event, upto coherence.Position) ma
 		}
 		k := a.l2.Keyspace().Key(e.Namespace, e.Key)
 		a.rounds.changed.Add(k.Bucket)
-		if has(k.Bucket, e) {
+		if !a.of.Has(k.Bucket) || has(k.Bucket, e) {
 			continue
 		}
 		list := &of(k.Bucket).changes
@@ -156,76 +169,124 @@ func newer(v, w coherence.Version) coherence.Version {
 	return max(v, w)
 }
 
-// scriptsAtOnce bounds how many buckets the relay works on at once.
-const scriptsAtOnce = 256
-
-// apply brings each bucket to upto: those with changes at once, the others more rarely.
+// apply brings each bucket to upto: those with changes at once, the others more rarely. A bucket whose node does not
+// answer in time fails by itself.
 func (a *applier) apply(ctx context.Context, todo map[int]*work, upto coherence.Position) error {
 	all := time.Since(a.moved) >= a.idleEvery()
 	if all {
-		for b := range a.watermarks {
+		for b := range a.of.All() {
 			if todo[b] == nil && !a.watermarks[b].Position.Covers(upto) {
 				todo[b] = new(work)
 			}
 		}
 	}
-	var replay atomic.Bool
-	var failed atomic.Pointer[error]
-	var wg sync.WaitGroup
-	free := make(chan struct{}, scriptsAtOnce)
+	type outcome struct {
+		bucket  int
+		now     l2.Watermark
+		applied bool
+		err     error
+	}
+	outcomes := make(chan outcome, len(todo))
+	var under l2.BucketSet
+	ctx, stop := a.patience(ctx)
+	defer stop()
+	turns := a.turns()
 	for b, what := range todo {
-		free <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-free }()
-			applied, err := a.applyTo(ctx, b, *what, upto)
-			switch {
-			case err != nil:
-				failed.CompareAndSwap(nil, &err)
-			case !applied:
-				replay.Store(true)
+		from := a.watermarks[b]
+		under.Add(b)
+		turn := turns(b)
+		a.parts.Go(func() {
+			o := outcome{bucket: b, err: l2.ErrUnavailable}
+			select {
+			case turn <- struct{}{}:
+				o.now, o.applied, o.err = a.applyTo(ctx, b, from, *what, upto)
+				<-turn
+			case <-ctx.Done():
 			}
+			outcomes <- o
 		})
 	}
-	wg.Wait()
-	if err := failed.Load(); err != nil {
-		a.loaded = false
-		return fmt.Errorf("coherence: relay: %w", *err)
+	replay := false
+	var failed partError
+	for !under.IsZero() {
+		select {
+		case o := <-outcomes:
+			under.Remove(o.bucket)
+			if o.err != nil {
+				failed.add(o.bucket, o.err)
+				continue
+			}
+			a.watermarks[o.bucket], replay = o.now, replay || !o.applied
+		case <-ctx.Done():
+			for b := range under.All() {
+				failed.add(b, fmt.Errorf("%w: %w", l2.ErrUnavailable, ctx.Err()))
+			}
+			under = l2.BucketSet{}
+		}
+	}
+	if !failed.of.IsZero() {
+		a.loaded = a.loaded && a.mayPart(failed.of)
+		if !a.mayPart(failed.of) {
+			return fmt.Errorf("coherence: relay: %w", &failed)
+		}
+		a.exclude(&failed)
 	}
 	if all {
 		a.moved = time.Now()
 	}
-	if a.seen = upto; replay.Load() {
+	if a.seen = upto; replay {
 		// A bucket is behind where it was. So may others be, and the round: all must be read again, of one moment.
 		a.seen, a.loaded = coherence.Position{}, a.loaded && !a.rounds.whole()
 	}
 	return nil
 }
 
-// applyTo writes only its own bucket's watermark. It is not applied if the bucket is not where it was left.
+// scriptsAtOnce bounds how many buckets of one server the relay works on at once. Other clients of the server are served
+// in between.
+const scriptsAtOnce = 256
+
+// turns returns what hands out the turns of a bucket's server. A server that does not answer keeps its own only.
+func (a *applier) turns() func(bucket int) chan struct{} {
+	servers := a.rounds.servers
+	of := make([]chan struct{}, max(1, len(servers)))
+	for i := range of {
+		of[i] = make(chan struct{}, scriptsAtOnce)
+	}
+	return func(bucket int) chan struct{} {
+		for i := range servers {
+			if servers[i].buckets.Has(bucket) {
+				return of[i]
+			}
+		}
+		return of[0]
+	}
+}
+
+// applyTo writes only its own bucket's watermark, and touches nothing of the applier: it may come to an end late. It is
+// not applied if the bucket is not where it was left.
 func (a *applier) applyTo(
 	ctx context.Context,
 	b int,
+	from l2.Watermark,
 	todo work,
 	upto coherence.Position,
-) (applied bool, err error) {
-	var now l2.Watermark
+) (now l2.Watermark, applied bool, err error) {
 	if todo.truncated { // its changes are in what the new incarnation voids
-		now, err = a.l2.ResetWatermark(ctx, b, a.watermarks[b], upto)
-		applied = now.Position == upto && now.Incarnation != a.watermarks[b].Incarnation
+		now, err = a.l2.ResetWatermark(ctx, b, from, upto)
+		applied = now.Position == upto && now.Incarnation != from.Incarnation
 		a.m.resets.WithLabelValues("redis").Inc()
 	} else {
-		now, applied, err = a.l2.ApplyBatch(ctx, b, todo.changes, a.watermarks[b], upto)
+		now, applied, err = a.l2.ApplyBatch(ctx, b, todo.changes, from, upto)
 	}
 	if err != nil {
-		return false, err
+		return now, false, err
 	}
 	if !applied {
 		// Redis went back, or another relay reset the bucket: go on from where Redis is.
 		a.m.replays.Inc()
-		a.Logger.Info("a bucket is replayed", "bucket", b, "from", now.Position, "expected", a.watermarks[b].Position)
+		a.Logger.Info("a bucket is replayed", "bucket", b, "from", now.Position, "expected", from.Position)
 	}
-	a.watermarks[b] = now
-	return applied, nil
+	return now, applied, nil
 }
 
 // least is the position that every bucket has reached. It first resets two kinds of buckets to where the source is now.
@@ -250,7 +311,7 @@ func (a *applier) least(ctx context.Context) (p coherence.Position, err error) {
 			)
 		}
 	}
-	for b := range a.watermarks {
+	for b := range a.of.All() {
 		if at := a.watermarks[b].Position; p.IsZero() || p.Covers(at) {
 			p = at
 		}
@@ -260,11 +321,13 @@ func (a *applier) least(ctx context.Context) (p coherence.Position, err error) {
 
 // mixed reports whether the buckets' positions cannot be compared.
 func (a *applier) mixed() bool {
-	for b := range a.watermarks {
-		if a.watermarks[b].Position.IsZero() ||
-			a.watermarks[b].Position.Timeline != a.watermarks[0].Position.Timeline {
+	var timeline uint64
+	for b := range a.of.All() {
+		p := a.watermarks[b].Position
+		if p.IsZero() || timeline != 0 && p.Timeline != timeline {
 			return true
 		}
+		timeline = p.Timeline
 	}
 	return false
 }
@@ -282,7 +345,7 @@ func (a *applier) resetWhere(ctx context.Context, lost func(w l2.Watermark, head
 	if err != nil {
 		return err
 	}
-	for b := range a.watermarks {
+	for b := range a.of.All() {
 		if lost(a.watermarks[b], head) {
 			if err := a.reset(ctx, b, head); err != nil {
 				return err
@@ -297,7 +360,9 @@ func (a *applier) reset(ctx context.Context, b int, to coherence.Position) error
 	now, err := a.l2.ResetWatermark(ctx, b, a.watermarks[b], to)
 	if err != nil {
 		a.loaded = false
-		return err
+		var failed partError
+		failed.add(b, err)
+		return &failed
 	}
 	a.m.resets.WithLabelValues("redis").Inc()
 	a.watermarks[b], a.seen = now, coherence.Position{}

@@ -24,7 +24,10 @@ type publisher struct {
 	savedAt     time.Time
 	lastBarrier time.Time
 	barrier     barrierState // that the last one said
+	moved       bool         // the last one said something new
 	counted     time.Time    // when the partitions were
+	term        uint64       // drawn at random
+	rounds      uint64       // of barriers that were sent in it
 }
 
 // barrierState is what barriers tell of.
@@ -52,6 +55,13 @@ func (p *publisher) round(ctx context.Context) (more bool, err error) {
 			return false, err
 		}
 	}
+	due := time.Since(p.lastBarrier) >= p.Interval
+	var head coherence.Position
+	if due && p.tellsHead() { // before the changes: then the barriers cover it, unless a transaction is open
+		if head, err = p.Source.Position(ctx); err != nil {
+			return false, err
+		}
+	}
 	events, upto, err := p.Source.Changes(ctx, p.cur.Position, p.Batch)
 	if errors.Is(err, coherence.ErrTrimmed) {
 		return true, p.skip(ctx)
@@ -66,7 +76,6 @@ func (p *publisher) round(ctx context.Context) (more bool, err error) {
 	}
 	p.cur = coherence.Cursor{Position: upto, Seqs: seqs}
 	p.m.events.WithLabelValues("kafka").Add(float64(len(events)))
-	due := time.Since(p.lastBarrier) >= p.Interval
 	// A cursor that moved past nothing need not be saved at once: it only keeps the outbox from being trimmed. Saving it
 	// is a commit, and moves the source's position: it would be saved again and again.
 	if len(events) > 0 || upto != p.saved && time.Since(p.savedAt) >= idleBarrier {
@@ -78,7 +87,7 @@ func (p *publisher) round(ctx context.Context) (more bool, err error) {
 	}
 	p.pass("kafka", p.saved)
 	if due {
-		if err := p.barriers(ctx); err != nil {
+		if err := p.barriers(ctx, head); err != nil {
 			return false, err
 		}
 	}
@@ -109,28 +118,37 @@ func numbered(events []coherence.Event, seqs []uint64) (out []coherence.Partitio
 	return out, last
 }
 
-// idleBarrier is how often barriers are sent that say nothing new. While the source is idle the last one proves as
-// much as another would; but a follower that has begun a session may have to hear it again.
+// idleBarrier is how often barriers are sent that say nothing new, while Redis takes the relay's rounds: those show the
+// source's position. Without them the barriers do, so they are sent at each interval.
 const idleBarrier = time.Second
 
 // barriers sends what the cursor says, if that is news. It comes after the events of the round, in a batch of its
 // own, and after the cursor is saved: a barrier that cannot be sent does not have the events sent again. Inside a large
 // transaction it says what came before the transaction.
-func (p *publisher) barriers(ctx context.Context) error {
+func (p *publisher) barriers(ctx context.Context, head coherence.Position) error {
 	now := barrierState{p.cur.Position.Whole(), len(p.cur.Seqs)}
-	if now == p.barrier && time.Since(p.lastBarrier) < idleBarrier {
+	p.moved = now != p.barrier
+	if !p.moved && p.redisFollows() && time.Since(p.lastBarrier) < idleBarrier {
 		return nil
 	}
 	batch := make([]coherence.PartitionMessage, len(p.cur.Seqs))
 	for part, seq := range p.cur.Seqs {
-		b := &coherence.Barrier{Position: now.at, Seq: seq, Partitions: len(p.cur.Seqs)}
+		b := &coherence.Barrier{Position: now.at, Seq: seq, Partitions: len(p.cur.Seqs), Head: head, Term: p.term,
+			Round: p.rounds + 1}
 		batch[part] = coherence.PartitionMessage{Partition: part, Message: coherence.Message{Barrier: b}}
 	}
+	p.rounds++ // also if they fail: they may come all the same, and no two are of one number
 	if err := p.send(ctx, batch); err != nil {
 		return err
 	}
 	p.barrier, p.lastBarrier = now, time.Now()
 	return nil
+}
+
+// tellsHead reports whether the barriers of this round tell of the source's head. While the source is idle, and Redis
+// takes the relay's rounds, only every idleBarrier has any barriers. The source is not asked for nothing.
+func (p *publisher) tellsHead() bool {
+	return p.moved || !p.redisFollows() || time.Since(p.lastBarrier) >= idleBarrier
 }
 
 // send publishes a batch. After an error the number of partitions may have changed, or the leadership.

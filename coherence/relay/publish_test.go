@@ -83,11 +83,11 @@ func TestRelay_AnIdleSourceIsNearlySilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src, top := newOutbox(), testkit.NewTopic(4)
 		src.add("a")
-		stop := start(t, relay.Relay{Source: src, Publisher: top, Interval: 10 * time.Millisecond}, nil)
-		time.Sleep(100 * time.Second)
+		stop := start(t, relay.Relay{Source: src, Publisher: top}, newRedisFake())
+		time.Sleep(20 * time.Second)
 		stop()
-		if n := len(top.Messages(0)); n < 50 || n > 110 {
-			t.Errorf("%d messages in 100 seconds, where one a second is wanted", n)
+		if n := len(top.Messages(0)); n < 10 || n > 24 {
+			t.Errorf("%d messages in 20 seconds, where one a second is wanted", n)
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -50,6 +51,9 @@ type Relay struct {
 
 // maxBatch bounds for how long Redis and the source are kept busy at a time.
 const maxBatch = 10_000
+
+// mostWait is the longest pause after a failure. What an instance can prove waits for it, after every fail-over.
+const mostWait = 500 * time.Millisecond
 
 // relayTimeout bounds each step of a relay.
 const relayTimeout = 5 * time.Second
@@ -124,6 +128,7 @@ type relayRun struct {
 
 	mu     sync.Mutex
 	passed map[string]coherence.Position // by channel, in this term
+	redis  time.Time                     // when Redis last took a round
 }
 
 // lead waits to be the leader and works until that ends.
@@ -151,10 +156,13 @@ func (r *relayRun) lead(ctx context.Context) error {
 		wg.Go(func() { r.loop(ctx, channel, ch, round) })
 	}
 	if r.Publisher != nil {
-		start("kafka", (&publisher{relayRun: r, progress: progress{relayRun: r, channel: "kafka"}}).round)
+		p := &publisher{relayRun: r, progress: progress{relayRun: r, channel: "kafka"}, term: rand.Uint64()}
+		start("kafka", p.round)
 	}
 	if r.l2 != nil {
-		start("redis", (&applier{relayRun: r, progress: progress{relayRun: r, channel: "redis"}}).round)
+		a := &applier{relayRun: r, progress: progress{relayRun: r, channel: "redis"}, of: r.l2.Keyspace().All()}
+		defer a.parts.Wait()
+		start("redis", a.round)
 	}
 	wg.Go(func() { r.listen(ctx, wake) })
 	wg.Go(func() { r.trim(ctx) })
@@ -182,12 +190,13 @@ func (r *relayRun) loop(
 		failing.note(err)
 		if err != nil {
 			sleep(ctx, wait)
-			wait = min(2*wait, 2*time.Second)
+			wait = min(2*wait, mostWait)
 			continue
 		}
 		wait = r.Interval
 		r.m.rounds.WithLabelValues(channel).Inc()
 		r.m.last.WithLabelValues(channel).SetToCurrentTime()
+		r.succeeded(channel)
 		if more {
 			continue
 		}
@@ -224,11 +233,34 @@ func (r *relayRun) listen(ctx context.Context, wake []chan struct{}) {
 	}
 }
 
+func (r *relayRun) succeeded(channel string) {
+	if channel != "redis" {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.redis = time.Now()
+}
+
+// redisFollows reports whether Redis has taken a round lately.
+func (r *relayRun) redisFollows() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.redis.IsZero() && time.Since(r.redis) < 5*r.Interval
+}
+
 // pass remembers how far a channel has come.
 func (r *relayRun) pass(channel string, p coherence.Position) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.passed[channel] = p
+}
+
+// unpass forgets a channel that is no more.
+func (r *relayRun) unpass(channel string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.passed, channel)
 }
 
 // trim drops what every channel has passed and none will replay. After an outage there may be more than one step's

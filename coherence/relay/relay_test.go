@@ -99,6 +99,8 @@ type redisFake struct {
 	redisState
 	applied   map[string]coherence.Version
 	fail      error
+	gone      l2.BucketSet   // buckets of servers that do not answer:
+	hangs     bool           // until the caller gives up, or at once
 	servers   []l2.BucketSet // which has which bucket; without any, nobody says so
 	refuses   error          // it refuses rounds that stand for some of the buckets only
 	onApply   func()         // after a batch of changes, under the lock
@@ -116,6 +118,21 @@ func (r *redisFake) save() (failOver func()) {
 	}
 }
 
+// ask is nil if the server of some buckets answers.
+func (r *redisFake) ask(ctx context.Context, of l2.BucketSet) error {
+	r.mu.Lock()
+	gone, hangs := r.gone.Both(of), r.hangs
+	r.mu.Unlock()
+	switch {
+	case gone.IsZero():
+		return nil
+	case hangs:
+		<-ctx.Done()
+		return fmt.Errorf("%w: %w", l2.ErrUnavailable, ctx.Err())
+	}
+	return l2.ErrUnavailable
+}
+
 func newRedisFake() *redisFake {
 	r := &redisFake{applied: map[string]coherence.Version{}}
 	r.watermarks, r.elsewhere = make([]l2.Watermark, keys.Buckets()), map[int]l2.Round{}
@@ -123,10 +140,23 @@ func newRedisFake() *redisFake {
 }
 
 func (r *redisFake) Keyspace() *l2.Keyspace { return keys }
-func (r *redisFake) Watermarks(context.Context) ([]l2.Watermark, error) {
+func (r *redisFake) WatermarksOf(ctx context.Context, of l2.BucketSet) (ws []l2.Watermark, failed l2.BucketSet,
+	err error) {
+	ws = make([]l2.Watermark, keys.Buckets())
+	err = r.ask(ctx, of)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Clone(r.watermarks), r.fail
+	if err != nil {
+		failed = of.Both(r.gone)
+	}
+	read := of.Minus(failed)
+	for b := range read.All() {
+		if ws[b] = r.watermarks[b]; r.fail != nil {
+			failed.Add(b)
+			err = r.fail
+		}
+	}
+	return ws, failed, err
 }
 
 // errAnswered is an answer of Redis that is an error.
@@ -144,13 +174,19 @@ func (r *redisFake) Servers(context.Context) ([]l2.BucketSet, error) {
 // whole reports whether one server has all buckets.
 func (r *redisFake) whole() bool { return len(r.servers) == 1 }
 
-func (r *redisFake) LastRounds(context.Context, l2.BucketSet) (map[int]l2.Round, error) {
+func (r *redisFake) LastRounds(ctx context.Context, leaders l2.BucketSet) (map[int]l2.Round, error) {
+	if err := r.ask(ctx, leaders); err != nil {
+		return nil, err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return maps.Clone(r.elsewhere), r.fail
 }
 
-func (r *redisFake) BeginRound(context.Context, bool) (l2.Round, []l2.Watermark, error) {
+func (r *redisFake) BeginRound(ctx context.Context, _ bool) (l2.Round, []l2.Watermark, error) {
+	if err := r.ask(ctx, l2.SetOf(l2.RoundBucket)); err != nil {
+		return l2.Round{}, nil, err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.round.IsZero() && r.round.Token == 0 {
@@ -160,7 +196,12 @@ func (r *redisFake) BeginRound(context.Context, bool) (l2.Round, []l2.Watermark,
 	return r.round, slices.Clone(r.watermarks), r.fail
 }
 
-func (r *redisFake) PublishRounds(_ context.Context, ps []l2.Publication) (published []bool, err error) {
+func (r *redisFake) PublishRounds(ctx context.Context, ps []l2.Publication) (published []bool, err error) {
+	for i := range ps {
+		if err := r.ask(ctx, l2.SetOf(ps[i].Leader)); err != nil {
+			return make([]bool, len(ps)), err
+		}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	published = make([]bool, len(ps))
@@ -214,8 +255,11 @@ func (r *redisFake) together(a, b int) bool {
 	return a == b
 }
 
-func (r *redisFake) ApplyBatch(_ context.Context, b int, changes []l2.Change, from l2.Watermark,
+func (r *redisFake) ApplyBatch(ctx context.Context, b int, changes []l2.Change, from l2.Watermark,
 	to coherence.Position) (l2.Watermark, bool, error) {
+	if err := r.ask(ctx, l2.SetOf(b)); err != nil {
+		return l2.Watermark{}, false, err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.fail != nil {

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -38,6 +39,7 @@ type rounds struct {
 	// watermarks.
 	base    coherence.Position
 	changed l2.BucketSet // buckets that have changes after base
+	failed  partError    // in this round
 }
 
 // server is one server's part of the rounds.
@@ -69,7 +71,7 @@ const (
 
 func (a *applier) idleEvery() time.Duration {
 	switch {
-	case !a.rounds.spread():
+	case a.parted || !a.rounds.spread():
 		return a.Interval
 	case a.rounds.whole():
 		return max(min(idleMoves, a.Keep/4), a.Interval)
@@ -82,10 +84,13 @@ func (a *applier) idleEvery() time.Duration {
 // others than the relay knows: at first, when the last round is not the relay's own, and from time to time where
 // publishing does not check all of them.
 func (a *applier) beginRound(ctx context.Context) error {
+	if a.parted {
+		return a.readParted(ctx)
+	}
 	r := &a.rounds
 	due := time.Since(a.read) >= rereads*a.Interval
 	if !a.loaded || due {
-		if err := a.claim(ctx); err != nil {
+		if err := a.claimAgain(ctx); err != nil {
 			return err
 		}
 	}
@@ -97,25 +102,24 @@ func (a *applier) beginRound(ctx context.Context) error {
 	if err := a.locate(ctx); err != nil {
 		return err
 	}
+	ctx, stop := a.patience(ctx)
+	defer stop()
 	sweep := !a.loaded || due && (r.whole() || !r.spread())
-	first := &r.servers[0]
-	begun, watermarks, err := a.l2.BeginRound(ctx, sweep && r.whole())
-	if err == nil && !sweep && !sameRound(begun, first.seen) {
-		sweep = true
-		begun, watermarks, err = a.l2.BeginRound(ctx, r.whole())
-	}
-	if err == nil && sweep && !r.whole() {
-		watermarks, err = a.readServers(ctx)
-	}
+	begun, watermarks, sweep, err := a.begin(ctx, sweep)
 	if err != nil {
 		return err
 	}
-	if !sameRound(begun, first.seen) || !a.loaded {
-		r.base = coherence.Position{}
-		if r.whole() && begun.Buckets == r.servers[0].buckets {
-			r.base = begun.Upto
+	if first := r.first(); first != nil {
+		if !sameRound(begun, first.seen) || !a.loaded {
+			r.base = coherence.Position{}
+			if r.whole() && begun.Buckets == first.buckets {
+				r.base = begun.Upto
+			}
+			a.seen, r.changed = coherence.Position{}, l2.BucketSet{}
 		}
-		a.seen, r.changed = coherence.Position{}, l2.BucketSet{}
+		first.seen = begun
+	} else if !a.loaded {
+		r.base, a.seen, r.changed = coherence.Position{}, coherence.Position{}, l2.BucketSet{}
 	}
 	if sweep {
 		if !slices.Equal(watermarks, a.watermarks) { // Redis went back, or another relay works too
@@ -126,11 +130,63 @@ func (a *applier) beginRound(ctx context.Context) error {
 	if sweep || due {
 		a.read = time.Now()
 	}
-	first.seen, r.begun = begun, time.Now()
+	r.begun = time.Now()
 	if ablate.Out(ablate.RoundBegunFirst) {
 		return nil
 	}
 	return a.readHead(ctx)
+}
+
+// claimAgain claims the prefix. A node that does not answer does not keep a relay from going on whose claim once held.
+func (a *applier) claimAgain(ctx context.Context) error {
+	home := a.l2.Keyspace().Home()
+	if a.claimed && !a.of.Has(home) {
+		return nil
+	}
+	step, stop := a.patience(ctx)
+	defer stop()
+	err := a.claim(step)
+	switch {
+	case err == nil:
+		a.claimed = true
+	case a.claimed && errors.Is(err, l2.ErrUnavailable) && ctx.Err() == nil && a.mayPart(l2.SetOf(home)):
+		a.exclude(&partError{l2.SetOf(home), err})
+		return nil
+	}
+	return err
+}
+
+// begin begins the round on the first server, if that one answers, and reads the watermarks if need be.
+func (a *applier) begin(ctx context.Context, sweep bool) (begun l2.Round, ws []l2.Watermark, swept bool,
+	err error) {
+	r := &a.rounds
+	if first := r.first(); first != nil && a.of.Has(l2.RoundBucket) {
+		begun, ws, err = a.l2.BeginRound(ctx, sweep && r.whole())
+		if err == nil && !sweep && !sameRound(begun, first.seen) {
+			sweep = true
+			begun, ws, err = a.l2.BeginRound(ctx, r.whole())
+		}
+		if err != nil {
+			return begun, ws, sweep, failedOf(first.buckets.Union(l2.SetOf(l2.RoundBucket)), err)
+		}
+	}
+	if sweep && !r.whole() {
+		ws, err = a.readServers(ctx)
+	}
+	return begun, ws, sweep, err
+}
+
+// readParted reads the watermarks of a part.
+func (a *applier) readParted(ctx context.Context) error {
+	watermarks, _, err := a.l2.WatermarksOf(ctx, a.of)
+	if err != nil {
+		return err
+	}
+	if !a.loaded || !slices.Equal(watermarks, a.watermarks) {
+		a.watermarks, a.seen = watermarks, coherence.Position{}
+	}
+	a.loaded, a.rounds.begun = true, time.Now()
+	return nil
 }
 
 // locate looks up which server has which bucket, when the relay begins and after a round was refused.
@@ -164,23 +220,40 @@ func (a *applier) locate(ctx context.Context) error {
 
 // readServers reads the watermarks, and the rounds of all servers but the first.
 func (a *applier) readServers(ctx context.Context) (ws []l2.Watermark, err error) {
-	rounds, err := a.l2.LastRounds(ctx, a.rounds.elsewhere())
+	ws, failed, err := a.l2.WatermarksOf(ctx, a.of)
 	if err != nil {
-		return nil, err
+		return ws, failedOf(failed, err)
 	}
-	for i := range a.rounds.servers[1:] {
-		s := &a.rounds.servers[1+i]
+	for i := range a.rounds.servers {
+		s := &a.rounds.servers[i]
+		if s.leader == l2.RoundBucket || !a.of.Has(s.leader) {
+			continue
+		}
+		rounds, err := a.l2.LastRounds(ctx, l2.SetOf(s.leader))
+		if err != nil {
+			return ws, failedOf(s.buckets, err)
+		}
 		s.seen = rounds[s.leader]
 	}
-	return a.l2.Watermarks(ctx)
+	return ws, nil
 }
 
 // elsewhere has the leaders of all servers but the first.
 func (r *rounds) elsewhere() (set l2.BucketSet) {
-	for _, s := range r.servers[1:] {
-		set.Add(s.leader)
+	for _, s := range r.servers {
+		if s.leader != l2.RoundBucket {
+			set.Add(s.leader)
+		}
 	}
 	return set
+}
+
+// first is the server whose rounds are begun, nil if it is not known.
+func (r *rounds) first() *server {
+	if len(r.servers) > 0 && r.servers[0].leader == l2.RoundBucket {
+		return &r.servers[0]
+	}
+	return nil
 }
 
 func (a *applier) readHead(ctx context.Context) (err error) {
@@ -219,47 +292,101 @@ func (a *applier) publishRound(ctx context.Context) (again bool, err error) {
 	if a.seen.IsZero() { // a bucket is behind where it was
 		return true, nil
 	}
-	ps := make([]l2.Publication, len(r.servers))
-	for i := range r.servers {
-		ps[i] = a.publication(&r.servers[i])
+	outcomes := a.publishTo(ctx)
+	answered, first := true, true
+	var failed partError
+	for i, o := range outcomes {
+		s := &r.servers[i]
+		switch {
+		case o.skipped:
+			first = first && i > 0
+		case o.err != nil:
+			failed.of = failed.of.Union(s.buckets)
+			failed.cause = o.err
+			answered = answered && l2.Answered(o.err)
+		case !o.published:
+			a.Logger.Info("a round was refused: another relay works too, or Redis went back",
+				"round", o.p.Next.Number, "bucket", o.p.Leader)
+			a.m.refused.Inc()
+			a.loaded, first = false, first && i > 0
+		default:
+			s.seen = o.p.Next
+		}
 	}
-	published, err := a.l2.PublishRounds(ctx, ps)
-	if err != nil {
+	if failed.cause != nil {
 		a.loaded = false
-		if l2.Answered(err) {
+		if answered {
 			r.refusals, r.refused = r.refusals+1, time.Now()
 		}
-		return false, err
+		return false, &failed
 	}
 	r.refusals = 0
-	for i := range r.servers {
-		if !published[i] {
-			a.Logger.Info("a round was refused: another relay works too, or Redis went back",
-				"round", ps[i].Next.Number, "bucket", ps[i].Leader)
-			a.m.refused.Inc()
-			a.loaded = false
-			continue
-		}
-		r.servers[i].seen = ps[i].Next
-	}
-	if !published[0] {
+	if !first {
 		return false, nil
 	}
 	if r.changed = (l2.BucketSet{}); r.whole() {
-		r.base = ps[0].Next.Upto
+		r.base = outcomes[0].p.Next.Upto
 	}
-	if ps[0].Next.Head.IsZero() {
+	if outcomes[0].p.Leader == l2.RoundBucket && outcomes[0].p.Next.Head.IsZero() {
 		r.begun = time.Time{}
 		return true, nil
 	}
 	return false, nil
 }
 
+// publishing is the outcome of publishing a server's round.
+type publishing struct {
+	p         l2.Publication
+	skipped   bool // the server has no bucket now
+	published bool
+	err       error
+}
+
+// publishTo publishes the round of each server by itself.
+func (a *applier) publishTo(ctx context.Context) []publishing {
+	r := &a.rounds
+	out := make([]publishing, len(r.servers))
+	type answer struct {
+		at        int
+		published bool
+		err       error
+	}
+	answers := make(chan answer, len(out))
+	ctx, stop := a.patience(ctx)
+	defer stop()
+	under := 0
+	for i := range r.servers {
+		s := &r.servers[i]
+		some := s.buckets.Both(a.of)
+		if some.IsZero() && !s.buckets.IsZero() || !a.of.Has(s.leader) {
+			out[i].skipped = true
+			continue
+		}
+		p := a.publication(s)
+		out[i].p = p
+		out[i].err = l2.ErrUnavailable // until it answers
+		under++
+		a.parts.Go(func() {
+			done, err := a.l2.PublishRounds(ctx, []l2.Publication{p})
+			answers <- answer{i, err == nil && done[0], err}
+		})
+	}
+	for ; under > 0; under-- {
+		select {
+		case o := <-answers:
+			out[o.at].published, out[o.at].err = o.published, o.err
+		case <-ctx.Done():
+			return out
+		}
+	}
+	return out
+}
+
 // publication is the next round of a server.
 func (a *applier) publication(s *server) l2.Publication {
 	r := &a.rounds
-	next := l2.Round{Number: s.seen.Number + 1, Upto: a.seen, Buckets: s.buckets}
-	if s == &r.servers[0] {
+	next := l2.Round{Number: s.seen.Number + 1, Upto: a.seen, Buckets: s.buckets.Both(a.of)}
+	if s.leader == l2.RoundBucket {
 		next.Elsewhere = r.elsewhere()
 		if !s.seen.IsZero() {
 			next.Head = r.head
@@ -268,7 +395,7 @@ func (a *applier) publication(s *server) l2.Publication {
 	if s.buckets.IsZero() {
 		return l2.Publication{Leader: s.leader, Seen: s.seen, Next: next}
 	}
-	next.Incarnations = a.incarnations(&s.buckets)
+	next.Incarnations = a.incarnations(&next.Buckets)
 	return l2.Publication{Leader: s.leader, Seen: s.seen, Next: next, Needed: a.needed(s, next.Incarnations)}
 }
 
@@ -287,7 +414,8 @@ func (a *applier) needed(s *server, incarnations uint64) map[int]l2.Watermark {
 	r := &a.rounds
 	all := r.base.IsZero() || incarnations != s.seen.Incarnations && !ablate.Out(ablate.RoundDigest)
 	needed := make(map[int]l2.Watermark)
-	for b := range s.buckets.All() {
+	of := s.buckets.Both(a.of)
+	for b := range of.All() {
 		if all || r.changed.Has(b) {
 			needed[b] = a.watermarks[b]
 		}

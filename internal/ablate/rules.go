@@ -25,6 +25,8 @@ const (
 	NewIncarnation      Rule = "new-incarnation"       // a bucket that lost its watermark begins one
 	FillSameIncarnation Rule = "fill-same-incarnation" // a fill is accepted in the incarnation of its lease alone
 	ReadSameIncarnation Rule = "read-same-incarnation" // a record of another incarnation is a miss
+	ServerHistory       Rule = "server-history"        // without a relay, another history of the server begins one
+	HistoryInSession    Rule = "history-in-session"    // ... and a load believes no record of a later session
 	IncarnationSession  Rule = "incarnation-session"   // a new incarnation ends the bucket's Redis session
 	BatchFrom           Rule = "batch-from"            // a batch is refused where what came before it is missing
 	BatchPart           Rule = "batch-part"            // ... also where that is an earlier piece of one transaction
@@ -44,6 +46,12 @@ const (
 	RoundServer       Rule = "round-server"       // a round stands only for buckets of its own server
 	RoundHead         Rule = "round-head"         // a round's sample is at its head, not at what is applied
 	RoundIncarnations Rule = "round-incarnations" // a round counts for the incarnations that it was published for
+
+	// Positions by the event channel, without a question to the source.
+	MarkSecond Rule = "mark-second" // a barrier ends a sample only if its round was begun behind the sample's end
+	MarkEpoch  Rule = "mark-epoch"  // ... in the epoch of the leader that answered the end
+	MarkRecord Rule = "mark-record" // ... with the record of the round before where the relay had it acknowledged
+	MarkWhole  Rule = "mark-whole"  // the end is asked for behind transactions that are open
 
 	// The fence.
 	Generation              Rule = "generation"                // an invalidation ends entries and loads of its key

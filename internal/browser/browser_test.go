@@ -131,12 +131,13 @@ func (b *tab) hear(event any) {
 }
 
 // until waits until an expression of JavaScript is true. It asks from outside: the page's policy allows no code in
-// strings.
+// strings. An expression that throws is not true yet: it may name an element that the page has still to draw.
 func (b *tab) until(expression string) {
 	b.t.Helper()
+	attempt := "(() => { try { return Boolean(" + expression + ") } catch { return false } })()"
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(patience); !value[bool](b, "Boolean("+expression+")"); <-tick.C {
+	for deadline := time.Now().Add(patience); !value[bool](b, attempt); <-tick.C {
 		if time.Now().After(deadline) {
 			b.t.Fatalf("waited %v in vain for %s; the page says:\n%s", patience, expression,
 				value[string](b, `document.body.innerText`))

@@ -36,6 +36,7 @@ type cluster struct {
 	source  *local.Server // Postgres or MariaDB
 	redis   *local.Server // the primary
 	replica *local.Server // follows it through a link of its own
+	nodes   *nodes        // instead of both, behind Sentinels or in a Cluster
 
 	mu        sync.Mutex
 	fleet     map[string]*process
@@ -75,7 +76,13 @@ func newCluster(ctx context.Context, cfg Config) (b *cluster, err error) {
 		return b, err
 	}
 	for _, m := range b.members() {
+		if err := b.addNodeLinks(m); err != nil {
+			return b, err
+		}
 		for _, s := range services {
+			if s == redisService && b.nodes != nil {
+				continue
+			}
 			if err := b.links.add(m+"/"+string(s), b.upstream(s)); err != nil {
 				return b, err
 			}
@@ -107,9 +114,15 @@ func (b *cluster) startServices(ctx context.Context) (err error) {
 			b.source, errs[1] = local.StartPostgres(ctx, sourceDir, local.Launch{})
 		}
 	})
-	wg.Go(func() { b.redis, errs[2] = b.startRedis(ctx, redisDir) })
+	wg.Go(func() {
+		if b.cfg.Redis == redisSingle {
+			b.redis, errs[2] = b.startRedis(ctx, redisDir)
+		} else {
+			b.nodes, errs[2] = startNodes(ctx, b.cfg.Dir, b.cfg.Redis)
+		}
+	})
 	wg.Wait()
-	if err := errors.Join(errs[:]...); err != nil {
+	if err := errors.Join(errs[:]...); err != nil || b.nodes != nil {
 		return err
 	}
 	if err := b.links.add("replica/redis-link", b.redis.Addr); err != nil {
@@ -193,9 +206,12 @@ func (b *cluster) launch(name string) error {
 	b.mu.Unlock()
 	s := spec{Process: id, Instance: history.NoInstance, Seed: b.cfg.Seed, Brokers: []string{b.kafka.Addr}, Topic: topic,
 		Group: group,
-		Redis: b.links.of(name, redisService).addr, Kafka: b.links.of(name, kafkaService).addr,
+		To:    b.toRedis(name), Kafka: b.links.of(name, kafkaService).addr,
 		Keys: b.cfg.Keys, Readers: b.cfg.Readers, Rate: b.cfg.Rate, Writes: b.cfg.Writes,
 		Bound: b.cfg.Bound, Hold: b.cfg.Hold, Without: b.cfg.Without, Tracking: b.cfg.Tracking}
+	if b.nodes == nil {
+		s.Redis = b.links.of(name, redisService).addr
+	}
 	s.Source, s.Address = b.cfg.Source, b.address(b.links.of(name, postgresService).addr, name)
 	s.Role, s.Log = name, filepath.Join(b.cfg.Dir, fmt.Sprintf("%03d-%s.hist", id, name))
 	if n, ok := number(name, "instance-"); ok {
@@ -262,6 +278,9 @@ func (b *cluster) close() {
 		if s != nil {
 			wg.Go(s.Discard)
 		}
+	}
+	if b.nodes != nil {
+		wg.Go(b.nodes.close)
 	}
 	wg.Wait()
 	// PostgreSQL's data is elsewhere where its account cannot reach ours.

@@ -30,6 +30,7 @@ type Config struct {
 	Heavy    bool          // also the faults that take minutes. Defaults to false
 	Server   string        // the program cmd/product-server; it is asked over HTTP besides. Defaults to none
 	Source   string        // "postgres" or "mariadb". Defaults to "postgres"
+	Redis    string        // "single", "sentinel" or "cluster". Defaults to "single"
 	Tracking string        // "on" or "off": whether Redis pushes changes to the instances. Defaults to "on"
 	Without  string        // a rule of the protocol that is taken out: internal/ablate. Defaults to none
 
@@ -62,6 +63,9 @@ func (c *Config) defaults() {
 	}
 	if c.Source == "" {
 		c.Source = postgresSource
+	}
+	if c.Redis == "" {
+		c.Redis = redisSingle
 	}
 	if c.Tracking == "" {
 		c.Tracking = trackingOn

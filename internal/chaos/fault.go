@@ -83,6 +83,16 @@ func faults() []fault {
 	return append(single, pairs(single)...)
 }
 
+// faultsOf are those of a kind of Redis. With several nodes, a fault of the one Redis, of its links, or of a pair with
+// either, has nothing to work on.
+func faultsOf(kind string) []fault {
+	if kind == redisSingle {
+		return faults()
+	}
+	all := slices.Concat(nodeFaults(kind), processFaults(), kafkaFaults(), postgresFaults())
+	return slices.DeleteFunc(all, func(f fault) bool { return strings.HasPrefix(f.name, "server: ") })
+}
+
 // other is the source that a run does not have, by which the names of its faults begin.
 var other = map[string]string{postgresSource: mariadb, mariadb: postgresSource}
 
@@ -125,7 +135,7 @@ func both(a, b fault) fault {
 
 // faultNames are their names.
 func faultNames() (names []string) {
-	for _, f := range append(faults(), heavyFaults()...) {
+	for _, f := range slices.Concat(faults(), heavyFaults(), nodeFaults(redisCluster)) {
 		names = append(names, f.name)
 	}
 	return names
@@ -134,7 +144,7 @@ func faultNames() (names []string) {
 // schedule gives one fault after another: those that the Config names, in their order; else all, in rounds of an
 // order drawn by chance.
 func schedule(rnd *rand.Rand, cfg Config) (func() fault, error) {
-	all, only := faults(), cfg.Faults
+	all, only := faultsOf(cfg.Redis), cfg.Faults
 	all = slices.DeleteFunc(all, func(f fault) bool { return strings.HasPrefix(f.name, other[cfg.Source]+": ") })
 	if len(only) > 0 || cfg.Heavy {
 		all = append(all, heavyFaults()...)

@@ -33,6 +33,7 @@ type spec struct {
 	Seed     uint64
 
 	Redis   string // addresses of its proxies
+	To      redisTo
 	Kafka   string
 	Source  string   // postgres or mariadb
 	Address string   // of the source, by its proxy
@@ -143,8 +144,8 @@ func (c *child) broker() kafka.Broker {
 }
 
 func (c *child) redis() rueidis.ClientOption {
-	return rueidis.ClientOption{InitAddress: []string{c.Redis}, ConnWriteTimeout: time.Second,
-		Dialer: net.Dialer{Timeout: time.Second, KeepAlive: 500 * time.Millisecond}}
+	return c.To.apply(rueidis.ClientOption{InitAddress: []string{c.Redis}, ConnWriteTimeout: time.Second,
+		Dialer: net.Dialer{Timeout: time.Second, KeepAlive: 500 * time.Millisecond}})
 }
 
 // l2 is Redis for a process that only writes to it.

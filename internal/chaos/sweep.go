@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/redis/rueidis"
-
 	"github.com/nearcache/nearcache-go/internal/chaos/history"
 	"github.com/nearcache/nearcache-go/internal/l2"
 )
@@ -76,7 +74,7 @@ func relayed(ctx context.Context, store *l2.L2) error {
 
 // sweepRedis reads every record that Redis holds and that a cache would take: of its bucket's incarnation.
 func (b *cluster) sweepRedis(ctx context.Context, hist *history.Log) error {
-	store, err := l2.Open(l2.Config{Redis: rueidis.ClientOption{InitAddress: []string{b.redis.Addr}}})
+	store, err := b.openL2()
 	if err != nil {
 		return err
 	}

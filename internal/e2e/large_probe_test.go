@@ -79,7 +79,7 @@ func (h pushed) KeysChanged(hashes []uint64) {
 		h <- hash
 	}
 }
-func (h pushed) SessionChanged() {}
+func (h pushed) SessionChanged(l2.BucketSet) {}
 
 // probeInvalidations has one client read a record, and another one change it, a hundred times a second.
 func (g *large) probeInvalidations(ctx context.Context) latency {

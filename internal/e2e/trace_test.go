@@ -2,12 +2,14 @@ package e2e
 
 import (
 	"encoding/hex"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/protobuf/proto"
@@ -91,20 +93,28 @@ func TestTrace_ShowsAWriteReachEveryInstance(t *testing.T) {
 	a.mustPut("p", "one")
 	a.fromL1("p")
 	b.fromL1("p")
-	const trace = "4bf92f3577b34da6a3ce929d0e0e4736"
-	if got := a.put("p", "two", "Traceparent", "00-"+trace+"-00f067aa0ba902b7-01"); got.status != 200 {
-		t.Fatalf("got %d %s", got.status, got.body)
-	}
 	wanted := []string{"outbox-relay: nearcache relay.redis", "outbox-relay: nearcache relay.kafka",
 		"invalidation-worker: nearcache worker.apply", "instance-a: nearcache events.apply",
-		"instance-b: nearcache events.apply"}
-	testkit.Eventually(t, "the trace has every step", func() bool { return len(otlp.missing(trace, wanted)) == 0 })
-	if t.Failed() {
-		t.Errorf("the trace lacks %q", otlp.missing(trace, wanted))
-	}
-	otlp.mu.Lock()
-	defer otlp.mu.Unlock()
-	if !slices.ContainsFunc(otlp.spans[trace], func(s string) bool { return s == "instance-a: PUT /products/{id}" }) {
-		t.Errorf("got the spans %q, want one of the request", otlp.spans[trace])
-	}
+		"instance-b: nearcache events.apply", "instance-a: PUT /products/{id}"}
+	// The relay's first round covers what is there already without looking at each change, so a write that comes before
+	// it has no span of its.
+	var last time.Time
+	var traces []string
+	defer func() {
+		if t.Failed() {
+			for _, trace := range traces {
+				t.Errorf("the trace %s lacks %q", trace, otlp.missing(trace, wanted))
+			}
+		}
+	}()
+	testkit.Eventually(t, "the trace of a write has every step", func() bool {
+		if time.Since(last) > 3*time.Second {
+			trace := fmt.Sprintf("4bf92f3577b34da6a3ce929d0e0e47%02x", len(traces))
+			if got := a.put("p", trace, "Traceparent", "00-"+trace+"-00f067aa0ba902b7-01"); got.status != 200 {
+				t.Fatalf("got %d %s", got.status, got.body)
+			}
+			last, traces = time.Now(), append(traces, trace)
+		}
+		return slices.ContainsFunc(traces, func(trace string) bool { return len(otlp.missing(trace, wanted)) == 0 })
+	})
 }

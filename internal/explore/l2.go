@@ -148,6 +148,13 @@ func (l *L2) Reset(seen, seenPart, seenIncarnation, to, incarnation uint8) {
 	}
 }
 
+// Adopt is adopt.lua on a server of this history, which stands for the incarnation that it draws.
+func (l *L2) Adopt(history uint8) {
+	if l.Watermark == 0 || l.WatermarkIncarnation != history {
+		l.Watermark, l.WatermarkIncarnation = max(l.Watermark, 1), history
+	}
+}
+
 // Doubt is what the scripts do for a write of unknown outcome. setAside says that a value has become unconfirmed.
 func (l *L2) Doubt() (changed, setAside bool) {
 	switch {

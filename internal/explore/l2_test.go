@@ -82,8 +82,8 @@ type held struct {
 
 type deaf struct{}
 
-func (deaf) KeysChanged([]uint64) {}
-func (deaf) SessionChanged()      {}
+func (deaf) KeysChanged([]uint64)        {}
+func (deaf) SessionChanged(l2.BucketSet) {}
 
 func run(t *testing.T, opt rueidis.ClientOption, do func(...string) string, rounds int) {
 	raw, err := rueidis.NewClient(

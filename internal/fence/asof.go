@@ -33,12 +33,16 @@ func (a *asOf) to(session uint64, moment int64, same *asOf) *asOf {
 // applied to L2, and pushed on the tracking connection before the watermark was read there. The caller holds b.mu.
 func (f *Fence) advanceRedis(b *bucket) {
 	if b.watermarkKnown {
-		b.advance(f.samples.asOf(b.watermark.Position), nil)
+		f.advance(b, f.samples.asOf(b.watermark.Position), nil)
 	}
 }
 
-// advance is advanceRedis with the moment of that sample. It returns the bucket's asOf. The caller holds b.mu.
-func (b *bucket) advance(moment int64, same *asOf) *asOf {
+// advance is advanceRedis with the moment of that sample. It returns the bucket's asOf, or same if pushes are doubted.
+// The caller holds b.mu.
+func (f *Fence) advance(b *bucket, moment int64, same *asOf) *asOf {
+	if f.pushesDoubted.Load() {
+		return same
+	}
 	now := b.asOf.Load().to(b.session.Load(), moment, same)
 	b.asOf.Store(now)
 	return now
@@ -78,7 +82,7 @@ func (f *Fence) advanceAll() {
 			if upto := b.watermark.Position; upto != at {
 				at, moment = upto, f.samples.asOf(upto)
 			}
-			same = b.advance(moment, same)
+			same = f.advance(b, moment, same)
 		}
 		b.mu.Unlock()
 	}

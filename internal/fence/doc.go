@@ -54,6 +54,9 @@
 //	              the present one. An entry for which no live session vouches is passed over (C6). So the loss of one
 //	              channel drops nothing for which the other vouches.
 //	incarnation   A bucket whose watermark was lost begins a new incarnation, and that ends its session.
+//	history       Without a relay, an incarnation is one of the server's history: a promoted replica, or a server that
+//	              starts, begins another one before anything of it is believed. A load whose session ends before its
+//	              record is judged does not believe the record (C2).
 //	watermark     It is read on the tracking connection before the record that it is to cover. It moves in the same
 //	              script as the changes that it covers, so a fail-over takes it back together with them.
 //	untracked     Where Redis pushes nothing, no Redis session vouches for entries, and a value of L2 is judged by the
@@ -84,7 +87,7 @@
 //	|              |                           |                 |<-------------------------|                  |
 //	+--------------+                           +-----------------+   a load reads it: the   +------------------+
 //	  ^    ^    ^                                       |            same incarnation                  |
-//	  |    |    |  dialled, lost, another server;       |                                              |
+//	  |    |    |  lost, another connection, flushed;   |                                              |
 //	  |    |    +-- another timeline of the source; <---+----------------------------------------------+
 //	  |    |        another incarnation is read;
 //	  |    |        a heartbeat reads less, or a round that
@@ -128,6 +131,8 @@
 //	                 2.
 //	old replica      Redis fails over to a replica that has not heard of version 2. The connection is new, and so is the
 //	                 session; the watermark went back too, so the relay applies 2 again.
+//	promoted replica Without a relay, the old primary has acknowledged an invalidation that its replica lacks. The old
+//	                 record there is of another history.
 //	two servers      The relay applies a change to server A, and publishes its round to B, which took over with all that
 //	                 came before. B refuses the round: its bucket is behind. The relay begins again with what B has.
 //	another server's The relay applies a change to server A, which fails over to a replica that lacks it. The round on

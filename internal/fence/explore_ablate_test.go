@@ -30,6 +30,8 @@ var ablations = []struct {
 	{ablate.NewIncarnation, "C1", scope{versions: 2, loads: 1, sourced: true, evictions: 1}},
 	{ablate.FillSameIncarnation, "C1", scope{versions: 1, loads: 1, sourced: true, evictions: 1}},
 	{ablate.ReadSameIncarnation, "C1", scope{versions: 1, loads: 1, sourced: true, evictions: 1}},
+	{ablate.ServerHistory, "C2", scope{versions: 1, loads: 1, unversioned: true, histories: true, failOvers: 1}},
+	{ablate.HistoryInSession, "C2", scope{versions: 1, loads: 1, unversioned: true, histories: true, failOvers: 1}},
 	{ablate.IncarnationSession, "C1", scope{versions: 1, loads: 1, sourced: true, evictions: 1}},
 	{ablate.BatchFrom, "C1", scope{versions: 1, loads: 1, sourced: true, failOvers: 1}},
 	{ablate.BatchPart, "C1", scope{versions: 1, loads: 1, sourced: true, pieces: true, failOvers: 1}},
@@ -84,6 +86,10 @@ var elsewhere = map[ablate.Rule]string{
 	ablate.ClockOnRead:   "nearcache: TestAblation_ClockOnRead", // there is no time here
 	ablate.LeaseEndWakes: "internal/chaos: TestAblations_AreNoticed",
 	ablate.OutboxMark:    "coherence/mysql: TestChanges_WithoutItsRules", // it is of one source
+	ablate.MarkSecond:    "coherence/kafka: TestAblations_Position",
+	ablate.MarkEpoch:     "coherence/kafka: TestAblations_Position",
+	ablate.MarkRecord:    "coherence/kafka: TestAblations_Position",
+	ablate.MarkWhole:     "coherence/kafka: TestAblations_Position",
 	// The scopes that break without it have more than 4 million states.
 	ablate.RoundDigest: "coherence/relay: TestRounds_NameNoIncarnationThatIsGone",
 }

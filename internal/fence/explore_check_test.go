@@ -23,6 +23,9 @@ func (s *stepper) checkEntry(n *instance) {
 	if val < n.served && !s.unversioned && (v == Current || s.sourced) {
 		s.violates("C3: L1 would serve an older version than an earlier read")
 	}
+	if v == Current && s.histories && val < s.to.told && n.connected == 1 && n.isolated == 0 && n.pushes == 0 {
+		s.violates("C2: L1 would serve what a primary has acknowledged the invalidation of")
+	}
 	vouched := s.fence.entry.eventSession != 0 && s.fence.entry.eventSession == session32(s.fence.events.live.Load())
 	if v == Current && !vouched && n.connected == 1 && n.pushes == 0 && n.tracked == 0 && n.lateNil == 0 {
 		s.violates("C6: L1 would serve an entry whose next change no channel will bring")

@@ -40,7 +40,8 @@ func (n *instance) invalidated(v uint8) {
 }
 
 // tracking is the tracking connection: pushes and replies come in the order in which the server made them, on one
-// connection; a new one is dialled for the next command only.
+// connection; a new one is dialled for the next command only. A session ends when the loss is noticed, or before the
+// first command on the next connection, whichever comes first.
 func (s *stepper) tracking(i int) {
 	if s.untracked {
 		s.proxy(i)
@@ -66,11 +67,18 @@ func (s *stepper) tracking(i int) {
 		s.fenced("the old tracking connection delivers its nil", i, -1)
 	}
 	if before.connected == 0 {
+		if s.noticesLosses && before.noticed == 0 && !ablate.Out(ablate.DialIsSession) {
+			_, n := s.at(i)
+			n.noticed = 1
+			s.fence.RedisSession()
+			s.fenced("the loss of the tracking connection is noticed", i, -1)
+		}
 		_, n := s.at(i)
-		n.connected = 1
-		if ablate.Out(ablate.DialIsSession) {
+		n.connected, n.noticed = 1, 0
+		switch {
+		case ablate.Out(ablate.DialIsSession):
 			n.lateNil = 1
-		} else {
+		case before.noticed == 0:
 			s.fence.RedisSession()
 		}
 		s.fenced("the tracking connection is dialled", i, -1)

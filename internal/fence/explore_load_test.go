@@ -55,6 +55,9 @@ func (s *stepper) begin(i int, j uint8) {
 		_, n = s.at(i)
 		l = &n.loads[j]
 		*l = load{phase: at, servedBefore: n.served}
+		if s.histories && n.isolated == 0 {
+			l.toldBefore = s.from.told
+		}
 		s.take(n, j)
 		s.fence.flightSnapshots[j] = s.fence.snapshots[j]
 		l.flightBegan = uint8(s.fence.clock)
@@ -115,6 +118,9 @@ func (s *stepper) ask(i int, j uint8) {
 		return
 	}
 	if l.phase == asking && (l.watermarkKnown == 0 || s.bounded) {
+		if s.histories && !ablate.Out(ablate.ServerHistory) {
+			on.Adopt(on.history)
+		}
 		l.phase, l.watermarkAsked, l.watermark, l.incarnation = reading, 1, on.Watermark, on.Incarnation()
 		s.do("load: reads the watermark", i, int(on.Watermark)-1)
 		if l.watermarkKnown == 0 {

@@ -35,6 +35,7 @@ func (p *packer) load(l *load) {
 	fields(p, bitsIf(p.failOvers > 0, 1), &l.leaseHeldOther)
 	fields(p, bitsIf(p.events, 2), &l.eventSession)
 	fields(p, v, &l.servedBefore, &l.invalidated)
+	fields(p, bitsIf(p.histories, v), &l.toldBefore)
 	fields(p, bitsIf(p.joins, 2), &l.flightGeneration)
 	fields(p, bitsIf(p.joins, 2), &l.flightEventSession)
 	fields(p, bitsIf(p.joins, 1), &l.flightRedisSession, &l.fresh)
@@ -77,6 +78,7 @@ func (p *packer) instance(n *instance) {
 	fields(p, bitsIf(p.samplesInSteps, 2), &n.sampleState)
 	fields(p, bitsIf(p.samplesInSteps, now), &n.sampleBegun, &n.samplePosition)
 	fields(p, 1, &n.connected, &n.tracked)
+	fields(p, bitsIf(p.noticesLosses, 1), &n.noticed)
 	fields(p, bitsIf(p.failOvers > 0, 1), &n.isolated)
 	fields(p, bitsIf(ablate.Out(ablate.DialIsSession), 1), &n.lateNil)
 	fields(p, 2, &n.pushes)
@@ -109,6 +111,7 @@ func (p *packer) server(s *server) {
 	fields(p, bitsIf(p.intents, 4), &s.Intents)
 	fields(p, bitsIf(p.intents, 1), &s.Doubted, &s.Unconfirmed)
 	fields(p, p.versionBits, &s.applied)
+	fields(p, bitsIf(p.histories, p.incarnationBits), &s.history)
 	if p.rounds > 0 {
 		p.round(&s.Round)
 	}
@@ -136,6 +139,7 @@ func (p *packer) term(t *term) {
 
 func (p *packer) world(w *world) {
 	fields(p, p.versionBits, &w.durable, &w.acknowledged, &w.published)
+	fields(p, bitsIf(p.histories, p.versionBits), &w.told)
 	fields(p, p.incarnationBits, &w.incarnations)
 	fields(p, 2, &w.failOversLeft, &w.evictionsLeft, &w.lossesLeft, &w.gapsLeft)
 	fields(p, bitsIf(p.intents, 4), &w.writing)
@@ -297,6 +301,7 @@ func (sc *scope) settleLoad(w *world, l *load) {
 		return
 	}
 	if l.phase >= toLoad {
+		l.toldBefore = 0 // the source has it
 		l.watermark, l.incarnation, l.watermarkKnown, l.watermarkAsked, l.unusable = 0, 0, 0, 0, 0
 		if !ablate.Out(ablate.AdmitFromTracking) {
 			l.redisSession = 0

@@ -48,13 +48,20 @@ type scope struct {
 	pieces            bool // the relay applies a transaction in two batches
 	clustered         bool // the rounds that end samples are on another server than the bucket, which stands
 	goesBack          bool // at a fail-over the instance's connection stands
+	noticesLosses     bool // a session may end when its connection is lost, and not only before the next one is used
+	histories         bool // there is no relay: a bucket's incarnation is one of its server's history
 	openTransactions  bool // what is settled may be behind what is acknowledged
 
 	versionBits, positionBits, incarnationBits, roundBits, tokenBits uint // what such fields take in a packed state
 }
 
 // maxIncarnations bounds the incarnations that are drawn.
-func (sc *scope) maxIncarnations() uint8 { return 1 + sc.evictions }
+func (sc *scope) maxIncarnations() uint8 {
+	if sc.histories {
+		return 1 + sc.evictions + sc.failOvers
+	}
+	return 1 + sc.evictions
+}
 
 // bucket is the key's. In a Cluster the other one is on the server whose rounds end samples.
 func (sc *scope) bucket() int {
@@ -75,6 +82,10 @@ func (s *stepper) First() (explore.State, int) {
 		evictionsLeft: s.evictions,
 		lossesLeft:    s.lostConnections,
 		gapsLeft:      s.gaps,
+	}
+	if s.histories {
+		w.primary.history = 1
+		w.other = w.primary
 	}
 	if s.sourced {
 		w.incarnations = 1

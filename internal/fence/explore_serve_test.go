@@ -52,6 +52,9 @@ func (s *stepper) serve(n *instance, j uint8, val uint8) {
 	if val < l.servedBefore && !s.unversioned {
 		s.violates("C3: a load serves an older version than an earlier read")
 	}
+	if val < l.toldBefore {
+		s.violates("C2: a load serves what a primary had acknowledged the invalidation of")
+	}
 	if s.older(val, int64(l.freshSince)) {
 		s.violates("C1: a Fresh read is served a value from before it")
 	}

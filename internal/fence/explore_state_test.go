@@ -94,6 +94,7 @@ type load struct {
 	// What it must not fall short of.
 	servedBefore uint8 // the newest version served to anybody before one of its readers began (C3)
 	invalidated  uint8 // the newest version invalidated here since its snapshot (C2)
+	toldBefore   uint8 // what had been told when it began; kept where there are histories (C2)
 	freshSince   uint8 // the latest moment at which a Fresh reader of it began (C1)
 
 	// In phase hitting: of the entry.
@@ -146,6 +147,7 @@ type instance struct {
 
 	// The tracking connection.
 	connected            boolean
+	noticed              boolean // that the last connection is lost
 	tracked              boolean // Redis remembers the key for it
 	pushes               uint8   // pushKey, pushFlush: on their way
 	isolated             boolean // it is connected to the old primary
@@ -172,6 +174,7 @@ const (
 type server struct {
 	explore.L2
 	applied uint8 // the newest version applied here, by anybody; goes back with the data
+	history uint8 // of the server; kept where there are histories
 }
 
 // term is what a relay knows in its rounds. A relay that was stopped for long goes on with what it knew.
@@ -201,6 +204,7 @@ type world struct {
 	durable          uint8 // versions
 	acknowledged     uint8
 	published        uint8
+	told             uint8 // the newest version that a primary has acknowledged; kept where there are histories
 	incarnations     uint8 // drawn so far
 	writing          uint8 // a bit for each writer that has placed an intent, and is not refused
 	setAside         uint8 // the writer whose intent has set the value aside

@@ -194,6 +194,9 @@ func (s *stepper) piece(v uint8, from, to explore.Mark) {
 // applied follows a script that applied version v on a server.
 func (s *stepper) applied(on *server, v uint8, changed bool) {
 	on.applied = max(on.applied, v)
+	if s.histories && on == &s.to.primary {
+		s.to.told = max(s.to.told, v)
+	}
 	s.touched(on, changed)
 }
 
@@ -350,6 +353,9 @@ func (s *stepper) failOver(cut uint8) {
 	w := &s.to
 	w.failOversLeft--
 	w.primary, w.other = w.other, w.primary
+	if s.histories {
+		w.primary.history = 1 + s.failOvers - w.failOversLeft
+	}
 	name := "Redis fails over to its replica"
 	for i := range w.instances {
 		n := &w.instances[i]

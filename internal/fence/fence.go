@@ -22,6 +22,7 @@ type Fence struct {
 	now           func() int64
 	minVersionAge time.Duration
 	complete      bool
+	pushesDoubted atomic.Bool // see DoubtPushes
 	untracked     bool
 }
 

@@ -439,6 +439,36 @@ func TestFence_NewTimelineDropsEverything(t *testing.T) { // R21
 	}
 }
 
+// TestFence_NewTimelineForgetsNoServedVersion: a source that restarts may begin a timeline and have lost nothing. L2
+// had the record of before what was served, and was believed.
+func TestFence_NewTimelineForgetsNoServedVersion(t *testing.T) { // C3, R21
+	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
+	r.sample(5)
+	r.heartbeat(mark(5))
+	var s fence.Stamp
+	snap := r.Begin(k)
+	if o, _ := r.FromSource(&snap, 14, &s); o != fence.Serve {
+		t.Fatalf("the source's version 14: %v", o)
+	}
+	second := func(n uint64) coherence.Position { return coherence.Position{Timeline: 2, N: n} }
+	l2Has := func(v coherence.Version, want fence.Outcome, when string) {
+		t.Helper()
+		snap := r.Begin(k)
+		if o, _ := r.FromL2(&snap, v, &s); o != want {
+			t.Errorf("%s: version %d of L2: got %v, want %v", when, v, o, want)
+		}
+	}
+	r.EndSample(r.BeginSample(), second(6))
+	l2Has(13, fence.Behind, "L2 is of the old timeline")
+	r.heartbeat(mark(5))
+	l2Has(13, fence.Behind, "a heartbeat says so too")
+	r.EndSample(r.BeginSample(), second(7)) // covers version 14
+	r.heartbeat(l2.Watermark{Position: second(6)})
+	l2Has(13, fence.Behind, "L2 has the new timeline, and not all of it")
+	r.heartbeat(l2.Watermark{Position: second(7)})
+	l2Has(13, fence.Serve, "L2 has applied all: the source has lost version 14")
+}
+
 // TestFence_HitRatioUnderOthersWrites is the figure: 10,000 writes a second of other keys cost under 1% of the
 // hits of resident ones. Time is simulated: 1,000 keys read every 10 seconds each, for a minute.
 func TestFence_HitRatioUnderOthersWrites(t *testing.T) {

@@ -37,6 +37,9 @@ func (o Outcome) String() string {
 //
 //	heartbeat: reads watermark 7          load: takes its snapshot, and with it the 7
 //	Redis fails over to a replica at 5    load: its GET dials the replica, and returns a value as of 5
+//
+// Without a relay there are no watermarks to compare, and the snapshot has the incarnation of the old server's history.
+// The replica may have records of it. So then nothing is believed that was read after the session had ended.
 func (f *Fence) FromL2(snap *Snapshot, v coherence.Version, stamp *Stamp) (o Outcome, admit bool) {
 	b := &f.buckets[snap.bucket]
 	b.mu.Lock()
@@ -48,6 +51,8 @@ func (f *Fence) FromL2(snap *Snapshot, v coherence.Version, stamp *Stamp) (o Out
 		return Behind, false
 	case v < known && !ablate.Out(ablate.MinVersion):
 		return BelowMinVersion, false
+	case !sameSession && !f.complete && !ablate.Out(ablate.HistoryInSession):
+		return Behind, false
 	}
 	if !sameSession && !ablate.Out(ablate.WatermarkFirst) {
 		snap.watermark = l2.Watermark{}

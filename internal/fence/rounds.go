@@ -2,6 +2,7 @@ package fence
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/nearcache/nearcache-go/internal/ablate"
 	"github.com/nearcache/nearcache-go/internal/l2"
@@ -27,6 +28,8 @@ type rounds struct {
 	mu   sync.Mutex
 	of   map[int]*followed // by the bucket that the rounds' key belongs to
 	open []openSample      // at most one for each round to come that ends some
+	// sampled is when the newest sample began that a round has ended.
+	sampled atomic.Int64
 }
 
 // followed is what was read of the rounds of one server.
@@ -73,11 +76,16 @@ func (f *Fence) Round(h *Heartbeat, leader int, r l2.Round) {
 	switch {
 	case !ok || r.Head.IsZero():
 	case ablate.Out(ablate.RoundHead):
+		s.sampled.Store(ended.sample.begun)
 		f.EndSample(ended, r.Upto)
 	default:
+		s.sampled.Store(ended.sample.begun)
 		f.EndSample(ended, r.Head)
 	}
 }
+
+// RoundSampledAt is when the newest sample began that a round has ended, by the fence's clock; 0: none has.
+func (f *Fence) RoundSampledAt() int64 { return f.rounds.sampled.Load() }
 
 // follow is what was read of a server's rounds. The caller holds s.mu.
 func (s *rounds) follow(leader int) *followed {
@@ -199,7 +207,7 @@ func (f *Fence) cover(b *bucket, session uint64, w l2.Watermark, moment int64, s
 	}
 	if w.Position.Covers(b.watermark.Position) {
 		b.watermark = w
-		same = b.advance(moment, same)
+		same = f.advance(b, moment, same)
 	}
 	return same
 }

@@ -28,16 +28,16 @@ func (r *rig) reads(round l2.Round) bool {
 func TestRound_TheNextOneEndsASample(t *testing.T) {
 	r := newRig(fence.Config{Complete: true})
 	r.reads(roundAt(7, 3, l2.Incarnation{}))
-	if r.SampledAt() != 0 {
+	if r.RoundSampledAt() != 0 {
 		t.Error("one reading is a sample, want none: nothing says when its round was begun")
 	}
-	before := r.SampledAt()
+	before := r.RoundSampledAt()
 	r.reads(roundAt(7, 3, l2.Incarnation{}))
-	if r.SampledAt() != before {
+	if r.RoundSampledAt() != before {
 		t.Error("the same round ends a sample, want none")
 	}
 	r.reads(roundAt(8, 4, l2.Incarnation{}))
-	if r.SampledAt() == 0 {
+	if r.RoundSampledAt() == 0 {
 		t.Error("round 8 ends no sample that began while 7 was the last")
 	}
 }
@@ -48,11 +48,11 @@ func TestRound_OneThatHasBegunDoesNotCount(t *testing.T) {
 	begun.Token = 5
 	r.reads(begun)
 	r.reads(roundAt(8, 4, l2.Incarnation{}))
-	if r.SampledAt() != 0 {
+	if r.RoundSampledAt() != 0 {
 		t.Error("round 8 ends a sample that began after it had begun")
 	}
 	r.reads(roundAt(9, 5, l2.Incarnation{}))
-	if r.SampledAt() == 0 {
+	if r.RoundSampledAt() == 0 {
 		t.Error("round 9 ends no sample")
 	}
 }
@@ -62,7 +62,7 @@ func TestRound_ReadingsOfTwoSessionsAreNotCompared(t *testing.T) {
 	r.reads(roundAt(7, 3, l2.Incarnation{}))
 	r.RedisSession()
 	r.reads(roundAt(50, 4, l2.Incarnation{}))
-	if r.SampledAt() != 0 {
+	if r.RoundSampledAt() != 0 {
 		t.Error("a round of another session ends a sample")
 	}
 }
@@ -97,8 +97,8 @@ func TestRound_StandsForWatermarks(t *testing.T) {
 	if !r.reads(roundAt(8, 4, l2.Incarnation{1})) {
 		t.Fatal("a round of the known incarnations does not stand for the watermarks")
 	}
-	if got := r.ChannelsAsOf().Redis; got == 0 || got != r.SampledAt() {
-		t.Errorf("got the as-of %d, want the sample's %d", got, r.SampledAt())
+	if got := r.ChannelsAsOf().Redis; got == 0 || got != r.RoundSampledAt() {
+		t.Errorf("got the as-of %d, want the sample's %d", got, r.RoundSampledAt())
 	}
 	before := r.ChannelsAsOf()
 	r.reads(roundAt(9, 5, l2.Incarnation{1}))

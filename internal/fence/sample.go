@@ -98,6 +98,9 @@ func (s *samples) dropOtherTimelines(at coherence.Position) bool {
 // Sample is a reading of the source's position under way, by a question to the source or by the relay's rounds.
 type Sample struct{ sample sample }
 
+// Begun is when it began, by the fence's clock.
+func (s Sample) Begun() int64 { return s.sample.begun }
+
 // BeginSample must be called before the source is asked for its position: the clock is read first.
 func (f *Fence) BeginSample() Sample {
 	f.samples.mu.Lock()
@@ -134,22 +137,25 @@ func (f *Fence) endSample(s Sample, at coherence.Position) {
 	f.samples.add(s.sample)
 }
 
-// SampledAt is when the newest sample began that has ended, by the fence's clock; 0: none has.
-func (f *Fence) SampledAt() int64 {
-	f.samples.mu.Lock()
-	defer f.samples.mu.Unlock()
-	if n := len(f.samples.completed); n > 0 {
-		return f.samples.completed[n-1].begun
-	}
-	return 0
-}
-
+// newTimeline forgets the versions of the timeline before: the source may have lost them. It may have kept them too, as
+// after a restart, and then L2 may lack what this process has served (C3):
+//
+//	reader: loads version 14, and is served it       the source has restarted; L2 has 13, and its relay is away
+//	sample: the timeline is another one              reader: L2 returns 13, which nothing forbids any more
+//
+// So the min versions are pushed out, all at once: L2 is not believed until it has applied what a sample covers that
+// begins after this.
 func (f *Fence) newTimeline() {
+	next := f.samples.latest() + 1
 	for i := range f.buckets {
 		b := &f.buckets[i]
 		b.mu.Lock()
+		waits := len(b.minVersions.byHash) > 0 || b.awaitingSample != 0 || !b.requiredWatermark.IsZero()
 		b.minVersions.init(b.minVersions.max)
 		b.requiredWatermark, b.awaitingSample = coherence.Position{}, 0
+		if waits && !ablate.Out(ablate.RequiredWatermark) {
+			b.awaitingSample = next
+		}
 		b.newSession()
 		b.mu.Unlock()
 	}

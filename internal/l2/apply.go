@@ -36,6 +36,7 @@ func encode(k Key, rec Record, ttl time.Duration) (string, error) {
 // Apply makes a key notice that it has a state of version v: an older value goes, and any reader's lease; an absent key
 // stays absent. Version 0 drops whatever there is. It may come late, twice, and in any order.
 func (l *L2) Apply(ctx context.Context, k Key, v coherence.Version) error {
+	l.recent.note(Change{Key: k, Version: v})
 	_, err := l.run(ctx, l.apply(k, v)).int()
 	return err
 }
@@ -55,17 +56,28 @@ func (l *L2) change(ch Change) call {
 // ApplyMany is Apply for several changes, pipelined. The value of a change that is Unconfirmed becomes so. The error is
 // that of the first that failed; the others took effect.
 func (l *L2) ApplyMany(ctx context.Context, changes []Change) error {
+	return firstOf(l.ApplyEach(ctx, changes)...)
+}
+
+// ApplyEach is ApplyMany that returns the error of each change.
+func (l *L2) ApplyEach(ctx context.Context, changes []Change) []error {
+	for _, ch := range changes {
+		l.recent.note(ch)
+	}
+	return l.tell(ctx, changes)
+}
+
+// tell is ApplyEach of changes that are remembered already.
+func (l *L2) tell(ctx context.Context, changes []Change) []error {
 	calls := make([]call, len(changes))
 	for i, ch := range changes {
 		calls[i] = l.change(ch)
 	}
-	var first error
-	for _, r := range l.runAll(ctx, calls) {
-		if _, err := r.int(); err != nil && first == nil {
-			first = err
-		}
+	errs := make([]error, len(changes))
+	for i, r := range l.runAll(ctx, calls) {
+		_, errs[i] = r.int()
 	}
-	return first
+	return errs
 }
 
 // set replaces an older value of the key, or acts as Apply of the record's version if there is none. A record that is
@@ -93,6 +105,7 @@ func (l *L2) SetMany(ctx context.Context, settings []SetRequest) []error {
 	var calls []call
 	var at []int
 	for i, s := range settings {
+		l.recent.note(Change{Key: s.Key, Version: s.Version})
 		c := l.apply(s.Key, s.Version)
 		if s.Record != nil {
 			if c, errs[i] = l.set(s.Key, *s.Record, s.TTL); errs[i] != nil {
@@ -107,23 +120,33 @@ func (l *L2) SetMany(ctx context.Context, settings []SetRequest) []error {
 	return errs
 }
 
-// Watermarks reads the watermarks of all buckets, in one pipeline for each node.
+// Watermarks reads the watermarks of all buckets.
 func (l *L2) Watermarks(ctx context.Context) (ws []Watermark, err error) {
+	ws, _, err = l.WatermarksOf(ctx, l.keys.All())
+	return ws, err
+}
+
+// WatermarksOf reads the watermarks of some buckets, in one pipeline for each node. ws is by bucket. It returns those
+// that could not be read, with an error of one.
+func (l *L2) WatermarksOf(ctx context.Context, of BucketSet) (ws []Watermark, failed BucketSet, err error) {
+	ws = make([]Watermark, l.keys.Buckets())
 	c := l.clients.Load()
 	if c == nil {
-		return nil, ErrUnavailable
+		return ws, of, ErrUnavailable
 	}
-	ws = make([]Watermark, l.keys.Buckets())
-	cmds := make([]rueidis.Completed, len(ws))
-	for b := range cmds {
-		cmds[b] = c.commands.B().Get().Key(l.keys.Watermark(b)).Build()
+	n := of.Len()
+	cmds, at := make([]rueidis.Completed, 0, n), make([]int, 0, n)
+	for b := range of.All() {
+		cmds, at = append(cmds, c.commands.B().Get().Key(l.keys.Watermark(b)).Build()), append(at, b)
 	}
-	for b, res := range c.commands.DoMulti(ctx, cmds...) {
-		if ws[b], err = l.watermark(res); err != nil {
-			return ws, err
+	for i, res := range c.commands.DoMulti(ctx, cmds...) {
+		var e error
+		if ws[at[i]], e = l.watermark(at[i], res); e != nil {
+			failed.Add(at[i])
+			err = firstOf(err, e)
 		}
 	}
-	return ws, nil
+	return ws, failed, err
 }
 
 // ApplyBatch applies changes to a bucket and moves its watermark from `from`, or a later one, to `to`. If the watermark
@@ -186,6 +209,9 @@ func (l *L2) ResetWatermark(
 	for fresh.Incarnation == (Incarnation{}) {
 		_, _ = rand.Read(fresh.Incarnation[:])
 	}
+	if l.recent != nil && !seen.IsZero() {
+		copy(fresh.Incarnation[:historySize], seen.Incarnation[:])
+	}
 	if ablate.Out(ablate.NewIncarnation) {
 		fresh.Incarnation = Incarnation{1}
 	}
@@ -200,9 +226,10 @@ func (l *L2) ResetWatermark(
 
 // reply is a script's answer, or why there is none.
 type reply struct {
-	l   *L2
-	res rueidis.RedisResult
-	err error
+	l    *L2
+	call call
+	res  rueidis.RedisResult
+	err  error
 }
 
 func (l *L2) run(ctx context.Context, c call) reply {
@@ -210,7 +237,7 @@ func (l *L2) run(ctx context.Context, c call) reply {
 	if cl == nil {
 		return reply{err: ErrUnavailable}
 	}
-	return reply{l, run(ctx, cl.commands, c), nil}
+	return reply{l, c, run(ctx, cl.commands, c), nil}
 }
 
 // runAll runs scripts in one pipeline for each node.
@@ -227,9 +254,13 @@ func (l *L2) runAll(ctx context.Context, calls []call) []reply {
 		return nil
 	}
 	for i, res := range runAll(ctx, cl.commands, calls) {
-		out[i] = reply{l, res, nil}
+		out[i] = reply{l, calls[i], res, nil}
 	}
 	return out
+}
+
+func (r reply) failed(err error) error {
+	return r.l.failed(r.l.Node(r.l.keys.bucketOf(r.call.keys[0])), r.call.s.op, err)
 }
 
 func (r reply) int() (int64, error) {
@@ -237,7 +268,7 @@ func (r reply) int() (int64, error) {
 		return 0, r.err
 	}
 	n, err := r.res.AsInt64()
-	return n, r.l.failed(err)
+	return n, r.failed(err)
 }
 
 func (r reply) string() (string, error) {
@@ -245,7 +276,7 @@ func (r reply) string() (string, error) {
 		return "", r.err
 	}
 	s, err := r.res.ToString()
-	return s, r.l.failed(err)
+	return s, r.failed(err)
 }
 
 func (r reply) array(n int) ([]rueidis.RedisMessage, error) {
@@ -253,7 +284,7 @@ func (r reply) array(n int) ([]rueidis.RedisMessage, error) {
 		return nil, r.err
 	}
 	arr, err := r.res.ToArray()
-	if err := r.l.failed(err); err != nil {
+	if err := r.failed(err); err != nil {
 		return nil, err
 	}
 	if len(arr) != n {

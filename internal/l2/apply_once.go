@@ -24,41 +24,40 @@ import (
 //
 // A Redis user may lack the right to GETRANGE. Then every process runs the script, which writes only what is not done.
 //
-// Only versioned changes can be found to be done. The error is that of the first key that failed; the others took
-// effect.
-func (l *L2) ApplyOnce(ctx context.Context, changes []Change) error {
+// Only versioned changes can be found to be done. It returns the error of each change.
+func (l *L2) ApplyOnce(ctx context.Context, changes []Change) []error {
+	errs := make([]error, len(changes))
 	c := l.clients.Load()
 	if c == nil {
-		return ErrUnavailable
+		for i := range errs {
+			errs[i] = ErrUnavailable
+		}
+		return errs
 	}
 	if len(changes) == 0 {
 		return nil
 	}
 	cmds := make([]rueidis.Completed, 0, 2*len(changes))
 	for _, ch := range changes {
+		l.recent.note(ch) // what another process has done is lost with its server, too
 		cmds = append(cmds,
 			c.commands.B().Getrange().Key(ch.Key.Record).Start(0).End(versionEnd-1).Build(),
 			c.commands.B().Getrange().Key(ch.Key.Lease).Start(0).End(int64(leaseEnd-1)).Build())
 	}
 	res := c.commands.DoMulti(ctx, cmds...)
 	var open []Change
-	var first error
+	var at []int
 	for i, ch := range changes {
-		record, err := l.beginning(res[2*i])
-		lease, leaseErr := l.beginning(res[2*i+1])
-		switch {
-		case err != nil || leaseErr != nil:
-			if first == nil {
-				first = firstOf(err, leaseErr)
-			}
-		case !applied(record, lease, ch):
-			open = append(open, ch)
+		record, err := l.beginning(ch.Key.Bucket, res[2*i])
+		lease, leaseErr := l.beginning(ch.Key.Bucket, res[2*i+1])
+		if errs[i] = firstOf(err, leaseErr); errs[i] == nil && !applied(record, lease, ch) {
+			open, at = append(open, ch), append(at, i)
 		}
 	}
-	if err := l.ApplyMany(ctx, open); err != nil && first == nil {
-		first = err
+	for i, err := range l.tell(ctx, open) {
+		errs[at[i]] = err
 	}
-	return first
+	return errs
 }
 
 const (
@@ -92,12 +91,12 @@ func leaseMayStay(lease string, v coherence.Version) bool {
 }
 
 // beginning is the answer of a GETRANGE.
-func (l *L2) beginning(res rueidis.RedisResult) (string, error) {
+func (l *L2) beginning(bucket int, res rueidis.RedisResult) (string, error) {
 	s, err := res.ToString()
 	if e, ok := rueidis.IsRedisErr(err); wrongType(err) || ok && strings.HasPrefix(e.Error(), "NOPERM") {
 		return unreadable, nil
 	}
-	return s, l.failed(err)
+	return s, l.failed(l.Node(bucket), opOthers, err)
 }
 
 func firstOf(errs ...error) error {

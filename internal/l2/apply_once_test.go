@@ -11,7 +11,7 @@ import (
 
 func (b *bench) applyOnce(v coherence.Version) {
 	b.t.Helper()
-	if err := b.ApplyOnce(ctx(), []l2.Change{{Key: b.k, Version: v}}); err != nil {
+	if err := b.ApplyOnce(ctx(), []l2.Change{{Key: b.k, Version: v}})[0]; err != nil {
 		b.t.Fatal(err)
 	}
 }

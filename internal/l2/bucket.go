@@ -42,27 +42,43 @@ const slots = 1 << 14
 // tagTables are the tags of each number of buckets that this process uses.
 var tagTables sync.Map
 
-// bucketTags are the hash tags of buckets. Each bucket has an equal share of the Cluster's slots, in their order. Its
+// tagTable has the hash tags of buckets.
+type tagTable struct {
+	tags    []string    // by bucket
+	buckets map[int]int // by tag
+}
+
+// bucketOf is the bucket of a tag. Of a tag that no bucket has, it is the bucket whose share of slots has the tag's
+// slot: that one is mostly on the same server.
+func (t *tagTable) bucketOf(tag int) int {
+	if b, ok := t.buckets[tag]; ok {
+		return b
+	}
+	return slotOf(strconv.Itoa(tag)) / (slots / len(t.tags))
+}
+
+// tagsOf finds the hash tags of buckets. Each bucket has an equal share of the Cluster's slots, in their order. Its
 // tag is the least decimal number whose slot lies in the middle quarter of that share. Masters have ranges of slots, so
 // each gets its part of the buckets, to within one.
 //
 // Finding them takes some milliseconds for 4,096 buckets, and much less for fewer.
-func bucketTags(n int) []string {
-	if tags, ok := tagTables.Load(n); ok {
-		return tags.([]string)
+func tagsOf(n int) *tagTable {
+	if t, ok := tagTables.Load(n); ok {
+		return t.(*tagTable)
 	}
 	tags := make([]string, n)
+	buckets := make(map[int]int, n)
 	share := slots / n
 	for number, left := 0, n; left > 0; number++ {
 		tag := strconv.Itoa(number)
 		slot := slotOf(tag)
 		if at := slot % share; tags[slot/share] == "" && 8*at >= 3*share && 8*at < 5*share {
-			tags[slot/share] = tag
+			tags[slot/share], buckets[number] = tag, slot/share
 			left--
 		}
 	}
-	tagTables.Store(n, tags)
-	return tags
+	t, _ := tagTables.LoadOrStore(n, &tagTable{tags, buckets})
+	return t.(*tagTable)
 }
 
 // slotOf is the slot of a hash tag: its CRC16, of the XMODEM kind, modulo the number of slots.
@@ -136,6 +152,14 @@ func (s BucketSet) Union(other BucketSet) BucketSet {
 func (s BucketSet) Minus(other BucketSet) BucketSet {
 	for i := range s {
 		s[i] &^= other[i]
+	}
+	return s
+}
+
+// Both is the buckets that are in each of two sets.
+func (s BucketSet) Both(other BucketSet) BucketSet {
+	for i := range s {
+		s[i] &= other[i]
 	}
 	return s
 }

@@ -1,8 +1,12 @@
 package l2_test
 
 import (
+	"context"
+	"net"
 	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/rueidis"
 
@@ -114,7 +118,7 @@ func TestCluster_RoundsOfServers(t *testing.T) {
 		t.Fatalf("published %v with error %v, want all", done, err)
 	}
 	b.beat()
-	replies, err := b.Rounds(ctx())
+	replies, err := b.Rounds(ctx(), l2.AllBuckets(l2.DefaultBuckets))
 	if err != nil || len(replies) != 3 {
 		t.Fatalf("got %d replies and error %v, want those of three servers", len(replies), err)
 	}
@@ -152,4 +156,50 @@ func (b *bench) publishes(t *testing.T, what string, p l2.Publication, least coh
 		t.Errorf("%s: published %v with error %v, want %v, and an error for an answer: %v", what, done[0], err, want,
 			fails)
 	}
+}
+
+// TestCluster_AChangeWaitsForItsSlot: half of a bucket's keys are on the way to another node, so its script is to come
+// again. It does, and arrives when the move is over. A lease does not wait.
+func TestCluster_AChangeWaitsForItsSlot(t *testing.T) {
+	b, nodes := newClusterBench(t, 2)
+	ctx, stop := context.WithTimeout(ctx(), 10*time.Second)
+	defer stop()
+	b.beat()
+	b.fillMany(1)
+	b.k = b.Keyspace().Key("n", "0")
+	slot := nodes[0].Do("CLUSTER", "KEYSLOT", b.k.Record)
+	n, err := strconv.Atoi(slot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := n * len(nodes) / 16384
+	source, target := nodes[from], nodes[1-from]
+	target.Do("CLUSTER", "SETSLOT", slot, "IMPORTING", source.Do("CLUSTER", "MYID"))
+	source.Do("CLUSTER", "SETSLOT", slot, "MIGRATING", target.Do("CLUSTER", "MYID"))
+	if _, err := b.Acquire(ctx, b.k, l2.NewLeaseID(), time.Second, l2.AcquireOptions{}); !l2.Migrating(err) {
+		t.Fatalf("a lease: got error %v, want TRYAGAIN at once", err)
+	}
+	done := make(chan error, 2)
+	go func() { done <- b.Apply(ctx, b.k, 2) }()
+	go func() { done <- b.ApplyMany(ctx, []l2.Change{{Key: b.k, Version: 3}}) }()
+	testkit.Eventually(t, "the changes are refused", func() bool {
+		return strings.Contains(source.Do("INFO", "errorstats"), "errorstat_TRYAGAIN:count=3")
+	})
+	host, port, err := net.SplitHostPort(target.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	source.Do("MIGRATE", host, port, b.k.Record, "0", "1000")
+	for _, node := range []*servicestest.RedisProcess{target, source} {
+		node.Do("CLUSTER", "SETSLOT", slot, "NODE", target.Do("CLUSTER", "MYID"))
+	}
+	for range 2 {
+		if err := <-done; err != nil {
+			t.Errorf("a change: %v", err)
+		}
+	}
+	testkit.Eventually(t, "the old record has gone", func() bool {
+		raw, _, err := b.Get(ctx, b.k, l2.ReadOptions{Watermark: true})
+		return err == nil && raw == nil
+	})
 }

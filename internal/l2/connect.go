@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
-
-	"github.com/nearcache/nearcache-go/internal/ablate"
 )
 
 // Defaults for what the caller's rueidis.ClientOption leaves at zero. rueidis's own would let a dead peer hold up a
@@ -27,18 +25,10 @@ const (
 type Tracker interface {
 	// KeysChanged says that records were modified, expired or evicted; hashes are those of HashRecord.
 	KeysChanged(hashes []uint64)
-	// SessionChanged says that the tracking connection was dialled or lost a connection: pushes may have been missed.
-	// It is called before the first reply of a new connection can be.
-	SessionChanged()
-}
-
-// BucketTracker is a Tracker that can tell the buckets apart.
-type BucketTracker interface {
-	Tracker
-	// BucketMoved says that a bucket's commands go to another tracking connection than before: pushes of its keys may
-	// be missed, or come later than the new connection's replies. It is called before the first command does. A plain
-	// Tracker hears of SessionChanged instead.
-	BucketMoved(bucket int)
+	// SessionChanged says that pushes of the keys of some buckets may have been missed, or come later than the replies:
+	// their connection was lost, their next commands go to another one, their server was flushed, or takes no writes. It
+	// is called before the first command that goes elsewhere does.
+	SessionChanged(of BucketSet)
 }
 
 // checkOption refuses what the connections depend on. RESP2 has no pushes, and suits where nothing is tracked.
@@ -75,8 +65,7 @@ func checkOption(o rueidis.ClientOption, tracker Tracker) error {
 // Both fail a command once and at once when Redis is away: the read goes to the source rather than wait. The commands
 // share one connection for each node too. Beside each other on several they would be written one by one; on one, those
 // that come together go together.
-func options(o rueidis.ClientOption, routes *routes, tracker Tracker) (tracking *rueidis.ClientOption,
-	commands rueidis.ClientOption) {
+func (l *L2) options(o rueidis.ClientOption) (tracking *rueidis.ClientOption, commands rueidis.ClientOption) {
 	if o.Dialer.Timeout == 0 {
 		o.Dialer.Timeout = defaultDialTimeout
 	}
@@ -91,38 +80,39 @@ func options(o rueidis.ClientOption, routes *routes, tracker Tracker) (tracking 
 	o.PipelineMultiplex = -1
 	commands = o
 	commands.DisableCache = true
+	dial := o.DialCtxFn
+	if dial == nil {
+		dial = dialPlain
+	}
+	// Which node has a bucket shows on the tracking connection, if there is one: heartbeats ask for every bucket there.
+	followed := func(routes *routes) func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
+		return func(ctx context.Context, addr string, d *net.Dialer, cfg *tls.Config) (net.Conn, error) {
+			conn, err := dial(ctx, addr, d, cfg)
+			if err != nil || conn == nil {
+				return nil, err
+			}
+			return follow(conn, routes, l.nodes.at(addr)), nil
+		}
+	}
+	tracker := l.routes.tracker
 	if tracker == nil {
+		commands.DialCtxFn = followed(l.routes)
 		return nil, commands
 	}
 	tracking = &o
 	tracking.ClientTrackingOptions = []string{}
 	tracking.CacheSizeEachConn = 1 << 10 // rueidis's own cache stays empty
-	dial := o.DialCtxFn
-	if dial == nil {
-		dial = dialPlain
-	}
-	tracking.DialCtxFn = func(ctx context.Context, addr string, d *net.Dialer, cfg *tls.Config) (net.Conn, error) {
-		conn, err := dial(ctx, addr, d, cfg)
-		if ablate.Out(ablate.DialIsSession) {
-			return conn, err
-		}
-		return routes.dialled(conn), err
-	}
+	tracking.DialCtxFn, commands.DialCtxFn = followed(l.routes), followed(nil)
 	tracking.OnInvalidations = func(msgs []rueidis.RedisMessage) {
-		if msgs == nil {
-			if ablate.Out(ablate.NilIsSession) {
-				return
-			}
-			tracker.SessionChanged()
-			return
-		}
-		hashes := make([]uint64, 0, len(msgs))
+		hashes := make([]uint64, 0, len(msgs)) // none: the connection was lost, or its server flushed; see routedConn
 		for i := range msgs {
 			if key, err := msgs[i].ToString(); err == nil {
 				hashes = append(hashes, HashRecord(key))
 			}
 		}
-		tracker.KeysChanged(hashes)
+		if len(hashes) > 0 {
+			tracker.KeysChanged(hashes)
+		}
 	}
 	return tracking, commands
 }

@@ -15,11 +15,14 @@ import (
 
 // Fault is why Redis does not do what it was asked to.
 type Fault struct {
-	Code    string // stable; see the table of faults
-	Advice  string // what to do about it, one sentence
-	Err     error  // what Redis or the network said
-	Forever bool   // waiting does not help
-	Writes  bool   // Redis takes no writes
+	Code    string   // stable; see the table of faults
+	Advice  string   // what to do about it, one sentence
+	Err     error    // what Redis or the network said
+	Forever bool     // waiting does not help
+	Writes  bool     // Redis takes no writes
+	Doubt   bool     // neither does it take invalidations: nothing that was read there is vouched for
+	Demoted bool     // the server is no primary any more: connect again
+	Nodes   []string // the addresses of the nodes that it is of, as far as they are known
 }
 
 // faults sorts the errors that Redis answers by the word that they begin with. Scripts hand on what a command within
@@ -35,36 +38,42 @@ var faults = []struct {
 		Fault{Code: "redis_auth", Forever: true,
 			Advice: "Redis wants a password; set it in rueidis.ClientOption (and in Sentinel.Password)."}},
 	{"NOPERM", Fault{Code: "redis_permission", Forever: true, Writes: true,
-		Advice: "The Redis user lacks a right; grant +get +getex +getrange +set +del +exists +pttl +pexpire +eval +evalsha " +
-			"+client|tracking on the prefix's keys."}},
+		Advice: "The Redis user lacks a right; grant " + Rights() + " on the prefix's keys, and +info without a relay."}},
 	{"NOPROTO",
 		Fault{Code: "redis_protocol", Forever: true,
 			Advice: "The server speaks no RESP3, which tracking needs; use Redis 6.2 or newer, without a RESP2 proxy."}},
 	{"READONLY",
-		Fault{Code: "redis_read_only", Writes: true,
+		Fault{Code: "redis_read_only", Writes: true, Doubt: true, Demoted: true,
 			Advice: "The server is a replica; the client needs the primary's address."}},
 	{"OOM",
 		Fault{Code: "redis_out_of_memory", Writes: true,
 			Advice: "Redis is full and evicts nothing; raise maxmemory or set an eviction policy."}},
 	{"MISCONF",
-		Fault{Code: "redis_misconf", Writes: true,
+		Fault{Code: "redis_misconf", Writes: true, Doubt: true,
 			Advice: "Redis stopped taking writes because it cannot save; look at its log."}},
 	{"NOREPLICAS",
-		Fault{Code: "redis_no_replicas", Writes: true,
+		Fault{Code: "redis_no_replicas", Writes: true, Doubt: true,
 			Advice: "Redis has fewer replicas than min-replicas-to-write asks for."}},
 	{"MASTERDOWN",
-		Fault{Code: "redis_master_down", Writes: true, Advice: "The server is a replica that lost its primary."}},
+		Fault{Code: "redis_master_down", Writes: true, Doubt: true, Demoted: true,
+			Advice: "The server is a replica that lost its primary."}},
 	{"LOADING",
-		Fault{Code: "redis_loading", Writes: true, Advice: "Redis is loading its data; it answers when that is done."}},
+		Fault{Code: "redis_loading", Writes: true, Doubt: true,
+			Advice: "Redis is loading its data; it answers when that is done."}},
 	{"CLUSTERDOWN",
-		Fault{Code: "redis_cluster_down", Writes: true,
+		Fault{Code: "redis_cluster_down", Writes: true, Doubt: true,
 			Advice: "The cluster does not cover every slot; look at CLUSTER INFO."}},
 	{"TRYAGAIN",
-		Fault{Code: "redis_slot_migrating", Writes: true,
+		Fault{Code: "redis_slot_migrating",
 			Advice: "A slot is being moved; its keys are served again when that is done."}},
 	{"MOVED", Fault{Code: "redis_cluster_hidden", Forever: true, Writes: true,
 		Advice: "The server is part of a cluster that the client took for a single server; grant +cluster|slots."}},
 }
+
+// noCluster is the fault of a client that was given several addresses of servers that are no Cluster.
+var noCluster = Fault{Code: "redis_no_cluster", Forever: true,
+	Advice: "Several addresses are those of a Cluster, and the server is none; give the primary's address alone, or set " +
+		"ClientOption.Sentinel."}
 
 // unknownCommands are the commands without which nothing works, and what it means if the server does not know one.
 var unknownCommands = []struct {
@@ -86,7 +95,7 @@ var unknownCommands = []struct {
 
 // FaultCodes are the codes of all faults.
 func FaultCodes() []string {
-	codes := []string{"redis_buckets", "redis_error", "redis_protocol", "redis_tls", "redis_unreachable"}
+	codes := []string{"redis_buckets", "redis_error", noCluster.Code, "redis_protocol", "redis_tls", "redis_unreachable"}
 	for _, f := range faults {
 		codes = append(codes, f.Code)
 	}
@@ -118,6 +127,9 @@ func FaultOf(err error) *Fault {
 			}
 		}
 		lower := strings.ToLower(said)
+		if strings.Contains(lower, "cluster support disabled") {
+			return noCluster.with(err)
+		}
 		if strings.Contains(lower, "unknown command") || strings.Contains(lower, "unknown subcommand") ||
 			strings.Contains(lower, "unknown redis command") {
 			for _, f := range unknownCommands {
@@ -182,11 +194,10 @@ func badCertificate(err error) bool {
 // operation that nobody asks for any more would otherwise be at fault for ever.
 const faultAge = time.Minute
 
-// health is how an operation ended last: each script, the reads, and connecting have their own, since a full Redis goes
-// on reading, and deletes, while it refuses a fill.
+// health is how an operation ended last. At each node each script, the reads of records and those of watermarks have
+// their own, since a full Redis goes on reading, and deletes, while it refuses a fill.
 type health struct {
-	last   atomic.Pointer[seenFault]
-	counts *faultCounts // of the L2; nil: not counted
+	last atomic.Pointer[seenFault]
 }
 
 type seenFault struct {
@@ -194,18 +205,21 @@ type seenFault struct {
 	at time.Time
 }
 
-// note records how the operation ended. An error that says nothing of Redis changes nothing.
-func (h *health) note(err error) {
+// note records how the operation ended. It returns its fault, and whether it had not the same one before. An error that
+// says nothing of Redis changes nothing.
+func (h *health) note(err error, counts *faultCounts) (f *Fault, begun bool) {
 	if err == nil || rueidis.IsRedisNil(err) {
 		if h.last.Load() != nil {
 			h.last.Store(nil)
 		}
-		return
+		return nil, false
 	}
-	if f := FaultOf(err); f != nil {
-		h.counts.add(f.Code)
-		h.last.Store(&seenFault{f, time.Now()})
+	if f = FaultOf(err); f == nil {
+		return nil, false
 	}
+	counts.add(f.Code)
+	was := h.last.Swap(&seenFault{f, time.Now()})
+	return f, was == nil || was.Code != f.Code
 }
 
 // fault is the operation's fault if it is in force.
@@ -217,25 +231,58 @@ func (h *health) fault() *Fault {
 	return s.Fault
 }
 
-// Faults returns what is wrong with Redis now, one fault of each code. The result is empty while all is well.
+// writes reports whether the node answers, and takes writes, as far as its last commands tell.
+func (n *Node) writes() bool {
+	if n.silent.Load() {
+		return false
+	}
+	for op := range n.health {
+		if f := n.health[op].fault(); f != nil && f.Writes {
+			return false
+		}
+	}
+	return true
+}
+
+// Faults returns what is wrong with Redis now, one fault of each code, with the nodes that have it. The result is empty
+// while all is well. A node that has no bucket any more does not count.
 func (l *L2) Faults() []*Fault {
 	var out []*Fault
-	add := func(h *health) {
+	add := func(h *health, node string) {
 		f := h.fault()
-		if f == nil || slices.ContainsFunc(out, func(o *Fault) bool { return o.Code == f.Code }) {
+		if f == nil {
 			return
 		}
-		out = append(out, f)
+		i := slices.IndexFunc(out, func(o *Fault) bool { return o.Code == f.Code })
+		if i < 0 {
+			i, out = len(out), append(out, f.with(f.Err))
+		}
+		if node != "" && !slices.Contains(out[i].Nodes, node) {
+			out[i].Nodes = append(out[i].Nodes, node)
+		}
 	}
-	add(&l.connecting)
-	add(&l.reads)
-	for _, s := range l.scripts.all() {
-		add(&s.health)
+	add(&l.connecting, "")
+	for _, n := range l.inUse() {
+		for op := range n.health {
+			add(&n.health[op], n.addr)
+		}
 	}
 	return out
 }
 
-// refusesWrites reports whether Redis answers, and takes no writes.
-func (l *L2) refusesWrites() bool {
-	return slices.ContainsFunc(l.Faults(), func(f *Fault) bool { return f.Writes })
+// inUse are the nodes that have buckets, and what stands for those that are not known.
+func (l *L2) inUse() []*Node {
+	all := []*Node{l.nodes.none}
+	for b := range l.keys.Buckets() {
+		if n := l.routes.node(b); n != nil && !slices.Contains(all, n) {
+			all = append(all, n)
+		}
+	}
+	return all
+}
+
+// anyWrites reports whether a node takes writes. What is not known to be of a node counts as of each.
+func (l *L2) anyWrites() bool {
+	all := l.inUse()
+	return all[0].writes() && (len(all) == 1 || slices.ContainsFunc(all[1:], (*Node).writes))
 }

@@ -34,7 +34,7 @@ func (e *ear) KeysChanged(hashes []uint64) {
 	}
 }
 
-func (e *ear) SessionChanged() {
+func (e *ear) SessionChanged(l2.BucketSet) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.sessions++

@@ -45,11 +45,11 @@ func (l *L2) Lease(ctx context.Context, k Key) (s LeaseState, err error) {
 	if wrongType(err) {
 		return LeaseState{Holder: HeldByOthers}, nil
 	}
-	if err := l.failed(err); err != nil {
+	if err := l.failed(l.Node(k.Bucket), opOthers, err); err != nil {
 		return s, err
 	}
 	left, err := res[1].AsInt64()
-	if err := l.failed(err); err != nil {
+	if err := l.failed(l.Node(k.Bucket), opOthers, err); err != nil {
 		return s, err
 	}
 	return leaseState(raw, left), nil

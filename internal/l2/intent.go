@@ -58,6 +58,12 @@ func (l *L2) placeIntent(k Key, id LeaseID, ttl time.Duration, value string) cal
 // Committed. Restore confirms the value only if the intent has stood all the time, and stands alone: otherwise another
 // write may have happened.
 func (l *L2) ResolveIntent(ctx context.Context, k Key, id LeaseID, o Outcome, v coherence.Version) error {
+	switch o {
+	case Committed:
+		l.recent.note(Change{Key: k, Version: v})
+	case Unknown:
+		l.recent.note(Change{Key: k, Unconfirmed: true})
+	}
 	_, err := l.run(ctx, call{l.scripts.resolveIntent, l.all(k),
 		[]string{string(id[:]), versionBytes(v), o.String()}}).int()
 	return err

@@ -28,16 +28,17 @@ type Key struct {
 //	owner      prefix:{0}:o
 //	buckets    prefix:{0}:b, how many there are
 //
-// where tag is that of the key's bucket, see bucketTags. The bucket is xxHash64("namespace:name") modulo the number of
+// where tag is that of the key's bucket, see tagsOf. The bucket is xxHash64("namespace:name") modulo the number of
 // buckets. A namespace has no colon; a name may hold any bytes. A Keyspace is immutable and safe for concurrent use.
 type Keyspace struct {
 	prefix  string
 	mask    uint64 // the number of buckets, less one
 	buckets []bucketKeys
+	tags    *tagTable
 }
 
 // bucketKeys are what the Redis keys of one bucket are, or begin with.
-type bucketKeys struct{ records, leases, watermark, round string }
+type bucketKeys struct{ records, leases, watermark, round, nothing, probes string }
 
 // NewKeyspace returns the keyspace of a prefix with DefaultBuckets; "" means DefaultPrefix. A prefix must not hold a
 // brace (see coherence.CheckName).
@@ -48,10 +49,11 @@ func NewKeyspaceOf(prefix string, buckets int) *Keyspace {
 	if prefix == "" {
 		prefix = DefaultPrefix
 	}
-	s := &Keyspace{prefix: prefix, mask: uint64(buckets - 1), buckets: make([]bucketKeys, buckets)}
-	for b, tag := range bucketTags(buckets) {
+	s := &Keyspace{prefix: prefix, mask: uint64(buckets - 1), buckets: make([]bucketKeys, buckets), tags: tagsOf(buckets)}
+	for b, tag := range s.tags.tags {
 		begin := prefix + ":{" + tag + "}:"
-		s.buckets[b] = bucketKeys{records: begin + "v:", leases: begin + "l:", watermark: begin + "w", round: begin + "r"}
+		s.buckets[b] = bucketKeys{records: begin + "v:", leases: begin + "l:", watermark: begin + "w", round: begin + "r",
+			nothing: begin + "w:none", probes: begin + "p:"}
 	}
 	return s
 }
@@ -94,8 +96,14 @@ func (s *Keyspace) Namespaces(namespace string) (begin []string) {
 // Watermark is the Redis key of a bucket's watermark.
 func (s *Keyspace) Watermark(bucket int) string { return s.buckets[bucket].watermark }
 
+// nothing is a Redis key of a bucket that never exists.
+func (s *Keyspace) nothing(bucket int) string { return s.buckets[bucket].nothing }
+
 // Owner is the Redis key that names the system which the prefix belongs to.
 func (s *Keyspace) Owner() string { return s.prefix + ":{0}:o" }
+
+// Home is the bucket that is mostly on the same server as the keys of the whole prefix.
+func (s *Keyspace) Home() int { return s.bucketOf(s.Owner()) }
 
 // Round is the Redis key of the relay's rounds on the server that has a bucket. It has the bucket's hash tag, and so
 // that bucket's sessions.
@@ -103,6 +111,19 @@ func (s *Keyspace) Round(bucket int) string { return s.buckets[bucket].round }
 
 // Layout is the Redis key that says how many buckets the prefix has.
 func (s *Keyspace) Layout() string { return s.prefix + ":{0}:b" }
+
+// bucketOf is the bucket of a Redis key of the keyspace. The keys of the whole prefix count as keys of the bucket that
+// has their slot in its share.
+func (s *Keyspace) bucketOf(key string) int {
+	number := 0
+	for _, d := range []byte(key[len(s.prefix)+len(":{"):]) {
+		if d == '}' {
+			break
+		}
+		number = 10*number + int(d-'0')
+	}
+	return s.tags.bucketOf(number)
+}
 
 // RoundBucket is the bucket whose server has the rounds that are begun, and so end samples.
 const RoundBucket = 0

@@ -26,14 +26,16 @@ type L2 struct {
 	log       *slog.Logger
 	clients   atomic.Pointer[clients]
 	connected chan struct{}
-	down      atomic.Bool // the last command failed
-	rotates   bool        // credentials are asked for anew at each dial
+	rotates   bool    // credentials are asked for anew at each dial
+	recent    *recent // nil: a relay carries every change
 
-	routes  *routes                   // of the tracking connection; nil: nothing is tracked
+	routes  *routes // of the tracking connection; of the commands connection if nothing is tracked
+	nodes   *nodes
 	leaders atomic.Pointer[BucketSet] // whose rounds the last reading named; nil: nothing was read
 
-	connecting, reads health // of dialling, and of the reads on the tracking connection; each script has its own
-	errors            *faultCounts
+	connecting health // of the first connection
+	errors     *faultCounts
+	onAnswer   func(*Node)
 
 	end context.CancelFunc
 	wg  sync.WaitGroup
@@ -51,6 +53,11 @@ type Config struct {
 	// says so, and records are read by a script. That suits a program that holds no cache, and a Redis that pushes
 	// nothing.
 	Tracker Tracker
+	// Answers is called when a node answers that did not before. It must not block. Defaults to nothing.
+	Answers func(*Node)
+	// Alone says that no relay carries changes to L2. Then an incarnation is one of the server's history, and recent
+	// changes are told again to a server that took over; see adopt.go. It needs the right to INFO.
+	Alone bool
 	// Logger hears of lost and found connections. Defaults to discarding it.
 	Logger *slog.Logger
 }
@@ -81,12 +88,16 @@ func Open(cfg Config) (*L2, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	l := &L2{keys: NewKeyspaceOf(cfg.Prefix, n), scripts: newScripts(), log: cfg.Logger, connected: make(chan struct{}),
-		rotates: cfg.Redis.AuthCredentialsFn != nil, errors: newFaultCounts()}
-	if cfg.Tracker != nil {
-		l.routes = newRoutes(l.keys, cfg.Tracker)
+		rotates: cfg.Redis.AuthCredentialsFn != nil, errors: newFaultCounts(), onAnswer: cfg.Answers}
+	l.routes = newRoutes(l.keys, cfg.Tracker)
+	l.nodes = newNodes(opScripts + len(l.scripts.all()))
+	if cfg.Alone {
+		l.recent = newRecent(n)
 	}
-	l.countErrors()
-	tracking, commands := options(cfg.Redis, l.routes, cfg.Tracker)
+	tracking, commands := l.options(cfg.Redis)
+	if commands.AlwaysRESP2 && commands.ForceSingleClient {
+		plain(&commands, l.keys)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	l.end = cancel
 	first := make(chan struct{})
@@ -100,7 +111,7 @@ func Open(cfg Config) (*L2, error) {
 					c.close()
 				}
 			}
-			l.connecting.note(err)
+			l.connecting.note(err, l.errors)
 			return c, err
 		}, func(err error) {
 			if !warned {
@@ -130,18 +141,14 @@ func (l *L2) refused(ctx context.Context) error {
 	ctx, stop := context.WithTimeout(ctx, firstConnect)
 	defer stop()
 	if c := l.clients.Load(); c != nil {
-		k := l.keys.Key("nearcache.check", "1")
-		_, _, _ = l.Get(ctx, k, ReadOptions{Watermark: true})
-		check := call{l.scripts.check, []string{k.Lease}, []string{millisOf(firstConnect)}}
-		// EVAL first: a server that has the script already would not show that EVAL is forbidden.
-		l.scripts.check.health.note(c.commands.Do(ctx, check.eval(c.commands)).Error())
-		if l.scripts.check.health.fault() == nil {
-			run(ctx, c.commands, check)
+		l.tryCommands(ctx, c)
+		if err := l.hiddenCluster(ctx, c); err != nil {
+			return err
 		}
 	}
 	for _, f := range l.Faults() {
 		if f.Forever && !(l.rotates && f.Code == "redis_auth") {
-			return fmt.Errorf("tier: %w: %s (%w)", coherence.ErrMisconfigured, f.Advice, f.Err)
+			return fmt.Errorf("tier: %w: %s (%w)%s", coherence.ErrMisconfigured, f.Advice, f.Err, l.deniedBy(ctx, f))
 		}
 	}
 	return nil
@@ -150,12 +157,15 @@ func (l *L2) refused(ctx context.Context) error {
 // Keyspace maps keys to Redis keys.
 func (l *L2) Keyspace() *Keyspace { return l.keys }
 
-// Up reports whether Redis is connected and takes writes, as far as the last commands tell.
-func (l *L2) Up() bool { return l.clients.Load() != nil && !l.down.Load() && !l.refusesWrites() }
+// Up reports whether Redis is connected, and one of its nodes at least answers and takes writes, as far as the last
+// commands tell.
+func (l *L2) Up() bool { return l.clients.Load() != nil && l.anyWrites() }
 
-// Node stands for the node that the bucket's records are read from, as far as the last read tells: buckets of one node
-// have equal ones. It is nil before the first read, and while nothing is tracked.
-func (l *L2) Node(bucket int) any { return l.routes.node(bucket) }
+// Connected reports whether Redis has been connected to.
+func (l *L2) Connected() bool { return l.clients.Load() != nil }
+
+// Fills reports whether the bucket's node answers, and takes writes, as far as the last commands tell.
+func (l *L2) Fills(bucket int) bool { return l.clients.Load() != nil && l.Node(bucket).writes() }
 
 // Ready waits until Redis has been connected to.
 func (l *L2) Ready(ctx context.Context) error {
@@ -173,29 +183,6 @@ func (l *L2) Close() {
 	l.wg.Wait()
 	if c := l.clients.Swap(nil); c != nil {
 		c.close()
-	}
-}
-
-// failed sorts an error: what Redis answered, or that it did not. It keeps Up and logs when that changes.
-func (l *L2) failed(err error) error {
-	if err == nil {
-		l.up()
-		return nil
-	}
-	if rueidis.IsRedisNil(err) {
-		l.up()
-		return nil
-	}
-	if _, ok := rueidis.IsRedisErr(err); !ok && !errors.Is(err, context.Canceled) &&
-		l.down.CompareAndSwap(false, true) {
-		l.log.Warn("Redis does not answer", "error", err)
-	}
-	return fmt.Errorf("%w: %w", ErrUnavailable, err)
-}
-
-func (l *L2) up() {
-	if l.down.Load() && l.down.CompareAndSwap(true, false) {
-		l.log.Info("Redis answers again")
 	}
 }
 

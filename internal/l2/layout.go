@@ -32,7 +32,7 @@ func (l *L2) ClaimBuckets(ctx context.Context) error {
 	}
 	stored, err := l.storedBuckets(ctx, c)
 	if none := rueidis.IsRedisNil(err); err != nil && !none {
-		return l.failed(err)
+		return l.failed(l.Node(l.keys.bucketOf(l.keys.Layout())), opOthers, err)
 	} else if none {
 		n := strconv.Itoa(l.keys.Buckets())
 		stored, err = l.run(ctx, call{l.scripts.claim, []string{l.keys.Layout()}, []string{n}}).string()

@@ -26,14 +26,6 @@ func (c *faultCounts) add(code string) {
 	}
 }
 
-// countErrors has every operation of an L2 count its faults together.
-func (l *L2) countErrors() {
-	l.connecting.counts, l.reads.counts = l.errors, l.errors
-	for _, s := range l.scripts.all() {
-		s.health.counts = l.errors
-	}
-}
-
 var (
 	upDesc = prometheus.NewDesc("nearcache_redis_up", "1 while Redis is connected and takes writes.", nil, nil)
 

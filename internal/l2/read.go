@@ -27,7 +27,7 @@ type GetResponse struct {
 // Get reads a record on the tracking connection, so that Redis pushes its next change; raw is nil if there is none. A
 // key of another type is ErrWrongType. Without a tracker, see getTogether.
 func (l *L2) Get(ctx context.Context, k Key, o ReadOptions) (raw []byte, w Watermark, err error) {
-	if o.Lease {
+	if o.Lease || o.Watermark && l.recent != nil {
 		r := l.GetMany(ctx, []Key{k}, o)[0]
 		return r.Raw, r.Watermark, r.Err
 	}
@@ -40,38 +40,62 @@ func (l *L2) Get(ctx context.Context, k Key, o ReadOptions) (raw []byte, w Water
 	}
 	get := c.tracking.B().Get().Key(k.Record).Build()
 	if !o.Watermark {
-		raw, err = l.value(c.tracking.Do(ctx, get))
+		raw, err = l.value(k.Bucket, c.tracking.Do(ctx, get))
 		return raw, w, err
 	}
 	res := c.tracking.DoMulti(ctx, l.readWatermark(c, k.Bucket), get)
-	if w, err = l.watermark(res[0]); err != nil {
+	if w, err = l.watermark(k.Bucket, res[0]); err != nil {
 		return nil, w, err
 	}
-	raw, err = l.value(res[1])
+	raw, err = l.value(k.Bucket, res[1])
 	return raw, w, err
 }
 
 // GetMany is Get of several keys, in one pipeline for each node.
 func (l *L2) GetMany(ctx context.Context, ks []Key, o ReadOptions) []GetResponse {
 	out := make([]GetResponse, len(ks))
+	again := l.getMany(ctx, ks, o, bySHA, out)
+	if len(again) == 0 {
+		return out
+	}
+	some := make([]Key, len(again))
+	for j, i := range again {
+		some[j] = ks[i]
+	}
+	found := make([]GetResponse, len(again))
+	l.getMany(ctx, some, o, bySource, found)
+	for j, i := range again {
+		out[i] = found[j]
+	}
+	return out
+}
+
+// getMany returns which keys are to be read again: their server did not know the script by the form in which it was
+// called. Their records were read behind a watermark that was not adopted, and do not count.
+func (l *L2) getMany(ctx context.Context, ks []Key, o ReadOptions, form scriptForm, out []GetResponse) (again []int) {
 	c := l.clients.Load()
 	if c == nil {
 		for i := range out {
 			out[i].Err = ErrUnavailable
 		}
-		return out
+		return nil
 	}
 	if c.tracking == nil {
 		l.getManyTogether(ctx, ks, out)
-		return out
+		return nil
 	}
 	cmds := make([]rueidis.Completed, 0, 2*len(ks))
-	at := make(map[int]int) // where a bucket's answer is
+	at := make(map[int]int) // where a bucket's answer is, plus 1
 	for _, k := range ks {
-		if _, asked := at[k.Bucket]; o.Watermark && !asked {
-			at[k.Bucket] = len(cmds)
+		if !o.Watermark || at[k.Bucket] != 0 {
+			continue
+		}
+		if l.recent != nil {
+			cmds = append(cmds, l.adoption(c, k.Bucket, form))
+		} else {
 			cmds = append(cmds, l.readWatermark(c, k.Bucket))
 		}
+		at[k.Bucket] = len(cmds)
 	}
 	if o.Lease {
 		for _, k := range ks {
@@ -85,13 +109,18 @@ func (l *L2) GetMany(ctx context.Context, ks []Key, o ReadOptions) []GetResponse
 	res := c.tracking.DoMulti(ctx, cmds...)
 	for i, k := range ks {
 		if o.Watermark {
-			if out[i].Watermark, out[i].Err = l.watermark(res[at[k.Bucket]]); out[i].Err != nil {
+			read := res[at[k.Bucket]-1]
+			if l.recent != nil && unknown(read.Error()) && form == bySHA {
+				again = append(again, i)
+				continue
+			}
+			if out[i].Watermark, out[i].Err = l.adopted(read, k.Bucket); out[i].Err != nil {
 				continue
 			}
 		}
-		out[i].Raw, out[i].Err = l.value(res[first+i])
+		out[i].Raw, out[i].Err = l.value(k.Bucket, res[first+i])
 	}
-	return out
+	return again
 }
 
 // HeartbeatReply is what a heartbeat read of one bucket.
@@ -115,7 +144,7 @@ func (l *L2) Heartbeat(ctx context.Context, of BucketSet) (replies map[int]Heart
 	}
 	failed := 0
 	for i, res := range c.reading().DoMulti(ctx, cmds...) {
-		w, e := l.watermark(res)
+		w, e := l.watermark(buckets[i], res)
 		replies[buckets[i]] = HeartbeatReply{w, e == nil}
 		if e != nil {
 			err, failed = firstOf(err, e), failed+1
@@ -123,6 +152,9 @@ func (l *L2) Heartbeat(ctx context.Context, of BucketSet) (replies map[int]Heart
 	}
 	if failed > 1 {
 		err = fmt.Errorf("%d of %d buckets: %w", failed, len(buckets), err)
+	}
+	if l.recent != nil {
+		err = firstOf(err, l.adoptRead(ctx, c, replies))
 	}
 	return replies, err
 }
@@ -134,26 +166,28 @@ func (l *L2) readWatermark(c *clients, bucket int) rueidis.Completed {
 }
 
 // value is the record in a reply, nil if there is none.
-func (l *L2) value(res rueidis.RedisResult) ([]byte, error) {
+func (l *L2) value(bucket int, res rueidis.RedisResult) ([]byte, error) {
 	b, err := res.AsBytes()
 	if wrongType(err) {
 		return nil, ErrWrongType
 	}
-	l.reads.note(err)
-	if err := l.failed(err); err != nil {
+	if err := l.failed(l.Node(bucket), opReads, err); err != nil {
 		return nil, err
 	}
 	return b, nil
 }
 
 // watermark is the watermark in a reply. A key of another type counts as none.
-func (l *L2) watermark(res rueidis.RedisResult) (Watermark, error) {
+func (l *L2) watermark(bucket int, res rueidis.RedisResult) (Watermark, error) {
+	return l.watermarkBy(opMarks, bucket, res)
+}
+
+func (l *L2) watermarkBy(op, bucket int, res rueidis.RedisResult) (Watermark, error) {
 	s, err := res.ToString()
 	if wrongType(err) {
 		return Watermark{}, nil
 	}
-	l.reads.note(err)
-	if err := l.failed(err); err != nil {
+	if err := l.failed(l.Node(bucket), op, err); err != nil {
 		return Watermark{}, err
 	}
 	return decodeWatermark(s), nil

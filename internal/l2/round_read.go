@@ -15,38 +15,49 @@ type RoundReply struct {
 }
 
 // Rounds reads the relay's last rounds on the tracking connection, as readWatermark does a watermark: those of
-// RoundBucket, which come first, and of the other servers that these name. A replica refuses to answer. The error is
-// that of the first that failed.
-func (l *L2) Rounds(ctx context.Context) (replies []RoundReply, err error) {
+// RoundBucket, and of the other servers that these named, as far as they are in a set. A replica refuses to answer. The
+// error is that of the first that failed.
+func (l *L2) Rounds(ctx context.Context, of BucketSet) (replies []RoundReply, err error) {
 	c := l.clients.Load()
-	if c == nil {
-		return []RoundReply{{Leader: RoundBucket}}, ErrUnavailable
-	}
-	known := SetOf(RoundBucket)
+	var known BucketSet
 	if leaders := l.leaders.Load(); leaders != nil {
 		known = *leaders
 	}
-	replies, err = l.readRounds(ctx, c, &known)
-	if replies[0].OK {
-		named := replies[0].Round.Elsewhere
-		named.Add(RoundBucket)
-		if more := named.Minus(known); !more.IsZero() {
-			found, e := l.readRounds(ctx, c, &more)
-			replies, err = append(replies, found...), firstOf(err, e)
+	known.Add(RoundBucket)
+	asked := known.Both(of)
+	if c == nil {
+		for b := range asked.All() {
+			replies = append(replies, RoundReply{Leader: b})
 		}
+		return replies, ErrUnavailable
+	}
+	replies, err = l.readRounds(ctx, c, &asked)
+	if !of.Has(RoundBucket) || !replies[0].OK {
+		return replies, err
+	}
+	named := replies[0].Round.Elsewhere
+	named.Add(RoundBucket)
+	if known != named || l.leaders.Load() == nil {
 		l.leaders.Store(&named)
+	}
+	if more := named.Both(of).Minus(known); !more.IsZero() {
+		found, e := l.readRounds(ctx, c, &more)
+		replies, err = append(replies, found...), firstOf(err, e)
 	}
 	return replies, err
 }
 
 func (l *L2) readRounds(ctx context.Context, c *clients, leaders *BucketSet) (replies []RoundReply, err error) {
+	if leaders.IsZero() {
+		return nil, nil
+	}
 	var cmds []rueidis.Completed
 	for b := range leaders.All() {
 		cmds = append(cmds, c.reading().B().Getex().Key(l.keys.Round(b)).Build())
 		replies = append(replies, RoundReply{Leader: b})
 	}
 	for i, res := range c.reading().DoMulti(ctx, cmds...) {
-		r, e := l.round(res)
+		r, e := l.round(replies[i].Leader, res)
 		replies[i].Round, replies[i].OK, err = r, e == nil, firstOf(err, e)
 	}
 	return replies, err
@@ -57,13 +68,12 @@ func (l *L2) readRounds(ctx context.Context, c *clients, leaders *BucketSet) (re
 func (l *L2) Together(bucket int, of *BucketSet) BucketSet { return l.routes.together(bucket, of) }
 
 // round is the round in a reply. A key of another type counts as none.
-func (l *L2) round(res rueidis.RedisResult) (Round, error) {
+func (l *L2) round(bucket int, res rueidis.RedisResult) (Round, error) {
 	s, err := res.ToString()
 	if wrongType(err) {
 		return Round{}, nil
 	}
-	l.reads.note(err)
-	if err := l.failed(err); err != nil {
+	if err := l.failed(l.Node(bucket), opMarks, err); err != nil {
 		return Round{}, err
 	}
 	return decodeRound(s, l.keys.Buckets()), nil
@@ -82,7 +92,7 @@ func (l *L2) LastRounds(ctx context.Context, leaders BucketSet) (rounds map[int]
 		cmds, of = append(cmds, c.commands.B().Get().Key(l.keys.Round(b)).Build()), append(of, b)
 	}
 	for i, res := range c.commands.DoMulti(ctx, cmds...) {
-		if rounds[of[i]], err = l.round(res); err != nil {
+		if rounds[of[i]], err = l.round(of[i], res); err != nil {
 			return rounds, err
 		}
 	}
@@ -141,8 +151,8 @@ func (l *L2) Servers(ctx context.Context) (servers []BucketSet, err error) {
 	case c.commands.Mode() != rueidis.ClientModeCluster:
 		return []BucketSet{l.keys.All()}, nil
 	}
-	ranges, err := c.commands.Do(ctx, c.commands.B().ClusterSlots().Build()).ToArray()
-	if err := l.failed(err); err != nil {
+	ranges, err := l.clusterSlots(ctx, c.commands)
+	if err != nil {
 		return nil, err
 	}
 	at := make(map[string]int)
@@ -160,6 +170,32 @@ func (l *L2) Servers(ctx context.Context) (servers []BucketSet, err error) {
 		servers[i].Add(b)
 	}
 	return servers, nil
+}
+
+// clusterSlots asks all nodes at once which has which slots, and takes the first answer: one of them may be gone. The
+// other questions go on: their connections are needed in any case.
+func (l *L2) clusterSlots(ctx context.Context, c rueidis.Client) ([]rueidis.RedisMessage, error) {
+	type answer struct {
+		ranges []rueidis.RedisMessage
+		err    error
+	}
+	nodes := c.Nodes()
+	answers := make(chan answer, len(nodes))
+	for _, node := range nodes {
+		go func() {
+			ranges, err := node.Do(ctx, node.B().ClusterSlots().Build()).ToArray()
+			answers <- answer{ranges, err}
+		}()
+	}
+	failed := ErrUnavailable
+	for range nodes {
+		a := <-answers
+		if a.err == nil {
+			return a.ranges, nil
+		}
+		failed = fmt.Errorf("%w: %w", ErrUnavailable, a.err)
+	}
+	return nil, failed
 }
 
 // serverOf is the address of the primary that has a slot, by the answer to CLUSTER SLOTS: of each range the first and

@@ -34,7 +34,7 @@ func (b *bench) beginRound() l2.Round {
 // lastRound is the round on the tracking connection.
 func (b *bench) lastRound() l2.Round {
 	b.t.Helper()
-	rs, err := b.Rounds(ctx())
+	rs, err := b.Rounds(ctx(), l2.AllBuckets(l2.DefaultBuckets))
 	if err != nil || len(rs) != 1 || !rs[0].OK {
 		b.t.Fatalf("got %+v and error %v, want the rounds of one server", rs, err)
 	}
@@ -102,7 +102,7 @@ func TestRound_IsRefusedWhereABucketIsBehind(t *testing.T) {
 
 // leastRights make a user who has the rights that the documents name.
 var leastRights = []string{"app", "reset", "on", ">pw", "~nc:*", "+get", "+getex", "+getrange", "+set", "+del",
-	"+exists", "+pttl", "+pexpire", "+eval", "+evalsha", "+client|tracking"}
+	"+exists", "+pttl", "+pexpire", "+eval", "+evalsha", "+client|tracking", "+info"}
 
 func TestRound_IsBegunWithAllWatermarks(t *testing.T) {
 	onBoth(t, isBegunWithAllWatermarks)

@@ -4,106 +4,102 @@ import (
 	"errors"
 	"math"
 	"net"
-	"strconv"
+	"os"
 	"sync"
 	"sync/atomic"
+	"time"
+
+	"github.com/nearcache/nearcache-go/internal/ablate"
 )
 
-// routes notices when the commands of a bucket go to another tracking connection than before. Most of the time that is
-// one which was dialled since, and dialling began a session. But a client of a Cluster keeps connections to all nodes,
-// and one of Sentinel dials the new primary before it stops asking the old one:
+// routes knows on which connection the last command of each bucket was written, and notices what ends a bucket's
+// session: its connection was lost, its server was flushed, or its next command goes to another connection. Other
+// buckets are left alone, so a node that is gone costs only what it has.
+//
+// A client of a Cluster keeps connections to all nodes, and one of Sentinel dials the new primary before it stops
+// asking the old one. So it is not the dial that counts:
 //
 //	load: GETs version 1 from node A, which tracks the key      A is demoted, and B promoted: the client knows both, and
 //	                                                            dials nobody
 //	relay: applies version 2 and watermark 7 to B, whose pushes of this key go to nobody
 //	heartbeat: reads watermark 7 from B                         reader: its entry of version 1 is proved by it
 //
-// So a bucket's session also ends before the first command goes elsewhere.
+// A bucket's session ends before its first command on the other connection is written. If its connection was lost, the
+// session has ended already: nothing comes from there any more.
 type routes struct {
-	tag     []byte // what a key of ours begins with, up to its bucket's tag
-	tracker Tracker
-	mu      sync.Mutex
-	begun   atomic.Uint64           // dials whose session may have begun; one at a time
-	done    atomic.Uint64           // those whose session has begun
-	last    []atomic.Pointer[route] // by bucket
-	numbers map[int]int             // the bucket of each tag
-}
+	tag     []byte                       // what a key of ours begins with, up to its bucket's tag
+	tracker Tracker                      // nil: of the commands connection, which has no sessions
+	last    []atomic.Pointer[routedConn] // by bucket
+	tags    map[int]int                  // the bucket of each tag
+	dials   atomic.Uint64                // connections that were followed
 
-// route is where a bucket's last command went, and begun by then. Whoever sent it knew of no session of a later dial.
-type route struct {
-	conn  *routedConn
-	begun uint64
+	probing sync.Mutex          // held by the one Probe that tries the connections
+	tap     atomic.Pointer[tap] // what it sees of them; nil: there is none
 }
 
 func newRoutes(keys *Keyspace, tracker Tracker) *routes {
-	n := keys.Buckets()
-	r := &routes{tag: []byte(keys.Prefix() + ":{"), tracker: tracker, last: make([]atomic.Pointer[route], n),
-		numbers: make(map[int]int, n)}
-	for b, tag := range bucketTags(n) {
-		number, _ := strconv.Atoi(tag)
-		r.numbers[number] = b
-	}
-	return r
+	return &routes{tag: []byte(keys.Prefix() + ":{"), tracker: tracker, tags: keys.tags.buckets,
+		last: make([]atomic.Pointer[routedConn], keys.Buckets())}
 }
 
-// dialled begins a session.
-func (r *routes) dialled(conn net.Conn) net.Conn {
-	r.mu.Lock()
-	r.begun.Add(1)
-	r.tracker.SessionChanged()
-	r.done.Add(1)
-	r.mu.Unlock()
-	if conn == nil {
-		return nil
+// follow notices what is written to a new connection of a node, and what becomes of it.
+func follow(conn net.Conn, routes *routes, node *Node) *routedConn {
+	c := &routedConn{Conn: conn, routes: routes, node: node, born: time.Now()}
+	if routes != nil {
+		routes.dials.Add(1)
 	}
-	return &routedConn{Conn: conn, routes: r}
+	node.add(c)
+	return c
 }
 
-// to says that a command of the bucket is about to be written to a connection. A move needs no session of its own if a
-// dial's has begun, whole, since the last command elsewhere.
+// to says that a command of the bucket is about to be written to a connection.
 func (r *routes) to(c *routedConn, bucket int) {
-	begun := r.begun.Load()
-	was := r.last[bucket].Load()
-	if was != nil && was.conn == c && was.begun == begun {
+	if r.last[bucket].Load() == c {
 		return
 	}
-	was = r.last[bucket].Swap(&route{c, begun})
-	if was == nil || was.conn == c || was.begun < r.done.Load() {
+	was := r.last[bucket].Swap(c)
+	if was == nil || was == c || was.over.Load() || r.tracker == nil || ablate.Out(ablate.DialIsSession) {
 		return
 	}
-	if t, ok := r.tracker.(BucketTracker); ok {
-		t.BucketMoved(bucket)
-	} else {
-		r.tracker.SessionChanged()
+	r.tracker.SessionChanged(SetOf(bucket))
+}
+
+// ended ends the sessions of the buckets whose last commands went to a connection.
+func (r *routes) ended(c *routedConn) {
+	if r.tracker == nil {
+		return
+	}
+	if of := r.of(c); !of.IsZero() {
+		r.tracker.SessionChanged(of)
 	}
 }
 
-// node is the connection that a bucket's last command went to, nil if there was none or none is known.
-func (r *routes) node(bucket int) any {
-	if r == nil {
-		return nil
+// of are the buckets whose last commands went to a connection.
+func (r *routes) of(c *routedConn) (set BucketSet) {
+	for b := range r.last {
+		if c != nil && r.last[b].Load() == c {
+			set.Add(b)
+		}
 	}
+	return set
+}
+
+// node is the node that a bucket's last command went to, nil if there was none.
+func (r *routes) node(bucket int) *Node {
 	if last := r.last[bucket].Load(); last != nil {
-		return last.conn
+		return last.node
 	}
 	return nil
 }
 
 // together are those of some buckets whose last commands went to the same connection as the last one of a bucket.
-// Without routes nothing is known of any.
 func (r *routes) together(bucket int, of *BucketSet) (set BucketSet) {
-	if r == nil {
-		return set
-	}
-	to := r.last[bucket].Load()
-	if to == nil {
+	c := r.last[bucket].Load()
+	if c == nil {
 		return set
 	}
 	for b := range of.All() {
-		if b >= len(r.last) {
-			break
-		}
-		if at := r.last[b].Load(); at != nil && at.conn == to.conn {
+		if b < len(r.last) && r.last[b].Load() == c {
 			set.Add(b)
 		}
 	}
@@ -112,14 +108,22 @@ func (r *routes) together(bucket int, of *BucketSet) (set BucketSet) {
 
 // routedConn follows the commands that rueidis writes, wherever one write ends and the next begins, and looks at how
 // their keys begin. It goes by the lengths that the protocol states: a name that a user has chosen may hold anything,
-// what looks like another command too. All commands of the tracking connection have their key, if any, as their first
-// argument. One goroutine at a time writes to a connection.
+// what looks like another command too. Commands have their key, if any, as their first argument, and scripts as their
+// third. One goroutine at a time writes to a connection.
+//
+// On the tracking connection it also looks for the push without keys, by which a server says that it was flushed: the
+// client of Redis does not say which connection that came on.
 type routedConn struct {
 	net.Conn
-	routes *routes
+	routes *routes // nil: nothing is followed
+	node   *Node
+	born   time.Time
+	over   atomic.Bool // the connection is lost, and the sessions of its buckets have ended
+	pushes pushFinder
+
 	kind   byte // of the header that is being read: '*' of a command, '$' of a part of it
 	number int  // its digits so far
-	part   int  // of the command: 1 is its name, 2 its key
+	part   int  // of the command: 1 is its name, 2 its key, 4 the first key of a script
 	rest   int  // bytes that are left of the part, the line break behind it included
 
 	matched int // bytes of the tag that the key begins with; otherKey: it is none of ours, or has been seen
@@ -132,10 +136,44 @@ const otherKey = -1
 var errNoCommand = errors.New("l2: what is written to Redis is no command of the protocol")
 
 func (c *routedConn) Write(p []byte) (int, error) {
-	if !c.scan(p) {
+	if c.routes != nil && !c.scan(p) {
 		return 0, errNoCommand
 	}
 	return c.Conn.Write(p)
+}
+
+func (c *routedConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if c.routes == nil || c.routes.tracker == nil {
+		return n, err
+	}
+	if tap := c.routes.tap.Load(); tap != nil {
+		tap.read(c, p[:n])
+	}
+	if c.pushes.flushed(p[:n]) && !ablate.Out(ablate.NilIsSession) {
+		c.routes.ended(c)
+	}
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) { // after that one the connection could be used on
+		c.lost()
+	}
+	return n, err
+}
+
+func (c *routedConn) Close() error {
+	err := c.Conn.Close()
+	c.lost()
+	c.node.remove(c)
+	return err
+}
+
+// lost ends the sessions of the connection's buckets, and says so only then: a command that goes elsewhere meanwhile
+// must not come before the end of the session.
+func (c *routedConn) lost() {
+	if c.routes == nil || c.over.Load() {
+		return
+	}
+	c.routes.ended(c)
+	c.over.Store(true)
 }
 
 // scan reports whether what is written are commands.
@@ -143,7 +181,7 @@ func (c *routedConn) scan(p []byte) bool {
 	for len(p) > 0 {
 		if c.rest > 0 {
 			n := min(c.rest, len(p))
-			if c.part == 2 {
+			if c.part == 2 || c.part == 4 {
 				c.scanKey(p[:n])
 			}
 			c.rest -= n
@@ -182,7 +220,7 @@ func (c *routedConn) scanKey(p []byte) {
 		case c.matched == len(tag) && b >= '0' && b <= '9' && c.tagged <= math.MaxInt32:
 			c.tagged = max(c.tagged, 0)*10 + int(b-'0')
 		case c.matched == len(tag) && b == '}':
-			if bucket, ours := c.routes.numbers[c.tagged]; ours {
+			if bucket, ours := c.routes.tags[c.tagged]; ours {
 				c.routes.to(c, bucket)
 			}
 			c.matched = otherKey

@@ -5,16 +5,20 @@ import (
 	"crypto/sha1"
 	_ "embed" // the scripts
 	"encoding/hex"
+	"errors"
+	"time"
 
 	"github.com/redis/rueidis"
 
 	"github.com/nearcache/nearcache-go/internal/ablate"
 )
 
-// script is a Lua script with its prelude, and how its last run ended.
+// script is a Lua script with its prelude.
 type script struct {
 	src, sha string
-	health   health
+	op       int // of its health at each node
+	// mustArrive says that it brings a change, which nothing replaces.
+	mustArrive bool
 }
 
 func newScript(body string) *script {
@@ -29,25 +33,33 @@ func newScript(body string) *script {
 // scripts are the only writers of L2. Each states at its top what it promises.
 type scripts struct {
 	acquire, fill, renew, release, apply, set, placeIntent, resolveIntent, doubt, batch, reset, check, claim,
-	beginRound, publishRound, read, beat *script
+	beginRound, publishRound, adopt, read, beat *script
 }
 
 func (s *scripts) all() []*script {
 	return []*script{s.acquire, s.fill, s.renew, s.release, s.apply, s.set, s.placeIntent, s.resolveIntent,
-		s.doubt, s.batch, s.reset, s.check, s.claim, s.beginRound, s.publishRound,
+		s.doubt, s.batch, s.reset, s.check, s.claim, s.beginRound, s.publishRound, s.adopt,
 		s.read, s.beat}
 }
 
 func newScripts() *scripts {
-	return &scripts{
+	s := &scripts{
 		acquire: newScript(acquireLua), fill: newScript(fillLua), renew: newScript(renewLua), release: newScript(releaseLua),
 		apply: newScript(applyLua), set: newScript(setLua), placeIntent: newScript(placeIntentLua),
 		resolveIntent: newScript(resolveIntentLua), doubt: newScript(doubtLua),
 		batch: newScript(batchLua), reset: newScript(resetLua),
 		check: newScript(checkLua), claim: newScript(claimLua),
 		beginRound: newScript(beginRoundLua), publishRound: newScript(publishRoundLua),
-		read: newScript(readLua), beat: newScript(beatLua),
+		adopt: newScript(adoptLua),
+		read:  newScript(readLua), beat: newScript(beatLua),
 	}
+	for i, each := range s.all() {
+		each.op = opScripts + i
+	}
+	for _, each := range []*script{s.apply, s.set, s.placeIntent, s.resolveIntent, s.doubt, s.batch, s.reset} {
+		each.mustArrive = true
+	}
+	return s
 }
 
 var (
@@ -83,6 +95,8 @@ var (
 	beginRoundLua string
 	//go:embed lua/publish_round.lua
 	publishRoundLua string
+	//go:embed lua/adopt.lua
+	adoptLua string
 	//go:embed lua/read.lua
 	readLua string
 	//go:embed lua/beat.lua
@@ -121,7 +135,9 @@ func run(ctx context.Context, w rueidis.Client, c call) rueidis.RedisResult {
 	if unknown(res.Error()) {
 		res = w.Do(ctx, c.eval(w))
 	}
-	c.s.health.note(res.Error())
+	for wait := leastMigrationWait; c.s.mustArrive && Migrating(res.Error()) && pause(ctx, wait); wait *= 2 {
+		res = w.Do(ctx, c.eval(w)) // the node that gets the slot may not know the script
+	}
 	return res
 }
 
@@ -144,10 +160,49 @@ func runAll(ctx context.Context, w rueidis.Client, calls []call) []rueidis.Redis
 			res[at[i]] = r
 		}
 	}
-	for i := range res {
-		calls[i].s.health.note(res[i].Error())
+	for wait := leastMigrationWait; ; wait *= 2 {
+		again, at = again[:0], at[:0]
+		for i := range res {
+			if calls[i].s.mustArrive && Migrating(res[i].Error()) {
+				again, at = append(again, calls[i].eval(w)), append(at, i)
+			}
+		}
+		if len(again) == 0 || !pause(ctx, wait) {
+			return res
+		}
+		for i, r := range w.DoMulti(ctx, again...) {
+			res[at[i]] = r
+		}
 	}
-	return res
+}
+
+// While a slot moves to another node, its keys are on two: a script then finds some of its own on neither, and is to
+// come again. What brings a change does so, for so long. A lease and a fill do not: their readers have the source.
+const (
+	leastMigrationWait = 5 * time.Millisecond
+	mostMigrationWait  = 640 * time.Millisecond // the last one; all together are twice as long
+)
+
+// Migrating reports whether an error says that the slot of a script's keys is on its way to another node. It says
+// nothing about other buckets.
+func Migrating(err error) bool {
+	var answer *rueidis.RedisError
+	return errors.As(err, &answer) && saysWord(answer.Error(), "TRYAGAIN")
+}
+
+// pause reports whether ctx has not ended meanwhile, and the wait is not too long.
+func pause(ctx context.Context, wait time.Duration) bool {
+	if wait > mostMigrationWait {
+		return false
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 func unknown(err error) bool {

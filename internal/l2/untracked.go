@@ -41,26 +41,53 @@ func (l *L2) together(r reply) (raw []byte, w Watermark, err error) {
 	mark, _ := read[0].ToString()
 	raw, err = read[1].AsBytes()
 	if err != nil && !rueidis.IsRedisNil(err) {
-		return nil, w, l.failed(err)
+		return nil, w, r.failed(err)
 	}
 	return raw, decodeWatermark(mark), nil
 }
 
-// Beat asks whether Redis answers, and takes writes: one server, or in a Cluster those of all buckets. The error is
-// that of the first that failed.
-func (l *L2) Beat(ctx context.Context) error {
-	of := l.keys.All()
-	if l.OneServer() {
-		of = SetOf(RoundBucket)
-	}
-	var calls []call
+// Beat asks whether Redis answers, and takes writes: one server, or in a Cluster the nodes of some buckets. One bucket
+// stands for those of its node. If it fails, or turns out to be elsewhere, the others of that node are asked too: each
+// may have gone to another node. The error is that of the first that failed.
+func (l *L2) Beat(ctx context.Context, of BucketSet) error {
+	var first BucketSet
+	with := make(map[*Node]BucketSet)
 	for b := range of.All() {
-		calls = append(calls, call{l.scripts.beat, []string{l.keys.Watermark(b) + ":none"}, nil})
+		n := l.Node(b)
+		set, known := with[n]
+		if !known {
+			first.Add(b)
+		}
+		set.Add(b)
+		with[n] = set
+		if l.OneServer() {
+			break
+		}
 	}
-	var first error
-	for _, r := range l.runAll(ctx, calls) {
-		_, err := r.int()
-		first = firstOf(first, err)
+	var more BucketSet
+	err := l.beat(ctx, first, func(bucket int, n *Node, err error) {
+		if err != nil || n == l.nodes.none || l.Node(bucket) != n {
+			more = more.Union(with[n])
+		}
+	})
+	return firstOf(err, l.beat(ctx, more.Minus(first), nil))
+}
+
+// beat runs a script of each bucket. done, if any, is called with the node that the bucket had before.
+func (l *L2) beat(ctx context.Context, of BucketSet, done func(bucket int, was *Node, err error)) (err error) {
+	var calls []call
+	var at []int
+	var was []*Node
+	for b := range of.All() {
+		calls, at = append(calls, call{l.scripts.beat, []string{l.keys.nothing(b)}, nil}), append(at, b)
+		was = append(was, l.Node(b))
 	}
-	return first
+	for i, r := range l.runAll(ctx, calls) {
+		_, e := r.int()
+		err = firstOf(err, e)
+		if done != nil {
+			done(at[i], was[i], e)
+		}
+	}
+	return err
 }

@@ -1,11 +1,20 @@
 package l2_test
 
 import (
+	"bytes"
+	"context"
+	"crypto/tls"
 	"errors"
+	"net"
+	"slices"
+	"strconv"
 	"testing"
+
+	"github.com/redis/rueidis"
 
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/internal/l2"
+	"github.com/nearcache/nearcache-go/internal/services/servicestest"
 	"github.com/nearcache/nearcache-go/internal/testkit"
 )
 
@@ -23,6 +32,42 @@ func onBothUntracked(t *testing.T, test func(b *bench)) {
 			t.Fatal(err)
 		}
 		test(&bench{L2: store, t: t, do: r.Do, k: store.Keyspace().Key("n", "k")})
+	})
+}
+
+// strict is a proxy that closes the connection when it sees a command that it does not know.
+type strict struct{ net.Conn }
+
+func (c strict) Write(p []byte) (int, error) {
+	for _, unknown := range []string{"HELLO", "CLIENT", "CLUSTER", "GETEX"} {
+		if bytes.Contains(p, []byte(unknown)) {
+			_ = c.Close()
+			return 0, net.ErrClosed
+		}
+	}
+	return c.Conn.Write(p)
+}
+
+func TestUntracked_ThroughAProxyThatClosesOnWhatItDoesNotKnow(t *testing.T) {
+	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
+		r.Option.AlwaysRESP2, r.Option.ForceSingleClient = true, true
+		r.Option.DialCtxFn = func(ctx context.Context, addr string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
+			conn, err := d.DialContext(ctx, "tcp", addr)
+			return strict{conn}, err
+		}
+		store, err := l2.Open(l2.Config{Redis: r.Option})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer store.Close()
+		b := &bench{L2: store, t: t, do: r.Do, k: store.Keyspace().Key("n", "k")}
+		b.store(3)
+		if raw, _, err := b.Get(ctx(), b.k, l2.ReadOptions{}); raw == nil || err != nil {
+			t.Errorf("got %q and error %v, want the record", raw, err)
+		}
+		if err := b.Beat(ctx(), l2.AllBuckets(l2.DefaultBuckets)); err != nil {
+			t.Errorf("the heartbeat: %v", err)
+		}
 	})
 }
 
@@ -53,6 +98,45 @@ func TestUntracked_ReadsTheWatermarkWithTheRecord(t *testing.T) {
 	})
 }
 
+// In a Cluster the rights are the documented ones without those of tracking.
+func TestUntracked_InACluster(t *testing.T) {
+	nodes := servicestest.StartCluster(t, 3)
+	rights := slices.DeleteFunc(append(slices.Clone(leastRights), "+cluster|slots"), func(right string) bool {
+		return right == "+getex" || right == "+client|tracking"
+	})
+	for _, node := range nodes {
+		node.Do(append([]string{"ACL", "SETUSER"}, rights...)...)
+	}
+	store, err := l2.Open(l2.Config{Redis: rueidis.ClientOption{InitAddress: []string{nodes[0].Addr}, Username: "app",
+		Password: "pw", AlwaysRESP2: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	if err := store.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var ks []l2.Key
+	b := &bench{L2: store, t: t}
+	for i := range 100 {
+		b.k = store.Keyspace().Key("n", strconv.Itoa(i))
+		b.store(3)
+		ks = append(ks, b.k)
+	}
+	for i, got := range store.GetMany(ctx(), ks, l2.ReadOptions{}) {
+		if got.Raw == nil || got.Err != nil {
+			t.Errorf("key %d: got %q and error %v, want the record", i, got.Raw, got.Err)
+		}
+	}
+	if err := store.Beat(ctx(), l2.AllBuckets(l2.DefaultBuckets)); err != nil {
+		t.Errorf("the heartbeat: %v", err)
+	}
+	nodes[1].Kill()
+	if err := store.Beat(ctx(), l2.AllBuckets(l2.DefaultBuckets)); err == nil {
+		t.Error("the heartbeat does not notice that a node is gone")
+	}
+}
+
 func TestUntracked_AKeyOfAnotherType(t *testing.T) {
 	onBothUntracked(t, func(b *bench) {
 		b.do("LPUSH", b.k.Record, "x")
@@ -73,13 +157,13 @@ func TestUntracked_BeatIsRefusedByAReplica(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer store.Close()
-		if err := store.Beat(ctx()); err != nil {
+		if err := store.Beat(ctx(), l2.AllBuckets(l2.DefaultBuckets)); err != nil {
 			t.Fatalf("a primary: %v", err)
 		}
 		if got := r.Do("REPLICAOF", "127.0.0.1", "1"); got[0] == '-' {
 			t.Skip("the fake has no replicas")
 		}
-		err = store.Beat(ctx())
+		err = store.Beat(ctx(), l2.AllBuckets(l2.DefaultBuckets))
 		if f := store.Faults(); !errors.Is(err, l2.ErrUnavailable) || len(f) != 1 || f[0].Code != "redis_read_only" {
 			t.Errorf("a replica: got error %v and the faults %v, want redis_read_only", err, f)
 		}

@@ -248,7 +248,7 @@ func TestResetBefore_IsDoneOnce(t *testing.T) {
 		b.store(1)
 		reset := func(at coherence.Position) (w l2.Watermark) {
 			t.Helper()
-			if err := b.ResetBefore(ctx(), at); err != nil {
+			if _, err := b.ResetBefore(ctx(), at); err != nil {
 				t.Fatal(err)
 			}
 			all, err := b.Watermarks(ctx())

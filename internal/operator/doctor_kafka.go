@@ -121,8 +121,8 @@ func (c *checkup) barrierSettings(ctx context.Context, log *kafka.Log) {
 		return
 	}
 	if policy := s["cleanup.policy"]; strings.Contains(policy, "compact") {
-		c.wrong("barriers", "set cleanup.policy=delete for it: barriers have no key, so a compacted topic refuses them",
-			"%s is compacted", c.barrierTopicOf())
+		c.ok("barriers", "%s is compacted: a barrier's key is the topic of its events, so the last one is kept",
+			c.barrierTopicOf())
 	}
 }
 

@@ -2,11 +2,9 @@ package operator
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -28,8 +26,7 @@ func (c *checkup) redis(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	told := &pushTracker{seen: map[uint64]int{}}
-	engine, err := l2.Open(l2.Config{Redis: opt, Prefix: prefix, Buckets: buckets, Tracker: told})
+	engine, err := l2.Open(l2.Config{Redis: opt, Prefix: prefix, Buckets: buckets, Tracker: noTracker{}})
 	if err != nil {
 		c.wrong("connect", "correct what it says", "%v", err)
 		return nil
@@ -47,7 +44,7 @@ func (c *checkup) redis(ctx context.Context) error {
 		return nil
 	}
 	c.ok("connect", "it answers, speaks RESP3, and runs scripts")
-	c.pushOrder(ctx, engine, told)
+	c.pushOrder(ctx, engine)
 	client, err := c.openCommands()
 	if err != nil {
 		c.wrong("connect", "", "%v", err)
@@ -63,98 +60,47 @@ func (c *checkup) redis(ctx context.Context) error {
 	return nil
 }
 
-// pushTracker counts the pushes of each record.
-type pushTracker struct {
-	mu   sync.Mutex
-	seen map[uint64]int
-}
+// noTracker is a Tracker that needs no pushes: the engine's probe looks at them by itself.
+type noTracker struct{}
 
 // KeysChanged implements l2.Tracker.
-func (p *pushTracker) KeysChanged(hashes []uint64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, h := range hashes {
-		p.seen[h]++
-	}
-}
+func (noTracker) KeysChanged([]uint64) {}
 
 // SessionChanged implements l2.Tracker.
-func (p *pushTracker) SessionChanged() {}
+func (noTracker) SessionChanged(l2.BucketSet) {}
 
-func (p *pushTracker) of(hash uint64) int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.seen[hash]
-}
-
-// orderTrials is how often the order of push and reply is tried.
+// orderTrials is how often the order of push and reply is tried on each server.
 const orderTrials = 20
 
 // pushOrder tries what the near cache relies on: before a reply shows a key's new state, Redis has pushed, on the same
 // connection, that the old one is gone.
-func (c *checkup) pushOrder(ctx context.Context, engine *l2.L2, told *pushTracker) {
-	k := engine.Keyspace().Key("nearcache.doctor", rand.Text())
-	const do = "use Redis 6.2 or newer, without a proxy between; CLIENT TRACKING must be allowed"
-	pushed := 0
-	for range orderTrials {
-		lease, err := engine.Acquire(ctx, k, l2.NewLeaseID(), 5*time.Second, l2.AcquireOptions{})
-		if err == nil {
-			_, err = engine.Fill(ctx, k, lease.ID, lease.Incarnation, l2.Record{Version: 1, Payload: []byte("doctor")},
-				5*time.Second)
-		}
-		var raw []byte
-		if err == nil {
-			raw, _, err = engine.Get(ctx, k, l2.ReadOptions{})
-		}
-		if err != nil || raw == nil {
-			c.wrong("tracking", do, "a record could not be written and read: %v", err)
-			return
-		}
-		before := told.of(k.Hash)
-		if err := engine.Apply(ctx, k, 0); err != nil {
-			c.wrong("tracking", do, "a record could not be dropped: %v", err)
-			return
-		}
-		if raw, _, err = engine.Get(ctx, k, l2.ReadOptions{}); err != nil || raw != nil {
-			c.wrong("tracking", do, "a record that was dropped is still there: %v", err)
-			return
-		}
-		if told.of(k.Hash) > before {
-			pushed++
-		}
-	}
-	switch pushed {
-	case orderTrials:
-		c.ok("tracking", "the push came before the reply that shows the change, %d times of %d", pushed, orderTrials)
+func (c *checkup) pushOrder(ctx context.Context, engine *l2.L2) {
+	const do = "use Redis or Valkey, without a proxy between; CLIENT TRACKING must be allowed"
+	p, err := engine.Probe(ctx, orderTrials)
+	switch {
+	case err != nil:
+		c.wrong("tracking", do, "the order of push and reply could not be tried: %v", err)
+	case p.Disorder != "":
+		c.wrong("tracking", do, "it is not shown that the push comes before the reply that shows the change (%s): no bound "+
+			"can be proved by tracking", p.Disorder)
+	case p.Untried > 0:
+		c.wrong("tracking", do, "the order of push and reply could not be tried on %d servers: %v", p.Untried, p.Err)
 	default:
-		c.wrong("tracking", do,
-			"the push came before the reply that shows the change only %d times of %d: an instance would "+
-				"keep an old value", pushed, orderTrials)
+		c.ok("tracking", "the push came before the reply that shows the change, %d times of %d, on %d servers", orderTrials,
+			orderTrials, p.Tried)
 	}
 }
 
-// redisRights tries each command that an instance sends. The engine has tried them in scripts already; here each is
-// named.
+// redisRights names the commands that an instance sends and that the user may not run.
 func (c *checkup) redisRights(ctx context.Context, client rueidis.Client, prefix string) {
-	keys := l2.NewKeyspace(prefix)
-	k := keys.Key("nearcache.doctor", rand.Text())
-	var denied []string
-	for _, args := range [][]string{
-		{"SET", k.Record, "", "PX", "1000"}, {"GET", k.Record}, {"GETEX", k.Record}, {"GETRANGE", k.Record, "0", "3"},
-		{"EXISTS", k.Record}, {"PTTL", k.Record}, {"PEXPIRE", k.Record, "1000"}, {"DEL", k.Record},
-	} {
-		err := client.Do(ctx, client.B().Arbitrary(args[0]).Keys(args[1]).Args(args[2:]...).Build()).Error()
-		if e, ok := rueidis.IsRedisErr(err); ok && !e.IsNil() {
-			denied = append(denied, strings.ToLower(args[0]))
-		}
-	}
+	denied := l2.Denied(ctx, client, l2.NewKeyspace(prefix))
 	whoami, err := client.Do(ctx, client.B().Arbitrary("ACL", "WHOAMI").Build()).ToString()
 	if err != nil {
 		whoami = "this user"
 	}
 	if len(denied) > 0 {
-		c.wrong("rights", fmt.Sprintf("ACL SETUSER %s ~%s:* +get +getex +getrange +set +del +exists +pttl +pexpire +eval "+
-			"+evalsha +client|tracking", whoami, prefix), "%s may not: %s", whoami, strings.Join(denied, ", "))
+		c.wrong("rights", fmt.Sprintf("ACL SETUSER %s ~%s:* %s", whoami, prefix, l2.Rights()), "%s may not: %s", whoami,
+			strings.Join(denied, ", "))
 		return
 	}
 	c.ok("rights", "%s has every right that an instance needs on %s:*", whoami, prefix)

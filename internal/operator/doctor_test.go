@@ -135,8 +135,8 @@ func TestDoctor_FindsWhatIsWrongWithRedis(t *testing.T) {
 // deaf is a Tracker that hears nothing.
 type deaf struct{}
 
-func (deaf) KeysChanged([]uint64) {}
-func (deaf) SessionChanged()      {}
+func (deaf) KeysChanged([]uint64)        {}
+func (deaf) SessionChanged(l2.BucketSet) {}
 
 func TestDoctor_FindsWhatIsWrongWithPostgres(t *testing.T) {
 	databaseURL, pool, _ := anybodys(t)

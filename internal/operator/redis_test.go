@@ -173,7 +173,11 @@ func TestPurge_WithoutASource(t *testing.T) {
 	// A bucket with a watermark is fed by a relay: then instances may hold what only the source can make them drop.
 	store := engineOf(t, redis)
 	k := store.Keyspace().Key("product", "p:1")
-	if _, err := store.ResetWatermark(t.Context(), k.Bucket, l2.Watermark{}, coherence.Position{Timeline: 1,
+	marks, err := store.Watermarks(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.ResetWatermark(t.Context(), k.Bucket, marks[k.Bucket], coherence.Position{Timeline: 1,
 		N: 12}); err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,10 @@ func newProxy(p *server.Peer) *proxy {
 
 // passOn gives the connection the reply, in one piece, and what the command has set.
 func (q *proxy) passOn(p *server.Peer) {
-	p.Ctx, p.Resp3, p.ClientName = q.Ctx, q.Resp3, q.ClientName
+	p.Ctx, p.ClientName = q.Ctx, q.ClientName
+	if p.Resp3 != q.Resp3 { // what publishes to a subscriber reads it meanwhile, and HELLO alone changes it
+		p.Resp3 = q.Resp3
+	}
 	p.WriteRaw(q.b.String())
 	if q.Closed() {
 		p.Close()

@@ -158,7 +158,8 @@ func (r *Redis) Stop() {
 	r.m.Close()
 }
 
-// Start listens again on the same address after Stop.
+// Start listens again on the same address after Stop, as if it had been out of reach. DEBUG CHANGE-REPL-ID makes it a
+// server that has started again, or a replica that was promoted.
 func (r *Redis) Start() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -3,6 +3,7 @@ package nearcachetest
 import (
 	"bufio"
 	"bytes"
+	"crypto/rand"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,6 +31,7 @@ type tracking struct {
 	max     int
 	err     string            // what every command answers; "" for its own reply
 	errs    map[string]string // what one command answers, also when a script calls it
+	replid  string            // the server's replication id
 
 	now  time.Time     // up to when TTLs have run
 	cost time.Duration // what moving them cost last
@@ -59,8 +61,10 @@ type change struct {
 }
 
 func newTracking(m *miniredis.Miniredis) *tracking {
-	return &tracking{m: m, table: make(map[string]*tracked), clients: make(map[*server.Peer]*client), max: 1_000_000,
+	t := &tracking{m: m, table: make(map[string]*tracked), clients: make(map[*server.Peer]*client), max: 1_000_000,
 		now: time.Now()}
+	t.newReplicationID()
+	return t
 }
 
 // serve makes srv, which has no connections yet, the one that runs the commands.
@@ -77,6 +81,10 @@ func (t *tracking) hook(p *server.Peer, cmd string, args ...string) bool {
 		return false
 	}
 	if nested(p) { // called by a script, whose caller holds the lock
+		if cmd == "INFO" && len(args) == 1 && t.errs[cmd] == "" && strings.EqualFold(args[0], "replication") {
+			p.WriteBulk(t.replication())
+			return true
+		}
 		if message := t.errs[cmd]; message != "" {
 			p.WriteError(message)
 			return true
@@ -110,10 +118,21 @@ func (t *tracking) command(p *server.Peer, cmd string, args []string) {
 		p.WriteError(t.errs[cmd])
 	case cmd == "CLIENT" && len(args) > 0:
 		t.client(p, c, cmd, args)
+	case cmd == "INFO" && len(args) == 1 && strings.EqualFold(args[0], "replication"):
+		p.WriteBulk(t.replication())
+	case cmd == "DEBUG" && len(args) == 1 && strings.EqualFold(args[0], "CHANGE-REPL-ID"):
+		t.newReplicationID()
+		p.WriteOK()
 	case cmd == "CLUSTER":
 		p.WriteError("ERR This instance has cluster support disabled")
 	case cmd == "MULTI" || cmd == "EXEC":
 		p.WriteError("ERR " + cmd + " is not supported by this in-process Redis")
+	case cmd == "HELLO" && len(args) == 0: // says what the server is, and changes nothing
+		proto := "2"
+		if p.Resp3 {
+			proto = "3"
+		}
+		t.run(p, cmd, []string{proto})
 	case cmd == "SELECT" && len(args) == 1:
 		if db, err := strconv.Atoi(args[0]); t.run(p, cmd, args) == "+OK\r\n" && err == nil {
 			c.db = db
@@ -122,6 +141,14 @@ func (t *tracking) command(p *server.Peer, cmd string, args []string) {
 		t.run(p, cmd, args)
 	}
 }
+
+// replication is that section of INFO: the server is a primary without replicas.
+func (t *tracking) replication() string {
+	return "# Replication\r\nrole:master\r\nconnected_slaves:0\r\nmaster_replid:" + t.replid + "\r\n"
+}
+
+// newReplicationID begins a new history.
+func (t *tracking) newReplicationID() { t.replid = strings.ToLower(rand.Text() + rand.Text())[:40] }
 
 // meet notes a connection, until it ends.
 func (t *tracking) meet(p *server.Peer) *client {

@@ -26,6 +26,7 @@ func statusOf(s nearcache.Status, embedded bool) map[string]any {
 		"invalidations_pending":      s.Pending,
 		"proved_staleness":           sec(s.Bound.Staleness),
 		"proved_by":                  s.Bound.Channel,
+		"sampled_by":                 s.Bound.SampledBy,
 		"proved_staleness_by_redis":  sec(s.Bound.Redis),
 		"proved_staleness_by_events": sec(s.Bound.Events),
 		"max_staleness":              sec(c.MaxStaleness),

@@ -39,7 +39,7 @@ type spec struct {
 
 // Server is one running server. Its methods may be called concurrently; a second Stop or Kill does nothing.
 type Server struct {
-	Name string // "redis", "postgres", "mariadb" or "kafka"
+	Name string // "redis", "twemproxy", "postgres", "mariadb" or "kafka"
 	Addr string // host:port, fixed for the server's life: a Restart keeps it
 	Dir  string // data directory; Log is in it
 

@@ -189,3 +189,15 @@ func StartConnect(t testing.TB, brokers []string, connector map[string]string) {
 	}
 	adopt(t, "Kafka Connect", "NEARCACHE_TEST_KAFKA", s, err)
 }
+
+// StartTwemproxy starts a proxy of Redis servers for this test alone, and returns its address. The test skips where
+// nutcracker is not installed.
+func StartTwemproxy(t testing.TB, servers ...string) (addr string) {
+	t.Helper()
+	s, err := local.StartTwemproxy(context.Background(), t.TempDir(), local.Launch{}, servers...)
+	if errors.Is(err, local.ErrMissing) {
+		t.Skip(err)
+	}
+	adopt(t, "twemproxy", "", s, err)
+	return s.Addr
+}

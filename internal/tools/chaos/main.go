@@ -57,6 +57,8 @@ func parse(args []string) (c command, err error) {
 	fs.IntVar(&c.cfg.Keys, "keys", 0, "number of keys")
 	fs.StringVar(&c.cfg.Server, "server", "", "path of the program product-server; it is then used over HTTP too")
 	fs.StringVar(&c.cfg.Source, "source", "postgres", "the source of truth: postgres or mariadb")
+	fs.StringVar(&c.cfg.Redis, "redis", "single",
+		"what Redis is: single, sentinel (1+2, three Sentinels) or cluster (3+3)")
 	fs.StringVar(&c.cfg.Tracking, "tracking", "on", "on, or off: the events alone tell instances of changes")
 	fs.BoolVar(&c.cfg.Heavy, "heavy", false, "add the faults that take minutes")
 	fs.BoolVar(&c.keep, "keep", false, "keep histories and logs of a run that passed")
@@ -72,6 +74,13 @@ func parse(args []string) (c command, err error) {
 		c.cfg.Server = "" // the product server works on Postgres
 	default:
 		return c, fmt.Errorf("-source %q: it is postgres or mariadb", c.cfg.Source)
+	}
+	switch c.cfg.Redis {
+	case "single":
+	case "sentinel", "cluster":
+		c.cfg.Server = "" // the product server takes one address
+	default:
+		return c, fmt.Errorf("-redis %q: it is single, sentinel or cluster", c.cfg.Redis)
 	}
 	switch c.cfg.Tracking {
 	case "on":

@@ -1,0 +1,172 @@
+package l2_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/redis/rueidis"
+
+	"github.com/nearcache/nearcache-go/internal/l2"
+	"github.com/nearcache/nearcache-go/internal/services/servicestest"
+	"github.com/nearcache/nearcache-go/internal/testkit"
+	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
+)
+
+func probe(t *testing.T, o rueidis.ClientOption, trials int) *l2.Probe {
+	t.Helper()
+	store, err := l2.Open(l2.Config{Redis: o, Tracker: &ear{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	p, err := store.Probe(t.Context(), trials)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestProbe_SaysWhatRedisIs(t *testing.T) {
+	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
+		p := probe(t, r.Option, 20)
+		if p.Tried != 1 || p.Untried != 0 || p.Disorder != "" || p.Err != nil || len(p.Denied) != 0 {
+			t.Errorf("got %+v, want one server, whose pushes come in order", p)
+		}
+		if len(p.Servers) != 1 || p.Servers[0].Name == "" || p.Servers[0].Version == "" ||
+			p.Servers[0].Mode != "standalone" || p.Servers[0].Role != "master" {
+			t.Errorf("got the servers %+v, want a standalone master with its name and version", p.Servers)
+		}
+	})
+}
+
+func TestProbe_OfACluster(t *testing.T) {
+	b, nodes := newClusterBench(t, 3)
+	p, err := b.Probe(t.Context(), 5)
+	if err != nil || p.Tried != 3 || p.Untried != 0 || p.Disorder != "" || len(p.Servers) != 3 {
+		t.Fatalf("got %+v and error %v, want three servers in order", p, err)
+	}
+	for _, s := range p.Servers {
+		if s.Mode != "cluster" || s.Role != "master" {
+			t.Errorf("got %+v, want a master of a Cluster", s)
+		}
+	}
+	if p.Dials != b.Dials() {
+		t.Errorf("the probe is of dial %d, and the last one was %d", p.Dials, b.Dials())
+	}
+	nodes[2].Kill()
+	p, err = b.Probe(t.Context(), 5)
+	if err != nil || p.Untried == 0 || p.Err == nil || p.Disorder != "" {
+		t.Errorf("one server is down: got %+v and error %v, want that it was not tried", p, err)
+	}
+}
+
+func TestOpen_RefusesANodeOfAClusterAsASingleServer(t *testing.T) {
+	nodes := servicestest.StartCluster(t, 2)
+	_, err := l2.Open(l2.Config{Tracker: &ear{},
+		Redis: rueidis.ClientOption{InitAddress: []string{nodes[0].Addr}, ForceSingleClient: true}})
+	if err == nil || !strings.Contains(err.Error(), "node of a Cluster") ||
+		!strings.Contains(err.Error(), "cluster|slots") {
+		t.Errorf("got %v, want that the server is a node of a Cluster", err)
+	}
+}
+
+func TestOpen_RefusesServersThatAreNoCluster(t *testing.T) {
+	a, b := nearcachetest.NewRedis(t), nearcachetest.NewRedis(t)
+	_, err := l2.Open(l2.Config{Tracker: &ear{},
+		Redis: rueidis.ClientOption{InitAddress: []string{a.Addr(), b.Addr()}}})
+	if err == nil || !strings.Contains(err.Error(), "the server is none") {
+		t.Errorf("got %v, want that the servers are no Cluster", err)
+	}
+}
+
+// A replica is no misconfiguration for ever: it may be promoted.
+func TestProbe_NamesAReplica(t *testing.T) {
+	primary, replica := servicestest.StartRedis(t), servicestest.StartRedis(t)
+	host, port, _ := strings.Cut(primary.Addr, ":")
+	replica.Do("REPLICAOF", host, port)
+	testkit.Eventually(t, "the replica follows", func() bool {
+		return strings.Contains(replica.Do("INFO", "replication"), "master_link_status:up")
+	})
+	store, err := l2.Open(l2.Config{Tracker: &ear{}, Redis: rueidis.ClientOption{InitAddress: []string{replica.Addr}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	p, err := store.Probe(t.Context(), 5)
+	if err != nil || len(p.Servers) != 1 || p.Servers[0].Role != "replica" || p.Untried != 1 || p.Tried != 0 {
+		t.Errorf("got %+v and error %v, want a replica, which takes no writes to try", p, err)
+	}
+	if got := codes(store); !slices.Contains(got, "redis_read_only") {
+		t.Errorf("faults are %v, want redis_read_only", got)
+	}
+	replica.Do("REPLICAOF", "NO", "ONE")
+	if p, err := store.Probe(t.Context(), 5); err != nil || p.Tried != 1 || p.Servers[0].Role != "master" {
+		t.Errorf("after its promotion: got %+v and error %v, want that the primary was tried", p, err)
+	}
+	if got := codes(store); len(got) != 0 {
+		t.Errorf("after its promotion the faults are %v, want none", got)
+	}
+}
+
+// A Redis whose EVAL has another name still knows EVALSHA, and every script that somebody else has loaded.
+func TestOpen_RefusesARealRedisWithoutEVAL(t *testing.T) {
+	for command, says := range map[string]string{"EVAL": "runs no scripts", "EVALSHA": "runs no scripts",
+		"GETEX": "does not know GETEX", "CLIENT": "CLIENT TRACKING", "HELLO": "RESP3"} {
+		t.Run(command, func(t *testing.T) {
+			redis := servicestest.StartRedis(t, "--rename-command", command, "")
+			store, err := l2.Open(l2.Config{Tracker: &ear{}, Redis: rueidis.ClientOption{InitAddress: []string{redis.Addr}}})
+			if err == nil {
+				store.Close()
+				t.Fatalf("Open succeeded; faults %v", codes(store))
+			}
+			if !strings.Contains(err.Error(), says) {
+				t.Errorf("got %v, want an error that says %q", err, says)
+			}
+		})
+	}
+}
+
+func TestProbe_FindsPushesThatComeLate(t *testing.T) {
+	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
+		p := probe(t, testkit.Late(r.Option, &atomic.Bool{}), 5)
+		if p.Tried != 1 || !strings.Contains(p.Disorder, "5 times of 5") {
+			t.Errorf("got %+v, want that every push came late", p)
+		}
+	})
+}
+
+// The documents name these rights, and each one is needed.
+func TestRights_EachIsNeededAndNamed(t *testing.T) {
+	redis := servicestest.StartRedis(t)
+	user := func(rights []string) rueidis.ClientOption {
+		redis.Do(append([]string{"ACL", "SETUSER", "app", "reset", "on", ">pw", "~nc:*"}, rights...)...)
+		redis.Do("SCRIPT", "FLUSH")
+		return rueidis.ClientOption{InitAddress: []string{redis.Addr}, Username: "app", Password: "pw"}
+	}
+	rights := strings.Fields(l2.Rights())
+	if p := probe(t, user(rights), 5); p.Tried != 1 || len(p.Denied) != 0 {
+		t.Fatalf("with every right: got %+v", p)
+	}
+	for i, right := range rights {
+		if right == "+getrange" {
+			continue // reads of rounds alone need it; see below
+		}
+		_, err := l2.Open(l2.Config{Tracker: &ear{}, Redis: user(slices.Delete(slices.Clone(rights), i, i+1))})
+		if err == nil || !strings.Contains(strings.SplitN(err.Error(), "the prefix's keys", 2)[1], right[1:]) {
+			t.Errorf("without %s: got %v, want an error that names it", right, err)
+		}
+	}
+	i := slices.Index(rights, "+getrange")
+	client, err := rueidis.NewClient(user(slices.Delete(slices.Clone(rights), i, i+1)))
+	if err == nil {
+		defer client.Close()
+		if got := l2.Denied(t.Context(), client, l2.NewKeyspace("")); !slices.Equal(got, []string{"getrange"}) {
+			t.Errorf("without +getrange: got %v denied", got)
+		}
+	} else {
+		t.Error(fmt.Errorf("without +getrange: %w", err))
+	}
+}

@@ -1,0 +1,125 @@
+package nearcache_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/nearcache/nearcache-go/internal/services/servicestest"
+	"github.com/nearcache/nearcache-go/internal/testkit"
+	"github.com/nearcache/nearcache-go/nearcache"
+)
+
+// behindSentinel opens a cache of an instance that has Redis behind a Sentinel, and nothing else.
+func behindSentinel(t *testing.T, r *servicestest.Replicated, src *source) *nearcache.Cache[string, string] {
+	t.Helper()
+	client := newClient(t, nearcache.Config{Heartbeat: 50 * time.Millisecond, Redis: rueidis.ClientOption{
+		InitAddress: []string{r.Sentinel}, Sentinel: rueidis.SentinelOption{MasterSet: servicestest.SentinelName}}})
+	if err := client.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return newCache(t, client, nearcache.Options[string, string]{Find: src.value})
+}
+
+const sentinelKeys = 200
+
+func sentinelKey(i int) string { return fmt.Sprint("key ", i) }
+
+// wrong counts the keys of which a cache serves another value than the source has.
+func wrong(t *testing.T, c *nearcache.Cache[string, string], src *source) (n int) {
+	t.Helper()
+	for i := range sentinelKeys {
+		want, _ := src.value(t.Context(), sentinelKey(i))
+		if get(t, c, sentinelKey(i)).Value != want {
+			n++
+		}
+	}
+	return n
+}
+
+// fromRedis waits until Redis serves reads again, or L1 does.
+func fromRedis(t *testing.T, caches ...*nearcache.Cache[string, string]) {
+	t.Helper()
+	for _, c := range caches {
+		testkit.Eventually(t, "Redis is used again", func() bool {
+			return get(t, c, sentinelKey(0)).Tier != nearcache.TierSource
+		})
+	}
+}
+
+// A primary dies before its replica has its last invalidations, and the Sentinel promotes that replica. No key is
+// served as it was before its write.
+func TestSentinel_PromotesAReplicaThatLacksWrites(t *testing.T) { // C2
+	t.Parallel()
+	r, src := servicestest.StartReplicated(t), newSource()
+	for i := range sentinelKeys {
+		src.put(sentinelKey(i), "old")
+	}
+	writer, reader := behindSentinel(t, r, src), behindSentinel(t, r, src)
+	for i := range sentinelKeys {
+		resident(t, writer, sentinelKey(i))
+		get(t, reader, sentinelKey(i))
+	}
+	r.Cut()
+	for i := range sentinelKeys {
+		write(t, writer, src, sentinelKey(i), "new")
+	}
+	r.Primary.Kill()
+	r.Promoted()
+	if n, err := strconv.Atoi(r.Replica.Do("DBSIZE")); err != nil || n < sentinelKeys {
+		t.Fatalf("the replica has %d keys and error %v; it should have all the old records", n, err)
+	}
+	late := behindSentinel(t, r, src)
+	fromRedis(t, writer, reader, late)
+	for name, c := range map[string]*nearcache.Cache[string, string]{"writer": writer, "reader": reader, "late": late} {
+		if n := wrong(t, c, src); n > 0 {
+			t.Errorf("%s: %d of %d keys are wrong", name, n, sentinelKeys)
+		}
+	}
+}
+
+// The Sentinel is asked to fail over while an instance writes. The old primary goes on acknowledging for some time; in
+// the end nothing of that is lost.
+func TestSentinel_FailsOverUnderWrites(t *testing.T) { // C2
+	t.Parallel()
+	r, src := servicestest.StartReplicated(t), newSource()
+	for i := range sentinelKeys {
+		src.put(sentinelKey(i), "old")
+	}
+	writer, reader := behindSentinel(t, r, src), behindSentinel(t, r, src)
+	for i := range sentinelKeys {
+		get(t, writer, sentinelKey(i))
+		get(t, reader, sentinelKey(i))
+	}
+	servicestest.RedisDo(t, r.Sentinel, "SENTINEL", "FAILOVER", servicestest.SentinelName)
+	round := 0
+	writes := func() {
+		round++
+		k := sentinelKey(round % sentinelKeys)
+		_, err := writer.Write(t.Context(), k, func(context.Context) (nearcache.Version, error) {
+			src.put(k, fmt.Sprint("round ", round))
+			return 0, nil
+		})
+		if err != nil && !errors.Is(err, nearcache.ErrNotInvalidated) {
+			t.Fatal(err)
+		}
+		get(t, reader, k)
+	}
+	testkit.Eventually(t, "the replica is the primary, and the old one is a replica", func() bool {
+		writes()
+		return r.Swapped()
+	})
+	for range sentinelKeys {
+		writes()
+	}
+	for name, c := range map[string]*nearcache.Cache[string, string]{"writer": writer, "reader": reader} {
+		testkit.Eventually(t, name+" is right of every key, by Redis", func() bool {
+			return get(t, c, sentinelKey(0)).Tier != nearcache.TierSource && wrong(t, c, src) == 0
+		})
+	}
+}
