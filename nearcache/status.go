@@ -48,7 +48,7 @@ type Bound struct {
 
 // Channels is the state of the two channels that invalidate L1: Redis tracking and the stream of events.
 type Channels struct {
-	RedisSessions  uint64 // sessions of tracking so far, summed over the 64 buckets
+	RedisSessions  uint64 // sessions of tracking so far, summed over all buckets
 	Watermarks     int    // buckets whose watermark has been read in the present session
 	EventSession   uint64 // the present session of the events, 0 while they vouch for nothing
 	EventSessions  uint64 // sessions of the events so far

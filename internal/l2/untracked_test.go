@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/redis/rueidis"
@@ -130,6 +131,23 @@ func TestUntracked_InACluster(t *testing.T) {
 	}
 	if err := store.Beat(ctx(), l2.AllBuckets(l2.DefaultBuckets)); err != nil {
 		t.Errorf("the heartbeat: %v", err)
+	}
+	scripts := func() (calls [3]int) {
+		for i, node := range nodes {
+			_, stats, _ := strings.Cut(node.Do("INFO", "commandstats"), "cmdstat_evalsha:calls=")
+			n, _, _ := strings.Cut(stats, ",")
+			calls[i], _ = strconv.Atoi(n)
+		}
+		return calls
+	}
+	before := scripts()
+	if err := store.Beat(ctx(), l2.AllBuckets(l2.DefaultBuckets)); err != nil {
+		t.Errorf("the heartbeat: %v", err)
+	}
+	for i, n := range scripts() {
+		if before[i] == 0 || n != before[i]+1 {
+			t.Errorf("node %d: %d scripts for one heartbeat after %d, want one", i, n-before[i], before[i])
+		}
 	}
 	nodes[1].Kill()
 	if err := store.Beat(ctx(), l2.AllBuckets(l2.DefaultBuckets)); err == nil {

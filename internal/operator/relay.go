@@ -198,7 +198,7 @@ func (s *relayStatus) print(w io.Writer) {
 		fmt.Fprintf(w, "outbox\t%s, the oldest of %s ago\n", counted(s.Outbox.Rows), seconds(s.Outbox.Oldest))
 	}
 	if r := s.Redis; r != nil {
-		fmt.Fprintf(w, "redis\t%d of 64 buckets have a watermark", r.Watermarks)
+		fmt.Fprintf(w, "redis\t%d of %d buckets have a watermark", r.Watermarks, r.buckets)
 		if r.Least != "" {
 			fmt.Fprintf(w, ", the least at %s", r.Least)
 		}

@@ -65,7 +65,7 @@ The relay must be stopped: skip takes its leadership, and waits for it for --tim
 
 func (t *tool) relayResetCommand() *cobra.Command {
 	return t.relayChangeCommand("reset", "Make every cache drop everything, and begin at the database's present position",
-		`Reset begins a new incarnation of all 64 buckets of Redis, and leaves out a number in each partition of Kafka.
+		`Reset begins a new incarnation of all buckets of Redis, and leaves out a number in each partition of Kafka.
 So every record in Redis becomes a miss, and every instance drops what it holds, whatever vouches for it. It is
 for a database that was restored behind the caches' back, and for caches whose contents nobody trusts.
 
