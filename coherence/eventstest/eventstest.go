@@ -75,7 +75,7 @@ func Checks() []Check {
 		{"Interruption_LosesNothing", interruptionLosesNothing},
 		{"Interruption_WithALossIsNoticed", interruptionLoss},
 		{"Recreation_IsNoticed", recreation},
-		{"Recreation_BehindALostConnectionIsNoticed", recreationUnseen},
+		{"Recreation_WhileCutOffIsNoticed", recreationUnseen},
 		{"Misconfiguration_IsNamed", misconfiguration},
 		{"Run_EndsWithItsContext", runEnds},
 		{"Run_EndsDuringADelivery", runEndsDelivering},

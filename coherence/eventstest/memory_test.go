@@ -39,10 +39,10 @@ type faulty struct {
 	keepBarriers                  bool
 	anyHead, anyRound             bool
 	silentLoss, skipping          bool
-	overRemoved, sameOffset       bool
+	over, same                    bool
 	unnamed, deaf, deafInTheSink  bool
 	once, drops                   bool
-	withoutReason                 bool
+	mute                          bool
 }
 
 type record struct {
@@ -233,7 +233,7 @@ func (r *reader) step(ctx context.Context) {
 			if !r.silentLoss {
 				r.sink.Lost(r.part)
 			}
-			if !r.withoutReason {
+			if !r.mute {
 				r.sink.Failed(r.part, errors.New("memory: the line is cut"))
 			}
 		}
@@ -259,7 +259,7 @@ func (r *reader) step(ctx context.Context) {
 // fresh begins a session where one is needed.
 func (r *reader) fresh() bool {
 	r.mu.Lock()
-	over := !r.began || r.channel.made != r.made && !r.sameOffset || r.next < r.first && !r.overRemoved
+	over := !r.began || r.channel.made != r.made && !r.same || r.next < r.first && !r.over
 	if r.next < r.first {
 		r.next = r.first
 	}
