@@ -31,8 +31,8 @@ func (l *L2) ClaimBuckets(ctx context.Context) error {
 		return ErrUnavailable
 	}
 	stored, err := l.storedBuckets(ctx, c)
-	if none := rueidis.IsRedisNil(err); err != nil && !none {
-		return l.failed(l.Node(l.keys.bucketOf(l.keys.Layout())), opOthers, err)
+	if none := rueidis.IsRedisNil(err); err != nil && !none { // the heartbeats show which fault Redis has
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	} else if none {
 		n := strconv.Itoa(l.keys.Buckets())
 		stored, err = l.run(ctx, call{l.scripts.claim, []string{l.keys.Layout()}, []string{n}}).string()
