@@ -241,8 +241,8 @@ func (a *applier) apply(ctx context.Context, todo map[int]*work, upto coherence.
 	return nil
 }
 
-// scriptsAtOnce bounds how many buckets of one server the relay works on at once. Other clients of the server are served
-// in between.
+// scriptsAtOnce bounds how many buckets of one server the relay works on at once. The server serves other clients in
+// between.
 const scriptsAtOnce = 256
 
 // turns returns what hands out the turns of a bucket's server. A server that does not answer keeps its own only.

@@ -204,10 +204,11 @@ func TestAdopt_NeedsTheRightToInfo(t *testing.T) {
 // What was sent to the server before is told to the one that took over.
 func TestRecent_IsToldToTheServerThatTookOver(t *testing.T) { // C2
 	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
+	all := l2.AllBuckets(l2.DefaultBuckets)
 		b := alone(t, r)
 		_, first := b.adopt()
-		if _, err := b.TellAgain(ctx(), l2.AllBuckets(l2.DefaultBuckets)); err != nil || b.Untold(l2.AllBuckets(l2.DefaultBuckets)) {
-			t.Fatalf("untold %v, error %v; want nothing left to tell", b.Untold(l2.AllBuckets(l2.DefaultBuckets)), err)
+		if _, err := b.TellAgain(ctx(), all); err != nil || b.Untold(all) {
+			t.Fatalf("untold %v, error %v; want nothing left to tell", b.Untold(all), err)
 		}
 		if err := b.Apply(ctx(), b.k, 0); err != nil { // acknowledged, and lost with its server
 			t.Fatal(err)
@@ -218,13 +219,13 @@ func TestRecent_IsToldToTheServerThatTookOver(t *testing.T) { // C2
 		r.Do("DEBUG", "CHANGE-REPL-ID")
 		_, second := b.adopt()
 		b.fill(b.lease(), 1) // another process's, whose load began before the change
-		if b.Telling(b.k.Bucket).Done(second.Incarnation) || !b.Untold(l2.AllBuckets(l2.DefaultBuckets)) {
+		if b.Telling(b.k.Bucket).Done(second.Incarnation) || !b.Untold(all) {
 			t.Fatal("the change counts as told to the server that took over")
 		}
-		if n, err := b.TellAgain(ctx(), l2.AllBuckets(l2.DefaultBuckets)); err != nil || n != 1 {
+		if n, err := b.TellAgain(ctx(), all); err != nil || n != 1 {
 			t.Fatalf("%d changes were told again, error %v; want the one", n, err)
 		}
-		if found, _ := b.adopt(); found || !b.Telling(b.k.Bucket).Done(second.Incarnation) || b.Untold(l2.AllBuckets(l2.DefaultBuckets)) {
+		if found, _ := b.adopt(); found || !b.Telling(b.k.Bucket).Done(second.Incarnation) || b.Untold(all) {
 			t.Error("the change was not told to the server that took over")
 		}
 	})
