@@ -204,7 +204,7 @@ func TestAdopt_NeedsTheRightToInfo(t *testing.T) {
 // What was sent to the server before is told to the one that took over.
 func TestRecent_IsToldToTheServerThatTookOver(t *testing.T) { // C2
 	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
-	all := l2.AllBuckets(l2.DefaultBuckets)
+		all := l2.AllBuckets(l2.DefaultBuckets)
 		b := alone(t, r)
 		_, first := b.adopt()
 		if _, err := b.TellAgain(ctx(), all); err != nil || b.Untold(all) {
