@@ -60,8 +60,8 @@ func (s *Source) statements(engine string) (out []string) {
 // name.
 func (s *Source) InstallSQL(ctx context.Context) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "set session sql_mode = '%s', session collation_connection = '%s';\ndelimiter //\n", installMode,
-		installCollation)
+	fmt.Fprintf(&b, "set session collation_connection = %s, session sql_mode = '%s';\ndelimiter //\n",
+		installCollation, installMode)
 	for _, statement := range s.statements(engine(ctx, s.db)) {
 		b.WriteString(statement + "//\n")
 	}
@@ -132,20 +132,27 @@ func (s *Source) alone(ctx context.Context, f func(context.Context, *sql.Conn) e
 	var lockWait int64
 	err = conn.QueryRowContext(ctx, `select @@session.sql_mode, @@session.collation_connection,
 		@@session.lock_wait_timeout`).Scan(&mode, &collation, &lockWait)
-	set := func(ctx context.Context, mode, collation string, lockWait int64) error {
-		_, err := conn.ExecContext(ctx, `set session sql_mode = ?, session collation_connection = ?,
-			session lock_wait_timeout = ?`, mode, collation, lockWait)
+	if err == nil { // first: MySQL reads the other settings' values by it
+		_, err = conn.ExecContext(ctx, `set session collation_connection = `+installCollation)
+	}
+	set := func(ctx context.Context, mode string, lockWait int64) error {
+		_, err := conn.ExecContext(ctx, `set session sql_mode = ?, session lock_wait_timeout = ?`, mode, lockWait)
 		return err
 	}
 	if err == nil {
-		err = set(ctx, installMode, installCollation, 1)
+		err = set(ctx, installMode, 1)
 	}
 	if err == nil {
 		err = f(ctx, conn)
 	}
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	back := set(end, mode, collation, lockWait)
+	var back error
+	if collation != "" { // the settings were read
+		back = set(end, mode, lockWait)
+		_, last := conn.ExecContext(end, `set session collation_connection = `+collation)
+		back = errors.Join(back, last)
+	}
 	_, free := conn.ExecContext(end, `do release_lock(?)`, lock)
 	return errors.Join(err, back, free)
 }

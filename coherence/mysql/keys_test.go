@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -14,7 +15,7 @@ import (
 )
 
 // odd are settings of a session under which the server reads or writes values in another way than by default.
-var odd = []string{`set time_zone = '+05:00'`, `set lc_time_names = 'de_DE'`, `set div_precision_increment = 0`,
+var odd = []string{`set time_zone = '+05:00'`, `set lc_time_names = 'en_GB'`, `set div_precision_increment = 0`,
 	`set session transaction isolation level serializable`,
 	`set sql_mode = 'NO_BACKSLASH_ESCAPES,PAD_CHAR_TO_FULL_LENGTH,ANSI_QUOTES,PIPES_AS_CONCAT,ALLOW_INVALID_DATES'`,
 	`set names latin1`, `set character_set_connection = ucs2`}
@@ -41,6 +42,9 @@ func (b *bench) under(t *testing.T, settings []string, statements ...string) {
 
 // keyText is a type, two values as SQL writes them, and the texts of their keys.
 type keyText struct{ column, a, b, wantA, wantB string }
+
+// only is what MariaDB alone has: types, and collations that pad no blanks.
+var only = regexp.MustCompile(`uuid|inet|nopad|uca1400`)
 
 // at is a time that Go writes as docs/guides/mysql.md says.
 var at = time.Date(2026, 2, 3, 4, 5, 6, 700_000_000, time.UTC)
@@ -89,6 +93,9 @@ func TestTrigger_KeysUnderEverySetting(t *testing.T) {
 	t.Parallel()
 	b := open(t)
 	for i, c := range keyTexts {
+		if b.mysql != "" && only.MatchString(c.column) {
+			continue
+		}
 		for _, settings := range [][]string{nil, odd} {
 			table := fmt.Sprintf("t%d_%d", i, len(settings))
 			b.under(t, nil, "create table "+table+" (k "+c.column+" not null primary key, v int)",
@@ -160,6 +167,9 @@ func TestInstallTrigger_RefusesKeysWithSeveralTexts(t *testing.T) {
 		{"blob", "Go and SQL"},
 		{"point", "Go and SQL"},
 	} {
+		if b.mysql != "" && only.MatchString(c.kind) {
+			continue
+		}
 		table := fmt.Sprint("r", i)
 		b.exec(t, "create table "+table+" (id int not null, k "+c.kind+" not null)")
 		for _, keys := range [][]string{{"k"}, {"id", "K"}} {
@@ -181,6 +191,9 @@ func TestInstallTrigger_AcceptsAColumnWithOneSpelling(t *testing.T) {
 	b.trigger(t, mysql.Trigger{Table: "people", Namespace: "person", KeyColumns: []string{"email_key"}})
 	b.exec(t, `insert into people values ('Ann@example.com', 'ann@example.com')`)
 	b.want(t, "person", "created ann@example.com")
+	if b.mysql == "8.0.15" {
+		return // before 8.0.16 it reads check and forgets it
+	}
 	if _, err := b.db.Exec(`insert into people values ('Bob@example.com', 'Bob@example.com')`); err == nil {
 		t.Error("a second spelling was stored")
 	}
@@ -246,6 +259,9 @@ func TestKeys_OneSpellingIsRead(t *testing.T) {
 			"123e4567e89b12d3a456426655440000"}},
 		{"inet6", "::1", []string{"0:0::1", "0::0:1"}},
 	} {
+		if b.mysql != "" && only.MatchString(c.kind) {
+			continue
+		}
 		table := fmt.Sprint("t", i)
 		b.exec(t, "create table "+table+" (k "+c.kind+" primary key, v int)")
 		b.trigger(t, mysql.Trigger{Table: table, Namespace: table, KeyColumns: []string{"k"}})
@@ -289,8 +305,8 @@ func explain(ctx context.Context, db *sql.DB, query string, args ...any) (plan s
 	return plan, err
 }
 
-// TestInstall_UnderEverySetting: what the installing session has set is not kept with procedures and triggers, and is as
-// before afterwards.
+// TestInstall_UnderEverySetting: what the installing session has set is not kept with procedures and triggers, and is
+// as before afterwards.
 func TestInstall_UnderEverySetting(t *testing.T) {
 	t.Parallel()
 	b := open(t)
