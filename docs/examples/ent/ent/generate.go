@@ -2,3 +2,5 @@
 package ent
 
 //go:generate go run -mod=mod entgo.io/ent/cmd/ent generate --feature sql/execquery ./schema
+//go:generate rm -r enttest
+//go:generate go mod tidy
