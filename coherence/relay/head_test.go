@@ -56,7 +56,7 @@ type late struct {
 }
 
 func (l *late) Partitions(ctx context.Context) (int, error) {
-	l.once.Do(func() { time.Sleep(50 * time.Millisecond) })
+	l.once.Do(func() { <-time.After(50 * time.Millisecond) })
 	return l.Topic.Partitions(ctx)
 }
 
