@@ -10,7 +10,6 @@ import (
 
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/relay"
-	"github.com/nearcache/nearcache-go/internal/l2"
 	"github.com/nearcache/nearcache-go/internal/testkit"
 )
 
@@ -84,7 +83,7 @@ func inIdleBubble(
 	synctest.Test(t, func(t *testing.T) {
 		top := testkit.NewTopic(1)
 		idle := newIdling()
-		red := onServers(t, idle.outbox, l2.AllBuckets)
+		red := onServers(t, idle.outbox, keys.All())
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() {
