@@ -11,7 +11,7 @@ GOTEST   = $(BUILD)/gotest -p 2 -timeout 8m -count $(COUNT) -run '$(RUN)' $(ARGS
 .DEFAULT_GOAL := help
 .PHONY: help demo install tools test test-quick lint explore api fuzz bench bench-quick bench-compare bench-go cover services-up services-down services-env clean chaos \
 	lint-golangci lint-actions vuln docs release large relay-rate outbox-day debezium demo-pictures page-soak \
-	drill sizes lint-deploy demo-full dashboard-picture
+	drill compat sizes lint-deploy demo-full dashboard-picture
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -94,6 +94,9 @@ outbox-day: install tools ## a day's CHANGES (50000000) through the trigger for 
 
 debezium: install tools ## follow a real Postgres through a real Kafka Connect with Debezium (Maven fetches it)
 	@$(BUILD)/services run -- $(GO) test -count 1 -tags debezium -v -run TestReal ./coherence/debezium $(ARGS)
+
+compat: ## try every Redis-like server that can be had in every mode, and write docs/compatibility.md; ARGS='-only Valkey -mode cluster'; COMPAT_SERVERS=name=path,...
+	@$(GO) run ./internal/tools/compat $(ARGS)
 
 DRILL ?=
 drill: install tools ## the disaster drills of docs/operations/drills.md, or one: DRILL=RedisLost, KafkaTopicLost, PostgresRestored, RelayStopped

