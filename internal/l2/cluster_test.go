@@ -23,7 +23,7 @@ func newClusterBench(t *testing.T, masters int) (*bench, []*servicestest.RedisPr
 	t.Helper()
 	nodes := servicestest.StartCluster(t, masters)
 	for _, node := range nodes {
-		node.Do(append([]string{"ACL", "SETUSER"}, append(leastRights, "+cluster|slots")...)...)
+		node.Do(leastRights(l2.Use{Cluster: true})...)
 	}
 	return newBench(t, rueidis.ClientOption{InitAddress: []string{nodes[0].Addr}, Username: "app", Password: "pw"},
 		nodes[0].Do), nodes

@@ -5,9 +5,11 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
-	"slices"
 	"strconv"
+	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/redis/rueidis"
@@ -71,6 +73,48 @@ func TestUntracked_ThroughAProxyThatClosesOnWhatItDoesNotKnow(t *testing.T) {
 	})
 }
 
+// hangsUp is such a proxy as its client sees it: what was written is gone, and the connection ends.
+type hangsUp struct {
+	net.Conn
+	gone atomic.Bool
+}
+
+func (c *hangsUp) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte("HELLO")) {
+		c.gone.Store(true)
+		_ = c.Close()
+		return len(p), nil
+	}
+	return c.Conn.Write(p)
+}
+
+func (c *hangsUp) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if c.gone.Load() {
+		return 0, io.EOF
+	}
+	return n, err
+}
+
+// With tracking such a proxy looks as a Redis that does not answer. What is said of it names the way out.
+func TestUntracked_IsNamedBehindAProxyThatClosesOnWhatItDoesNotKnow(t *testing.T) {
+	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
+		r.Option.DialCtxFn = func(ctx context.Context, addr string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
+			conn, err := d.DialContext(ctx, "tcp", addr)
+			return &hangsUp{Conn: conn}, err
+		}
+		store, err := l2.Open(l2.Config{Redis: r.Option, Tracker: &ear{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer store.Close()
+		f := store.Faults()
+		if len(f) != 1 || !strings.Contains(f[0].Advice, "TrackingOff") || !strings.Contains(f[0].Advice, "ForceSingleClient") {
+			t.Errorf("got the faults %v, want one that names TrackingOff and ForceSingleClient", codes(store))
+		}
+	})
+}
+
 // A read brings the record and the watermark of its bucket, whether or not the watermark was asked for.
 func TestUntracked_ReadsTheWatermarkWithTheRecord(t *testing.T) {
 	onBothUntracked(t, func(b *bench) {
@@ -101,11 +145,8 @@ func TestUntracked_ReadsTheWatermarkWithTheRecord(t *testing.T) {
 // In a Cluster the rights are the documented ones without those of tracking.
 func TestUntracked_InACluster(t *testing.T) {
 	nodes := servicestest.StartCluster(t, 3)
-	rights := slices.DeleteFunc(append(slices.Clone(leastRights), "+cluster|slots"), func(right string) bool {
-		return right == "+getex" || right == "+client|tracking"
-	})
 	for _, node := range nodes {
-		node.Do(append([]string{"ACL", "SETUSER"}, rights...)...)
+		node.Do(leastRights(l2.Use{Untracked: true, Cluster: true})...)
 	}
 	store, err := l2.Open(l2.Config{Redis: rueidis.ClientOption{InitAddress: []string{nodes[0].Addr}, Username: "app",
 		Password: "pw", AlwaysRESP2: true}})

@@ -57,7 +57,7 @@ var arrows = []arrow{
 		"nearcache", "nearcache/otel", "coherence/...", "tier"}},
 	{"internal/operator", []string{"internal/audit", "internal/product/...", "internal/version", "internal/l2",
 		"nearcache", "coherence/...", "tier"}},
-	{"internal/testkit", []string{"coherence", "internal/services/servicestest", "nearcache/nearcachetest"}},
+	{"internal/testkit", []string{"coherence", "internal/l2", "internal/services/servicestest", "nearcache/nearcachetest"}},
 	{"internal/tools", []string{"internal/services/local"}},
 	{"internal/tools/compat", []string{"internal/services/local", "nearcache"}},
 	{"internal/tools/sizing", []string{"nearcache", "coherence/postgres"}},

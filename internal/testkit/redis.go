@@ -1,10 +1,12 @@
 package testkit
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/redis/rueidis"
 
+	"github.com/nearcache/nearcache-go/internal/l2"
 	"github.com/nearcache/nearcache-go/internal/services/servicestest"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
@@ -15,7 +17,8 @@ type Redis struct {
 	Do     func(args ...string) string // sends a command as another client, and returns the reply
 }
 
-// OnBothRedis runs a test on the fake Redis, and on a real one if it is installed.
+// OnBothRedis runs a test on the fake Redis, and on a real one if it is installed. On the real one the test's user has
+// the rights that the documents name, and no more.
 func OnBothRedis(t *testing.T, test func(t *testing.T, r Redis)) {
 	t.Helper()
 	t.Run("embedded", func(t *testing.T) {
@@ -24,6 +27,18 @@ func OnBothRedis(t *testing.T, test func(t *testing.T, r Redis)) {
 	})
 	t.Run("real", func(t *testing.T) {
 		p := servicestest.StartRedis(t)
-		test(t, Redis{rueidis.ClientOption{InitAddress: []string{p.Addr}}, p.Do})
+		test(t, Redis{Least(l2.Use{Alone: true}, p), p.Do})
 	})
+}
+
+// Least makes a user on the servers who has the rights that the documents name for a use, and no more. It returns how
+// to connect to the first server as that user.
+func Least(u l2.Use, servers ...*servicestest.RedisProcess) rueidis.ClientOption {
+	const name, password = "least", "least-secret"
+	user := append([]string{"ACL", "SETUSER", name, "reset", "on", ">" + password, "~" + l2.DefaultPrefix + ":*"},
+		strings.Fields(l2.Rights(u))...)
+	for _, s := range servers {
+		s.Do(user...)
+	}
+	return rueidis.ClientOption{InitAddress: []string{servers[0].Addr}, Username: name, Password: password}
 }
