@@ -73,7 +73,7 @@ var faults = []struct {
 		Fault{Code: "redis_slot_migrating",
 			Advice: "A slot is being moved; its keys are served again when that is done."}},
 	{"MOVED", Fault{Code: "redis_cluster_hidden", Forever: true, Writes: true,
-		Advice: "The server is part of a cluster that the client took for a single server; grant +cluster|slots."}},
+		Advice: "The server is part of a cluster that the client took for a single server; grant " + ClusterRights + "."}},
 }
 
 // noCluster is the fault of a client that was given several addresses of servers that are no Cluster.

@@ -305,7 +305,7 @@ func (l *L2) hiddenCluster(ctx context.Context, c *clients) error {
 	for _, s := range l.hello(ctx, c) {
 		if s.Mode == "cluster" {
 			return fmt.Errorf("tier: %w: %s is a node of a Cluster, and the client takes it for a single server; grant %s, "+
-				"and leave ClientOption.ForceSingleClient unset", coherence.ErrMisconfigured, s.Addr, ClusterRight)
+				"and leave ClientOption.ForceSingleClient unset", coherence.ErrMisconfigured, s.Addr, ClusterRights)
 		}
 	}
 	return nil
@@ -320,8 +320,8 @@ func (l *L2) deniedBy(ctx context.Context, f *Fault) string {
 	var denied []string
 	if c := l.clients.Load(); c != nil {
 		denied = Denied(ctx, c.commands, l.keys, l.use())
-	} else if strings.Contains(f.Err.Error(), "'client") { // a connection that may not track is not made
-		denied = []string{"client|tracking"}
+	} else {
+		denied = deniedToConnect(f.Err.Error(), l.use())
 	}
 	if len(denied) == 0 {
 		return ""

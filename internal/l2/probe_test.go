@@ -192,6 +192,31 @@ func TestRights_EachIsNeededAndNamed(t *testing.T) {
 	}
 }
 
+// In a Cluster the client asks for the slots by one command or the other, by the server's version. Without the one that
+// it needs it is refused; the probe names the other.
+func TestRights_InACluster(t *testing.T) {
+	nodes := servicestest.StartCluster(t, 2)
+	for _, lacks := range strings.Fields(l2.ClusterRights) {
+		rights := slices.DeleteFunc(leastRights(l2.Use{Cluster: true}), func(right string) bool { return right == lacks })
+		for _, node := range nodes {
+			node.Do(rights...)
+		}
+		o := rueidis.ClientOption{InitAddress: []string{nodes[0].Addr}, Username: "app", Password: "pw"}
+		store, err := l2.Open(l2.Config{Tracker: &ear{}, Redis: o})
+		if err != nil {
+			if !errors.Is(err, coherence.ErrMisconfigured) || !strings.Contains(err.Error(), lacks) {
+				t.Errorf("without %s: got %v, want an error that names it", lacks, err)
+			}
+			continue
+		}
+		store.Close()
+		if got := l2.Denied(t.Context(), clientOf(t, nodes[0].Addr), store.Keyspace(), l2.Use{}); len(got) != 1 ||
+			"+"+got[0] != lacks {
+			t.Errorf("without %s: Open succeeds, and %v are denied", lacks, got)
+		}
+	}
+}
+
 // Without GETRANGE nothing fails, and each process that hears of a change runs the script. Denied names the right.
 func TestRights_WithoutGETRANGE(t *testing.T) {
 	redis := servicestest.StartRedis(t)

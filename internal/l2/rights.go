@@ -12,6 +12,7 @@ type Use struct {
 	Untracked bool // nearcache's Config.Tracking is off
 	Alone     bool // no relay carries changes to L2
 	Cluster   bool
+	Sentinel  bool // it asks Sentinels for the primary
 }
 
 // right is one command that an instance sends, or that its scripts call, and a call of it that does no harm.
@@ -21,7 +22,8 @@ type right struct {
 	needed func(Use) bool // nil: always
 }
 
-func tracked(u Use) bool { return !u.Untracked }
+func tracked(u Use) bool   { return !u.Untracked }
+func inCluster(u Use) bool { return u.Cluster }
 
 // rights are all that an instance needs on the keys of its prefix. The documents, the advice for NOPERM and doctor show
 // them; tests take each of them away.
@@ -38,7 +40,9 @@ var rights = []right{
 	{"evalsha", []string{"EVALSHA", strings.Repeat("0", 40), "1", probeKey}, nil},
 	{"client|tracking", []string{"CLIENT", "TRACKING", "OFF"}, tracked},
 	{"info", []string{"INFO", "replication"}, func(u Use) bool { return u.Alone }},
-	{"cluster|slots", []string{"CLUSTER", "SLOTS"}, func(u Use) bool { return u.Cluster }},
+	{"cluster|slots", []string{"CLUSTER", "SLOTS"}, inCluster},
+	{"cluster|shards", []string{"CLUSTER", "SHARDS"}, inCluster}, // which rueidis asks Redis 8 and Valkey 8, and newer ones
+	{"role", []string{"ROLE"}, func(u Use) bool { return u.Sentinel }},
 }
 
 // probeKey stands for a key of the prefix in right.try.
@@ -62,8 +66,8 @@ func Rights(u Use) string {
 	return strings.Join(names, " ")
 }
 
-// ClusterRight is what a program needs in a Cluster besides the rest.
-const ClusterRight = "+cluster|slots"
+// ClusterRights are what a program needs in a Cluster besides the rest.
+const ClusterRights = "+cluster|slots +cluster|shards"
 
 // Denied tries each command that a program needs, and returns those that the user may not run, as ACL SETUSER names
 // them. It is empty if Redis does not answer. CLIENT TRACKING is tried by switching it off, on a connection that tracks
@@ -89,4 +93,18 @@ func Denied(ctx context.Context, client rueidis.Client, keys *Keyspace, u Use) (
 }
 
 // use says how this client uses Redis.
-func (l *L2) use() Use { return Use{Untracked: l.routes.tracker == nil, Alone: l.recent != nil} }
+func (l *L2) use() Use {
+	return Use{Untracked: l.routes.tracker == nil, Alone: l.recent != nil, Sentinel: l.sentinel}
+}
+
+// deniedToConnect names the command that the user may not run, by what Redis said when a connection was made. Redis 6.2
+// names no subcommand.
+func deniedToConnect(said string, u Use) (denied []string) {
+	for _, r := range u.rights() {
+		command, _, _ := strings.Cut(r.name, "|")
+		if strings.Contains(said, "'"+r.name+"'") || strings.Contains(said, "'"+command+"'") {
+			denied = append(denied, r.name)
+		}
+	}
+	return denied
+}

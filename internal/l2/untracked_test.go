@@ -23,7 +23,7 @@ import (
 // onBothUntracked runs a test on the fake Redis and on a real one, over RESP2 and without a tracker.
 func onBothUntracked(t *testing.T, test func(b *bench)) {
 	t.Helper()
-	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
+	testkit.OnBothRedisAs(t, l2.Use{Untracked: true}, func(t *testing.T, r testkit.Redis) {
 		r.Option.AlwaysRESP2 = true
 		store, err := l2.Open(l2.Config{Redis: r.Option})
 		if err != nil {
@@ -51,7 +51,7 @@ func (c strict) Write(p []byte) (int, error) {
 }
 
 func TestUntracked_ThroughAProxyThatClosesOnWhatItDoesNotKnow(t *testing.T) {
-	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
+	testkit.OnBothRedisAs(t, l2.Use{Untracked: true}, func(t *testing.T, r testkit.Redis) {
 		r.Option.AlwaysRESP2, r.Option.ForceSingleClient = true, true
 		r.Option.DialCtxFn = func(ctx context.Context, addr string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
 			conn, err := d.DialContext(ctx, "tcp", addr)
@@ -98,7 +98,7 @@ func (c *hangsUp) Read(p []byte) (int, error) {
 
 // With tracking such a proxy looks as a Redis that does not answer. What is said of it names the way out.
 func TestUntracked_IsNamedBehindAProxyThatClosesOnWhatItDoesNotKnow(t *testing.T) {
-	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
+	testkit.OnBothRedisAs(t, l2.Use{Untracked: true}, func(t *testing.T, r testkit.Redis) {
 		r.Option.DialCtxFn = func(ctx context.Context, addr string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
 			conn, err := d.DialContext(ctx, "tcp", addr)
 			return &hangsUp{Conn: conn}, err
@@ -145,11 +145,9 @@ func TestUntracked_ReadsTheWatermarkWithTheRecord(t *testing.T) {
 // In a Cluster the rights are the documented ones without those of tracking.
 func TestUntracked_InACluster(t *testing.T) {
 	nodes := servicestest.StartCluster(t, 3)
-	for _, node := range nodes {
-		node.Do(leastRights(l2.Use{Untracked: true, Cluster: true})...)
-	}
-	store, err := l2.Open(l2.Config{Redis: rueidis.ClientOption{InitAddress: []string{nodes[0].Addr}, Username: "app",
-		Password: "pw", AlwaysRESP2: true}})
+	opt := testkit.Least(l2.Use{Untracked: true, Cluster: true}, nodes...)
+	opt.AlwaysRESP2 = true
+	store, err := l2.Open(l2.Config{Redis: opt})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,7 +190,7 @@ func TestUntracked_AKeyOfAnotherType(t *testing.T) {
 
 // The heartbeat is refused by a replica, which would go on to answer reads.
 func TestUntracked_BeatIsRefusedByAReplica(t *testing.T) {
-	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
+	testkit.OnBothRedisAs(t, l2.Use{Untracked: true}, func(t *testing.T, r testkit.Redis) {
 		store, err := l2.Open(l2.Config{Redis: r.Option})
 		if err != nil {
 			t.Fatal(err)

@@ -59,7 +59,7 @@ var arrows = []arrow{
 		"nearcache", "coherence/...", "tier"}},
 	{"internal/testkit", []string{"coherence", "internal/l2", "internal/services/servicestest", "nearcache/nearcachetest"}},
 	{"internal/tools", []string{"internal/services/local"}},
-	{"internal/tools/compat", []string{"internal/services/local", "nearcache"}},
+	{"internal/tools/compat", []string{"internal/services/local", "nearcache", "coherence"}},
 	{"internal/tools/sizing", []string{"nearcache", "coherence/postgres"}},
 	{"internal/explore", []string{"internal/ablate"}},
 	{"internal/lint", nil},

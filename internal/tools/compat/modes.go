@@ -15,8 +15,8 @@ type suite struct{ pkg, run, skip string }
 // modes are the columns, in their order.
 var modes = []mode{
 	{"single", "tracking", []suite{
-		{"internal/l2", "/^real$|^Test(Tracking|Adopt|Recent|Scripts|Round)", "Cluster|Untracked|Rights|Broadcast"},
-		{"nearcache", "^Test(ForeignCommands|TTL_NoPush|RedisDown|FullTrackingTable|Maxmemory|Incarnation|Promotion)", ""},
+		{"internal/l2", "^Test", "Cluster|Untracked|Rights|Broadcast|Metrics|Refuses|Waits|./embedded"},
+		{"nearcache", "^Test(ForeignCommands|TTL_NoPush|RedisDown|FullTrackingTable|Maxmemory|Incarnation)", "./embedded"},
 	}},
 	{"least rights", "tracking", []suite{{"internal/l2", "^TestRights|NeedsTheRight|WithoutMGET", ""}}},
 	{"Cluster", "tracking", []suite{

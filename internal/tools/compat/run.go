@@ -14,6 +14,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/internal/services/local"
 	"github.com/nearcache/nearcache-go/nearcache"
 )
@@ -78,7 +79,8 @@ func refusalOf(ctx context.Context, s server) string {
 	defer running.Discard()
 	c, err := nearcache.New(nearcache.Config{Redis: rueidis.ClientOption{InitAddress: []string{running.Addr}}})
 	if err != nil {
-		return strings.ReplaceAll(err.Error(), running.Addr, "ADDRESS")
+		_, why, _ := strings.Cut(strings.ReplaceAll(err.Error(), running.Addr, "ADDRESS"), coherence.ErrMisconfigured.Error()+": ")
+		return why
 	}
 	_ = c.Close()
 	return ""
@@ -121,10 +123,10 @@ func tryMode(ctx context.Context, s server, m mode, tests map[string]string) (st
 
 // outcome is what the tests of a cell said.
 type outcome struct {
-	passed, skipped int
-	failed          []string
-	reason          string // of a skip
-	died            bool   // a program ended without the word of a failed test
+	passed int // tests of which no part was skipped
+	failed []string
+	reason string // of a skip
+	died   bool   // a program ended without the word of a failed test
 }
 
 var testLine = regexp.MustCompile(`^( *)--- (PASS|FAIL|SKIP): (\S+)`)
@@ -136,21 +138,28 @@ func (o *outcome) read(out string, ok bool) {
 		o.failed = append(o.failed, "no test fits")
 	}
 	lines := strings.Split(out, "\n")
+	passed, skipped := map[string]bool{}, map[string]bool{} // by the name of the whole test
 	for i, line := range lines {
 		m := testLine.FindStringSubmatch(line)
 		if m == nil {
 			continue
 		}
-		switch top := m[1] == ""; {
+		whole, _, part := strings.Cut(m[3], "/")
+		switch {
 		case m[2] == "FAIL":
 			o.failed = append(o.failed, m[3])
 		case m[2] == "SKIP":
-			o.skipped++
+			skipped[whole] = true
 			// With -test.v what a skip says comes before its line.
 			if i > 0 {
 				o.reason = afterFile(lines[i-1])
 			}
-		case top:
+		case !part:
+			passed[whole] = true
+		}
+	}
+	for name := range passed {
+		if !skipped[name] {
 			o.passed++
 		}
 	}
@@ -172,16 +181,8 @@ func (o *outcome) state() (state, why string) {
 		return fails, fmt.Sprintf("%d failed: %s", len(leaves), strings.Join(leaves, ", "))
 	case o.died:
 		return fails, "the tests ended without a word"
-	case o.passed-o.skippedAlone() <= 0:
+	case o.passed == 0:
 		return untried, o.reason
 	}
 	return works, ""
-}
-
-// skippedAlone are the tests that passed because all of their subtests have skipped: none, unless all have.
-func (o *outcome) skippedAlone() int {
-	if o.skipped >= o.passed {
-		return o.passed
-	}
-	return 0
 }
