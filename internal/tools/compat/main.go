@@ -9,7 +9,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -19,9 +18,9 @@ import (
 )
 
 func main() {
-	only := flag.String("only", "", "try servers whose name contains this, and write nothing")
-	inMode := flag.String("mode", "", "try this mode alone, and write nothing")
-	local := flag.Bool("local", false, "fetch nothing: COMPAT_SERVERS and the installed servers alone")
+	only := flag.String("only", "", "try servers whose name contains this")
+	inMode := flag.String("mode", "", "try the modes whose name begins so")
+	local := flag.Bool("local", false, "fetch nothing, and write no table: COMPAT_SERVERS and the installed servers alone")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -54,22 +53,28 @@ func run(ctx context.Context, given, only, inMode string, local bool) error {
 	if err != nil {
 		return err
 	}
-	var t table
+	results := filepath.Join(dir, "results.json")
+	t := load(results)
+	found := 0
 	for _, s := range servers {
 		if !strings.Contains(s.name, only) {
 			continue
 		}
+		found++
 		row := tryServer(ctx, s, tests, tried)
-		t = append(t, row)
+		t = t.with(row)
+		if err := t.save(results); err != nil {
+			return err
+		}
 		fmt.Println(row.line())
 		for _, n := range (table{row}).notes() {
 			fmt.Println("   ", n)
 		}
 	}
-	if len(t) == 0 {
-		return errors.New("no server was found")
+	if found == 0 {
+		return fmt.Errorf("no server was found whose name contains %q", only)
 	}
-	if only == "" && inMode == "" && !local {
+	if !local {
 		if err := t.writeTo(filepath.Join("docs", "compatibility.md")); err != nil {
 			return err
 		}

@@ -15,7 +15,7 @@ type suite struct{ pkg, run, skip string }
 // modes are the columns, in their order.
 var modes = []mode{
 	{"single", "tracking", []suite{
-		{"internal/l2", "^Test", "Cluster|Untracked|Rights|Broadcast|Metrics|Refuses|Waits|./embedded"},
+		{"internal/l2", "^Test", "Cluster|Untracked|Rights|Broadcast|Metrics|Refuses|Waits|KeepsNoContext|./embedded"},
 		{"nearcache", "^Test(ForeignCommands|TTL_NoPush|RedisDown|FullTrackingTable|Maxmemory|Incarnation)", "./embedded"},
 	}},
 	{"least rights", "tracking", []suite{{"internal/l2", "^TestRights|NeedsTheRight|WithoutMGET", ""}}},

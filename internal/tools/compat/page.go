@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -12,12 +13,12 @@ import (
 type table []row
 
 type row struct {
-	server string
-	cells  []cell
+	Server string
+	Cells  []cell
 }
 
 type cell struct {
-	mode, state, why string
+	Mode, State, Why string
 }
 
 const (
@@ -27,11 +28,46 @@ const (
 
 // line is the row in the table.
 func (r row) line() string {
-	out := "| " + r.server + " |"
-	for _, c := range r.cells {
-		out += " " + c.state + " |"
+	out := "| " + r.Server + " |"
+	for _, c := range r.Cells {
+		out += " " + c.State + " |"
 	}
 	return out
+}
+
+// with is the table in which a row replaces the server's cells of the modes that the row has.
+func (t table) with(r row) table {
+	i := slices.IndexFunc(t, func(o row) bool { return o.Server == r.Server })
+	if i < 0 {
+		t = append(t, untriedRow(r.Server))
+		i = len(t) - 1
+	}
+	for _, c := range r.Cells {
+		if j := slices.IndexFunc(t[i].Cells, func(o cell) bool { return o.Mode == c.Mode }); j >= 0 {
+			t[i].Cells[j] = c
+		}
+	}
+	slices.SortFunc(t, func(a, b row) int { return compareNames(a.Server, b.Server) })
+	return t
+}
+
+// load reads what save has written, and nothing if there is no such file or it has other modes.
+func load(file string) (t table) {
+	text, err := os.ReadFile(file)
+	if err != nil || json.Unmarshal(text, &t) != nil {
+		return nil
+	}
+	return slices.DeleteFunc(t, func(r row) bool {
+		return !slices.EqualFunc(r.Cells, modes, func(c cell, m mode) bool { return c.Mode == m.name })
+	})
+}
+
+func (t table) save(file string) error {
+	text, err := json.MarshalIndent(t, "", "\t")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, text, 0o644)
 }
 
 // markdown is what stands between the marks: the table, and below it why cells do not say yes.
@@ -62,7 +98,7 @@ var others = []string{"KeyDB", "Dragonfly", "Garnet", "Kvrocks"}
 
 func nowhere(t table) (names []string) {
 	for _, name := range others {
-		if !slices.ContainsFunc(t, func(r row) bool { return strings.HasPrefix(r.server, name) }) {
+		if !slices.ContainsFunc(t, func(r row) bool { return strings.HasPrefix(r.Server, name) }) {
 			names = append(names, name)
 		}
 	}
@@ -70,9 +106,9 @@ func nowhere(t table) (names []string) {
 }
 
 func untriedRow(name string) row {
-	r := row{server: name}
+	r := row{Server: name}
 	for _, m := range modes {
-		r.cells = append(r.cells, cell{m.name, untried, ""})
+		r.Cells = append(r.Cells, cell{m.name, untried, ""})
 	}
 	return r
 }
@@ -82,17 +118,17 @@ func (t table) notes() (out []string) {
 	of := map[string][]string{}
 	var order []string
 	for _, r := range t {
-		for _, c := range r.cells {
-			if c.why == "" {
+		for _, c := range r.Cells {
+			if c.Why == "" {
 				continue
 			}
-			why := c.state + ": " + c.why
+			why := c.State + ": " + c.Why
 			if of[why] == nil {
 				order = append(order, why)
 			}
-			at := r.server
-			if c.state != refused {
-				at += " (" + c.mode + ")"
+			at := r.Server
+			if c.State != refused {
+				at += " (" + c.Mode + ")"
 			}
 			if !slices.Contains(of[why], at) {
 				of[why] = append(of[why], at)
@@ -164,12 +200,12 @@ func parse(text string) (t table, err error) {
 		if len(fields) != len(modes)+1 {
 			return nil, fmt.Errorf("a row has %d cells, want %d: %s", len(fields)-1, len(modes), line)
 		}
-		r := row{server: fields[0]}
+		r := row{Server: fields[0]}
 		for i, state := range fields[1:] {
 			if !slices.Contains([]string{works, refused, fails, untried}, state) {
-				return nil, fmt.Errorf("%s, %s: %q is no outcome", r.server, modes[i].name, state)
+				return nil, fmt.Errorf("%s, %s: %q is no outcome", r.Server, modes[i].name, state)
 			}
-			r.cells = append(r.cells, cell{mode: modes[i].name, state: state})
+			r.Cells = append(r.Cells, cell{Mode: modes[i].name, State: state})
 		}
 		t = append(t, r)
 	}
@@ -180,9 +216,9 @@ func parse(text string) (t table, err error) {
 func (t table) failed() error {
 	var bad []string
 	for _, r := range t {
-		for _, c := range r.cells {
-			if c.state == fails {
-				bad = append(bad, r.server+" ("+c.mode+")")
+		for _, c := range r.Cells {
+			if c.State == fails {
+				bad = append(bad, r.Server+" ("+c.Mode+")")
 			}
 		}
 	}

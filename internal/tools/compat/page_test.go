@@ -24,8 +24,8 @@ func TestPage_HasAGeneratedTable(t *testing.T) {
 	}
 	tried := 0
 	for _, r := range rows {
-		for _, c := range r.cells {
-			if c.state == works {
+		for _, c := range r.Cells {
+			if c.State == works {
 				tried++
 			}
 		}
@@ -46,10 +46,10 @@ func TestPage_HasAGeneratedTable(t *testing.T) {
 func TestTable_IsReadBackAsWritten(t *testing.T) {
 	var full table
 	for _, name := range []string{"Redis 7.0.15", "Valkey 9.1.2"} {
-		r := row{server: name}
+		r := row{Server: name}
 		for i, m := range modes {
 			state := []string{works, refused, fails, untried}[i%4]
-			r.cells = append(r.cells, cell{m.name, state, "because of " + m.name})
+			r.Cells = append(r.Cells, cell{m.name, state, "because of " + m.name})
 		}
 		full = append(full, r)
 	}
@@ -72,6 +72,18 @@ func TestTable_IsReadBackAsWritten(t *testing.T) {
 		if _, err := parse(edited); err == nil {
 			t.Errorf("%s: it is taken for a generated table", name)
 		}
+	}
+	again := full.with(row{"Valkey 9.1.2", []cell{{modes[0].name, fails, "now"}}}).with(row{"Redict 7.3.6", nil})
+	if len(again) != 3 || again[0].Server != "Redict 7.3.6" || again[2].Cells[0].State != fails ||
+		again[2].Cells[1] != full[1].Cells[1] {
+		t.Errorf("got %+v, want one cell changed and one row more", again)
+	}
+	file := filepath.Join(t.TempDir(), "results.json")
+	if err := again.save(file); err != nil {
+		t.Fatal(err)
+	}
+	if got := load(file); got.markdown() != again.markdown() {
+		t.Errorf("got %s, want what was saved", got.markdown())
 	}
 	if err := full.failed(); err == nil || !strings.Contains(err.Error(), "Valkey 9.1.2") {
 		t.Errorf("got error %v, want the cells that say no", err)

@@ -48,16 +48,16 @@ func buildTests(ctx context.Context, dir string) (map[string]string, error) {
 
 // tryServer fills a row.
 func tryServer(ctx context.Context, s server, tests map[string]string, tried []mode) row {
-	r := row{server: s.name}
+	r := row{Server: s.name}
 	refusal := refusalOf(ctx, s)
 	for _, m := range tried {
-		c := cell{mode: m.name}
+		c := cell{Mode: m.name}
 		if refusal != "" && m.needs == "tracking" {
-			c.state, c.why = refused, refusal
+			c.State, c.Why = refused, refusal
 		} else {
-			c.state, c.why = tryMode(ctx, s, m, tests)
+			c.State, c.Why = tryMode(ctx, s, m, tests)
 		}
-		r.cells = append(r.cells, c)
+		r.Cells = append(r.Cells, c)
 	}
 	return r
 }
