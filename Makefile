@@ -6,11 +6,13 @@ COUNT   ?= 1
 BUILD   := .build
 MODULES  = $(wildcard benchmarks/go.mod internal/browser/go.mod)
 PYTHON  ?= python3
+# VENV makes the directory of a target NAME/.done a Python environment with the packages of its first prerequisite.
+VENV     = @rm -rf $(@D) && $(PYTHON) -m venv $(@D) && $(@D)/bin/pip install --quiet --disable-pip-version-check $(1) -r $< && touch $@
 GOTEST   = $(BUILD)/gotest -p 2 -timeout 8m -count $(COUNT) -run '$(RUN)' $(ARGS) $(PKG)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo install tools test test-quick lint explore api fuzz bench bench-quick bench-compare bench-go cover services-up services-down services-env clean chaos \
-	lint-golangci lint-actions vuln docs release large relay-rate outbox-day debezium demo-pictures page-soak \
+	lint-golangci lint-actions vuln docs release large relay-rate outbox-day node-gone debezium demo-pictures page-soak \
 	drill compat sizes lint-deploy demo-full dashboard-picture
 
 help: ## list the targets
@@ -39,10 +41,7 @@ demo-full: install tools ## the demo on real Redis, Postgres and Kafka, each pro
 
 DASHBOARD := $(BUILD)/dashboard
 $(DASHBOARD)/.done: internal/tools/dashboard/requirements.txt
-	@rm -rf $(DASHBOARD)
-	@$(PYTHON) -m venv $(DASHBOARD)
-	@$(DASHBOARD)/bin/pip install --quiet --disable-pip-version-check -r $<
-	@touch $@
+	$(VENV)
 
 dashboard-picture: install tools $(DASHBOARD)/.done ## run demo-full under load with faults for four minutes, and draw the dashboard from what Prometheus recorded
 	@$(GO) build -o $(BUILD)/ ./cmd/...
@@ -63,10 +62,7 @@ ABLATED := -p 2 -timeout 8m -tags ablate -run 'TestExplore$$|TestExplorePosition
 # The packages of the Python programs that a test runs beside ours. An interpreter that has them can be named instead.
 TESTPYTHON := $(BUILD)/testpython
 $(TESTPYTHON)/.done: internal/e2e/testdata/article/requirements.txt
-	@rm -rf $(TESTPYTHON)
-	@$(PYTHON) -m venv $(TESTPYTHON)
-	@$(TESTPYTHON)/bin/pip install --quiet --disable-pip-version-check -r $<
-	@touch $@
+	$(VENV)
 
 test: install tools $(if $(NEARCACHE_TEST_PYTHON),,$(TESTPYTHON)/.done) ## every test, -race, on real Redis, Postgres, MariaDB and Kafka, which it starts and stops; then the explorer
 	@NEARCACHE_TEST_PYTHON=$(or $(NEARCACHE_TEST_PYTHON),$(abspath $(TESTPYTHON))/bin/python) $(BUILD)/services run -- $(GOTEST:$(BUILD)/gotest%=$(BUILD)/gotest -race -strict%)
@@ -91,6 +87,10 @@ MOST    ?= 15m
 outbox-day: install tools ## a day's CHANGES (50000000) through the trigger for MOST (15m) at most: sizes, vacuums, trims, and the plan of the polling query
 	@cd benchmarks && $(GO) build -o ../$(BUILD)/ ./cmd/outboxday
 	@$(BUILD)/services run -- $(BUILD)/outboxday -changes $(CHANGES) -most $(MOST)
+
+FOR ?= 60s
+node-gone: install tools ## one node of three of a Cluster is stopped, then frozen, FOR (60s) each: who serves the others' keys
+	@NEARCACHE_NODE_GONE=$(FOR) $(BUILD)/services run -- $(GO) test -count 1 -timeout 30m -v -run TestCluster_ANodeThatIsGone ./nearcache
 
 debezium: install tools ## follow a real Postgres through a real Kafka Connect with Debezium (Maven fetches it)
 	@$(BUILD)/services run -- $(GO) test -count 1 -tags debezium -v -run TestReal ./coherence/debezium $(ARGS)
@@ -145,10 +145,7 @@ lint-actions: $(TOOLS)/actionlint ## check the GitHub workflows
 
 CHECKER := $(BUILD)/deploycheck
 $(CHECKER)/.done: deploy/requirements.txt
-	@rm -rf $(CHECKER)
-	@$(PYTHON) -m venv $(CHECKER)
-	@$(CHECKER)/bin/pip install --quiet --disable-pip-version-check -r $<
-	@touch $@
+	$(VENV)
 
 lint-deploy: $(CHECKER)/.done ## check deploy/kubernetes against the schemas of Kubernetes; the alerts too where promtool is installed
 	@for f in config server relay worker; do $(CHECKER)/bin/kubernetes-validate --strict deploy/kubernetes/$$f.yaml || exit 1; done
@@ -157,15 +154,12 @@ lint-deploy: $(CHECKER)/.done ## check deploy/kubernetes against the schemas of 
 vuln: $(TOOLS)/govulncheck ## known vulnerabilities that the code can reach; asks the Go vulnerability database
 	@$(TOOLS)/govulncheck ./...
 
-VENV   := $(BUILD)/venv
-$(VENV)/.done: docs/site/requirements.txt
-	@rm -rf $(VENV)
-	@$(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r docs/site/requirements.txt
-	@touch $@
+SITE := $(BUILD)/venv
+$(SITE)/.done: docs/site/requirements.txt
+	$(call VENV,--require-hashes)
 
-docs: $(VENV)/.done ## the documentation as a static site, in .build/site; needs Python 3.10
-	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict --config-file mkdocs.yml --site-dir $(BUILD)/site
+docs: $(SITE)/.done ## the documentation as a static site, in .build/site; needs Python 3.10
+	@NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --quiet --strict --config-file mkdocs.yml --site-dir $(BUILD)/site
 	@echo "open $(BUILD)/site/index.html"
 
 LIMIT ?= 40

@@ -118,7 +118,8 @@ type EventSource interface {
 	Run(ctx context.Context, sink Sink) error
 }
 
-// Sink takes what an EventSource delivers. Its methods may be called concurrently for different partitions.
+// Sink takes what an EventSource delivers. Its methods may be called concurrently for different partitions. A barrier
+// may also come while events behind it are delivered to the same partition.
 type Sink interface {
 	// Session says that from now on events of the partition are followed from a definite offset, and that any before
 	// may have been missed: a start, a gap, a recreated topic, an offset out of range.

@@ -152,7 +152,7 @@ func New(cfg Config) (*Client, error) {
 	if !c.untracked {
 		c.fence.DoubtPushes()
 	}
-	if c.l2.Connected() {
+	if c.l2.Connected() && c.redis.begin(c.l2.Dials(), c.now()) {
 		c.probeRedis()
 	}
 	if err := c.canWork(cfg.Events); err != nil {

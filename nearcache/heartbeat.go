@@ -63,7 +63,7 @@ func (c *Client) heartbeat() time.Duration {
 	}
 	c.beating.at = beats
 	healthy, anyHealthy := c.awaitBeats()
-	if anyHealthy && !c.untracked && c.redis.due(c.l2.Dials(), c.now()) {
+	if anyHealthy && !c.untracked && c.redis.begin(c.l2.Dials(), c.now()) {
 		c.wg.Go(c.probeRedis)
 	}
 	began := c.at(begun)

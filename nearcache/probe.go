@@ -36,13 +36,6 @@ type redisProbe struct {
 	problem string
 }
 
-// due reports whether there is something to look at, and nobody else looks.
-func (p *redisProbe) due(dials uint64, now int64) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return !p.running && now >= p.next && (!p.done || p.dials != dials)
-}
-
 // begin makes the caller the one that looks, if a look is due.
 func (p *redisProbe) begin(dials uint64, now int64) bool {
 	p.mu.Lock()
@@ -73,13 +66,10 @@ func (p *redisProbe) seen() []RedisServer {
 	return slices.Clone(p.servers)
 }
 
-// probeRedis looks at the servers if a look is due. Until one has shown that its pushes come before the replies that
-// they precede, tracking proves no bound; a server that cannot be tried now changes nothing about that.
+// probeRedis looks at the servers, after begin has said so. Until one has shown that its pushes come before the replies
+// that they precede, tracking proves no bound; a server that cannot be tried now changes nothing about that.
 func (c *Client) probeRedis() {
 	p := &c.redis
-	if !p.begin(c.l2.Dials(), c.now()) {
-		return
-	}
 	ctx, stop := context.WithTimeout(c.life, probeTimeout)
 	defer stop()
 	found, err := c.l2.Probe(ctx, l2.ProbeTrials)

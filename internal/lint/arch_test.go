@@ -35,6 +35,7 @@ var arrows = []arrow{
 	{"coherence/sqlite", []string{"coherence", "internal/ablate"}},
 	{"coherence/mysql", []string{"coherence", "internal/ablate", "internal/lease"}},
 	{"coherence/sourcetest", []string{"coherence"}},
+	{"coherence/eventstest", []string{"coherence"}},
 	{"coherence/relay", []string{"coherence", "tier", "internal/l2", "internal/ablate"}},
 	{"tier", []string{"coherence", "internal/l2"}},
 	{"internal/l1", nil},

@@ -165,7 +165,7 @@ func TestDocs_NamedDeclarationsExist(t *testing.T) {
 	dirs := map[string]string{
 		"nearcache": "nearcache", "nearcachetest": "nearcache/nearcachetest", "tier": "tier", "coherence": "coherence",
 		"kafka": "coherence/kafka", "postgres": "coherence/postgres", "sqlite": "coherence/sqlite",
-		"relay": "coherence/relay", "sourcetest": "coherence/sourcetest",
+		"relay": "coherence/relay", "sourcetest": "coherence/sourcetest", "eventstest": "coherence/eventstest",
 	}
 	declared := map[string][]string{}
 	for name, dir := range dirs {
