@@ -41,7 +41,9 @@ func TestCluster_MovesSlotsAtomically(t *testing.T) { // C1
 		round++
 		for i := range ks {
 			k, v := ks[i], fmt.Sprint("round ", round)
-			_, err := writer.Write(t.Context(), k, func(context.Context) (nearcache.Version, error) { return src.put(k, v), nil })
+			_, err := writer.Write(t.Context(), k, func(context.Context) (nearcache.Version, error) {
+				return src.put(k, v), nil
+			})
 			if err != nil {
 				t.Fatalf("round %d, key %s: %v", round, k, err)
 			}

@@ -157,7 +157,7 @@ func (b *bench) publishes(t *testing.T, what string, p l2.Publication, least coh
 // again. It does, and arrives when the move is over. A lease does not wait.
 func TestCluster_AChangeWaitsForItsSlot(t *testing.T) {
 	if local.RedisMajor(t.Context()) < 7 {
-		t.Skip("before Redis 7 the source of a slot says ASK and its target TRYAGAIN, in turns, until the command's time is over")
+		t.Skip("before Redis 7 the source of a slot says ASK and its target TRYAGAIN, until the command's time is over")
 	}
 	b, nodes := newClusterBench(t, 2)
 	ctx, stop := context.WithTimeout(ctx(), 10*time.Second)

@@ -44,7 +44,8 @@ var faults = []struct {
 		Fault{Code: "redis_auth", Forever: true,
 			Advice: "Redis wants a password; set it in rueidis.ClientOption (and in Sentinel.Password)."}},
 	{"NOPERM", Fault{Code: "redis_permission", Forever: true, Writes: true,
-		Advice: "The Redis user lacks a right; grant " + Rights(Use{}) + " on the prefix's keys, and +info without a relay."}},
+		Advice: "The Redis user lacks a right; grant " + Rights(Use{}) + " on the prefix's keys, and +info without a " +
+			"relay."}},
 	{"NOPROTO",
 		Fault{Code: "redis_protocol", Forever: true,
 			Advice: "The server speaks no RESP3, which tracking needs; use Redis 6.2 or newer, without a RESP2 proxy" + orOff}},
@@ -142,8 +143,9 @@ func FaultOf(err error) *Fault {
 			}
 		}
 		if strings.Contains(lower, "unknown redis command") { // of a script; Redis does not name the command
-			return Fault{Code: "redis_scripts", Forever: true, Writes: true, Advice: "The server does not know a command that " +
-				"the scripts call; GET, GETEX, SET, DEL, EXISTS, PTTL, PEXPIRE and INFO must not be renamed or disabled."}.with(err)
+			return Fault{Code: "redis_scripts", Forever: true, Writes: true,
+				Advice: "The server does not know a command that the scripts call; GET, GETEX, SET, DEL, EXISTS, PTTL, PEXPIRE " +
+					"and INFO must not be renamed or disabled."}.with(err)
 		}
 		if answered {
 			return Fault{Code: "redis_error", Advice: "Redis answers with an error."}.with(err)

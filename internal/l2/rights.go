@@ -41,7 +41,7 @@ var rights = []right{
 	{"client|tracking", []string{"CLIENT", "TRACKING", "OFF"}, tracked},
 	{"info", []string{"INFO", "replication"}, func(u Use) bool { return u.Alone }},
 	{"cluster|slots", []string{"CLUSTER", "SLOTS"}, inCluster},
-	{"cluster|shards", []string{"CLUSTER", "SHARDS"}, inCluster}, // which rueidis asks Redis 8 and Valkey 8, and newer ones
+	{"cluster|shards", []string{"CLUSTER", "SHARDS"}, inCluster}, // rueidis asks Redis 8, Valkey 8 and newer ones so
 	{"role", []string{"ROLE"}, func(u Use) bool { return u.Sentinel }},
 }
 

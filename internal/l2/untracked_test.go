@@ -12,8 +12,6 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/redis/rueidis"
-
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/internal/l2"
 	"github.com/nearcache/nearcache-go/internal/services/servicestest"
@@ -109,7 +107,8 @@ func TestUntracked_IsNamedBehindAProxyThatClosesOnWhatItDoesNotKnow(t *testing.T
 		}
 		defer store.Close()
 		f := store.Faults()
-		if len(f) != 1 || !strings.Contains(f[0].Advice, "TrackingOff") || !strings.Contains(f[0].Advice, "ForceSingleClient") {
+		if len(f) != 1 || !strings.Contains(f[0].Advice, "TrackingOff") ||
+			!strings.Contains(f[0].Advice, "ForceSingleClient") {
 			t.Errorf("got the faults %v, want one that names TrackingOff and ForceSingleClient", codes(store))
 		}
 	})

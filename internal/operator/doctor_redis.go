@@ -102,8 +102,8 @@ func (c *checkup) redisRights(ctx context.Context, client rueidis.Client, prefix
 	case len(denied) == 0:
 		c.ok("rights", "%s has every right that an instance needs on %s:*", whoami, prefix)
 	case len(denied) == 1 && denied[0] == "info":
-		c.warn("rights", grant, "%s may not: info, by which an instance without a relay notices that a replica was promoted",
-			whoami)
+		c.warn("rights", grant, "%s may not: info, by which an instance without a relay notices that a replica was "+
+			"promoted", whoami)
 	case !slices.ContainsFunc(denied, func(name string) bool { return name != "getex" && name != "client|tracking" }):
 		c.wrong("rights", grant+"; or set Config.Tracking to TrackingOff, which needs neither", "%s may not: %s", whoami,
 			strings.Join(denied, ", "))

@@ -44,7 +44,8 @@ var differences = []difference{
 		why: "the command has changed nothing, and nearcache does not send it",
 	},
 	{
-		test: "TestOwnWrites", kind: "redis", to: "7", step: regexp.MustCompile(`^\[(SET|DEL|FLUSHALL)\b`), real: pushFirst,
+		test: "TestOwnWrites", kind: "redis", to: "7",
+		step: regexp.MustCompile(`^\[(SET|DEL|FLUSHALL)\b`), real: pushFirst,
 		sometimes: true, // 6.2.5 does so, 6.2.14 does not
 		why: "the push of a connection's own change comes before its reply; nearcache changes nothing on the connection " +
 			"that tracks",
@@ -117,8 +118,9 @@ func TestDifferences_AreOfTheirVersionsAlone(t *testing.T) {
 		test, kind, version string
 		want                int
 	}{
-		{"TestCommands", "redis", "6.2.14", 2}, {"TestCommands", "redis", "7.0.15", 0}, {"TestCommands", "valkey", "8.1.1", 0},
-		{"TestCommands", "valkey", "9.1.2", 1}, {"TestOwnWrites", "redis", "8.0.2", 1}, {"TestOwnWrites", "redis", "6.2.5", 1},
+		{"TestCommands", "redis", "6.2.14", 2}, {"TestCommands", "redis", "7.0.15", 0},
+		{"TestCommands", "valkey", "8.1.1", 0}, {"TestCommands", "valkey", "9.1.2", 1},
+		{"TestOwnWrites", "redis", "8.0.2", 1}, {"TestOwnWrites", "redis", "6.2.5", 1},
 		{"TestTracking", "redis", "6.2.5", 0},
 	} {
 		if got := len(differs(c.test, c.kind, c.version)); got != c.want {

@@ -99,10 +99,13 @@ func TestOutcome(t *testing.T) {
 		state     string
 		whyBegins string
 	}{
-		"passed":             {passed, true, works, ""},
-		"failed":             {"--- FAIL: TestA (0.1s)\n    --- FAIL: TestA/real (0.1s)\nFAIL\n", false, fails, "1 failed: TestA/real"},
-		"skipped":            {"    a_test.go:7: there is no such server\n--- SKIP: TestA (0.00s)\nPASS\n", true, untried, "there is no such"},
-		"a part skipped":     {"--- PASS: TestA (0.01s)\n    a_test.go:7: there is none\n    --- SKIP: TestA/real (0.00s)\nPASS\n", true, untried, "there is none"},
+		"passed": {passed, true, works, ""},
+		"failed": {"--- FAIL: TestA (0.1s)\n    --- FAIL: TestA/real (0.1s)\nFAIL\n", false, fails,
+			"1 failed: TestA/real"},
+		"skipped": {"    a_test.go:7: there is no such server\n--- SKIP: TestA (0.00s)\nPASS\n", true, untried,
+			"there is no such"},
+		"a part skipped": {"--- PASS: TestA (0.01s)\n    a_test.go:7: there is none\n    --- SKIP: TestA/real (0.00s)\nPASS\n",
+			true, untried, "there is none"},
 		"no tests":           {"testing: warning: no tests to run\nPASS\n", true, fails, "1 failed: no test fits"},
 		"died":               {"panic: test timed out after 5m0s\n", false, fails, "the tests ended"},
 		"one of two skipped": {passed + passed + "    a_test.go:7: why\n--- SKIP: TestB (0.00s)\n", true, works, ""},
@@ -116,7 +119,8 @@ func TestOutcome(t *testing.T) {
 }
 
 func TestVersions_AreSortedByNumber(t *testing.T) {
-	for _, c := range [][2]string{{"Redis 6.2.5", "Redis 6.2.14"}, {"Redis 8.2.3", "Valkey 8.1.1"}, {"Redict 7.3.6", "Redis 6.0.16"}} {
+	for _, c := range [][2]string{{"Redis 6.2.5", "Redis 6.2.14"}, {"Redis 8.2.3", "Valkey 8.1.1"},
+		{"Redict 7.3.6", "Redis 6.0.16"}} {
 		if compareNames(c[0], c[1]) >= 0 {
 			t.Errorf("%s does not come before %s", c[0], c[1])
 		}

@@ -79,8 +79,8 @@ func refusalOf(ctx context.Context, s server) string {
 	defer running.Discard()
 	c, err := nearcache.New(nearcache.Config{Redis: rueidis.ClientOption{InitAddress: []string{running.Addr}}})
 	if err != nil {
-		_, why, _ := strings.Cut(strings.ReplaceAll(err.Error(), running.Addr, "ADDRESS"), coherence.ErrMisconfigured.Error()+": ")
-		return why
+		_, why, _ := strings.Cut(err.Error(), coherence.ErrMisconfigured.Error()+": ")
+		return strings.ReplaceAll(why, running.Addr, "ADDRESS")
 	}
 	_ = c.Close()
 	return ""
