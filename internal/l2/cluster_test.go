@@ -82,8 +82,14 @@ func TestCluster_SlotThatMovesIsASession(t *testing.T) { // C1
 }
 
 // Each server has a round of its own, which stands for its buckets of whatever slot, and claims none of another's.
+//
+// The user has the right to MGET, as a relay's should. It reads no keys of several slots, and Valkey refuses what a
+// script does after one that was refused.
 func TestCluster_RoundsOfServers(t *testing.T) {
-	b, _ := newClusterBench(t, 3)
+	b, nodes := newClusterBench(t, 3)
+	for _, n := range nodes {
+		n.Do("ACL", "SETUSER", "app", "+mget")
+	}
 	servers, err := b.Servers(ctx())
 	if err != nil || len(servers) != 3 || servers[0]|servers[1]|servers[2] != l2.AllBuckets {
 		t.Fatalf("got the servers %b and error %v, want three that have all buckets", servers, err)

@@ -88,7 +88,8 @@ var unknownCommands = []struct {
 	Fault
 }{
 	{"getex",
-		Fault{Code: "redis_version", Forever: true, Advice: "The server does not know GETEX; use Redis 6.2 or newer" + orOff}},
+		Fault{Code: "redis_version", Forever: true,
+			Advice: "The server does not know GETEX; use Redis 6.2 or newer" + orOff}},
 	{"eval",
 		Fault{Code: "redis_scripts", Forever: true, Writes: true,
 			Advice: "The server runs no scripts; EVAL and EVALSHA must not be renamed or disabled."}},

@@ -72,8 +72,8 @@ const orderTrials = 20
 // pushOrder tries what the near cache relies on: before a reply shows a key's new state, Redis has pushed, on the same
 // connection, that the old one is gone.
 func (c *checkup) pushOrder(ctx context.Context, engine *l2.L2) {
-	const do = "use Redis or Valkey, without a proxy between; CLIENT TRACKING must be allowed; or set Config.Tracking to " +
-		"TrackingOff"
+	const do = "use Redis or Valkey, without a proxy between; CLIENT TRACKING must be allowed; or set Config.Tracking " +
+		"to TrackingOff"
 	p, err := engine.Probe(ctx, orderTrials)
 	switch {
 	case err != nil:

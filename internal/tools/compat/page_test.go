@@ -104,7 +104,7 @@ func TestOutcome(t *testing.T) {
 			"1 failed: TestA/real"},
 		"skipped": {"    a_test.go:7: there is no such server\n--- SKIP: TestA (0.00s)\nPASS\n", true, untried,
 			"there is no such"},
-		"a part skipped": {"--- PASS: TestA (0.01s)\n    a_test.go:7: there is none\n    --- SKIP: TestA/real (0.00s)\nPASS\n",
+		"a part skipped": {"--- PASS: TestA (0.01s)\n    a_test.go:7: there is none\n    --- SKIP: TestA/real (0.0s)\n",
 			true, untried, "there is none"},
 		"no tests":           {"testing: warning: no tests to run\nPASS\n", true, fails, "1 failed: no test fits"},
 		"died":               {"panic: test timed out after 5m0s\n", false, fails, "the tests ended"},
