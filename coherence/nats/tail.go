@@ -145,10 +145,18 @@ func (r *tailRun) trouble(err error) {
 		r.sink.Lost(0)
 	}
 	r.sink.Failed(0, err)
-	if reason := err.Error(); reason != r.reason {
+	if reason := reasonOf(err); reason != r.reason {
 		r.reason = reason
 		r.Logger.Warn("the stream of events is not followed", "stream", r.Stream, "error", err)
 	}
+}
+
+// reasonOf is an error without what differs from one attempt to the next: a right that is refused names the consumer.
+func reasonOf(err error) string {
+	if errors.Is(err, natsgo.ErrPermissionViolation) {
+		return "a right is missing"
+	}
+	return err.Error()
 }
 
 // begin announces a session. What was delivered before counts for nothing.
