@@ -5,6 +5,7 @@ RUN     ?= .
 COUNT   ?= 1
 BUILD   := .build
 MODULES  = $(wildcard benchmarks/go.mod internal/browser/go.mod)
+EXAMPLES = $(wildcard docs/examples/*/go.mod)
 PYTHON  ?= python3
 # VENV makes the directory of a target NAME/.done a Python environment with the packages of its first prerequisite.
 VENV     = @rm -rf $(@D) && $(PYTHON) -m venv $(@D) && $(@D)/bin/pip install --quiet --disable-pip-version-check $(1) -r $< && touch $@
@@ -68,6 +69,7 @@ test: install tools $(if $(NEARCACHE_TEST_PYTHON),,$(TESTPYTHON)/.done) ## every
 	@NEARCACHE_TEST_PYTHON=$(or $(NEARCACHE_TEST_PYTHON),$(abspath $(TESTPYTHON))/bin/python) $(BUILD)/services run -- $(GOTEST:$(BUILD)/gotest%=$(BUILD)/gotest -race -strict%)
 	@test '$(RUN)$(PKG)' != '../...' || $(BUILD)/gotest $(ABLATED)
 	@test '$(RUN)$(PKG)' != '../...' || for m in $(MODULES); do (cd $$(dirname $$m) && $(BROWSERTEST) ./...) || exit 1; done
+	@test '$(RUN)$(PKG)' != '../...' || $(BUILD)/services run -- sh -c 'for m in $(EXAMPLES); do (cd $$(dirname $$m) && $(GO) test -race -count 1 ./...) || exit 1; done'
 
 test-quick: tools ## the tests that need nothing installed
 	@$(GOTEST)
@@ -111,12 +113,12 @@ chaos: install ## break a fleet of real processes for DURATION (60s) by the sche
 	@$(GO) build $(if $(WITHOUT),-tags ablate) -o $(BUILD)/ ./internal/tools/chaos
 	@$(BUILD)/chaos -server $(BUILD)/product-server -duration $(DURATION) -seed $(SEED) $(if $(WITHOUT),-without $(WITHOUT)) $(ARGS)
 
-lint: ## gofmt, vet, staticcheck, the rules of internal/lint, the API listing; the benchmarks' module too
+lint: ## gofmt, vet, staticcheck, the rules of internal/lint, the API listing; the other modules too
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go' 2>/dev/null || find . -name '*.go')); \
 		if [ -n "$$unformatted" ]; then echo "not gofmt'ed:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
-	@for m in $(MODULES); do \
+	@for m in $(MODULES) $(EXAMPLES); do \
 		echo "vet, staticcheck and tidiness of $$m"; \
 		checker=$$($(GO) tool -n staticcheck) && \
 		(cd $$(dirname $$m) && $(GO) vet ./... && "$$checker" ./... && $(GO) mod tidy -diff) || exit 1; \

@@ -66,9 +66,8 @@ func (p *redisProbe) seen() []RedisServer {
 	return slices.Clone(p.servers)
 }
 
-// probeRedis looks at the servers; redisProbe.begin has made it the one that does. Until one has shown that its pushes
-// come before the replies that they precede, tracking proves no bound; a server that cannot be tried now changes nothing
-// about that.
+// probeRedis looks at the servers, after begin has said so. Until one has shown that its pushes come before the replies
+// that they precede, tracking proves no bound; a server that cannot be tried now changes nothing about that.
 func (c *Client) probeRedis() {
 	p := &c.redis
 	ctx, stop := context.WithTimeout(c.life, probeTimeout)

@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -38,14 +39,11 @@ func (s *Source) check(ctx context.Context) (found []coherence.Finding, err erro
 		return nil, err
 	}
 	for _, r := range triggers {
-		var there, cascades int
-		var made, names string
-		err := s.db.QueryRowContext(ctx, s.q(`call {db}.check_table(?, ?)`), r.schema, r.table).Scan(&there, &made, &names,
-			&cascades)
+		seen, err := s.look(ctx, r.schema, r.table)
 		if err != nil {
 			return nil, err
 		}
-		found = append(found, r.judge(there > 0, made, strings.Fields(names), cascades > 0)...)
+		found = append(found, r.judge(seen)...)
 	}
 	return found, nil
 }
@@ -54,11 +52,41 @@ func (s *Source) check(ctx context.Context) (found []coherence.Finding, err erro
 type registration struct {
 	schema, table, namespace, made string
 	names                          []string // of its triggers
+	keys                           []string // its key columns
+}
+
+// catalog is what the catalogs say of a registered table now.
+type catalog struct {
+	there, cascades bool
+	made            string
+	triggers        []string
+	columns         table // what decides whether they can be keys, and nothing else
+}
+
+func (s *Source) look(ctx context.Context, schema, name string) (c catalog, err error) {
+	var there, cascades int
+	var triggers string
+	var columns []byte
+	err = s.db.QueryRowContext(ctx, s.q(`call {db}.check_table(?, ?)`), schema, name).Scan(&there, &c.made, &triggers,
+		&cascades, &columns)
+	if err != nil {
+		return c, err
+	}
+	var parts [][5]string
+	if err := json.Unmarshal(columns, &parts); err != nil {
+		return c, fmt.Errorf("the columns of %s.%s: %w", schema, name, err)
+	}
+	for _, p := range parts {
+		c.columns.columns = append(c.columns.columns, column{name: p[0], dataType: p[1], columnType: p[1] + " " + p[2],
+			collation: p[3], nullable: p[4] == "YES"})
+	}
+	c.there, c.cascades, c.triggers = there > 0, cascades > 0, strings.Fields(triggers)
+	return c, nil
 }
 
 func (s *Source) registered(ctx context.Context) (all []registration, err error) {
 	rows, err := s.db.QueryContext(ctx, s.q(`select table_schema, table_name, namespace,
-			group_concat(trigger_name separator ' '), min(table_made)
+			group_concat(trigger_name separator ' '), min(table_made), min(key_columns)
 		from {db}.triggers group by 1, 2, 3 order by 1, 2, 3`))
 	if err != nil {
 		return nil, err
@@ -67,8 +95,12 @@ func (s *Source) registered(ctx context.Context) (all []registration, err error)
 	for rows.Next() {
 		var r registration
 		var names string
-		if err := rows.Scan(&r.schema, &r.table, &r.namespace, &names, &r.made); err != nil {
+		var keys []byte
+		if err := rows.Scan(&r.schema, &r.table, &r.namespace, &names, &r.made, &keys); err != nil {
 			return nil, err
+		}
+		if err := json.Unmarshal(keys, &r.keys); err != nil {
+			return nil, fmt.Errorf("the key columns of %s.%s: %w", r.schema, r.table, err)
 		}
 		r.names = strings.Fields(names)
 		all = append(all, r)
@@ -77,24 +109,27 @@ func (s *Source) registered(ctx context.Context) (all []registration, err error)
 }
 
 // judge says what is wrong with a table as the catalogs show it.
-func (r registration) judge(there bool, made string, names []string, cascades bool) (found []coherence.Finding) {
+func (r registration) judge(now catalog) (found []coherence.Finding) {
 	add := func(code, text string) {
 		found = append(found, coherence.Finding{Code: code, Subject: r.schema + "." + r.table, Namespace: r.namespace,
 			Text: fmt.Sprintf("table %s.%s, namespace %s: %s", r.schema, r.table, r.namespace, text)})
 	}
-	missing := slices.ContainsFunc(r.names, func(name string) bool { return !slices.Contains(names, name) })
+	missing := slices.ContainsFunc(r.names, func(name string) bool { return !slices.Contains(now.triggers, name) })
 	switch {
-	case !there:
+	case !now.there:
 		add(coherence.FindingTableMissing,
 			"the table does not exist any more: create it and install the trigger again, or remove it")
 		return found
 	case missing:
 		add(coherence.FindingTriggerMissing, "a trigger was dropped: install the trigger again")
-	case made != r.made:
+	case now.made != r.made:
 		add(FindingTableRemade, "the table was truncated, restored or altered, and rows may have changed uncounted: "+
 			"clear the caches of the namespace, then install the trigger again")
 	}
-	if cascades {
+	if err := now.columns.acceptKeys(r.keys); err != nil {
+		add(coherence.FindingKeyColumnChanged, err.Error()+"; then install the trigger again")
+	}
+	if now.cascades {
 		add(FindingCascade, "a foreign key changes rows when the table that it refers to changes, and fires no trigger: "+
 			"use RESTRICT, and delete or update the rows by a statement")
 	}

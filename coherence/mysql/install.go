@@ -16,11 +16,15 @@ import (
 var schemaSQL string
 
 // schemaVersion is that of schema.sql. Its statements may be run over an older version of themselves.
-const schemaVersion = 2
+const schemaVersion = 3
 
 // installMode is the sql_mode of what Install and InstallTrigger create. The server keeps it with procedures and
-// triggers, so a key that is too long fails whatever the writer's own mode is, and is never cut.
-const installMode = "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION"
+// triggers, so a key that is too long fails whatever the writer's own mode is, and is never cut. The collation is kept
+// with them too, and says which bytes a text in them is.
+const (
+	installMode      = "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION"
+	installCollation = "utf8mb4_bin"
+)
 
 // engine returns the statement by which describe_table learns from the storage engine which file a table has: TRUNCATE
 // makes another. It needs the right PROCESS. Without it there is none, and TRUNCATE is not noticed.
@@ -56,7 +60,8 @@ func (s *Source) statements(engine string) (out []string) {
 // name.
 func (s *Source) InstallSQL(ctx context.Context) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "set session sql_mode = '%s';\ndelimiter //\n", installMode)
+	fmt.Fprintf(&b, "set session collation_connection = %s, session sql_mode = '%s';\ndelimiter //\n",
+		installCollation, installMode)
 	for _, statement := range s.statements(engine(ctx, s.db)) {
 		b.WriteString(statement + "//\n")
 	}
@@ -123,18 +128,31 @@ func (s *Source) alone(ctx context.Context, f func(context.Context, *sql.Conn) e
 	if got.Int64 != 1 {
 		return fmt.Errorf("another process installs: %w", ErrBusy)
 	}
-	var mode string
+	var mode, collation string
 	var lockWait int64
-	err = conn.QueryRowContext(ctx, `select @@session.sql_mode, @@session.lock_wait_timeout`).Scan(&mode, &lockWait)
+	err = conn.QueryRowContext(ctx, `select @@session.sql_mode, @@session.collation_connection,
+		@@session.lock_wait_timeout`).Scan(&mode, &collation, &lockWait)
+	if err == nil { // first: MySQL reads the other settings' values by it
+		_, err = conn.ExecContext(ctx, `set session collation_connection = `+installCollation)
+	}
+	set := func(ctx context.Context, mode string, lockWait int64) error {
+		_, err := conn.ExecContext(ctx, `set session sql_mode = ?, session lock_wait_timeout = ?`, mode, lockWait)
+		return err
+	}
 	if err == nil {
-		_, err = conn.ExecContext(ctx, `set session sql_mode = '`+installMode+`', session lock_wait_timeout = 1`)
+		err = set(ctx, installMode, 1)
 	}
 	if err == nil {
 		err = f(ctx, conn)
 	}
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	_, back := conn.ExecContext(end, `set session sql_mode = ?, session lock_wait_timeout = ?`, mode, lockWait)
+	var back error
+	if collation != "" { // the settings were read
+		back = set(end, mode, lockWait)
+		_, last := conn.ExecContext(end, `set session collation_connection = `+collation)
+		back = errors.Join(back, last)
+	}
 	_, free := conn.ExecContext(end, `do release_lock(?)`, lock)
 	return errors.Join(err, back, free)
 }

@@ -57,10 +57,8 @@ create table if not exists {db}.cursors (
 	saves bigint unsigned not null
 ) engine = InnoDB
 ;
--- Who leads the relays of a name. Version 1 of the schema had another table of this name.
-drop table if exists {db}.leaders
-;
-create table {db}.leaders (
+-- Who leads the relays of a name.
+create table if not exists {db}.leaders (
 	name varbinary(255) not null primary key,
 	term bigint unsigned not null, -- grows with each leader
 	beat bigint unsigned not null, -- grows within a term
@@ -113,12 +111,12 @@ drop procedure if exists {db}.describe_table
 -- What the catalogs say of a table, in which an account sees only what it has rights on, and this sees what its maker
 -- sees. Each query names one table: one that joins catalogs opens every table and view of the server.
 create procedure {db}.describe_table(in p_schema varchar(64), in p_table varchar(64), out o_there int,
-	out o_made varchar(255), out o_triggers mediumtext, out o_cascades int)
+	out o_made varchar(255), out o_triggers mediumtext, out o_cascades int, out o_columns mediumtext)
 	reads sql data sql security definer
 begin
 	declare o_engine varchar(255) default '';
 	declare before_this bigint unsigned default @@session.group_concat_max_len;
-	set session group_concat_max_len = 65536;
+	set session group_concat_max_len = 1048576;
 	select count(*), coalesce(max(t.create_time), '') into o_there, o_made
 		from information_schema.tables t where t.table_schema = p_schema and t.table_name = p_table;
 	{engine}
@@ -128,6 +126,9 @@ begin
 	select count(*) into o_cascades
 		from information_schema.referential_constraints f where f.constraint_schema = p_schema and f.table_name = p_table
 			and (f.delete_rule not in ('RESTRICT', 'NO ACTION') or f.update_rule not in ('RESTRICT', 'NO ACTION'));
+	select concat('[', coalesce(group_concat(json_array(c.column_name, c.data_type, if(c.column_type like '%zerofill%',
+			'zerofill', ''), coalesce(c.collation_name, ''), c.is_nullable) order by c.ordinal_position), ''), ']')
+		into o_columns from information_schema.columns c where c.table_schema = p_schema and c.table_name = p_table;
 	set session group_concat_max_len = before_this;
 end
 ;
@@ -139,8 +140,8 @@ create procedure {db}.note_trigger(in p_schema varchar(64), in p_table varchar(6
 begin
 	declare is_there, has_cascades int;
 	declare made varchar(255);
-	declare has_triggers mediumtext;
-	call {db}.describe_table(p_schema, p_table, is_there, made, has_triggers, has_cascades);
+	declare has_triggers, has_columns mediumtext;
+	call {db}.describe_table(p_schema, p_table, is_there, made, has_triggers, has_cascades, has_columns);
 	insert into {db}.triggers (table_schema, table_name, namespace, event, trigger_name, key_columns, table_made)
 		values (p_schema, p_table, p_namespace, p_event, p_trigger, p_keys, made)
 		on duplicate key update trigger_name = values(trigger_name), key_columns = values(key_columns),
@@ -154,8 +155,8 @@ create procedure {db}.check_table(in p_schema varchar(64), in p_table varchar(64
 begin
 	declare is_there, has_cascades int;
 	declare made varchar(255);
-	declare has_triggers mediumtext;
-	call {db}.describe_table(p_schema, p_table, is_there, made, has_triggers, has_cascades);
-	select is_there, made, has_triggers, has_cascades;
+	declare has_triggers, has_columns mediumtext;
+	call {db}.describe_table(p_schema, p_table, is_there, made, has_triggers, has_cascades, has_columns);
+	select is_there, made, has_triggers, has_cascades, has_columns;
 end
 ;

@@ -60,7 +60,11 @@ func TestPosition_ARestartBeginsATimeline(t *testing.T) {
 func TestSource_RefusesDirtyReads(t *testing.T) {
 	t.Parallel()
 	b := open(t)
-	src := b.another(t, openDB(t, b.dsn+"?tx_isolation=%27READ-UNCOMMITTED%27"))
+	name := "tx_isolation"
+	if b.mysql != "" {
+		name = "transaction_isolation"
+	}
+	src := b.another(t, openDB(t, b.dsn+"?"+name+"=%27READ-UNCOMMITTED%27"))
 	if _, err := src.Position(t.Context()); !errors.Is(err, mysql.ErrUnsupported) ||
 		!errors.Is(err, coherence.ErrMisconfigured) {
 		t.Errorf("Position = %v, want ErrUnsupported", err)
@@ -197,8 +201,9 @@ func TestGrantSQL_IsWhatEachAccountNeeds(t *testing.T) {
 // table that is checked.
 func (b *bench) manyDeleted(t *testing.T) {
 	t.Helper()
-	b.exec(t, `insert into `+b.name+`.versions select 'gone', seq, 1, 1 from seq_1_to_1000
-		on duplicate key update version = 1`, `insert into `+b.name+`.floors values ('gone', 1)
+	b.exec(t, `insert into `+b.name+`.versions
+		with recursive s (n) as (select 1 union all select n + 1 from s where n < 1000)
+		select 'gone', n, 1, 1 from s on duplicate key update version = 1`, `insert into `+b.name+`.floors values ('gone', 1)
 		on duplicate key update floor = 1`,
 		`insert into `+b.name+`.writers values (1, 1, 0, '2000-01-01') on duplicate key update at = '2000-01-01'`)
 	b.exec(t, `insert ignore into `+b.name+`.triggers values ('`+b.name+`', 'meta', 'n', 'insert', 'none', '[]', '')`)

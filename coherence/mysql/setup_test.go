@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"strings"
 	"testing"
 
 	_ "github.com/go-sql-driver/mysql" // the driver
@@ -19,6 +20,8 @@ type bench struct {
 	db   *sql.DB
 	dsn  string
 	name string // of the source's database
+	// mysql is the server's version if it is MySQL; "" for MariaDB.
+	mysql string
 }
 
 func open(t *testing.T) *bench {
@@ -30,6 +33,13 @@ func open(t *testing.T) *bench {
 			t.Errorf("drop the source's database: %v", err)
 		}
 	})
+	var version string
+	if err := b.db.QueryRowContext(t.Context(), `select version()`).Scan(&version); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(version, "MariaDB") {
+		b.mysql = version
+	}
 	b.Source = b.another(t, b.db)
 	for range 2 {
 		if err := b.Install(t.Context()); err != nil {

@@ -88,7 +88,14 @@ func (d *table) readColumns(ctx context.Context, db querier) error {
 
 // accept refuses columns that are not there, and keys of which one row would have several names.
 func (d *table) accept(t Trigger) error {
-	for _, name := range slices.Concat(t.KeyColumns, t.Columns) {
+	if err := d.has(t.Columns); err != nil {
+		return err
+	}
+	return d.acceptKeys(t.KeyColumns)
+}
+
+func (d *table) has(columns []string) error {
+	for _, name := range columns {
 		if d.column(name) == nil {
 			var names []string
 			for _, c := range d.columns {
@@ -97,7 +104,14 @@ func (d *table) accept(t Trigger) error {
 			return fmt.Errorf("the table has no column %q; it has %s", name, strings.Join(names, ", "))
 		}
 	}
-	for _, name := range t.KeyColumns {
+	return nil
+}
+
+func (d *table) acceptKeys(columns []string) error {
+	if err := d.has(columns); err != nil {
+		return err
+	}
+	for _, name := range columns {
 		c := d.column(name)
 		if why := c.refused(); why != "" {
 			return fmt.Errorf("key column %s is %s: %s", c.name, c.columnType, why)
@@ -145,8 +159,10 @@ func (c *column) textSQL(row string) string {
 			kind = "unsigned"
 		}
 		return "cast(convert(cast(" + value + " as " + kind + ") using utf8mb4) as binary)"
+	case "char": // by the sql_mode PAD_CHAR_TO_FULL_LENGTH it has blanks at its end, of which it stores none
+		return "cast(trim(trailing ' ' from convert(" + value + " using utf8mb4)) as binary)"
 	case "binary", "varbinary":
-		return "concat(x'5C78', cast(lower(hex(" + value + ")) as binary))"
+		return "concat(x'5C78', cast(convert(lower(hex(" + value + ")) using utf8mb4) as binary))"
 	}
 	return "cast(convert(" + value + " using utf8mb4) as binary)"
 }

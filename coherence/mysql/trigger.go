@@ -168,7 +168,8 @@ func (s *Source) parts(t Trigger, table *table) (out []part) {
 
 func (s *Source) body(t Trigger, table *table, event string) string {
 	count := func(key string, op coherence.Op) string {
-		return s.q("call {db}.count_change(" + bytesLiteral(t.Namespace) + ", " + key + ", '" + string(op) + "'); ")
+		return s.q("call {db}.count_change(" + bytesLiteral(t.Namespace) + ", " + key + ", " + bytesLiteral(string(op)) +
+			"); ")
 	}
 	switch event {
 	case "insert":

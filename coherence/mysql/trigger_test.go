@@ -2,7 +2,6 @@ package mysql_test
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -101,39 +100,6 @@ func TestTrigger_ColumnsThatCount(t *testing.T) {
 	b.exec(t, `update products set views = 4`)
 	if got := b.seen(t, "product"); len(got) != 4 {
 		t.Errorf("with all columns: %v, want one more change", got)
-	}
-}
-
-// TestTrigger_WritesKeysAsGoDoes: the text of each type is the one that docs/guides/mysql.md gives, whatever the
-// session that writes has set.
-func TestTrigger_WritesKeysAsGoDoes(t *testing.T) {
-	t.Parallel()
-	b := open(t)
-	for i, c := range []struct{ column, value, want string }{
-		{"int", "-7", "-7"},
-		{"int(6) zerofill", "42", "42"},
-		{"bigint unsigned", "18446744073709551615", "18446744073709551615"},
-		{"decimal(10,2)", "1.5", "1.50"},
-		{"varchar(40) collate utf8mb4_bin", `'ключ :\\ '`, `ключ :\ `},
-		{"varchar(40) character set latin1 collate latin1_bin", "'é'", "é"},
-		{"char(5) collate utf8mb4_bin", "'ab'", "ab"},
-		{"binary(2)", "x'00ff'", `\x00ff`},
-		{"varbinary(9)", "'a'", `\x61`},
-		{"date", "'2026-02-03'", "2026-02-03"},
-		{"datetime(3)", "'2026-02-03 04:05:06.7'", "2026-02-03 04:05:06.700"},
-		{"uuid", "'123E4567-E89B-12D3-A456-426655440000'", "123e4567-e89b-12d3-a456-426655440000"},
-		{"enum('Big','small') collate utf8mb4_bin", "'Big'", "Big"},
-	} {
-		table := fmt.Sprintf("t%d", i)
-		b.exec(t, "create table "+table+" (k "+c.column+" not null primary key)")
-		b.trigger(t, mysql.Trigger{Table: table, Namespace: table, KeyColumns: []string{"k"}})
-		b.exec(t, "set names latin1", "set time_zone = '+05:00', sql_mode = 'NO_BACKSLASH_ESCAPES,PAD_CHAR_TO_FULL_LENGTH'",
-			"set time_zone = '+00:00', sql_mode = default", "set names utf8mb4",
-			"insert into "+table+" values ("+c.value+")")
-		b.want(t, table, "created "+c.want)
-		if v, err := b.Version(t.Context(), table, c.want); err != nil || v == 0 {
-			t.Errorf("%s: version of %q = %d, %v", c.column, c.want, v, err)
-		}
 	}
 }
 

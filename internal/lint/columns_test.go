@@ -12,6 +12,7 @@ const columns = 120
 // wide are the files, or folders as prefixes, whose lines cannot be broken.
 var wide = []string{
 	"internal/tools/gotest/printer_test.go", // lines of go test's output
+	"docs/examples/ent/ent/",                // ent generates it
 }
 
 // A tab is one column. A row of a Markdown table and a badge's link cannot be broken.

@@ -44,7 +44,7 @@ func Start(ctx context.Context, program string, log *slog.Logger) (*Telemetry, e
 	if err != nil {
 		return nil, fmt.Errorf("telemetry: %w", err)
 	}
-	of, err := resource.New(ctx, resource.WithTelemetrySDK(), resource.WithAttributes(
+	of, err := resource.New(ctx, resource.WithTelemetrySDK(), resource.WithService(), resource.WithAttributes(
 		attribute.String("service.name", program), attribute.String("service.version", version.Version())),
 		resource.WithFromEnv()) // last, so that it wins
 	if err != nil && !errors.Is(err, resource.ErrPartialResource) {
