@@ -14,8 +14,8 @@ import (
 //	       begins, with that head; answers the question with it
 //
 // The relay asked for the head after the question had arrived, so the head covers every commit that was acknowledged
-// before the instance asked. That is what a barrier's Head says of itself: see coherence.Barrier. No leader's answer and
-// no offset is part of it. A question that arrives between the two is answered by a later round:
+// before the instance asked. That is what a barrier's Head says of itself: see coherence.Barrier. No leader's answer
+// and no offset is part of it. A question that arrives between the two is answered by a later round:
 //
 //	relay: asks the source for its head     instance: a commit is acknowledged, and it asks
 //	relay: Publish of round n+1 begins, with a head that lacks the commit

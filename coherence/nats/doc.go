@@ -3,7 +3,8 @@
 //
 // Events and barriers are messages of one stream, on two subjects: the stream gives both one order. So a barrier comes
 // after every event that it covers, and needs no offsets as those of Kafka do. Whoever may publish to the subject of
-// the events may invalidate, and nothing else. Only the relay needs the right to publish to the subject of the barriers.
+// the events may invalidate, and nothing else. Only the relay needs the right to publish to the subject of the
+// barriers.
 //
 // A third subject is not stored: by it instances ask the relay for the source's position. See PositionSubject.
 //

@@ -51,6 +51,13 @@ func (r *tailRun) follow(ctx context.Context) error {
 	return d.run(ctx, in)
 }
 
+// items are what a consumer has delivered, or why it does not.
+type items struct {
+	messages chan jetstream.Msg
+	errs     chan error
+	end      chan struct{} // closed when nobody takes them any more
+}
+
 // take is called for each message, one at a time. It waits for room.
 func (in *items) take(m jetstream.Msg) {
 	select {

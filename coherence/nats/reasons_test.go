@@ -106,7 +106,8 @@ func TestPublisher_WhatCannotBePublished(t *testing.T) {
 	admin(t, srv)
 	p := publisher(t, as(srv, "relay"))
 	event := func(key string) coherence.PartitionMessage {
-		return coherence.PartitionMessage{Message: coherence.Message{Event: coherence.Event{Namespace: "n", Key: key, Seq: 1}}}
+		e := coherence.Event{Namespace: "n", Key: key, Seq: 1}
+		return coherence.PartitionMessage{Message: coherence.Message{Event: e}}
 	}
 	var left *coherence.UnpublishedError
 	err := p.Publish(t.Context(), []coherence.PartitionMessage{event("small"), event(strings.Repeat("k", 2<<20)),

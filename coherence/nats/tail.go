@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	natsgo "github.com/nats-io/nats.go"
@@ -300,12 +299,4 @@ func (r *tailRun) close(c *consumer) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	_ = r.link.js.DeleteConsumer(ctx, r.Stream, c.name)
-}
-
-// items are what a consumer has delivered, or why it does not.
-type items struct {
-	messages chan jetstream.Msg
-	errs     chan error
-	end      chan struct{}
-	stop     sync.Once
 }
