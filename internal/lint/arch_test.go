@@ -30,7 +30,9 @@ var arrows = []arrow{
 	{"internal/audit", []string{"coherence"}},
 	{"coherence", nil},
 	{"coherence/debezium", []string{"coherence"}},
-	{"coherence/kafka", []string{"coherence", "internal/ablate"}},
+	{"coherence/internal/tailing", nil},
+	{"coherence/kafka", []string{"coherence", "coherence/internal/tailing", "internal/ablate"}},
+	{"coherence/nats", []string{"coherence", "coherence/internal/tailing", "internal/ablate"}},
 	{"coherence/postgres", []string{"coherence", "internal/ablate", "internal/lease"}},
 	{"coherence/sqlite", []string{"coherence", "internal/ablate"}},
 	{"coherence/mysql", []string{"coherence", "internal/ablate", "internal/lease"}},
@@ -126,6 +128,7 @@ var vendors = []struct {
 		"coherence/kafka/...", "internal/services/servicestest/...", "internal/chaos/...",
 		"internal/product/app/endpoint/kafka.go", "internal/operator/...",
 	}},
+	{"github.com/nats-io", []string{"coherence/nats/..."}},
 	{"go.opentelemetry.io", []string{"nearcache/otel/...", "internal/product/app/telemetry/..."}},
 	{"github.com/spf13/cobra", []string{"internal/operator/..."}},
 	{"github.com/jackc/pgx", []string{
@@ -168,7 +171,7 @@ func TestArch_VendorsAreImportedInFewPlaces(t *testing.T) {
 var optional = []string{
 	"github.com/segmentio", "github.com/jackc", "modernc.org", "github.com/alicebob", "github.com/twmb",
 	"github.com/stretchr", "github.com/anishathalye", "github.com/Shopify", "go.opentelemetry.io", "testing",
-	"github.com/vmihailenco", "github.com/klauspost",
+	"github.com/vmihailenco", "github.com/klauspost", "github.com/nats-io",
 	"github.com/spf13", "github.com/cpuguy83", // of the operator's tool
 	"github.com/google/go-cmp", // for tests, as it says itself
 	module + "/nearcache/codec",
@@ -182,6 +185,7 @@ var links = map[string][]string{
 	"nearcache":          nil,
 	"coherence/sqlite":   nil,
 	"coherence/kafka":    {"github.com/segmentio", "github.com/klauspost"}, // kafka-go compresses
+	"coherence/nats":     {"github.com/nats-io", "github.com/klauspost"},   // nats.go compresses WebSockets
 	"coherence/postgres": {"github.com/jackc"},
 
 	"nearcache/otel":           {"go.opentelemetry.io"},
