@@ -99,11 +99,10 @@ func unpackMySQL(jar, to string) error {
 }
 
 // mysqlSettings are those of a test bench, as mariadbSettings are, and those without which coherence/mysql refuses the
-// server.
+// server. Names are resolved, since root is an account of localhost.
 var mysqlSettings = []string{
 	"--bind-address=127.0.0.1",
 	"--socket=mysql.sock",
-	"--skip-name-resolve",
 	"--mysqlx=OFF",
 	"--innodb-flush-log-at-trx-commit=2",
 	"--innodb-doublewrite=OFF",
