@@ -188,15 +188,16 @@ func TestChanges_LookPastARollback(t *testing.T) {
 func TestBump_WritersOfNewKeysDoNotWait(t *testing.T) {
 	t.Parallel()
 	b := open(t)
+	holder := *b
 	if b.mysql != "" {
-		b.db = openDB(t, b.dsn+"?transaction_isolation=%27READ-COMMITTED%27")
+		holder.db = openDB(t, b.dsn+"?transaction_isolation=%27READ-COMMITTED%27")
 	}
 	for _, k := range []string{"b", "d", "f"} {
 		if _, err := b.BumpKey(t.Context(), "n", k); err != nil {
 			t.Fatal(err)
 		}
 	}
-	open := b.begin(t)
+	open := holder.begin(t)
 	b.bump(t, open, "d") // is there
 	b.bump(t, open, "g") // is new
 	for _, k := range []string{"a", "b", "c", "e", "f", "h"} {
