@@ -52,7 +52,8 @@ type applier struct {
 	moved      time.Time // when the watermarks of buckets without changes were
 	// seen is a position up to which each bucket has its own changes. The source need not be asked for them again for
 	// the sake of buckets without any, whose watermarks move more rarely. Zero: not known.
-	seen coherence.Position
+	seen  coherence.Position
+	asked time.Time // when it was last asked for changes after seen
 }
 
 // rereads is how many intervals pass between looks at the watermarks. While the source is idle nothing is written to
@@ -82,7 +83,7 @@ func (a *applier) round(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	events, upto, err := a.Source.Changes(ctx, after, a.Batch)
+	events, upto, err := a.changes(ctx, after, numbered)
 	if errors.Is(err, coherence.ErrTrimmed) {
 		return true, a.resetAt(ctx, after)
 	}
@@ -109,6 +110,23 @@ func (a *applier) round(ctx context.Context) (more bool, err error) {
 	more = len(events) >= a.Batch
 	a.progress.note(ctx, events, upto, more)
 	return more, nil
+}
+
+// changes asks the source, unless the position that was read for this round says that there is nothing new.
+func (a *applier) changes(ctx context.Context, after coherence.Position, numbered bool) ([]coherence.Event,
+	coherence.Position, error) {
+	if numbered && !a.parted && after == a.seen && after == a.rounds.head && time.Since(a.asked) < askAgain {
+		return nil, after, nil
+	}
+	asked := time.Now()
+	events, upto, err := a.Source.Changes(ctx, after, a.Batch)
+	if err == nil {
+		a.asked = asked
+	}
+	if moved := !a.parted && after != a.rounds.head; numbered && (moved || len(events) > 0) {
+		a.wakeExcept("redis")
+	}
+	return events, upto, err
 }
 
 // work is what a bucket lacks.

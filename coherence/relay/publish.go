@@ -23,11 +23,14 @@ type publisher struct {
 	saved       coherence.Position
 	savedAt     time.Time
 	lastBarrier time.Time
-	barrier     barrierState // that the last one said
-	moved       bool         // the last one said something new
-	counted     time.Time    // when the partitions were
-	term        uint64       // drawn at random
-	rounds      uint64       // of barriers that were sent in it
+	barrier     barrierState       // that the last one said
+	moved       bool               // the last one said something new
+	counted     time.Time          // when the partitions were
+	asked       coherence.Position // that the source last answered with, and when it was asked
+	askedAt     time.Time
+	quiet       bool   // it had nothing to ask for in the last round
+	term        uint64 // drawn at random
+	rounds      uint64 // of barriers that were sent in it
 }
 
 // barrierState is what barriers tell of.
@@ -58,11 +61,11 @@ func (p *publisher) round(ctx context.Context) (more bool, err error) {
 	due := time.Since(p.lastBarrier) >= p.Interval
 	var head coherence.Position
 	if due && p.tellsHead() { // before the changes: then the barriers cover it, unless a transaction is open
-		if head, err = p.Source.Position(ctx); err != nil {
+		if head, err = p.readHead(ctx); err != nil {
 			return false, err
 		}
 	}
-	events, upto, err := p.Source.Changes(ctx, p.cur.Position, p.Batch)
+	events, upto, err := p.changes(ctx)
 	if errors.Is(err, coherence.ErrTrimmed) {
 		return true, p.skip(ctx)
 	}
@@ -78,7 +81,7 @@ func (p *publisher) round(ctx context.Context) (more bool, err error) {
 	p.m.events.WithLabelValues("kafka").Add(float64(len(events)))
 	// A cursor that moved past nothing need not be saved at once: it only keeps the outbox from being trimmed. Saving it
 	// is a commit, and moves the source's position: it would be saved again and again.
-	if len(events) > 0 || upto != p.saved && time.Since(p.savedAt) >= idleBarrier {
+	if len(events) > 0 || upto != p.saved && time.Since(p.savedAt) >= min(idleSave, p.Keep/4) {
 		if err := p.cursors.SaveCursor(ctx, p.Name, p.cur); err != nil {
 			p.loaded = false
 			return false, err
@@ -94,6 +97,33 @@ func (p *publisher) round(ctx context.Context) (more bool, err error) {
 	more = len(events) >= p.Batch
 	p.progress.note(ctx, events, upto, more)
 	return more, nil
+}
+
+// pause is how long to wait for the next round. While Redis's rounds read the source's position, and it stands still,
+// they wake this channel when it moves. Then only barriers are due, which say nothing new, until Redis takes no rounds.
+func (p *publisher) pause() time.Duration {
+	if !p.quiet || p.moved || !p.redisFollows() {
+		return p.Interval
+	}
+	until := p.lastBarrier.Add(idleBarrier)
+	if follows := p.followsUntil(); follows.Before(until) {
+		until = follows
+	}
+	return max(p.Interval, time.Until(until))
+}
+
+// changes asks the source, unless its position says that there is nothing new.
+func (p *publisher) changes(ctx context.Context) ([]coherence.Event, coherence.Position, error) {
+	p.quiet = p.cur.Position == p.asked && p.isHead(p.asked)
+	if p.quiet && time.Since(p.askedAt) < askAgain {
+		return nil, p.cur.Position, nil
+	}
+	at := time.Now()
+	events, upto, err := p.Source.Changes(ctx, p.cur.Position, p.Batch)
+	if err == nil {
+		p.asked, p.askedAt = upto, at
+	}
+	return events, upto, err
 }
 
 // numbered gives events their partitions and their numbers there, which follow seqs. Of a truncated namespace each
@@ -121,6 +151,9 @@ func numbered(events []coherence.Event, seqs []uint64) (out []coherence.Partitio
 // idleBarrier is how often barriers are sent that say nothing new, while Redis takes the relay's rounds: those show the
 // source's position. Without them the barriers do, so they are sent at each interval.
 const idleBarrier = time.Second
+
+// idleSave is how often the cursor is saved while it moves past nothing, or a quarter of Relay.Keep if that is less.
+const idleSave = 10 * time.Second
 
 // barriers sends what the cursor says, if that is news. It comes after the events of the round, in a batch of its
 // own, and after the cursor is saved: a barrier that cannot be sent does not have the events sent again. Inside a large

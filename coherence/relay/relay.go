@@ -129,6 +129,9 @@ type relayRun struct {
 	mu     sync.Mutex
 	passed map[string]coherence.Position // by channel, in this term
 	redis  time.Time                     // when Redis last took a round
+
+	heads heads
+	wakes map[string]chan struct{} // of the loops of this term, by channel
 }
 
 // lead waits to be the leader and works until that ends.
@@ -146,42 +149,44 @@ func (r *relayRun) lead(ctx context.Context) error {
 	r.m.leader.Set(1)
 	defer r.m.leader.Set(0)
 	r.Logger.Info("relaying", "name", r.Name)
-	r.passed = make(map[string]coherence.Position)
+	r.passed, r.wakes = make(map[string]coherence.Position), make(map[string]chan struct{})
 	var wg sync.WaitGroup
-	var wake []chan struct{}
-	start := func(channel string, round func(context.Context) (more bool, err error)) {
-		ch := make(chan struct{}, 1)
-		wake = append(wake, ch)
+	var loops []func()
+	start := func(channel string, round func(context.Context) (more bool, err error), pause func() time.Duration) {
+		r.wakes[channel] = make(chan struct{}, 1)
 		r.pass(channel, coherence.Position{})
-		wg.Go(func() { r.loop(ctx, channel, ch, round) })
+		loops = append(loops, func() { r.loop(ctx, channel, round, pause) })
 	}
 	if r.Publisher != nil {
 		p := &publisher{relayRun: r, progress: progress{relayRun: r, channel: "kafka"}, term: rand.Uint64()}
-		start("kafka", p.round)
+		start("kafka", p.round, p.pause)
 	}
 	if r.l2 != nil {
 		a := &applier{relayRun: r, progress: progress{relayRun: r, channel: "redis"}, of: l2.AllBuckets}
 		defer a.parts.Wait()
-		start("redis", a.round)
+		start("redis", a.round, func() time.Duration { return r.Interval })
 	}
-	wg.Go(func() { r.listen(ctx, wake) })
+	for _, loop := range loops {
+		wg.Go(loop)
+	}
+	wg.Go(func() { r.listen(ctx) })
 	wg.Go(func() { r.trim(ctx) })
 	wg.Go(func() { r.measure(ctx) })
 	wg.Wait()
 	return nil
 }
 
-// loop runs rounds of one channel: at once while there is more, when woken, and at every interval, however often it is
+// loop runs rounds of one channel: at once while there is more, when woken, and after each pause, however often it is
 // woken. A failure is repeated more and more slowly.
 func (r *relayRun) loop(
 	ctx context.Context,
 	channel string,
-	wake <-chan struct{},
 	round func(context.Context) (bool, error),
+	pause func() time.Duration,
 ) {
 	failing := failure{relayRun: r, channel: channel, failed: "relaying fails", passed: "relaying again"}
 	wait := r.Interval
-	var next time.Time // when the interval is over
+	var next time.Time // when the pause is over
 	for ctx.Err() == nil {
 		more, err := round(ctx)
 		if ctx.Err() != nil {
@@ -200,13 +205,13 @@ func (r *relayRun) loop(
 		if more {
 			continue
 		}
-		if left := time.Until(next); left <= 0 {
-			next = time.Now().Add(r.Interval)
+		if now := time.Now(); !next.After(now) || next.After(now.Add(pause())) {
+			next = now.Add(pause())
 		}
 		t := time.NewTimer(time.Until(next))
 		select {
 		case <-t.C:
-		case <-wake:
+		case <-r.wakes[channel]:
 		case <-ctx.Done():
 		}
 		t.Stop()
@@ -214,7 +219,7 @@ func (r *relayRun) loop(
 }
 
 // listen wakes the loops when the Source says that there may be changes.
-func (r *relayRun) listen(ctx context.Context, wake []chan struct{}) {
+func (r *relayRun) listen(ctx context.Context) {
 	w := coherence.AbilitiesOf(r.Source).Waker
 	if w == nil {
 		return
@@ -224,11 +229,20 @@ func (r *relayRun) listen(ctx context.Context, wake []chan struct{}) {
 			sleep(ctx, time.Second) // polling goes on meanwhile
 			continue
 		}
-		for _, ch := range wake {
-			select {
-			case ch <- struct{}{}:
-			default:
-			}
+		r.noteWake()
+		r.wakeExcept("")
+	}
+}
+
+// wakeExcept wakes the loops of all channels but one.
+func (r *relayRun) wakeExcept(channel string) {
+	for name, wake := range r.wakes {
+		if name == channel {
+			continue
+		}
+		select {
+		case wake <- struct{}{}:
+		default:
 		}
 	}
 }
@@ -246,7 +260,17 @@ func (r *relayRun) succeeded(channel string) {
 func (r *relayRun) redisFollows() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return !r.redis.IsZero() && time.Since(r.redis) < 5*r.Interval
+	return !r.redis.IsZero() && time.Since(r.redis) < followsFor*r.Interval
+}
+
+// followsFor is for how many intervals after a round Redis counts as taking them.
+const followsFor = 5
+
+// followsUntil is when Redis will not have taken a round lately, unless it takes another.
+func (r *relayRun) followsUntil() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.redis.Add(followsFor * r.Interval)
 }
 
 // pass remembers how far a channel has come.

@@ -258,7 +258,7 @@ func (r *rounds) first() *server {
 }
 
 func (a *applier) readHead(ctx context.Context) (err error) {
-	a.rounds.head, err = a.Source.Position(ctx)
+	a.rounds.head, err = a.relayRun.readHead(ctx)
 	return err
 }
 
@@ -347,6 +347,12 @@ type publishing struct {
 func (a *applier) publishTo(ctx context.Context) []publishing {
 	r := &a.rounds
 	out := make([]publishing, len(r.servers))
+	if r.whole() {
+		p := a.publication(&r.servers[0])
+		done, err := a.l2.PublishRounds(ctx, []l2.Publication{p})
+		out[0] = publishing{p: p, published: err == nil && done[0], err: err}
+		return out
+	}
 	type answer struct {
 		at        int
 		published bool
