@@ -97,7 +97,7 @@ node-gone: install tools ## one node of three of a Cluster is stopped, then froz
 debezium: install tools ## follow a real Postgres through a real Kafka Connect with Debezium (Maven fetches it)
 	@$(BUILD)/services run -- $(GO) test -count 1 -tags debezium -v -run TestReal ./coherence/debezium $(ARGS)
 
-mysql8: install tools ## the tests of coherence/mysql on a real MySQL 8.0, which Maven fetches (Linux on amd64)
+mysql: install tools ## the tests of coherence/mysql on a real MySQL 8.0, which Maven fetches (Linux on amd64)
 	@NEARCACHE_TEST_MYSQL=$$($(BUILD)/services mysql) $(BUILD)/services run -- $(GO) test -count 1 ./coherence/mysql $(ARGS)
 
 DRILL ?=

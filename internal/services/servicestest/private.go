@@ -147,7 +147,7 @@ type MariaDBProcess struct {
 	DSN string // of no database, for an account with all rights
 }
 
-// StartMariaDB starts a MariaDB, or under make mysql8 a MySQL, for this test alone, with settings ("--name=value"), and
+// StartMariaDB starts a MariaDB, or under make mysql a MySQL, for this test alone, with settings ("--name=value"), and
 // ends it with the test; it takes 2 to 3 s. What was committed survives a Kill and Restart, though not a crash of the
 // machine. The test skips where MariaDB is not installed.
 func StartMariaDB(t testing.TB, settings ...string) *MariaDBProcess {
