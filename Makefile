@@ -13,7 +13,7 @@ GOTEST   = $(BUILD)/gotest -p 2 -timeout 20m -count $(COUNT) -run '$(RUN)' $(ARG
 
 .DEFAULT_GOAL := help
 .PHONY: help demo install tools test test-quick lint explore api fuzz bench bench-quick bench-compare bench-go cover services-up services-down services-env clean chaos \
-	lint-golangci lint-actions vuln docs release large relay-rate outbox-day node-gone debezium demo-pictures page-soak \
+	lint-golangci lint-actions vuln docs release large relay-rate outbox-day node-gone debezium mysql demo-pictures page-soak \
 	drill sizes lint-deploy demo-full dashboard-picture
 
 help: ## list the targets
