@@ -9,12 +9,12 @@ EXAMPLES = $(wildcard docs/examples/*/go.mod)
 PYTHON  ?= python3
 # VENV makes the directory of a target NAME/.done a Python environment with the packages of its first prerequisite.
 VENV     = @rm -rf $(@D) && $(PYTHON) -m venv $(@D) && $(@D)/bin/pip install --quiet --disable-pip-version-check $(1) -r $< && touch $@
-GOTEST   = $(BUILD)/gotest -p 2 -timeout 8m -count $(COUNT) -run '$(RUN)' $(ARGS) $(PKG)
+GOTEST   = $(BUILD)/gotest -p 2 -timeout 20m -count $(COUNT) -run '$(RUN)' $(ARGS) $(PKG)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo install tools test test-quick lint explore api fuzz bench bench-quick bench-compare bench-go cover services-up services-down services-env clean chaos \
 	lint-golangci lint-actions vuln docs release large relay-rate outbox-day node-gone debezium demo-pictures page-soak \
-	drill sizes lint-deploy demo-full dashboard-picture
+	drill compat sizes lint-deploy demo-full dashboard-picture
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,7 +57,7 @@ tools:
 
 # The explorer searches a tenth as fast under the race detector, so it has a run of its own, in binaries from which rules
 # can be taken out.
-ABLATED := -p 2 -timeout 8m -tags ablate -run 'TestExplore$$|TestExplorePosition|TestAblation|TestL2_WithoutARule' ./internal/fence ./internal/explore ./nearcache \
+ABLATED := -p 2 -timeout 20m -tags ablate -run 'TestExplore$$|TestExplorePosition|TestAblation|TestL2_WithoutARule' ./internal/fence ./internal/explore ./nearcache \
 	./coherence/kafka
 
 # The packages of the Python programs that a test runs beside ours. An interpreter that has them can be named instead.
@@ -96,6 +96,9 @@ node-gone: install tools ## one node of three of a Cluster is stopped, then froz
 
 debezium: install tools ## follow a real Postgres through a real Kafka Connect with Debezium (Maven fetches it)
 	@$(BUILD)/services run -- $(GO) test -count 1 -tags debezium -v -run TestReal ./coherence/debezium $(ARGS)
+
+compat: ## try every Redis-like server that can be had in every mode, and write docs/compatibility.md; ARGS='-only Valkey -mode cluster'; COMPAT_SERVERS=name=path,...
+	@$(GO) run ./internal/tools/compat $(ARGS)
 
 DRILL ?=
 drill: install tools ## the disaster drills of docs/operations/drills.md, or one: DRILL=RedisLost, KafkaTopicLost, PostgresRestored, RelayStopped
@@ -202,7 +205,7 @@ bench-go: ## the benchmarks beside the code, with allocations, for benchstat
 	$(GO) test -run '^$$' -bench . -benchmem -count $(COUNT) $(PKG)
 
 cover: install tools ## coverage of every test, on real services, in .build/cover.html
-	@$(BUILD)/services run -- $(BUILD)/gotest -p 2 -timeout 8m -count 1 -coverpkg ./... -coverprofile $(BUILD)/cover.out $(PKG)
+	@$(BUILD)/services run -- $(BUILD)/gotest -p 2 -timeout 20m -count 1 -coverpkg ./... -coverprofile $(BUILD)/cover.out $(PKG)
 	@$(GO) tool cover -html $(BUILD)/cover.out -o $(BUILD)/cover.html
 	@$(GO) tool cover -func $(BUILD)/cover.out | tail -1
 

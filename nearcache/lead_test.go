@@ -164,6 +164,9 @@ func TestLead_CancelledAloneStillFills(t *testing.T) {
 		if got := get(t, c, "b"); got.Tier != nearcache.TierL2 || src.loads.Load() != 2 {
 			t.Errorf("its load did not go on: %+v after %d loads", got, src.loads.Load())
 		}
+		hang := make(chan struct{}) // else its load may end before the reader has looked at its context
+		defer close(hang)
+		src.before = func(string) { <-hang }
 		begun := time.Now()
 		if _, err := c.Get(ctx, "c"); !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) != 0 {
 			t.Errorf("a context that had ended before: %v", err)
@@ -194,6 +197,11 @@ func TestLead_LoadTimeoutEndsItToo(t *testing.T) {
 	inHeldBubble(t, nearcache.Config{RedisTimeout: time.Second}, o, func(t *testing.T, c *nearcache.Cache[string, string],
 		_ *nearcache.Client, src *source, r *replies) {
 		defer r.hold()()
+		// The question to Redis ends at the same moment. If that is heard first, the Loader is called; it must not be
+		// in time by luck.
+		hang := make(chan struct{})
+		defer close(hang)
+		src.before = func(string) { <-hang }
 		first := startReading(t.Context(), c, "a")
 		<-first.done
 		if !errors.Is(first.err, context.DeadlineExceeded) || first.took != o.LoadTimeout {
