@@ -18,12 +18,20 @@ type asOf struct {
 }
 
 // advanceAsOf is old moved forward to the newest sample that a position covers.
+//
+// Most buckets of a server are in sessions of one number and move together. They share what the first of them made: a
+// heartbeat makes one object and not 64, and the hits within a bound read one cache line.
 func (f *Fence) advanceAsOf(old *asOf, session uint64, upto coherence.Position) *asOf {
 	moment := f.samples.asOf(upto)
 	if moment == 0 || old != nil && old.session == session && old.moment >= moment {
 		return old
 	}
-	return &asOf{session, moment}
+	if last := f.lastAsOf.Load(); last != nil && *last == (asOf{session, moment}) {
+		return last
+	}
+	made := &asOf{session, moment}
+	f.lastAsOf.Store(made)
+	return made
 }
 
 // advanceRedis does so for a bucket: what its watermark covers was applied to L2, and pushed on the tracking connection
