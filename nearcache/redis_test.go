@@ -46,7 +46,7 @@ func TestTTL_NoPushTellsOfExpiry(t *testing.T) {
 	src := newSource()
 	p := servicestest.StartRedis(t)
 	p.Do("DEBUG", "SET-ACTIVE-EXPIRE", "0") // a busy Redis may be as late
-	c := newCache(t, newClient(t, nearcache.Config{Redis: rueidis.ClientOption{InitAddress: []string{p.Addr}}}),
+	c := newCache(t, newClient(t, nearcache.Config{Redis: testkit.Least(l2.Use{Alone: true}, p)}),
 		nearcache.Options[string, string]{TTL: time.Hour,
 			Load: func(ctx context.Context, k string) (nearcache.Entry[string], error) {
 				e, err := src.load(ctx, k)
@@ -93,7 +93,7 @@ func TestRedisDown_ServesFromTheSourceAndComesBack(t *testing.T) { // C6, C7
 func TestFullTrackingTable_EvictsAndNeverServesOld(t *testing.T) { // R9, the NOLOOP trap
 	src := newSource()
 	p := servicestest.StartRedis(t, "--tracking-table-max-keys", "10")
-	opt := rueidis.ClientOption{InitAddress: []string{p.Addr}}
+	opt := testkit.Least(l2.Use{Alone: true}, p)
 	x, y := open(t, opt, src), open(t, opt, src)
 	for round := range 3 {
 		for i := range 100 {
@@ -115,7 +115,7 @@ func TestFullTrackingTable_EvictsAndNeverServesOld(t *testing.T) { // R9, the NO
 func TestMaxmemoryEviction_IsPushed(t *testing.T) {
 	src := newSource()
 	p := servicestest.StartRedis(t, "--maxmemory-policy", "allkeys-random")
-	c := open(t, rueidis.ClientOption{InitAddress: []string{p.Addr}}, src)
+	c := open(t, testkit.Least(l2.Use{Alone: true}, p), src)
 	src.put("a", "one")
 	resident(t, c, "a")
 	src.mu.Lock()

@@ -5,25 +5,49 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/redis/rueidis"
 
+	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/internal/l2"
 	"github.com/nearcache/nearcache-go/internal/services/servicestest"
 	"github.com/nearcache/nearcache-go/internal/testkit"
 	"github.com/nearcache/nearcache-go/nearcache"
 )
 
+// leastBySentinel connects to the primary that the Sentinel names, with the rights that the documents name.
+func leastBySentinel(r *servicestest.Replicated) rueidis.ClientOption {
+	opt := testkit.Least(l2.Use{Alone: true, Sentinel: true}, r.Primary, r.Replica)
+	opt.InitAddress, opt.Sentinel.MasterSet = []string{r.Sentinel}, servicestest.SentinelName
+	return opt
+}
+
 // behindSentinel opens a cache of an instance that has Redis behind a Sentinel, and nothing else.
-func behindSentinel(t *testing.T, r *servicestest.Replicated, src *source) *nearcache.Cache[string, string] {
+func behindSentinel(t *testing.T, opt rueidis.ClientOption, src *source) *nearcache.Cache[string, string] {
 	t.Helper()
-	client := newClient(t, nearcache.Config{Heartbeat: 50 * time.Millisecond, Redis: rueidis.ClientOption{
-		InitAddress: []string{r.Sentinel}, Sentinel: rueidis.SentinelOption{MasterSet: servicestest.SentinelName}}})
+	client := newClient(t, nearcache.Config{Heartbeat: 50 * time.Millisecond, Redis: opt})
 	if err := client.Ready(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return newCache(t, client, nearcache.Options[string, string]{Find: src.value})
+}
+
+// Behind a Sentinel the client asks the server for its role.
+func TestSentinel_NeedsTheRightToAskForTheRole(t *testing.T) {
+	t.Parallel()
+	r := servicestest.StartReplicated(t)
+	opt := leastBySentinel(r)
+	r.Primary.Do("ACL", "SETUSER", opt.Username, "-role")
+	c, err := nearcache.New(nearcache.Config{Redis: opt})
+	if err == nil {
+		_ = c.Close()
+	}
+	if !errors.Is(err, coherence.ErrMisconfigured) || !strings.Contains(err.Error(), "not allowed: role") {
+		t.Errorf("got error %v, want a misconfiguration that names the right", err)
+	}
 }
 
 const sentinelKeys = 200
@@ -57,10 +81,11 @@ func fromRedis(t *testing.T, caches ...*nearcache.Cache[string, string]) {
 func TestSentinel_PromotesAReplicaThatLacksWrites(t *testing.T) { // C2
 	t.Parallel()
 	r, src := servicestest.StartReplicated(t), newSource()
+	opt := leastBySentinel(r)
 	for i := range sentinelKeys {
 		src.put(sentinelKey(i), "old")
 	}
-	writer, reader := behindSentinel(t, r, src), behindSentinel(t, r, src)
+	writer, reader := behindSentinel(t, opt, src), behindSentinel(t, opt, src)
 	for i := range sentinelKeys {
 		resident(t, writer, sentinelKey(i))
 		get(t, reader, sentinelKey(i))
@@ -74,7 +99,7 @@ func TestSentinel_PromotesAReplicaThatLacksWrites(t *testing.T) { // C2
 	if n, err := strconv.Atoi(r.Replica.Do("DBSIZE")); err != nil || n < sentinelKeys {
 		t.Fatalf("the replica has %d keys and error %v; it should have all the old records", n, err)
 	}
-	late := behindSentinel(t, r, src)
+	late := behindSentinel(t, opt, src)
 	fromRedis(t, writer, reader, late)
 	for name, c := range map[string]*nearcache.Cache[string, string]{"writer": writer, "reader": reader, "late": late} {
 		if n := wrong(t, c, src); n > 0 {
@@ -88,10 +113,11 @@ func TestSentinel_PromotesAReplicaThatLacksWrites(t *testing.T) { // C2
 func TestSentinel_FailsOverUnderWrites(t *testing.T) { // C2
 	t.Parallel()
 	r, src := servicestest.StartReplicated(t), newSource()
+	opt := leastBySentinel(r)
 	for i := range sentinelKeys {
 		src.put(sentinelKey(i), "old")
 	}
-	writer, reader := behindSentinel(t, r, src), behindSentinel(t, r, src)
+	writer, reader := behindSentinel(t, opt, src), behindSentinel(t, opt, src)
 	for i := range sentinelKeys {
 		get(t, writer, sentinelKey(i))
 		get(t, reader, sentinelKey(i))

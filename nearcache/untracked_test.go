@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/relay"
+	"github.com/nearcache/nearcache-go/internal/l2"
 	"github.com/nearcache/nearcache-go/internal/services/servicestest"
 	"github.com/nearcache/nearcache-go/internal/testkit"
 	"github.com/nearcache/nearcache-go/nearcache"
@@ -376,9 +378,7 @@ func TestUntracked_NobodyWaitsForARedisThatTakesNoWrites(t *testing.T) {
 // A real Redis that offers neither RESP3 nor CLIENT TRACKING nor GETEX to this user.
 func TestUntracked_OnARedisWithoutTracking(t *testing.T) {
 	p := servicestest.StartRedis(t)
-	p.Do("ACL", "SETUSER", "app", "on", ">secret", "resetkeys", "~nc:*", "-@all",
-		"+get", "+set", "+del", "+exists", "+pttl", "+pexpire", "+eval", "+evalsha")
-	opt := rueidis.ClientOption{InitAddress: []string{p.Addr}, Username: "app", Password: "secret"}
+	opt := testkit.Least(l2.Use{Untracked: true}, p)
 	if c, err := nearcache.New(nearcache.Config{Redis: opt}); err == nil || !errors.Is(err, coherence.ErrMisconfigured) {
 		t.Errorf("with tracking: got error %v, want a misconfiguration", err)
 		if err == nil {
@@ -427,6 +427,12 @@ func TestUntracked_OnARedisWithoutTracking(t *testing.T) {
 // Two Redis servers are behind it.
 func TestUntracked_BehindTwemproxy(t *testing.T) {
 	addr := servicestest.StartTwemproxy(t, servicestest.StartRedis(t).Addr, servicestest.StartRedis(t).Addr)
+	tracked := newClient(t, nearcache.Config{Redis: rueidis.ClientOption{InitAddress: []string{addr}}})
+	testkit.Eventually(t, "a client with tracking says what to do", func() bool {
+		return slices.ContainsFunc(tracked.Status().Reasons, func(r nearcache.Reason) bool {
+			return strings.Contains(r.Message, "TrackingOff") && strings.Contains(r.Message, "ForceSingleClient")
+		})
+	})
 	src := newSource()
 	open := func() *nearcache.Cache[string, string] {
 		c := newClient(t, nearcache.Config{Redis: proxied(addr), Tracking: nearcache.TrackingOff})
@@ -489,4 +495,51 @@ func TestUntracked_ABoundBehindTwemproxy(t *testing.T) { // C1
 // proxied connects to a proxy that is no Cluster.
 func proxied(addr string) rueidis.ClientOption {
 	return rueidis.ClientOption{InitAddress: []string{addr}, ForceSingleClient: true}
+}
+
+// oldProtocol stands for a proxy that speaks RESP2 alone: the server is asked for a protocol that it does not have, and
+// refuses it.
+type oldProtocol struct{ net.Conn }
+
+func (c oldProtocol) Write(p []byte) (int, error) {
+	_, err := c.Conn.Write(bytes.Replace(p, []byte("HELLO\r\n$1\r\n3"), []byte("HELLO\r\n$1\r\n9"), 1))
+	return len(p), err
+}
+
+// With tracking New refuses such a proxy, and names the way out. Without tracking two instances share L2 behind it.
+func TestUntracked_BehindARESP2Proxy(t *testing.T) {
+	p := servicestest.StartRedis(t)
+	opt := testkit.Least(l2.Use{Untracked: true}, p)
+	opt.DialCtxFn = func(ctx context.Context, addr string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
+		conn, err := d.DialContext(ctx, "tcp", addr)
+		if err != nil {
+			return nil, err
+		}
+		return oldProtocol{conn}, nil
+	}
+	c, err := nearcache.New(nearcache.Config{Redis: opt})
+	if err == nil {
+		_ = c.Close()
+	}
+	if !errors.Is(err, coherence.ErrMisconfigured) || !strings.Contains(err.Error(), "TrackingOff") {
+		t.Errorf("with tracking: got error %v, want a misconfiguration that names TrackingOff", err)
+	}
+	src := newSource()
+	src.put("a", "one")
+	open := func() *nearcache.Cache[string, string] {
+		c := newClient(t, nearcache.Config{Redis: opt, Tracking: nearcache.TrackingOff})
+		if err := c.Ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return newCache(t, c, nearcache.Options[string, string]{Load: src.load, L1Bytes: -1})
+	}
+	a, b := open(), open()
+	get(t, a, "a")
+	testkit.Eventually(t, "the other instance reads L2", func() bool { return get(t, b, "a").Tier == nearcache.TierL2 })
+	write(t, a, src, "a", "two")
+	for _, c := range []*nearcache.Cache[string, string]{a, b} {
+		if r := get(t, c, "a"); r.Value != "two" {
+			t.Errorf("after the write: got %+v, want the new value", r)
+		}
+	}
 }

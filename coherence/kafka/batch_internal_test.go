@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
 )
 
@@ -164,26 +163,4 @@ func FuzzReading(f *testing.F) {
 		rd := &reading{record: func(*record) error { return nil }, lost: func(int64, int64, error) error { return nil }}
 		_ = rd.read(b)
 	})
-}
-
-func TestEach_SurvivesWhatACodecDoes(t *testing.T) {
-	var ran []int
-	errs := each(6, func(i int) error {
-		ran = append(ran, i)
-		switch i {
-		case 1:
-			panic("codec")
-		case 2:
-			runtime.Goexit()
-		case 4:
-			return kafkago.InvalidTopic
-		case 5:
-			panic(nil)
-		}
-		return nil
-	})
-	if !slices.Equal(ran, []int{0, 1, 2, 3, 4, 5}) || len(errs) != 4 || errs[0] != nil || errs[3] != nil ||
-		errs[1] == nil || errs[2] == nil || errs[5] == nil {
-		t.Errorf("%v, %v", ran, errs)
-	}
 }

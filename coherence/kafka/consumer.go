@@ -9,6 +9,7 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/coherence/internal/tailing"
 )
 
 // Applier is what a Worker applies events to. A tier.L2 is one.
@@ -26,7 +27,7 @@ type consumer struct {
 	next int64 // FirstOffset: not resolved
 	done int64 // committed
 
-	quiet throttle
+	quiet tailing.Throttle
 }
 
 // run works until the generation ends; its function must not return before that.
@@ -160,7 +161,7 @@ func (p *consumer) apply(ctx context.Context, changes []coherence.Event) bool {
 
 func (p *consumer) decode(batch []*record) (changes []coherence.Event, bad []out) {
 	all := make([][]coherence.Event, len(batch))
-	errs := each(len(batch), func(i int) (err error) {
+	errs := tailing.Each(len(batch), func(i int) (err error) {
 		if batch[i].unread != nil {
 			return batch[i].unread
 		}
@@ -174,7 +175,7 @@ func (p *consumer) decode(batch []*record) (changes []coherence.Event, bad []out
 		switch {
 		case errs[i] != nil:
 			p.m.malformed.Inc()
-			if p.quiet.pass() {
+			if p.quiet.Pass() {
 				p.log.Warn("a malformed message goes to the dead-letter topic; the metrics count all of them",
 					"topic", p.topic,
 					"partition", p.part, "offset", rec.offset, "error", errs[i])

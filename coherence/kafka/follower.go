@@ -10,6 +10,7 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/coherence/internal/tailing"
 )
 
 // What is handed over at a time.
@@ -28,14 +29,14 @@ type follower struct {
 	fresh   bool  // it is resolved, and the session is announced with the first answer
 	lost    bool
 	heard   time.Time // the last answer
-	quiet   throttle
+	quiet   tailing.Throttle
 
 	mu      sync.Mutex
 	live    bool // a session has been announced, and stands
 	id      topicID
 	next    int64 // everything below has been delivered
 	waiting *barrier
-	numbers numbers
+	numbers tailing.Numbers
 }
 
 func (f *follower) run(ctx context.Context) {
@@ -125,7 +126,7 @@ func (f *follower) resolve(ctx context.Context) error {
 // begin announces the session, with the first answer: whoever may not read the topic follows nothing.
 func (f *follower) begin() {
 	f.mu.Lock()
-	f.fresh, f.live, f.waiting, f.numbers = false, true, nil, numbers{}
+	f.fresh, f.live, f.waiting, f.numbers = false, true, nil, tailing.Numbers{}
 	f.mu.Unlock()
 	f.start, f.lost = kafkago.LastOffset, false
 	f.sink.Session(f.part)
@@ -177,7 +178,7 @@ func (f *follower) offer(ctx context.Context, b *barrier) {
 // take hands a barrier over. If the numbers show that an event is missing, it begins a session first, and reports that.
 // The caller holds f.mu.
 func (f *follower) take(ctx context.Context, b *barrier) (gap bool) {
-	if gap = f.numbers.barrier(b.at.Timeline, b.seqs[f.part]); gap {
+	if gap = f.numbers.Barrier(b.at.Timeline, b.seqs[f.part]); gap {
 		f.missed(b)
 		f.sink.Session(f.part)
 	}
@@ -254,7 +255,7 @@ func (f *follower) deliver(ctx context.Context, res *fetched) error {
 		}
 		f.malformed(from, err)
 		f.mu.Lock()
-		f.numbers = numbers{}
+		f.numbers = tailing.Numbers{}
 		f.mu.Unlock()
 		f.sink.Session(f.part)
 		f.Logger.Warn("messages are missing", "topic", f.Topic, "partition", f.part, "from", from, "to", next)
@@ -274,7 +275,7 @@ func (f *follower) deliver(ctx context.Context, res *fetched) error {
 // barriers alone, and a position is not passed on but for its timeline.
 func (f *follower) decode(records []*record) (batch []coherence.Message, seen []uint64) {
 	all := make([][]coherence.Event, len(records))
-	errs := each(len(records), func(i int) (err error) {
+	errs := tailing.Each(len(records), func(i int) (err error) {
 		all[i], err = decodeRecord(f.Codec, f.Topic, f.part, records[i])
 		return err
 	})
@@ -299,16 +300,16 @@ func (f *follower) note(seen []uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, n := range seen {
-		f.numbers.event(n)
+		f.numbers.Event(n)
 	}
 }
 
 func (f *follower) malformed(offset int64, err error) {
 	f.mu.Lock()
-	f.numbers.garbled = true
+	f.numbers.Garbled()
 	f.mu.Unlock()
 	f.sink.Malformed(f.part, err)
-	if !f.quiet.pass() {
+	if !f.quiet.Pass() {
 		return
 	}
 	f.Logger.Warn("a malformed message is skipped; the metrics count all of them", "topic", f.Topic, "partition",

@@ -12,6 +12,7 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/coherence/internal/tailing"
 )
 
 // Publisher sends the relay's events to a topic, each to the partition it is bound for, in order, acknowledged by all
@@ -136,7 +137,7 @@ func (p *Publisher) encode(ctx context.Context, batch []coherence.PartitionMessa
 	bad map[int]error) {
 	encoded, also := make([][]byte, len(batch)), make([][]byte, len(batch))
 	most := 0
-	bad = each(len(batch), func(i int) (err error) {
+	bad = tailing.Each(len(batch), func(i int) (err error) {
 		if batch[i].Barrier != nil {
 			return nil
 		}
@@ -148,7 +149,7 @@ func (p *Publisher) encode(ctx context.Context, batch []coherence.PartitionMessa
 	})
 	byPart = make(map[int][]out)
 	if p.cfg.Also != nil {
-		each(len(batch), func(i int) (err error) {
+		tailing.Each(len(batch), func(i int) (err error) {
 			if batch[i].Barrier == nil {
 				also[i], err = p.cfg.Also(batch[i].Event)
 			}

@@ -23,9 +23,11 @@ type head struct {
 }
 
 // headSQL takes the same time whatever is in the outbox. The largest id of a committed row would have to be looked for
-// behind the rows of open transactions.
+// behind the rows of open transactions. It also looks for a row that never is, so that the outbox is open: the catalog
+// of MySQL shows the first id of a table that no statement has used since the server was started.
 const headSQL = `select m.timeline, m.trimmed, t.auto_increment - 1, b.token, @@global.server_id, @@global.read_only
 	from {db}.meta m left join {db}.boot b on b.server_id = @@global.server_id
+	left join {db}.outbox none on none.id = 0
 	join information_schema.tables t where t.table_schema = '{db}' and t.table_name = 'outbox'`
 
 // head reads where the source is. The server's own number is drawn where the server was started since.

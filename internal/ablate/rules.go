@@ -53,6 +53,11 @@ const (
 	MarkRecord Rule = "mark-record" // ... with the record of the round before where the relay had it acknowledged
 	MarkWhole  Rule = "mark-whole"  // the end is asked for behind transactions that are open
 
+	// ... by questions to the relay.
+	AskBefore Rule = "ask-before" // a head answers only what was asked before the round before it was published
+	AskNext   Rule = "ask-next"   // ... and that round must be the one right before it
+	AskTerm   Rule = "ask-term"   // ... of the same relay
+
 	// The fence.
 	Generation              Rule = "generation"                // an invalidation ends entries and loads of its key
 	RecentBumps             Rule = "recent-bumps"              // a reader that is behind looks for its key among the bumps

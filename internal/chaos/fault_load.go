@@ -33,6 +33,7 @@ func loadFaults() []fault {
 		{name: "relay: a backlog of 20,000 changes", inject: backlog(largeRows, patience), least: short, most: long},
 		{name: nested, inject: nestedLoads, least: time.Second, most: 3 * time.Second},
 		{name: "instance: clocks ten minutes apart", inject: clocks, least: 2 * time.Second, most: 4 * time.Second},
+		{name: "instance: clocks step again and again", inject: clockSteps, least: 2 * time.Second, most: 4 * time.Second},
 	}
 }
 
@@ -200,6 +201,21 @@ func clocks(ctx context.Context, in *injection) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// clockSteps steps the wall clock of one instance after another, by up to clocksApart either way.
+func clockSteps(_ context.Context, in *injection) error {
+	names := in.instances()
+	in.heal(func(ctx context.Context) error { return in.command(ctx, "clock 0s", names) })
+	in.repeat(func(ctx context.Context) {
+		if in.rnd.IntN(3) > 0 {
+			return
+		}
+		ahead := time.Duration(in.rnd.Int64N(2*int64(clocksApart))) - clocksApart
+		n := in.rnd.IntN(len(names))
+		_ = in.command(ctx, "clock "+ahead.String(), names[n:n+1]) // it may come late: the hold is over then
+	})
 	return nil
 }
 

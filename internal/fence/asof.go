@@ -43,7 +43,13 @@ func (f *Fence) advance(b *bucket, moment int64, same *asOf) *asOf {
 	if f.pushesDoubted.Load() {
 		return same
 	}
+	if same == nil {
+		same = f.lastAsOf.Load() // most buckets move together, and hits within a bound then read one cache line
+	}
 	now := b.asOf.Load().to(b.session.Load(), moment, same)
+	if now != same {
+		f.lastAsOf.Store(now)
+	}
 	b.asOf.Store(now)
 	return now
 }

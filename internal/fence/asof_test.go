@@ -208,3 +208,18 @@ func TestFence_WatermarkThatGoesBackIsASession(t *testing.T) { // R13: demoted a
 	r.heartbeat(mark(7))
 	r.check(t, entry, fence.Unvouched)
 }
+
+// The buckets move together at each heartbeat, and share what it shows.
+func TestAsOf_BucketsShareOne(t *testing.T) {
+	r := newRig(fence.Config{Complete: true})
+	r.sampleAt(10, 5)
+	r.heartbeat(mark(5))
+	now := int64(10)
+	if n := testing.AllocsPerRun(100, func() {
+		now++
+		r.sampleAt(now, 5)
+	}); n > 3 {
+		t.Errorf("a sample that moves all buckets allocates %v times, want not once for each bucket", n)
+	}
+	r.proved(t, r.admitL2(t, keys.Key("p", "a"), 1), now)
+}

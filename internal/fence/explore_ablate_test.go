@@ -90,6 +90,9 @@ var elsewhere = map[ablate.Rule]string{
 	ablate.MarkEpoch:     "coherence/kafka: TestAblations_Position",
 	ablate.MarkRecord:    "coherence/kafka: TestAblations_Position",
 	ablate.MarkWhole:     "coherence/kafka: TestAblations_Position",
+	ablate.AskBefore:     "coherence/nats: TestAblations_Position",
+	ablate.AskNext:       "coherence/nats: TestAblations_Position",
+	ablate.AskTerm:       "coherence/nats: TestAblations_Position",
 	// The scopes that break without it have more than 4 million states.
 	ablate.RoundDigest: "coherence/relay: TestRounds_NameNoIncarnationThatIsGone",
 }

@@ -17,7 +17,8 @@ type Fence struct {
 	events        eventChannel
 	samples       samples
 	rounds        rounds
-	timeline      atomic.Uint64 // of the source, by the last sample; 0 before the first
+	lastAsOf      atomic.Pointer[asOf] // the last that was made; see advanceAsOf
+	timeline      atomic.Uint64        // of the source, by the last sample; 0 before the first
 	timelines     timelines
 	now           func() int64
 	minVersionAge time.Duration

@@ -178,8 +178,7 @@ func TestAdopt_GarbageAndReplica(t *testing.T) {
 // Without the right to INFO a client cannot tell a promotion, and says so at the start.
 func TestAdopt_NeedsTheRightToInfo(t *testing.T) {
 	r := servicestest.StartRedis(t)
-	rights := append([]string{"ACL", "SETUSER"}, leastRights...)
-	r.Do(rights...)
+	r.Do(leastRights(l2.Use{Alone: true})...)
 	cfg := l2.Config{Redis: rueidis.ClientOption{InitAddress: []string{r.Addr}, Username: "app", Password: "pw"},
 		Tracker: &ear{}, Alone: true}
 	store, err := l2.Open(cfg)

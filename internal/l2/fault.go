@@ -5,9 +5,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"io"
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -25,6 +27,10 @@ type Fault struct {
 	Nodes   []string // the addresses of the nodes that it is of, as far as they are known
 }
 
+// orOff ends the advice for a server, or a proxy before it, that lacks what tracking alone needs.
+const orOff = "; or set Config.Tracking to TrackingOff, which needs neither RESP3, GETEX nor CLIENT TRACKING " +
+	"(for a relay: ClientOption.AlwaysRESP2)."
+
 // faults sorts the errors that Redis answers by the word that they begin with. Scripts hand on what a command within
 // them was answered, with text around it: the word then comes after a space or a hyphen.
 var faults = []struct {
@@ -38,10 +44,11 @@ var faults = []struct {
 		Fault{Code: "redis_auth", Forever: true,
 			Advice: "Redis wants a password; set it in rueidis.ClientOption (and in Sentinel.Password)."}},
 	{"NOPERM", Fault{Code: "redis_permission", Forever: true, Writes: true,
-		Advice: "The Redis user lacks a right; grant " + Rights() + " on the prefix's keys, and +info without a relay."}},
+		Advice: "The Redis user lacks a right; grant " + Rights(Use{}) + " on the prefix's keys, and +info without a " +
+			"relay."}},
 	{"NOPROTO",
 		Fault{Code: "redis_protocol", Forever: true,
-			Advice: "The server speaks no RESP3, which tracking needs; use Redis 6.2 or newer, without a RESP2 proxy."}},
+			Advice: "The server speaks no RESP3, which tracking needs; use Redis 6.2 or newer, without a RESP2 proxy" + orOff}},
 	{"READONLY",
 		Fault{Code: "redis_read_only", Writes: true, Doubt: true, Demoted: true,
 			Advice: "The server is a replica; the client needs the primary's address."}},
@@ -67,7 +74,7 @@ var faults = []struct {
 		Fault{Code: "redis_slot_migrating",
 			Advice: "A slot is being moved; its keys are served again when that is done."}},
 	{"MOVED", Fault{Code: "redis_cluster_hidden", Forever: true, Writes: true,
-		Advice: "The server is part of a cluster that the client took for a single server; grant +cluster|slots."}},
+		Advice: "The server is part of a cluster that the client took for a single server; grant " + ClusterRights + "."}},
 }
 
 // noCluster is the fault of a client that was given several addresses of servers that are no Cluster.
@@ -81,16 +88,17 @@ var unknownCommands = []struct {
 	Fault
 }{
 	{"getex",
-		Fault{Code: "redis_version", Forever: true, Advice: "The server does not know GETEX; use Redis 6.2 or newer."}},
+		Fault{Code: "redis_version", Forever: true,
+			Advice: "The server does not know GETEX; use Redis 6.2 or newer" + orOff}},
 	{"eval",
 		Fault{Code: "redis_scripts", Forever: true, Writes: true,
 			Advice: "The server runs no scripts; EVAL and EVALSHA must not be renamed or disabled."}},
 	{"client",
 		Fault{Code: "redis_tracking", Forever: true,
-			Advice: "The server does not know CLIENT TRACKING; use Redis 6.2 or newer, without a proxy that hides it."}},
+			Advice: "The server does not know CLIENT TRACKING; use Redis 6.2 or newer, without a proxy that hides it" + orOff}},
 	{"hello",
 		Fault{Code: "redis_protocol", Forever: true,
-			Advice: "The server speaks no RESP3, which tracking needs; use Redis 6.2 or newer, without a RESP2 proxy."}},
+			Advice: "The server speaks no RESP3, which tracking needs; use Redis 6.2 or newer, without a RESP2 proxy" + orOff}},
 }
 
 // FaultCodes are the codes of all faults.
@@ -138,18 +146,28 @@ func FaultOf(err error) *Fault {
 				}
 			}
 		}
+		if strings.Contains(lower, "unknown redis command") { // of a script; Redis does not name the command
+			return Fault{Code: "redis_scripts", Forever: true, Writes: true,
+				Advice: "The server does not know a command that the scripts call; GET, GETEX, SET, DEL, EXISTS, PTTL, PEXPIRE " +
+					"and INFO must not be renamed or disabled."}.with(err)
+		}
 		if answered {
 			return Fault{Code: "redis_error", Advice: "Redis answers with an error."}.with(err)
 		}
 		// The library's own word for a server that answered HELLO 3 with an older protocol.
 		return Fault{Code: "redis_protocol", Forever: true,
-			Advice: "The server offers no tracking by RESP3; use Redis 6.2 or newer, without a RESP2 proxy."}.with(err)
+			Advice: "The server offers no tracking by RESP3; use Redis 6.2 or newer, without a RESP2 proxy" + orOff}.with(err)
 	}
 	if badCertificate(err) {
 		return Fault{Code: "redis_tls", Forever: true,
 			Advice: "The TLS handshake cannot succeed; correct rueidis.ClientOption.TLSConfig."}.with(err)
 	}
-	return Fault{Code: "redis_unreachable", Writes: true, Advice: "Redis does not answer."}.with(err)
+	f := Fault{Code: "redis_unreachable", Writes: true, Advice: "Redis does not answer."}
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+		f.Advice = "Redis closes the connection. A proxy that does not know HELLO does that to every client: if there is " +
+			"one, set Config.Tracking to TrackingOff and ClientOption.ForceSingleClient."
+	}
+	return f.with(err)
 }
 
 func (f Fault) with(err error) *Fault {

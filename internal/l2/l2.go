@@ -27,6 +27,7 @@ type L2 struct {
 	clients   atomic.Pointer[clients]
 	connected chan struct{}
 	rotates   bool    // credentials are asked for anew at each dial
+	sentinel  bool    // Sentinels say which server is the primary
 	recent    *recent // nil: a relay carries every change
 
 	routes  *routes // of the tracking connection; of the commands connection if nothing is tracked
@@ -88,7 +89,8 @@ func Open(cfg Config) (*L2, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	l := &L2{keys: NewKeyspaceOf(cfg.Prefix, n), scripts: newScripts(), log: cfg.Logger, connected: make(chan struct{}),
-		rotates: cfg.Redis.AuthCredentialsFn != nil, errors: newFaultCounts(), onAnswer: cfg.Answers}
+		rotates: cfg.Redis.AuthCredentialsFn != nil, sentinel: cfg.Redis.Sentinel.MasterSet != "",
+		errors: newFaultCounts(), onAnswer: cfg.Answers}
 	l.routes = newRoutes(l.keys, cfg.Tracker)
 	l.nodes = newNodes(opScripts + len(l.scripts.all()))
 	if cfg.Alone {

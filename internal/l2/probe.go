@@ -64,7 +64,7 @@ func (l *L2) Probe(ctx context.Context, trials int) (*Probe, error) {
 	p := &Probe{Servers: l.hello(ctx, c)}
 	l.tryCommands(ctx, c)
 	if slices.ContainsFunc(l.Faults(), func(f *Fault) bool { return f.Code == "redis_permission" }) {
-		p.Denied = Denied(ctx, c.commands, l.keys)
+		p.Denied = Denied(ctx, c.commands, l.keys, l.use())
 	}
 	if c.tracking == nil {
 		return p, nil
@@ -303,7 +303,7 @@ func (l *L2) hiddenCluster(ctx context.Context, c *clients) error {
 	for _, s := range l.hello(ctx, c) {
 		if s.Mode == "cluster" {
 			return fmt.Errorf("tier: %w: %s is a node of a Cluster, and the client takes it for a single server; grant %s, "+
-				"and leave ClientOption.ForceSingleClient unset", coherence.ErrMisconfigured, s.Addr, ClusterRight())
+				"and leave ClientOption.ForceSingleClient unset", coherence.ErrMisconfigured, s.Addr, ClusterRights)
 		}
 	}
 	return nil
@@ -312,13 +312,21 @@ func (l *L2) hiddenCluster(ctx context.Context, c *clients) error {
 // deniedBy names the commands that the user may not run, if that is the fault: Redis does not name those within a
 // script.
 func (l *L2) deniedBy(ctx context.Context, f *Fault) string {
-	c := l.clients.Load()
-	if c == nil || f.Code != "redis_permission" {
+	if f.Code != "redis_permission" {
 		return ""
 	}
-	denied := Denied(ctx, c.commands, l.keys)
+	var denied []string
+	if c := l.clients.Load(); c != nil {
+		denied = Denied(ctx, c.commands, l.keys, l.use())
+	} else {
+		denied = deniedToConnect(f.Err.Error(), l.use())
+	}
 	if len(denied) == 0 {
 		return ""
 	}
-	return "; not allowed: " + strings.Join(denied, ", ")
+	said := "; not allowed: " + strings.Join(denied, ", ")
+	if slices.Contains(denied, "client|tracking") || slices.Contains(denied, "getex") {
+		said += "; with Config.Tracking set to TrackingOff neither getex nor client|tracking is needed"
+	}
+	return said
 }

@@ -1,6 +1,7 @@
 package l2_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/internal/l2"
 	"github.com/nearcache/nearcache-go/internal/services/servicestest"
 	"github.com/nearcache/nearcache-go/internal/testkit"
@@ -115,6 +117,7 @@ func TestProbe_NamesAReplica(t *testing.T) {
 func TestOpen_RefusesARealRedisWithoutEVAL(t *testing.T) {
 	for command, says := range map[string]string{"EVAL": "runs no scripts", "EVALSHA": "runs no scripts",
 		"GETEX": "does not know GETEX", "CLIENT": "CLIENT TRACKING", "HELLO": "RESP3"} {
+		offHelps := command == "GETEX" || command == "CLIENT" || command == "HELLO"
 		t.Run(command, func(t *testing.T) {
 			redis := servicestest.StartRedis(t, "--rename-command", command, "")
 			store, err := l2.Open(l2.Config{Tracker: &ear{}, Redis: rueidis.ClientOption{InitAddress: []string{redis.Addr}}})
@@ -124,6 +127,9 @@ func TestOpen_RefusesARealRedisWithoutEVAL(t *testing.T) {
 			}
 			if !strings.Contains(err.Error(), says) {
 				t.Errorf("got %v, want an error that says %q", err, says)
+			}
+			if off := strings.Contains(err.Error(), "TrackingOff"); off != offHelps {
+				t.Errorf("got %v; it names TrackingOff: %v, want %v", err, off, offHelps)
 			}
 		})
 	}
@@ -138,35 +144,137 @@ func TestProbe_FindsPushesThatComeLate(t *testing.T) {
 	})
 }
 
-// The documents name these rights, and each one is needed.
+// The documents name these rights, and each one is needed: with all of them an instance starts and tries the order of
+// push and reply, and without one of them it is refused by name.
 func TestRights_EachIsNeededAndNamed(t *testing.T) {
+	for name, u := range map[string]l2.Use{"with a relay": {}, "alone": {Alone: true}, "tracking off": {Untracked: true}} {
+		t.Run(name, func(t *testing.T) {
+			redis := servicestest.StartRedis(t)
+			open := func(rights []string) (*l2.L2, error) {
+				redis.Do(append([]string{"ACL", "SETUSER", "app", "reset", "on", ">pw", "~nc:*"}, rights...)...)
+				redis.Do("SCRIPT", "FLUSH")
+				cfg := l2.Config{Alone: u.Alone, Redis: rueidis.ClientOption{InitAddress: []string{redis.Addr}, Username: "app",
+					Password: "pw", AlwaysRESP2: u.Untracked}}
+				if !u.Untracked {
+					cfg.Tracker = &ear{}
+				}
+				return l2.Open(cfg)
+			}
+			rights := strings.Fields(l2.Rights(u))
+			store, err := open(rights)
+			if err != nil {
+				t.Fatalf("with every right: %v", err)
+			}
+			defer store.Close()
+			p, err := store.Probe(t.Context(), 5)
+			if err != nil || len(p.Denied) != 0 || len(store.Faults()) != 0 || !u.Untracked && p.Tried != 1 {
+				t.Fatalf("with every right: got %+v, the faults %v and error %v", p, codes(store), err)
+			}
+			for i, right := range rights {
+				if right == "+getrange" {
+					continue // it saves work alone; see TestRights_WithoutGETRANGE
+				}
+				less, err := open(slices.Delete(slices.Clone(rights), i, i+1))
+				if err == nil {
+					less.Close()
+					t.Errorf("without %s: it is not refused", right)
+					continue
+				}
+				_, named, _ := strings.Cut(err.Error(), "not allowed: ")
+				if !strings.HasPrefix(named, right[1:]) {
+					t.Errorf("without %s: got %v, want an error that names it", right, err)
+				}
+				if off := strings.Contains(named, "TrackingOff"); off != (right == "+getex" || right == "+client|tracking") {
+					t.Errorf("without %s: got %v; does TrackingOff help: %v", right, err, off)
+				}
+			}
+		})
+	}
+}
+
+// In a Cluster the client asks for the slots by one command or the other, by the server's version. Without the one that
+// it needs it is refused; the probe names the other.
+func TestRights_InACluster(t *testing.T) {
+	nodes := servicestest.StartCluster(t, 2)
+	for _, lacks := range strings.Fields(l2.ClusterRights) {
+		rights := slices.DeleteFunc(leastRights(l2.Use{Cluster: true}), func(right string) bool { return right == lacks })
+		for _, node := range nodes {
+			node.Do(rights...)
+		}
+		o := rueidis.ClientOption{InitAddress: []string{nodes[0].Addr}, Username: "app", Password: "pw"}
+		store, err := l2.Open(l2.Config{Tracker: &ear{}, Redis: o})
+		if err != nil {
+			if !errors.Is(err, coherence.ErrMisconfigured) || !strings.Contains(err.Error(), lacks) {
+				t.Errorf("without %s: got %v, want an error that names it", lacks, err)
+			}
+			continue
+		}
+		store.Close()
+		if got := l2.Denied(t.Context(), clientOf(t, nodes[0].Addr), store.Keyspace(), l2.Use{}); len(got) != 1 ||
+			"+"+got[0] != lacks {
+			t.Errorf("without %s: Open succeeds, and %v are denied", lacks, got)
+		}
+	}
+}
+
+// Without GETRANGE nothing fails, and each process that hears of a change runs the script. Denied names the right.
+func TestRights_WithoutGETRANGE(t *testing.T) {
 	redis := servicestest.StartRedis(t)
-	user := func(rights []string) rueidis.ClientOption {
-		redis.Do(append([]string{"ACL", "SETUSER", "app", "reset", "on", ">pw", "~nc:*"}, rights...)...)
-		redis.Do("SCRIPT", "FLUSH")
-		return rueidis.ClientOption{InitAddress: []string{redis.Addr}, Username: "app", Password: "pw"}
-	}
-	rights := strings.Fields(l2.Rights())
-	if p := probe(t, user(rights), 5); p.Tried != 1 || len(p.Denied) != 0 {
-		t.Fatalf("with every right: got %+v", p)
-	}
-	for i, right := range rights {
-		if right == "+getrange" {
-			continue // reads of rounds alone need it; see below
+	scripts := func(rights ...string) int {
+		redis.Do(append(leastRights(l2.Use{}), rights...)...)
+		b := newBench(t, rueidis.ClientOption{InitAddress: []string{redis.Addr}, Username: "app", Password: "pw"}, redis.Do)
+		b.store(7)
+		redis.Do("CONFIG", "RESETSTAT")
+		for range 3 {
+			b.applyOnce(7)
 		}
-		_, err := l2.Open(l2.Config{Tracker: &ear{}, Redis: user(slices.Delete(slices.Clone(rights), i, i+1))})
-		if err == nil || !strings.Contains(strings.SplitN(err.Error(), "the prefix's keys", 2)[1], right[1:]) {
-			t.Errorf("without %s: got %v, want an error that names it", right, err)
+		p, err := b.Probe(t.Context(), 0)
+		if err != nil {
+			t.Fatal(err)
 		}
+		if denied := len(rights) > 0; denied != slices.Contains(l2.Denied(t.Context(), clientOf(t, redis.Addr),
+			b.Keyspace(), l2.Use{}), "getrange") || len(p.Denied) != 0 {
+			t.Errorf("denied: got %v", p.Denied)
+		}
+		calls := 0
+		_, after, found := strings.Cut(redis.Do("INFO", "commandstats"), "cmdstat_evalsha:calls=")
+		if found {
+			_, _ = fmt.Sscanf(after, "%d", &calls)
+		}
+		return calls
 	}
-	i := slices.Index(rights, "+getrange")
-	client, err := rueidis.NewClient(user(slices.Delete(slices.Clone(rights), i, i+1)))
-	if err == nil {
-		defer client.Close()
-		if got := l2.Denied(t.Context(), client, l2.NewKeyspace("")); !slices.Equal(got, []string{"getrange"}) {
-			t.Errorf("without +getrange: got %v denied", got)
-		}
-	} else {
-		t.Error(fmt.Errorf("without +getrange: %w", err))
+	with, without := scripts(), scripts("-getrange")
+	if without < with+3 {
+		t.Errorf("got %d scripts with the right and %d without, want one more for each change", with, without)
+	}
+}
+
+// clientOf is a client of the user app.
+func clientOf(t *testing.T, addr string) rueidis.Client {
+	t.Helper()
+	c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{addr}, Username: "app", Password: "pw"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// Redis does not name the command that a script may not call. A Redis 6.0 has no GETEX, which an instance without a
+// relay calls by a script.
+func TestOpen_RefusesARedisThatLacksACommandOfTheScripts(t *testing.T) {
+	for command, says := range map[string]string{"GETEX": "does not know GETEX", "PEXPIRE": "PEXPIRE"} {
+		t.Run(command, func(t *testing.T) {
+			redis := servicestest.StartRedis(t, "--rename-command", command, "")
+			store, err := l2.Open(l2.Config{Tracker: &ear{}, Alone: true,
+				Redis: rueidis.ClientOption{InitAddress: []string{redis.Addr}}})
+			if err == nil {
+				store.Close()
+				t.Fatalf("Open succeeded; faults %v", codes(store))
+			}
+			if !errors.Is(err, coherence.ErrMisconfigured) || !strings.Contains(err.Error(), says) {
+				t.Errorf("got %v, want an error that says %q", err, says)
+			}
+		})
 	}
 }

@@ -5,13 +5,12 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
-	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
-
-	"github.com/redis/rueidis"
 
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/internal/l2"
@@ -22,7 +21,7 @@ import (
 // onBothUntracked runs a test on the fake Redis and on a real one, over RESP2 and without a tracker.
 func onBothUntracked(t *testing.T, test func(b *bench)) {
 	t.Helper()
-	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
+	testkit.OnBothRedisAs(t, l2.Use{Untracked: true}, func(t *testing.T, r testkit.Redis) {
 		r.Option.AlwaysRESP2 = true
 		store, err := l2.Open(l2.Config{Redis: r.Option})
 		if err != nil {
@@ -50,7 +49,7 @@ func (c strict) Write(p []byte) (int, error) {
 }
 
 func TestUntracked_ThroughAProxyThatClosesOnWhatItDoesNotKnow(t *testing.T) {
-	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
+	testkit.OnBothRedisAs(t, l2.Use{Untracked: true}, func(t *testing.T, r testkit.Redis) {
 		r.Option.AlwaysRESP2, r.Option.ForceSingleClient = true, true
 		r.Option.DialCtxFn = func(ctx context.Context, addr string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
 			conn, err := d.DialContext(ctx, "tcp", addr)
@@ -68,6 +67,49 @@ func TestUntracked_ThroughAProxyThatClosesOnWhatItDoesNotKnow(t *testing.T) {
 		}
 		if err := b.Beat(ctx(), l2.AllBuckets(l2.DefaultBuckets)); err != nil {
 			t.Errorf("the heartbeat: %v", err)
+		}
+	})
+}
+
+// hangsUp is such a proxy as its client sees it: what was written is gone, and the connection ends.
+type hangsUp struct {
+	net.Conn
+	gone atomic.Bool
+}
+
+func (c *hangsUp) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte("HELLO")) {
+		c.gone.Store(true)
+		_ = c.Close()
+		return len(p), nil
+	}
+	return c.Conn.Write(p)
+}
+
+func (c *hangsUp) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if c.gone.Load() {
+		return 0, io.EOF
+	}
+	return n, err
+}
+
+// With tracking such a proxy looks as a Redis that does not answer. What is said of it names the way out.
+func TestUntracked_IsNamedBehindAProxyThatClosesOnWhatItDoesNotKnow(t *testing.T) {
+	testkit.OnBothRedisAs(t, l2.Use{Untracked: true}, func(t *testing.T, r testkit.Redis) {
+		r.Option.DialCtxFn = func(ctx context.Context, addr string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
+			conn, err := d.DialContext(ctx, "tcp", addr)
+			return &hangsUp{Conn: conn}, err
+		}
+		store, err := l2.Open(l2.Config{Redis: r.Option, Tracker: &ear{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer store.Close()
+		f := store.Faults()
+		if len(f) != 1 || !strings.Contains(f[0].Advice, "TrackingOff") ||
+			!strings.Contains(f[0].Advice, "ForceSingleClient") {
+			t.Errorf("got the faults %v, want one that names TrackingOff and ForceSingleClient", codes(store))
 		}
 	})
 }
@@ -102,14 +144,9 @@ func TestUntracked_ReadsTheWatermarkWithTheRecord(t *testing.T) {
 // In a Cluster the rights are the documented ones without those of tracking.
 func TestUntracked_InACluster(t *testing.T) {
 	nodes := servicestest.StartCluster(t, 3)
-	rights := slices.DeleteFunc(append(slices.Clone(leastRights), "+cluster|slots"), func(right string) bool {
-		return right == "+getex" || right == "+client|tracking"
-	})
-	for _, node := range nodes {
-		node.Do(append([]string{"ACL", "SETUSER"}, rights...)...)
-	}
-	store, err := l2.Open(l2.Config{Redis: rueidis.ClientOption{InitAddress: []string{nodes[0].Addr}, Username: "app",
-		Password: "pw", AlwaysRESP2: true}})
+	opt := testkit.Least(l2.Use{Untracked: true, Cluster: true}, nodes...)
+	opt.AlwaysRESP2 = true
+	store, err := l2.Open(l2.Config{Redis: opt})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +206,7 @@ func TestUntracked_AKeyOfAnotherType(t *testing.T) {
 
 // The heartbeat is refused by a replica, which would go on to answer reads.
 func TestUntracked_BeatIsRefusedByAReplica(t *testing.T) {
-	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
+	testkit.OnBothRedisAs(t, l2.Use{Untracked: true}, func(t *testing.T, r testkit.Redis) {
 		store, err := l2.Open(l2.Config{Redis: r.Option})
 		if err != nil {
 			t.Fatal(err)

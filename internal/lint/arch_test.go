@@ -30,7 +30,9 @@ var arrows = []arrow{
 	{"internal/audit", []string{"coherence"}},
 	{"coherence", nil},
 	{"coherence/debezium", []string{"coherence"}},
-	{"coherence/kafka", []string{"coherence", "internal/ablate"}},
+	{"coherence/internal/tailing", nil},
+	{"coherence/kafka", []string{"coherence", "coherence/internal/tailing", "internal/ablate"}},
+	{"coherence/nats", []string{"coherence", "coherence/internal/tailing", "internal/ablate"}},
 	{"coherence/postgres", []string{"coherence", "internal/ablate", "internal/lease"}},
 	{"coherence/sqlite", []string{"coherence", "internal/ablate"}},
 	{"coherence/mysql", []string{"coherence", "internal/ablate", "internal/lease"}},
@@ -58,8 +60,10 @@ var arrows = []arrow{
 		"nearcache", "nearcache/otel", "coherence/...", "tier"}},
 	{"internal/operator", []string{"internal/audit", "internal/product/...", "internal/version", "internal/l2",
 		"nearcache", "coherence/...", "tier"}},
-	{"internal/testkit", []string{"coherence", "internal/services/servicestest", "nearcache/nearcachetest"}},
+	{"internal/testkit", []string{"coherence", "internal/l2", "internal/services/servicestest",
+		"nearcache/nearcachetest"}},
 	{"internal/tools", []string{"internal/services/local"}},
+	{"internal/tools/compat", []string{"internal/services/local", "nearcache", "coherence"}},
 	{"internal/tools/sizing", []string{"nearcache", "coherence/postgres"}},
 	{"internal/explore", []string{"internal/ablate"}},
 	{"internal/lint", nil},
@@ -117,17 +121,20 @@ var vendors = []struct {
 	{"github.com/redis/rueidis", []string{
 		"internal/l2/...", "tier/tier.go", "nearcache/config.go", "nearcache/nearcachetest/...",
 		"internal/product/app/...", "internal/demo/...", "internal/chaos/...", "internal/testkit/...",
-		"internal/operator/...", "internal/tools/sizing/...", "docs/examples/...",
+		"internal/operator/...", "internal/tools/compat/...", "internal/tools/sizing/...",
+		"docs/examples/...",
 	}},
 	{"github.com/segmentio/kafka-go", []string{
 		"coherence/kafka/...", "internal/services/servicestest/...", "internal/chaos/...",
 		"internal/product/app/endpoint/kafka.go", "internal/operator/...",
 	}},
+	{"github.com/nats-io", []string{"coherence/nats/..."}},
 	{"go.opentelemetry.io", []string{"nearcache/otel/...", "internal/product/app/telemetry/..."}},
 	{"github.com/spf13/cobra", []string{"internal/operator/..."}},
 	{"github.com/jackc/pgx", []string{
 		"coherence/postgres/...", "internal/product/...", "internal/chaos/...", "internal/services/servicestest/...",
-		"internal/operator/...", "internal/tools/sizing/...", "docs/examples/...",
+		"internal/operator/...", "internal/tools/compat/...", "internal/tools/sizing/...",
+		"docs/examples/...",
 	}},
 	{"github.com/go-sql-driver/mysql", []string{"internal/chaos/...", "internal/services/servicestest/...",
 		"docs/examples/..."}},
@@ -164,7 +171,7 @@ func TestArch_VendorsAreImportedInFewPlaces(t *testing.T) {
 var optional = []string{
 	"github.com/segmentio", "github.com/jackc", "modernc.org", "github.com/alicebob", "github.com/twmb",
 	"github.com/stretchr", "github.com/anishathalye", "github.com/Shopify", "go.opentelemetry.io", "testing",
-	"github.com/vmihailenco", "github.com/klauspost",
+	"github.com/vmihailenco", "github.com/klauspost", "github.com/nats-io",
 	"github.com/spf13", "github.com/cpuguy83", // of the operator's tool
 	"github.com/google/go-cmp", // for tests, as it says itself
 	module + "/nearcache/codec",
@@ -178,6 +185,7 @@ var links = map[string][]string{
 	"nearcache":          nil,
 	"coherence/sqlite":   nil,
 	"coherence/kafka":    {"github.com/segmentio", "github.com/klauspost"}, // kafka-go compresses
+	"coherence/nats":     {"github.com/nats-io", "github.com/klauspost"},   // nats.go compresses WebSockets
 	"coherence/postgres": {"github.com/jackc"},
 
 	"nearcache/otel":           {"go.opentelemetry.io"},

@@ -3,6 +3,7 @@ package operator
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -75,7 +76,8 @@ const orderTrials = 20
 // pushOrder tries what the near cache relies on: before a reply shows a key's new state, Redis has pushed, on the same
 // connection, that the old one is gone.
 func (c *checkup) pushOrder(ctx context.Context, engine *l2.L2) {
-	const do = "use Redis or Valkey, without a proxy between; CLIENT TRACKING must be allowed"
+	const do = "use Redis or Valkey, without a proxy between; CLIENT TRACKING must be allowed; or set Config.Tracking " +
+		"to TrackingOff"
 	p, err := engine.Probe(ctx, orderTrials)
 	switch {
 	case err != nil:
@@ -93,17 +95,25 @@ func (c *checkup) pushOrder(ctx context.Context, engine *l2.L2) {
 
 // redisRights names the commands that an instance sends and that the user may not run.
 func (c *checkup) redisRights(ctx context.Context, client rueidis.Client, prefix string) {
-	denied := l2.Denied(ctx, client, l2.NewKeyspace(prefix))
+	denied := l2.Denied(ctx, client, l2.NewKeyspace(prefix), l2.Use{Alone: true})
 	whoami, err := client.Do(ctx, client.B().Arbitrary("ACL", "WHOAMI").Build()).ToString()
 	if err != nil {
 		whoami = "this user"
 	}
-	if len(denied) > 0 {
-		c.wrong("rights", fmt.Sprintf("ACL SETUSER %s ~%s:* %s", whoami, prefix, l2.Rights()), "%s may not: %s", whoami,
+	grant := fmt.Sprintf("ACL SETUSER %s ~%s:* %s", whoami, prefix,
+		l2.Rights(l2.Use{Alone: true, Cluster: client.Mode() == rueidis.ClientModeCluster}))
+	switch {
+	case len(denied) == 0:
+		c.ok("rights", "%s has every right that an instance needs on %s:*", whoami, prefix)
+	case len(denied) == 1 && denied[0] == "info":
+		c.warn("rights", grant, "%s may not: info, by which an instance without a relay notices that a replica was "+
+			"promoted", whoami)
+	case !slices.ContainsFunc(denied, func(name string) bool { return name != "getex" && name != "client|tracking" }):
+		c.wrong("rights", grant+"; or set Config.Tracking to TrackingOff, which needs neither", "%s may not: %s", whoami,
 			strings.Join(denied, ", "))
-		return
+	default:
+		c.wrong("rights", grant, "%s may not: %s", whoami, strings.Join(denied, ", "))
 	}
-	c.ok("rights", "%s has every right that an instance needs on %s:*", whoami, prefix)
 }
 
 // redisInfo is what INFO says, empty if the user may not ask.

@@ -107,8 +107,9 @@ func TestDoctor_FindsWhatIsWrongWithRedis(t *testing.T) {
 			strings.Fields(rights+" "+more)...)...)
 		return map[string]string{"REDIS_URL": "redis://" + name + ":" + secret + "@" + r.Addr}
 	}
-	expect(t, acl("instance", ""), 0, map[string]string{"redis rights": "ok", "redis tracking": "ok",
+	expect(t, acl("instance", ""), 0, map[string]string{"redis rights": "warning: info", "redis tracking": "ok",
 		"redis version": "skipped", "redis tracking table": "skipped", "redis memory": "skipped", "clocks redis": ""})
+	expect(t, acl("alone", "+info"), 0, map[string]string{"redis rights": "ok"})
 	expect(t, acl("ranges", "-getrange"), 3, map[string]string{"redis rights": "wrong: getrange", "redis tracking": "ok"})
 	expect(t, acl("scripts", "-eval"), 3, map[string]string{"redis connect": "wrong: lacks a right"})
 	expect(t, map[string]string{"REDIS_URL": "redis://instance:wrong@" + r.Addr}, 3,

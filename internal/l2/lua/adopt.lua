@@ -8,6 +8,9 @@ end
 -- GETEX is refused by a replica, and tracked for nobody.
 local w = redis.pcall('GETEX', KEYS[1])
 if type(w) == 'table' then
+  if string.find(w.err, 'Unknown Redis command', 1, true) then -- Redis does not name it
+    return redis.error_reply("ERR unknown command 'getex'")
+  end
   if string.sub(w.err, 1, 9) ~= 'WRONGTYPE' then
     return w
   end

@@ -44,9 +44,10 @@ local function round(key)
 end
 
 -- The watermarks of keys, '' for a bucket that has none. One MGET is less work than a GET of each, but a user may lack
--- the right to it.
-local function watermarks(keys)
-  local found, out = #keys > 0 and redis.pcall('MGET', unpack(keys)) or {}, {}
+-- the right to it. Keys that are apart are of several slots, of which MGET reads none; and Valkey refuses what a script
+-- does after one that it has refused for its slots.
+local function watermarks(keys, apart)
+  local found, out = apart and { err = '' } or #keys > 0 and redis.pcall('MGET', unpack(keys)) or {}, {}
   for i = 1, #keys do
     local w = found[i]
     if found.err then

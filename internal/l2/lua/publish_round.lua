@@ -7,11 +7,12 @@ if (round(KEYS[1]) or '') ~= ARGV[1] then
   return 0
 end
 local names, needed = { unpack(KEYS, 2) }, #KEYS - 1
-if needed == 0 then
+local apart = needed == 0
+if apart then
   needed = (#ARGV - 2) / 2
   names = { unpack(ARGV, 3 + needed) }
 end
-for i, w in ipairs(watermarks(names)) do
+for i, w in ipairs(watermarks(names, apart)) do
   local need = ARGV[i + 2]
   if w == '' or string.sub(w, 1, 16) ~= string.sub(need, 1, 16) or before(w, 17, need, 17) then
     return 0

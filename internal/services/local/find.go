@@ -25,7 +25,17 @@ func missing(what, debian string) error {
 	return fmt.Errorf("%w: %s (Debian package %s)", ErrMissing, what, debian)
 }
 
+// RedisServer is the environment variable that names the program to start as Redis in place of the redis-server on the
+// PATH: Valkey's, for one, or another version. It must have the command line of redis-server.
+const RedisServer = "NEARCACHE_REDIS_SERVER"
+
 func findRedis() (string, error) {
+	if path := os.Getenv(RedisServer); path != "" {
+		if !executable(path) {
+			return "", fmt.Errorf("local: %s is %s, which is no program", RedisServer, path)
+		}
+		return path, nil
+	}
 	if path, err := exec.LookPath("redis-server"); err == nil {
 		return path, nil
 	}

@@ -5,6 +5,7 @@ package local
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -84,6 +85,38 @@ func StartPostgres(ctx context.Context, dir string, l Launch, settings ...string
 		// A locale that the machine lacks must not keep it from starting.
 		env: []string{"LC_ALL=C"},
 	}, dir, l)
+}
+
+// StartStandby copies a running server that StartPostgres started and starts PostgreSQL on the copy, as a standby that
+// streams from it. Its data is in the system's directory for temporary files; Server.Dir says where.
+func StartStandby(ctx context.Context, primary *Server, l Launch, settings ...string) (*Server, error) {
+	bin, err := findPostgres()
+	if err != nil {
+		return nil, err
+	}
+	cred, err := unprivileged()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "nearcache-postgres-")
+	if err != nil {
+		return nil, fmt.Errorf("local: start a standby: %w", err)
+	}
+	host, port, err := net.SplitHostPort(primary.Addr)
+	if err == nil && cred != nil {
+		err = os.Chown(dir, int(cred.Uid), int(cred.Gid))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("local: start a standby: %w", err)
+	}
+	backup := exec.CommandContext(ctx, filepath.Join(bin, "pg_basebackup"), "--pgdata", filepath.Join(dir, "data"),
+		"--host", host, "--port", port, "--username=postgres", "--checkpoint=fast", "--write-recovery-conf", "--no-sync")
+	backup.Dir = dir
+	backup.SysProcAttr = &syscall.SysProcAttr{Credential: cred}
+	if out, err := backup.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("local: pg_basebackup: %w: %s", err, strings.TrimSpace(string(out)))
+	}
+	return StartPostgres(ctx, dir, l, settings...)
 }
 
 // PostgresURL is the address of a database of a server that StartPostgres started.

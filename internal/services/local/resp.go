@@ -90,6 +90,15 @@ func readReply(r *bufio.Reader) (string, error) {
 	return "", fmt.Errorf("a reply of unknown kind %q", line)
 }
 
+// RedisMajor is the major version of the server that StartRedis starts, 0 if there is none or it does not say.
+func RedisMajor(ctx context.Context) int {
+	path, err := findRedis()
+	if err != nil {
+		return 0
+	}
+	return redisMajor(ctx, path)
+}
+
 var redisVersion = regexp.MustCompile(`v=(\d+)`)
 
 // redisMajor is the major version of the redis-server at path, 0 if it does not say.

@@ -109,6 +109,15 @@ func StartPostgres(t testing.TB, settings ...string) *PostgresProcess {
 	return &PostgresProcess{process: p, URL: local.PostgresURL(s.Addr, "postgres")}
 }
 
+// StartStandby starts a standby that streams from the server, for this test alone. It takes 2 to 3 s.
+func (p *PostgresProcess) StartStandby() *PostgresProcess {
+	p.t.Helper()
+	s, err := local.StartStandby(context.Background(), p.s, local.Launch{})
+	standby := adopt(p.t, "Postgres", "NEARCACHE_TEST_POSTGRES", s, err)
+	p.t.Cleanup(func() { s.Discard(); os.RemoveAll(s.Dir) })
+	return &PostgresProcess{process: standby, URL: local.PostgresURL(s.Addr, "postgres")}
+}
+
 // Freeze stops the server and every process of it, sessions included, as a machine that hangs does: connections stay
 // open and nothing answers, also on those that are open already. Thaw lets them run on; the end of the test does too.
 func (p *PostgresProcess) Freeze() (thaw func()) {
@@ -138,12 +147,18 @@ type MariaDBProcess struct {
 	DSN string // of no database, for an account with all rights
 }
 
-// StartMariaDB starts a MariaDB for this test alone, with settings ("--name=value"), and ends it with the test; it
-// takes 2 to 3 s. What was committed survives a Kill and Restart, though not a crash of the machine. The test skips
-// where MariaDB is not installed.
+// StartMariaDB starts a MariaDB, or under make mysql a MySQL, for this test alone, with settings ("--name=value"), and
+// ends it with the test; it takes 2 to 3 s. What was committed survives a Kill and Restart, though not a crash of the
+// machine. The test skips where MariaDB is not installed.
 func StartMariaDB(t testing.TB, settings ...string) *MariaDBProcess {
 	t.Helper()
-	s, err := local.StartMariaDB(context.Background(), t.TempDir(), local.Launch{}, settings...)
+	var s *local.Server
+	var err error
+	if server := os.Getenv("NEARCACHE_TEST_MYSQL"); server != "" { // local.FetchMySQL's directory
+		s, err = local.StartMySQL(context.Background(), t.TempDir(), server, local.Launch{}, settings...)
+	} else {
+		s, err = local.StartMariaDB(context.Background(), t.TempDir(), local.Launch{}, settings...)
+	}
 	p := adopt(t, "MariaDB", "NEARCACHE_TEST_MARIADB", s, err)
 	return &MariaDBProcess{process: p, DSN: local.MariaDBDSN(s.Addr, "")}
 }

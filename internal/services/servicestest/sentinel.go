@@ -31,7 +31,7 @@ func StartReplicated(t testing.TB) *Replicated {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Replica = StartRedis(t, "--replicaof", host+" "+port)
+	r.Replica = StartRedis(t, "--replicaof", host, port) // Redis 6 does not split one argument
 	s, err := local.StartSentinel(context.Background(), t.TempDir(), local.Launch{}, SentinelName, r.Primary.Addr, 1,
 		500*time.Millisecond)
 	r.Sentinel = adopt(t, "Redis Sentinel", "NEARCACHE_TEST_REDIS", s, err).s.Addr

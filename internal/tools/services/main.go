@@ -5,6 +5,8 @@
 //
 //	services run -- COMMAND [ARGS]    start servers, run the command with NEARCACHE_TEST_* set, stop them; exit as the
 //	                                  command did
+//	services mysql                    print the directory of a MySQL 8.0, which Maven fetches; in NEARCACHE_TEST_MYSQL
+//	                                  it makes run start MySQL in MariaDB's place
 //	services up                       start servers that stay, unless they run already
 //	services env                      print shell lines that lead tests (NEARCACHE_TEST_*) and the programs to those
 //	services down                     stop them, and whatever a killed run left behind
@@ -63,10 +65,25 @@ func dispatch(ctx context.Context, args []string) (code int, err error) {
 		return 0, env(base)
 	case len(args) == 1 && args[0] == "down":
 		return 0, down(base)
+	case len(args) == 1 && args[0] == "mysql":
+		return 0, mysql(ctx, base)
 	case len(args) > 2 && args[0] == "run" && args[1] == "--":
 		return run(ctx, base, args[2:])
 	}
-	return 2, errors.New("usage: services up | env | down | run -- COMMAND [ARGS]")
+	return 2, errors.New("usage: services up | env | down | mysql | run -- COMMAND [ARGS]")
+}
+
+func mysql(ctx context.Context, base string) error {
+	unlock, err := local.Lock(base)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	dir, err := local.FetchMySQL(ctx, base, os.Stderr)
+	if err == nil {
+		fmt.Println(dir)
+	}
+	return err
 }
 
 // run starts servers, runs the command beside them and ends them, however the command ends.

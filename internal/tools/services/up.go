@@ -22,6 +22,9 @@ var variables = map[string]string{
 	"kafka":    "NEARCACHE_TEST_KAFKA",
 }
 
+// mysqlVariable names the directory of a MySQL server, which then takes MariaDB's place.
+const mysqlVariable = "NEARCACHE_TEST_MYSQL"
+
 // setting is the environment variable that leads a test to the server.
 func setting(name, addr string) string {
 	switch name {
@@ -48,8 +51,13 @@ func startAll(ctx context.Context, r *local.Run, jars string, ends lifetime) ([]
 	starters := map[string]func(dir string, l local.Launch) (*local.Server, error){
 		"redis":    func(dir string, l local.Launch) (*local.Server, error) { return local.StartRedis(ctx, dir, l) },
 		"postgres": func(dir string, l local.Launch) (*local.Server, error) { return local.StartPostgres(ctx, dir, l) },
-		"mariadb":  func(dir string, l local.Launch) (*local.Server, error) { return local.StartMariaDB(ctx, dir, l) },
-		"kafka":    func(dir string, l local.Launch) (*local.Server, error) { return local.StartKafka(ctx, dir, jars, l) },
+		"mariadb": func(dir string, l local.Launch) (*local.Server, error) {
+			if server := os.Getenv(mysqlVariable); server != "" {
+				return local.StartMySQL(ctx, dir, server, l)
+			}
+			return local.StartMariaDB(ctx, dir, l)
+		},
+		"kafka": func(dir string, l local.Launch) (*local.Server, error) { return local.StartKafka(ctx, dir, jars, l) },
 	}
 	var (
 		mu       sync.Mutex

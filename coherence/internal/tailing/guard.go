@@ -1,4 +1,5 @@
-package kafka
+// Package tailing is what the event channels have in common.
+package tailing
 
 import (
 	"errors"
@@ -6,10 +7,11 @@ import (
 	"time"
 )
 
-// throttle lets a line a second pass into the log: somebody else's messages decide how many there are.
-type throttle struct{ last time.Time }
+// Throttle lets a line a second pass into the log: somebody else's messages decide how many there are.
+type Throttle struct{ last time.Time }
 
-func (t *throttle) pass() bool {
+// Pass reports whether a line may be written now.
+func (t *Throttle) Pass() bool {
 	if now := time.Now(); t.last.IsZero() || now.Sub(t.last) >= time.Second {
 		t.last = now
 		return true
@@ -17,10 +19,10 @@ func (t *throttle) pass() bool {
 	return false
 }
 
-// each calls f for 0 to n-1, and collects what went wrong by index. f may be a codec of the user's: a panic, and a
+// Each calls f for 0 to n-1, and collects what went wrong by index. f may be a codec of the user's: a panic, and a
 // call of runtime.Goexit, count as an error of that one call. So f runs on a goroutine of its own, one for all calls
 // that go well.
-func each(n int, f func(i int) error) map[int]error {
+func Each(n int, f func(i int) error) map[int]error {
 	errs := make(map[int]error)
 	for i := 0; i < n; {
 		done := make(chan struct{})
@@ -32,9 +34,9 @@ func each(n int, f func(i int) error) map[int]error {
 					return
 				}
 				if p := recover(); p != nil {
-					errs[i] = fmt.Errorf("kafka: the codec panicked: %v", p)
+					errs[i] = fmt.Errorf("coherence: the codec panicked: %v", p)
 				} else {
-					errs[i] = errors.New("kafka: the codec ended its goroutine")
+					errs[i] = errors.New("coherence: the codec ended its goroutine")
 				}
 				i++
 			}()

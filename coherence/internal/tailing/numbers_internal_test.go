@@ -1,4 +1,4 @@
-package kafka
+package tailing
 
 import "testing"
 
@@ -40,13 +40,13 @@ func TestNumbers(t *testing.T) {
 			{events: []uint64{2}, timeline: 2, barrier: 2}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var n numbers
+			var n Numbers
 			for i, s := range steps {
 				for _, e := range s.events {
-					n.event(e)
+					n.Event(e)
 				}
 				n.garbled = n.garbled || s.garbled
-				if gap := n.barrier(s.timeline, s.barrier); gap != s.gap {
+				if gap := n.Barrier(s.timeline, s.barrier); gap != s.gap {
 					t.Errorf("step %d, %+v: a gap %v", i, s, gap)
 				}
 			}
@@ -56,17 +56,17 @@ func TestNumbers(t *testing.T) {
 
 // TestNumbers_Bounded: whoever floods the topic with numbers does not fill memory, and hides no event of the relay.
 func TestNumbers_Bounded(t *testing.T) {
-	n := numbers{based: true}
+	n := Numbers{based: true}
 	for i := range uint64(10 * maxAhead) {
-		n.event(1000 + 2*i)
+		n.Event(1000 + 2*i)
 	}
 	if len(n.ahead) > maxAhead {
 		t.Errorf("%d numbers are remembered", len(n.ahead))
 	}
 	for i := range uint64(50) {
-		n.event(i + 1)
+		n.Event(i + 1)
 	}
-	if n.barrier(0, 50) || !n.barrier(0, 52) {
+	if n.Barrier(0, 50) || !n.Barrier(0, 52) {
 		t.Errorf("upto %d", n.upto)
 	}
 }

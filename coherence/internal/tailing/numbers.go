@@ -1,14 +1,14 @@
-package kafka
+package tailing
 
 // maxAhead bounds the numbers that are remembered beyond a missing one.
 const maxAhead = 1 << 12
 
-// numbers compares the sequence numbers of a partition's events with what the relay's barriers say of them. Others may
-// write the events' topic. So a number counts only once a barrier, which others cannot write, asks for it, and a number
+// Numbers compares the sequence numbers of a partition's events with what the relay's barriers say of them. Others may
+// write the events. So a number counts only once a barrier, which others cannot write, asks for it, and a number
 // that no barrier asks for means nothing.
 //
 // The zero value is the beginning of a session.
-type numbers struct {
+type Numbers struct {
 	based    bool   // a barrier was taken in this session
 	garbled  bool   // a message of this session could not be decoded
 	timeline uint64 // of the last barrier
@@ -16,8 +16,8 @@ type numbers struct {
 	ahead    map[uint64]bool
 }
 
-// event notes the number of an event that was delivered.
-func (n *numbers) event(seq uint64) {
+// Event notes the number of an event that was delivered.
+func (n *Numbers) Event(seq uint64) {
 	switch {
 	case !n.based || seq <= n.upto:
 	case seq == n.upto+1:
@@ -31,10 +31,10 @@ func (n *numbers) event(seq uint64) {
 	}
 }
 
-// barrier takes a barrier, before which everything was delivered, and reports whether an event is missing: then a
+// Barrier takes a barrier, before which everything was delivered, and reports whether an event is missing: then a
 // session must begin. The first barrier of a session, and of a timeline, says where the numbers begin. Before that a
 // message that could not be decoded may have been any event.
-func (n *numbers) barrier(timeline, seq uint64) (gap bool) {
+func (n *Numbers) Barrier(timeline, seq uint64) (gap bool) {
 	switch {
 	case !n.based:
 		gap = n.garbled
@@ -49,7 +49,7 @@ func (n *numbers) barrier(timeline, seq uint64) (gap bool) {
 	if n.timeline != timeline {
 		ahead = nil // of another relay's counting
 	}
-	*n = numbers{based: true, timeline: timeline, upto: seq, ahead: ahead}
+	*n = Numbers{based: true, timeline: timeline, upto: seq, ahead: ahead}
 	for s := range ahead {
 		if s <= seq {
 			delete(ahead, s)
@@ -59,8 +59,11 @@ func (n *numbers) barrier(timeline, seq uint64) (gap bool) {
 	return gap
 }
 
+// Garbled notes a message that could not be decoded.
+func (n *Numbers) Garbled() { n.garbled = true }
+
 // advance goes on over the numbers that came early.
-func (n *numbers) advance() {
+func (n *Numbers) advance() {
 	for n.ahead[n.upto+1] {
 		delete(n.ahead, n.upto+1)
 		n.upto++
