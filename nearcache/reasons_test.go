@@ -227,6 +227,9 @@ func TestSystem_OneAPrefix(t *testing.T) {
 		if !errors.Is(err, coherence.ErrMisconfigured) || !strings.Contains(err.Error(), "shop") {
 			t.Errorf("the other system: got %v, want a refusal that names the first", err)
 		}
+		if user := r.Option.Username; user != "" {
+			r.Do("ACL", "SETUSER", user, "~billing:*")
+		}
 		newClient(t, nearcache.Config{Redis: r.Option, System: "billing", Prefix: "billing"})
 		_, err = nearcache.New(nearcache.Config{Redis: r.Option, Source: nearcachetest.NewSource()})
 		if !errors.Is(err, coherence.ErrMisconfigured) {
