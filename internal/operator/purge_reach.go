@@ -127,7 +127,7 @@ func (p *purger) covered(ctx context.Context, store *tier.L2, at coherence.Posit
 	return true, nil
 }
 
-// awaitKafka waits until the relays' cursors for Kafka have passed a position.
+// awaitKafka waits until the relays have published to Kafka what the source had at a position.
 func (p *purger) awaitKafka(ctx context.Context, src *postgres.Source, pool *pgxpool.Pool,
 	at coherence.Position) error {
 	var behind []string
@@ -138,7 +138,11 @@ func (p *purger) awaitKafka(ctx context.Context, src *postgres.Source, pool *pgx
 		}
 		behind = behind[:0]
 		for _, c := range all {
-			if !c.at.Covers(at) {
+			done, err := published(ctx, src, c.at, at)
+			if err != nil {
+				return false, err
+			}
+			if !done {
 				behind = append(behind, c.Name)
 			}
 		}
@@ -157,6 +161,20 @@ func (p *purger) awaitKafka(ctx context.Context, src *postgres.Source, pool *pgx
 		}
 		return err
 	}
+}
+
+// published says whether a relay with this cursor has published all that the source had at a position. A relay saves its
+// cursor after each batch of changes, and only now and then while the position moves without any: then nothing lies
+// between the two.
+func published(ctx context.Context, src *postgres.Source, cursor, at coherence.Position) (bool, error) {
+	if cursor.Covers(at) || cursor.Timeline != at.Timeline {
+		return cursor.Covers(at), nil
+	}
+	left, upto, err := src.Changes(ctx, cursor, 1)
+	if errors.Is(err, coherence.ErrTrimmed) { // the relay will say so, and go on behind the gap
+		return false, nil
+	}
+	return len(left) == 0 && upto.Covers(at), err
 }
 
 // cursors are those of the relays that are to be waited for.
