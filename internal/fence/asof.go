@@ -18,13 +18,13 @@ type asOf struct {
 }
 
 // to is an asOf moved forward to a moment, unless it is there already. Without a moment, 0, it stays. An asOf never
-// changes, so several buckets may share the one that the caller knows to be the same.
-func (a *asOf) to(session uint64, moment int64, same *asOf) *asOf {
+// changes, so several buckets may share one: last, which may be nil, is returned if it is the same.
+func (a *asOf) to(session uint64, moment int64, last *asOf) *asOf {
 	switch {
 	case moment == 0 || a != nil && a.session == session && a.moment >= moment:
 		return a
-	case same != nil && *same == asOf{session, moment}:
-		return same
+	case last != nil && *last == asOf{session, moment}:
+		return last
 	}
 	return &asOf{session, moment}
 }
@@ -33,25 +33,22 @@ func (a *asOf) to(session uint64, moment int64, same *asOf) *asOf {
 // applied to L2, and pushed on the tracking connection before the watermark was read there. The caller holds b.mu.
 func (f *Fence) advanceRedis(b *bucket) {
 	if b.watermarkKnown {
-		f.advance(b, f.samples.asOf(b.watermark.Position), nil)
+		f.advance(b, f.samples.asOf(b.watermark.Position))
 	}
 }
 
-// advance is advanceRedis with the moment of that sample. It returns the bucket's asOf, or same if pushes are doubted.
-// The caller holds b.mu.
-func (f *Fence) advance(b *bucket, moment int64, same *asOf) *asOf {
+// advance is advanceRedis with the moment of that sample. Most buckets move together, and share the asOf that the last
+// of them has got: hits within a bound then read one cache line. The caller holds b.mu.
+func (f *Fence) advance(b *bucket, moment int64) {
 	if f.pushesDoubted.Load() {
-		return same
+		return
 	}
-	if same == nil {
-		same = f.lastAsOf.Load() // most buckets move together, and hits within a bound then read one cache line
-	}
-	now := b.asOf.Load().to(b.session.Load(), moment, same)
-	if now != same {
+	last := f.lastAsOf.Load()
+	now := b.asOf.Load().to(b.session.Load(), moment, last)
+	if now != last {
 		f.lastAsOf.Store(now)
 	}
 	b.asOf.Store(now)
-	return now
 }
 
 // advanceEvents does so for the event channel: what the least barrier covers has been delivered, in every partition.
@@ -80,7 +77,6 @@ func (f *Fence) advanceEvents() {
 func (f *Fence) advanceAll() {
 	var at coherence.Position
 	var moment int64
-	var same *asOf
 	for i := range f.buckets {
 		b := &f.buckets[i]
 		b.mu.Lock()
@@ -88,7 +84,7 @@ func (f *Fence) advanceAll() {
 			if upto := b.watermark.Position; upto != at {
 				at, moment = upto, f.samples.asOf(upto)
 			}
-			same = f.advance(b, moment, same)
+			f.advance(b, moment)
 		}
 		b.mu.Unlock()
 	}

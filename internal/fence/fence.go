@@ -17,7 +17,7 @@ type Fence struct {
 	events        eventChannel
 	samples       samples
 	rounds        rounds
-	lastAsOf      atomic.Pointer[asOf] // the last that was made; see advanceAsOf
+	lastAsOf      atomic.Pointer[asOf] // what a bucket moved to last; see advance
 	timeline      atomic.Uint64        // of the source, by the last sample; 0 before the first
 	timelines     timelines
 	now           func() int64

@@ -181,14 +181,14 @@ func (f *Fence) Cover(h *Heartbeat, leader int, r l2.Round, together l2.BucketSe
 	if l2.DigestOf(incarnations) != r.Incarnations && !ablate.Out(ablate.RoundIncarnations) {
 		return covered
 	}
-	moment, asOf := f.samples.asOf(r.Upto), (*asOf)(nil)
+	moment := f.samples.asOf(r.Upto)
 	for i := range r.Buckets.All() {
 		if i >= len(f.buckets) {
 			break
 		}
 		if together.Has(i) || ablate.Out(ablate.RoundServer) {
 			w := l2.Watermark{Incarnation: incarnations[0], Position: r.Upto}
-			asOf = f.cover(&f.buckets[i], h.sessions[i], w, moment, asOf)
+			f.cover(&f.buckets[i], h.sessions[i], w, moment)
 			covered.Add(i)
 		}
 		incarnations = incarnations[1:]
@@ -197,17 +197,15 @@ func (f *Fence) Cover(h *Heartbeat, leader int, r l2.Round, together l2.BucketSe
 }
 
 // cover moves the watermark of one bucket, unless a session or an incarnation has begun meanwhile. moment is that of
-// the newest sample that the watermark covers. It returns the bucket's asOf if that has the moment: the next bucket may
-// have the same one.
-func (f *Fence) cover(b *bucket, session uint64, w l2.Watermark, moment int64, same *asOf) *asOf {
+// the newest sample that the watermark covers.
+func (f *Fence) cover(b *bucket, session uint64, w l2.Watermark, moment int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.session.Load() != session || !b.watermarkKnown || b.watermark.Incarnation != w.Incarnation {
-		return same
+		return
 	}
 	if w.Position.Covers(b.watermark.Position) {
 		b.watermark = w
-		same = f.advance(b, moment, same)
+		f.advance(b, moment)
 	}
-	return same
 }
