@@ -186,6 +186,9 @@ const (
 // Migrating reports whether an error says that the slot of a script's keys is on its way to another node. It says
 // nothing about other buckets.
 func Migrating(err error) bool {
+	if err == nil { // errors.As would make the compiler put answer on the heap for each command
+		return false
+	}
 	var answer *rueidis.RedisError
 	return errors.As(err, &answer) && saysWord(answer.Error(), "TRYAGAIN")
 }

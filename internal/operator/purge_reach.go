@@ -163,8 +163,8 @@ func (p *purger) awaitKafka(ctx context.Context, src *postgres.Source, pool *pgx
 	}
 }
 
-// published says whether a relay with this cursor has published all that the source had at a position. A relay saves its
-// cursor after each batch of changes, and only now and then while the position moves without any: then nothing lies
+// published says whether a relay with this cursor has published all that the source had at a position. A relay saves
+// its cursor after each batch of changes, and only now and then while the position moves without any: then nothing lies
 // between the two.
 func published(ctx context.Context, src *postgres.Source, cursor, at coherence.Position) (bool, error) {
 	if cursor.Covers(at) || cursor.Timeline != at.Timeline {
