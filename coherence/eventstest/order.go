@@ -2,7 +2,6 @@ package eventstest
 
 import (
 	"fmt"
-	"sync"
 
 	"github.com/nearcache/nearcache-go/coherence"
 )
@@ -181,12 +180,11 @@ func followersApart(t T, h Harness) {
 		defer f.stop()
 		free = append(free, f)
 	}
-	var last []string
+	last := r.events()
+	eventually(t, "a delivery is held", held.busy) // only then can it hold up others
 	for range 10 {
 		last = r.events()
 	}
-	var wg sync.WaitGroup
-	defer wg.Wait()
 	for _, f := range free {
 		f.delivers(last)
 		for p := range r.n {

@@ -235,6 +235,18 @@ func (s *sink) hold() (release func()) {
 	})
 }
 
+// busy reports whether a delivery of events is under way.
+func (s *sink) busy() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range s.delivering {
+		if n > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 func (s *sink) of(p int) []entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
