@@ -37,7 +37,7 @@ func (p *consumer) run(ctx context.Context) {
 		if err := p.step(ctx); err != nil && ctx.Err() == nil {
 			p.m.errors.WithLabelValues("fetch").Inc()
 			p.reason("fetch", err)
-			pause(ctx, 200*time.Millisecond)
+			tailing.Pause(ctx, 200*time.Millisecond)
 		} else if err == nil {
 			p.works("fetch")
 		}
@@ -69,7 +69,7 @@ func (p *consumer) step(ctx context.Context) error {
 	p.progress(p.part, res.highWatermark-p.next, time.Time{})
 	err = p.work(ctx, res)
 	if err == nil && len(res.records) > 0 && p.next == before { // nothing that can be read: ask again, and not at once
-		pause(ctx, wait)
+		tailing.Pause(ctx, wait)
 	}
 	return err
 }
@@ -168,7 +168,7 @@ func (p *consumer) decode(batch []*record) (changes []coherence.Event, bad []out
 		if batch[i].value.cut() {
 			return tooLong(batch[i].value.size)
 		}
-		all[i], err = decodeRecord(p.codec, p.topic, p.part, batch[i])
+		all[i], err = tailing.Decode(p.codec, batch[i].public(p.topic, p.part))
 		return err
 	})
 	for i, rec := range batch {

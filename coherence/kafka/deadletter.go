@@ -11,6 +11,7 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/coherence/internal/tailing"
 )
 
 // deadLetterPatience is how long a copy for the dead-letter topic is tried to be sent. After that the messages behind
@@ -92,7 +93,7 @@ func (w *workerRun) setAside(ctx context.Context, bad []out) bool {
 			w.giveUp(bad, err)
 			return true
 		}
-		pause(ctx, wait)
+		tailing.Pause(ctx, wait)
 	}
 }
 

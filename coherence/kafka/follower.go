@@ -57,7 +57,7 @@ func (f *follower) run(ctx context.Context) {
 			}
 			f.failed(ctx, f.part, err)
 		}
-		pause(ctx, 100*time.Millisecond)
+		tailing.Pause(ctx, 100*time.Millisecond)
 	}
 }
 
@@ -273,10 +273,10 @@ func (f *follower) deliver(ctx context.Context, res *fetched) error {
 //
 // Anybody may have written the records. They invalidate, and do nothing else: a number is compared with the relay's
 // barriers alone, and a position is not passed on but for its timeline.
-func (f *follower) decode(records []*record) (batch []coherence.Message, seen []uint64) {
+func (f *follower) decode(records []*record) (batch []coherence.Message, seen []tailing.Number) {
 	all := make([][]coherence.Event, len(records))
 	errs := tailing.Each(len(records), func(i int) (err error) {
-		all[i], err = decodeRecord(f.Codec, f.Topic, f.part, records[i])
+		all[i], err = tailing.Decode(f.Codec, records[i].public(f.Topic, f.part))
 		return err
 	})
 	for i, events := range all {
@@ -286,7 +286,7 @@ func (f *follower) decode(records []*record) (batch []coherence.Message, seen []
 		}
 		for _, e := range events {
 			if e.Seq > 0 {
-				seen = append(seen, e.Seq)
+				seen = append(seen, tailing.Number{Timeline: e.Position.Timeline, Seq: e.Seq})
 			}
 			e.Seq = 0
 			batch = append(batch, coherence.Message{Event: e})
@@ -296,7 +296,7 @@ func (f *follower) decode(records []*record) (batch []coherence.Message, seen []
 }
 
 // note takes the numbers of events that were delivered.
-func (f *follower) note(seen []uint64) {
+func (f *follower) note(seen []tailing.Number) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, n := range seen {
@@ -314,24 +314,4 @@ func (f *follower) malformed(offset int64, err error) {
 	}
 	f.Logger.Warn("a malformed message is skipped; the metrics count all of them", "topic", f.Topic, "partition",
 		f.part, "offset", offset, "error", err)
-}
-
-// decodeRecord decodes a record, whose events must be of namespaces that there can be.
-func decodeRecord(c coherence.EventCodec, topic string, part int, rec *record) ([]coherence.Event, error) {
-	public := rec.public(topic, part)
-	events, err := c.Decode(public)
-	if err != nil {
-		return nil, err
-	}
-	trace := string(public.Header(traceHeader))
-	for i, e := range events {
-		if err := e.Validate(); err != nil {
-			return nil, err
-		}
-		if e.Trace == "" {
-			e.Trace = trace
-		}
-		events[i].Trace = coherence.CheckTraceparent(e.Trace)
-	}
-	return events, nil
 }

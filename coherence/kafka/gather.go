@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/nearcache/nearcache-go/coherence/internal/tailing"
 )
 
 // gatherer sends requests about many partitions in few: those for one leader that come together go together. kafka-go
@@ -126,7 +128,7 @@ var errClosed = errors.New("kafka: closed")
 // send sends what waits. Unless the leader has had requests for one partition only, it waits a moment for more.
 func (g *gatherer[Q, A]) send(leader int32, q *leaderQueue[Q, A], alone bool) {
 	if !alone {
-		pause(g.life, g.wait)
+		tailing.Pause(g.life, g.wait)
 	}
 	g.mu.Lock()
 	batch := q.take(g.maxBytes)

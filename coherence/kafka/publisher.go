@@ -163,7 +163,7 @@ func (p *Publisher) encode(ctx context.Context, batch []coherence.PartitionMessa
 		key := recordKey(m.Event)
 		o := out{index: i, key: key, value: encoded[i]}
 		if m.Event.Trace != "" && o.size()+traceBytes <= most {
-			o.headers = []kafkago.Header{{Key: traceHeader, Value: []byte(m.Event.Trace)}}
+			o.headers = []kafkago.Header{{Key: tailing.TraceHeader, Value: []byte(m.Event.Trace)}}
 		}
 		byPart[m.Partition] = append(byPart[m.Partition], o)
 		if also[i] != nil && len(also[i]) <= most {
@@ -187,11 +187,8 @@ func (p *Publisher) fit(e coherence.Event, most int) ([]byte, error) {
 	return b, err
 }
 
-// traceHeader is the header of a record with the traceparent of the write, and traceBytes what it takes at most.
-const (
-	traceHeader = "traceparent"
-	traceBytes  = 100
-)
+// traceBytes is what the header with the traceparent of the write takes at most.
+const traceBytes = 100
 
 // recordKey names what changed, for a compacted topic, which keeps the last record of a name. The event has the key
 // already, so a long one goes as a hash.

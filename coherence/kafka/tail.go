@@ -11,6 +11,7 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/coherence/internal/tailing"
 )
 
 // Tail follows every partition of a topic from its present end: each instance has one of its own, and none commits
@@ -178,7 +179,7 @@ func (r *tailRun) follow(ctx context.Context) {
 			}
 			following = n
 		}
-		pause(ctx, wait)
+		tailing.Pause(ctx, wait)
 	}
 }
 
@@ -253,7 +254,7 @@ func (r *tailRun) followBarriers(ctx context.Context) {
 			r.Logger.Warn("barriers are not followed: events invalidate, and prove nothing", "topic", r.BarrierTopic,
 				"error", err)
 		}
-		pause(ctx, 200*time.Millisecond)
+		tailing.Pause(ctx, 200*time.Millisecond)
 	}
 }
 
@@ -313,14 +314,4 @@ func (r *tailRun) newest() *barrier {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.last
-}
-
-// pause waits for d or until ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
 }

@@ -12,6 +12,7 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/nearcache/nearcache-go/coherence"
+	"github.com/nearcache/nearcache-go/coherence/internal/tailing"
 )
 
 // Worker applies version events to L2, as a member of a consumer group that starts at the earliest offset. It commits
@@ -204,7 +205,7 @@ func (w *workerRun) watch(ctx context.Context, n *int) error {
 			*n = now
 			return nil
 		}
-		pause(ctx, time.Second)
+		tailing.Pause(ctx, time.Second)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -226,6 +227,6 @@ func (w *workerRun) insist(ctx context.Context, op string, f func(context.Contex
 		}
 		w.reason(op, err)
 		w.m.errors.WithLabelValues(op).Inc()
-		pause(ctx, wait)
+		tailing.Pause(ctx, wait)
 	}
 }

@@ -289,7 +289,7 @@ func (h *handing) events(m jetstream.Msg, at mark) error {
 	}
 	for _, e := range events {
 		if e.Seq > 0 {
-			h.numbers.Event(e.Seq)
+			h.numbers.Event(tailing.Number{Timeline: e.Position.Timeline, Seq: e.Seq})
 		}
 		e.Seq = 0
 		h.batch = append(h.batch, coherence.Message{Event: e})
@@ -297,7 +297,7 @@ func (h *handing) events(m jetstream.Msg, at mark) error {
 	return nil
 }
 
-// decoded are the events of a message, whose namespaces must be ones that there can be.
+// decoded are the events of a message.
 func (h *handing) decoded(m jetstream.Msg, at mark) ([]coherence.Event, error) {
 	record := coherence.Record{Topic: m.Subject(), Offset: int64(at.seq), Time: at.time, Value: m.Data()}
 	for name, values := range m.Headers() {
@@ -308,21 +308,7 @@ func (h *handing) decoded(m jetstream.Msg, at mark) ([]coherence.Event, error) {
 	if record.Value == nil {
 		record.Value = []byte{} // NATS has no other empty message
 	}
-	events, err := h.Codec.Decode(record)
-	if err != nil {
-		return nil, err
-	}
-	trace := string(record.Header(traceHeader))
-	for i, e := range events {
-		if err := e.Validate(); err != nil {
-			return nil, err
-		}
-		if e.Trace == "" {
-			e.Trace = trace
-		}
-		events[i].Trace = coherence.CheckTraceparent(e.Trace)
-	}
-	return events, nil
+	return tailing.Decode(h.Codec, record)
 }
 
 // flush delivers the batch. What the sink does not take counts as missed.

@@ -126,9 +126,6 @@ func (p *Publisher) Publish(ctx context.Context, batch []coherence.PartitionMess
 	return nil
 }
 
-// traceHeader is the header of a message with the traceparent of the write.
-const traceHeader = "traceparent"
-
 // encode makes the events' messages, by their index in the batch.
 func (p *Publisher) encode(l *link, batch []coherence.PartitionMessage) (messages []*natsgo.Msg, bad map[int]error) {
 	most := coherence.MaxMessageBytes
@@ -150,7 +147,7 @@ func (p *Publisher) encode(l *link, batch []coherence.PartitionMessage) (message
 		}
 		m := natsgo.NewMsg(EventSubject(p.cfg.Subject))
 		if m.Data = value; e.Trace != "" {
-			m.Header.Set(traceHeader, e.Trace)
+			m.Header.Set(tailing.TraceHeader, e.Trace)
 		}
 		messages[i] = m
 		return nil

@@ -53,7 +53,7 @@ func (t Tail) Run(ctx context.Context, sink coherence.Sink) error {
 			break
 		}
 		r.trouble(err)
-		pause(ctx, retryAfter)
+		tailing.Pause(ctx, retryAfter)
 	}
 	return ctx.Err()
 }
@@ -96,7 +96,7 @@ func (t Tail) Ping(ctx context.Context) error {
 		if err := l.why(natsgo.ErrDisconnected); errors.Is(err, coherence.ErrMisconfigured) {
 			return err
 		}
-		pause(ctx, 10*time.Millisecond)
+		tailing.Pause(ctx, 10*time.Millisecond)
 	}
 	r := &tailRun{Tail: t, link: l}
 	c, err := r.open(ctx)
@@ -192,7 +192,7 @@ func (r *tailRun) position(ctx context.Context) (coherence.Position, error) {
 			return coherence.Position{}, fmt.Errorf("nats: no relay has answered on %s: %w", PositionSubject(r.Subject),
 				ctx.Err())
 		}
-		pause(ctx, retryAfter)
+		tailing.Pause(ctx, retryAfter)
 	}
 }
 
@@ -205,16 +205,6 @@ func next(ctx context.Context, answers *natsgo.Subscription) (*natsgo.Msg, error
 
 // askAgain is how long a question waits before it is asked again.
 const askAgain = 2 * time.Second
-
-// pause waits for d or until ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
-}
 
 // consumer is the consumer of one attempt to follow. The server keeps what it has sent, and sends it once.
 type consumer struct {

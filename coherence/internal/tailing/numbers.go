@@ -11,23 +11,32 @@ const maxAhead = 1 << 12
 type Numbers struct {
 	based    bool   // a barrier was taken in this session
 	garbled  bool   // a message of this session could not be decoded
-	timeline uint64 // of the last barrier
+	timeline uint64 // of the last barrier; before the first one, of the numbers ahead
 	upto     uint64 // the last number up to which none is missing
 	ahead    map[uint64]bool
 }
 
-// Event notes the number of an event that was delivered.
-func (n *Numbers) Event(seq uint64) {
+// Number is that of an event, in the source's timeline that the event names.
+type Number struct{ Timeline, Seq uint64 }
+
+// Event notes the number of an event that was delivered. Before the first barrier it may be one that comes after that
+// barrier, which is then on its way, as it is if barriers come by another way:
+//
+//	relay: event 1; barrier, up to 1; event 2; barrier, up to 2
+//	follower: event 1, event 2; the barrier up to 1; the barrier up to 2, for which 2 must not be missing
+func (n *Numbers) Event(e Number) {
 	switch {
-	case !n.based || seq <= n.upto:
-	case seq == n.upto+1:
+	case !n.based && e.Timeline != n.timeline:
+		n.timeline, n.ahead = e.Timeline, map[uint64]bool{e.Seq: true}
+	case n.based && e.Seq <= n.upto:
+	case n.based && e.Seq == n.upto+1:
 		n.upto++
 		n.advance()
 	case len(n.ahead) < maxAhead:
 		if n.ahead == nil {
 			n.ahead = make(map[uint64]bool)
 		}
-		n.ahead[seq] = true
+		n.ahead[e.Seq] = true
 	}
 }
 

@@ -6,7 +6,7 @@ import "testing"
 // hides no gap beyond it, and ends no session.
 func TestNumbers(t *testing.T) {
 	type step struct {
-		events            []uint64
+		events            []uint64 // of the step's timeline
 		garbled           bool
 		timeline, barrier uint64
 		gap               bool
@@ -24,6 +24,11 @@ func TestNumbers(t *testing.T) {
 			{events: []uint64{forged}, barrier: 8, gap: true}},
 		"events from before the session's first barrier": {{events: []uint64{3, 4}, barrier: 5},
 			{events: []uint64{6}, barrier: 6}},
+		"events that overtake the session's first barrier": {{events: []uint64{5, 6, 7}, barrier: 5}, {barrier: 7},
+			{barrier: 8, gap: true}},
+		"one of which is missing": {{events: []uint64{5, 7}, barrier: 5}, {barrier: 7, gap: true}},
+		"events of the timeline before the first barrier's": {{events: []uint64{6}, timeline: 2},
+			{timeline: 3, barrier: 5}, {timeline: 3, barrier: 6, gap: true}},
 		"one of which could not be read": {{garbled: true, barrier: 5, gap: true},
 			{events: []uint64{6}, barrier: 6}},
 		"one that could not be read, and is the relay's": {{barrier: 5},
@@ -43,9 +48,12 @@ func TestNumbers(t *testing.T) {
 			var n Numbers
 			for i, s := range steps {
 				for _, e := range s.events {
-					n.Event(e)
+					n.Event(Number{s.timeline, e})
 				}
 				n.garbled = n.garbled || s.garbled
+				if s.barrier == 0 {
+					continue
+				}
 				if gap := n.Barrier(s.timeline, s.barrier); gap != s.gap {
 					t.Errorf("step %d, %+v: a gap %v", i, s, gap)
 				}
@@ -58,13 +66,13 @@ func TestNumbers(t *testing.T) {
 func TestNumbers_Bounded(t *testing.T) {
 	n := Numbers{based: true}
 	for i := range uint64(10 * maxAhead) {
-		n.Event(1000 + 2*i)
+		n.Event(Number{0, 1000 + 2*i})
 	}
 	if len(n.ahead) > maxAhead {
 		t.Errorf("%d numbers are remembered", len(n.ahead))
 	}
 	for i := range uint64(50) {
-		n.Event(i + 1)
+		n.Event(Number{0, i + 1})
 	}
 	if n.Barrier(0, 50) || !n.Barrier(0, 52) {
 		t.Errorf("upto %d", n.upto)
