@@ -86,9 +86,10 @@ relay-rate: install tools ## what a relay carries from Postgres to Redis and Kaf
 
 CHANGES ?= 50000000
 MOST    ?= 15m
-outbox-day: install tools ## a day's CHANGES (50000000) through the trigger for MOST (15m) at most: sizes, vacuums, trims, and the plan of the polling query
+outbox-day: install ## a day's CHANGES (50000000) through the trigger for MOST (15m) at most: sizes, vacuums, trims, and the plan of the polling query
+	@mkdir -p $(BUILD)
 	@cd benchmarks && $(GO) build -o ../$(BUILD)/ ./cmd/outboxday
-	@$(BUILD)/services run -- $(BUILD)/outboxday -changes $(CHANGES) -most $(MOST)
+	@$(BUILD)/outboxday -changes $(CHANGES) -most $(MOST) $(ARGS)
 
 FOR ?= 60s
 node-gone: install tools ## one node of three of a Cluster is stopped, then frozen, FOR (60s) each: who serves the others' keys
