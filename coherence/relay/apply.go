@@ -273,9 +273,9 @@ func (a *applier) apply(ctx context.Context, todo map[int]*work, upto coherence.
 
 // Redis runs all that it has read from one client, up to 32 kB, before it serves another. 64 scripts of eight changes
 // take it half a millisecond or more at a time, and eight scripts a fifth of that. So the relay has few scripts before
-// a server at once: leastAtOnce, or a share of the server's buckets, for each millisecond of a round trip. The rate does
-// not depend on the distance then, and a step does not last longer than its patience. Until a round trip was measured
-// it is mostAtOnce.
+// a server at once: leastAtOnce, or a share of the server's buckets, for each millisecond of a round trip. The rate
+// does not depend on the distance then, and a step does not last longer than its patience. Until a round trip was
+// measured it is mostAtOnce.
 const (
 	leastAtOnce   = 8
 	bucketsAtOnce = 16 // a share is one of so many buckets

@@ -18,7 +18,7 @@ import (
 	"github.com/nearcache/nearcache-go/internal/services/local"
 )
 
-// open starts the server, and makes the table, and the source with its trigger. end is to be called also after an error.
+// open starts the server, and makes the table, and the source with its trigger. Call end also after an error.
 func (d *day) open(ctx context.Context) (end func(), err error) {
 	var undo []func()
 	end = func() {
