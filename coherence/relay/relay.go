@@ -16,8 +16,9 @@ import (
 	"github.com/nearcache/nearcache-go/tier"
 )
 
-// Relay carries a Source's changes to an event channel such as Kafka, to Redis, or to both, by two cursors that do not wait for each other. Of
-// several relays of one name the Source lets one work at a time, if it is a Leader. The fields are read by Run.
+// Relay carries a Source's changes to an event channel such as Kafka, to Redis, or to both, by two cursors that do not
+// wait for each other. Of several relays of one name the Source lets one work at a time, if it is a Leader. The fields
+// are read by Run.
 type Relay struct {
 	// Source is what is relayed. With a Publisher it must be Cursors too. Required.
 	Source coherence.Source
