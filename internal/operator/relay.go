@@ -47,8 +47,9 @@ type bucketStatus struct {
 
 func (t *tool) relayStatusCommand() *cobra.Command {
 	var names []string
-	cmd := &cobra.Command{Use: "status", Short: "Show how far the relay has come to Redis and to the event channel, and who leads",
-		Args: exactly(0)}
+	cmd := &cobra.Command{Use: "status",
+		Short: "Show how far the relay has come to Redis and to the event channel, and who leads",
+		Args:  exactly(0)}
 	cmd.Flags().StringSliceVar(&names, "name", nil,
 		"names of relays that have no cursor, whose leader is to be looked for (default the topic, and \"relay\")")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

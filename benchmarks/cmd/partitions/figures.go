@@ -14,7 +14,9 @@ var figures = []struct {
 	of   func(window) float64
 }{
 	{"instance: connections to Kafka", func(w window) float64 { return w.instanceAfter.Connections }},
-	{"instance: fetches a second", func(w window) float64 { return (w.instanceAfter.Fetches - w.instance.Fetches) / w.took }},
+	{"instance: fetches a second", func(w window) float64 {
+		return (w.instanceAfter.Fetches - w.instance.Fetches) / w.took
+	}},
 	{"instance: requests a second", func(w window) float64 {
 		return (w.instanceAfter.Requests - w.instance.Requests) / w.took
 	}},

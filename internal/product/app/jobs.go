@@ -25,7 +25,8 @@ func (b *backend) relay(c *Config, l2 *tier.L2, log *slog.Logger) (*publisher, *
 	return p, r, nil
 }
 
-// runRelay runs the relay, and has the topic or the stream made beside it: Redis need not wait for a Kafka that is down.
+// runRelay runs the relay, and has the topic or the stream made beside it: Redis need not wait for a Kafka that is
+// down.
 func (b *backend) runRelay(ctx context.Context, p *publisher, r *relay.Relay, log *slog.Logger) error {
 	if p != nil {
 		var creating sync.WaitGroup
