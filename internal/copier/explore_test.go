@@ -309,7 +309,6 @@ var copyScopes = []copyModel{
 	{name: "lost watermarks", versions: 2, evictions: 1},
 	{name: "a fail-over", versions: 2, failOvers: 1},
 	{name: "writers and a fail-over", versions: 1, sets: true, failOvers: 1},
-	{name: "a lost watermark and a fail-over", versions: 1, evictions: 1, failOvers: 1},
 }
 
 const copyLimit = 3_000_000

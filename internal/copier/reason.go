@@ -53,14 +53,14 @@ func decoded(k l2.Key, got l2.TimedResponse, now time.Time) (rec l2.Record, why 
 		return rec, Corrupt
 	case got.Err != nil:
 		return rec, Unreachable
-	case got.Raw == nil:
+	case got.Raw == nil || got.Left == 0:
 		return rec, Gone
 	}
 	rec, err := l2.DecodeRecord(got.Raw)
 	switch {
 	case errors.Is(err, l2.ErrNewerFormat):
 		return rec, NewerFormat
-	case err != nil || rec.KeyHash != k.Hash || got.Left == 0:
+	case err != nil || rec.KeyHash != k.Hash || got.Left < 0:
 		return rec, Corrupt
 	case !rec.ExpiresAt.IsZero() && !rec.ExpiresAt.After(now):
 		return rec, Expired
@@ -72,10 +72,10 @@ func decoded(k l2.Key, got l2.TimedResponse, now time.Time) (rec l2.Record, why 
 // moment at which the source held nothing newer than the record, and granted a moment at which the lease stood.
 func believed(rec *l2.Record, incarnation l2.Incarnation, asOf, granted int64) Reason {
 	switch {
-	case rec.Incarnation != incarnation && !ablate.Out(ablate.CopyIncarnation):
-		return Unbelieved
 	case asOf < granted && !ablate.Out(ablate.CopyProof):
 		return Unproved
+	case rec.Incarnation != incarnation && !ablate.Out(ablate.CopyIncarnation):
+		return Unbelieved
 	}
 	return ""
 }

@@ -33,13 +33,13 @@ func newScript(body string) *script {
 // scripts are the only writers of L2. Each states at its top what it promises.
 type scripts struct {
 	acquire, fill, renew, release, apply, set, placeIntent, resolveIntent, doubt, batch, reset, check, claim,
-	beginRound, publishRound, adopt, read, readTimed, beat *script
+	beginRound, publishRound, adopt, read, beat *script
 }
 
 func (s *scripts) all() []*script {
 	return []*script{s.acquire, s.fill, s.renew, s.release, s.apply, s.set, s.placeIntent, s.resolveIntent,
 		s.doubt, s.batch, s.reset, s.check, s.claim, s.beginRound, s.publishRound, s.adopt,
-		s.read, s.readTimed, s.beat}
+		s.read, s.beat}
 }
 
 func newScripts() *scripts {
@@ -51,7 +51,7 @@ func newScripts() *scripts {
 		check: newScript(checkLua), claim: newScript(claimLua),
 		beginRound: newScript(beginRoundLua), publishRound: newScript(publishRoundLua),
 		adopt: newScript(adoptLua),
-		read:  newScript(readLua), readTimed: newScript(readTimedLua), beat: newScript(beatLua),
+		read:  newScript(readLua), beat: newScript(beatLua),
 	}
 	for i, each := range s.all() {
 		each.op = opScripts + i
@@ -99,8 +99,6 @@ var (
 	adoptLua string
 	//go:embed lua/read.lua
 	readLua string
-	//go:embed lua/read_timed.lua
-	readTimedLua string
 	//go:embed lua/beat.lua
 	beatLua string
 )

@@ -61,6 +61,7 @@ func field(m map[string]any, path string) any {
 
 // commands are all that do something.
 var commands = []string{"key", "inspect", "watch", "audit", "purge key", "purge tag", "purge namespace", "invalidate",
+	"copy",
 	"top",
 	"doctor",
 	"replay",
