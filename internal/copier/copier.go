@@ -57,11 +57,12 @@ type Copier struct {
 	from *original
 	to   *l2.L2
 	sum  Summary
+	size int // of a batch
 }
 
 // Open connects to both places. Close must be called.
 func Open(ctx context.Context, cfg Config) (*Copier, error) {
-	c := &Copier{cfg: cfg, sum: Summary{Skipped: map[Reason]int64{}, Failed: map[Reason]int64{}}}
+	c := &Copier{cfg: cfg, size: batchSize, sum: Summary{Skipped: map[Reason]int64{}, Failed: map[Reason]int64{}}}
 	from, err := openOriginal(cfg.From)
 	if err != nil {
 		return nil, fmt.Errorf("the old place: %w", err)
@@ -114,7 +115,7 @@ func (c *Copier) Check(ctx context.Context) error {
 	return nil
 }
 
-// relayed waits until a relay publishes a round.
+// relayed waits until a relay publishes a round, if one ever has.
 func relayed(ctx context.Context, place *l2.L2) (r l2.Round, err error) {
 	wait, stop := context.WithTimeout(ctx, patience)
 	defer stop()
@@ -126,6 +127,8 @@ func relayed(ctx context.Context, place *l2.L2) (r l2.Round, err error) {
 		switch r := rounds[l2.RoundBucket]; {
 		case err != nil && wait.Err() == nil:
 			return r, err
+		case err == nil && r.IsZero():
+			return r, noRelay(place)
 		case first.IsZero():
 			first = r
 		case r.Number > first.Number:
@@ -137,9 +140,13 @@ func relayed(ctx context.Context, place *l2.L2) (r l2.Round, err error) {
 			if ctx.Err() != nil {
 				return r, ctx.Err()
 			}
-			return r, fmt.Errorf("prefix %q: %w, or it stands still", place.Keyspace().Prefix(), ErrNoRelay)
+			return r, noRelay(place)
 		}
 	}
+}
+
+func noRelay(place *l2.L2) error {
+	return fmt.Errorf("prefix %q: %w, or it stands still", place.Keyspace().Prefix(), ErrNoRelay)
 }
 
 // Count counts the records that the old place holds.
@@ -176,13 +183,13 @@ func (c *Copier) Run(ctx context.Context) (Summary, error) {
 			c.cfg.Progress(c.sum)
 		}
 		if stalled == stalls && ctx.Err() == nil {
-			return fmt.Errorf("prefix %q: %w, or it stands still", c.from.l2.Keyspace().Prefix(), ErrNoRelay)
+			return noRelay(c.from.l2)
 		}
 		return c.pace(ctx, begun)
 	}
 	foreign, err := c.from.l2.Scan(ctx, func(keys []l2.Key) error {
 		for _, k := range keys {
-			if waiting = append(waiting, k); len(waiting) == batchSize {
+			if waiting = append(waiting, k); len(waiting) == c.size {
 				if err := copyBatch(); err != nil {
 					return err
 				}

@@ -117,13 +117,14 @@ func TestRun_CountsWhatItLeavesOut(t *testing.T) {
 	})
 }
 
-// TestRun_KeepsToItsRate: 1,000 keys at 100 a second take ten seconds.
+// TestRun_KeepsToItsRate: 100 keys at 10 a second take ten seconds.
 func TestRun_KeepsToItsRate(t *testing.T) {
 	inCopyBubble(t, func(t *testing.T, w *world) {
-		for i := range 1000 {
+		w.copier.size = 10
+		for i := range 100 {
 			w.old.fill(fmt.Sprint(i), l2.Record{Version: 1}, time.Hour)
 		}
-		w.copier.cfg.Rate = 100
+		w.copier.cfg.Rate = 10
 		begun := time.Now()
 		if _, err := w.copier.Run(t.Context()); err != nil {
 			t.Fatal(err)
@@ -153,12 +154,13 @@ func TestRun_Interrupted(t *testing.T) {
 // TestRun_WithoutTheOldRelay ends with an error that says so.
 func TestRun_WithoutTheOldRelay(t *testing.T) {
 	inCopyBubble(t, func(t *testing.T, w *world) {
-		for i := range stalls * batchSize {
+		w.copier.size = 2
+		for i := range 2 * stalls {
 			w.old.fill(fmt.Sprint(i), l2.Record{Version: 1}, time.Hour)
 		}
 		w.old.stop()
 		got, err := w.copier.Run(t.Context())
-		if !errors.Is(err, ErrNoRelay) || got.Copied != 0 || got.Failed[Unproved] != stalls*batchSize || got.Complete() {
+		if !errors.Is(err, ErrNoRelay) || got.Copied != 0 || got.Failed[Unproved] != 2*stalls || got.Complete() {
 			t.Errorf("got %+v and error %v", got, err)
 		}
 	})

@@ -19,10 +19,9 @@ import (
 // side is one of the two places, with its relay.
 type side struct {
 	*l2.L2
-	t       testing.TB
-	src     coherence.Source
-	end     func() // of its relay; nil: none runs
-	relayed bool
+	t   testing.TB
+	src coherence.Source
+	end func() // of its relay; nil: none runs
 }
 
 func newSide(t testing.TB, src coherence.Source, cfg l2.Config) *side {
@@ -38,7 +37,8 @@ func newSide(t testing.TB, src coherence.Source, cfg l2.Config) *side {
 func (s *side) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	r := relay.Relay{Source: s.src, L2: tier.Share(s.Handle()), Name: s.Keyspace().Prefix(), Interval: 50 * time.Millisecond}
+	r := relay.Relay{Source: s.src, L2: tier.Share(s.Handle()), Name: s.Keyspace().Prefix(),
+		Interval: 50 * time.Millisecond}
 	go func() { ended <- r.Run(ctx) }()
 	s.end = func() {
 		cancel()
@@ -65,7 +65,8 @@ func (s *side) key(name string) l2.Key { return s.Keyspace().Key("n", name) }
 // fill loads a record, as an instance does.
 func (s *side) fill(name string, rec l2.Record, ttl time.Duration) {
 	s.t.Helper()
-	lease, err := s.Acquire(context.Background(), s.key(name), l2.NewLeaseID(), time.Minute, l2.AcquireOptions{Schema: rec.Schema})
+	lease, err := s.Acquire(context.Background(), s.key(name), l2.NewLeaseID(), time.Minute,
+		l2.AcquireOptions{Schema: rec.Schema})
 	if err != nil || lease.Status != l2.Granted {
 		s.t.Fatalf("acquire %s: got %v and error %v, want a lease", name, lease.Status, err)
 	}

@@ -40,7 +40,7 @@ func (t *tool) copyCommand() *cobra.Command {
 	var to copyTarget
 	var rate int
 	var yes bool
-	cmd := &cobra.Command{Use: "copy", Short: "Copy the records of a prefix to another one, with another number of buckets",
+	cmd := &cobra.Command{Use: "copy", Short: "Copy the records of a prefix to another prefix or another Redis",
 		Long: `Copy reads every record of --prefix with --buckets, and stores it under --to-prefix with --to-buckets, in the
 same Redis or in that of --to-redis. So the number of buckets of a prefix changes, or a system moves to a Redis
 Cluster, and the new L2 is warm before the first instance uses it.
@@ -143,7 +143,7 @@ func (t *tool) copyRecords(ctx context.Context, cmd *cobra.Command, cfg copier.C
 	return nil
 }
 
-// copyProgress says on standard error, once a second at most, how far the copy has come. How much there is is not known.
+// copyProgress says on standard error, once a second at most, how many of the records that were found are copied.
 func (t *tool) copyProgress(cmd *cobra.Command) func(copier.Summary) {
 	p := t.progress(cmd, "copied")
 	return func(s copier.Summary) { p.at(s.Copied, s.Seen) }
