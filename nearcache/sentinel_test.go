@@ -18,10 +18,16 @@ import (
 	"github.com/nearcache/nearcache-go/nearcache"
 )
 
-// leastBySentinel connects to the primary that the Sentinel names, with the rights that the documents name.
-func leastBySentinel(r *servicestest.Replicated) rueidis.ClientOption {
+// leastBySentinel connects to the primary that the Sentinel names, with the rights that the documents name on both.
+func leastBySentinel(t *testing.T, r *servicestest.Replicated) rueidis.ClientOption {
+	t.Helper()
 	opt := testkit.Least(l2.Use{Alone: true, Sentinel: true}, r.Primary, r.Replica)
-	opt.InitAddress, opt.Sentinel.MasterSet = []string{r.Sentinel}, servicestest.SentinelName
+	opt.InitAddress = []string{r.Sentinel}
+	opt.Sentinel = rueidis.SentinelOption{
+		MasterSet: servicestest.SentinelName, Username: "looker", Password: "secret",
+	}
+	user := []string{"ACL", "SETUSER", opt.Sentinel.Username, "reset", "on", ">" + opt.Sentinel.Password}
+	servicestest.RedisDo(t, r.Sentinel, append(user, strings.Fields(l2.SentinelRights)...)...)
 	return opt
 }
 
@@ -39,7 +45,7 @@ func behindSentinel(t *testing.T, opt rueidis.ClientOption, src *source) *nearca
 func TestSentinel_NeedsTheRightToAskForTheRole(t *testing.T) {
 	t.Parallel()
 	r := servicestest.StartReplicated(t)
-	opt := leastBySentinel(r)
+	opt := leastBySentinel(t, r)
 	r.Primary.Do("ACL", "SETUSER", opt.Username, "-role")
 	c, err := nearcache.New(nearcache.Config{Redis: opt})
 	if err == nil {
@@ -47,6 +53,28 @@ func TestSentinel_NeedsTheRightToAskForTheRole(t *testing.T) {
 	}
 	if !errors.Is(err, coherence.ErrMisconfigured) || !strings.Contains(err.Error(), "not allowed: role") {
 		t.Errorf("got error %v, want a misconfiguration that names the right", err)
+	}
+}
+
+// A client that may not ask the Sentinels for the primary says so, and does not wait.
+func TestSentinel_NeedsItsRightsOnTheSentinels(t *testing.T) {
+	t.Parallel()
+	r := servicestest.StartReplicated(t)
+	opt := leastBySentinel(t, r)
+	for right, want := range map[string]string{
+		"sentinel|sentinels":               "ClientOption.Sentinel",
+		"sentinel|get-master-addr-by-name": "ClientOption.Sentinel",
+		"client|tracking":                  "not allowed: client|tracking",
+	} {
+		servicestest.RedisDo(t, r.Sentinel, "ACL", "SETUSER", opt.Sentinel.Username, "-"+right)
+		c, err := nearcache.New(nearcache.Config{Redis: opt})
+		if err == nil {
+			_ = c.Close()
+		}
+		if !errors.Is(err, coherence.ErrMisconfigured) || !strings.Contains(err.Error(), want) {
+			t.Errorf("without %s: got error %v, want a misconfiguration with %q", right, err, want)
+		}
+		servicestest.RedisDo(t, r.Sentinel, "ACL", "SETUSER", opt.Sentinel.Username, "+"+right)
 	}
 }
 
@@ -81,7 +109,7 @@ func fromRedis(t *testing.T, caches ...*nearcache.Cache[string, string]) {
 func TestSentinel_PromotesAReplicaThatLacksWrites(t *testing.T) { // C2
 	t.Parallel()
 	r, src := servicestest.StartReplicated(t), newSource()
-	opt := leastBySentinel(r)
+	opt := leastBySentinel(t, r)
 	for i := range sentinelKeys {
 		src.put(sentinelKey(i), "old")
 	}
@@ -113,7 +141,7 @@ func TestSentinel_PromotesAReplicaThatLacksWrites(t *testing.T) { // C2
 func TestSentinel_FailsOverUnderWrites(t *testing.T) { // C2
 	t.Parallel()
 	r, src := servicestest.StartReplicated(t), newSource()
-	opt := leastBySentinel(r)
+	opt := leastBySentinel(t, r)
 	for i := range sentinelKeys {
 		src.put(sentinelKey(i), "old")
 	}

@@ -82,6 +82,10 @@ var noCluster = Fault{Code: "redis_no_cluster", Forever: true,
 	Advice: "Several addresses are those of a Cluster, and the server is none; give the primary's address alone, or set " +
 		"ClientOption.Sentinel."}
 
+// sentinelDenied is the fault of a client whose user may not ask the Sentinels.
+var sentinelDenied = Fault{Code: "redis_permission", Forever: true, Writes: true,
+	Advice: "The user of ClientOption.Sentinel lacks a right on the Sentinels; grant " + SentinelRights + "."}
+
 // unknownCommands are the commands without which nothing works, and what it means if the server does not know one.
 var unknownCommands = []struct {
 	command string
@@ -127,6 +131,9 @@ func FaultOf(err error) *Fault {
 	_, answered := rueidis.IsRedisErr(err)
 	if answered && deniedInScript(said) {
 		said = "NOPERM " + said
+	}
+	if answered && saysWord(said, "NOPERM") && strings.Contains(said, "'sentinel") {
+		return sentinelDenied.with(err)
 	}
 	if answered || errors.Is(err, rueidis.ErrNoCache) {
 		for _, f := range faults {

@@ -35,6 +35,10 @@ func TestOpen_RefusesWhatWaitingDoesNotMend(t *testing.T) {
 		{"no tracking command", "CLIENT", "ERR unknown subcommand 'TRACKING'. Try CLIENT HELP.", "TRACKING"},
 		{"Redis 6.0", "GETEX", "ERR unknown command `GETEX`, with args beginning with: `nc:{0}`,", "6.2"},
 		{"no scripts", "EVALSHA", "ERR unknown command 'EVALSHA', with args beginning with: 'a'", "EVAL"},
+		{"no right on the Sentinels", "SENTINEL",
+			"NOPERM User app has no permissions to run the 'sentinel|sentinels' command", "of ClientOption.Sentinel"},
+		{"no right on the Sentinels of Redis 6.2", "SENTINEL",
+			"NOPERM this user has no permissions to run the 'sentinel' command or its subcommand", "+sentinel|sentinels"},
 		{"no right to run scripts", "EVALSHA", "NOPERM User app has no permissions to run the 'evalsha' command", "+evalsha"},
 		{"no right within a script", "SET", "NOPERM User app has no permissions to run the 'set' command", "+set"},
 	} {

@@ -69,6 +69,10 @@ func Rights(u Use) string {
 // ClusterRights are what a program needs in a Cluster besides the rest.
 const ClusterRights = "+cluster|slots +cluster|shards"
 
+// SentinelRights are what a program that tracks needs on the Sentinels themselves. Without the last two it works,
+// but is not told of a fail-over.
+const SentinelRights = "+sentinel|get-master-addr-by-name +sentinel|sentinels +client|tracking +subscribe &*"
+
 // Denied tries each command that a program needs, and returns those that the user may not run, as ACL SETUSER names
 // them. It is empty if Redis does not answer. CLIENT TRACKING is tried by switching it off, on a connection that tracks
 // nothing. Whether there is a Cluster, the client says.
