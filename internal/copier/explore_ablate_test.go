@@ -11,7 +11,8 @@ import (
 	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
-// TestAblations_CopyOnRedis: the scripts show it too. The old relay stands still, and the new one has applied version 2.
+// TestAblations_CopyOnRedis: the scripts show it too. The old relay stands still, and the new one has applied
+// version 2.
 func TestAblations_CopyOnRedis(t *testing.T) {
 	inCopyBubble(t, func(t *testing.T, w *world) {
 		if err := ablate.Take(ablate.CopyProof); err != nil {

@@ -3,6 +3,7 @@ package copier
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nearcache/nearcache-go/coherence"
@@ -15,6 +16,7 @@ var changes = map[string]func(w *world) coherence.Version{
 		w.old.stop()
 		v := w.write("k")
 		time.Sleep(time.Second)
+		synctest.Wait()
 		return v
 	},
 	"by the writer": func(w *world) coherence.Version {
