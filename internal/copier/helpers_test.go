@@ -38,7 +38,7 @@ func (s *side) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	r := relay.Relay{Source: s.src, L2: tier.Share(s.Handle()), Name: s.Keyspace().Prefix(),
-		Interval: 50 * time.Millisecond}
+		Interval: 300 * time.Millisecond}
 	go func() { ended <- r.Run(ctx) }()
 	s.end = func() {
 		cancel()

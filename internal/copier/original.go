@@ -15,7 +15,7 @@ const (
 	// beatTimeout bounds one reading of the rounds and watermarks.
 	beatTimeout = 2 * time.Second
 	// beatEvery is the time from one reading to the next. While nothing waits for a proof, nothing is read.
-	beatEvery = 25 * time.Millisecond
+	beatEvery = 50 * time.Millisecond
 )
 
 // original is the place that is copied from. It reads as an instance without an L1 does. It belongs to one goroutine.
