@@ -58,7 +58,7 @@ tools:
 # The explorer searches a tenth as fast under the race detector, so it has a run of its own, in binaries from which rules
 # can be taken out.
 ABLATED := -p 2 -timeout 20m -tags ablate -run 'TestExplore$$|TestExplorePosition|TestAblation|TestL2_WithoutARule' ./internal/fence ./internal/explore ./nearcache \
-	./coherence/kafka ./coherence/nats
+	./coherence/kafka ./coherence/nats ./internal/copier
 
 # The packages of the Python programs that a test runs beside ours. An interpreter that has them can be named instead.
 TESTPYTHON := $(BUILD)/testpython
