@@ -28,7 +28,8 @@ var waiting = history.Waiting{Slack: waitSlack, Deadline: readTimeout, Slow: wai
 	Settle: waitSettle}
 
 // askAll records until ctx ends whether Redis and the source answer. It asks by the same links as the cache does: the
-// source with the Loader's own query, Redis on a connection of its own.
+// source with the Loader's own query, Redis on connections of its own. Each shard of a Cluster is asked: a read waits
+// for the shard of its key, and that may be slow while the others are not.
 func (m *instance) askAll(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -37,24 +38,33 @@ func (m *instance) askAll(ctx context.Context) {
 			return ignoreAbsent(err)
 		})
 	})
-	wg.Go(func() {
-		var redis rueidis.Client
-		m.ask(ctx, func(ctx context.Context) (err error) {
-			if redis == nil {
-				opt := m.redis()
-				opt.DisableCache = true
-				if redis, err = rueidis.NewClient(opt); err != nil {
-					redis = nil
-					return err
-				}
-			}
-			return redis.Do(ctx, redis.B().Ping().Build()).Error()
-		})
-		if redis != nil {
-			redis.Close()
-		}
-	})
+	keys := m.To.Asked
+	if len(keys) == 0 {
+		keys = []string{"ask"}
+	}
+	for _, key := range keys {
+		wg.Go(func() { m.askRedis(ctx, key) })
+	}
 	wg.Wait()
+}
+
+// askRedis asks the shard of a key.
+func (m *instance) askRedis(ctx context.Context, key string) {
+	var redis rueidis.Client
+	m.ask(ctx, func(ctx context.Context) (err error) {
+		if redis == nil {
+			opt := m.redis()
+			opt.DisableCache = true
+			if redis, err = rueidis.NewClient(opt); err != nil {
+				redis = nil
+				return err
+			}
+		}
+		return redis.Do(ctx, redis.B().Exists().Key(key).Build()).Error()
+	})
+	if redis != nil {
+		redis.Close()
+	}
 }
 
 // ask asks again and again, and records each answer.
