@@ -12,14 +12,16 @@ import (
 	"github.com/nearcache/nearcache-go/internal/chaos/history"
 )
 
-// The rule about waiting, as history.Waiting explains it. The slack covers one wait for a Redis that does not answer,
-// the client's RedisTimeout of 500 ms, and the load that follows. Settle covers the lease of a holder that has died.
+// The rule about waiting, as history.Waiting explains it. A read asks four times at most, one question after the other:
+// L2 for the record, L2 for the lease, the source, L2 again. The slack covers one answer that is lost, which costs the
+// client's RedisTimeout of 500 ms, and for each question nearly as long as an answer may take without explaining
+// anything. Settle covers the lease of a holder that has died.
 const (
 	askEvery   = 20 * time.Millisecond
 	askTimeout = 2 * time.Second
-	waitSlack  = 700 * time.Millisecond
 	waitSlow   = 100 * time.Millisecond
 	waitLost   = 500 * time.Millisecond
+	waitSlack  = waitLost + 4*waitSlow
 	waitSettle = leaseTTL + 500*time.Millisecond
 )
 

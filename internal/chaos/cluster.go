@@ -293,7 +293,7 @@ func (b *cluster) close() {
 	}
 	for _, s := range []*local.Server{b.redis, b.replica, b.kafka, b.source} {
 		if s != nil {
-			wg.Go(s.Discard)
+			wg.Go(func() { b.discard(s) })
 		}
 	}
 	if b.nodes != nil {
@@ -303,8 +303,4 @@ func (b *cluster) close() {
 		wg.Go(b.nats.close)
 	}
 	wg.Wait()
-	// PostgreSQL's data is elsewhere where its account cannot reach ours.
-	if b.source != nil && filepath.Dir(b.source.Dir) != filepath.Clean(b.cfg.Dir) {
-		_ = os.RemoveAll(b.source.Dir)
-	}
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/nearcache/nearcache-go/internal/chaos/history"
 )
 
 // fault is one way to break things.
@@ -29,6 +31,7 @@ type injection struct {
 
 	writes    *writeLog                     // of the injection's own writes
 	checks    []func(context.Context) error // what must hold when all is well again
+	lost      []history.Commit              // acknowledged by a primary that its successor lacks
 	congested bool                          // it slows single connections: history.Window
 	patience  time.Duration                 // for how long recovery may take, if that is longer than usual
 }
