@@ -219,7 +219,8 @@ func (b *cluster) launch(name string) error {
 	b.processes++
 	id := b.processes
 	b.mu.Unlock()
-	s := spec{Process: id, Instance: history.NoInstance, Seed: b.cfg.Seed, To: b.toRedis(name), Keys: b.cfg.Keys, Readers: b.cfg.Readers, Rate: b.cfg.Rate, Writes: b.cfg.Writes,
+	s := spec{Process: id, Instance: history.NoInstance, Seed: b.cfg.Seed, To: b.toRedis(name), Keys: b.cfg.Keys,
+		Readers: b.cfg.Readers, Rate: b.cfg.Rate, Writes: b.cfg.Writes,
 		Bound: b.cfg.Bound, Hold: b.cfg.Hold, Without: b.cfg.Without, Tracking: b.cfg.Tracking, Relayed: b.cfg.Relayed}
 	if at := b.links.of(name, b.channel()).addr; b.nats != nil {
 		s.NATS = at

@@ -61,7 +61,7 @@ func parse(args []string) (c command, err error) {
 		"what Redis is: single, sentinel (1+2, three Sentinels) or cluster (3+3)")
 	fs.StringVar(&c.cfg.Tracking, "tracking", "on", "on, or off: the events alone tell instances of changes")
 	fs.StringVar(&c.cfg.Events, "events", "kafka", "what carries the events: kafka or nats (JetStream)")
-	fs.BoolVar(&c.cfg.Relayed, "relayed", false, "instances have no Source: they rely on the relay's word (Config.Relayed)")
+	fs.BoolVar(&c.cfg.Relayed, "relayed", false, "instances have no Source: they rely on the relay (Config.Relayed)")
 	fs.BoolVar(&c.cfg.Heavy, "heavy", false, "add the faults that take minutes")
 	fs.BoolVar(&c.keep, "keep", false, "keep histories and logs of a run that passed")
 	fs.StringVar(&c.judge, "judge", "", "check the histories in this directory again, and run nothing")
