@@ -75,8 +75,8 @@ test-quick: tools ## the tests that need nothing installed
 	@$(GOTEST)
 
 ROWS ?= 1000000
-large: install tools ## a transaction and a truncate of ROWS (1000000) rows through a relay, which is killed midway, on real services; prints rates, latencies and memory
-	@NEARCACHE_LARGE_ROWS=$(ROWS) $(BUILD)/services run -- $(GO) test -count 1 -timeout 2h -v -run TestRelay_Large ./internal/e2e
+large: install tools ## a transaction and a truncate of ROWS (1000000) rows through a relay, which is killed midway, on real services; prints rates, latencies and memory; PREFER=1 gives Redis a processor first
+	@NEARCACHE_LARGE_ROWS=$(ROWS) NEARCACHE_LARGE_PREFER=$(PREFER) $(BUILD)/services run -- $(GO) test -count 1 -timeout 2h -v -run TestRelay_Large ./internal/e2e
 
 RATES ?= 2000,10000,20000
 relay-rate: install tools ## what a relay carries from Postgres to Redis and Kafka at RATES (2000,10000,20000) changes a second, and how late; ARGS='-notify -writers 64 -changes 1'
@@ -86,9 +86,10 @@ relay-rate: install tools ## what a relay carries from Postgres to Redis and Kaf
 
 CHANGES ?= 50000000
 MOST    ?= 15m
-outbox-day: install tools ## a day's CHANGES (50000000) through the trigger for MOST (15m) at most: sizes, vacuums, trims, and the plan of the polling query
+outbox-day: install ## a day's CHANGES (50000000) through the trigger for MOST (15m) at most: sizes, vacuums, trims, and the plan of the polling query
+	@mkdir -p $(BUILD)
 	@cd benchmarks && $(GO) build -o ../$(BUILD)/ ./cmd/outboxday
-	@$(BUILD)/services run -- $(BUILD)/outboxday -changes $(CHANGES) -most $(MOST)
+	@$(BUILD)/outboxday -changes $(CHANGES) -most $(MOST) $(ARGS)
 
 FOR ?= 60s
 node-gone: install tools ## one node of three of a Cluster is stopped, then frozen, FOR (60s) each: who serves the others' keys
