@@ -8,8 +8,8 @@ package history
 // A lost commit is promised to nobody. An instance that has not yet noticed the promotion may still return it. Such a
 // read counts as one of the newest version that the standby had of the key: C1, C6 and fresh hold for it, since what
 // they stand on is a proof, and no proof of before reaches past the promotion. C2 and C3 do not hold, since the
-// versions of both primaries are the same numbers. It obliges no later read. Where a deletion was lost, and a deletion has its
-// version again, a read of it counts as one of the second.
+// versions of both primaries are the same numbers. It obliges no later read. Where a deletion was lost, and a deletion
+// has its version again, a read of it counts as one of the second.
 //
 // A read that begins after Until must not return a lost commit.
 type Loss struct {
