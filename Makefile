@@ -13,7 +13,7 @@ GOTEST   = $(BUILD)/gotest -p 2 -timeout 20m -count $(COUNT) -run '$(RUN)' $(ARG
 
 .DEFAULT_GOAL := help
 .PHONY: help demo install tools test test-quick lint explore api fuzz bench bench-quick bench-compare bench-go cover services-up services-down services-env clean chaos \
-	lint-golangci lint-actions vuln docs release large relay-rate outbox-day node-gone debezium mysql compat demo-pictures page-soak \
+	lint-golangci lint-actions vuln docs release large relay-rate partitions outbox-day node-gone debezium mysql compat demo-pictures page-soak \
 	drill sizes lint-deploy demo-full dashboard-picture
 
 help: ## list the targets
@@ -90,6 +90,11 @@ outbox-day: install ## a day's CHANGES (50000000) through the trigger for MOST (
 	@mkdir -p $(BUILD)
 	@cd benchmarks && $(GO) build -o ../$(BUILD)/ ./cmd/outboxday
 	@$(BUILD)/outboxday -changes $(CHANGES) -most $(MOST) $(ARGS)
+
+PARTITIONS ?= 4,100
+partitions: install tools ## what an instance and a relay cost with PARTITIONS (4,100) of a topic, and how late events and proofs are, in turns
+	@cd benchmarks && $(GO) build -o ../$(BUILD)/ ./cmd/partitions
+	@$(BUILD)/services run -- $(BUILD)/partitions -partitions '$(PARTITIONS)' $(ARGS)
 
 FOR ?= 60s
 node-gone: install tools ## one node of three of a Cluster is stopped, then frozen, FOR (60s) each: who serves the others' keys
