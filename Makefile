@@ -13,7 +13,7 @@ GOTEST   = $(BUILD)/gotest -p 2 -timeout 20m -count $(COUNT) -run '$(RUN)' $(ARG
 
 .DEFAULT_GOAL := help
 .PHONY: help demo install tools test test-quick lint explore api fuzz bench bench-quick bench-compare bench-go cover services-up services-down services-env clean chaos \
-	lint-golangci lint-actions vuln docs release large relay-rate outbox-day node-gone debezium mysql compat demo-pictures page-soak \
+	lint-golangci lint-actions vuln docs release large relay-rate partitions outbox-day node-gone debezium mysql compat demo-pictures page-soak \
 	drill sizes lint-deploy demo-full dashboard-picture
 
 help: ## list the targets
@@ -75,8 +75,8 @@ test-quick: tools ## the tests that need nothing installed
 	@$(GOTEST)
 
 ROWS ?= 1000000
-large: install tools ## a transaction and a truncate of ROWS (1000000) rows through a relay, which is killed midway, on real services; prints rates, latencies and memory
-	@NEARCACHE_LARGE_ROWS=$(ROWS) $(BUILD)/services run -- $(GO) test -count 1 -timeout 2h -v -run TestRelay_Large ./internal/e2e
+large: install tools ## a transaction and a truncate of ROWS (1000000) rows through a relay, which is killed midway, on real services; prints rates, latencies and memory; PREFER=1 gives Redis a processor first
+	@NEARCACHE_LARGE_ROWS=$(ROWS) NEARCACHE_LARGE_PREFER=$(PREFER) $(BUILD)/services run -- $(GO) test -count 1 -timeout 2h -v -run TestRelay_Large ./internal/e2e
 
 RATES ?= 2000,10000,20000
 relay-rate: install tools ## what a relay carries from Postgres to Redis and Kafka at RATES (2000,10000,20000) changes a second, and how late; ARGS='-notify -writers 64 -changes 1'
@@ -86,9 +86,15 @@ relay-rate: install tools ## what a relay carries from Postgres to Redis and Kaf
 
 CHANGES ?= 50000000
 MOST    ?= 15m
-outbox-day: install tools ## a day's CHANGES (50000000) through the trigger for MOST (15m) at most: sizes, vacuums, trims, and the plan of the polling query
+outbox-day: install ## a day's CHANGES (50000000) through the trigger for MOST (15m) at most: sizes, vacuums, trims, and the plan of the polling query
+	@mkdir -p $(BUILD)
 	@cd benchmarks && $(GO) build -o ../$(BUILD)/ ./cmd/outboxday
-	@$(BUILD)/services run -- $(BUILD)/outboxday -changes $(CHANGES) -most $(MOST)
+	@$(BUILD)/outboxday -changes $(CHANGES) -most $(MOST) $(ARGS)
+
+PARTITIONS ?= 4,100
+partitions: install tools ## what an instance and a relay cost with PARTITIONS (4,100) of a topic, and how late events and proofs are, in turns
+	@cd benchmarks && $(GO) build -o ../$(BUILD)/ ./cmd/partitions
+	@$(BUILD)/services run -- $(BUILD)/partitions -partitions '$(PARTITIONS)' $(ARGS)
 
 FOR ?= 60s
 node-gone: install tools ## one node of three of a Cluster is stopped, then frozen, FOR (60s) each: who serves the others' keys

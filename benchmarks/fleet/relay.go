@@ -85,8 +85,9 @@ func (r *relaying) do(_ context.Context, command string) error {
 
 func (r *relaying) count() Counts {
 	relayed := sum(r.metrics, "nearcache_relay_events_total", "channel")
-	return Counts{ToRedis: relayed["redis"], ToKafka: relayed["kafka"], KafkaIn: float64(r.traffic.in.Load()),
-		KafkaOut: float64(r.traffic.out.Load())}
+	return Counts{ToRedis: relayed["redis"],
+		ToKafka: relayed["events"] + relayed["kafka"], // the name in older versions, which scale measures too
+		KafkaIn: float64(r.traffic.in.Load()), KafkaOut: float64(r.traffic.out.Load())}
 }
 
 func (r *relaying) close() error {

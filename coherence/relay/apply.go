@@ -55,6 +55,8 @@ type applier struct {
 	// the sake of buckets without any, whose watermarks move more rarely. Zero: not known.
 	seen  coherence.Position
 	asked time.Time // when it was last asked for changes after seen
+	// roundTrip is what the fastest script of the last step took: the others waited for each other. Zero: not known.
+	roundTrip time.Duration
 }
 
 // rereads is how many intervals pass between looks at the watermarks. While the source is idle nothing is written to
@@ -202,6 +204,7 @@ func (a *applier) apply(ctx context.Context, todo map[int]*work, upto coherence.
 		bucket  int
 		now     l2.Watermark
 		applied bool
+		took    time.Duration
 		err     error
 	}
 	outcomes := make(chan outcome, len(todo))
@@ -217,7 +220,9 @@ func (a *applier) apply(ctx context.Context, todo map[int]*work, upto coherence.
 			o := outcome{bucket: b, err: l2.ErrUnavailable}
 			select {
 			case turn <- struct{}{}:
+				begun := time.Now()
 				o.now, o.applied, o.err = a.applyTo(ctx, b, from, *what, upto)
+				o.took = time.Since(begun)
 				<-turn
 			case <-ctx.Done():
 			}
@@ -225,6 +230,7 @@ func (a *applier) apply(ctx context.Context, todo map[int]*work, upto coherence.
 		})
 	}
 	replay := false
+	var fastest time.Duration
 	var failed partError
 	for !under.IsZero() {
 		select {
@@ -235,12 +241,18 @@ func (a *applier) apply(ctx context.Context, todo map[int]*work, upto coherence.
 				continue
 			}
 			a.watermarks[o.bucket], replay = o.now, replay || !o.applied
+			if fastest == 0 || o.took < fastest {
+				fastest = o.took
+			}
 		case <-ctx.Done():
 			for b := range under.All() {
 				failed.add(b, fmt.Errorf("%w: %w", l2.ErrUnavailable, ctx.Err()))
 			}
 			under = l2.BucketSet{}
 		}
+	}
+	if fastest > 0 {
+		a.roundTrip = fastest
 	}
 	if !failed.of.IsZero() {
 		a.loaded = a.loaded && a.mayPart(failed.of)
@@ -259,16 +271,36 @@ func (a *applier) apply(ctx context.Context, todo map[int]*work, upto coherence.
 	return nil
 }
 
-// scriptsAtOnce bounds how many buckets of one server the relay works on at once. The server serves other clients in
-// between.
-const scriptsAtOnce = 256
+// Redis runs all that it has read from one client, up to 32 kB, before it serves another. 64 scripts of eight changes
+// take it half a millisecond or more at a time, and eight scripts a fifth of that. So the relay has few scripts before
+// a server at once: leastAtOnce, or a share of the server's buckets, for each millisecond of a round trip. The rate
+// does not depend on the distance then, and a step does not last longer than its patience. Until a round trip was
+// measured it is mostAtOnce.
+const (
+	leastAtOnce   = 8
+	bucketsAtOnce = 16 // a share is one of so many buckets
+	mostAtOnce    = 256
+)
+
+// atOnce is how many scripts the relay has before a server of so many buckets at once.
+func atOnce(buckets int, roundTrip time.Duration) int {
+	if roundTrip == 0 {
+		return mostAtOnce
+	}
+	n := max(leastAtOnce, buckets/bucketsAtOnce)
+	return min(n*max(1, int(roundTrip/time.Millisecond)), mostAtOnce)
+}
 
 // turns returns what hands out the turns of a bucket's server. A server that does not answer keeps its own only.
 func (a *applier) turns() func(bucket int) chan struct{} {
 	servers := a.rounds.servers
 	of := make([]chan struct{}, max(1, len(servers)))
 	for i := range of {
-		of[i] = make(chan struct{}, scriptsAtOnce)
+		buckets := a.of.Len()
+		if len(servers) > 1 {
+			buckets = servers[i].buckets.Len()
+		}
+		of[i] = make(chan struct{}, atOnce(buckets, a.roundTrip))
 	}
 	return func(bucket int) chan struct{} {
 		for i := range servers {

@@ -17,7 +17,7 @@ import (
 // A commit that wakes the relay may be newer than a reading that had begun before:
 //
 //	redis: begins to read the position      source: commits, and wakes the relay
-//	redis: the position is 7                kafka: has all up to 7, and must ask nevertheless
+//	redis: the position is 7                events: have all up to 7, and must ask nevertheless
 //
 // So a reading counts for the other channel only if it began after the last wake. A round of Redis that finds that the
 // position has moved wakes the other channel, which need not look at every interval itself.

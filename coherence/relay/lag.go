@@ -37,7 +37,7 @@ func (r *relayRun) measureOnce(ctx context.Context, e coherence.Estimator) {
 	passed := maps.Clone(r.passed)
 	r.mu.Unlock()
 	for channel, at := range passed {
-		if at.IsZero() && channel == "kafka" { // this term has published nothing yet
+		if at.IsZero() && channel == "events" { // this term has published nothing yet
 			cur, err := r.cursors.LoadCursor(ctx, r.Name)
 			if err != nil {
 				continue

@@ -59,10 +59,10 @@ func TestRelay_MeasuresWhatAChannelLacksWhileItFails(t *testing.T) {
 				if from == "the start" {
 					left, oldest = 4, 31
 				}
-				if n := gauge(t, reg, "lag_changes", "kafka"); n != left {
-					t.Errorf("kafka lacks %v changes, want %v", n, left)
+				if n := gauge(t, reg, "lag_changes", "events"); n != left {
+					t.Errorf("events lack %v changes, want %v", n, left)
 				}
-				if s := gauge(t, reg, "lag_seconds", "kafka"); s < oldest-6 || s > oldest {
+				if s := gauge(t, reg, "lag_seconds", "events"); s < oldest-6 || s > oldest {
 					t.Errorf("the oldest is %v seconds old, want up to %v, measured every 5", s, oldest)
 				}
 				if n := gauge(t, reg, "lag_changes", "redis"); n != 0 {
@@ -71,8 +71,8 @@ func TestRelay_MeasuresWhatAChannelLacksWhileItFails(t *testing.T) {
 				log.fails.Store(false)
 				time.Sleep(10 * time.Second)
 				synctest.Wait()
-				if n, s := gauge(t, reg, "lag_changes", "kafka"), gauge(t, reg, "lag_seconds", "kafka"); n != 0 || s != 0 {
-					t.Errorf("when it works again kafka lacks %v changes of %v seconds", n, s)
+				if n, s := gauge(t, reg, "lag_changes", "events"), gauge(t, reg, "lag_seconds", "events"); n != 0 || s != 0 {
+					t.Errorf("when it works again events lack %v changes of %v seconds", n, s)
 				}
 			})
 		})

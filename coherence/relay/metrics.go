@@ -27,7 +27,7 @@ func newRelayMetrics() *relayMetrics {
 		rounds: vec("rounds_total", "Rounds that succeeded."),
 		resets: vec(
 			"resets_total",
-			"Times that a cursor was lost and set to the present: of buckets for redis, of the topic for kafka.",
+			"Times that a cursor was lost and set to the present: of buckets for redis, of the whole channel for events.",
 		),
 		last: gauge("last_success_timestamp_seconds", "When the last round succeeded, as a Unix time."),
 		failing: gauge("failing_seconds",

@@ -73,12 +73,12 @@ func (p *publisher) round(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	out, seqs := numbered(events, p.cur.Seqs)
-	err = p.traced(ctx, "relay.kafka", events, func(ctx context.Context) error { return p.send(ctx, out) })
+	err = p.traced(ctx, "relay.events", events, func(ctx context.Context) error { return p.send(ctx, out) })
 	if err != nil {
 		return false, err
 	}
 	p.cur = coherence.Cursor{Position: upto, Seqs: seqs}
-	p.m.events.WithLabelValues("kafka").Add(float64(len(events)))
+	p.m.events.WithLabelValues("events").Add(float64(len(events)))
 	// A cursor that moved past nothing need not be saved at once: it only keeps the outbox from being trimmed. Saving it
 	// is a commit, and moves the source's position: it would be saved again and again.
 	if len(events) > 0 || upto != p.saved && time.Since(p.savedAt) >= min(idleSave, p.Keep/4) {
@@ -88,7 +88,7 @@ func (p *publisher) round(ctx context.Context) (more bool, err error) {
 		}
 		p.saved, p.savedAt = upto, time.Now()
 	}
-	p.pass("kafka", p.saved)
+	p.pass("events", p.saved)
 	if due {
 		if err := p.barriers(ctx, head); err != nil {
 			return false, err
@@ -246,7 +246,7 @@ func (p *publisher) load(ctx context.Context) error {
 func (p *publisher) skip(ctx context.Context) error {
 	p.Logger.Error("changes were dropped before they were published; followers will see a gap", "cursor",
 		p.cur.Position)
-	p.m.resets.WithLabelValues("kafka").Inc()
+	p.m.resets.WithLabelValues("events").Inc()
 	next := coherence.Cursor{Seqs: slices.Clone(p.cur.Seqs)}
 	for i := range next.Seqs {
 		next.Seqs[i]++

@@ -16,8 +16,9 @@ import (
 	"github.com/nearcache/nearcache-go/tier"
 )
 
-// Relay carries a Source's changes to Kafka, to Redis, or to both, by two cursors that do not wait for each other. Of
-// several relays of one name the Source lets one work at a time, if it is a Leader. The fields are read by Run.
+// Relay carries a Source's changes to an event channel such as Kafka, to Redis, or to both, by two cursors that do not
+// wait for each other. Of several relays of one name the Source lets one work at a time, if it is a Leader. The fields
+// are read by Run.
 type Relay struct {
 	// Source is what is relayed. With a Publisher it must be Cursors too. Required.
 	Source coherence.Source
@@ -40,7 +41,7 @@ type Relay struct {
 	// Keep is how long changes that every channel has passed are kept, for replays after Redis went back in time.
 	// Defaults to an hour. The Source must be a Trimmer for anything to be dropped.
 	Keep time.Duration
-	// Tracer makes a span of each batch, "relay.redis" or "relay.kafka"; see coherence.Tracer.StartBatch. Defaults to
+	// Tracer makes a span of each batch, "relay.redis" or "relay.events"; see coherence.Tracer.StartBatch. Defaults to
 	// none.
 	Tracer coherence.Tracer
 	// Registerer takes the metrics. Defaults to none.
@@ -158,8 +159,8 @@ func (r *relayRun) lead(ctx context.Context) error {
 		loops = append(loops, func() { r.loop(ctx, channel, round, pause) })
 	}
 	if r.Publisher != nil {
-		p := &publisher{relayRun: r, progress: progress{relayRun: r, channel: "kafka"}, term: rand.Uint64()}
-		start("kafka", p.round, p.pause)
+		p := &publisher{relayRun: r, progress: progress{relayRun: r, channel: "events"}, term: rand.Uint64()}
+		start("events", p.round, p.pause)
 	}
 	if r.l2 != nil {
 		a := &applier{relayRun: r, progress: progress{relayRun: r, channel: "redis"}, of: r.l2.Keyspace().All()}

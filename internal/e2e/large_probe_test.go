@@ -3,6 +3,8 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -131,6 +133,27 @@ func (g *large) invalidate(ctx context.Context, reader *l2.L2, pushes pushed, k 
 	}
 }
 
+// preferEnv gives Redis and the clients that ask it a processor before all else, where the system allows that: what the
+// others see then is Redis's own, and not the processors' that the relay, Postgres and Kafka use too.
+const preferEnv = "NEARCACHE_LARGE_PREFER"
+
+// prefer is to be called after each start of a program, which inherits the preference.
+func (g *large) prefer(relay *program) {
+	g.t.Helper()
+	if os.Getenv(preferEnv) == "" {
+		return
+	}
+	for _, args := range [][]string{
+		{"-a", "-f", "-p", "10", fmt.Sprint(g.w.redis.Pid())},
+		{"-a", "-f", "-p", "10", fmt.Sprint(os.Getpid())},
+		{"-a", "-o", "-p", "0", fmt.Sprint(relay.cmd.Process.Pid)},
+	} {
+		if out, err := exec.Command("chrt", args...).CombinedOutput(); err != nil {
+			g.t.Skipf("chrt %v: %v: %s", args, err, out)
+		}
+	}
+}
+
 // logLatencies tells of what others saw, and of the commands that kept Redis for 5 ms, by the clock on the wall: on a
 // busy machine the slowest may have waited for a processor.
 func (g *large) logLatencies(before, meanwhile latencies) {
@@ -139,4 +162,35 @@ func (g *large) logLatencies(before, meanwhile latencies) {
 	g.t.Logf("an invalidation of a writer's own, until another client hears of it: %v before, %v meanwhile",
 		before.invalidation, meanwhile.invalidation)
 	g.t.Logf("commands of Redis that took 5 ms: %s", strings.TrimSpace(g.w.redis.Do("SLOWLOG", "LEN")))
+	for _, c := range g.slowest() {
+		g.t.Log(c)
+	}
+}
+
+// slowest are the commands of SLOWLOG, without what they carry.
+func (g *large) slowest() (out []string) {
+	g.t.Helper()
+	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{g.w.redis.Addr}, DisableCache: true})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	defer client.Close()
+	all, err := client.Do(g.t.Context(), client.B().SlowlogGet().Count(20).Build()).ToArray()
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	for _, each := range all {
+		fields, err := each.ToArray()
+		if err != nil || len(fields) < 4 {
+			g.t.Fatalf("an entry of SLOWLOG: %v, %v", fields, err)
+		}
+		took, _ := fields[2].AsInt64()
+		words, _ := fields[3].AsStrSlice()
+		keys := ""
+		if len(words) > 2 && strings.HasPrefix(strings.ToUpper(words[0]), "EVAL") {
+			keys = " of " + words[2] + " keys"
+		}
+		out = append(out, fmt.Sprintf("  %v: %s%s", time.Duration(took)*time.Microsecond, words[0], keys))
+	}
+	return out
 }

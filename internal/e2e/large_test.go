@@ -32,6 +32,7 @@ func TestRelay_LargeTransaction(t *testing.T) {
 	relay := w.start("outbox-relay")
 	g := newLarge(t, w)
 	testkit.Eventually(t, "the relay has begun", func() bool { return !g.watermark().IsZero() })
+	g.prefer(relay)
 	keys := g.fillSome(rows)
 	idle, before := relay.memory("VmRSS"), g.probe(2*time.Second)
 	w.redis.Do("SLOWLOG", "RESET")
@@ -50,6 +51,7 @@ func TestRelay_LargeTransaction(t *testing.T) {
 	killed := relay.memory("VmHWM")
 	relay.kill()
 	relay = w.start("outbox-relay")
+	g.prefer(relay)
 	end := coherence.Position{Timeline: g.watermark().Timeline, N: xid + 1}
 	g.await(end)
 	stop()

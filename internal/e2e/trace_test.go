@@ -93,7 +93,7 @@ func TestTrace_ShowsAWriteReachEveryInstance(t *testing.T) {
 	a.mustPut("p", "one")
 	a.fromL1("p")
 	b.fromL1("p")
-	wanted := []string{"outbox-relay: nearcache relay.redis", "outbox-relay: nearcache relay.kafka",
+	wanted := []string{"outbox-relay: nearcache relay.redis", "outbox-relay: nearcache relay.events",
 		"invalidation-worker: nearcache worker.apply", "instance-a: nearcache events.apply",
 		"instance-b: nearcache events.apply", "instance-a: PUT /products/{id}"}
 	// The relay's first round covers what is there already without looking at each change, so a write that comes before

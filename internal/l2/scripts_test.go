@@ -2,6 +2,7 @@ package l2_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -39,7 +40,8 @@ func TestApply_DoesNotCreate(t *testing.T) {
 
 func TestApply_RemovesWhatIsNoRecord(t *testing.T) {
 	onBoth(t, func(b *bench) {
-		for name, v := range map[string]string{"empty": "", "foreign": "hello", "nearly": "NC\x01\x00 but no record"} {
+		for name, v := range map[string]string{"foreign": "hello", "nearly": "NC\x01\x00 but no record",
+			"long": "NC\x01" + strings.Repeat("\x00", 500)} {
 			b.do("SET", b.k.Record, v)
 			b.apply(1)
 			b.want("apply over a value that is "+name, "absent")
@@ -100,6 +102,7 @@ func TestAcquire_Statuses(t *testing.T) {
 			{"a value of a newer schema", valueWithSchema(2), l2.AcquireOptions{Schema: 1}, l2.Newer},
 			{"a newer format", redisHas("NC\x02whatever comes"), l2.AcquireOptions{}, l2.Newer},
 			{"foreign bytes", redisHas("foreign"), l2.AcquireOptions{}, l2.Granted},
+			{"an empty string", redisHas(""), l2.AcquireOptions{}, l2.Granted},
 		} {
 			b.do("DEL", b.k.Record, b.k.Lease)
 			c.prepare(b)

@@ -128,7 +128,7 @@ var vendors = []struct {
 		"coherence/kafka/...", "internal/services/servicestest/...", "internal/chaos/...",
 		"internal/product/app/endpoint/kafka.go", "internal/operator/...",
 	}},
-	{"github.com/nats-io", []string{"coherence/nats/..."}},
+	{"github.com/nats-io", []string{"coherence/nats/...", "internal/product/app/endpoint/nats.go"}},
 	{"go.opentelemetry.io", []string{"nearcache/otel/...", "internal/product/app/telemetry/..."}},
 	{"github.com/spf13/cobra", []string{"internal/operator/..."}},
 	{"github.com/jackc/pgx", []string{

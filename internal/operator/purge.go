@@ -246,7 +246,7 @@ func (p *purger) plan(ctx context.Context) error {
 		}
 		p.result.add("redis", true, "the records would be dropped, and the instances told that Redis tracks")
 		if fed {
-			p.result.add("kafka", false, "would not be reached: a relay feeds this Redis; give --database")
+			p.result.add("events", false, "would not be reached: a relay feeds this Redis; give --database")
 		}
 		return nil
 	}
@@ -275,9 +275,9 @@ func (p *purger) plan(ctx context.Context) error {
 		return err
 	}
 	if len(relays) == 0 {
-		p.result.add("kafka", true, "no relay has published anything")
+		p.result.add("events", true, "no relay has published anything")
 	} else {
-		p.result.add("kafka", true, "would be waited for: %d relays publish", len(relays))
+		p.result.add("events", true, "would be waited for: %d relays publish", len(relays))
 	}
 	return nil
 }
@@ -298,7 +298,7 @@ func (p *purger) byRedis(ctx context.Context) error {
 	}
 	if fed {
 		p.result.add("database", false, "not reached: none is given")
-		p.result.add("kafka", false, "not reached: instances may serve on what it vouches for")
+		p.result.add("events", false, "not reached: instances may serve on what it vouches for")
 		return fmt.Errorf("%w: a relay feeds this Redis, so the versions must be counted in the source: "+
 			"give --database or DATABASE_URL", errUnreached)
 	}

@@ -150,14 +150,14 @@ func (p *purger) awaitKafka(ctx context.Context, src *postgres.Source, pool *pgx
 	})
 	switch {
 	case err != nil:
-		p.result.add("kafka", false, "not reached: the relay %q has not published the versions", behind)
+		p.result.add("events", false, "not reached: the relay %q has not published the versions", behind)
 		return fmt.Errorf("%w: Kafka: %w", errUnreached, err)
 	default:
 		all, err := p.cursors(ctx, src, pool)
 		if len(all) == 0 {
-			p.result.add("kafka", true, "no relay publishes there")
+			p.result.add("events", true, "no relay publishes there")
 		} else {
-			p.result.add("kafka", true, "the relay has published the versions")
+			p.result.add("events", true, "the relay has published the versions")
 		}
 		return err
 	}

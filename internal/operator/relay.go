@@ -15,7 +15,7 @@ import (
 
 func (t *tool) relayCommand() *cobra.Command {
 	return group("relay", "Show how far the relay is, skip what it cannot publish, or begin again",
-		"The relay has two cursors: one in the database for Kafka, and one in each bucket of Redis, the watermark.",
+		"The relay has two cursors: one in the database for Kafka or NATS, and one in each bucket of Redis, the watermark.",
 		t.relayStatusCommand(), t.relaySkipCommand(), t.relayResetCommand())
 }
 
@@ -24,7 +24,7 @@ type relayStatus struct {
 	Source string        `json:"source_position,omitempty"`
 	Outbox *outboxStatus `json:"outbox,omitempty"`
 	Redis  *bucketStatus `json:"redis,omitempty"`
-	Kafka  []relayCursor `json:"kafka"`
+	Events []relayCursor `json:"events"`
 }
 
 type outboxStatus struct {
@@ -47,8 +47,9 @@ type bucketStatus struct {
 
 func (t *tool) relayStatusCommand() *cobra.Command {
 	var names []string
-	cmd := &cobra.Command{Use: "status", Short: "Show how far the relay has come to Redis and to Kafka, and who leads",
-		Args: exactly(0)}
+	cmd := &cobra.Command{Use: "status",
+		Short: "Show how far the relay has come to Redis and to the event channel, and who leads",
+		Args:  exactly(0)}
 	cmd.Flags().StringSliceVar(&names, "name", nil,
 		"names of relays that have no cursor, whose leader is to be looked for (default the topic, and \"relay\")")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -67,7 +68,7 @@ func (t *tool) relayStatusCommand() *cobra.Command {
 }
 
 func (t *tool) relayStatus(ctx context.Context, names []string) (*relayStatus, error) {
-	s := &relayStatus{Kafka: []relayCursor{}}
+	s := &relayStatus{Events: []relayCursor{}}
 	if !t.hasDatabase() {
 		return s, t.bucketStatus(ctx, s)
 	}
@@ -96,7 +97,7 @@ func (t *tool) relayStatus(ctx context.Context, names []string) (*relayStatus, e
 			return nil, err
 		}
 	}
-	if s.Kafka, err = t.relayCursors(ctx, src, pool); err != nil {
+	if s.Events, err = t.relayCursors(ctx, src, pool); err != nil {
 		return nil, err
 	}
 	return s, t.completeCursors(ctx, pool, s, names, at)
@@ -160,8 +161,8 @@ func (t *tool) completeCursors(ctx context.Context, pool *pgxpool.Pool, s *relay
 	if len(names) == 0 {
 		names = []string{t.topicOf(), "relay"}
 	}
-	for i := range s.Kafka {
-		c := &s.Kafka[i]
+	for i := range s.Events {
+		c := &s.Events[i]
 		if c.at.Timeline != at.Timeline && !c.at.IsZero() {
 			c.Behind = -1
 		} else {
@@ -174,10 +175,10 @@ func (t *tool) completeCursors(ctx context.Context, pool *pgxpool.Pool, s *relay
 		names = slices.DeleteFunc(names, func(n string) bool { return n == c.Name })
 	}
 	for _, name := range names {
-		s.Kafka = append(s.Kafka, relayCursor{Name: name, Position: "none"})
+		s.Events = append(s.Events, relayCursor{Name: name, Position: "none"})
 	}
 	var kept []relayCursor
-	for _, c := range s.Kafka {
+	for _, c := range s.Events {
 		var err error
 		if c.Leader, err = t.leaderOf(ctx, pool, c.Name); err != nil {
 			return err
@@ -186,7 +187,7 @@ func (t *tool) completeCursors(ctx context.Context, pool *pgxpool.Pool, s *relay
 			kept = append(kept, c)
 		}
 	}
-	s.Kafka = append([]relayCursor{}, kept...)
+	s.Events = append([]relayCursor{}, kept...)
 	return nil
 }
 
@@ -209,7 +210,7 @@ func (s *relayStatus) print(w io.Writer) {
 			fmt.Fprintf(w, "\t%s still to apply%s\n", counted(r.Behind), since(r.Oldest))
 		}
 	}
-	for _, c := range s.Kafka {
+	for _, c := range s.Events {
 		leads := "nobody leads: no relay of this name is running"
 		if c.Leader != nil {
 			leads = "led by " + c.Leader.String()
@@ -217,7 +218,7 @@ func (s *relayStatus) print(w io.Writer) {
 		fmt.Fprintf(w, "relay %s\t%s\n", c.Name, leads)
 		switch {
 		case c.Position == "none":
-			fmt.Fprintf(w, "\tit publishes nothing to Kafka\n")
+			fmt.Fprintf(w, "\tit publishes no events\n")
 		case c.Behind < 0:
 			fmt.Fprintf(w, "\tpublished up to %s, of another timeline than the database\n", c.Position)
 		default:

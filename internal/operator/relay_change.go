@@ -37,10 +37,10 @@ func (r *relayChange) print(w io.Writer) {
 		would = "would be "
 	}
 	if r.Before != r.After {
-		fmt.Fprintf(w, "kafka\tthe cursor %smoved from %s to %s; %s %sleft out\n", would, r.Before, r.After,
+		fmt.Fprintf(w, "events\tthe cursor %smoved from %s to %s; %s %sleft out\n", would, r.Before, r.After,
 			counted(r.Lost), would)
 	} else if r.After != "" {
-		fmt.Fprintf(w, "kafka\tone number %sleft out in each partition, and no change\n", would)
+		fmt.Fprintf(w, "events\tone number %sleft out in each partition, and no change\n", would)
 	}
 	if r.Buckets > 0 {
 		fmt.Fprintf(w, "redis\t%d buckets %sbegun again\n", r.Buckets, would)

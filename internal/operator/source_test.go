@@ -321,7 +321,7 @@ func TestRelay_StatusSkipAndReset(t *testing.T) {
 	exec(t, pool, `insert into shelves select 's', g, '', 0 from generate_series(1, 10) g`)
 	testkit.Eventually(t, "all is relayed", func() bool {
 		m := object(t, env, 0, "relay", "status")
-		all, _ := m["kafka"].([]any)
+		all, _ := m["events"].([]any)
 		return len(all) == 1 && all[0].(map[string]any)["behind_rows"] == 0.0 && field(m, "redis.behind_rows") == 0.0 &&
 			field(m, "redis.watermarks") == 64.0 && all[0].(map[string]any)["position"] != "0/0"
 	})

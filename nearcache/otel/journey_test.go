@@ -90,7 +90,7 @@ func TestTracer_AWriteIsSeenToReachEveryInstance(t *testing.T) {
 	src.Write("product", "b", coherence.OpUpdated)
 	src.Write("product", "untraced", coherence.OpUpdated)
 
-	want := []string{"nearcache events.apply", "nearcache events.apply", "nearcache relay.kafka", "nearcache relay.redis",
+	want := []string{"nearcache events.apply", "nearcache events.apply", "nearcache relay.events", "nearcache relay.redis",
 		"nearcache worker.apply"}
 	for key, request := range requests {
 		var got []string

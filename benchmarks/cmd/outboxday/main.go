@@ -1,7 +1,7 @@
 // Command outboxday writes a day's changes through the trigger of coherence/postgres as fast as Postgres takes them,
 // with a relay's reads and trims beside the writers. It prints how the tables grow, how the vacuum keeps up, and how
 // the polling query is planned and how long it takes. Time is short against a real day, so changes are kept for a time
-// that is as short.
+// that is as short. The server is its own, with Postgres's defaults of autovacuum.
 package main
 
 import (
@@ -30,8 +30,9 @@ func main() {
 	flag.IntVar(&d.keys, "keys", 200_000, "rows of the table that is written")
 	flag.IntVar(&d.rows, "rows", 1000, "rows of one transaction")
 	flag.IntVar(&d.writers, "writers", 2, "writers at the same time")
+	flag.StringVar(&d.set, "set", "", "storage parameters of the outbox, as 'autovacuum_vacuum_cost_limit = 2000'")
 	flag.Parse()
-	if err := d.run(ctx, os.Getenv("NEARCACHE_TEST_POSTGRES")); err != nil {
+	if err := d.run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "outboxday:", err)
 		os.Exit(1)
 	}
@@ -43,6 +44,7 @@ type day struct {
 	most, keep  time.Duration
 	keys, rows  int
 	writers     int
+	set         string
 	pool        *pgxpool.Pool
 	src         *postgres.Source
 	polls       polls
@@ -51,16 +53,13 @@ type day struct {
 	trimSlowest atomic.Int64 // nanoseconds
 }
 
-// run makes a database of its own, and drops it at the end.
-func (d *day) run(ctx context.Context, url string) error {
-	if url == "" {
-		return errors.New("NEARCACHE_TEST_POSTGRES is not set: run it by `make outbox-day`")
-	}
-	drop, err := d.open(ctx, url)
+// run starts a server of its own, and stops it at the end.
+func (d *day) run(ctx context.Context) error {
+	end, err := d.open(ctx)
+	defer end()
 	if err != nil {
 		return err
 	}
-	defer drop()
 	ctx, stop := context.WithTimeout(ctx, d.most)
 	defer stop()
 	start := time.Now()

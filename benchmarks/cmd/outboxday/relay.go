@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -16,59 +15,54 @@ import (
 
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/postgres"
+	"github.com/nearcache/nearcache-go/internal/services/local"
 )
 
-// open makes the database, the table, and the source with its trigger.
-func (d *day) open(ctx context.Context, server string) (drop func(), err error) {
-	admin, err := pgx.Connect(ctx, server)
-	if err != nil {
-		return nil, err
-	}
-	name := fmt.Sprint("outboxday_", os.Getpid())
-	if _, err := admin.Exec(ctx, "create database "+name); err != nil {
-		return nil, err
-	}
-	u, err := url.Parse(server)
-	if err != nil {
-		return nil, err
-	}
-	u.Path = "/" + name
-	// The tests' server looks for tables to vacuum every ten minutes; one with its defaults does so every minute.
-	for _, sql := range []string{"alter system set autovacuum_naptime = '1min'", "select pg_reload_conf()"} {
-		if _, err := admin.Exec(ctx, sql); err != nil {
-			return nil, err
+// open starts the server, and makes the table, and the source with its trigger. Call end also after an error.
+func (d *day) open(ctx context.Context) (end func(), err error) {
+	var undo []func()
+	end = func() {
+		for _, f := range slices.Backward(undo) {
+			f()
 		}
 	}
-	if d.pool, err = pgxpool.New(ctx, u.String()); err != nil {
-		return nil, err
-	}
-	if d.src, err = postgres.New(d.pool, postgres.Config{}); err != nil {
-		return nil, err
-	}
-	drop = func() {
-		d.src.Close()
-		d.pool.Close()
-		last := context.WithoutCancel(ctx)
-		_, _ = admin.Exec(last, "drop database "+name+" with (force)")
-		_, _ = admin.Exec(last, "alter system reset autovacuum_naptime")
-		_, _ = admin.Exec(last, "select pg_reload_conf()")
-		_ = admin.Close(last)
-	}
-	err = d.src.Install(ctx)
-	if err == nil {
-		_, err = d.pool.Exec(ctx, `create table products (id int primary key, stock bigint not null) with (fillfactor = 50)`)
-	}
-	if err == nil {
-		_, err = d.pool.Exec(ctx, `insert into products select g, 0 from generate_series(1, $1::int) g`, d.keys)
-	}
-	if err == nil {
-		err = d.src.InstallTrigger(ctx, postgres.Trigger{Table: "products", Namespace: "product", KeyColumns: []string{"id"}})
-	}
+	dir, err := os.MkdirTemp("", "outboxday-")
 	if err != nil {
-		drop()
-		return nil, err
+		return end, err
 	}
-	return drop, nil
+	undo = append(undo, func() { _ = os.RemoveAll(dir) })
+	// The tests' servers look for tables to vacuum every ten minutes; Postgres's default is a minute.
+	server, err := local.StartPostgres(ctx, dir, local.Launch{}, "autovacuum_naptime=1min")
+	if err != nil {
+		return end, err
+	}
+	undo = append(undo, func() { server.Discard(); _ = os.RemoveAll(server.Dir) })
+	if d.pool, err = pgxpool.New(ctx, local.PostgresURL(server.Addr, "postgres")); err != nil {
+		return end, err
+	}
+	undo = append(undo, d.pool.Close)
+	if d.src, err = postgres.New(d.pool, postgres.Config{}); err != nil {
+		return end, err
+	}
+	undo = append(undo, d.src.Close)
+	if err := d.src.Install(ctx); err != nil {
+		return end, err
+	}
+	if d.set != "" {
+		if _, err := d.pool.Exec(ctx, "alter table nearcache.outbox set ("+d.set+")"); err != nil {
+			return end, err
+		}
+	}
+	_, err = d.pool.Exec(ctx, `create table products (id int primary key, stock bigint not null) with (fillfactor = 50)`)
+	if err != nil {
+		return end, err
+	}
+	_, err = d.pool.Exec(ctx, `insert into products select g, 0 from generate_series(1, $1::int) g`, d.keys)
+	if err != nil {
+		return end, err
+	}
+	return end, d.src.InstallTrigger(ctx, postgres.Trigger{Table: "products", Namespace: "product",
+		KeyColumns: []string{"id"}})
 }
 
 // polls are how long the relay's reads took since the last line.

@@ -2,9 +2,9 @@
 -- Grants a lease if there is neither a value that the caller can use nor a lease. Returns the bucket's incarnation, the
 -- status, a blank, and how long the lease in the way still runs, in milliseconds.
 local bucket = incarnation(KEYS[3])
-local v = get(KEYS[1])
+local v = beginning(KEYS[1])
 if v then
-  local k = kind(v)
+  local k = kind(KEYS[1], v)
   if k == 'newer' then
     return bucket .. 'newer 0'
   end

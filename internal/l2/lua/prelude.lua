@@ -31,6 +31,19 @@ local function get(key)
   return v
 end
 
+-- The beginning of a string's value, or all of it where that is shorter: enough of a record for every decision. A value
+-- may have megabytes, and Redis serves nobody while a script copies them. '' for a key of another type. False for an
+-- absent key and for an empty string: one command cannot tell them apart, and no script needs to. A user without the
+-- right to GETRANGE gets all of the value.
+local BEGINNING = 256
+local function beginning(key)
+  local v = redis.pcall('GETRANGE', key, 0, BEGINNING - 1)
+  if type(v) == 'table' then
+    return get(key)
+  end
+  return v ~= '' and v
+end
+
 -- A bucket's watermark, or false if it has none.
 local function watermark(key)
   local w = get(key)
@@ -66,15 +79,27 @@ local function incarnation(key)
   return w and string.sub(w, 1, 8) or NONE
 end
 
--- 'foreign', 'newer' (a format that only later releases know) or 'record'.
-local function kind(v)
+-- Whether a key's value has as many bytes as its header says, by its beginning v.
+local function complete(key, v)
+  local size = num(v, 49) + 68
+  if #v == BEGINNING then
+    local last = redis.pcall('GETRANGE', key, size - 1, size) -- the last byte, and none after it
+    if type(last) == 'string' then
+      return size >= BEGINNING and #last == 1
+    end
+  end
+  return #v == size
+end
+
+-- 'foreign', 'newer' (a format that only later releases know) or 'record', by the beginning v of a key's value.
+local function kind(key, v)
   if #v < 4 or string.sub(v, 1, 2) ~= 'NC' or string.byte(v, 3) == 0 then
     return 'foreign'
   end
   if string.byte(v, 3) > 1 then
     return 'newer'
   end
-  if #v < 70 or num(v, 49) ~= #v - 68 then
+  if #v < 70 or not complete(key, v) then
     return 'foreign'
   end
   return 'record'
@@ -103,7 +128,8 @@ local function of(v, bucket)
 end
 
 -- Gives a record another incarnation and leaves its TTL alone.
-local function move(record, v, to)
+local function move(record, to)
+  local v = get(record)
   redis.call('SET', record, string.sub(v, 1, 8) .. to .. string.sub(v, 17), 'KEEPTTL')
 end
 
@@ -111,10 +137,10 @@ end
 -- begun before. An absent key stays absent. Version 0 is newer than anything. A write intent stays: only
 -- its writer resolves it.
 local function apply(record, lease, version, bucket)
-  local v = get(record)
+  local v = beginning(record)
   if v then
-    local stands = version ~= NONE and kind(v) == 'record' and (of(v, bucket) or of(v, unconfirmed(bucket)))
-      and not less(v, 17, version, 1)
+    local stands = version ~= NONE and #v >= 24 and not less(v, 17, version, 1)
+      and (of(v, bucket) or of(v, unconfirmed(bucket))) and kind(record, v) == 'record'
     if not stands then
       redis.call('DEL', record)
     end
@@ -125,11 +151,11 @@ end
 -- Makes a key notice a write whose outcome is not known: its value becomes unconfirmed, and any reader's lease goes.
 -- Reports whether there was a value to set aside.
 local function doubt(record, lease, bucket)
-  local v = get(record)
-  local stands = v and kind(v) == 'record'
+  local v = beginning(record)
+  local stands = v and kind(record, v) == 'record'
   local aside = stands and of(v, bucket)
   if aside then
-    move(record, v, unconfirmed(bucket))
+    move(record, unconfirmed(bucket))
   elseif v and not (stands and of(v, unconfirmed(bucket))) then
     redis.call('DEL', record)
   end

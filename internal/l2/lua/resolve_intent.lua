@@ -29,10 +29,10 @@ if #rest > 0 and left > 0 then
   return 0
 end
 redis.call('DEL', KEYS[2])
-local v = get(KEYS[1])
-if ARGV[3] == 'restore' and found and #rest == 0 and not doubted and v and kind(v) == 'record'
+local v = beginning(KEYS[1])
+if ARGV[3] == 'restore' and found and #rest == 0 and not doubted and v and kind(KEYS[1], v) == 'record'
   and of(v, unconfirmed(bucket)) then
-  move(KEYS[1], v, bucket)
+  move(KEYS[1], bucket)
   return 1
 end
 return 0

@@ -15,6 +15,7 @@ import (
 
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/kafka"
+	"github.com/nearcache/nearcache-go/coherence/nats"
 	"github.com/nearcache/nearcache-go/coherence/postgres"
 	"github.com/nearcache/nearcache-go/coherence/sqlite"
 	"github.com/nearcache/nearcache-go/internal/product"
@@ -27,6 +28,7 @@ import (
 type backend struct {
 	redis   rueidis.ClientOption
 	brokers kafka.Broker // without any: no Kafka
+	nats    nats.Server  // without a URL: no NATS
 	store   *countingStore
 	source  coherence.Source
 	install func(context.Context) error
@@ -70,6 +72,9 @@ func open(ctx context.Context, c *Config, spans *telemetry.Telemetry) (b *backen
 		return b, fmt.Errorf("%w: %w", ErrUsage, err)
 	}
 	if b.brokers, err = cfg.brokers(); err != nil {
+		return b, fmt.Errorf("%w: %w", ErrUsage, err)
+	}
+	if b.nats, err = cfg.nats(); err != nil {
 		return b, fmt.Errorf("%w: %w", ErrUsage, err)
 	}
 	return b, nil
@@ -146,14 +151,6 @@ func (b *backend) prepare(ctx context.Context, log *slog.Logger) {
 			log.Info("seeded", "products", n)
 		}
 		return err
-	})
-}
-
-// topic creates the topic of events and tries until Kafka lets it.
-func (b *backend) topic(ctx context.Context, p *kafka.Publisher, log *slog.Logger) {
-	b.insist(ctx, log, "the topic is not ready; trying on", func(ctx context.Context) error {
-		return p.CreateTopic(ctx, 4,
-			-1)
 	})
 }
 

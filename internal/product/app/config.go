@@ -33,6 +33,9 @@ type Config struct {
 	AlsoUpdated    bool
 	GroupID        string
 	KafkaSecurity  endpoint.KafkaSecurity
+	NATS           endpoint.NATS
+	NATSStream     string
+	NATSReplicas   int // of the stream, if the relay makes it
 	TTL            time.Duration
 	MaxStaleness   time.Duration
 	Heartbeat      time.Duration
@@ -136,9 +139,7 @@ func (c *Config) checkServices(program string, env func(string) string) (errs []
 	} else if env("REDIS_PORT") != "" {
 		wrong("REDIS_PORT is set, and neither REDIS_HOST nor REDIS_URL is")
 	}
-	if _, err := c.brokers(); err != nil {
-		errs = append(errs, err)
-	}
+	errs = append(errs, c.checkChannel()...)
 	if err := kafka.CheckTopic(c.Topic); err != nil {
 		wrong("KAFKA_PRODUCT_TOPIC %w", err)
 	} else if err := kafka.CheckTopic(c.barrierTopic()); err != nil {
@@ -173,7 +174,9 @@ func (c *Config) checkServices(program string, env func(string) string) (errs []
 func (c *Config) hasRedis() bool { return c.RedisURL != "" || c.RedisHost != "" }
 
 // embedded says that no service is configured.
-func (c *Config) embedded() bool { return c.DatabaseURL == "" && !c.hasRedis() && c.Brokers == "" }
+func (c *Config) embedded() bool {
+	return c.DatabaseURL == "" && !c.hasRedis() && c.Brokers == "" && c.NATS.URL == ""
+}
 
 // barrierTopic is where barriers go.
 func (c *Config) barrierTopic() string {

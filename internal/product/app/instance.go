@@ -47,12 +47,8 @@ func (s *Server) start(b *backend, live *demo.Demo, i int, prepared <-chan struc
 	cfg := nearcache.Config{Redis: b.redis, Prefix: s.Config.Prefix, Buckets: s.Config.Buckets,
 		Source: b.source, Heartbeat: s.Config.Heartbeat,
 		Registerer: in.reg, Logger: log, Tracer: b.telemetry.Tracer()}
-	if len(b.brokers.Brokers) > 0 {
-		cfg.Events = kafka.Tail{Broker: b.brokers, Topic: s.Config.Topic, BarrierTopic: s.Config.barrierTopic(),
-			Codec: product.EventCodec(), Logger: log}
-		if live != nil {
-			cfg.Events = live.Events(i, cfg.Events)
-		}
+	if cfg.Events = b.events(&s.Config, log); cfg.Events != nil && live != nil {
+		cfg.Events = live.Events(i, cfg.Events)
 	}
 	if in.client, err = nearcache.New(cfg); err != nil {
 		return nil, err

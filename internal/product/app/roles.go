@@ -93,7 +93,7 @@ func Relay(ctx context.Context, c Config, log *slog.Logger) error {
 	relay.Registerer = r.reg
 	progress := &relayProgress{reg: r.reg, channels: []string{"redis"}}
 	if publisher != nil {
-		progress.channels = append(progress.channels, "kafka")
+		progress.channels = append(progress.channels, "events")
 	}
 	r.checks = []health.Check{redisCheck(l2), {Code: "database_unreachable", Run: func(ctx context.Context) error {
 		if _, err := b.source.Position(ctx); err != nil {
@@ -102,7 +102,7 @@ func Relay(ctx context.Context, c Config, log *slog.Logger) error {
 		return nil
 	}}, {Code: "relay_behind", Run: progress.check}, {Code: "relay_trim", Run: progress.checkTrim}}
 	if publisher != nil {
-		r.checks = append(r.checks, topicCheck(publisher, c.Topic))
+		r.checks = append(r.checks, topicCheck(publisher))
 	}
 	r.status = progress.status
 	r.job = func(ctx context.Context) error {
@@ -129,14 +129,14 @@ func redisCheck(l2 *tier.L2) health.Check {
 	}}
 }
 
-func topicCheck(p *kafka.Publisher, topic string) health.Check {
+func topicCheck(p *publisher) health.Check {
 	return health.Check{Code: "topic_unreachable", Run: func(ctx context.Context) error {
 		n, err := p.Partitions(ctx)
 		if err == nil && n == 0 {
 			err = errors.New("it does not exist")
 		}
 		if err != nil {
-			return health.Unready(fmt.Errorf("cannot use the topic %q of Kafka: %w", topic, err))
+			return health.Unready(fmt.Errorf("cannot use %s: %w", p.place, err))
 		}
 		return nil
 	}}

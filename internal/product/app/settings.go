@@ -82,6 +82,25 @@ var settings = []setting{
 		text(func(c *Config) *string { return &c.KafkaSecurity.CertFile })},
 	{"kafka-key", "KAFKA_SSL_KEY_FILE", "", "file of that certificate's key", everyProgram, false,
 		text(func(c *Config) *string { return &c.KafkaSecurity.KeyFile })},
+	{"nats", "NATS_URL", "", "NATS's servers, nats://host:port separated by commas, for events in the place of Kafka",
+		withDatabase, false, text(func(c *Config) *string { return &c.NATS.URL })},
+	{"nats-stream", "NATS_STREAM", "PRODUCT_EVENTS", "stream of the products' events, and the beginning of its subjects",
+		withDatabase, false, text(func(c *Config) *string { return &c.NATSStream })},
+	{"nats-replicas", "NATS_REPLICAS", "1", "replicas of the stream, if the relay makes it, 1 to 5", withDatabase, false,
+		number(func(c *Config) *int { return &c.NATSReplicas })},
+	{"nats-user", "NATS_USER", "", "user of NATS", withDatabase, false,
+		text(func(c *Config) *string { return &c.NATS.User })},
+	{"nats-password", "NATS_PASSWORD", "",
+		"password of that user; other users of the machine see flags, so set the variable", withDatabase, false,
+		text(func(c *Config) *string { return &c.NATS.Password })},
+	{"nats-creds", "NATS_CREDS", "", "file of credentials, a JWT and its seed", withDatabase, false,
+		text(func(c *Config) *string { return &c.NATS.CredsFile })},
+	{"nats-ca", "NATS_CA", "", "file of the certificates that sign those of the servers; without it the system's",
+		withDatabase, false, text(func(c *Config) *string { return &c.NATS.CAFile })},
+	{"nats-cert", "NATS_CERT", "", "file of the program's own certificate", withDatabase, false,
+		text(func(c *Config) *string { return &c.NATS.CertFile })},
+	{"nats-key", "NATS_KEY", "", "file of that certificate's key", withDatabase, false,
+		text(func(c *Config) *string { return &c.NATS.KeyFile })},
 	{"ttl", "CACHE_TTL_SECONDS", "300", "how long a product is cached, in seconds", serverOnly, false,
 		duration(time.Second, func(c *Config) *time.Duration { return &c.TTL })},
 	{"max-staleness", "CACHE_MAX_STALENESS_MS", "0",
@@ -266,10 +285,10 @@ func Usage(program string) string {
 // purpose is what each program does.
 var purpose = map[string]string{
 	ProductServer: `Product-server serves products over HTTP from a near cache. It needs DATABASE_URL and REDIS_URL, and
-uses Kafka if KAFKA_BOOTSTRAP_SERVERS is set. With none of the three it runs on embedded services with made-up
-products.`,
-	OutboxRelay: `Outbox-relay carries the products' changes from the database to Redis, and to Kafka if there is one. Of
-several relays one works at a time. It needs DATABASE_URL and REDIS_URL.`,
+uses Kafka if KAFKA_BOOTSTRAP_SERVERS is set, or NATS if NATS_URL is. With none of the four it runs on embedded
+services with made-up products.`,
+	OutboxRelay: `Outbox-relay carries the products' changes from the database to Redis, and to Kafka or NATS if there
+is one. Of several relays one works at a time. It needs DATABASE_URL and REDIS_URL.`,
 	InvalidationWorker: `Invalidation-worker applies the events of the products' topic to Redis. It needs
 KAFKA_BOOTSTRAP_SERVERS and REDIS_URL.`,
 }
