@@ -28,8 +28,9 @@ type cluster struct {
 	cfg   Config
 	clock history.Clock
 	links *links
-	store store          // the controller's own, straight to the source
-	shop  *postgresStore // likewise, of the product servers
+	hosts map[string]*host // of the instances, with Config.Hosts
+	store store            // the controller's own, straight to the source
+	shop  *postgresStore   // likewise, of the product servers
 	admin *kafkago.Client
 
 	kafka   *local.Server // carries the events
@@ -55,6 +56,11 @@ func newCluster(ctx context.Context, cfg Config) (b *cluster, err error) {
 			b.close()
 		}
 	}()
+	if cfg.Hosts {
+		if b.hosts, err = makeHosts(b.instances()); err != nil {
+			return b, err
+		}
+	}
 	if err := b.startServices(ctx); err != nil {
 		return b, err
 	}
@@ -86,7 +92,7 @@ func newCluster(ctx context.Context, cfg Config) (b *cluster, err error) {
 			if s == redisService && b.nodes != nil {
 				continue
 			}
-			if err := b.links.add(m+"/"+string(s), b.upstream(s)); err != nil {
+			if err := b.links.add(m+"/"+string(s), b.hosts[m].listen(), b.upstream(s)); err != nil {
 				return b, err
 			}
 		}
@@ -134,7 +140,7 @@ func (b *cluster) startServices(ctx context.Context) (err error) {
 	if err := errors.Join(errs[:]...); err != nil || b.nodes != nil {
 		return err
 	}
-	if err := b.links.add("replica/redis-link", b.redis.Addr); err != nil {
+	if err := b.links.add("replica/redis-link", loopback, b.redis.Addr); err != nil {
 		return err
 	}
 	b.replica, err = b.startRedis(ctx, dir("redis-2"))
@@ -237,7 +243,7 @@ func (b *cluster) launch(name string) error {
 	} else if _, ok := number(name, "relay-"); ok {
 		s.Role = "relay"
 	}
-	p, err := start(name, s, filepath.Join(b.cfg.Dir, name+".log"))
+	p, err := start(name, s, filepath.Join(b.cfg.Dir, name+".log"), b.hosts[name])
 	if err != nil {
 		return err
 	}
@@ -286,6 +292,7 @@ func (b *cluster) close() {
 	}
 	wg.Wait()
 	b.links.close()
+	closeHosts(b.hosts)
 	if b.store != nil {
 		b.store.close()
 	}

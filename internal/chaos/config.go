@@ -34,6 +34,7 @@ type Config struct {
 	Tracking string        // "on" or "off": whether Redis pushes changes to the instances. Defaults to "on"
 	Events   string        // "kafka" or "nats" carries the events. Defaults to "kafka"
 	Relayed  bool          // the instances have no Source, only nearcache.Config.Relayed. Defaults to false
+	Hosts    bool          // each instance has a network of its own, which can lose packets. Defaults to false
 	Without  string        // a rule of the protocol that is taken out: internal/ablate. Defaults to none
 
 	Bound     time.Duration // Δ. Defaults to 250ms

@@ -102,6 +102,9 @@ func faultsOf(cfg Config) []fault {
 	if cfg.Redis != redisSingle {
 		all = slices.Concat(nodeFaults(cfg.Redis), processFaults(), channelFaults(channel), postgresFaults())
 	}
+	if cfg.Hosts {
+		all = append(all, hostFaults()...)
+	}
 	return slices.DeleteFunc(all, func(f fault) bool {
 		return strings.HasPrefix(f.name, other[cfg.Source]+": ") ||
 			cfg.Server == "" && strings.HasPrefix(f.name, "server: ") ||
@@ -156,7 +159,8 @@ func both(a, b fault) fault {
 
 // faultNames are their names.
 func faultNames() (names []string) {
-	for _, f := range slices.Concat(faults(kafkaService), heavyFaults(), nodeFaults(redisCluster), natsFaults()) {
+	for _, f := range slices.Concat(faults(kafkaService), heavyFaults(), nodeFaults(redisCluster), natsFaults(),
+		hostFaults()) {
 		names = append(names, f.name)
 	}
 	return names

@@ -333,7 +333,7 @@ func (b *cluster) addNodeLinks(member string) (err error) {
 		return nil
 	}
 	for _, s := range b.nodes.all {
-		err = errors.Join(err, b.links.add(member+"/"+string(nodeService(s.Addr)), s.Addr))
+		err = errors.Join(err, b.links.add(member+"/"+string(nodeService(s.Addr)), b.hosts[member].listen(), s.Addr))
 	}
 	return err
 }

@@ -50,7 +50,7 @@ func startNATS(ctx context.Context, dir string) (*natsServer, error) {
 
 // start starts the process, for the first time or again, on the same port and data.
 func (n *natsServer) start(ctx context.Context) (err error) {
-	if n.p, err = start(natsEvents, n.spec, n.log); err != nil {
+	if n.p, err = start(natsEvents, n.spec, n.log, nil); err != nil {
 		return err
 	}
 	return until(ctx, 20*time.Second, "NATS serves", func() bool { return n.p.status().Ready || !n.p.alive() })

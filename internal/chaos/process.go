@@ -32,8 +32,8 @@ type process struct {
 	sent int // commands
 }
 
-// start runs this program again in a role.
-func start(name string, s spec, logPath string) (*process, error) {
+// start runs this program again in a role, on a host; nil is the machine itself.
+func start(name string, s spec, logPath string, on *host) (*process, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("chaos: %w", err)
@@ -47,7 +47,7 @@ func start(name string, s spec, logPath string) (*process, error) {
 		return nil, fmt.Errorf("chaos: %w", err)
 	}
 	defer logFile.Close()
-	p := &process{name: name, spec: s, cmd: exec.Command(exe), ended: make(chan struct{}), log: logPath}
+	p := &process{name: name, spec: s, cmd: on.command(exe), ended: make(chan struct{}), log: logPath}
 	p.cmd.Env = append(os.Environ(), roleVariable+"="+string(role))
 	p.cmd.Stderr = logFile
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt in a terminal is the controller's to handle

@@ -39,6 +39,9 @@ type links struct {
 	by map[string]*link
 }
 
+// loopback is where links listen by default.
+const loopback = "127.0.0.1:0"
+
 // link is one member's way to one service.
 type link struct {
 	mu    sync.Mutex
@@ -52,9 +55,9 @@ func newLinks() *links {
 		by: map[string]*link{}}
 }
 
-// add makes a link that goes to upstream.
-func (ls *links) add(name, upstream string) error {
-	p := toxiproxy.NewProxy(ls.server, name, "127.0.0.1:0", upstream)
+// add makes a link that listens somewhere and goes to upstream.
+func (ls *links) add(name, listen, upstream string) error {
+	p := toxiproxy.NewProxy(ls.server, name, listen, upstream)
 	if err := p.Start(); err != nil {
 		return fmt.Errorf("chaos: proxy %s: %w", name, err)
 	}

@@ -62,6 +62,7 @@ func parse(args []string) (c command, err error) {
 	fs.StringVar(&c.cfg.Tracking, "tracking", "on", "on, or off: the events alone tell instances of changes")
 	fs.StringVar(&c.cfg.Events, "events", "kafka", "what carries the events: kafka or nats (JetStream)")
 	fs.BoolVar(&c.cfg.Relayed, "relayed", false, "instances have no Source: they rely on the relay (Config.Relayed)")
+	fs.BoolVar(&c.cfg.Hosts, "hosts", false, "each instance has a network namespace of its own (needs root and ip)")
 	fs.BoolVar(&c.cfg.Heavy, "heavy", false, "add the faults that take minutes")
 	fs.BoolVar(&c.keep, "keep", false, "keep histories and logs of a run that passed")
 	fs.StringVar(&c.judge, "judge", "", "check the histories in this directory again, and run nothing")
@@ -97,6 +98,9 @@ func parse(args []string) (c command, err error) {
 		c.cfg.Server = "" // the product server's worker works with Kafka
 	default:
 		return c, fmt.Errorf("-events %q: it is kafka or nats", c.cfg.Events)
+	}
+	if c.cfg.Hosts && c.cfg.Redis == "sentinel" {
+		return c, errors.New("-hosts cannot be had with -redis sentinel: no link leads from a host to the Sentinels")
 	}
 	if c.cfg.Relayed && c.cfg.Tracking == "off" {
 		return c, errors.New("-relayed needs tracking: without it an instance proves nothing without a Source")
@@ -134,6 +138,9 @@ func run(ctx context.Context) (passed bool, err error) {
 		return false, err
 	}
 	o, err := chaos.Run(ctx, c.cfg)
+	if errors.Is(err, chaos.ErrNoHosts) { // nothing was started
+		return false, errors.Join(err, os.RemoveAll(c.cfg.Dir))
+	}
 	if err != nil {
 		return false, fmt.Errorf("%w (SEED=%d, histories and logs are in %s)", err, c.cfg.Seed, c.cfg.Dir)
 	}
