@@ -65,6 +65,7 @@ func (c *child) instance(ctx context.Context) error {
 	wg.Go(func() { m.look(ctx) })
 	wg.Go(func() { m.askAll(ctx) })
 	err = m.serve(ctx)
+	m.writers.open() // a run ends while they are paused
 	wg.Wait()
 	return errors.Join(err, hist.Close())
 }
@@ -202,17 +203,28 @@ func (m *instance) look(ctx context.Context) {
 	}
 }
 
-// gate lets writers be paused.
+// gate lets writers be paused. One goroutine shuts and opens it.
 type gate struct {
-	mu sync.RWMutex // each write holds it for reading
+	mu     sync.RWMutex // each write holds it for reading
+	isShut bool
 }
 
 func newGate() *gate { return &gate{} }
 
 // shut returns when no write is under way.
-func (g *gate) shut() { g.mu.Lock() }
+func (g *gate) shut() {
+	if !g.isShut {
+		g.mu.Lock()
+		g.isShut = true
+	}
+}
 
-func (g *gate) open() { g.mu.Unlock() }
+func (g *gate) open() {
+	if g.isShut {
+		g.isShut = false
+		g.mu.Unlock()
+	}
+}
 
 func (g *gate) enter() { g.mu.RLock() }
 

@@ -62,7 +62,9 @@ func (m *instance) write(ctx context.Context, writer int) {
 	for ctx.Err() == nil {
 		pause(ctx, time.Duration(rnd.ExpFloat64()*2/m.Writes*float64(time.Second)))
 		m.writers.enter()
-		m.writeOnce(ctx, rnd, s, ks.next())
+		if ctx.Err() == nil {
+			m.writeOnce(ctx, rnd, s, ks.next())
+		}
 		m.writers.leave()
 	}
 }
@@ -161,6 +163,7 @@ func (c *child) writer(ctx context.Context) error {
 		}
 		c.report(status{At: hist.Now(), Ready: true, Done: c.done})
 	}
+	g.open() // a run ends while they are paused
 	for range writers {
 		<-finished
 	}
@@ -186,6 +189,10 @@ func (c *child) writeSQL(ctx context.Context, writer int, st store, hist *histor
 		slices.SortFunc(changes, func(a, b change) int { return int(a.key) - int(b.key) })
 		changes = slices.CompactFunc(changes, func(a, b change) bool { return a.key == b.key })
 		g.enter()
+		if ctx.Err() != nil {
+			g.leave()
+			return
+		}
 		write, cancel := context.WithTimeout(ctx, writeTimeout)
 		for _, ch := range changes {
 			s.begins(ch)
