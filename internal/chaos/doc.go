@@ -6,7 +6,8 @@
 // The controller (Run) starts the services and, by executing its own program again, the fleet: instances that read
 // and write through a cache each, two relays, a worker, and a foreign writer: it writes SQL and knows no cache. Each
 // reaches each service through a toxiproxy of its own inside the controller, so that any one of them can lose any one
-// service. Instances record what they read inside the process; a trigger records what was committed.
+// service. With Config.Hosts each instance is in a network namespace of its own, which can lose packets. Instances
+// record what they read inside the process; a trigger records what was committed.
 //
 // # What happens
 //
