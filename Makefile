@@ -58,7 +58,7 @@ tools:
 # The explorer searches a tenth as fast under the race detector, so it has a run of its own, in binaries from which rules
 # can be taken out.
 ABLATED := -p 2 -timeout 20m -tags ablate -run 'TestExplore$$|TestExplorePosition|TestAblation|TestL2_WithoutARule' ./internal/fence ./internal/explore ./nearcache \
-	./coherence/kafka ./coherence/nats
+	./coherence/kafka ./coherence/nats ./internal/copier
 
 # The packages of the Python programs that a test runs beside ours. An interpreter that has them can be named instead.
 TESTPYTHON := $(BUILD)/testpython
@@ -78,11 +78,14 @@ ROWS ?= 1000000
 large: install tools ## a transaction and a truncate of ROWS (1000000) rows through a relay, which is killed midway, on real services; prints rates, latencies and memory; PREFER=1 gives Redis a processor first
 	@NEARCACHE_LARGE_ROWS=$(ROWS) NEARCACHE_LARGE_PREFER=$(PREFER) $(BUILD)/services run -- $(GO) test -count 1 -timeout 2h -v -run TestRelay_Large ./internal/e2e
 
+# The servers under the names by which the programs know them, for a command that services run.
+AS_PROGRAM := sh -c 'DATABASE_URL="$$NEARCACHE_TEST_POSTGRES" REDIS_URL="redis://$$NEARCACHE_TEST_REDIS" KAFKA_BOOTSTRAP_SERVERS="$$NEARCACHE_TEST_KAFKA" exec "$$0" "$$@"'
+
 RATES ?= 2000,10000,20000
 relay-rate: install tools ## what a relay carries from Postgres to Redis and Kafka at RATES (2000,10000,20000) changes a second, and how late; ARGS='-notify -writers 64 -changes 1'
 	@$(GO) build -o $(BUILD)/ ./cmd/outbox-relay
 	@cd benchmarks && $(GO) build -o ../$(BUILD)/ ./cmd/relayrate
-	@$(BUILD)/services run -- $(BUILD)/relayrate -relay $(BUILD)/outbox-relay -rates '$(RATES)' $(ARGS)
+	@$(BUILD)/services run -- $(AS_PROGRAM) $(BUILD)/relayrate -relay $(BUILD)/outbox-relay -rates '$(RATES)' $(ARGS)
 
 CHANGES ?= 50000000
 MOST    ?= 15m
@@ -94,7 +97,7 @@ outbox-day: install ## a day's CHANGES (50000000) through the trigger for MOST (
 PARTITIONS ?= 4,100
 partitions: install tools ## what an instance and a relay cost with PARTITIONS (4,100) of a topic, and how late events and proofs are, in turns
 	@cd benchmarks && $(GO) build -o ../$(BUILD)/ ./cmd/partitions
-	@$(BUILD)/services run -- $(BUILD)/partitions -partitions '$(PARTITIONS)' $(ARGS)
+	@$(BUILD)/services run -- $(AS_PROGRAM) $(BUILD)/partitions -partitions '$(PARTITIONS)' $(ARGS)
 
 FOR ?= 60s
 node-gone: install tools ## one node of three of a Cluster is stopped, then frozen, FOR (60s) each: who serves the others' keys

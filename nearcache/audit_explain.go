@@ -24,7 +24,7 @@ func (a *auditor[K, V]) explain(ctx context.Context, k K, served, source audit.S
 		return "", audit.Unknown, err.Error()
 	}
 	e := &audit.Evidence{Tier: served.Tier, Served: served.Seen, Source: source.Seen, Loaded: source.Loaded,
-		Relayed: c.client.source != nil}
+		Relayed: c.client.relayed}
 	agrees := func(version Version, absent bool, v V) bool {
 		return source.Loaded == nil && absent == source.Absent && (absent || a.same(v, source.Value))
 	}

@@ -12,11 +12,20 @@ import (
 // It is "" if they are equal. Unexported fields are compared too. Empty and nil slices and maps are equal, and so are
 // two NaNs, and values whose method Equal says so.
 func difference[V any](a, b V) string {
-	d := differ{seen: make(map[visit]bool)}
-	return d.values(reflect.ValueOf(&a).Elem(), reflect.ValueOf(&b).Elem(), "")
+	var d differ
+	path, same := d.values(reflect.ValueOf(&a).Elem(), reflect.ValueOf(&b).Elem())
+	switch {
+	case same:
+		return ""
+	case path == "":
+		return " (the value itself)"
+	}
+	return path
 }
 
-// differ compares values that are addressable, so that it can read unexported fields.
+// differ compares values that are addressable, so that it can read unexported fields. Its methods report whether two
+// values are the same, and if they are not, the path from them to the first difference. Nearly all values are the same,
+// and each miss may compare one. So a path is built on the way back from a difference, and not on the way down.
 type differ struct {
 	seen map[visit]bool // pairs under comparison: values may contain themselves
 }
@@ -27,103 +36,82 @@ type visit struct {
 	t    reflect.Type
 }
 
-// here is the path of a difference; the value itself has none.
-func here(path string) string {
-	if path == "" {
-		return " (the value itself)"
-	}
-	return path
-}
-
-func (d *differ) values(a, b reflect.Value, path string) string {
+func (d *differ) values(a, b reflect.Value) (path string, same bool) {
 	if a.Type() != b.Type() {
-		return here(path)
+		return "", false
 	}
 	if equal, ok := equalMethod(a, b); ok {
-		if !equal {
-			return here(path)
-		}
-		return ""
+		return "", equal
 	}
 	switch a.Kind() {
 	case reflect.Struct:
-		for i := range a.NumField() {
-			field := path + "." + a.Type().Field(i).Name
-			if at := d.values(readable(a.Field(i)), readable(b.Field(i)), field); at != "" {
-				return at
-			}
-		}
-		return ""
+		return d.fields(a, b)
 	case reflect.Array:
-		return d.elements(a, b, path)
+		return d.elements(a, b)
 	case reflect.Slice:
 		if a.Len() != b.Len() {
-			return here(path)
+			return "", false
 		}
 		if d.enter(a.Type(), a.Len(), a.UnsafePointer(), b.UnsafePointer()) {
-			return ""
+			return "", true
 		}
-		return d.elements(a, b, path)
+		return d.elements(a, b)
 	case reflect.Map:
-		return d.maps(a, b, path)
+		return d.maps(a, b)
 	case reflect.Pointer:
 		if a.IsNil() || b.IsNil() {
-			if a.IsNil() != b.IsNil() {
-				return here(path)
-			}
-			return ""
+			return "", a.IsNil() == b.IsNil()
 		}
 		if d.enter(a.Type(), 0, a.UnsafePointer(), b.UnsafePointer()) {
-			return ""
+			return "", true
 		}
-		return d.values(a.Elem(), b.Elem(), path)
+		return d.values(a.Elem(), b.Elem())
 	case reflect.Interface:
 		if a.IsNil() || b.IsNil() {
-			if a.IsNil() != b.IsNil() {
-				return here(path)
-			}
-			return ""
+			return "", a.IsNil() == b.IsNil()
 		}
-		return d.values(addressable(a.Elem()), addressable(b.Elem()), path)
+		return d.values(addressable(a.Elem()), addressable(b.Elem()))
 	case reflect.Func:
-		if a.IsNil() && b.IsNil() {
-			return ""
-		}
-		return here(path)
+		return "", a.IsNil() && b.IsNil()
 	}
-	if !sameScalar(a, b) {
-		return here(path)
-	}
-	return ""
+	return "", sameScalar(a, b)
 }
 
-func (d *differ) elements(a, b reflect.Value, path string) string {
+func (d *differ) fields(a, b reflect.Value) (path string, same bool) {
+	for i := range a.NumField() {
+		if path, same := d.values(readable(a.Field(i)), readable(b.Field(i))); !same {
+			return "." + a.Type().Field(i).Name + path, false
+		}
+	}
+	return "", true
+}
+
+func (d *differ) elements(a, b reflect.Value) (path string, same bool) {
 	for i := range a.Len() {
-		if at := d.values(a.Index(i), b.Index(i), path+"["+strconv.Itoa(i)+"]"); at != "" {
-			return at
+		if path, same := d.values(a.Index(i), b.Index(i)); !same {
+			return "[" + strconv.Itoa(i) + "]" + path, false
 		}
 	}
-	return ""
+	return "", true
 }
 
-func (d *differ) maps(a, b reflect.Value, path string) string {
+func (d *differ) maps(a, b reflect.Value) (path string, same bool) {
 	if a.Len() != b.Len() {
-		return here(path)
+		return "", false
 	}
 	if d.enter(a.Type(), 0, a.UnsafePointer(), b.UnsafePointer()) {
-		return ""
+		return "", true
 	}
 	for _, k := range a.MapKeys() {
-		at := fmt.Sprintf("%s[%#v]", path, k)
 		other := b.MapIndex(k)
-		if !other.IsValid() {
-			return at
+		if other.IsValid() {
+			path, same = d.values(addressable(a.MapIndex(k)), addressable(other))
 		}
-		if at := d.values(addressable(a.MapIndex(k)), addressable(other), at); at != "" {
-			return at
+		if !other.IsValid() || !same {
+			return fmt.Sprintf("[%#v]", k) + path, false
 		}
 	}
-	return ""
+	return "", true
 }
 
 // enter reports whether a pair is being compared already, or is one and the same.
@@ -131,6 +119,9 @@ func (d *differ) enter(t reflect.Type, n int, a, b unsafe.Pointer) bool {
 	v := visit{a, b, n, t}
 	if a == b || d.seen[v] {
 		return true
+	}
+	if d.seen == nil {
+		d.seen = make(map[visit]bool)
 	}
 	d.seen[v] = true
 	return false

@@ -87,4 +87,10 @@ const (
 	BarrierPartitions Rule = "barrier-partitions"  // barriers of a relay that knew fewer partitions prove nothing
 	FlightStillStands Rule = "flight-still-stands" // a reader joins only a flight that nothing has invalidated
 	FreshNeverJoins   Rule = "fresh-never-joins"   // a Fresh read joins no flight that began before it
+
+	// Copying from one prefix to another.
+	CopyLeaseFirst  Rule = "copy-lease-first" // the lease of the new place is acquired before the old one proves itself
+	CopyProof       Rule = "copy-proof"       // ... and only what is proved from then on is copied
+	CopyIncarnation Rule = "copy-incarnation" // a record of another incarnation of the old bucket is not copied
+	CopyVersion     Rule = "copy-version"     // the copy has the version of the record
 )

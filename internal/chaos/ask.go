@@ -12,14 +12,16 @@ import (
 	"github.com/nearcache/nearcache-go/internal/chaos/history"
 )
 
-// The rule about waiting, as history.Waiting explains it. The slack covers one wait for a Redis that does not answer,
-// the client's RedisTimeout of 500 ms, and the load that follows. Settle covers the lease of a holder that has died.
+// The rule about waiting, as history.Waiting explains it. A read asks four times at most, one question after the other:
+// L2 for the record, L2 for the lease, the source, L2 again. The slack covers one answer that is lost, which costs the
+// client's RedisTimeout of 500 ms, and for each question nearly as long as an answer may take without explaining
+// anything. Settle covers the lease of a holder that has died.
 const (
 	askEvery   = 20 * time.Millisecond
 	askTimeout = 2 * time.Second
-	waitSlack  = 700 * time.Millisecond
 	waitSlow   = 100 * time.Millisecond
 	waitLost   = 500 * time.Millisecond
+	waitSlack  = waitLost + 4*waitSlow
 	waitSettle = leaseTTL + 500*time.Millisecond
 )
 
@@ -28,7 +30,8 @@ var waiting = history.Waiting{Slack: waitSlack, Deadline: readTimeout, Slow: wai
 	Settle: waitSettle}
 
 // askAll records until ctx ends whether Redis and the source answer. It asks by the same links as the cache does: the
-// source with the Loader's own query, Redis on a connection of its own.
+// source with the Loader's own query, Redis on connections of its own. Each shard of a Cluster is asked: a read waits
+// for the shard of its key, and that may be slow while the others are not.
 func (m *instance) askAll(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -37,24 +40,33 @@ func (m *instance) askAll(ctx context.Context) {
 			return ignoreAbsent(err)
 		})
 	})
-	wg.Go(func() {
-		var redis rueidis.Client
-		m.ask(ctx, func(ctx context.Context) (err error) {
-			if redis == nil {
-				opt := m.redis()
-				opt.DisableCache = true
-				if redis, err = rueidis.NewClient(opt); err != nil {
-					redis = nil
-					return err
-				}
-			}
-			return redis.Do(ctx, redis.B().Ping().Build()).Error()
-		})
-		if redis != nil {
-			redis.Close()
-		}
-	})
+	keys := m.To.Asked
+	if len(keys) == 0 {
+		keys = []string{"ask"}
+	}
+	for _, key := range keys {
+		wg.Go(func() { m.askRedis(ctx, key) })
+	}
 	wg.Wait()
+}
+
+// askRedis asks the shard of a key.
+func (m *instance) askRedis(ctx context.Context, key string) {
+	var redis rueidis.Client
+	m.ask(ctx, func(ctx context.Context) (err error) {
+		if redis == nil {
+			opt := m.redis()
+			opt.DisableCache = true
+			if redis, err = rueidis.NewClient(opt); err != nil {
+				redis = nil
+				return err
+			}
+		}
+		return redis.Do(ctx, redis.B().Exists().Key(key).Build()).Error()
+	})
+	if redis != nil {
+		redis.Close()
+	}
 }
 
 // ask asks again and again, and records each answer.

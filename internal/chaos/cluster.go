@@ -32,7 +32,8 @@ type cluster struct {
 	shop  *postgresStore // likewise, of the product servers
 	admin *kafkago.Client
 
-	kafka   *local.Server
+	kafka   *local.Server // carries the events
+	nats    *natsServer   // instead of Kafka
 	source  *local.Server // Postgres or MariaDB
 	redis   *local.Server // the primary
 	replica *local.Server // follows it through a link of its own
@@ -68,9 +69,11 @@ func newCluster(ctx context.Context, cfg Config) (b *cluster, err error) {
 			return b, err
 		}
 	}
-	b.admin = &kafkago.Client{Addr: kafkago.TCP(b.kafka.Addr), Timeout: 10 * time.Second}
-	if err := b.createTopic(ctx); err != nil {
-		return b, err
+	if b.kafka != nil {
+		b.admin = &kafkago.Client{Addr: kafkago.TCP(b.kafka.Addr), Timeout: 10 * time.Second}
+		if err := b.createTopic(ctx); err != nil {
+			return b, err
+		}
 	}
 	if err := b.openShop(ctx); err != nil {
 		return b, err
@@ -79,7 +82,7 @@ func newCluster(ctx context.Context, cfg Config) (b *cluster, err error) {
 		if err := b.addNodeLinks(m); err != nil {
 			return b, err
 		}
-		for _, s := range services {
+		for _, s := range b.services() {
 			if s == redisService && b.nodes != nil {
 				continue
 			}
@@ -102,11 +105,17 @@ func (b *cluster) startServices(ctx context.Context) (err error) {
 	}
 	var errs [3]error
 	var wg sync.WaitGroup
-	kafkaDir, sourceDir, redisDir := dir("kafka"), dir(b.cfg.Source), dir("redis-1")
+	eventsDir, sourceDir, redisDir := dir(b.cfg.Events), dir(b.cfg.Source), dir("redis-1")
 	if err != nil {
 		return err
 	}
-	wg.Go(func() { b.kafka, errs[0] = local.StartKafka(ctx, kafkaDir, b.cfg.Jars, local.Launch{}) })
+	wg.Go(func() {
+		if b.cfg.Events == natsEvents {
+			b.nats, errs[0] = startNATS(ctx, eventsDir)
+		} else {
+			b.kafka, errs[0] = local.StartKafka(ctx, eventsDir, b.cfg.Jars, local.Launch{})
+		}
+	})
 	wg.Go(func() {
 		if b.cfg.Source == mariadb {
 			b.source, errs[1] = local.StartMariaDB(ctx, sourceDir, local.Launch{})
@@ -166,6 +175,8 @@ func (b *cluster) upstream(s service) string {
 		return b.redis.Addr
 	case kafkaService:
 		return b.kafka.Addr
+	case natsService:
+		return b.nats.spec.NATS
 	}
 	return b.source.Addr
 }
@@ -192,7 +203,11 @@ func (b *cluster) instances() (out []string) {
 
 // members are the names of the fleet.
 func (b *cluster) members() []string {
-	return append(append(b.instances(), "relay-0", "relay-1", "worker", "writer"), b.serverNames()...)
+	names := append(b.instances(), "relay-0", "relay-1", "writer")
+	if b.cfg.Events == kafkaEvents {
+		names = append(names, "worker")
+	}
+	return append(names, b.serverNames()...)
 }
 
 // launch starts a member, for the first time or again.
@@ -204,11 +219,14 @@ func (b *cluster) launch(name string) error {
 	b.processes++
 	id := b.processes
 	b.mu.Unlock()
-	s := spec{Process: id, Instance: history.NoInstance, Seed: b.cfg.Seed, Brokers: []string{b.kafka.Addr}, Topic: topic,
-		Group: group,
-		To:    b.toRedis(name), Kafka: b.links.of(name, kafkaService).addr,
-		Keys: b.cfg.Keys, Readers: b.cfg.Readers, Rate: b.cfg.Rate, Writes: b.cfg.Writes,
-		Bound: b.cfg.Bound, Hold: b.cfg.Hold, Without: b.cfg.Without, Tracking: b.cfg.Tracking}
+	s := spec{Process: id, Instance: history.NoInstance, Seed: b.cfg.Seed, To: b.toRedis(name), Keys: b.cfg.Keys,
+		Readers: b.cfg.Readers, Rate: b.cfg.Rate, Writes: b.cfg.Writes,
+		Bound: b.cfg.Bound, Hold: b.cfg.Hold, Without: b.cfg.Without, Tracking: b.cfg.Tracking, Relayed: b.cfg.Relayed}
+	if at := b.links.of(name, b.channel()).addr; b.nats != nil {
+		s.NATS = at
+	} else {
+		s.Kafka, s.Brokers, s.Topic, s.Group = at, []string{b.kafka.Addr}, topic, group
+	}
 	if b.nodes == nil {
 		s.Redis = b.links.of(name, redisService).addr
 	}
@@ -276,15 +294,14 @@ func (b *cluster) close() {
 	}
 	for _, s := range []*local.Server{b.redis, b.replica, b.kafka, b.source} {
 		if s != nil {
-			wg.Go(s.Discard)
+			wg.Go(func() { b.discard(s) })
 		}
 	}
 	if b.nodes != nil {
 		wg.Go(b.nodes.close)
 	}
-	wg.Wait()
-	// PostgreSQL's data is elsewhere where its account cannot reach ours.
-	if b.source != nil && filepath.Dir(b.source.Dir) != filepath.Clean(b.cfg.Dir) {
-		_ = os.RemoveAll(b.source.Dir)
+	if b.nats != nil {
+		wg.Go(b.nats.close)
 	}
+	wg.Wait()
 }

@@ -32,6 +32,8 @@ type Config struct {
 	Source   string        // "postgres" or "mariadb". Defaults to "postgres"
 	Redis    string        // "single", "sentinel" or "cluster". Defaults to "single"
 	Tracking string        // "on" or "off": whether Redis pushes changes to the instances. Defaults to "on"
+	Events   string        // "kafka" or "nats" carries the events. Defaults to "kafka"
+	Relayed  bool          // the instances have no Source, only nearcache.Config.Relayed. Defaults to false
 	Without  string        // a rule of the protocol that is taken out: internal/ablate. Defaults to none
 
 	Bound     time.Duration // Δ. Defaults to 250ms
@@ -66,6 +68,9 @@ func (c *Config) defaults() {
 	}
 	if c.Redis == "" {
 		c.Redis = redisSingle
+	}
+	if c.Events == "" {
+		c.Events = kafkaEvents
 	}
 	if c.Tracking == "" {
 		c.Tracking = trackingOn

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/nearcache/nearcache-go/internal/chaos/history"
 )
 
 // fault is one way to break things.
@@ -29,6 +31,7 @@ type injection struct {
 
 	writes    *writeLog                     // of the injection's own writes
 	checks    []func(context.Context) error // what must hold when all is well again
+	lost      []history.Commit              // acknowledged by a primary that its successor lacks
 	congested bool                          // it slows single connections: history.Window
 	patience  time.Duration                 // for how long recovery may take, if that is longer than usual
 }
@@ -76,45 +79,63 @@ func (in *injection) hold(ctx context.Context, d time.Duration) {
 // anInstance is any instance.
 func (in *injection) anInstance() string { return in.instances()[in.rnd.IntN(in.cfg.Instances)] }
 
-// faults are all but the heavy ones.
-func faults() []fault {
-	single := slices.Concat(processFaults(), redisFaults(), demotions(), kafkaFaults(), poisons(), postgresFaults(),
-		mariadbFaults(), linkFaults(), loadFaults())
-	return append(single, pairs(single)...)
+// faults are all but the heavy ones, by what carries the events.
+func faults(channel service) []fault {
+	single := slices.Concat(processFaults(), redisFaults(), demotions(), channelFaults(channel), postgresFaults(),
+		mariadbFaults(), linkFaults(channel), loadFaults())
+	return append(single, pairs(single, channel)...)
 }
 
-// faultsOf are those of a kind of Redis. With several nodes, a fault of the one Redis, of its links, or of a pair with
-// either, has nothing to work on.
-func faultsOf(kind string) []fault {
-	if kind == redisSingle {
-		return faults()
+// channelFaults are those of what carries the events.
+func channelFaults(channel service) []fault {
+	if channel == natsService {
+		return natsFaults()
 	}
-	all := slices.Concat(nodeFaults(kind), processFaults(), kafkaFaults(), postgresFaults())
-	return slices.DeleteFunc(all, func(f fault) bool { return strings.HasPrefix(f.name, "server: ") })
+	return append(kafkaFaults(), poisons()...)
+}
+
+// faultsOf are those of a fleet. With several nodes of Redis, a fault of the one Redis, of its links, or of a pair with
+// either, has nothing to work on; nor has one of the worker where there is none.
+func faultsOf(cfg Config) []fault {
+	channel := service(cfg.Events)
+	all := faults(channel)
+	if cfg.Redis != redisSingle {
+		all = slices.Concat(nodeFaults(cfg.Redis), processFaults(), channelFaults(channel), postgresFaults())
+	}
+	return slices.DeleteFunc(all, func(f fault) bool {
+		return strings.HasPrefix(f.name, other[cfg.Source]+": ") ||
+			cfg.Server == "" && strings.HasPrefix(f.name, "server: ") ||
+			channel != kafkaService && strings.Contains(f.name, "worker")
+	})
 }
 
 // other is the source that a run does not have, by which the names of its faults begin.
 var other = map[string]string{postgresSource: mariadb, mariadb: postgresSource}
 
+// losses are the faults by which the channel loses events.
+var losses = map[service][]string{
+	kafkaService: {"kafka: records deleted", "kafka: topic made anew", "kafka: partitions added"},
+	natsService:  {"nats: messages purged", "nats: stream created again"},
+}
+
 // pairs are two faults at the same time. Either channel is enough for a proof, so an error in one channel stays
 // hidden while the other one works.
-func pairs(single []fault) (out []fault) {
+func pairs(single []fault, channel service) (out []fault) {
 	named := func(name string) fault {
 		return single[slices.IndexFunc(single, func(f fault) bool { return f.name == name })]
 	}
+	stopped := string(channel) + ": stopped"
 	for _, p := range []struct {
 		first string
 		then  []string
 	}{
-		{"kafka: stopped", []string{"redis: restarts empty", "redis: restarts from an old dump",
+		{stopped, []string{"redis: restarts empty", "redis: restarts from an old dump",
 			"redis: fails over to a lagging replica", "redis: split brain",
 			"redis: FLUSHALL", "redis: watermarks evicted", "redis: CLIENT KILL", "relay: a zombie beside its successor", slow}},
-		{"link: no instance has redis",
-			[]string{"kafka: records deleted", "kafka: topic made anew", "kafka: partitions added", "relay: both kill -9",
-				slow}},
+		{"link: no instance has redis", append(losses[channel], "relay: both kill -9", slow)},
 		{slow, []string{"redis: fails over to a lagging replica", "instance: kill -9"}},
 		{"source: a transaction of 20,000 rows", []string{"relay: both kill -9", "relay: a zombie beside its successor",
-			"redis: fails over to a lagging replica", "kafka: stopped"}},
+			"redis: fails over to a lagging replica", stopped}},
 	} {
 		for _, name := range p.then {
 			out = append(out, both(named(p.first), named(name)))
@@ -135,7 +156,7 @@ func both(a, b fault) fault {
 
 // faultNames are their names.
 func faultNames() (names []string) {
-	for _, f := range slices.Concat(faults(), heavyFaults(), nodeFaults(redisCluster)) {
+	for _, f := range slices.Concat(faults(kafkaService), heavyFaults(), nodeFaults(redisCluster), natsFaults()) {
 		names = append(names, f.name)
 	}
 	return names
@@ -144,8 +165,7 @@ func faultNames() (names []string) {
 // schedule gives one fault after another: those that the Config names, in their order; else all, in rounds of an
 // order drawn by chance.
 func schedule(rnd *rand.Rand, cfg Config) (func() fault, error) {
-	all, only := faultsOf(cfg.Redis), cfg.Faults
-	all = slices.DeleteFunc(all, func(f fault) bool { return strings.HasPrefix(f.name, other[cfg.Source]+": ") })
+	all, only := faultsOf(cfg), cfg.Faults
 	if len(only) > 0 || cfg.Heavy {
 		all = append(all, heavyFaults()...)
 	}

@@ -13,7 +13,7 @@ import (
 func slowly(stream string) toxic { return latency(stream, 150, 100) }
 
 // linkFaults are what can happen between a member of the fleet and a service.
-func linkFaults() []fault {
+func linkFaults(channel service) []fault {
 	least, most := 400*time.Millisecond, 2500*time.Millisecond
 	// all is a fault of all links of one member.
 	all := func(name string, member func(context.Context, *injection) string, t func(string) toxic) fault {
@@ -24,7 +24,7 @@ func linkFaults() []fault {
 	anInstance := func(_ context.Context, in *injection) string { return in.anInstance() }
 	aRelay := func(ctx context.Context, in *injection) string { return in.leader(ctx) }
 	var out []fault
-	for _, s := range services {
+	for _, s := range []service{redisService, channel, postgresService} {
 		out = append(out, serviceLinkFaults(s, least, most)...)
 	}
 	return append(out,
@@ -36,7 +36,7 @@ func linkFaults() []fault {
 		fault{"link: all resets", resets, least, most},
 		fault{late, slowThenStopped, 500 * time.Millisecond, 1500 * time.Millisecond},
 		lost("link: no instance has redis", redisService),
-		lost("link: no instance has redis or kafka", redisService, kafkaService),
+		lost("link: no instance has redis or "+string(channel), redisService, channel),
 	)
 }
 
@@ -78,7 +78,7 @@ func dribbles(_ context.Context, in *injection) error {
 func resets(_ context.Context, in *injection) error {
 	in.repeat(func(context.Context) {
 		for _, m := range in.members() {
-			for _, s := range services {
+			for _, s := range in.services() {
 				if in.rnd.IntN(6) == 0 {
 					_ = in.links.of(m, s).reset()
 				}
@@ -137,7 +137,7 @@ func (in *injection) addToxics(member string, s service, t func(stream string) t
 }
 
 func (in *injection) addToxicsEverywhere(member string, t func(stream string) toxic) error {
-	for _, s := range services {
+	for _, s := range in.services() {
 		if err := in.addToxics(member, s, t, strings.Fields("upstream downstream")); err != nil {
 			return err
 		}

@@ -259,8 +259,10 @@ func demoted(ctx context.Context, in *injection) error {
 		return nil
 	}
 	for _, m := range []string{"relay-0", "relay-1", "worker"} {
-		if err := in.links.of(m, redisService).route(promoted.Addr); err != nil {
-			return err
+		if l := in.links.of(m, redisService); l != nil { // only a fleet with Kafka has a worker
+			if err := l.route(promoted.Addr); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -13,7 +13,7 @@ import (
 
 // postgresFaults are what can happen to the source.
 func postgresFaults() []fault {
-	return []fault{
+	return append(promotions(), []fault{
 		{"postgres: kill -9", func(_ context.Context, in *injection) error {
 			in.source.Kill()
 			in.heal(func(ctx context.Context) error { return in.source.Restart(ctx) })
@@ -50,5 +50,5 @@ func postgresFaults() []fault {
 			})
 			return nil
 		}, 100 * time.Millisecond, 500 * time.Millisecond},
-	}
+	}...)
 }

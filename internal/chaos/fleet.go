@@ -30,6 +30,7 @@ const (
 const (
 	masterName = "primary" // by which Sentinels know it
 	nodeDown   = time.Second
+	slots      = 16384 // of a Cluster
 )
 
 // nodes are the servers of a Sentinel's or a Cluster's Redis. Members find their ways to them by themselves; so each
@@ -38,6 +39,7 @@ type nodes struct {
 	cluster   bool
 	all       []*local.Server
 	sentinels []*local.Server
+	asked     []string // of a Cluster: a key of each shard
 }
 
 // startNodes starts them, and waits until each primary has what it needs to fail over.
@@ -89,13 +91,18 @@ func startIn(dir, name string, start func(string) (*local.Server, error)) (*loca
 
 // free is a port for a node's bus.
 func free() (string, error) {
+	addr, err := freeAddress()
+	_, port := split(addr)
+	return port, err
+}
+
+// freeAddress is an address that nobody listens on.
+func freeAddress() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", fmt.Errorf("chaos: %w", err)
 	}
-	defer l.Close()
-	_, port := split(l.Addr().String())
-	return port, nil
+	return l.Addr().String(), l.Close()
 }
 
 // watch makes the nodes a primary and its replicas, and starts Sentinels.
@@ -122,7 +129,7 @@ func (n *nodes) watch(ctx context.Context, dir string) error {
 func (n *nodes) join(ctx context.Context, buses []string) error {
 	half := len(n.all) / 2
 	for i, s := range n.all[:half] {
-		first, last := i*16384/half, (i+1)*16384/half-1
+		first, last := i*slots/half, (i+1)*slots/half-1
 		if _, err := local.RedisDo(ctx, s.Addr, "CLUSTER", "ADDSLOTSRANGE", strconv.Itoa(first),
 			strconv.Itoa(last)); err != nil {
 			return err
@@ -144,6 +151,38 @@ func (n *nodes) join(ctx context.Context, buses []string) error {
 			return err == nil
 		}); err != nil {
 			return err
+		}
+	}
+	return n.chooseAsked(ctx)
+}
+
+// chooseAsked finds a key of each shard that no cache has. No fault moves the slot of such a key.
+func (n *nodes) chooseAsked(ctx context.Context) error {
+	slotOf := func(key string) (int, error) {
+		slot, err := local.RedisDo(ctx, n.all[0].Addr, "CLUSTER", "KEYSLOT", key)
+		if err != nil {
+			return 0, err
+		}
+		return strconv.Atoi(slot)
+	}
+	moves, buckets := make(map[int]bool), l2.NewKeyspace("")
+	for i := range buckets.Buckets() {
+		slot, err := slotOf(buckets.Watermark(i))
+		if err != nil {
+			return err
+		}
+		moves[slot] = true
+	}
+	n.asked = make([]string, len(n.all)/2)
+	for i, found := 0, 0; found < len(n.asked); i++ {
+		key := "ask:" + strconv.Itoa(i)
+		slot, err := slotOf(key)
+		if err != nil {
+			return err
+		}
+		if shard := slot * len(n.asked) / slots; n.asked[shard] == "" && !moves[slot] {
+			n.asked[shard] = key
+			found++
 		}
 	}
 	return nil
@@ -222,6 +261,7 @@ func (n *nodes) agreed(ctx context.Context) bool {
 
 // option leads to all of them.
 func (n *nodes) option() (o redisTo) {
+	o.Asked = n.asked
 	for _, s := range n.all {
 		o.Nodes = append(o.Nodes, s.Addr)
 	}
@@ -236,6 +276,7 @@ type redisTo struct {
 	Nodes     []string
 	Sentinels []string
 	Via       map[string]string // the link to each node
+	Asked     []string          // a key of each shard, if there are shards
 }
 
 // apply turns an option for one server into one for these.

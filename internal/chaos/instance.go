@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/nearcache/nearcache-go/coherence/kafka"
 	"github.com/nearcache/nearcache-go/internal/chaos/history"
 	"github.com/nearcache/nearcache-go/internal/wallclock"
 	"github.com/nearcache/nearcache-go/nearcache"
@@ -80,10 +79,14 @@ func (m *instance) open() (err error) {
 	if c.Tracking == trackingOff {
 		tracking = nearcache.TrackingOff
 	}
-	m.client, err = nearcache.New(nearcache.Config{Redis: c.redis(), Source: st.truth(), Heartbeat: heartbeat,
-		Tracking: tracking, Logger: c.log,
-		Events: kafka.Tail{Broker: c.broker(), Topic: c.Topic, MaxWait: 100 * time.Millisecond, Silence: time.Second,
-			Refresh: time.Second, Logger: c.log}})
+	cfg := nearcache.Config{Redis: c.redis(), Heartbeat: heartbeat, Tracking: tracking, Logger: c.log,
+		Events: c.events()}
+	if c.Relayed {
+		cfg.Relayed = true
+	} else {
+		cfg.Source = st.truth()
+	}
+	m.client, err = nearcache.New(cfg)
 	if err != nil {
 		return err
 	}

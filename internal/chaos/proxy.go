@@ -15,16 +15,21 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// service is one of the three.
+// service is one of the three that members use: Redis, what carries the events, and the source.
 type service string
 
 const (
 	redisService    service = "redis"
-	kafkaService    service = "kafka"
+	kafkaService    service = kafkaEvents
+	natsService     service = natsEvents
 	postgresService service = "postgres"
 )
 
-var services = []service{redisService, kafkaService, postgresService}
+// channel is the service that carries the events.
+func (b *cluster) channel() service { return service(b.cfg.Events) }
+
+// services are those of the run.
+func (b *cluster) services() []service { return []service{redisService, b.channel(), postgresService} }
 
 // links are the proxies: one for each member of the fleet and service, so that each can lose each.
 type links struct {

@@ -25,11 +25,11 @@ func (c *child) relay(ctx context.Context) error {
 		return err
 	}
 	defer l2.Close()
-	pub, err := kafka.NewPublisher(kafka.PublisherConfig{Broker: c.broker(), Topic: c.Topic})
+	pub, closePublisher, err := c.publisher()
 	if err != nil {
 		return err
 	}
-	defer pub.Close()
+	defer closePublisher()
 	return c.run(ctx, relay.Relay{Source: st.truth(), Publisher: pub, L2: l2, Interval: heartbeat, Keep: relayKeep,
 		Logger: c.log}.Run)
 }

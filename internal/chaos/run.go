@@ -71,6 +71,7 @@ type run struct {
 	writes  *writeLog
 	failed  []string // what did not hold after a fault
 	windows []history.Window
+	losses  []history.Loss
 	began   int64
 	took    time.Duration
 	broke   error // why the run ended early
@@ -146,6 +147,10 @@ func (r *run) injectFault(ctx context.Context, f fault) error {
 	w.Patience, w.Congested = in.patience, in.congested
 	late := r.recovered(ctx, w.Healed, max(recovery, in.patience))
 	w.Recovered = r.clock.Now()
+	if len(in.lost) > 0 {
+		r.losses = append(r.losses, history.Loss{Commits: in.lost, Until: w.Recovered})
+		note = fmt.Sprintf(", %d commits lost", len(in.lost)) + note
+	}
 	for _, check := range in.checks {
 		if err := check(ctx); err != nil {
 			r.failed = append(r.failed, fmt.Sprintf("after %s: %v", f.name, err))
@@ -177,7 +182,7 @@ func (r *run) recovered(ctx context.Context, healed int64, patience time.Duratio
 
 // judge keeps the truth beside the histories and checks them.
 func (r *run) judge(commits []history.Commit) (*Outcome, error) {
-	if err := (history.Truth{Commits: commits, Windows: r.windows, Bound: r.cfg.Bound,
+	if err := (history.Truth{Commits: commits, Windows: r.windows, Losses: r.losses, Bound: r.cfg.Bound,
 		Waiting: waiting}).Save(r.cfg.Dir); err != nil {
 		return nil, err
 	}

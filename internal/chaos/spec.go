@@ -14,9 +14,7 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
-	kafkago "github.com/segmentio/kafka-go"
 
-	"github.com/nearcache/nearcache-go/coherence/kafka"
 	"github.com/nearcache/nearcache-go/internal/ablate"
 	"github.com/nearcache/nearcache-go/tier"
 )
@@ -26,7 +24,7 @@ const roleVariable = "NEARCACHE_CHAOS_ROLE"
 
 // spec configures a process of the fleet.
 type spec struct {
-	Role     string // instance, relay, worker or writer
+	Role     string // instance, relay, worker, writer or nats
 	Process  uint16
 	Instance uint16
 	Log      string // its history; "": none
@@ -40,6 +38,8 @@ type spec struct {
 	Brokers []string // what Kafka advertises
 	Topic   string
 	Group   string
+	NATS    string // carries the events instead of Kafka. Of the server itself: where it listens
+	Dir     string // of the server's data
 
 	Keys    int
 	Readers int
@@ -51,6 +51,7 @@ type spec struct {
 	Without string        // a rule to take out
 
 	Tracking string // on or off
+	Relayed  bool   // the instances have no Source
 }
 
 // status is what a process says of itself, a line of JSON each time.
@@ -98,7 +99,7 @@ func Child() int {
 		}
 	}()
 	roles := map[string]func(context.Context) error{"instance": c.instance, "relay": c.relay, "worker": c.worker,
-		"writer": c.writer}
+		"writer": c.writer, natsEvents: c.nats}
 	role, ok := roles[s.Role]
 	if !ok {
 		fmt.Fprintf(os.Stderr, "chaos: no role %q\n", s.Role)
@@ -130,17 +131,6 @@ func (c *child) report(st status) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	_, _ = os.Stdout.Write(append(b, '\n'))
-}
-
-// broker reaches Kafka through the proxy, whatever address it advertises.
-func (c *child) broker() kafka.Broker {
-	var d net.Dialer
-	return kafka.Broker{Brokers: c.Brokers, Timeout: 2 * time.Second, Transport: &kafkago.Transport{
-		DialTimeout: time.Second, MetadataTTL: time.Second, ClientID: c.Role,
-		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return d.DialContext(ctx, network, c.Kafka)
-		},
-	}}
 }
 
 func (c *child) redis() rueidis.ClientOption {

@@ -93,6 +93,12 @@ var elsewhere = map[ablate.Rule]string{
 	ablate.AskBefore:     "coherence/nats: TestAblations_Position",
 	ablate.AskNext:       "coherence/nats: TestAblations_Position",
 	ablate.AskTerm:       "coherence/nats: TestAblations_Position",
+
+	ablate.CopyLeaseFirst:  "internal/copier: TestAblations_Copy",
+	ablate.CopyProof:       "internal/copier: TestAblations_Copy",
+	ablate.CopyIncarnation: "internal/copier: TestAblations_Copy",
+	ablate.CopyVersion:     "internal/copier: TestAblations_Copy",
+
 	// The scopes that break without it have more than 4 million states.
 	ablate.RoundDigest: "coherence/relay: TestRounds_NameNoIncarnationThatIsGone",
 }

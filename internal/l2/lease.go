@@ -170,6 +170,26 @@ func (l *L2) Release(ctx context.Context, k Key, id LeaseID) error {
 	return err
 }
 
+// HeldLease names a lease that a caller holds.
+type HeldLease struct {
+	Key Key
+	ID  LeaseID
+}
+
+// ReleaseMany is Release of several leases, in one pipeline for each node. The error is that of the first that failed.
+func (l *L2) ReleaseMany(ctx context.Context, held []HeldLease) (err error) {
+	calls := make([]call, len(held))
+	for i := range held {
+		k := &held[i].Key
+		calls[i] = call{l.scripts.release, []string{k.Record, k.Lease}, []string{string(held[i].ID[:])}}
+	}
+	for _, r := range l.runAll(ctx, calls) {
+		_, e := r.int()
+		err = firstOf(err, e)
+	}
+	return err
+}
+
 // all are the keys that most scripts take.
 func (l *L2) all(k Key) []string { return []string{k.Record, k.Lease, l.keys.Watermark(k.Bucket)} }
 

@@ -3,6 +3,8 @@ package l2
 import (
 	"context"
 	"fmt"
+
+	"github.com/redis/rueidis"
 )
 
 // OwnedError says that a prefix belongs to another system. Two systems on one prefix would serve each other's records,
@@ -32,4 +34,17 @@ func (l *L2) Claim(ctx context.Context, system string) error {
 		return &OwnedError{Prefix: l.keys.Prefix(), Key: key, Owner: owner, System: system}
 	}
 	return nil
+}
+
+// OwnedBy is the name of the system that the prefix belongs to, "" if Redis names none.
+func (l *L2) OwnedBy(ctx context.Context) (string, error) {
+	c := l.clients.Load()
+	if c == nil {
+		return "", ErrUnavailable
+	}
+	owner, err := c.commands.Do(ctx, c.commands.B().Get().Key(l.keys.Owner()).Build()).ToString()
+	if rueidis.IsRedisNil(err) || wrongType(err) {
+		return "", nil
+	}
+	return owner, l.failed(l.Node(l.keys.Home()), opOthers, err)
 }

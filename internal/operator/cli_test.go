@@ -61,6 +61,7 @@ func field(m map[string]any, path string) any {
 
 // commands are all that do something.
 var commands = []string{"key", "inspect", "watch", "audit", "purge key", "purge tag", "purge namespace", "invalidate",
+	"copy",
 	"top",
 	"doctor",
 	"replay",
@@ -82,7 +83,10 @@ func TestRun_CommandLinesThatCannotWork(t *testing.T) {
 		"--redis redis://:hunter2@ inspect a:b", "--database mysql://u:hunter2@h purge key a:b",
 		"--database sqlite:f relay status", "--kafka u:hunter2@h:1 replay --from 1m", "replay", "replay --from yesterday",
 		"replay --from 1:x", "dlq show x", "dlq replay", "dlq replay 1 --all", "watch a{b}", "top nowhere", "top http://",
-		"audit", "audit product", "audit a:b --query x", "audit p --query x --keys 0",
+		"copy --to-buckets 128", "copy --to-prefix a:b", "copy --to-prefix x --to-buckets 100",
+		"copy --to-prefix x --rate -1",
+		"copy --to-redis redis://:hunter2@ --to-prefix x", "audit", "audit product", "audit a:b --query x",
+		"audit p --query x --keys 0",
 		"audit p --query x --rate 0", "audit p --query x --allow 2", "audit p --query x --wait 2m",
 		"audit p --query x --codec y",
 		"top http://h --every 1ms", "doctor --as king", "install", "install --table t --namespace n",
@@ -93,7 +97,8 @@ func TestRun_CommandLinesThatCannotWork(t *testing.T) {
 			t.Errorf("%q: got the exit code %d and\n%s%s\nwant 2 and no password", bad, code, out, errOut)
 		}
 	}
-	for _, nothing := range []string{"inspect a:b", "watch", "audit p --query x", "purge key a:b", "top", "doctor",
+	for _, nothing := range []string{"inspect a:b", "watch", "copy --to-prefix x", "audit p --query x",
+		"purge key a:b", "top", "doctor",
 		"replay --from 1m",
 		"dlq list",
 		"relay status", "relay skip", "install --table t --namespace n --key id"} {
@@ -110,7 +115,8 @@ func TestRun_ServicesThatAreAway(t *testing.T) {
 	for line, want := range map[string]string{
 		"inspect a:b": "cannot reach Redis", "relay status": "cannot reach Redis", "watch": "cannot reach Redis",
 		"purge key a:b --yes": "not everything was reached", "dlq list": "refused", "replay --from earliest": "refused",
-		"relay skip --yes": "refused", "top http://127.0.0.1:1 --looks 1": "refused",
+		"relay skip --yes": "refused", "copy --to-prefix x": "cannot reach Redis",
+		"top http://127.0.0.1:1 --looks 1": "refused",
 	} {
 		args := append([]string{"--timeout", "1s"}, strings.Fields(line)...)
 		code, out, errOut := call(t, secretive, args...)

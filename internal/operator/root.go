@@ -60,7 +60,7 @@ func root(env func(string) string) *cobra.Command {
 		"time for the whole command; work that takes as long as there is much of it has none unless this is given")
 	flags.BoolVar(&t.json, "json", false, "print one JSON object in a line, or a line for each event")
 	cmd.AddCommand(t.keyCommand(), t.inspectCommand(), t.watchCommand(), t.auditCommand(), t.purgeCommand(),
-		t.invalidateCommand(), t.topCommand(),
+		t.invalidateCommand(), t.copyCommand(), t.topCommand(),
 		t.doctorCommand(), t.replayCommand(), t.dlqCommand(), t.relayCommand(), t.installCommand(), t.manCommand(),
 		t.referenceCommand())
 	return cmd

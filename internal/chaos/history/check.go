@@ -61,12 +61,14 @@ type Verdict func(read *Record, age time.Duration, broken []Violation)
 
 // Check judges every read. It sorts h.Reads. The error is a ground truth that contradicts itself.
 func Check(h *History, each Verdict) error {
+	lost := h.losses()
 	truths, err := h.truths()
 	if err != nil {
 		return err
 	}
 	for i := range h.Reads {
-		if r := &h.Reads[i]; r.sawVersion() {
+		r := &h.Reads[i]
+		if _, gone := lost.kept(r, int64(h.Skew)); r.sawVersion() && !gone {
 			truths[r.Key].saw(r.Version, r.Return)
 		}
 	}
@@ -80,7 +82,7 @@ func Check(h *History, each Verdict) error {
 	own, waits := h.ownWrites(), h.outages()
 	for len(reads) > 0 {
 		n := sort.Search(len(reads), func(i int) bool { return reads[i].Key > reads[0].Key })
-		c := checker{h: h, t: truths[reads[0].Key], own: own[reads[0].Key], waits: waits, each: each}
+		c := checker{h: h, t: truths[reads[0].Key], own: own[reads[0].Key], lost: lost, waits: waits, each: each}
 		c.key(reads[:n])
 		reads = reads[n:]
 	}
@@ -106,6 +108,7 @@ type checker struct {
 	h      *History
 	t      *truth
 	own    []Write
+	lost   losses
 	waits  outages
 	each   Verdict
 	broken []Violation
@@ -122,7 +125,8 @@ func (c *checker) key(reads []Record) {
 	}
 	var ended []done
 	for i := range reads {
-		if r := &reads[i]; r.sawVersion() && c.t.at(r.Version) != nil {
+		r := &reads[i]
+		if _, gone := c.lost.kept(r, int64(c.h.Skew)); r.sawVersion() && !gone && c.t.at(r.Version) != nil {
 			ended = append(ended, done{r.Return, r.Process, r.Version, false})
 		}
 	}
@@ -164,7 +168,14 @@ func (c *checker) judge(r *Record, read, written uint64) {
 		c.each(r, 0, c.broken)
 		return
 	}
-	c.wasCommitted(r)
+	got := r
+	if as, gone := c.lost.kept(r, skew); !gone {
+		c.wasCommitted(r)
+	} else if !c.stands(r) {
+		counts := *r
+		counts.Version = as
+		r, read, written = &counts, 0, 0
+	}
 	c.claims(r)
 	if r.Flags&Stale == 0 {
 		if r.Bound > 0 {
@@ -182,16 +193,23 @@ func (c *checker) judge(r *Record, read, written uint64) {
 		c.atLeast(FreshReads, r, r.Invoke-skew)
 	case r.Op == Sweep:
 		c.atLeast(C7, r, r.Invoke-skew)
-	case r.Op == AtLeast && r.Version < r.Param:
+	case r.Op == AtLeast && got.Version < r.Param:
 		c.breaks(C4, r, r.Param, 0)
 	}
-	c.each(r, time.Duration(c.t.age(r.Version, r.Invoke)), c.broken)
+	for i := range c.broken {
+		c.broken[i].Read = *got
+	}
+	c.each(got, time.Duration(c.t.age(r.Version, r.Invoke)), c.broken)
 }
 
-// wasCommitted checks that the value is one that the database has had.
+// stands reports whether the read returned a state of the database that no promotion has taken back.
+func (c *checker) stands(r *Record) bool {
+	return c.t.at(r.Version).explains(r.Hash, r.Flags&Absent != 0, r.Return+int64(c.h.Skew))
+}
+
+// wasCommitted checks that the value is one that the database has.
 func (c *checker) wasCommitted(r *Record) {
-	absent, s := r.Flags&Absent != 0, c.t.at(r.Version)
-	if !s.explains(r.Hash, absent, r.Return+int64(c.h.Skew)) {
+	if !c.stands(r) {
 		c.breaks(C5, r, 0, 0)
 	}
 }

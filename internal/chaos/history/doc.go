@@ -40,6 +40,8 @@
 // A commit that counted no version (Commit.Uncounted) is not promised. Reads of the version that stood may return
 // it or not. All else holds for them too.
 //
+// A promotion may lose commits that were acknowledged: Loss says what holds then.
+//
 // The order of operations of different processes is taken from the clock up to a Skew, so that a violation is one
 // even if the clocks' offsets were measured badly.
 package history

@@ -64,6 +64,7 @@ type History struct {
 	Commits []Commit
 	Looks   map[uint16][]Look // by process, in order of time
 	Windows []Window          // in order of time, without overlap
+	Losses  []Loss
 	// Instances is, by process, the instance that it ran.
 	Instances map[uint16]uint16
 	// Answers are, by process, its questions to Redis and to the source that serve to know whether they answer.

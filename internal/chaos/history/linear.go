@@ -71,13 +71,13 @@ func (h *History) linearizable() (l Linear) {
 	return l
 }
 
-// freshOperations are the committed writes and the Fresh reads of each key that has any. A write whose outcome its
-// client await not learn returned at the end of time, if it committed, and did not happen otherwise.
+// freshOperations are the committed writes and the Fresh reads of each key that has any, without what was lost. A write
+// whose outcome its client did not learn returned at the end of time, if it committed, and did not happen otherwise.
 func (h *History) freshOperations() map[uint32][]porcupine.Operation {
-	out := make(map[uint32][]porcupine.Operation)
+	out, lost := make(map[uint32][]porcupine.Operation), h.losses()
 	for i := range h.Reads {
 		r := &h.Reads[i]
-		if r.Op == Fresh && r.sawVersion() {
+		if _, gone := lost.kept(r, int64(h.Skew)); r.Op == Fresh && r.sawVersion() && !gone {
 			out[r.Key] = append(out[r.Key],
 				porcupine.Operation{ClientId: int(r.Process), Input: uint64(0), Output: r.Version, Call: r.Invoke,
 					Return: r.Return})

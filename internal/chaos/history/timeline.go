@@ -20,6 +20,7 @@ const truthFile = "truth.json"
 type Truth struct {
 	Commits []Commit
 	Windows []Window
+	Losses  []Loss
 	Bound   time.Duration
 	Waiting Waiting
 }
@@ -50,7 +51,7 @@ func Load(dir string) (*History, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.Commits, h.Windows, h.Bound, h.Waiting = t.Commits, t.Windows, t.Bound, t.Waiting
+	h.Commits, h.Windows, h.Losses, h.Bound, h.Waiting = t.Commits, t.Windows, t.Losses, t.Bound, t.Waiting
 	return h, nil
 }
 

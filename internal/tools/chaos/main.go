@@ -60,6 +60,8 @@ func parse(args []string) (c command, err error) {
 	fs.StringVar(&c.cfg.Redis, "redis", "single",
 		"what Redis is: single, sentinel (1+2, three Sentinels) or cluster (3+3)")
 	fs.StringVar(&c.cfg.Tracking, "tracking", "on", "on, or off: the events alone tell instances of changes")
+	fs.StringVar(&c.cfg.Events, "events", "kafka", "what carries the events: kafka or nats (JetStream)")
+	fs.BoolVar(&c.cfg.Relayed, "relayed", false, "instances have no Source: they rely on the relay (Config.Relayed)")
 	fs.BoolVar(&c.cfg.Heavy, "heavy", false, "add the faults that take minutes")
 	fs.BoolVar(&c.keep, "keep", false, "keep histories and logs of a run that passed")
 	fs.StringVar(&c.judge, "judge", "", "check the histories in this directory again, and run nothing")
@@ -88,6 +90,16 @@ func parse(args []string) (c command, err error) {
 		c.cfg.Server = "" // the product server works with tracking
 	default:
 		return c, fmt.Errorf("-tracking %q: it is on or off", c.cfg.Tracking)
+	}
+	switch c.cfg.Events {
+	case "kafka":
+	case "nats":
+		c.cfg.Server = "" // the product server's worker works with Kafka
+	default:
+		return c, fmt.Errorf("-events %q: it is kafka or nats", c.cfg.Events)
+	}
+	if c.cfg.Relayed && c.cfg.Tracking == "off" {
+		return c, errors.New("-relayed needs tracking: without it an instance proves nothing without a Source")
 	}
 	if *only != "" {
 		c.cfg.Faults = strings.Split(*only, ";")
@@ -134,22 +146,26 @@ func run(ctx context.Context) (passed bool, err error) {
 	return passed, os.RemoveAll(c.cfg.Dir)
 }
 
-// prepare fetches Kafka if it is missing, and makes the run's directory.
+// prepare fetches Kafka if it is needed and missing, and makes the run's directory.
 func prepare(ctx context.Context, cfg *chaos.Config) error {
 	root, err := local.Root(".")
 	if err != nil {
 		return err
 	}
-	base := filepath.Join(root, ".services")
-	unlock, err := local.Lock(base)
-	if err != nil {
-		return err
-	}
-	cfg.Jars, err = local.FetchKafka(ctx, base, os.Stderr)
-	unlock()
-	if err != nil {
-		return err
+	if cfg.Events == "kafka" {
+		if cfg.Jars, err = fetchKafka(ctx, filepath.Join(root, ".services")); err != nil {
+			return err
+		}
 	}
 	cfg.Dir = filepath.Join(root, ".build", fmt.Sprintf("chaos-%d-%d", cfg.Seed, time.Now().Unix()))
 	return os.MkdirAll(cfg.Dir, 0o755)
+}
+
+func fetchKafka(ctx context.Context, base string) (string, error) {
+	unlock, err := local.Lock(base)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	return local.FetchKafka(ctx, base, os.Stderr)
 }
