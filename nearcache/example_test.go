@@ -74,6 +74,19 @@ func start(s *shop, o nearcache.Options[string, product]) (*nearcache.Client,
 	return client, products, func() { _ = client.Close(); redis.Close() }
 }
 
+// fromL1 reads keys until L1 serves them. A miss is answered before Redis has its value.
+func fromL1(products *nearcache.Cache[string, product], ids ...string) {
+	for _, id := range ids {
+		for last := nearcache.TierNone; last != nearcache.TierL1; {
+			r, err := products.Read(context.Background(), id, nearcache.ReadOptions{})
+			if err != nil {
+				panic(err)
+			}
+			last = r.Tier
+		}
+	}
+}
+
 func Example() {
 	repo := newShop()
 	_, products, stop := start(repo, nearcache.Options[string, product]{})

@@ -134,11 +134,7 @@ func ExampleCache_SetMany() {
 	defer stop()
 	ctx := context.Background()
 	repo.save("43", product{"grinder", 9900})
-	for _, id := range []string{"42", "43"} {
-		if _, err := products.Get(ctx, id); err != nil {
-			panic(err)
-		}
-	}
+	fromL1(products, "42", "43")
 
 	// An import has changed both, in a transaction of its own.
 	sale := map[string]nearcache.Entry[product]{}

@@ -64,7 +64,7 @@ func TestGuide_MultiProcess(t *testing.T) {
 	}
 	for _, want := range []string{`"program":"outbox-relay"`, `"program":"invalidation-worker"`, `"ready":true`,
 		`{"id":"lamp","name":"Desk Lamp","price":49.90}`, `"price":39.90`, "value, version", "incarnation",
-		"kafka     the relay has published",
+		"events    the relay has published",
 		"the end of the guide"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the guide does not show %s:\n%s", want, tail(out.String(), 4000))

@@ -25,7 +25,7 @@ func TestInvalidate_AfterRedisRestarted(t *testing.T) {
 	env := append(os.Environ(), "DATABASE_URL="+w.env["DATABASE_URL"], "REDIS_URL="+w.env["REDIS_URL"])
 	code, out, errOut := once(t, env, "nearcache", "invalidate", "product", "p", "--relay", w.topic)
 	if code != 0 || !strings.Contains(out, "relay     has brought") ||
-		!strings.Contains(out, "kafka     the relay has published") {
+		!strings.Contains(out, "events    the relay has published") {
 		t.Fatalf("%d\n%s%s", code, out, errOut)
 	}
 	testkit.Eventually(t, "the instance reads anew", func() bool { return strings.Contains(s.get("p").body, "unseen") })
@@ -33,7 +33,7 @@ func TestInvalidate_AfterRedisRestarted(t *testing.T) {
 	// Without the source it says what it does not reach.
 	env = append(os.Environ(), "DATABASE_URL=", "REDIS_URL="+w.env["REDIS_URL"])
 	code, out, errOut = once(t, env, "nearcache", "invalidate", "product", "p")
-	if code != 1 || !strings.Contains(out, "kafka     not reached") || !strings.Contains(errOut, "--database") {
+	if code != 1 || !strings.Contains(out, "events    not reached") || !strings.Contains(errOut, "--database") {
 		t.Errorf("%d\n%s%s", code, out, errOut)
 	}
 }
