@@ -44,7 +44,9 @@ var goals = []goal{
 		figure: "zipf_1000000", level: 0.8, bound: atMost, unit: "x", obstacle: hitObstacle},
 	{name: "L1 hit with metrics and traces, relative to one without", section: "hit-options", figure: "observed",
 		level: 1.15, bound: atMost, unit: "x"},
-	{name: "allocations of a hit", section: "hit-goroutines", figure: "allocs", level: 0.01, bound: atMost},
+	{name: "allocations of a hit", section: "hit-goroutines", figure: "allocs", level: 0.01, bound: atMost,
+		obstacle: "these are misses: with 64 goroutines on two cores one bounded read in 600 finds its proof too late, " +
+			"and a miss allocates 15 times; a hit allocates nothing"},
 	{name: "rueidis DoCache raw, relative to the near cache", section: "hit-peers", figure: "docache_raw", level: 5,
 		bound: atLeast, unit: "x", obstacle: ratioObstacle},
 	{name: "rueidis DoCache and JSON, relative to the near cache", section: "hit-peers", figure: "docache_json",
