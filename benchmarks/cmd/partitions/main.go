@@ -20,7 +20,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
 	"os/exec"
 	"strconv"
@@ -31,6 +30,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/segmentio/kafka-go"
 
+	"github.com/nearcache/nearcache-go/benchmarks/database"
 	nearkafka "github.com/nearcache/nearcache-go/coherence/kafka"
 )
 
@@ -114,7 +114,7 @@ func (b *bench) run(ctx context.Context) error {
 
 // measure measures all states with one number of partitions.
 func (b *bench) measure(ctx context.Context, round, partitions int, all map[string]map[int]*point) error {
-	address, drop, err := database(ctx, os.Getenv("DATABASE_URL"), b.name)
+	address, drop, err := database.Create(ctx, os.Getenv("DATABASE_URL"), b.name)
 	if err != nil {
 		return err
 	}
@@ -202,29 +202,6 @@ func (b *bench) write(ctx context.Context, address string) error {
 		}
 	}
 	return nil
-}
-
-// database makes one on the server of an address.
-func database(ctx context.Context, admin, name string) (address string, drop func(), err error) {
-	c, err := pgx.Connect(ctx, admin)
-	if err != nil {
-		return "", nil, fmt.Errorf("DATABASE_URL: %w", err)
-	}
-	defer func() { _ = c.Close(ctx) }()
-	if _, err := c.Exec(ctx, "create database "+name); err != nil {
-		return "", nil, err
-	}
-	at, err := url.Parse(admin)
-	if err != nil {
-		return "", nil, err
-	}
-	at.Path = "/" + name
-	return at.String(), func() {
-		if c, err := pgx.Connect(ctx, admin); err == nil {
-			_, _ = c.Exec(ctx, "drop database "+name+" with (force)")
-			_ = c.Close(ctx)
-		}
-	}, nil
 }
 
 // process is an instance or a relay.

@@ -11,7 +11,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,9 +20,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/rueidis"
+
+	"github.com/nearcache/nearcache-go/benchmarks/database"
 )
 
 func main() {
@@ -59,7 +59,7 @@ func (b *bench) run(ctx context.Context, relay string, rates []string, each time
 	if err != nil || relay == "" {
 		return errors.Join(err, errors.New("-relay is required"))
 	}
-	address, drop, err := database(ctx, os.Getenv("DATABASE_URL"), b.prefix)
+	address, drop, err := database.Create(ctx, os.Getenv("DATABASE_URL"), b.prefix)
 	if err != nil {
 		return err
 	}
@@ -109,30 +109,6 @@ func (b *bench) run(ctx context.Context, relay string, rates []string, each time
 		}
 	}
 	return nil
-}
-
-// database makes one on the server of an address.
-func database(ctx context.Context, admin, name string) (address string, drop func(), err error) {
-	c, err := pgx.Connect(ctx, admin)
-	if err != nil {
-		return "", nil, err
-	}
-	defer func() { _ = c.Close(ctx) }()
-	if _, err := c.Exec(ctx, "create database "+name); err != nil {
-		return "", nil, err
-	}
-	at, err := url.Parse(admin)
-	if err != nil {
-		return "", nil, err
-	}
-	at.Path = "/" + name
-	drop = func() {
-		if c, err := pgx.Connect(ctx, admin); err == nil {
-			_, _ = c.Exec(ctx, "drop database "+name+" with (force)")
-			_ = c.Close(ctx)
-		}
-	}
-	return at.String(), drop, nil
 }
 
 // measure writes at a rate, and prints one line.
