@@ -53,9 +53,9 @@ func (p *purger) bySource(ctx context.Context) error {
 		return fmt.Errorf("%w: the versions are counted, but their position is not known: %w", errUnreached, err)
 	}
 	if err = p.toRedis(ctx, versions, at); err != nil {
-		return errors.Join(err, p.awaitKafka(ctx, src, pool, at))
+		return errors.Join(err, p.awaitEvents(ctx, src, pool, at))
 	}
-	return p.awaitKafka(ctx, src, pool, at)
+	return p.awaitEvents(ctx, src, pool, at)
 }
 
 // count counts a version of each key.
@@ -127,8 +127,8 @@ func (p *purger) covered(ctx context.Context, store *tier.L2, at coherence.Posit
 	return true, nil
 }
 
-// awaitKafka waits until the relays have published to Kafka what the source had at a position.
-func (p *purger) awaitKafka(ctx context.Context, src *postgres.Source, pool *pgxpool.Pool,
+// awaitEvents waits until the relays have published what the source had at a position.
+func (p *purger) awaitEvents(ctx context.Context, src *postgres.Source, pool *pgxpool.Pool,
 	at coherence.Position) error {
 	var behind []string
 	err := p.await(ctx, func() (bool, error) {
