@@ -43,8 +43,9 @@ type Options[K comparable, V any] struct {
 	Schema uint32
 	// Shape tells apart types whose values cannot be read as each other, within one Schema: a record of another shape
 	// is a miss, and is overwritten. Set a name of your own, and keep it, to say that builds with different types can
-	// read each other's records: a new field then reads as zero from an old record. Defaults to a fingerprint of V's
-	// fields, or to the Codec's (see Shaper).
+	// read each other's records: a new field then reads as zero from an old record. It says so of the Codec too: change
+	// the name with the Codec, unless the new one decodes what the old one has encoded. Defaults to a fingerprint of V's
+	// fields and the Codec's type, or to the Codec's own (see Shaper).
 	Shape string
 	// Lossy says what happens to a value that its Codec does not keep. Encodings are decoded again and compared: all of
 	// them where V or the Codec can lose something, else one in 64. Defaults to LossyCheck.
