@@ -308,8 +308,8 @@ func (o *Options[K, V]) validate(c *Client, namespace string) error {
 	case w.File != "" && o.L1Bytes < 0:
 		refuse("Warm.File is set and L1Bytes %d: there is nothing to warm", o.L1Bytes)
 	case w.File != "" && decodeKey(o.EncodeKey, o.DecodeKey) == nil:
-		var k K
-		refuse("Warm.File is set and DecodeKey nil: the keys, of %T, could not be read back from their names", k)
+		refuse("Warm.File is set and DecodeKey nil: the keys, of %v, could not be read back from their names",
+			reflect.TypeFor[K]())
 	}
 	o.Audit.validate(o.MaxStaleness, refuse)
 	o.checkUntracked(c, refuse)
@@ -326,8 +326,7 @@ func (o *Options[K, V]) validate(c *Client, namespace string) error {
 		refuse("CheckShared is true and Clone is set: callers get copies, and nothing is shared")
 	}
 	if encodeKey(o.EncodeKey) == nil {
-		var k K
-		refuse("EncodeKey is nil and K is %T: not a string, an integer or an encoding.TextMarshaler", k)
+		refuse("EncodeKey is nil and K is %v: not a string, an integer or an encoding.TextMarshaler", reflect.TypeFor[K]())
 	}
 	if o.Codec == nil {
 		o.Codec = JSON[V]{}
