@@ -12,7 +12,7 @@ import (
 
 // difference names the first part of two values that differs, as a path from the value: ".Address.zip", "[3]", `["a"]`.
 // It is "" if they are equal. Unexported fields are compared too. Empty and nil slices and maps are equal, and so are
-// two NaNs, values whose method Equal says so, and two texts of JSON (json.RawMessage) that differ in their blanks alone.
+// two NaNs, and values whose method Equal says so. So are two texts of JSON (json.RawMessage) that parse alike.
 func difference[V any](a, b V) string {
 	var d differ
 	path, same := d.values(reflect.ValueOf(&a).Elem(), reflect.ValueOf(&b).Elem())

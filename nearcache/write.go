@@ -68,7 +68,7 @@ func (c *Client) send(ctx context.Context, n *l2.Node, f func(context.Context) e
 // A transaction that went through, but could not be sent to L2, is sent again in the background. With no Source to
 // carry it either, Write then returns ErrNotInvalidated beside the version.
 //
-// If ctx can end, by a deadline or a cancellation, tx runs on a goroutine of its own, and Write does not wait for it much
+// If ctx can end, by a deadline or a cancellation, tx runs on a goroutine of its own. Write does not wait for it much
 // longer than that. The error of a Write that has not waited says so. It sends what tx did when tx has returned.
 func (c *Cache[K, V]) Write(ctx context.Context, k K, tx func(context.Context) (Version, error)) (Version, error) {
 	e, err := c.write(ctx, k, dropsOlder, func(ctx context.Context) (Entry[V], error) {
