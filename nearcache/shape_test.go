@@ -106,7 +106,7 @@ func TestShape_OfAnotherCodec(t *testing.T) {
 		}
 		return c
 	}
-	codecs := map[string]nearcache.Codec[int]{"json": nil, "msgpack": msgpack.Codec[int]{},
+	codecs := map[string]nearcache.Codec[int]{"json": nil,
 		"compressed json": compressed(nil), "compressed msgpack": compressed(msgpack.Codec[int]{})}
 	r := testkit.Redis{Option: nearcachetest.NewRedis(t).ClientOption()}
 	for first, a := range codecs {

@@ -15,8 +15,8 @@ import (
 	"github.com/nearcache/nearcache-go/internal/testkit"
 )
 
-// TestRelay_LeavesOutNamespacesThatNoCacheHas: namespace "a:b" with key "k" has in Redis the name of another key. In the
-// event channel it is a message that each instance counts as malformed, and a gap.
+// TestRelay_LeavesOutNamespacesThatNoCacheHas: namespace "a:b" with key "k" has in Redis the name of another key. In
+// the event channel it is a message that each instance counts as malformed, and a gap.
 func TestRelay_LeavesOutNamespacesThatNoCacheHas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src, red, top := newOutbox(), newRedisFake(), testkit.NewTopic(1)
