@@ -60,6 +60,13 @@ func TestCalls_RefuseANilContext(t *testing.T) {
 			t.Errorf("%s: %v, want an error that says so", name, err)
 		}
 	}
+	_, err := c.Write(t.Context(), "a", nil)
+	_, entryErr := c.WriteEntry(t.Context(), "a", nil)
+	for _, err := range []error{err, entryErr} {
+		if !errors.Is(err, nearcache.ErrNotCommitted) || !strings.Contains(err.Error(), "the transaction is nil") {
+			t.Errorf("a write without a transaction: %v", err)
+		}
+	}
 	if v, err := c.Get(t.Context(), "a"); v != "one" || err != nil {
 		t.Errorf("afterwards: %q, %v", v, err)
 	}
