@@ -31,6 +31,9 @@ func TestNew_RefusesAddressesThatCannotBe(t *testing.T) {
 			t.Errorf("New with the address %q: %v, want an error with %q", addr, err, want)
 		}
 	}
+	for _, addr := range []string{"/run/no/redis.sock", "no-such-host.invalid:redis", ":1", "[::1]:1"} {
+		newClient(t, nearcache.Config{Redis: rueidis.ClientOption{InitAddress: []string{addr}}})
+	}
 }
 
 // A nil Context is an error of the call. It would panic otherwise, and of SetMany on a goroutine of its own.
