@@ -53,6 +53,11 @@ const (
 	MarkRecord Rule = "mark-record" // ... with the record of the round before where the relay had it acknowledged
 	MarkWhole  Rule = "mark-whole"  // the end is asked for behind transactions that are open
 
+	// The numbers of events, as barriers say them.
+	NumberAhead    Rule = "number-ahead"    // an event's number counts also if it comes before the session's first barrier
+	NumberTimeline Rule = "number-timeline" // ... and only for barriers of its own timeline
+	NumberGarbled  Rule = "number-garbled"  // before the first barrier, what nobody can decode may be any event
+
 	// ... by questions to the relay.
 	AskBefore Rule = "ask-before" // a head answers only what was asked before the round before it was published
 	AskNext   Rule = "ask-next"   // ... and that round must be the one right before it

@@ -83,8 +83,8 @@ var ablations = []struct {
 
 // elsewhere are the rules that it cannot miss, and which test does.
 var elsewhere = map[ablate.Rule]string{
-	ablate.ClockOnRead:   "nearcache: TestAblation_ClockOnRead", // there is no time here
-	ablate.LeaseEndWakes: "internal/chaos: TestAblations_AreNoticed",
+	ablate.ClockOnRead:   "nearcache: TestAblation_ClockOnRead",          // there is no time here
+	ablate.LeaseEndWakes: "nearcache: TestAblation_LeaseEndWakes",        // there are no waits here
 	ablate.OutboxMark:    "coherence/mysql: TestChanges_WithoutItsRules", // it is of one source
 	ablate.MarkSecond:    "coherence/kafka: TestAblations_Position",
 	ablate.MarkEpoch:     "coherence/kafka: TestAblations_Position",
@@ -93,6 +93,10 @@ var elsewhere = map[ablate.Rule]string{
 	ablate.AskBefore:     "coherence/nats: TestAblations_Position",
 	ablate.AskNext:       "coherence/nats: TestAblations_Position",
 	ablate.AskTerm:       "coherence/nats: TestAblations_Position",
+
+	ablate.NumberAhead:    "coherence/internal/tailing: TestAblations_Numbers",
+	ablate.NumberTimeline: "coherence/internal/tailing: TestAblations_Numbers",
+	ablate.NumberGarbled:  "coherence/internal/tailing: TestAblations_Numbers",
 
 	ablate.CopyLeaseFirst:  "internal/copier: TestAblations_Copy",
 	ablate.CopyProof:       "internal/copier: TestAblations_Copy",
