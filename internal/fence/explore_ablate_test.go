@@ -39,6 +39,7 @@ var ablations = []struct {
 	{ablate.RoundBegunFirst, "C1", scope{versions: 1, loads: 1, sourced: true, rounds: 2}},
 	{ablate.RoundOnce, "C1", scope{versions: 1, loads: 1, sourced: true, rounds: 2, relays: 2}},
 	{ablate.RoundToken, "C1", scope{versions: 1, loads: 1, sourced: true, rounds: 2, relays: 2, failOvers: 1}},
+	{ablate.RoundDigest, "C1", scope{versions: 1, sourced: true, rounds: 2, relays: 2, evictions: 1, warm: true}},
 	{ablate.RoundAfterNext, "C1", scope{versions: 1, loads: 1, sourced: true, rounds: 2}},
 	{ablate.RoundSession, "C1", scope{versions: 1, loads: 1, sourced: true, rounds: 2, failOvers: 1, isolation: true}},
 	{ablate.RoundHead, "C1", scope{versions: 1, loads: 1, sourced: true, rounds: 2, openTransactions: true}},
@@ -102,9 +103,6 @@ var elsewhere = map[ablate.Rule]string{
 	ablate.CopyProof:       "internal/copier: TestAblations_Copy",
 	ablate.CopyIncarnation: "internal/copier: TestAblations_Copy",
 	ablate.CopyVersion:     "internal/copier: TestAblations_Copy",
-
-	// The scopes that break without it have more than 4 million states.
-	ablate.RoundDigest: "coherence/relay: TestRounds_NameNoIncarnationThatIsGone",
 }
 
 func TestAblations(t *testing.T) {
