@@ -59,8 +59,8 @@ func TestAblation_WatermarkWithRecord(t *testing.T) { // C1
 	}
 }
 
-// TestAblation_LeaseEndWakes: the explorer has no waits, so it cannot miss this rule. Without it a read sleeps until the
-// lease in its way would have expired.
+// TestAblation_LeaseEndWakes: the explorer has no waits, so it cannot miss this rule. Without it a read sleeps until
+// the lease in its way would have expired.
 func TestAblation_LeaseEndWakes(t *testing.T) {
 	const lease, end = 2 * time.Second, 300 * time.Millisecond // the default LeaseTTL, and when the lease is evicted
 	took := func() (took time.Duration) {

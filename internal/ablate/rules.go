@@ -84,6 +84,10 @@ const (
 	UntrackedUnvouched    Rule = "untracked-unvouched"     // untracked: a read of L2 makes Redis vouch for nothing
 	AdmitFromTracking     Rule = "admit-from-tracking"     // tracking vouches only for what a GET on T returned
 
+	// A promotion of the source.
+	TimelineSession Rule = "timeline-session" // a sample of another timeline ends every session
+	TimelineKnown   Rule = "timeline-known"   // ... and events vouch for no load that began before the first sample
+
 	// The bound.
 	ClockBeforeSample Rule = "clock-before-sample" // a sample reads the clock before the position
 	ClockBeforeLoad   Rule = "clock-before-load"   // an entry's own sample is read before its load

@@ -23,9 +23,10 @@ func Exposes(rule string) []string { return exposes[rule] }
 // Exposures are those of all rules.
 func Exposures() map[string][]string { return maps.Clone(exposes) }
 
-// Notice runs a fleet without a rule until a guarantee is broken, in as many runs as tries at most: what exposes a rule is
-// a matter of chance. It returns the guarantee and the number of the run, or 0 if no run broke one. Of cfg the services
-// and the directories count; each run has a directory of its own in cfg.Dir, which stays if nothing was noticed.
+// Notice runs a fleet without a rule until a guarantee is broken, in as many runs as tries at most: what exposes a
+// rule is a matter of chance. It returns the guarantee and the number of the run, or 0 if no run broke one. Of cfg
+// the services and the directories count; each run has a directory of its own in cfg.Dir, which stays if nothing was
+// noticed.
 //
 // A run on a busy machine may break the rule of waits by itself. So only a rule that ends waits is noticed by it.
 func Notice(ctx context.Context, cfg Config, rule string, tries int) (broken history.Guarantee, run int, err error) {

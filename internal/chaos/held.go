@@ -16,9 +16,9 @@ import (
 	"github.com/nearcache/nearcache-go/nearcache"
 )
 
-// The cache whose loads can be held. A key of it is read only while the fault leasesEnd works on it: nobody's later fill
-// shortens a wait that should have ended before. A reader that is not woken sleeps for the lease, longer than the rule
-// of waits allows.
+// The cache whose loads can be held. A key of it is read only while the fault leasesEnd works on it: nobody's later
+// fill shortens a wait that should have ended before. A reader that is not woken sleeps for the lease, longer than
+// the rule of waits allows.
 const (
 	heldNamespace = "held"
 	heldTTL       = 2 * time.Second
@@ -90,8 +90,8 @@ func (m *instance) loadHeld(ctx context.Context, k uint32) (nearcache.Entry[int6
 	}
 }
 
-// The commands about a key of the cache: they begin a load that is held, and a read that waits for it. The others say how
-// its lease ends.
+// The commands about a key of the cache: they begin a load that is held, and a read that waits for it. The others say
+// how its lease ends.
 const (
 	holdLoad  = "hold"
 	awaitLoad = "await"
@@ -137,8 +137,8 @@ func (m *instance) hold(ctx context.Context, k uint32) {
 	}
 }
 
-// readHeld makes a read that waits for another instance's load. There is no ground truth of these keys, so only the time
-// that the read takes is judged.
+// readHeld makes a read that waits for another instance's load. There is no ground truth of these keys, so only the
+// time that the read takes is judged.
 func (m *instance) readHeld(ctx context.Context, k uint32) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
@@ -184,8 +184,8 @@ func (m *instance) tell(err error) {
 }
 
 // leasesEnd has one instance hold the loads of some keys, and the others wait for them. Then each lease ends without a
-// fill, in one way after the other. The waiting reads must notice it, for a read that is not woken sleeps until the lease
-// would have expired.
+// fill, in one way after the other. The waiting reads must notice it, for a read that is not woken sleeps until the
+// lease would have expired.
 func leasesEnd(ctx context.Context, in *injection) error {
 	names := in.instances()
 	in.rnd.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })

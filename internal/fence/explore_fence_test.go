@@ -109,6 +109,7 @@ func (f *fencer) refOf(seq uint64, running bool) awaited {
 // set makes the fence that of an instance.
 func (f *fencer) set(w *world, n *instance) {
 	f.clock, f.promoted = int64(w.acknowledged)+1, w.promoted
+	f.setTimeline(n)
 	f.generations.current[0].Store(genNow)
 	f.generations.recent.Load().entry(0, genNow).Store(bumpEntry(genNow, f.other.Hash))
 
@@ -154,6 +155,18 @@ func (f *fencer) set(w *world, n *instance) {
 	}
 }
 
+// setTimeline sets that of the last sample. It makes no difference where there is one timeline.
+func (f *fencer) setTimeline(n *instance) {
+	f.sampled.Store(f.scope.promotions == 0)
+	f.timeline.Store(0)
+	for p := range f.scope.versions + 1 {
+		if n.sampled[p] > 0 && f.scope.promotions > 0 {
+			f.sampled.Store(true)
+			f.timeline.Store(f.position(p).Timeline)
+		}
+	}
+}
+
 func (f *fencer) setEvents(n *instance) {
 	c := &f.events
 	c.session, c.baseSample = sessionNow, seqOf(max(n.baseSample, sampleNext))
@@ -186,6 +199,7 @@ func (f *fencer) setLoad(i uint8, l *load) {
 	default:
 		f.snapshots[i] = f.snapshot(l.generation, l.redisSession, l.eventSession, 1)
 		f.snapshots[i].WatermarkKnown = l.watermarkKnown == yes
+		f.snapshots[i].sampled = f.scope.promotions == 0 || l.sampled == yes
 		f.snapshots[i].watermark = f.mark(l.watermark, l.incarnation)
 		if f.scope.joins {
 			f.flightSnapshots[i] = f.snapshot(l.flightGeneration, l.flightRedisSession, l.flightEventSession,
@@ -329,5 +343,8 @@ func (f *fencer) eventsOf(t *Snapshot) session {
 func (f *fencer) keep(i uint8, t Snapshot, l *load) {
 	f.snapshots[i] = t
 	l.watermarkKnown = bit(t.WatermarkKnown)
+	if f.scope.promotions > 0 {
+		l.sampled = bit(t.sampled)
+	}
 	l.watermark, l.incarnation = number(t.watermark.Position), t.watermark.Incarnation[0]
 }

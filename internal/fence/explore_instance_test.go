@@ -115,7 +115,8 @@ func (s *stepper) heartbeat(i int) {
 		// Nobody moves watermarks, and loads read for themselves that there is none.
 	case before.heartbeat > 0:
 		_, n := s.at(i)
-		s.fence.Watermark(&s.fence.heartbeat, s.bucket(), s.fence.mark(before.heartbeatWatermark, before.heartbeatIncarnation))
+		read := s.fence.mark(before.heartbeatWatermark, before.heartbeatIncarnation)
+		s.fence.Watermark(&s.fence.heartbeat, s.bucket(), read)
 		n.heartbeat, n.heartbeatWatermark, n.heartbeatIncarnation = 0, 0, 0
 		s.fenced("the heartbeat's reply is looked at", i, int(before.heartbeatWatermark)-1)
 	case before.connected == 0 || before.pushes > 0 || !stale:

@@ -31,6 +31,7 @@ func (p *packer) load(l *load) {
 	fields(p, v1, &l.value, &l.watermark)
 	fields(p, 2, &l.generation)
 	fields(p, 1, &l.redisSession, &l.watermarkKnown, &l.watermarkAsked, &l.leaseGranted, &l.leaseHeld)
+	fields(p, bitsIf(p.promotions > 0, 1), &l.sampled)
 	fields(p, p.incarnationBits, &l.incarnation, &l.leaseIncarnation)
 	fields(p, bitsIf(p.failOvers > 0, 1), &l.leaseHeldOther)
 	fields(p, bitsIf(p.events, 2), &l.eventSession)

@@ -111,8 +111,8 @@ func (s *stepper) First() (explore.State, int) {
 	return state, p.Used()
 }
 
-// warmed is what comes of a load by the first instance: Redis has the absence of the key, and L1 too. It spares the steps
-// of the load where no further one is needed: TestExplore_WarmedIsReached.
+// warmed is what comes of a load by the first instance: Redis has the absence of the key, and L1 too. It spares the
+// steps of the load where no further one is needed: TestExplore_WarmedIsReached.
 func (sc *scope) warmed(w *world) {
 	on, n := &w.primary, &w.instances[0]
 	on.Record, on.RecordIncarnation = 1, on.Incarnation()

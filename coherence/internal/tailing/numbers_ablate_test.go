@@ -9,8 +9,8 @@ import (
 	"github.com/nearcache/nearcache-go/internal/explore"
 )
 
-// TestAblations_Numbers: without any of the rules the explorer finds a missing event that no barrier shows, or a session
-// that ends although nothing is missing.
+// TestAblations_Numbers: without any of the rules the explorer finds a missing event that no barrier shows, or a
+// session that ends although nothing is missing.
 func TestAblations_Numbers(t *testing.T) {
 	for rule, m := range map[ablate.Rule]partitionModel{
 		ablate.NumberAhead:    {events: 2, queue: 2},

@@ -11,8 +11,8 @@ import (
 // Numbers are the real ones.
 //
 // Two relays write to the partition, each of a timeline of the source: the first one's primary is replaced, and the
-// second one numbers on from a cursor that may be behind. Barriers come by another way than the events, as in Kafka. So a
-// follower may have read events beyond a barrier when it takes it.
+// second one numbers on from a cursor that may be behind. Barriers come by another way than the events, as in Kafka.
+// So a follower may have read events beyond a barrier when it takes it.
 
 // timelines is how many there are.
 const timelines = 2
@@ -246,8 +246,8 @@ func (s *partitionStepper) session() {
 
 // take has the follower take a barrier. Without a gap, the session vouches for all that came since it began: each event
 // of the barrier's timeline must have been delivered. With one, there must be an event that was never delivered, or a
-// timeline that is another one. Where two relays publish barriers by turns, each of them ends the session of the other, and more
-// sessions may end.
+// timeline that is another one. Where two relays publish barriers by turns, each of them ends the session of the
+// other, and more sessions may end.
 func (s *partitionStepper) take(b sentBarrier) {
 	w := &s.to
 	based, timeline := w.numbers.based == 1, w.numbers.timeline

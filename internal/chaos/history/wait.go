@@ -137,8 +137,8 @@ func (o *outages) unexplained(h *History, r *Record) time.Duration {
 	return max(0, took-h.Waiting.Slack-h.Waiting.Deadline-overlap(o.stopped[r.Process], r.Invoke, r.Return))
 }
 
-// answered is the part of the run in which nothing explains waiting, and the longest wait without a reason: the time of a
-// read less what of it has an explanation. The rule bounds it by the slack.
+// answered is the part of the run in which nothing explains waiting, and the longest wait without a reason: the time
+// of a read less what of it has an explanation. The rule bounds it by the slack.
 func (h *History) answered() (part float64, longest time.Duration) {
 	o := h.outages()
 	from, to := int64(Forever), int64(-Forever)
