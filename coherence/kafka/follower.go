@@ -34,6 +34,7 @@ type follower struct {
 	mu      sync.Mutex
 	live    bool // a session has been announced, and stands
 	id      topicID
+	from    int64 // where the session began, or goes on behind missing messages
 	next    int64 // everything below has been delivered
 	waiting *barrier
 	numbers tailing.Numbers
@@ -119,7 +120,7 @@ func (f *follower) resolve(ctx context.Context) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.id, f.next, f.session, f.fresh = t.id, next, false, true
+	f.id, f.from, f.next, f.session, f.fresh = t.id, next, next, false, true
 	return nil
 }
 
@@ -176,9 +177,13 @@ func (f *follower) offer(ctx context.Context, b *barrier) {
 }
 
 // take hands a barrier over. If the numbers show that an event is missing, it begins a session first, and reports that.
-// The caller holds f.mu.
+// The numbers do not begin with a barrier from before the session: the next barrier asks for events that were published
+// between the two, and the session has not followed those. The caller holds f.mu.
 func (f *follower) take(ctx context.Context, b *barrier) (gap bool) {
-	if gap = f.numbers.Barrier(b.at.Timeline, b.seqs[f.part]); gap {
+	if b.ends[f.part] >= f.from {
+		gap = f.numbers.Barrier(b.at.Timeline, b.seqs[f.part])
+	}
+	if gap {
 		f.missed(b)
 		f.sink.Session(f.part)
 	}
@@ -255,7 +260,7 @@ func (f *follower) deliver(ctx context.Context, res *fetched) error {
 		}
 		f.malformed(from, err)
 		f.mu.Lock()
-		f.numbers = tailing.Numbers{}
+		f.from, f.numbers = next, tailing.Numbers{}
 		f.mu.Unlock()
 		f.sink.Session(f.part)
 		f.Logger.Warn("messages are missing", "topic", f.Topic, "partition", f.part, "from", from, "to", next)
