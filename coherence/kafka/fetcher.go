@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
@@ -16,13 +17,19 @@ import (
 //	all but 7: ask again                          7: hands its record over, and asks again while the others are gathered
 //	all partitions: one request
 func newFetcher(c *cluster) *gatherer[*fetchRequest, *fetched] {
-	return &gatherer[*fetchRequest, *fetched]{underWay: 3, wait: 2 * time.Millisecond, maxBytes: 1 << 20,
+	const turns = 3
+	holds := &holds{turns: turns}
+	return &gatherer[*fetchRequest, *fetched]{underWay: turns, wait: 2 * time.Millisecond, maxBytes: 1 << 20,
 		exchange: func(ctx context.Context, leader int32, parts []*fetchRequest) ([]*fetched, error) {
-			m, err := c.transport.RoundTrip(ctx, c.addr, newMultiFetch(leader, parts))
+			hold, done := holds.begin(leader, parts)
+			m, err := c.transport.RoundTrip(ctx, c.addr, newMultiFetch(leader, parts, hold))
 			if err != nil {
+				done(false)
 				return nil, err
 			}
-			return m.(multiFetched), nil
+			answers := m.(multiFetched)
+			done(slices.ContainsFunc(answers, func(f *fetched) bool { return f != nil && len(f.records) > 0 }))
+			return answers, nil
 		}}
 }
 
@@ -36,7 +43,7 @@ func (c *cluster) fetch(ctx context.Context, f *fetchRequest) (*fetched, error) 
 	if err != nil {
 		return nil, fmt.Errorf("kafka: fetching %s/%d: %w", f.topic, f.partition, err)
 	}
-	ctx, stop := c.whileLed(ctx, f.topic, f.partition, leader)
+	ctx, stop := c.whileLed(ctx, f.topic, f.partition, leader, f.wait)
 	defer stop()
 	res, err := c.fetches.do(ctx, leader, f)
 	if err == nil && res == nil {

@@ -134,7 +134,7 @@ func (p *producer) produce(ctx context.Context, part int, records []out) (offset
 	if err != nil {
 		return -1, err
 	}
-	ctx, stop := p.c.whileLed(ctx, p.topic, part, leader)
+	ctx, stop := p.c.whileLed(ctx, p.topic, part, leader, 0)
 	defer stop()
 	res, err := p.c.produces.do(ctx, leader, &produceRequest{p.topic, part, records})
 	if err == nil {
