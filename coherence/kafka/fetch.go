@@ -55,8 +55,8 @@ type multiFetch struct {
 	leader  int32
 	parts   []*fetchRequest
 	hold    time.Duration // how long the broker may wait for records
-	byTopic [][]int // indexes of parts
-	version int16   // that kafka-go has agreed on with the broker, if there are no ids
+	byTopic [][]int       // indexes of parts
+	version int16         // that kafka-go has agreed on with the broker, if there are no ids
 }
 
 // multiFetched has the answers by the index of their part; nil: the broker did not answer for it.

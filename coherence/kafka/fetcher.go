@@ -4,38 +4,33 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
 )
 
-// newFetcher gathers fetches. A request with nothing to answer waits at the broker, and a partition that asks meanwhile
-// must not wait for that, so each leader has a few requests under way at most, each for other partitions:
-//
-//	all partitions: one request, which waits      a record comes to partition 7: the request is answered
-//	all but 7: ask again                          7: hands its record over, and asks again while the others are gathered
-//	all partitions: one request
+// newFetcher gathers fetches, which are polls. Events have the id of their topic, and are never in one request with
+// barriers: each barrier would wake what follows the events. Three requests for a leader suffice, since nearly always
+// all partitions are in one.
 func newFetcher(c *cluster) *gatherer[*fetchRequest, *fetched] {
-	const turns = 3
-	holds := &holds{turns: turns}
-	return &gatherer[*fetchRequest, *fetched]{underWay: turns, wait: 2 * time.Millisecond, maxBytes: 1 << 20,
-		exchange: func(ctx context.Context, leader int32, parts []*fetchRequest) ([]*fetched, error) {
-			hold, done := holds.begin(leader, parts)
+	return &gatherer[*fetchRequest, *fetched]{underWay: 3, maxBytes: 1 << 20,
+		polls: &polls[*fetched]{tells: (*fetched).tells},
+		exchange: func(ctx context.Context, leader int32, parts []*fetchRequest, hold time.Duration) ([]*fetched, error) {
 			m, err := c.transport.RoundTrip(ctx, c.addr, newMultiFetch(leader, parts, hold))
 			if err != nil {
-				done(false)
 				return nil, err
 			}
-			answers := m.(multiFetched)
-			done(slices.ContainsFunc(answers, func(f *fetched) bool { return f != nil && len(f.records) > 0 }))
-			return answers, nil
+			return m.(multiFetched), nil
 		}}
 }
 
-func (f *fetchRequest) name() partitionName { return partitionName{f.topic, f.partition} }
-func (f *fetchRequest) kind() bool          { return f.id == topicID{} }
-func (f *fetchRequest) bytes() int          { return 64 }
+func (f *fetchRequest) name() partitionName    { return partitionName{f.topic, f.partition} }
+func (f *fetchRequest) kind() bool             { return f.id == topicID{} }
+func (f *fetchRequest) bytes() int             { return 64 }
+func (f *fetchRequest) longest() time.Duration { return f.wait }
+
+// tells reports whether the answer has records or an error. nil is an answer that did not come.
+func (f *fetched) tells() bool { return f == nil || f.err != nil || len(f.records) > 0 }
 
 // fetch asks once. An error of the partition is in the answer, and returned too.
 func (c *cluster) fetch(ctx context.Context, f *fetchRequest) (*fetched, error) {

@@ -32,8 +32,7 @@ type Tail struct {
 	// Codec decodes messages. Defaults to JSON.
 	Codec coherence.EventCodec
 	// MaxWait is how long the broker may hold back an answer while there is nothing new; it answers at once when there is.
-	// A request for barriers is held for twice as long, since an idle relay sends one each second. While records come,
-	// requests are held for 250ms at most. Defaults to a second.
+	// A request for barriers is held for twice as long, since an idle relay sends one each second. Defaults to a second.
 	MaxWait time.Duration
 	// Silence is how long a partition may go without any answer, beyond MaxWait, before it counts as lost. Defaults to 2
 	// seconds.
@@ -277,10 +276,7 @@ func (r *tailRun) lastBarrier(ctx context.Context) (int64, error) {
 }
 
 func (r *tailRun) readBarriers(ctx context.Context, from int64) (next int64, err error) {
-	wait := 2 * r.MaxWait
-	ask, cancel := context.WithTimeout(ctx, wait+r.Silence)
-	defer cancel()
-	res, err := r.c.fetch(ask, &fetchRequest{topic: r.BarrierTopic, offset: from, wait: wait, maxBytes: 1 << 20})
+	res, err := r.fetch(ctx, &fetchRequest{topic: r.BarrierTopic, offset: from, wait: 2 * r.MaxWait, maxBytes: 1 << 20})
 	if err != nil {
 		return from, err
 	}
