@@ -120,8 +120,7 @@ func (o *catalogRun) run(ctx context.Context, e *Env, kindName string, start red
 // fill writes every product of the database to Redis, in pipelines.
 func (o *catalogRun) fill(ctx context.Context, e *Env, own peers.Peer[product]) error {
 	rows, err := o.pool.Query(ctx,
-		`select p.id, p.name, p.price, p.stock, p.about, coalesce(v.version, 0) from products p
-			left join nearcache.versions v on v.namespace = 'b' and v.key = p.id`)
+		`select id, name, price, stock, about, nearcache.version_of('b', id) from products`)
 	if err != nil {
 		return err
 	}

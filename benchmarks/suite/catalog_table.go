@@ -51,9 +51,8 @@ func (p *slowTable) Load(ctx context.Context, key string) (v product, version ui
 		p.duplicates.Add(1)
 	}
 	defer atomic.AddUint64(&p.inFlight[i], ^uint64(0))
-	err = p.pool.QueryRow(ctx, `select p.id, p.name, p.price, p.stock, p.about, coalesce(v.version, 0)
-		from (select pg_sleep($2)) s, products p
-		left join nearcache.versions v on v.namespace = 'b' and v.key = p.id where p.id = $1`, key, p.delay()).
+	err = p.pool.QueryRow(ctx, `select p.id, p.name, p.price, p.stock, p.about, nearcache.version_of('b', p.id)
+		from (select pg_sleep($2)) s, products p where p.id = $1`, key, p.delay()).
 		Scan(&v.ID, &v.Name, &v.Price, &v.Stock, &v.About, &version)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = peers.ErrMiss
@@ -67,8 +66,7 @@ func (p *slowTable) Store(ctx context.Context, key string, v product) (version u
 		if _, err := tx.Exec(ctx, `update products set price = $2 where id = $1`, key, v.Price); err != nil {
 			return err
 		}
-		return tx.QueryRow(ctx, `select version from nearcache.versions where namespace = 'b' and key = $1`,
-			key).Scan(&version)
+		return tx.QueryRow(ctx, `select nearcache.version_of('b', $1)`, key).Scan(&version)
 	})
 	return version, err
 }

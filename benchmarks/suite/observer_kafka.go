@@ -32,9 +32,7 @@ type notes struct{ pool *pgxpool.Pool }
 func (n notes) load(ctx context.Context, key string) (e nearcache.Entry[string], err error) {
 	var seq, version int64
 	err = n.pool.QueryRow(ctx,
-		`select n.seq, coalesce(v.version, 0) from notes n
-			left join propagation.versions v on v.namespace = $2 and v.key = n.id where n.id = $1`,
-		key, notesNamespace).Scan(&seq, &version)
+		`select seq, propagation.version_of($2, id) from notes where id = $1`, key, notesNamespace).Scan(&seq, &version)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = nearcache.ErrNotFound
 	}
