@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,8 +14,10 @@ import (
 // holding is the other side of polls: it holds each request until one of its parts has a record.
 type holding struct {
 	gatherer[ask, int]
-	sent []string
 	feed map[int]chan int // the records of each partition
+
+	mu   sync.Mutex
+	sent []string
 }
 
 func newHolding(partitions int) *holding {
@@ -29,7 +33,9 @@ func newHolding(partitions int) *holding {
 			names = append(names, p.partition)
 		}
 		slices.Sort(names)
+		h.mu.Lock()
 		h.sent = append(h.sent, fmt.Sprint(names, hold))
+		h.mu.Unlock()
 		answers := make([]int, len(parts))
 		for end := time.Now().Add(hold); ctx.Err() == nil && time.Now().Before(end); <-time.After(time.Millisecond) {
 			found := false
@@ -49,14 +55,21 @@ func newHolding(partitions int) *holding {
 	return h
 }
 
+// requests are those that were sent.
+func (h *holding) requests() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.sent)
+}
+
 // polled asks for a partition until its answers end, and counts them. After a record it is busy for a while.
-func (h *holding) polled(ctx context.Context, partition int, busy time.Duration, answers *int) {
+func (h *holding) polled(ctx context.Context, partition int, busy time.Duration, answers *atomic.Int64) {
 	for ctx.Err() == nil {
 		record, err := h.do(ctx, 1, ask{partition: partition, wait: time.Second})
 		if err != nil {
 			return
 		}
-		*answers++
+		answers.Add(1)
 		if record != 0 {
 			<-time.After(busy)
 		}
@@ -76,25 +89,29 @@ func TestPolls_ARecordWakesItsPartition(t *testing.T) {
 				ctx, stop := context.WithCancel(t.Context())
 				defer h.close()
 				defer stop()
-				var answers [4]int
+				var answers [4]atomic.Int64
 				for p := range answers {
 					go h.polled(ctx, p, busy, &answers[p])
 					synctest.Wait()
 				}
-				for end := time.Now().Add(20 * time.Second); len(h.sent) == 0 || h.sent[len(h.sent)-1] != "[0 1 2 3] 1s"; {
+				for end := time.Now().Add(20 * time.Second); !slices.Contains(h.requests(), "[0 1 2 3] 1s"); {
 					if settle(time.Millisecond); time.Now().After(end) {
-						t.Fatalf("got the requests %q: the partitions are not in one", h.sent)
+						t.Fatalf("got the requests %q: the partitions are not in one", h.requests())
 					}
 				}
-				before, sent := answers, len(h.sent)
+				var before [4]int64
+				for p := range answers {
+					before[p] = answers[p].Load()
+				}
+				sent := len(h.requests())
 				settle(500 * time.Millisecond)
 				h.feed[1] <- 7
 				settle(1100 * time.Millisecond)
-				if got := h.sent[sent:]; len(got) < len(want) || !slices.Equal(got[:len(want)], want) {
+				if got := h.requests()[sent:]; len(got) < len(want) || !slices.Equal(got[:len(want)], want) {
 					t.Errorf("got the requests %q after a record, want %q", got, want)
 				}
 				for p := range answers {
-					got, want := answers[p]-before[p], 1 // the end of the poll
+					got, want := answers[p].Load()-before[p], int64(1) // the end of the poll
 					if p == 1 {
 						want = 2 // and the record
 					}
