@@ -90,8 +90,8 @@ func TestRun_CommandLinesThatCannotWork(t *testing.T) {
 		"audit p --query x --rate 0", "audit p --query x --allow 2", "audit p --query x --wait 2m",
 		"audit p --query x --codec y",
 		"top http://h --every 1ms", "doctor --as king", "install", "install --table t --namespace n",
-		"install --table t --namespace a:b --key id", "install x", "--timeout soon relay status", "--timeout -1s relay status",
-		"--timeout 0 key a:b",
+		"install --table t --namespace a:b --key id", "install x", "--timeout soon relay status",
+		"--timeout -1s relay status", "--timeout 0 key a:b",
 		"--schema A.B install --table t --namespace n --key id"} {
 		code, out, errOut := call(t, secretive, strings.Fields(bad)...)
 		if code != 2 || !strings.Contains(errOut, "--help") || strings.Contains(out+errOut, secret) {
