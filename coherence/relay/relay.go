@@ -32,8 +32,9 @@ type Relay struct {
 	// Name is that of the cursor and of the leadership. Two relays of one source that do different work, for two Redis
 	// for example, need different names. Defaults to "relay".
 	Name string
-	// Interval is how often changes are looked for and barriers and watermarks are moved; a Source that is a Waker
-	// wakes it before. Defaults to 100ms.
+	// Interval is how often a round begins: it looks for changes, and moves barriers and watermarks. A Source that is a
+	// Waker has changes carried before that. A round that takes about as long, or longer, is followed by a pause of a
+	// quarter. Defaults to 100ms.
 	Interval time.Duration
 	// Batch is how many changes are taken at a time, also of one transaction that has more. Redis serves nobody else while
 	// it applies them, for some 4 microseconds each. Defaults to 500; at most 10,000.
