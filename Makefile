@@ -22,11 +22,15 @@ help: ## list the targets
 	@echo "  chaos takes DURATION=5m, SEED=7, ARGS='-keep' and WITHOUT=generation (a rule of internal/ablate)."
 	@echo "  test, test-quick and cover take PKG=./internal/l2 RUN=TestX COUNT=3 ARGS='-v'; fuzz takes PKG, FUZZ=FuzzX and FUZZTIME=1m."
 
+# What the shell's own variables say of services is not meant for what brings its own.
+WITHOUT_SERVICES := $(addprefix -u ,DATABASE_URL REDIS_URL REDIS_HOST REDIS_PORT $(addprefix KAFKA_,BOOTSTRAP_SERVERS SECURITY_PROTOCOL \
+	SASL_MECHANISM SASL_USERNAME SASL_PASSWORD SSL_CA_FILE SSL_CERT_FILE SSL_KEY_FILE) $(addprefix NATS_,URL USER PASSWORD CREDS CA CERT KEY))
+
 LISTEN ?= 127.0.0.1:8080
 demo: ## a live page of three product servers, a relay and a worker over embedded services, at LISTEN; Ctrl-C stops them
 	@mkdir -p $(BUILD)
 	@$(GO) build -o $(BUILD)/ ./cmd/product-server
-	@exec env -u DATABASE_URL -u REDIS_URL -u REDIS_HOST -u REDIS_PORT -u KAFKA_BOOTSTRAP_SERVERS $(BUILD)/product-server -instances 3 -max-staleness 500 -audit-reads 5 -listen $(LISTEN)
+	@exec env $(WITHOUT_SERVICES) $(BUILD)/product-server -instances 3 -max-staleness 500 -audit-reads 5 -listen $(LISTEN)
 
 BROWSERTEST := NEARCACHE_BROWSER=required $(GO) test -count 1
 demo-pictures: install ## the tests of the demo's pages in Chromium, which write their pictures to docs/demo
@@ -79,7 +83,7 @@ large: install tools ## a transaction and a truncate of ROWS (1000000) rows thro
 	@NEARCACHE_LARGE_ROWS=$(ROWS) NEARCACHE_LARGE_PREFER=$(PREFER) $(BUILD)/services run -- $(GO) test -count 1 -timeout 2h -v -run TestRelay_Large ./internal/e2e
 
 # The servers under the names by which the programs know them, for a command that services run.
-AS_PROGRAM := sh -c 'DATABASE_URL="$$NEARCACHE_TEST_POSTGRES" REDIS_URL="redis://$$NEARCACHE_TEST_REDIS" KAFKA_BOOTSTRAP_SERVERS="$$NEARCACHE_TEST_KAFKA" exec "$$0" "$$@"'
+AS_PROGRAM := env $(WITHOUT_SERVICES) sh -c 'DATABASE_URL="$$NEARCACHE_TEST_POSTGRES" REDIS_URL="redis://$$NEARCACHE_TEST_REDIS" KAFKA_BOOTSTRAP_SERVERS="$$NEARCACHE_TEST_KAFKA" exec "$$0" "$$@"'
 
 RATES ?= 2000,10000,20000
 relay-rate: install tools ## what a relay carries from Postgres to Redis and Kafka at RATES (2000,10000,20000) changes a second, and how late; ARGS='-notify -writers 64 -changes 1'

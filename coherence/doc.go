@@ -21,7 +21,7 @@
 //	sequence    is an event's number in its partition, contiguous from 1. A number left out is a gap: something is
 //	            missing.
 //
-// How the near cache uses them to decide what it may serve is in docs/CONSISTENCY.md.
+// How the near cache uses them to decide what it may serve is in docs/internals/consistency.md.
 //
 // # On the wire
 //

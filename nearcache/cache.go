@@ -41,6 +41,9 @@ type Cache[K comparable, V any] struct {
 // version events. The namespace has no colon and no brace, and a client has at most one cache of it. K is any
 // comparable type that has a name (see Options.EncodeKey).
 func NewCache[K comparable, V any](client *Client, namespace string, o Options[K, V]) (*Cache[K, V], error) {
+	if client == nil || client.l2 == nil {
+		return nil, fmt.Errorf("nearcache: cache %q: the Client is nil, or was not made by New", namespace)
+	}
 	if err := o.validate(client, namespace); err != nil {
 		return nil, err
 	}

@@ -241,9 +241,27 @@ func (c *Client) register(namespace string, cache managedCache) (*cacheMetrics, 
 	return m, nil
 }
 
+// errNilContext is the error of a call that is given none. A Context that is nil would panic later, and perhaps on a
+// goroutine whose panic ends the program.
+var errNilContext = errors.New("nearcache: the context is nil")
+
+// usable is why a call cannot be served, nil if it can.
+func (c *Client) usable(ctx context.Context) error {
+	switch {
+	case c.closed.Load():
+		return ErrClosed
+	case ctx == nil:
+		return errNilContext
+	}
+	return nil
+}
+
 // Ready returns when Redis is connected and every channel has been heard from, or ctx's error. Reads need not wait for
 // it: until then they go to the source.
 func (c *Client) Ready(ctx context.Context) error {
+	if ctx == nil {
+		return errNilContext
+	}
 	if err := c.l2.Ready(ctx); err != nil {
 		return fmt.Errorf("nearcache: waiting for Redis: %w (%s)", err, describe(c.refreshReasons()))
 	}
@@ -268,8 +286,8 @@ func (c *Client) Ready(ctx context.Context) error {
 // An event of a truncated namespace makes every record of L2 a miss, of all namespaces, and ends what tracking vouches
 // for: each instance drops its L1 with its next heartbeat.
 func (c *Client) Apply(ctx context.Context, e coherence.Event) error {
-	if c.closed.Load() {
-		return ErrClosed
+	if err := c.usable(ctx); err != nil {
+		return err
 	}
 	if err := e.Validate(); err != nil {
 		return fmt.Errorf("nearcache: event: %w", err)

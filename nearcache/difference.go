@@ -1,6 +1,8 @@
 package nearcache
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"math"
 	"reflect"
@@ -10,7 +12,7 @@ import (
 
 // difference names the first part of two values that differs, as a path from the value: ".Address.zip", "[3]", `["a"]`.
 // It is "" if they are equal. Unexported fields are compared too. Empty and nil slices and maps are equal, and so are
-// two NaNs, and values whose method Equal says so.
+// two NaNs, and values whose method Equal says so. So are two texts of JSON (json.RawMessage) that parse alike.
 func difference[V any](a, b V) string {
 	var d differ
 	path, same := d.values(reflect.ValueOf(&a).Elem(), reflect.ValueOf(&b).Elem())
@@ -49,6 +51,9 @@ func (d *differ) values(a, b reflect.Value) (path string, same bool) {
 	case reflect.Array:
 		return d.elements(a, b)
 	case reflect.Slice:
+		if a.Type() == reflect.TypeFor[json.RawMessage]() && sameJSON(a.Bytes(), b.Bytes()) {
+			return "", true
+		}
 		if a.Len() != b.Len() {
 			return "", false
 		}
@@ -125,6 +130,26 @@ func (d *differ) enter(t reflect.Type, n int, a, b unsafe.Pointer) bool {
 	}
 	d.seen[v] = true
 	return false
+}
+
+// sameJSON reports whether two texts of JSON are the same to whoever parses them. The JSON Codec leaves out blanks,
+// escapes what HTML would, and writes null for a text that is nil.
+func sameJSON(a, b []byte) bool {
+	if bytes.Equal(a, b) {
+		return true
+	}
+	plain := func(text []byte) ([]byte, bool) {
+		if len(text) == 0 {
+			return []byte("null"), text == nil
+		}
+		var compact, escaped bytes.Buffer
+		err := json.Compact(&compact, text)
+		json.HTMLEscape(&escaped, compact.Bytes())
+		return escaped.Bytes(), err == nil
+	}
+	x, isJSON := plain(a)
+	y, isToo := plain(b)
+	return isJSON && isToo && bytes.Equal(x, y)
 }
 
 func sameScalar(a, b reflect.Value) bool {

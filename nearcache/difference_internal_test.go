@@ -1,6 +1,7 @@
 package nearcache
 
 import (
+	"encoding/json"
 	"math"
 	"testing"
 	"time"
@@ -93,5 +94,24 @@ func TestDifference_EndsOnCycles(t *testing.T) {
 	b.next = &diffOuter{ID: 2}
 	if got := difference(a, b); got != ".next.ID" {
 		t.Errorf("got %q, want \".next.ID\"", got)
+	}
+}
+
+// What parses alike is alike: jsonb of Postgres has blanks that encoding/json leaves out.
+func TestDifference_OfJSONText(t *testing.T) {
+	for name, test := range map[string]struct {
+		a, b any
+		same bool
+	}{
+		"blanks":           {json.RawMessage(`{"a": [1, "<"]}`), json.RawMessage(`{"a":[1,"\u003c"]}`), true},
+		"nil and null":     {json.RawMessage(nil), json.RawMessage("null"), true},
+		"another number":   {json.RawMessage(`{"a": 1}`), json.RawMessage(`{"a":2}`), false},
+		"blanks in a text": {json.RawMessage(`"a b"`), json.RawMessage(`"ab"`), false},
+		"what is no JSON":  {json.RawMessage(`{`), json.RawMessage(`{ `), false},
+		"bytes":            {[]byte(`{"a": 1}`), []byte(`{"a":1}`), false},
+	} {
+		if got := difference(test.a, test.b); (got == "") != test.same {
+			t.Errorf("%s: difference %q", name, got)
+		}
 	}
 }

@@ -23,7 +23,8 @@ var (
 	// ErrForeignVersion says that a Loader returned a version that is not the Source's: it has versions of its own, or
 	// none, or names its keys otherwise than the trigger does. The first loads of a cache are checked.
 	ErrForeignVersion = errors.New("nearcache: the Loader's version is not the source's")
-	// ErrUnsupported says that something was asked for that is not built yet, or whose premise is missing.
+	// ErrUnsupported says that something was asked for that cannot be had: its premise is missing, as a bound's without a
+	// relay, or no cache can find the key again, as a NaN.
 	ErrUnsupported = errors.New("nearcache: unsupported")
 	// ErrNotCommitted is what a transaction given to Write returns (wrapped) when it certainly changed nothing: a
 	// conflict, a validation. Then nothing needs to be invalidated. Any other error may hide a commit.

@@ -46,8 +46,7 @@ func equal[K comparable](a, b K) bool { return a == b }
 
 // oddKey is the error of a read or a write of a key that is not selfEqual.
 func (c *Cache[K, V]) oddKey() error {
-	var k K
 	return fmt.Errorf("nearcache: cache %q: %w: a key does not equal itself:"+
-		" it is or holds a NaN, or a value that is not comparable (K is %T)",
-		c.namespace, ErrUnsupported, k)
+		" it is or holds a NaN, or a value that is not comparable (K is %v)",
+		c.namespace, ErrUnsupported, reflect.TypeFor[K]())
 }

@@ -82,7 +82,13 @@ func jsonRisk(t reflect.Type, seen map[reflect.Type]bool) risk {
 		return riskNone
 	case reflect.String:
 		return riskUTF8
-	case reflect.Slice, reflect.Array, reflect.Pointer:
+	case reflect.Slice, reflect.Array:
+		return jsonRisk(t.Elem(), seen)
+	case reflect.Pointer:
+		switch t.Elem().Kind() {
+		case reflect.Pointer, reflect.Map, reflect.Slice: // a pointer to nil comes back as nil
+			return riskAny
+		}
 		return jsonRisk(t.Elem(), seen)
 	case reflect.Map:
 		if k := t.Key().Kind(); k != reflect.String || t.Key() != reflect.TypeFor[string]() {
@@ -98,9 +104,13 @@ func jsonRisk(t reflect.Type, seen map[reflect.Type]bool) risk {
 				return riskAny
 			}
 			if tag := f.Tag.Get("json"); tag != "" {
-				n, _, _ := bytes.Cut([]byte(tag), []byte(","))
+				n, options, _ := bytes.Cut([]byte(tag), []byte(","))
 				if string(n) == "-" {
 					return riskAny
+				}
+				if _, own := f.Type.MethodByName("IsZero"); own && f.Type != timeType && bytes.Contains(options,
+					[]byte("omitzero")) {
+					return riskAny // the type decides what is left out
 				}
 				if len(n) > 0 {
 					name = bytes.ToLower(n)

@@ -28,8 +28,8 @@ func (c *Cache[K, V]) GetMany(ctx context.Context, ks []K) (map[K]V, error) {
 func (c *Cache[K, V]) ReadMany(ctx context.Context, ks []K, ro ReadOptions) []Result[V] {
 	out := make([]Result[V], len(ks))
 	d, err := c.demanded(ro)
-	if c.client.closed.Load() {
-		err = ErrClosed
+	if unusable := c.client.usable(ctx); unusable != nil {
+		err = unusable
 	}
 	if err != nil {
 		for i := range out {

@@ -43,8 +43,9 @@ type Options[K comparable, V any] struct {
 	Schema uint32
 	// Shape tells apart types whose values cannot be read as each other, within one Schema: a record of another shape
 	// is a miss, and is overwritten. Set a name of your own, and keep it, to say that builds with different types can
-	// read each other's records: a new field then reads as zero from an old record. Defaults to a fingerprint of V's
-	// fields, or to the Codec's (see Shaper).
+	// read each other's records: a new field then reads as zero from an old record. It says so of the Codec too: change
+	// the name with the Codec, unless the new one decodes what the old one has encoded. Defaults to a fingerprint of V's
+	// fields and the Codec's type, or to the Codec's own (see Shaper).
 	Shape string
 	// Lossy says what happens to a value that its Codec does not keep. Encodings are decoded again and compared: all of
 	// them where V or the Codec can lose something, else one in 64. Defaults to LossyCheck.
@@ -307,8 +308,8 @@ func (o *Options[K, V]) validate(c *Client, namespace string) error {
 	case w.File != "" && o.L1Bytes < 0:
 		refuse("Warm.File is set and L1Bytes %d: there is nothing to warm", o.L1Bytes)
 	case w.File != "" && decodeKey(o.EncodeKey, o.DecodeKey) == nil:
-		var k K
-		refuse("Warm.File is set and DecodeKey nil: the keys, of %T, could not be read back from their names", k)
+		refuse("Warm.File is set and DecodeKey nil: the keys, of %v, could not be read back from their names",
+			reflect.TypeFor[K]())
 	}
 	o.Audit.validate(o.MaxStaleness, refuse)
 	o.checkUntracked(c, refuse)
@@ -325,8 +326,7 @@ func (o *Options[K, V]) validate(c *Client, namespace string) error {
 		refuse("CheckShared is true and Clone is set: callers get copies, and nothing is shared")
 	}
 	if encodeKey(o.EncodeKey) == nil {
-		var k K
-		refuse("EncodeKey is nil and K is %T: not a string, an integer or an encoding.TextMarshaler", k)
+		refuse("EncodeKey is nil and K is %v: not a string, an integer or an encoding.TextMarshaler", reflect.TypeFor[K]())
 	}
 	if o.Codec == nil {
 		o.Codec = JSON[V]{}

@@ -37,6 +37,9 @@ func (c *Cache[K, V]) Read(ctx context.Context, k K, ro ReadOptions) (Result[V],
 
 // readBelow is Read below L1: a flight through L2, and then a call of the Loader.
 func (c *Cache[K, V]) readBelow(ctx context.Context, k K, ro ReadOptions, d demand) (Result[V], error) {
+	if ctx == nil {
+		return Result[V]{}, errNilContext
+	}
 	begun := c.client.now()
 	ctx, s := c.trace(ctx, opGet, 1)
 	r, err := c.lookBelow(ctx, k, ro, d)

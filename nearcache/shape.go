@@ -22,29 +22,42 @@ type Shaper interface {
 // shapeOf is a fingerprint of how values are encoded: 0 if it is not known. Records of another shape are misses: a
 // build whose struct has one more field would read a zero from a record that an older build has written. Options.Shape,
 // the Codec, or the type's fields give it, in this order.
+//
+// The names of the Codec and of those that it wraps are part of it. A number that one Codec has encoded may be another
+// number to another one: 5 is the byte 0x35 in JSON, which is 53 in MessagePack.
 func shapeOf[V any](codec Codec[V], own string) uint32 {
 	if own != "" {
 		return fingerprint("own:" + own)
 	}
-	_, isJSON := codec.(JSON[V])
-	for c := codec; c != nil && !isJSON; {
+	names, isJSON := "", false
+	for c := codec; c != nil; {
 		if s, ok := c.(Shaper); ok {
 			if name := s.Shape(); name != "" {
-				return fingerprint("codec:" + name)
+				return fingerprint("codec:" + names + name)
 			}
 			return 0
 		}
+		names += codecName(c) + ":"
+		_, isJSON = c.(JSON[V])
 		w, ok := c.(interface{ Unwrap() Codec[V] })
 		if !ok {
 			break
 		}
 		c = w.Unwrap()
-		_, isJSON = c.(JSON[V])
 	}
 	d := shapeWriter{json: isJSON, known: make(map[reflect.Type]int), open: make(map[reflect.Type]int)}
 	d.write(reflect.TypeFor[V]())
-	name, _, _ := strings.Cut(fmt.Sprintf("%T", codec), "[") // without the type parameter
-	return fingerprint("type:" + name + ":" + d.String())
+	return fingerprint("type:" + names + d.String())
+}
+
+// codecName is the name of a Codec's type with its package, and without the type parameter.
+func codecName(codec any) string {
+	t := reflect.TypeOf(codec)
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	name, _, _ := strings.Cut(t.Name(), "[")
+	return t.PkgPath() + "." + name
 }
 
 func fingerprint(s string) uint32 {

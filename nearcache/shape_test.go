@@ -10,6 +10,8 @@ import (
 	"github.com/nearcache/nearcache-go/internal/l2"
 	"github.com/nearcache/nearcache-go/internal/testkit"
 	"github.com/nearcache/nearcache-go/nearcache"
+	"github.com/nearcache/nearcache-go/nearcache/codec/compress"
+	"github.com/nearcache/nearcache-go/nearcache/codec/msgpack"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
 
@@ -94,6 +96,38 @@ func TestShape_OptionSaysThatBuildsAgree(t *testing.T) {
 }
 
 // A record names its key: under another key's name it is a miss, whoever put it there.
+// TestShape_OfAnotherCodec: what one Codec has encoded may be another value to another one. The digit 5 of JSON is the
+// number 53 of MessagePack.
+func TestShape_OfAnotherCodec(t *testing.T) {
+	compressed := func(inner nearcache.Codec[int]) nearcache.Codec[int] {
+		c, err := compress.New(inner, compress.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	codecs := map[string]nearcache.Codec[int]{"json": nil,
+		"compressed json": compressed(nil), "compressed msgpack": compressed(msgpack.Codec[int]{})}
+	r := testkit.Redis{Option: nearcachetest.NewRedis(t).ClientOption()}
+	for first, a := range codecs {
+		for second, b := range codecs {
+			key := first + " " + second
+			old := build(t, r, nil, nearcache.Options[string, int]{Load: always(5), Codec: a})
+			if v, tier := readTier(t, old, key); v != 5 || tier != nearcache.TierSource {
+				t.Errorf("%s: the first read has %d from %v", key, v, tier)
+			}
+			want := nearcache.TierSource
+			if first == second {
+				want = nearcache.TierL2
+			}
+			next := build(t, r, nil, nearcache.Options[string, int]{Load: always(5), Codec: b})
+			if v, tier := readTier(t, next, key); v != 5 || tier != want {
+				t.Errorf("%s, then %s: %d from %v, want 5 from %v", first, second, v, tier, want)
+			}
+		}
+	}
+}
+
 func TestRecord_OfAnotherKey(t *testing.T) {
 	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
 		src := newSource()

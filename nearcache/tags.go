@@ -309,8 +309,8 @@ func (c *Cache[K, V]) Clear(ctx context.Context) error {
 }
 
 func (c *Cache[K, V]) bumpTag(ctx context.Context, tag string) error {
-	if c.client.closed.Load() {
-		return ErrClosed
+	if err := c.client.usable(ctx); err != nil {
+		return err
 	}
 	t, err := c.client.openTags()
 	if err != nil {

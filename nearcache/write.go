@@ -68,8 +68,8 @@ func (c *Client) send(ctx context.Context, n *l2.Node, f func(context.Context) e
 // A transaction that went through, but could not be sent to L2, is sent again in the background. With no Source to
 // carry it either, Write then returns ErrNotInvalidated beside the version.
 //
-// If ctx has a deadline, tx runs on a goroutine of its own, and Write does not wait for it much longer than that. The
-// error of a Write that has not waited says so. It sends what tx did when tx has returned.
+// If ctx can end, by a deadline or a cancellation, tx runs on a goroutine of its own. Write does not wait for it much
+// longer than that. The error of a Write that has not waited says so. It sends what tx did when tx has returned.
 func (c *Cache[K, V]) Write(ctx context.Context, k K, tx func(context.Context) (Version, error)) (Version, error) {
 	e, err := c.write(ctx, k, dropsOlder, func(ctx context.Context) (Entry[V], error) {
 		v, err := tx(ctx)
@@ -106,8 +106,8 @@ type writing[K comparable] struct {
 
 func (c *Cache[K, V]) write(ctx context.Context, k K, effect writeEffect,
 	tx func(context.Context) (Entry[V], error)) (Entry[V], error) {
-	if c.client.closed.Load() {
-		return Entry[V]{}, ErrClosed
+	if err := c.client.usable(ctx); err != nil {
+		return Entry[V]{}, err
 	}
 	key, err := c.key(k)
 	if err != nil {
@@ -250,8 +250,8 @@ func (c *Cache[K, V]) doubt(ctx context.Context, w *writing[K], inL2 func(contex
 // replaced; elsewhere the version is applied, since a late Set must not bring an old value back. An entry without a
 // version acts as Invalidate: two of them can arrive in either order. What it returns is Write's second result.
 func (c *Cache[K, V]) Set(ctx context.Context, k K, e Entry[V]) error {
-	if c.client.closed.Load() {
-		return ErrClosed
+	if err := c.client.usable(ctx); err != nil {
+		return err
 	}
 	key, err := c.key(k)
 	if err != nil {
@@ -267,8 +267,8 @@ func (c *Cache[K, V]) Set(ctx context.Context, k K, e Entry[V]) error {
 // Invalidate tells every tier that k has a state of this version; older ones are dropped. Version 0 drops whatever
 // there is. What it returns is Write's second result.
 func (c *Cache[K, V]) Invalidate(ctx context.Context, k K, v Version) error {
-	if c.client.closed.Load() {
-		return ErrClosed
+	if err := c.client.usable(ctx); err != nil {
+		return err
 	}
 	key, err := c.key(k)
 	if err != nil {

@@ -30,8 +30,8 @@ func (c *Cache[K, V]) InvalidateMany(ctx context.Context, vs map[K]Version) erro
 // announceMany is announce for several changes: every slot is bumped before the pipeline goes out, and those of
 // unversioned changes once more after it. Keys go in the order of their names, so that the same call does the same.
 func announceMany[K comparable, V, T any](ctx context.Context, c *Cache[K, V], by map[K]T, of func(T) change[V]) error {
-	if c.client.closed.Load() {
-		return ErrClosed
+	if err := c.client.usable(ctx); err != nil {
+		return err
 	}
 	var errs []error
 	chs := make([]change[V], 0, len(by))

@@ -51,6 +51,14 @@ func checkTopics(names ...string) error {
 	return nil
 }
 
+// check refuses what can never work.
+func (b Broker) check() error {
+	if b.Timeout < 0 {
+		return fmt.Errorf("Timeout is negative: %v", b.Timeout)
+	}
+	return nil
+}
+
 // transport is the broker's own, or a fresh one that the caller must close.
 func (b Broker) transport() (t *kafkago.Transport, own bool) {
 	if b.Transport != nil {
@@ -61,7 +69,7 @@ func (b Broker) transport() (t *kafkago.Transport, own bool) {
 
 func (b Broker) client(t *kafkago.Transport) *kafkago.Client {
 	timeout := b.Timeout
-	if timeout <= 0 {
+	if timeout == 0 {
 		timeout = 5 * time.Second
 	}
 	return &kafkago.Client{Addr: addr(b.Brokers), Transport: t, Timeout: timeout}

@@ -25,6 +25,9 @@ func OpenLog(b Broker, topic string) (*Log, error) {
 	if len(b.Brokers) == 0 || topic == "" {
 		return nil, errors.New("kafka: log: Brokers and the topic are required")
 	}
+	if err := b.check(); err != nil {
+		return nil, fmt.Errorf("kafka: log: %w", err)
+	}
 	c := b.connect()
 	return &Log{topic: topic, c: c, out: &producer{c: c, topic: topic}}, nil
 }

@@ -64,6 +64,9 @@ func NewPublisher(cfg PublisherConfig) (*Publisher, error) {
 	if err := checkTopics(cfg.Topic, cfg.BarrierTopic); err != nil {
 		return nil, fmt.Errorf("kafka: publisher: %w", err)
 	}
+	if err := cfg.Broker.check(); err != nil {
+		return nil, fmt.Errorf("kafka: publisher: %w", err)
+	}
 	const least = 1024
 	if cfg.MaxBytes != 0 && cfg.MaxBytes < least {
 		return nil, fmt.Errorf("kafka: publisher: MaxBytes is %d: less than %d hold no event", cfg.MaxBytes, least)

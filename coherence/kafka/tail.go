@@ -64,6 +64,9 @@ func (t *Tail) prepare() error {
 	if len(t.Brokers) == 0 || t.Topic == "" {
 		return errors.New("kafka: tail: Brokers and Topic are required")
 	}
+	if err := t.Broker.check(); err != nil {
+		return fmt.Errorf("kafka: tail: %w", err)
+	}
 	if t.BarrierTopic == "" {
 		t.BarrierTopic = BarrierTopic(t.Topic)
 	}
@@ -74,10 +77,15 @@ func (t *Tail) prepare() error {
 		return fmt.Errorf("kafka: tail: %w", err)
 	}
 	for _, d := range []struct {
-		v   *time.Duration
-		def time.Duration
-	}{{&t.MaxWait, 250 * time.Millisecond}, {&t.Silence, 2 * time.Second}, {&t.Refresh, 5 * time.Second}} {
-		if *d.v <= 0 {
+		name string
+		v    *time.Duration
+		def  time.Duration
+	}{{"MaxWait", &t.MaxWait, 250 * time.Millisecond}, {"Silence", &t.Silence, 2 * time.Second},
+		{"Refresh", &t.Refresh, 5 * time.Second}} {
+		if *d.v < 0 {
+			return fmt.Errorf("kafka: tail: %s is negative: %v", d.name, *d.v)
+		}
+		if *d.v == 0 {
 			*d.v = d.def
 		}
 	}
@@ -91,14 +99,8 @@ func (t *Tail) prepare() error {
 // Ping implements coherence.Pinger: it finds out whether a broker lets us in, and lets us see the topic and read it. A
 // topic that is not there may be made later, and a broker that does not answer may do so yet.
 func (t Tail) Ping(ctx context.Context) error {
-	if len(t.Brokers) == 0 || t.Topic == "" {
-		return fmt.Errorf("kafka: tail: Brokers and Topic are required: %w", coherence.ErrMisconfigured)
-	}
-	if t.BarrierTopic == "" {
-		t.BarrierTopic = BarrierTopic(t.Topic)
-	}
-	if err := checkTopics(t.Topic, t.BarrierTopic); err != nil {
-		return fmt.Errorf("kafka: tail: %w", err)
+	if err := t.prepare(); err != nil {
+		return fmt.Errorf("%w: %w", err, coherence.ErrMisconfigured)
 	}
 	c := t.connect()
 	defer c.close()

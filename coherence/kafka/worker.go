@@ -64,6 +64,12 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err := checkTopics(w.Topic, dead); err != nil {
 		return fmt.Errorf("kafka: worker: %w", err)
 	}
+	if err := w.Broker.check(); err != nil {
+		return fmt.Errorf("kafka: worker: %w", err)
+	}
+	if w.Batch < 0 || w.MaxBehind < 0 {
+		return fmt.Errorf("kafka: worker: Batch is %d and MaxBehind %v: negative", w.Batch, w.MaxBehind)
+	}
 	run := w.begin()
 	defer run.c.close()
 	w.mu.Lock()
@@ -101,10 +107,10 @@ func (w *Worker) begin() *workerRun {
 	run := &workerRun{topic: w.Topic, codec: w.Codec.WithDefaults(), l2: w.L2, tracer: w.Tracer, batch: w.Batch,
 		behind: w.MaxBehind,
 		log:    w.Logger, c: w.connect()}
-	if run.batch <= 0 {
+	if run.batch == 0 {
 		run.batch = 500
 	}
-	if run.behind <= 0 {
+	if run.behind == 0 {
 		run.behind = time.Minute
 	}
 	if run.log == nil {

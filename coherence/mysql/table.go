@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/nearcache/nearcache-go/coherence"
 )
 
 // table is what the catalog says of one.
@@ -34,6 +36,9 @@ func (d *table) column(name string) *column {
 func (s *Source) describe(ctx context.Context, db querier, t Trigger) (*table, error) {
 	if t.Table == "" || t.Namespace == "" || len(t.KeyColumns) == 0 {
 		return nil, errors.New("the fields Table, Namespace and KeyColumns are required")
+	}
+	if err := coherence.CheckName(t.Namespace); err != nil {
+		return nil, fmt.Errorf("namespace %q %w", t.Namespace, err)
 	}
 	schema, name, err := split(ctx, db, t.Table)
 	if err != nil {

@@ -168,11 +168,15 @@ func TestInstallTrigger_RefusesWhatItCannotCount(t *testing.T) {
 		"its engine is":      {Table: "memories", Namespace: "n", KeyColumns: []string{"id"}},
 		"has 3 parts":        {Table: "a.b.c", Namespace: "n", KeyColumns: []string{"id"}},
 		"an open backquote":  {Table: "`a", Namespace: "n", KeyColumns: []string{"id"}},
+		"contains a colon":   {Table: "products", Namespace: "a:b", KeyColumns: []string{"id"}},
 		"key column bits is": {Table: "products", Namespace: "n", KeyColumns: []string{"bits"}},
 	} {
 		if err := b.InstallTrigger(t.Context(), tr); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("InstallTrigger(%+v) = %v, want an error with %q", tr, err, want)
 		}
+	}
+	if _, err := b.BumpKey(t.Context(), "a:b", "k"); err == nil || !strings.Contains(err.Error(), "contains a colon") {
+		t.Errorf("BumpKey with a colon in the namespace: %v", err)
 	}
 	b.exec(t, `create table plain (id int not null)`)
 	err := b.InstallTrigger(t.Context(), mysql.Trigger{Table: "plain", Namespace: "n", KeyColumns: []string{"id"}})

@@ -3,6 +3,7 @@ package mysql
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 
 	"github.com/nearcache/nearcache-go/coherence"
@@ -18,6 +19,12 @@ type Conn interface {
 // statement of it: the key's version is locked until commit, which puts the transactions of a key in order. Not needed
 // where a trigger is installed.
 func (s *Source) Bump(ctx context.Context, tx Conn, namespace, key string, op coherence.Op) (coherence.Version, error) {
+	if err := coherence.CheckName(namespace); err != nil {
+		return 0, s.fault("bump", fmt.Errorf("namespace %q %w", namespace, err))
+	}
+	if op == coherence.OpTruncated {
+		return 0, s.fault("bump", errors.New("it counts one key, and a truncate is of a whole namespace"))
+	}
 	if _, err := tx.ExecContext(ctx, s.q(`call {db}.count_change(?, ?, ?)`), namespace, key, string(op)); err != nil {
 		return 0, s.fault(fmt.Sprintf("bump %s %q", namespace, key), err)
 	}

@@ -41,6 +41,10 @@ func NewPublisher(cfg PublisherConfig) (*Publisher, error) {
 	if err := cfg.prepare(); err != nil {
 		return nil, fmt.Errorf("nats: publisher: %w", err)
 	}
+	const least = 1024
+	if cfg.MaxBytes != 0 && cfg.MaxBytes < least {
+		return nil, fmt.Errorf("nats: publisher: MaxBytes is %d: less than %d hold no event", cfg.MaxBytes, least)
+	}
 	cfg.Codec = cfg.Codec.WithDefaults()
 	return &Publisher{cfg: cfg}, nil
 }

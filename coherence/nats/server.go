@@ -61,7 +61,10 @@ func (s *Server) prepare() error {
 		return fmt.Errorf("the subject %q has a space, a wildcard or an empty part: %w", s.Subject,
 			coherence.ErrMisconfigured)
 	}
-	if s.Timeout <= 0 {
+	if s.Timeout < 0 {
+		return fmt.Errorf("Timeout is negative: %v: %w", s.Timeout, coherence.ErrMisconfigured)
+	}
+	if s.Timeout == 0 {
 		s.Timeout = 5 * time.Second
 	}
 	return nil

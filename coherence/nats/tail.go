@@ -65,11 +65,12 @@ func (t *Tail) prepare() error {
 	if err := t.Server.prepare(); err != nil {
 		return fmt.Errorf("nats: tail: %w", err)
 	}
-	if t.Silence <= 0 {
+	if t.Silence == 0 {
 		t.Silence = 2 * time.Second
 	}
 	if t.Silence < time.Second {
-		return fmt.Errorf("nats: tail: Silence is %v; it is at least a second", t.Silence)
+		return fmt.Errorf("nats: tail: Silence is %v; it is at least a second: %w", t.Silence,
+			coherence.ErrMisconfigured)
 	}
 	if t.Logger == nil {
 		t.Logger = slog.New(slog.DiscardHandler)

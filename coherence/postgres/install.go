@@ -29,12 +29,14 @@ var (
 	schemaLeaseSQL string
 	//go:embed schema_keys.sql
 	schemaKeysSQL string
+	//go:embed schema_names.sql
+	schemaNamesSQL string
 )
 
 // migrations lead from one version of the schema to the next. Each runs in the transaction of the whole Install. A
 // later one is never undone: Install of a program that knows fewer of them refuses.
 var migrations = []string{schemaSQL, schemaPartSQL, schemaStatementSQL, schemaTruncateSQL, schemaTableSQL,
-	schemaTraceSQL, schemaLeaseSQL, schemaKeysSQL}
+	schemaTraceSQL, schemaLeaseSQL, schemaKeysSQL, schemaNamesSQL}
 
 // InstallSQL is what Install runs on a database that has nothing of it yet, for whoever runs it by hand.
 func (s *Source) InstallSQL() string {

@@ -468,6 +468,16 @@ func TestInstallTrigger_RefusesWhatItCannotCount(t *testing.T) {
 	if _, err := src.BumpKey(t.Context(), "a:b", "k"); err == nil || !strings.Contains(err.Error(), "contains a colon") {
 		t.Errorf("BumpKey with a colon in the namespace: %v", err)
 	}
+	for _, args := range []string{`'a:b', 'k', 'updated'`, `'', 'k', 'updated'`, `repeat('n', 129), 'k', 'updated'`} {
+		if _, err := pool.Exec(t.Context(), `select nearcache.bump(`+args+`)`); err == nil ||
+			!strings.Contains(err.Error(), "no cache can have the namespace") {
+			t.Errorf("bump(%s) by SQL: %v", args, err)
+		}
+	}
+	if _, err := src.Bump(t.Context(), pool, "n", "k", coherence.OpTruncated); err == nil ||
+		!strings.Contains(err.Error(), "bump counts one key") {
+		t.Errorf("Bump of a truncate: %v", err)
+	}
 	for _, tr := range []postgres.Trigger{on("products", "Code"), on("public.products", "id"), on(`"products"`, "id"),
 		on("products", "id", "name")} {
 		if err := src.InstallTrigger(t.Context(), tr); err != nil {

@@ -129,7 +129,7 @@ func (a *applier) changes(ctx context.Context, after coherence.Position, numbere
 	if moved := !a.parted && after != a.rounds.head; numbered && (moved || len(events) > 0) {
 		a.wakeExcept("redis")
 	}
-	return events, upto, err
+	return a.wellFormed("redis", events), upto, err
 }
 
 // work is what a bucket lacks.

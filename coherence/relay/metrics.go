@@ -5,6 +5,7 @@ import "github.com/prometheus/client_golang/prometheus"
 // relayMetrics are the collectors of a relay.
 type relayMetrics struct {
 	events, errors, rounds, resets *prometheus.CounterVec
+	malformed                      *prometheus.CounterVec
 	last, failing                  *prometheus.GaugeVec
 	lagChanges, lag, transaction   *prometheus.GaugeVec
 	leader, outbox                 prometheus.Gauge
@@ -24,6 +25,8 @@ func newRelayMetrics() *relayMetrics {
 	return &relayMetrics{
 		events: vec("events_total", "Changes relayed."),
 		errors: vec("errors_total", "Rounds, steps of trim and attempts to become leader that failed and were repeated."),
+		malformed: vec("malformed_total",
+			"Changes left out because no cache can have their namespace: the source counts them for nobody."),
 		rounds: vec("rounds_total", "Rounds that succeeded."),
 		resets: vec(
 			"resets_total",
@@ -54,7 +57,7 @@ func newRelayMetrics() *relayMetrics {
 
 func (m *relayMetrics) all() []prometheus.Collector {
 	return []prometheus.Collector{m.events, m.errors, m.rounds, m.resets, m.last, m.failing, m.lagChanges,
-		m.lag, m.outbox, m.transaction, m.leader, m.replays, m.refused, m.trimmed, m.unpublished}
+		m.lag, m.outbox, m.transaction, m.leader, m.replays, m.refused, m.trimmed, m.unpublished, m.malformed}
 }
 
 func (m *relayMetrics) register(reg prometheus.Registerer) error {

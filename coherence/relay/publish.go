@@ -128,7 +128,7 @@ func (p *publisher) changes(ctx context.Context) ([]coherence.Event, coherence.P
 	if err == nil {
 		p.asked, p.askedAt = upto, at
 	}
-	return events, upto, err
+	return p.wellFormed("events", events), upto, err
 }
 
 // numbered gives events their partitions and their numbers there, which follow seqs. Of a truncated namespace each

@@ -81,19 +81,21 @@ func (r Relay) run(ctx context.Context, l2 engine) error {
 			"coherence: relay: with a Publisher the Source must have Cursors among its Abilities, and %T has not",
 			r.Source,
 		)
-	case r.Batch > maxBatch:
-		return fmt.Errorf("coherence: relay: Batch is %d; it is at most %d", r.Batch, maxBatch)
+	case r.Batch < 0 || r.Batch > maxBatch:
+		return fmt.Errorf("coherence: relay: Batch is %d; it is at most %d, and not negative", r.Batch, maxBatch)
+	case r.Interval < 0 || r.Keep < 0:
+		return fmt.Errorf("coherence: relay: Interval is %v and Keep %v: negative", r.Interval, r.Keep)
 	}
 	if r.Name == "" {
 		r.Name = "relay"
 	}
-	if r.Interval <= 0 {
+	if r.Interval == 0 {
 		r.Interval = 100 * time.Millisecond
 	}
-	if r.Batch <= 0 {
+	if r.Batch == 0 {
 		r.Batch = 500
 	}
-	if r.Keep <= 0 {
+	if r.Keep == 0 {
 		r.Keep = time.Hour
 	}
 	if r.Logger == nil {
@@ -131,6 +133,7 @@ type relayRun struct {
 	mu     sync.Mutex
 	passed map[string]coherence.Position // by channel, in this term
 	redis  time.Time                     // when Redis last took a round
+	named  map[string]bool               // namespaces of malformed changes that were logged
 
 	heads heads
 	wakes map[string]chan struct{} // of the loops of this term, by channel

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 
 	"github.com/nearcache/nearcache-go/coherence"
@@ -38,6 +39,9 @@ func outboxSQL(namespace, which, op string) string {
 func (s *Source) Bump(ctx context.Context, tx Conn, namespace, key string, op coherence.Op) (coherence.Version, error) {
 	if err := coherence.CheckName(namespace); err != nil {
 		return 0, fault("bump", fmt.Errorf("namespace %q %w", namespace, err))
+	}
+	if op == coherence.OpTruncated {
+		return 0, fault("bump", errors.New("it counts one key, and a truncate is of a whole namespace"))
 	}
 	for _, query := range []string{countSQL("?1", "select ?2 as k", "?3 = 'deleted'"), outboxSQL("?1", "= ?2", "?3")} {
 		if _, err := tx.ExecContext(ctx, s.q(query), namespace, key, string(op)); err != nil {

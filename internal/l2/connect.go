@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -54,7 +56,32 @@ func checkOption(o rueidis.ClientOption, tracker Tracker) error {
 	if len(o.InitAddress) == 0 {
 		errs = append(errs, errors.New("ClientOption.InitAddress is empty"))
 	}
+	for _, a := range o.InitAddress {
+		if err := checkAddress(a); err != nil && o.DialCtxFn == nil {
+			errs = append(errs, fmt.Errorf("ClientOption.InitAddress has %q: %w", shownAddress(a), err))
+		}
+	}
 	return errors.Join(errs...)
+}
+
+// checkAddress refuses what can never be dialled. Only a dialer of the caller's own may know other addresses.
+func checkAddress(addr string) error {
+	if strings.Contains(addr, "://") {
+		return errors.New("a URL; rueidis.ParseURL makes a ClientOption of it")
+	}
+	_, port, err := net.SplitHostPort(addr)
+	if n, notNumber := strconv.Atoi(port); err != nil || port == "" || notNumber == nil && (n < 1 || n > 65535) {
+		return errors.New("the form is host:port")
+	}
+	return nil
+}
+
+// shownAddress is an address without what may be a password before its host.
+func shownAddress(addr string) string {
+	if at := strings.LastIndexByte(addr, '@'); at >= 0 {
+		return "..." + addr[at:]
+	}
+	return addr
 }
 
 // options are the rueidis options of the tracking and of the commands connection. Without a tracker there is no
