@@ -70,21 +70,29 @@ func (l *L2) free(m *getMember) {
 	l.members.Put(m)
 }
 
-// join adds a read to the open batch. If there is none, or it is full, the read leads a new one, which is returned.
-func (b *getBatches) join(m *getMember) (led *getBatch, mayYield bool) {
+// place is what a read has in a batch.
+type place uint8
+
+const (
+	placeMember place = iota
+	placeLeader
+	placeAlone // there is no batch: nobody would join it
+)
+
+// join adds a read to the open batch. If there is none, or it is full, the read leads a new one, or goes alone.
+func (b *getBatches) join(m *getMember) (led *getBatch, p place) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.open != nil && len(b.open.members) < maxGetBatch {
 		b.open.members = append(b.open.members, m)
-		return nil, false
+		return nil, placeMember
 	}
-	led = &getBatch{members: []*getMember{m}}
 	if b.alone >= aloneLimit && b.alone%aloneTries != 0 {
 		b.alone++
-		return led, false
+		return nil, placeAlone
 	}
-	b.open = led
-	return led, true
+	b.open = &getBatch{members: []*getMember{m}}
+	return b.open, placeLeader
 }
 
 // close lets nobody join any more.
@@ -108,19 +116,19 @@ func (l *L2) getOne(ctx context.Context, c *clients, k Key, watermark bool) getR
 		return l.getAlone(ctx, c, k, watermark)
 	}
 	m := l.member(k, watermark)
-	led, mayYield := n.gets.join(m)
-	if led == nil {
+	led, p := n.gets.join(m)
+	switch p {
+	case placeMember:
 		return l.awaitReply(ctx, c, m)
-	}
-	if mayYield {
+	case placeLeader:
 		l.yield()
 		n.gets.close(led)
+		if len(led.members) > 1 {
+			return l.sendBatch(ctx, c, led)
+		}
 	}
-	if len(led.members) == 1 {
-		l.free(m)
-		return l.getAlone(ctx, c, k, watermark)
-	}
-	return l.sendBatch(ctx, c, led)
+	l.free(m)
+	return l.getAlone(ctx, c, k, watermark)
 }
 
 // awaitReply waits for what the leader gives a member.

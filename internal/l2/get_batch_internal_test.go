@@ -5,25 +5,25 @@ import "testing"
 // TestGetBatches_AFullBatchIsFollowedByAnother: nobody waits for more replies than maxGetBatch.
 func TestGetBatches_AFullBatchIsFollowedByAnother(t *testing.T) {
 	var b getBatches
-	first, mayYield := b.join(&getMember{})
-	if first == nil || !mayYield {
-		t.Fatal("the first read does not lead a batch that may be joined")
+	first, at := b.join(&getMember{})
+	if at != placeLeader {
+		t.Fatal("the first read does not lead a batch")
 	}
 	for range maxGetBatch - 1 {
-		if led, _ := b.join(&getMember{}); led != nil {
-			t.Fatalf("a read leads although the batch has only %d", len(first.members))
+		if _, at := b.join(&getMember{}); at != placeMember {
+			t.Fatalf("a read does not join although the batch has only %d", len(first.members))
 		}
 	}
-	second, _ := b.join(&getMember{})
-	if second == nil || len(first.members) != maxGetBatch {
+	second, at := b.join(&getMember{})
+	if at != placeLeader || len(first.members) != maxGetBatch {
 		t.Fatalf("the batch has %d members, want %d, and one more read to lead the next", len(first.members), maxGetBatch)
 	}
 	b.close(first)
-	if led, _ := b.join(&getMember{}); led != nil || len(second.members) != 2 {
+	if _, at := b.join(&getMember{}); at != placeMember || len(second.members) != 2 {
 		t.Error("the second batch was closed with the first")
 	}
 	b.close(second)
-	if led, _ := b.join(&getMember{}); led == nil {
+	if _, at := b.join(&getMember{}); at == placeMember {
 		t.Error("a read has joined a batch that was closed")
 	}
 }
@@ -33,17 +33,17 @@ func TestGetBatches_AFullBatchIsFollowedByAnother(t *testing.T) {
 func TestGetBatches_LeadersThatNobodyJoinsSeldomYield(t *testing.T) {
 	var b getBatches
 	lead := func(companions int) (yields bool) {
-		led, yields := b.join(&getMember{})
-		if led == nil {
-			t.Fatal("the read does not lead")
-		}
-		if yields {
+		led, at := b.join(&getMember{})
+		switch at {
+		case placeMember:
+			t.Fatal("the read has joined a batch that was closed")
+		case placeLeader:
 			for range companions {
 				b.join(&getMember{})
 			}
 			b.close(led)
 		}
-		return yields
+		return at == placeLeader
 	}
 	yields := 0
 	for i := range 10 * aloneTries {
