@@ -234,8 +234,8 @@ func (c *Client) register(namespace string, cache managedCache) (*cacheMetrics, 
 		return nil, fmt.Errorf("nearcache: cache %q: metrics: %w", namespace, err)
 	}
 	c.caches[namespace] = cache
-	if most := cache.maxStaleness(); most > 0 {
-		c.pace.tighten(most)
+	if cache.maxStaleness() > 0 {
+		c.pace.fixed.Store(true)
 		c.hastens()
 	}
 	return m, nil

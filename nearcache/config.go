@@ -51,8 +51,7 @@ type Config struct {
 	// pass Redis over, until a heartbeat finds that it answers in time. Defaults to 500ms.
 	RedisTimeout time.Duration
 	// Heartbeat is how often the relay's round is read, and with it the proof that a bound needs. While no cache has a
-	// bound, and no read has had one for ten seconds, it is read ten times more rarely, but at least once a second. While
-	// a proof comes late, or for a bound of less than two and a half heartbeats, it is read up to four times as often.
+	// bound, and no read has had one for ten seconds, it is read ten times more rarely, but at least once a second.
 	// Defaults to 100ms with a Source or Relayed, and 1s without.
 	Heartbeat time.Duration
 	// LoadTrace lets a load belong to its reader's trace. It gets the context of the reader that begins a load, and the

@@ -10,7 +10,7 @@ import (
 // pace is how often the client beats and ticks. Both slow down while nothing needs them.
 type pace struct {
 	bounded  atomic.Int64  // when a read last had a bound of its own, by the client's clock; 0: none had
-	tightest atomic.Int64  // the least bound of a cache; 0: none has one
+	fixed    atomic.Bool   // a cache has a bound
 	slow     atomic.Bool   // the next heartbeat comes late
 	hurry    chan struct{} // has it come at once
 	awake    chan struct{} // the coarse clock was found asleep
@@ -128,37 +128,13 @@ func (c *Client) nextBeat(began int64, round l2.Round, healthy bool) time.Durati
 		p.again = false
 	case early:
 		wait = c.beatEvery / 4
-	case working:
-		wait = c.untilBoundEnds(began)
 	}
 	return max(time.Duration(began+int64(wait)-c.now()), wait/8)
 }
 
-// untilBoundEnds is how long to wait after a heartbeat that began at a moment, so that the next one is half a heartbeat
-// ahead of the end of the tightest bound, by what the rounds have proved. A relay that is late, or a bound of less than
-// two and a half heartbeats, makes it less than usual, but no less than a quarter.
-func (c *Client) untilBoundEnds(began int64) time.Duration {
-	bound, proved := c.pace.tightest.Load(), c.fence.RoundSampledAt()
-	if bound == 0 || proved == 0 {
-		return c.beatEvery
-	}
-	left := time.Duration(proved+bound-began) - c.beatEvery/2
-	return min(max(left, c.beatEvery/4), c.beatEvery)
-}
-
-// tighten notes the bound of a cache.
-func (p *pace) tighten(bound time.Duration) {
-	for {
-		least := p.tightest.Load()
-		if least != 0 && least <= int64(bound) || p.tightest.CompareAndSwap(least, int64(bound)) {
-			return
-		}
-	}
-}
-
 // mayBeSlow reports whether nothing needs the bound now.
 func (c *Client) mayBeSlow(now int64) bool {
-	if c.pace.tightest.Load() != 0 || c.breaker.anyOpen() || c.fence.Waits() {
+	if c.pace.fixed.Load() || c.breaker.anyOpen() || c.fence.Waits() {
 		return false
 	}
 	last := c.pace.bounded.Load()
