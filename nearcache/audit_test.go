@@ -31,7 +31,7 @@ func TestHit_AllocatesNothingWhileReadsAreAudited(t *testing.T) {
 // TestAudit_ComparesAtItsRate: each sample costs a load, so a rate is kept however many reads there are, and a mode in
 // which the cache does not answer is not audited.
 func TestAudit_ComparesAtItsRate(t *testing.T) {
-	inBoundedBubbleWith(t, nearcache.Audit[string, string]{Rate: 5}, func(t *testing.T, b *bounded) {
+	inBoundedBubbleWith(t, nearcache.Audit[string, string]{Rate: 20}, func(t *testing.T, b *bounded) {
 		b.src.write("a", "one")
 		time.Sleep(time.Second)
 		b.warm(t)
@@ -48,7 +48,7 @@ func TestAudit_ComparesAtItsRate(t *testing.T) {
 			t.Errorf("got %+v, want the bound as Wait, and five scales", s)
 		}
 		before, loads := status(), b.src.loads.Load()
-		busy(40 * time.Second)
+		busy(10 * time.Second)
 		after, loaded := status(), uint64(b.src.loads.Load()-loads)
 		if n := after.Reads - before.Reads; n < 120 || n > 280 || loaded < n || loaded > n+5 {
 			t.Errorf("%d reads compared with %d loads, want about 200", n, loaded)
@@ -60,7 +60,7 @@ func TestAudit_ComparesAtItsRate(t *testing.T) {
 			t.Fatal(err)
 		}
 		before = status()
-		busy(10 * time.Second)
+		busy(3 * time.Second)
 		if after := status(); after.Reads > before.Reads+1 {
 			t.Errorf("%d reads are compared while the source answers all of them", after.Reads-before.Reads)
 		}
@@ -151,7 +151,7 @@ func TestAudit_WithoutASource(t *testing.T) {
 				defer redis.Close()
 				src := newSource()
 				src.put("a", "one")
-				client := newClient(t, nearcache.Config{Redis: redis.PipeOption()})
+				client := newClient(t, nearcache.Config{Redis: redis.PipeOption(), Heartbeat: 10 * time.Second})
 				o := nearcache.Options[string, string]{Load: src.load, Audit: nearcache.Audit[string, string]{Rate: 100,
 					Wait: 3 * time.Second}}
 				if !versioned {

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/rueidis"
 
 	"github.com/nearcache/nearcache-go/internal/l2"
@@ -17,40 +16,39 @@ import (
 )
 
 func TestLoader_Misbehaves(t *testing.T) {
-	opt := nearcachetest.NewRedis(t).ClientOption()
-	boom := errors.New("boom")
-	release := make(chan struct{})
-	defer close(release)
-	reg := prometheus.NewRegistry()
-	client := newClient(t, nearcache.Config{Redis: opt, Registerer: reg})
-	c := newCache(t, client, nearcache.Options[string, string]{LoadTimeout: 100 * time.Millisecond,
-		Load: func(_ context.Context, k string) (nearcache.Entry[string], error) {
-			switch k {
-			case "panics":
-				panic("ouch")
-			case "blocks":
-				<-release // and ignores its context
-			case "fails":
-				return nearcache.Entry[string]{}, boom
+	inBubble(t, func(t *testing.T, _ *nearcachetest.Redis, client *nearcache.Client) {
+		boom := errors.New("boom")
+		release := make(chan struct{})
+		defer close(release)
+		c := newCache(t, client, nearcache.Options[string, string]{LoadTimeout: 100 * time.Millisecond,
+			Load: func(_ context.Context, k string) (nearcache.Entry[string], error) {
+				switch k {
+				case "panics":
+					panic("ouch")
+				case "blocks":
+					<-release // and ignores its context
+				case "fails":
+					return nearcache.Entry[string]{}, boom
+				}
+				return nearcache.Entry[string]{Value: "v", TTL: time.Hour}, nil
+			}})
+		for k, want := range map[string]error{"panics": nearcache.ErrPanic,
+			"blocks": context.DeadlineExceeded, "fails": boom} {
+			if _, err := c.Get(t.Context(), k); !errors.Is(err, want) {
+				t.Errorf("%s: got error %v, want %v", k, err, want)
+			} else if !strings.Contains(err.Error(), k) && k != "fails" {
+				t.Errorf("the error does not name the key: %v", err)
 			}
-			return nearcache.Entry[string]{Value: "v", TTL: time.Hour}, nil
-		}})
-	for k, want := range map[string]error{"panics": nearcache.ErrPanic,
-		"blocks": context.DeadlineExceeded, "fails": boom} {
-		if _, err := c.Get(t.Context(), k); !errors.Is(err, want) {
-			t.Errorf("%s: got error %v, want %v", k, err, want)
-		} else if !strings.Contains(err.Error(), k) && k != "fails" {
-			t.Errorf("the error does not name the key: %v", err)
 		}
-	}
-	if v, err := c.Get(t.Context(), "fine"); v != "v" || err != nil {
-		t.Errorf("afterwards: %q, %v", v, err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := c.Get(ctx, "blocks"); !errors.Is(err, context.Canceled) {
-		t.Errorf("a caller that left: %v", err)
-	}
+		if v, err := c.Get(t.Context(), "fine"); v != "v" || err != nil {
+			t.Errorf("afterwards: %q, %v", v, err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := c.Get(ctx, "blocks"); !errors.Is(err, context.Canceled) {
+			t.Errorf("a caller that left: %v", err)
+		}
+	})
 }
 
 func TestKeysAndValues_OfAllKinds(t *testing.T) {

@@ -156,6 +156,7 @@ func struckCache(s *saboteur, r *nearcachetest.Redis, table *nearcachetest.Table
 	file string,
 	many bool) (*nearcache.Client, *nearcache.Cache[name, string], error) {
 	cfg := nearcache.Config{Redis: r.PipeOption(), Logger: slog.New(slog.DiscardHandler), Events: struckEvents{s},
+		Heartbeat: time.Second,
 		LoadTrace: func(_, load context.Context) context.Context {
 			_ = s.at(load, "LoadTrace")
 			return load

@@ -45,7 +45,8 @@ func TestOptions_ExtremesAreRefusedByName(t *testing.T) {
 
 func TestOptions_LongestMeansForEver(t *testing.T) {
 	const longest = math.MaxInt64
-	inBubble(t, func(t *testing.T, _ *nearcachetest.Redis, client *nearcache.Client) {
+	cfg := nearcache.Config{Heartbeat: time.Minute}
+	inBubbleWith(t, cfg, func(t *testing.T, _ *nearcachetest.Redis, client *nearcache.Client) {
 		src := newSource()
 		src.put("a", "one")
 		c := newCache(t, client, nearcache.Options[string, string]{Load: src.load, TTL: longest, AbsentTTL: longest,

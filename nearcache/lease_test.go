@@ -14,13 +14,22 @@ import (
 // inBubble runs a test on fake time, with a real client over a pipe.
 func inBubble(t *testing.T, test func(t *testing.T, r *nearcachetest.Redis, c *nearcache.Client)) {
 	t.Helper()
+	inBubbleWith(t, nearcache.Config{}, test)
+}
+
+// inBubbleWith is inBubble for a Client with a Config, whose Redis it sets. Each heartbeat of a bubble costs real time:
+// a test that lets hours pass in it sets a long one.
+func inBubbleWith(t *testing.T, cfg nearcache.Config,
+	test func(t *testing.T, r *nearcachetest.Redis, c *nearcache.Client)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r, err := nearcachetest.StartRedis("")
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer r.Close()
-		c, err := nearcache.New(nearcache.Config{Redis: r.PipeOption()})
+		cfg.Redis = r.PipeOption()
+		c, err := nearcache.New(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}

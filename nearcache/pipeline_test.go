@@ -72,21 +72,8 @@ func (l *slowLoader) loadMany(_ context.Context, ks []string) (map[string]nearca
 func inMeteredBubble(t *testing.T,
 	test func(t *testing.T, r *nearcachetest.Redis, c *nearcache.Client, reg *prometheus.Registry)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		r, err := nearcachetest.StartRedis("")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer r.Close()
-		reg := prometheus.NewRegistry()
-		c, err := nearcache.New(nearcache.Config{Redis: r.PipeOption(), Registerer: reg})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		if err := c.Ready(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+	reg := prometheus.NewRegistry()
+	inBubbleWith(t, nearcache.Config{Registerer: reg}, func(t *testing.T, r *nearcachetest.Redis, c *nearcache.Client) {
 		test(t, r, c, reg)
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/nearcache/nearcache-go/coherence"
 	"github.com/nearcache/nearcache-go/coherence/eventstest"
 	"github.com/nearcache/nearcache-go/coherence/nats"
+	"github.com/nearcache/nearcache-go/internal/services/natstest"
 )
 
 // rights are those that the guide to NATS lists, for a stream S whose subjects begin with S.
@@ -34,21 +35,11 @@ func rights(s string) map[string]*natsserver.Permissions {
 // start starts a server whose users have those rights, and the password "right".
 func start(t *testing.T, s string) *natsserver.Server {
 	t.Helper()
-	opts := &natsserver.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true,
-		NoLog: true}
+	var opts natsserver.Options
 	for name, p := range rights(s) {
 		opts.Users = append(opts.Users, &natsserver.User{Username: name, Password: "right", Permissions: p})
 	}
-	srv, err := natsserver.NewServer(opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	go srv.Start()
-	t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
-	if !srv.ReadyForConnections(30 * time.Second) {
-		t.Fatal("the server does not start")
-	}
-	return srv
+	return natstest.Start(t, opts)
 }
 
 // as is the server for a user.

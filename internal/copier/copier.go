@@ -151,7 +151,7 @@ func noRelay(place *l2.L2) error {
 
 // Count counts the records that the old place holds.
 func (c *Copier) Count(ctx context.Context) (Summary, error) {
-	foreign, err := c.from.l2.Scan(ctx, func(keys []l2.Key) error {
+	foreign, err := c.from.l2.Scan(ctx, "", func(keys []l2.Key) error {
 		c.sum.Seen += int64(len(keys))
 		return nil
 	})
@@ -187,7 +187,7 @@ func (c *Copier) Run(ctx context.Context) (Summary, error) {
 		}
 		return c.pace(ctx, begun)
 	}
-	foreign, err := c.from.l2.Scan(ctx, func(keys []l2.Key) error {
+	foreign, err := c.from.l2.Scan(ctx, "", func(keys []l2.Key) error {
 		for _, k := range keys {
 			if waiting = append(waiting, k); len(waiting) == c.size {
 				if err := copyBatch(); err != nil {

@@ -3,15 +3,14 @@ package demo_test
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"io"
-	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
 
-	"github.com/nearcache/nearcache-go/internal/product/app"
+	"github.com/nearcache/nearcache-go/internal/product/app/apptest"
+	"github.com/nearcache/nearcache-go/internal/testkit"
 )
 
 // page is a running demo.
@@ -24,57 +23,20 @@ type page struct {
 func start(t *testing.T, args ...string) *page {
 	t.Helper()
 	args = append([]string{"-instances", "3", "-max-staleness", "750"}, args...)
-	c, err := app.Parse(app.ProductServer, args, func(string) string { return "" })
-	if err != nil {
-		t.Fatal(err)
-	}
-	urls, ended := make(chan []string, 1), make(chan error, 1)
-	s := app.Server{Config: c, Logger: slog.New(slog.DiscardHandler), Started: func(u []string) { urls <- u }}
-	ctx, cancel := context.WithCancel(context.Background())
-	go func() { ended <- s.Run(ctx) }()
-	p := &page{}
-	select {
-	case p.urls = <-urls:
-	case err := <-ended:
-		t.Fatal(err)
-	}
-	stopped := false
-	p.stop = func() {
-		cancel()
-		if stopped {
-			return
-		}
-		stopped = true
-		if err := <-ended; err != nil {
-			t.Errorf("the server ended with %v, want no error", err)
-		}
-	}
-	t.Cleanup(p.stop)
-	return p
+	s := apptest.Start(t, apptest.Unset, args...)
+	return &page{urls: s.URLs, stop: func() { s.Stop() }}
 }
 
 // post asks the page for something and decodes the answer.
-func (p *page) post(t *testing.T, path, body string, into any) (status int) {
+func (p *page) post(t *testing.T, path, body string, into any) int {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.urls[0]+path, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	status, answer := testkit.HTTP(t, http.MethodPost, p.urls[0]+path, body)
 	if into != nil {
-		if err := json.Unmarshal(b, into); err != nil {
-			t.Fatalf("%s: status %d, %s: %v", path, res.StatusCode, b, err)
+		if err := json.Unmarshal([]byte(answer), into); err != nil {
+			t.Fatalf("%s: status %d, %s: %v", path, status, answer, err)
 		}
 	}
-	return res.StatusCode
+	return status
 }
 
 // act presses a button.

@@ -2,6 +2,7 @@ package l2
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/redis/rueidis"
@@ -58,16 +59,20 @@ func (u Use) rights() (out []right) {
 }
 
 // Rights are the commands that a program needs, in the form of ACL SETUSER: "+get +getex ...".
-func Rights(u Use) string {
-	var names []string
-	for _, r := range u.rights() {
-		names = append(names, "+"+r.name)
+func Rights(u Use) string { return grants(u.rights()) }
+
+func grants(all []right) string {
+	names := make([]string, len(all))
+	for i, r := range all {
+		names[i] = "+" + r.name
 	}
 	return strings.Join(names, " ")
 }
 
-// ClusterRights are what a program needs in a Cluster besides the rest.
-const ClusterRights = "+cluster|slots +cluster|shards"
+// ClusterRights are what a program needs in a Cluster besides the rest, in the same form.
+var ClusterRights = grants(slices.DeleteFunc(Use{Cluster: true}.rights(), func(r right) bool {
+	return r.needed == nil || r.needed(Use{})
+}))
 
 // SentinelRights are what a program that tracks needs on the Sentinels themselves. Without the last two it works,
 // but is not told of a fail-over.

@@ -13,20 +13,25 @@ const scanCount = 1000
 
 var globEscaper = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`)
 
-// Scan goes through the records that the primaries hold, a page at a time. A record that is there all the time comes at
-// least once; others may. foreign counts the Redis keys that look like records and are not at their bucket's place. It
-// ends with the first error, of Redis or of page. The user needs the right to SCAN.
-func (l *L2) Scan(ctx context.Context, page func([]Key) error) (foreign int, err error) {
+// Scan goes through the records of a namespace that the primaries hold, a page at a time; "" is every namespace. A
+// record that is there all the time comes at least once; others may. foreign counts the Redis keys that look like
+// records and are not at their bucket's place. It ends with the first error, of Redis or of page. The user needs the
+// right to SCAN.
+func (l *L2) Scan(ctx context.Context, namespace string, page func([]Key) error) (foreign int, err error) {
 	c := l.clients.Load()
 	if c == nil {
 		return 0, ErrUnavailable
+	}
+	pattern := globEscaper.Replace(l.keys.Prefix()) + ":{*}:v:*"
+	if namespace != "" {
+		pattern = globEscaper.Replace(l.keys.Prefix()) + ":{*}:v:" + globEscaper.Replace(namespace) + ":*"
 	}
 	primaries := primariesOf(ctx, c)
 	for addr, node := range c.commands.Nodes() {
 		if primaries != nil && !primaries[addr] {
 			continue
 		}
-		n, err := l.scanNode(ctx, node, page)
+		n, err := l.scanNode(ctx, node, pattern, page)
 		if foreign += n; err != nil {
 			return foreign, err
 		}
@@ -34,8 +39,8 @@ func (l *L2) Scan(ctx context.Context, page func([]Key) error) (foreign int, err
 	return foreign, nil
 }
 
-func (l *L2) scanNode(ctx context.Context, node rueidis.Client, page func([]Key) error) (foreign int, err error) {
-	pattern := globEscaper.Replace(l.keys.Prefix()) + ":{*}:v:*"
+func (l *L2) scanNode(ctx context.Context, node rueidis.Client, pattern string, page func([]Key) error) (foreign int,
+	err error) {
 	for cursor := uint64(0); ; {
 		found, err := node.Do(ctx, node.B().Scan().Cursor(cursor).Match(pattern).Count(scanCount).Build()).AsScanEntry()
 		if err != nil {

@@ -10,14 +10,15 @@ import (
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
 
-// TestScan_FindsEachRecord: of this prefix, and nothing else. A key of another number of buckets is foreign.
+// TestScan_FindsEachRecord: of this prefix and of the namespace, and nothing else. A key of another number of buckets
+// is foreign. What is a pattern to Redis is text in a namespace.
 func TestScan_FindsEachRecord(t *testing.T) {
 	redis := nearcachetest.NewRedis(t)
 	b := newBench(t, redis.ClientOption(), func(args ...string) string { return redis.Do(args[0], args[1:]...) })
-	want := make(map[string]bool)
+	records := make(map[string]bool)
 	for i := range 2500 {
 		k := b.Keyspace().Key("n", fmt.Sprint("a:", i))
-		want[k.Record] = true
+		records[k.Record] = true
 		b.do("SET", k.Record, "x")
 	}
 	other := l2.NewKeyspaceOf("", 4096)
@@ -25,19 +26,24 @@ func TestScan_FindsEachRecord(t *testing.T) {
 	b.do("SET", k.Record, "x")
 	b.do("SET", l2.NewKeyspace("nd").Key("n", "a:1").Record, "x")
 	b.do("SET", b.k.Lease, "x")
-	found := make(map[string]bool)
-	foreign, err := b.Scan(ctx(), func(ks []l2.Key) error {
-		for _, k := range ks {
-			found[k.Record] = true
+	b.do("SET", b.Keyspace().Key("[n]", "a:1").Record, "x")
+	for namespace, want := range map[string]struct{ records, foreign int }{"": {2501, 1}, "n": {2500, 1}, "[n]": {1, 0},
+		"?": {}} {
+		found := make(map[string]bool)
+		foreign, err := b.Scan(ctx(), namespace, func(ks []l2.Key) error {
+			for _, k := range ks {
+				found[k.Record] = true
+			}
+			return nil
+		})
+		if err != nil || foreign != want.foreign || len(found) != want.records {
+			t.Errorf("namespace %q: got %d records, %d foreign and error %v; want %d and %d", namespace, len(found),
+				foreign, err, want.records, want.foreign)
 		}
-		return nil
-	})
-	if err != nil || foreign != 1 || len(found) != len(want) {
-		t.Fatalf("got %d records, %d foreign and error %v; want %d and 1", len(found), foreign, err, len(want))
-	}
-	for name := range want {
-		if !found[name] {
-			t.Errorf("%s was not found", name)
+		for name := range records {
+			if namespace != "[n]" && namespace != "?" && !found[name] {
+				t.Errorf("namespace %q: %s was not found", namespace, name)
+			}
 		}
 	}
 }

@@ -129,7 +129,8 @@ var vendors = []struct {
 		"coherence/kafka/...", "internal/services/servicestest/...", "internal/chaos/...",
 		"internal/product/app/endpoint/kafka.go", "internal/operator/...",
 	}},
-	{"github.com/nats-io", []string{"coherence/nats/...", "internal/chaos/...", "internal/product/app/endpoint/nats.go"}},
+	{"github.com/nats-io", []string{"coherence/nats/...", "internal/chaos/...",
+		"internal/product/app/endpoint/nats.go", "internal/services/natstest/..."}},
 	{"go.opentelemetry.io", []string{"nearcache/otel/...", "internal/product/app/telemetry/..."}},
 	{"github.com/spf13/cobra", []string{"internal/operator/..."}},
 	{"github.com/jackc/pgx", []string{

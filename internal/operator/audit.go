@@ -157,7 +157,7 @@ func (a *auditRun) run(ctx context.Context, p *progress) (*auditReport, error) {
 
 // sample takes keys from Redis and from the query, half of each where there are enough.
 func (a *auditRun) sample(ctx context.Context) ([]string, error) {
-	inRedis, err := a.scanNames(ctx, a.namespace)
+	inRedis, _, err := namesIn(ctx, a.redis, a.namespace)
 	if err != nil {
 		return nil, err
 	}

@@ -62,11 +62,11 @@ type purger struct {
 }
 
 const purgeReach = `With a database, purge counts a new version of each key there, applies it to Redis, and waits
-until the relay has brought it to Redis and to Kafka too. So an instance whose memory Kafka vouches for drops the
-key, even if Redis has forgotten who has read it.
+until the relay has brought it to Redis and has published it. So an instance that trusts the events drops the key,
+even if Redis has forgotten that the instance read it.
 
 Without a database it applies to Redis alone: whatever there is goes. That reaches the instances that Redis
-tracks. It fails if a relay feeds this Redis, since then Kafka may vouch for what instances hold.`
+tracks. It fails if a relay feeds this Redis, since then instances may serve what the events vouch for.`
 
 const purgeLong = purgeReach + `
 
@@ -108,7 +108,7 @@ func (t *tool) invalidateCommand() *cobra.Command {
 			purgeReach,
 		Args: exactly(2)}
 	cmd.Flags().StringVar(&p.relay, "relay", "",
-		"name of the relay to wait for at Kafka (default every relay that has a cursor)")
+		"name of the relay whose events are waited for (default every relay that has a cursor)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		k, err := t.parseKey(args[0] + ":" + args[1])
 		if err == nil && k.Namespace != args[0] {
@@ -129,7 +129,7 @@ func (t *tool) purge(use, short string, n int, parse func(args []string) (target
 	cmd := &cobra.Command{Use: use, Short: short, Long: short + ".\n\n" + purgeLong, Args: exactly(n)}
 	cmd.Flags().BoolVar(&yes, "yes", false, "do it, instead of printing what would be done")
 	cmd.Flags().StringVar(&p.relay, "relay", "",
-		"name of the relay to wait for at Kafka (default every relay that has a cursor)")
+		"name of the relay whose events are waited for (default every relay that has a cursor)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
 		if p.target, err = parse(args); err != nil {
 			return err
@@ -176,9 +176,15 @@ func (p *purger) run(ctx context.Context, yes bool) error {
 // find adds the keys of a namespace that Redis holds records of, and those that the database has counted.
 func (p *purger) find(ctx context.Context) error {
 	seen := map[string]bool{}
+	foreign := 0
 	if p.hasRedis() {
-		names, err := p.scanNames(ctx, p.target.all)
+		engine, closeIt, err := p.openEngine(ctx)
 		if err != nil {
+			return err
+		}
+		defer closeIt()
+		var names []string
+		if names, foreign, err = namesIn(ctx, engine, p.target.all); err != nil {
 			return err
 		}
 		for _, name := range names {
@@ -216,6 +222,10 @@ func (p *purger) find(ctx context.Context) error {
 	slices.SortFunc(p.target.keys[1:], func(a, b cacheKey) int { return compareText(a.Name, b.Name) })
 	p.result.add("keys", true, "%d are known: %d in Redis, the others in the database; an instance may hold one that "+
 		"neither knows, until its TTL (nearcache relay reset drops everything)", len(seen), inRedis)
+	if foreign > 0 {
+		p.result.add("keys", false, "%d keys in Redis look like records of it and belong to another number of buckets: "+
+			"they are left alone (is --buckets right?)", foreign)
+	}
 	return nil
 }
 

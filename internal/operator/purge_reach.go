@@ -151,7 +151,7 @@ func (p *purger) awaitEvents(ctx context.Context, src *postgres.Source, pool *pg
 	switch {
 	case err != nil:
 		p.result.add("events", false, "not reached: the relay %q has not published the versions", behind)
-		return fmt.Errorf("%w: Kafka: %w", errUnreached, err)
+		return fmt.Errorf("%w: the events: is a relay running that publishes? %w", errUnreached, err)
 	default:
 		all, err := p.cursors(ctx, src, pool)
 		if len(all) == 0 {

@@ -184,7 +184,7 @@ func TestPurge_WithoutASource(t *testing.T) {
 	must(t, env, "would not be reached", "purge", "key", "product:p:1")
 	out := fails(t, env, 1, "--database", "purge", "key", "product:p:1", "--yes")
 	if !strings.Contains(out, "events    not reached") {
-		t.Errorf("got\n%s\nwant that Kafka was not reached", out)
+		t.Errorf("got\n%s\nwant that the events were not reached", out)
 	}
 	must(t, env, "1 of 64 buckets", "relay", "status")
 }

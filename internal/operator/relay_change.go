@@ -51,21 +51,21 @@ func (r *relayChange) print(w io.Writer) {
 }
 
 func (t *tool) relaySkipCommand() *cobra.Command {
-	return t.relayChangeCommand("skip", "Publish nothing of what waits for Kafka, and go on from now",
-		`Skip moves a relay's cursor for Kafka to the database's present position. It is for a relay that has fallen
-behind by more than anybody wants to wait for, or that stands still at a change which cannot be published.
+	return t.relayChangeCommand("skip", "Leave out the events that wait to be published, and go on from now",
+		`Skip moves a relay's cursor for the events to the database's present position. It is for a relay that has
+fallen behind by more than anybody wants to wait for, or that stands still at a change which cannot be published.
 
-DANGER: the changes in between are never published. Instances see a gap in the numbers, and Kafka vouches for
-nothing that they loaded before. But an instance that hears of changes by Kafka alone (its Redis is away) is not
-told of these, and other consumers of the topic never get them. Redis is not touched: the relay's other cursor
-brings every change there.
+DANGER: the changes in between are never published. Instances see a gap in the numbers, and the events vouch for
+nothing that they loaded before. But an instance that hears of changes by the events alone (its Redis is away) does
+not hear of these, and other consumers of the topic or stream never get them. Redis is not touched: the relay's
+other cursor brings every change there.
 
 The relay must be stopped: skip takes its leadership, and waits for it for --timeout.`, t.skip)
 }
 
 func (t *tool) relayResetCommand() *cobra.Command {
 	return t.relayChangeCommand("reset", "Make every cache drop everything, and begin at the database's present position",
-		`Reset begins a new incarnation of all buckets of Redis, and leaves out a number in each partition of Kafka.
+		`Reset begins a new incarnation of all buckets of Redis, and leaves out a number in each partition of the events.
 So every record in Redis becomes a miss, and every instance drops what it holds, whatever vouches for it. It is
 for a database that was restored behind the caches' back, and for caches whose contents nobody trusts.
 
@@ -170,8 +170,8 @@ func (t *tool) skip(ctx context.Context, src *postgres.Source, pool *pgxpool.Poo
 	}
 	r.Before, r.After = cursor.Position.String(), now.String()
 	r.Dangers = append(r.Dangers,
-		fmt.Sprintf("%s will never be published; other consumers of the topic do not get them", counted(r.Lost)),
-		"an instance whose Redis is away is not told of them")
+		fmt.Sprintf("%s will never be published; other consumers of the topic or stream do not get them", counted(r.Lost)),
+		"an instance whose Redis is away does not hear of them")
 	if r.DryRun {
 		return nil
 	}
@@ -195,7 +195,7 @@ func (t *tool) reset(ctx context.Context, src *postgres.Source, _ *pgxpool.Pool,
 		return err
 	}
 	r.Dangers = append(r.Dangers, "every value that is read is loaded from the database again",
-		"instances drop what Kafka vouches for when a relay runs again, and not before")
+		"instances drop what the events vouch for when a relay runs again, and not before")
 	r.Buckets = engine.Keyspace().Buckets()
 	if len(cursor.Seqs) > 0 {
 		r.Before, r.After = cursor.Position.String(), cursor.Position.String()

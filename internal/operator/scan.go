@@ -3,10 +3,11 @@ package operator
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"github.com/nearcache/nearcache-go/internal/l2"
 )
 
 // openCommands connects to Redis for commands of the operator's own.
@@ -23,37 +24,20 @@ func (t *tool) openCommands() (rueidis.Client, error) {
 	return client, nil
 }
 
-var globEscaper = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`)
-
-// scanNames are the names of a namespace that Redis holds records of. The user needs the right to SCAN.
-func (t *tool) scanNames(ctx context.Context, namespace string) (names []string, err error) {
-	prefix, err := t.prefixOf()
-	if err != nil {
-		return nil, err
-	}
-	client, err := t.openCommands()
-	if err != nil {
-		return nil, err
-	}
-	defer client.Close()
-	pattern := globEscaper.Replace(prefix) + ":{*}:v:" + globEscaper.Replace(namespace) + ":*"
-	for _, node := range client.Nodes() {
-		for cursor := uint64(0); ; {
-			page, err := node.Do(ctx, node.B().Scan().Cursor(cursor).Match(pattern).Count(1000).Build()).AsScanEntry()
-			if err != nil {
-				return nil, fmt.Errorf("looking for the records of %s in Redis: %w", namespace, err)
-			}
-			for _, key := range page.Elements {
-				if _, name, found := strings.Cut(key, "}:v:"+namespace+":"); found {
-					names = append(names, name)
-				}
-			}
-			if cursor = page.Cursor; cursor == 0 {
-				break
+// namesIn are the names of a namespace that Redis holds records of, each once. foreign counts the keys that look like
+// such records and belong to another number of buckets. The user needs the right to SCAN.
+func namesIn(ctx context.Context, engine *l2.L2, namespace string) (names []string, foreign int, err error) {
+	seen := make(map[string]bool)
+	foreign, err = engine.Scan(ctx, namespace, func(keys []l2.Key) error {
+		for _, k := range keys {
+			if !seen[k.Name] {
+				seen[k.Name] = true
+				names = append(names, k.Name)
 			}
 		}
-	}
-	return names, nil
+		return nil
+	})
+	return names, foreign, err
 }
 
 // await asks until it is so, or ctx ends.

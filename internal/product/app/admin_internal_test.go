@@ -2,17 +2,18 @@ package app
 
 import (
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"os/exec"
 	"strings"
 	"testing"
 
-	"github.com/nearcache/nearcache-go/nearcache"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+
+	"github.com/nearcache/nearcache-go/internal/testkit"
+	"github.com/nearcache/nearcache-go/nearcache"
 )
 
 // serve runs a server over embedded services and returns its first instance.
@@ -48,24 +49,6 @@ func serve(t *testing.T, settings ...string) *instance {
 	return in
 }
 
-func ask(t *testing.T, method, url, body string) (int, string) {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res.StatusCode, string(b)
-}
-
 func (in *instance) apiURL() string { return "http://" + in.listen.Addr().String() }
 
 // forOperators are the paths that the public has no business with.
@@ -75,19 +58,20 @@ var forOperators = map[string]string{"/metrics": "nearcache_build_info", "/statu
 func TestAdmin_IsNotOnTheAddressOfTheAPI(t *testing.T) {
 	in := serve(t)
 	for path, has := range forOperators {
-		if status, _ := ask(t, "GET", in.apiURL()+path, ""); status != http.StatusNotFound {
+		if status, _ := testkit.HTTP(t, "GET", in.apiURL()+path, ""); status != http.StatusNotFound {
 			t.Errorf("%s is answered with %d on the API's address, want 404", path, status)
 		}
-		if status, body := ask(t, "GET", in.adminURL()+path, ""); status != http.StatusOK || !strings.Contains(body, has) {
+		status, body := testkit.HTTP(t, "GET", in.adminURL()+path, "")
+		if status != http.StatusOK || !strings.Contains(body, has) {
 			t.Errorf("%s is answered with %d to operators, want 200 with %q: %.300s", path, status, has, body)
 		}
 	}
 	for _, url := range []string{in.apiURL(), in.adminURL()} {
-		if status, _ := ask(t, "GET", url+"/healthz", ""); status != http.StatusOK {
+		if status, _ := testkit.HTTP(t, "GET", url+"/healthz", ""); status != http.StatusOK {
 			t.Errorf("the probe at %s is answered with %d", url, status)
 		}
 	}
-	if status, _ := ask(t, "GET", in.adminURL()+"/products", ""); status != http.StatusNotFound {
+	if status, _ := testkit.HTTP(t, "GET", in.adminURL()+"/products", ""); status != http.StatusNotFound {
 		t.Errorf("products are served to operators, with %d", status)
 	}
 }
@@ -95,7 +79,8 @@ func TestAdmin_IsNotOnTheAddressOfTheAPI(t *testing.T) {
 func TestAdmin_IsOnTheAddressOfTheAPIIfAskedFor(t *testing.T) {
 	in := serve(t, "-admin-listen", "api")
 	for path, has := range forOperators {
-		if status, body := ask(t, "GET", in.apiURL()+path, ""); status != http.StatusOK || !strings.Contains(body, has) {
+		status, body := testkit.HTTP(t, "GET", in.apiURL()+path, "")
+		if status != http.StatusOK || !strings.Contains(body, has) {
 			t.Errorf("%s is answered with %d, want 200 with %q: %.300s", path, status, has, body)
 		}
 	}
@@ -111,7 +96,8 @@ func TestAdmin_SwitchesTheMode(t *testing.T) {
 		{"shadow\n", 200, nearcache.ModeShadow}, {"off", 200, nearcache.ModeOff}, {"sideways", 400, nearcache.ModeOff},
 		{strings.Repeat("o", 100), 400, nearcache.ModeOff}, {"on", 200, nearcache.ModeOn},
 	} {
-		if status, body := ask(t, "PUT", in.adminURL()+"/mode", c.body); status != c.status || in.client.Mode() != c.mode {
+		status, body := testkit.HTTP(t, "PUT", in.adminURL()+"/mode", c.body)
+		if status != c.status || in.client.Mode() != c.mode {
 			t.Errorf("PUT of %.20q: %d, %s; the mode is %v; want %d and %v", c.body, status, body, in.client.Mode(),
 				c.status, c.mode)
 		}
@@ -122,14 +108,15 @@ func TestAdmin_SwitchesTheMode(t *testing.T) {
 func TestAdmin_MetricsKeepPrometheusRules(t *testing.T) {
 	in := serve(t)
 	for range 3 {
-		if status, body := ask(t, "GET", in.apiURL()+"/products/p00002", ""); status != http.StatusOK {
+		if status, body := testkit.HTTP(t, "GET", in.apiURL()+"/products/p00002", ""); status != http.StatusOK {
 			t.Fatal(status, body)
 		}
 	}
-	if status, body := ask(t, "PUT", in.apiURL()+"/products/p00002", `{"name":"x","price":1}`); status != http.StatusOK {
+	status, body := testkit.HTTP(t, "PUT", in.apiURL()+"/products/p00002", `{"name":"x","price":1}`)
+	if status != http.StatusOK {
 		t.Fatal(status, body)
 	}
-	_, text := ask(t, "GET", in.adminURL()+"/metrics", "")
+	_, text := testkit.HTTP(t, "GET", in.adminURL()+"/metrics", "")
 	problems, err := promlint.New(strings.NewReader(text)).Lint()
 	if err != nil {
 		t.Fatal(err)

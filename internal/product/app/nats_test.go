@@ -1,19 +1,16 @@
 package app_test
 
 import (
-	"context"
 	"errors"
-	"io"
-	"log/slog"
-	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
 
 	"github.com/nearcache/nearcache-go/internal/product/app"
+	"github.com/nearcache/nearcache-go/internal/product/app/apptest"
+	"github.com/nearcache/nearcache-go/internal/services/natstest"
 	"github.com/nearcache/nearcache-go/internal/testkit"
 	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
@@ -21,59 +18,16 @@ import (
 // TestServer_ByNATS: events go by NATS in the place of Kafka. The relay makes the stream, and every instance follows it
 // and sees a write of another one, also once Redis is gone.
 func TestServer_ByNATS(t *testing.T) {
-	srv, err := natsserver.NewServer(&natsserver.Options{Host: "127.0.0.1", Port: -1, JetStream: true,
-		StoreDir: t.TempDir(), NoSigs: true, NoLog: true, Username: "u", Password: "right"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	go srv.Start()
-	defer srv.WaitForShutdown()
-	defer srv.Shutdown()
-	if !srv.ReadyForConnections(30 * time.Second) {
-		t.Fatal("the server does not start")
-	}
+	srv := natstest.Start(t, natsserver.Options{Username: "u", Password: "right"})
 	redis := nearcachetest.NewRedis(t)
 	env := environment{"DATABASE_URL": "sqlite:" + filepath.Join(t.TempDir(), "products.db"), "REDIS_URL": redis.Addr(),
 		"NATS_URL": srv.ClientURL(), "NATS_USER": "u", "NATS_PASSWORD": "right", "INSTANCES": "2",
 		"SEED_PRODUCTS": "10", "ADMIN_LISTEN_ADDR": "api"}
-	c, err := app.Parse(app.ProductServer, nil, env.get)
-	if err != nil {
-		t.Fatal(err)
-	}
-	urls := make(chan []string, 1)
-	s := app.Server{Config: c, Logger: slog.New(slog.DiscardHandler), Started: func(u []string) { urls <- u }}
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
-	defer func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Errorf("stopping: %v", err)
-		}
-	}()
-	var u []string
-	select {
-	case u = <-urls:
-	case err := <-ended:
-		ended <- nil
-		t.Fatal(err)
-	}
+	u := apptest.Start(t, env.get).URLs
 	do := func(method, url, body string) string {
 		t.Helper()
-		req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		res, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer res.Body.Close()
-		b, err := io.ReadAll(res.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(b)
+		_, answer := testkit.HTTP(t, method, url, body)
+		return answer
 	}
 	followed := func() bool {
 		for _, url := range u {
