@@ -12,8 +12,8 @@ import (
 // tries is how many runs a missing rule has to show itself: what exposes it is a matter of chance.
 const tries = 3
 
-// TestAblations_AreNoticed takes out a rule of reads and a rule of waits. It is no part of make test, since chance decides
-// when a run notices; make chaos-ablations tries all rules.
+// TestAblations_AreNoticed takes out a rule of reads and a rule of waits. It is no part of make test, since chance
+// decides when a run notices; make chaos-ablations tries all rules.
 func TestAblations_AreNoticed(t *testing.T) {
 	for _, rule := range []ablate.Rule{ablate.Generation, ablate.LeaseEndWakes} {
 		t.Run(string(rule), func(t *testing.T) {
