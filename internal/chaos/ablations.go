@@ -13,6 +13,9 @@ import (
 	"github.com/nearcache/nearcache-go/internal/chaos/history"
 )
 
+// times is how many faults a run without a rule injects. Most of its time goes into the start of the services.
+const times = 8
+
 // Faults are the names of all faults.
 func Faults() []string { return faultNames() }
 
@@ -33,7 +36,7 @@ func Notice(ctx context.Context, cfg Config, rule string, tries int) (broken his
 	faults := Exposes(rule)
 	counts := func(g history.Guarantee) bool { return (g == history.Wait) == (rule == string(ablate.LeaseEndWakes)) }
 	dirs := cfg.Dir
-	cfg.Without, cfg.Faults, cfg.Times = rule, faults, max(3, len(faults))
+	cfg.Without, cfg.Faults, cfg.Times = rule, faults, times
 	cfg.Rate, cfg.Writes, cfg.Keys = 4000, 40, 100
 	for run = 1; run <= tries; run++ {
 		cfg.Seed, cfg.Dir = uint64(run), filepath.Join(dirs, fmt.Sprintf("%s-%d", rule, run))

@@ -76,6 +76,25 @@ func TestAsOf_OwnLoad(t *testing.T) {
 	r.proved(t, l2, 10)
 }
 
+// A load that began before the first sample may have been answered by a primary that is gone by then. Nothing ends a
+// session for that, so the events do not vouch for it.
+func TestAsOf_EventsVouchForNoLoadFromBeforeTheFirstSample(t *testing.T) { // C1, R21
+	r := newRig(fence.Config{Complete: true})
+	events(r, 1)
+	r.now = 3
+	snap := r.Begin(keys.Key("p", "a"))
+	r.sampleAt(5, 5)
+	r.EventBarrier(0, coherence.Barrier{Position: at(5), Partitions: 1})
+	var early fence.Stamp
+	if o, _ := r.FromSource(&snap, 1, &early); o != fence.Serve {
+		t.Errorf("got %v", o)
+	}
+	r.proved(t, &early, 3) // when it began itself
+	r.check(t, &early, fence.Unvouched)
+	later := r.fromSource(t, "b", 1)
+	r.check(t, later, fence.Current)
+}
+
 func TestAsOf_BarriersOfEveryPartition(t *testing.T) { // C1, R26
 	r := newRig(fence.Config{Complete: true})
 	events(r, 2)

@@ -71,6 +71,8 @@ var ablations = []struct {
 	{ablate.EventSession, "C1", scope{versions: 1, loads: 1, sourced: true, events: true, gaps: 1}},
 	{ablate.SessionBase, "C1", scope{versions: 1, loads: 1, sourced: true, events: true, gaps: 1}},
 	{ablate.GapIsSession, "C1", scope{versions: 1, loads: 1, sourced: true, events: true, gaps: 1}},
+	{ablate.TimelineSession, "C1", scope{versions: 2, loads: 1, sourced: true, promotions: 1, events: true}},
+	{ablate.TimelineKnown, "C1", scope{versions: 2, loads: 1, sourced: true, promotions: 1, events: true}},
 	{ablate.WatermarkWithRecord, "C1", scope{versions: 1, loads: 1, sourced: true, untracked: true, failOvers: 1}},
 	{ablate.UntrackedUnvouched, "C6", scope{versions: 1, loads: 1, sourced: true, untracked: true, events: true}},
 	{ablate.AdmitFromTracking, "C6", scope{versions: 1, loads: 1, sourced: true}},
