@@ -46,7 +46,7 @@ var ablations = []struct {
 	{ablate.RoundServer, "C1", scope{versions: 1, loads: 1, sourced: true, rounds: 1, clustered: true, failOvers: 1}},
 	{ablate.RoundFollows, "C1", scope{versions: 1, loads: 1, sourced: true, rounds: 1, clustered: true, failOvers: 1,
 		goesBack: true}},
-	{ablate.RoundBuckets, "C1", scope{versions: 1, loads: 1, sourced: true, rounds: 2, failOvers: 1}},
+	{ablate.RoundBuckets, "C1", scope{versions: 1, loads: 1, sourced: true, rounds: 2, clustered: true, failOvers: 1}},
 	{ablate.SnapshotGuard, "C1", scope{versions: 1, loads: 1, sourced: true, durableFirst: true}},
 	{ablate.Generation, "C2", scope{versions: 1, loads: 1, sourced: true, events: true, forgetMinVersions: true}},
 	{ablate.RecentBumps, "C2", scope{versions: 1, loads: 1, sourced: true, events: true, forgetMinVersions: true}},
