@@ -12,7 +12,7 @@ VENV     = @rm -rf $(@D) && $(PYTHON) -m venv $(@D) && $(@D)/bin/pip install --q
 GOTEST   = $(BUILD)/gotest -p 2 -timeout 20m -count $(COUNT) -run '$(RUN)' $(ARGS) $(PKG)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install tools test test-quick lint explore api fuzz bench bench-quick bench-compare bench-go cover services-up services-down services-env clean chaos \
+.PHONY: help demo install tools test test-quick lint explore api fuzz bench bench-quick bench-compare bench-go cover services-up services-down services-env clean chaos chaos-ablations \
 	lint-golangci lint-actions vuln docs release large relay-rate partitions outbox-day node-gone debezium mysql compat demo-pictures page-soak \
 	drill sizes lint-deploy demo-full dashboard-picture
 
@@ -61,8 +61,8 @@ tools:
 
 # The explorer searches a tenth as fast under the race detector, so it has a run of its own, in binaries from which rules
 # can be taken out. So have tests whose names begin with TestLarge: one goroutine, and much data.
-ABLATED := -p 2 -timeout 20m -tags ablate -run 'TestExplore$$|TestExplorePosition|TestAblation|TestL2_WithoutARule|TestLarge_' ./internal/fence ./internal/explore ./nearcache \
-	./coherence/kafka ./coherence/nats ./internal/copier
+ABLATED := -p 2 -timeout 20m -tags ablate -run 'TestExplore$$|TestExplorePosition|TestExploreNumbers|TestAblation|TestL2_WithoutARule|TestLarge_' ./internal/fence ./internal/explore ./nearcache \
+	./coherence/kafka ./coherence/nats ./coherence/internal/tailing ./internal/copier
 
 # The packages of the Python programs that a test runs beside ours. An interpreter that has them can be named instead.
 TESTPYTHON := $(BUILD)/testpython
@@ -134,6 +134,12 @@ chaos: install ## break a fleet of real processes for DURATION (60s) by the sche
 	@$(GO) build -o $(BUILD)/ ./cmd/product-server
 	@$(GO) build $(if $(WITHOUT),-tags ablate) -o $(BUILD)/ ./internal/tools/chaos
 	@$(BUILD)/chaos -server $(BUILD)/product-server -duration $(DURATION) -seed $(SEED) $(if $(WITHOUT),-without $(WITHOUT)) $(ARGS)
+
+TRIES ?= 4
+chaos-ablations: install ## take out one rule of the protocol after another, or RULES='a b', and run chaos until a guarantee breaks, TRIES (4) times at most: up to an hour or two
+	@mkdir -p $(BUILD)
+	@$(GO) build -tags ablate -o $(BUILD)/ ./internal/tools/chaos
+	@$(BUILD)/chaos -ablations $(TRIES) $(ARGS) $(RULES)
 
 lint: ## gofmt, vet, staticcheck, the rules of internal/lint, the API listing; the other modules too
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go' 2>/dev/null || find . -name '*.go')); \

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nearcache/nearcache-go/internal/ablate"
 	"github.com/nearcache/nearcache-go/nearcache"
+	"github.com/nearcache/nearcache-go/nearcache/nearcachetest"
 )
 
 // TestAblation_ClockOnRead: the explorer has no clock, so it cannot miss this rule. Without it a bounded read judges by
@@ -55,5 +56,28 @@ func TestAblation_WatermarkWithRecord(t *testing.T) { // C1
 	defer func() { _ = ablate.Take("") }()
 	if r := readBehind(t); r.Value != "old" {
 		t.Errorf("without the rule: got %+v, want the old value", r)
+	}
+}
+
+// TestAblation_LeaseEndWakes: the explorer has no waits, so it cannot miss this rule. Without it a read sleeps until
+// the lease in its way would have expired.
+func TestAblation_LeaseEndWakes(t *testing.T) {
+	const lease, end = 2 * time.Second, 300 * time.Millisecond // the default LeaseTTL, and when the lease is evicted
+	took := func() (took time.Duration) {
+		inHolderBubble(t, func(_ *testing.T, r *nearcachetest.Redis, _ *holder, waited func() time.Duration) {
+			r.Do("DEL", key("a").Lease)
+			took = waited()
+		})
+		return took
+	}
+	if got := took(); got > end+100*time.Millisecond {
+		t.Errorf("with the rule the read took %v; want about %v", got, end)
+	}
+	if err := ablate.Take(ablate.LeaseEndWakes); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ablate.Take("") }()
+	if got := took(); got < lease-end {
+		t.Errorf("without the rule the read took %v; want about %v", got, lease)
 	}
 }

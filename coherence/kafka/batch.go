@@ -94,6 +94,21 @@ func (r *reading) read(data []byte) error {
 	return nil
 }
 
+// endOf is the offset after the last whole batch of an answer that begins at an offset, as the headers say. An answer
+// without a batch ends where it begins.
+func endOf(data []byte, next int64) int64 {
+	for len(data) >= batchHeader {
+		size := int64(int32(binary.BigEndian.Uint32(data[8:]))) + 12
+		if size > int64(len(data)) || size < batchHeader || data[16] != 2 {
+			break
+		}
+		base := int64(binary.BigEndian.Uint64(data))
+		next = max(next, base+int64(int32(binary.BigEndian.Uint32(data[23:])))+1)
+		data = data[size:]
+	}
+	return next
+}
+
 // batch reads one batch: its header says where it ends, whatever is left in it.
 func (r *reading) batch(b []byte) error {
 	base := int64(binary.BigEndian.Uint64(b))

@@ -84,7 +84,7 @@ func (c *cluster) ends(ctx context.Context, topic string, n int) (map[int]end, e
 
 // askOffsets asks a leader for an offset of each of its partitions.
 func (c *cluster) askOffsets(ctx context.Context, q *offsetsRequest) (map[int]end, error) {
-	ctx, stop := c.whileLed(ctx, q.topic, q.partitions[0], q.leader)
+	ctx, stop := c.whileLed(ctx, q.topic, q.partitions[0], q.leader, 0)
 	defer stop()
 	m, err := c.transport.RoundTrip(ctx, c.addr, q)
 	if err != nil {

@@ -33,7 +33,7 @@ type fetchRequest struct {
 	id        topicID // not zero: this very topic
 	partition int
 	offset    int64
-	wait      time.Duration
+	wait      time.Duration // for records, at most; see holds
 	maxBytes  int32
 }
 
@@ -54,15 +54,16 @@ type abortedTxn struct{ producer, first int64 }
 type multiFetch struct {
 	leader  int32
 	parts   []*fetchRequest
-	byTopic [][]int // indexes of parts
-	version int16   // that kafka-go has agreed on with the broker, if there are no ids
+	hold    time.Duration // how long the broker may wait for records
+	byTopic [][]int       // indexes of parts
+	version int16         // that kafka-go has agreed on with the broker, if there are no ids
 }
 
 // multiFetched has the answers by the index of their part; nil: the broker did not answer for it.
 type multiFetched []*fetched
 
-func newMultiFetch(leader int32, parts []*fetchRequest) *multiFetch {
-	m := &multiFetch{leader: leader, parts: parts}
+func newMultiFetch(leader int32, parts []*fetchRequest, hold time.Duration) *multiFetch {
+	m := &multiFetch{leader: leader, parts: parts, hold: hold}
 	type name struct {
 		topic string
 		id    topicID
@@ -114,14 +115,13 @@ func (m *multiFetch) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
 const answerBytes = 16 << 20
 
 func (m *multiFetch) encode(v int16) *request {
-	wait, most := m.parts[0].wait, int64(0)
+	most := int64(0)
 	for _, p := range m.parts {
-		wait = min(wait, p.wait)
 		most += int64(p.maxBytes)
 	}
 	q := newRequest(int16(protocol.Fetch), v, v >= 12)
 	q.int32(-1) // no replica
-	q.int32(int32(wait.Milliseconds()))
+	q.int32(int32(m.hold.Milliseconds()))
 	q.int32(1)
 	q.int32(int32(min(most, answerBytes)))
 	q.int8(1) // read committed

@@ -9,16 +9,14 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 )
 
-// newFetcher gathers fetches. A request with nothing to answer waits at the broker, and a partition that asks meanwhile
-// must not wait for that, so each leader has a few requests under way at most, each for other partitions:
-//
-//	all partitions: one request, which waits      a record comes to partition 7: the request is answered
-//	all but 7: ask again                          7: hands its record over, and asks again while the others are gathered
-//	all partitions: one request
+// newFetcher gathers fetches, which are polls. Events have the id of their topic, and are never in one request with
+// barriers: each barrier would wake what follows the events. Three requests for a leader suffice, since nearly always
+// all partitions are in one.
 func newFetcher(c *cluster) *gatherer[*fetchRequest, *fetched] {
-	return &gatherer[*fetchRequest, *fetched]{underWay: 3, wait: 2 * time.Millisecond, maxBytes: 1 << 20,
-		exchange: func(ctx context.Context, leader int32, parts []*fetchRequest) ([]*fetched, error) {
-			m, err := c.transport.RoundTrip(ctx, c.addr, newMultiFetch(leader, parts))
+	return &gatherer[*fetchRequest, *fetched]{underWay: 3, maxBytes: 1 << 20,
+		polls: &polls[*fetched]{tells: (*fetched).tells},
+		exchange: func(ctx context.Context, leader int32, parts []*fetchRequest, hold time.Duration) ([]*fetched, error) {
+			m, err := c.transport.RoundTrip(ctx, c.addr, newMultiFetch(leader, parts, hold))
 			if err != nil {
 				return nil, err
 			}
@@ -26,9 +24,13 @@ func newFetcher(c *cluster) *gatherer[*fetchRequest, *fetched] {
 		}}
 }
 
-func (f *fetchRequest) name() partitionName { return partitionName{f.topic, f.partition} }
-func (f *fetchRequest) kind() bool          { return f.id == topicID{} }
-func (f *fetchRequest) bytes() int          { return 64 }
+func (f *fetchRequest) name() partitionName    { return partitionName{f.topic, f.partition} }
+func (f *fetchRequest) kind() bool             { return f.id == topicID{} }
+func (f *fetchRequest) bytes() int             { return 64 }
+func (f *fetchRequest) longest() time.Duration { return f.wait }
+
+// tells reports whether the answer has records or an error. nil is an answer that did not come.
+func (f *fetched) tells() bool { return f == nil || f.err != nil || len(f.records) > 0 }
 
 // fetch asks once. An error of the partition is in the answer, and returned too.
 func (c *cluster) fetch(ctx context.Context, f *fetchRequest) (*fetched, error) {
@@ -36,7 +38,7 @@ func (c *cluster) fetch(ctx context.Context, f *fetchRequest) (*fetched, error) 
 	if err != nil {
 		return nil, fmt.Errorf("kafka: fetching %s/%d: %w", f.topic, f.partition, err)
 	}
-	ctx, stop := c.whileLed(ctx, f.topic, f.partition, leader)
+	ctx, stop := c.whileLed(ctx, f.topic, f.partition, leader, f.wait)
 	defer stop()
 	res, err := c.fetches.do(ctx, leader, f)
 	if err == nil && res == nil {

@@ -29,17 +29,20 @@ type follower struct {
 	fresh   bool  // it is resolved, and the session is announced with the first answer
 	lost    bool
 	heard   time.Time // the last answer
+	ahead   *asked    // a fetch that was begun before the records before it were delivered; nil: none
 	quiet   tailing.Throttle
 
 	mu      sync.Mutex
 	live    bool // a session has been announced, and stands
 	id      topicID
+	from    int64 // where the session began, or goes on behind missing messages
 	next    int64 // everything below has been delivered
 	waiting *barrier
 	numbers tailing.Numbers
 }
 
 func (f *follower) run(ctx context.Context) {
+	defer f.dropAhead()
 	f.heard = time.Now()
 	for ctx.Err() == nil {
 		err := f.step(ctx)
@@ -64,18 +67,12 @@ func (f *follower) run(ctx context.Context) {
 // step resolves the offset, or fetches once.
 func (f *follower) step(ctx context.Context) error {
 	if f.session {
+		f.dropAhead()
 		if err := f.resolve(ctx); err != nil {
 			return err
 		}
 	}
-	ask, cancel := context.WithTimeout(ctx, f.MaxWait+f.Silence)
-	defer cancel()
-	wait := f.MaxWait
-	if f.fresh {
-		wait = 0
-	}
-	res, err := f.c.fetch(ask, &fetchRequest{topic: f.Topic, id: f.id, partition: f.part, offset: f.next, wait: wait,
-		maxBytes: fetchBytes})
+	res, err := f.fetchNext(ctx)
 	switch {
 	case gone(err):
 		// Retention has passed us, or the topic was deleted and perhaps made anew: either way something may be
@@ -92,6 +89,9 @@ func (f *follower) step(ctx context.Context) error {
 		return fmt.Errorf("kafka: records of %s/%d up to %d were removed before they were read", f.Topic, f.part,
 			res.logStart)
 	}
+	if upto := endOf(res.records, f.next); upto > f.next {
+		f.ahead = f.ask(ctx, upto)
+	}
 	if err := f.deliver(ctx, res); err != nil {
 		return err
 	}
@@ -102,6 +102,70 @@ func (f *follower) step(ctx context.Context) error {
 		f.Logger.Info("Kafka answers again", "topic", f.Topic, "partition", f.part)
 	}
 	return nil
+}
+
+// asked is a fetch that is under way, or answered.
+type asked struct {
+	offset int64
+	answer chan outcome[*fetched] // buffered
+	cancel context.CancelFunc
+}
+
+// ask begins a fetch.
+func (f *follower) ask(ctx context.Context, offset int64) *asked {
+	ctx, cancel := context.WithCancel(ctx)
+	a := &asked{offset, make(chan outcome[*fetched], 1), cancel}
+	q := f.request(offset)
+	go func() {
+		defer cancel()
+		res, err := f.fetch(ctx, q)
+		a.answer <- outcome[*fetched]{res, err}
+	}()
+	return a
+}
+
+func (f *follower) request(offset int64) *fetchRequest {
+	wait := f.MaxWait
+	if f.fresh {
+		wait = 0
+	}
+	return &fetchRequest{topic: f.Topic, id: f.id, partition: f.part, offset: offset, wait: wait, maxBytes: fetchBytes}
+}
+
+func (r *tailRun) fetch(ctx context.Context, q *fetchRequest) (*fetched, error) {
+	ctx, cancel := context.WithTimeout(ctx, q.wait+r.Silence)
+	defer cancel()
+	return r.c.fetch(ctx, q)
+}
+
+// fetchNext returns the answer to the fetch of the next offset. It was asked for before the last records were
+// delivered, if there were any: so a partition whose records take long to deliver goes on with the others in one
+// request, and none of them waits for it.
+func (f *follower) fetchNext(ctx context.Context) (*fetched, error) {
+	a := f.ahead
+	f.ahead = nil
+	if a != nil && a.offset != f.next { // the batches did not hold what their headers say
+		a.drop()
+		a = nil
+	}
+	if a == nil {
+		return f.fetch(ctx, f.request(f.next))
+	}
+	out := <-a.answer // it ends with ctx
+	return out.answer, out.err
+}
+
+// dropAhead ends a fetch that nobody waits for any more.
+func (f *follower) dropAhead() {
+	if f.ahead != nil {
+		f.ahead.drop()
+		f.ahead = nil
+	}
+}
+
+func (a *asked) drop() {
+	a.cancel()
+	<-a.answer
 }
 
 // resolve finds where the session starts. The fetches of a session name the topic by its id, so what they return is
@@ -119,7 +183,7 @@ func (f *follower) resolve(ctx context.Context) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.id, f.next, f.session, f.fresh = t.id, next, false, true
+	f.id, f.from, f.next, f.session, f.fresh = t.id, next, next, false, true
 	return nil
 }
 
@@ -176,9 +240,13 @@ func (f *follower) offer(ctx context.Context, b *barrier) {
 }
 
 // take hands a barrier over. If the numbers show that an event is missing, it begins a session first, and reports that.
-// The caller holds f.mu.
+// The numbers do not begin with a barrier from before the session: the next barrier asks for events that were published
+// between the two, and the session has not followed those. The caller holds f.mu.
 func (f *follower) take(ctx context.Context, b *barrier) (gap bool) {
-	if gap = f.numbers.Barrier(b.at.Timeline, b.seqs[f.part]); gap {
+	if b.ends[f.part] >= f.from {
+		gap = f.numbers.Barrier(b.at.Timeline, b.seqs[f.part])
+	}
+	if gap {
 		f.missed(b)
 		f.sink.Session(f.part)
 	}
@@ -255,7 +323,7 @@ func (f *follower) deliver(ctx context.Context, res *fetched) error {
 		}
 		f.malformed(from, err)
 		f.mu.Lock()
-		f.numbers = tailing.Numbers{}
+		f.from, f.numbers = next, tailing.Numbers{}
 		f.mu.Unlock()
 		f.sink.Session(f.part)
 		f.Logger.Warn("messages are missing", "topic", f.Topic, "partition", f.part, "from", from, "to", next)

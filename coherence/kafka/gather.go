@@ -13,14 +13,16 @@ import (
 // opens a connection for each request that is under way, so a request for each partition of a topic of a hundred
 // partitions would be a hundred connections, and as many wake-ups, in each process.
 type gatherer[Q gathered, A any] struct {
-	// exchange sends one request to a leader, and returns an answer for each part, in order.
-	exchange func(ctx context.Context, leader int32, parts []Q) ([]A, error)
-	underWay int           // requests for a leader at most
+	// exchange sends one request to a leader, and returns an answer for each part, in order. The broker may hold the
+	// request for so long while it has nothing to answer.
+	exchange func(ctx context.Context, leader int32, parts []Q, hold time.Duration) ([]A, error)
+	underWay int           // requests of a kind for a leader at most
 	wait     time.Duration // how long a request waits for other parts to join it
 	maxBytes int           // of one request
+	polls    *polls[A]     // nil: no request is held
 
 	mu      sync.Mutex
-	leaders map[int32]*leaderQueue[Q, A]
+	queues  map[queueName]*queue[Q, A]
 	life    context.Context // of the requests; nil: none has been sent
 	end     context.CancelFunc
 	closed  bool
@@ -35,6 +37,8 @@ type gathered interface {
 	kind() bool
 	// bytes is what the part takes in a request.
 	bytes() int
+	// longest is how long the part may wait for an answer that tells something.
+	longest() time.Duration
 }
 
 type partitionName struct {
@@ -42,18 +46,27 @@ type partitionName struct {
 	partition int
 }
 
-// leaderQueue are the parts that wait to be sent to a broker.
-type leaderQueue[Q gathered, A any] struct {
+// queueName is a leader and a kind: requests of one kind never wait for those of another.
+type queueName struct {
+	leader int32
+	kind   bool
+}
+
+// queue are the parts of a kind that wait to be sent to a broker.
+type queue[Q gathered, A any] struct {
 	waiting  []*pending[Q, A]
 	underWay int
-	last     int // parts of the last request
-	turn     int // rotates the parts: a broker fills an answer in the order of the request
+	pausing  bool // a request waits for parts that may join it
+	last     int  // parts of the last request
+	turn     int  // rotates the parts: a broker fills an answer in the order of the request
+	polling  polling
 }
 
 type pending[Q gathered, A any] struct {
-	part Q
-	ctx  context.Context
-	done chan outcome[A] // buffered
+	part  Q
+	ctx   context.Context
+	until time.Time       // from then on it is answered with whatever there is
+	done  chan outcome[A] // buffered
 }
 
 type outcome[A any] struct {
@@ -63,7 +76,7 @@ type outcome[A any] struct {
 
 // do sends a part, and returns what comes of it, or when ctx ends.
 func (g *gatherer[Q, A]) do(ctx context.Context, leader int32, part Q) (answer A, err error) {
-	p := &pending[Q, A]{part, ctx, make(chan outcome[A], 1)}
+	p := &pending[Q, A]{part, ctx, time.Now().Add(part.longest()), make(chan outcome[A], 1)}
 	g.add(leader, p)
 	select {
 	case out := <-p.done:
@@ -83,24 +96,27 @@ func (g *gatherer[Q, A]) add(leader int32, p *pending[Q, A]) {
 	if g.life == nil {
 		g.life, g.end = context.WithCancel(context.Background())
 	}
-	q := g.leaders[leader]
+	name := queueName{leader, p.part.kind()}
+	q := g.queues[name]
 	if q == nil {
-		if g.leaders == nil {
-			g.leaders = make(map[int32]*leaderQueue[Q, A])
+		if g.queues == nil {
+			g.queues = make(map[queueName]*queue[Q, A])
 		}
-		q = &leaderQueue[Q, A]{}
-		g.leaders[leader] = q
+		q = &queue[Q, A]{}
+		g.queues[name] = q
 	}
 	q.waiting = append(q.waiting, p)
+	q.polling.joins(p.part.name())
 	g.start(leader, q)
 }
 
 // start sends what waits, if one more request may be under way. The caller holds mu.
-func (g *gatherer[Q, A]) start(leader int32, q *leaderQueue[Q, A]) {
-	if len(q.waiting) == 0 || q.underWay >= g.underWay || g.closed {
+func (g *gatherer[Q, A]) start(leader int32, q *queue[Q, A]) {
+	if len(q.waiting) == 0 || q.pausing || q.underWay >= g.underWay || g.closed {
 		return
 	}
 	q.underWay++
+	q.pausing = true
 	alone := len(q.waiting) == 1 && q.last <= 1
 	g.sending.Go(func() { g.send(leader, q, alone) })
 }
@@ -109,7 +125,7 @@ func (g *gatherer[Q, A]) start(leader int32, q *leaderQueue[Q, A]) {
 func (g *gatherer[Q, A]) close() {
 	g.mu.Lock()
 	g.closed = true
-	for _, q := range g.leaders {
+	for _, q := range g.queues {
 		for _, p := range q.waiting {
 			p.done <- outcome[A]{err: errClosed}
 		}
@@ -125,18 +141,27 @@ func (g *gatherer[Q, A]) close() {
 // errClosed is what is asked for after the end.
 var errClosed = errors.New("kafka: closed")
 
-// send sends what waits. Unless the leader has had requests for one partition only, it waits a moment for more.
-func (g *gatherer[Q, A]) send(leader int32, q *leaderQueue[Q, A], alone bool) {
-	if !alone {
+// send sends what waits. It first waits a moment for more: a poll for those that are about to ask again, another
+// request for any, unless the leader has had requests for one partition only.
+func (g *gatherer[Q, A]) send(leader int32, q *queue[Q, A], alone bool) {
+	switch {
+	case g.polls != nil:
+		g.awaitJoining(q)
+	case !alone:
 		tailing.Pause(g.life, g.wait)
 	}
 	g.mu.Lock()
+	q.pausing = false
 	batch := q.take(g.maxBytes)
 	q.last = len(batch)
+	var p *poll
+	if g.polls != nil && len(batch) > 0 {
+		p = q.polling.begin(names(batch), shortest(batch), q.underWay >= g.underWay)
+	}
 	g.start(leader, q) // with what did not fit
 	g.mu.Unlock()
 	if len(batch) > 0 {
-		g.answer(leader, batch)
+		g.answer(leader, q, batch, p)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -145,7 +170,7 @@ func (g *gatherer[Q, A]) send(leader int32, q *leaderQueue[Q, A], alone bool) {
 }
 
 // take takes what can be in one request, and what somebody still waits for. The caller holds the gatherer's mu.
-func (q *leaderQueue[Q, A]) take(maxBytes int) (batch []*pending[Q, A]) {
+func (q *queue[Q, A]) take(maxBytes int) (batch []*pending[Q, A]) {
 	taken := make(map[partitionName]bool, len(q.waiting))
 	var rest []*pending[Q, A]
 	size := 0
@@ -153,7 +178,7 @@ func (q *leaderQueue[Q, A]) take(maxBytes int) (batch []*pending[Q, A]) {
 		n := p.part.bytes()
 		switch {
 		case p.ctx.Err() != nil:
-		case taken[p.part.name()], len(batch) > 0 && (p.part.kind() != batch[0].part.kind() || size+n > maxBytes):
+		case taken[p.part.name()], len(batch) > 0 && size+n > maxBytes:
 			rest = append(rest, p)
 		default:
 			taken[p.part.name()] = true
@@ -173,8 +198,9 @@ func (q *leaderQueue[Q, A]) take(maxBytes int) (batch []*pending[Q, A]) {
 // else, while it waits for a broker.
 const connectionLimit = 30 * time.Second
 
-// answer sends one request, and hands out what it brings. The request ends when nobody waits for it any more.
-func (g *gatherer[Q, A]) answer(leader int32, batch []*pending[Q, A]) {
+// answer sends one request, and hands out what it brings. The request ends when nobody waits for it any more. p is nil
+// for one that the broker does not hold.
+func (g *gatherer[Q, A]) answer(leader int32, q *queue[Q, A], batch []*pending[Q, A], p *poll) {
 	ctx, cancel := context.WithTimeout(g.life, connectionLimit)
 	defer cancel()
 	var left sync.WaitGroup
@@ -193,7 +219,14 @@ func (g *gatherer[Q, A]) answer(leader int32, batch []*pending[Q, A]) {
 		left.Wait()
 		cancel()
 	})
-	answers, err := g.exchange(ctx, leader, parts)
+	var hold time.Duration
+	if p != nil {
+		hold = p.hold
+	}
+	answers, err := g.exchange(ctx, leader, parts, hold)
+	if p != nil {
+		batch, answers = g.endPoll(q, p, batch, answers, err)
+	}
 	for i, p := range batch {
 		if err != nil {
 			p.done <- outcome[A]{err: err}
@@ -201,4 +234,12 @@ func (g *gatherer[Q, A]) answer(leader int32, batch []*pending[Q, A]) {
 			p.done <- outcome[A]{answer: answers[i]}
 		}
 	}
+}
+
+func names[Q gathered, A any](batch []*pending[Q, A]) []partitionName {
+	all := make([]partitionName, len(batch))
+	for i, p := range batch {
+		all[i] = p.part.name()
+	}
+	return all
 }

@@ -14,11 +14,13 @@ import (
 type ask struct {
 	partition, size int
 	other           bool
+	wait            time.Duration
 }
 
-func (a ask) name() partitionName { return partitionName{"t", a.partition} }
-func (a ask) kind() bool          { return a.other }
-func (a ask) bytes() int          { return a.size }
+func (a ask) name() partitionName    { return partitionName{"t", a.partition} }
+func (a ask) kind() bool             { return a.other }
+func (a ask) bytes() int             { return a.size }
+func (a ask) longest() time.Duration { return a.wait }
 
 // broker is the other side of a gatherer: its requests stay under way until they are released.
 type broker struct {
@@ -31,7 +33,7 @@ type broker struct {
 func newBroker(underWay int) *broker {
 	b := &broker{release: make(chan error)}
 	b.underWay, b.wait, b.maxBytes = underWay, time.Millisecond, 100
-	b.exchange = func(ctx context.Context, leader int32, parts []ask) ([]int, error) {
+	b.exchange = func(ctx context.Context, leader int32, parts []ask, _ time.Duration) ([]int, error) {
 		var names, answers []int
 		for _, p := range parts {
 			names, answers = append(names, p.partition), append(answers, 10*p.partition)
@@ -108,8 +110,8 @@ func TestGatherer_WhatIsInOneRequest(t *testing.T) {
 		want []string
 	}{
 		"a partition once": {[]ask{{partition: 1}, {partition: 2}, {partition: 2}}, []string{"1 [1 2]", "1 [2]"}},
-		"one kind": {[]ask{{partition: 1}, {partition: 2}, {partition: 3, other: true}},
-			[]string{"1 [1 2]", "1 [3]"}},
+		"one kind, which does not wait for another": {[]ask{{partition: 1}, {partition: 2}, {partition: 3, other: true}},
+			[]string{"1 [3]", "1 [1 2]"}},
 		"so many bytes": {[]ask{{partition: 1, size: 60}, {partition: 2, size: 40}, {partition: 3, size: 1}},
 			[]string{"1 [1 2]", "1 [3]"}},
 		"one that is larger by itself": {[]ask{{partition: 1, size: 200}, {partition: 2}}, []string{"1 [1]", "1 [2]"}},

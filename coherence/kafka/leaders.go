@@ -118,12 +118,13 @@ func ledElsewhere(err error) bool {
 		errors.Is(err, fencedLeaderEpoch) || errors.Is(err, unknownLeaderEpoch)
 }
 
-// lateAfter is how long a request may wait before its broker is doubted.
+// lateAfter is how long a request may wait for its answer before its broker is doubted.
 const lateAfter = 500 * time.Millisecond
 
 // whileLed ends a request to the leader of a partition once another broker leads it: one that is stopped, or cut off,
-// holds requests for as long as they may take. stop must be called.
-func (c *cluster) whileLed(ctx context.Context, topic string, partition int, leader int32) (context.Context, func()) {
+// holds requests for as long as they may take. The broker may hold the request for a while anyway. stop must be called.
+func (c *cluster) whileLed(ctx context.Context, topic string, partition int, leader int32, hold time.Duration) (
+	context.Context, func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var doubt func()
 	next := make(chan *time.Timer, 1)
@@ -137,7 +138,7 @@ func (c *cluster) whileLed(ctx context.Context, topic string, partition int, lea
 		}
 		next <- t
 	}
-	t := time.AfterFunc(lateAfter, doubt)
+	t := time.AfterFunc(hold+lateAfter, doubt)
 	next <- t
 	return ctx, func() { cancel(); t.Stop() }
 }

@@ -134,7 +134,7 @@ func (p *producer) produce(ctx context.Context, part int, records []out) (offset
 	if err != nil {
 		return -1, err
 	}
-	ctx, stop := p.c.whileLed(ctx, p.topic, part, leader)
+	ctx, stop := p.c.whileLed(ctx, p.topic, part, leader, 0)
 	defer stop()
 	res, err := p.c.produces.do(ctx, leader, &produceRequest{p.topic, part, records})
 	if err == nil {
@@ -160,8 +160,9 @@ type produceRequest struct {
 	records   []out
 }
 
-func (r *produceRequest) name() partitionName { return partitionName{r.topic, r.partition} }
-func (r *produceRequest) kind() bool          { return true }
+func (r *produceRequest) name() partitionName  { return partitionName{r.topic, r.partition} }
+func (r *produceRequest) kind() bool           { return true }
+func (*produceRequest) longest() time.Duration { return 0 }
 func (r *produceRequest) bytes() int {
 	n := batchHeader
 	for i := range r.records {
@@ -174,7 +175,7 @@ func (r *produceRequest) bytes() int {
 // works on the last; a partition has one batch under way, which keeps its order.
 func newProducer(c *cluster) *gatherer[*produceRequest, produced] {
 	return &gatherer[*produceRequest, produced]{underWay: 2, wait: 500 * time.Microsecond, maxBytes: 16 << 20,
-		exchange: func(ctx context.Context, leader int32, parts []*produceRequest) ([]produced, error) {
+		exchange: func(ctx context.Context, _ int32, parts []*produceRequest, _ time.Duration) ([]produced, error) {
 			return c.produce(ctx, parts)
 		}}
 }

@@ -31,9 +31,11 @@ type Tail struct {
 	BarrierTopic string
 	// Codec decodes messages. Defaults to JSON.
 	Codec coherence.EventCodec
-	// MaxWait is how long the broker may hold back an answer when there is nothing new. Defaults to 250ms.
+	// MaxWait is how long the broker may hold back an answer while there is nothing new; it answers at once when there is.
+	// A request for barriers is held for twice as long, since an idle relay sends one each second. Defaults to a second.
 	MaxWait time.Duration
-	// Silence is how long a partition may go without any answer before it counts as lost. Defaults to 2 seconds.
+	// Silence is how long a partition may go without any answer, beyond MaxWait, before it counts as lost. Defaults to 2
+	// seconds.
 	Silence time.Duration
 	// Refresh is how often the number of partitions is looked up. Defaults to 5 seconds.
 	Refresh time.Duration
@@ -80,7 +82,7 @@ func (t *Tail) prepare() error {
 		name string
 		v    *time.Duration
 		def  time.Duration
-	}{{"MaxWait", &t.MaxWait, 250 * time.Millisecond}, {"Silence", &t.Silence, 2 * time.Second},
+	}{{"MaxWait", &t.MaxWait, time.Second}, {"Silence", &t.Silence, 2 * time.Second},
 		{"Refresh", &t.Refresh, 5 * time.Second}} {
 		if *d.v < 0 {
 			return fmt.Errorf("kafka: tail: %s is negative: %v", d.name, *d.v)
@@ -276,9 +278,7 @@ func (r *tailRun) lastBarrier(ctx context.Context) (int64, error) {
 }
 
 func (r *tailRun) readBarriers(ctx context.Context, from int64) (next int64, err error) {
-	ask, cancel := context.WithTimeout(ctx, r.MaxWait+r.Silence)
-	defer cancel()
-	res, err := r.c.fetch(ask, &fetchRequest{topic: r.BarrierTopic, offset: from, wait: r.MaxWait, maxBytes: 1 << 20})
+	res, err := r.fetch(ctx, &fetchRequest{topic: r.BarrierTopic, offset: from, wait: 2 * r.MaxWait, maxBytes: 1 << 20})
 	if err != nil {
 		return from, err
 	}

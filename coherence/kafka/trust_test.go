@@ -115,6 +115,33 @@ func TestTail_ABarrierFromBeforeItsSession(t *testing.T) {
 	})
 }
 
+// TestTail_TheNumbersBeginInTheSession: a barrier from before the session says nothing of the events after it that were
+// published before the session too. The next barrier asks for them, and they are no gap.
+func TestTail_TheNumbersBeginInTheSession(t *testing.T) {
+	onBoth(t, func(t *testing.T, brokers []string) {
+		topic := servicestest.Unique("begins")
+		p := publisher(t, brokers, topic, 1)
+		publish := func(messages ...coherence.Message) {
+			t.Helper()
+			if err := p.Publish(t.Context(), toPartition0(messages...)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		publish(event("old", 1, 1), barrierAt(1, 1))
+		publish(event("older than the session", 1, 2))
+		r := follow(t, kafka.Tail{Broker: kafka.Broker{Brokers: brokers}, Topic: topic, MaxWait: 50 * time.Millisecond})
+		eventually(t, "the first barrier is taken", func() bool { return slices.Contains(r.of(0), "barrier at 1") })
+		publish(event("new", 1, 3), barrierAt(3, 3))
+		eventually(t, "the second barrier is taken", func() bool { return slices.Contains(r.of(0), "barrier at 3") })
+		publish(event("newer", 1, 5), barrierAt(5, 5)) // 4 is missing
+		eventually(t, "the third barrier is taken", func() bool { return slices.Contains(r.of(0), "barrier at 5") })
+		want := []string{"session", "barrier at 1", "new v1", "barrier at 3", "newer v1", "session", "barrier at 5"}
+		if got := slices.Compact(r.of(0)); !slices.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	})
+}
+
 // TestTail_ForgedNumbersMeanNothing: a number ahead of the relay's ended the session of every instance, and hid the
 // next events that really were missing.
 func TestTail_ForgedNumbersMeanNothing(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 	"github.com/nearcache/nearcache-go/internal/lease"
 )
 
-// Lead takes a lease in the database and renews it twice a second. No clock of another machine counts: a candidate
+// Lead takes a lease in the database and renews it each second. No clock of another machine counts: a candidate
 // takes the lease once it has not seen it renewed for three seconds. Leading ends when the lease has passed to another,
 // and when it could not be renewed for 2.5 seconds; until then two may work. The sequence numbers make that harmless,
 // and SaveCursor refuses the earlier one. A lock of the server's own (GET_LOCK) would stay with a leader whose machine

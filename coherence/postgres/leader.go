@@ -17,7 +17,7 @@ import (
 // poolWait is for how long an attempt waits for a connection of the caller's pool.
 const poolWait = 100 * time.Millisecond
 
-// Lead takes a lease, which is a row of the source's tables, and renews it twice a second. So it works behind any
+// Lead takes a lease, which is a row of the source's tables, and renews it each second. So it works behind any
 // pooler. Leading ends when the lease could not be renewed for 2.5 seconds, and when another relay has it. Until the
 // leader notices, two may work: the sequence numbers make that harmless, and SaveCursor refuses the earlier one.
 //

@@ -42,6 +42,7 @@ type applier struct {
 	*relayRun
 	of         l2.BucketSet // the buckets that it carries changes to
 	claimed    bool         // the prefix, in this term
+	claimedAt  time.Time    // when it last was
 	parted     bool         // it is part of another one, and has no rounds
 	parts      sync.WaitGroup
 	back       backQueue // what its parts give back
@@ -62,6 +63,9 @@ type applier struct {
 // rereads is how many intervals pass between looks at the watermarks. While the source is idle nothing is written to
 // the buckets that could be refused, and one that lost its watermark would not be noticed otherwise.
 const rereads = 5
+
+// claimEvery is how often a relay repeats its claim to the prefix: Redis may evict the owner's name.
+const claimEvery = 5 * time.Second
 
 // round carries what has changed to L2. At every interval it is a numbered round; what wakes the relay meanwhile is
 // carried at once, and counts with the next one.

@@ -29,7 +29,7 @@ type heads struct {
 }
 
 // askAgain is how often an idle channel asks for changes although the source's position says that there are none.
-const askAgain = time.Second
+const askAgain = 3 * time.Second
 
 // readHead reads the source's position.
 func (r *relayRun) readHead(ctx context.Context) (coherence.Position, error) {

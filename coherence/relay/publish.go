@@ -149,8 +149,9 @@ func numbered(events []coherence.Event, seqs []uint64) (out []coherence.Partitio
 }
 
 // idleBarrier is how often barriers are sent that say nothing new, while Redis takes the relay's rounds: those show the
-// source's position. Without them the barriers do, so they are sent at each interval.
-const idleBarrier = time.Second
+// source's position. Without them the barriers do, so they are sent at each interval. It is longer than the time from
+// one beat of the relay's lease to the next: each beat moves the position of an idle database, which is new.
+const idleBarrier = 1250 * time.Millisecond
 
 // idleSave is how often the cursor is saved while it moves past nothing, or a quarter of Relay.Keep if that is less.
 const idleSave = 10 * time.Second

@@ -89,7 +89,7 @@ func (a *applier) beginRound(ctx context.Context) error {
 	}
 	r := &a.rounds
 	due := time.Since(a.read) >= rereads*a.Interval
-	if !a.loaded || due {
+	if !a.loaded || time.Since(a.claimedAt) >= claimEvery {
 		if err := a.claimAgain(ctx); err != nil {
 			return err
 		}
@@ -148,7 +148,7 @@ func (a *applier) claimAgain(ctx context.Context) error {
 	err := a.claim(step)
 	switch {
 	case err == nil:
-		a.claimed = true
+		a.claimed, a.claimedAt = true, time.Now()
 	case a.claimed && errors.Is(err, l2.ErrUnavailable) && ctx.Err() == nil && a.mayPart(l2.SetOf(home)):
 		a.exclude(&partError{l2.SetOf(home), err})
 		return nil

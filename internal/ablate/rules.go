@@ -53,6 +53,11 @@ const (
 	MarkRecord Rule = "mark-record" // ... with the record of the round before where the relay had it acknowledged
 	MarkWhole  Rule = "mark-whole"  // the end is asked for behind transactions that are open
 
+	// The numbers of events, as barriers say them.
+	NumberAhead    Rule = "number-ahead"    // an event's number counts also if it comes before the session's first barrier
+	NumberTimeline Rule = "number-timeline" // ... and only for barriers of its own timeline
+	NumberGarbled  Rule = "number-garbled"  // before the first barrier, what nobody can decode may be any event
+
 	// ... by questions to the relay.
 	AskBefore Rule = "ask-before" // a head answers only what was asked before the round before it was published
 	AskNext   Rule = "ask-next"   // ... and that round must be the one right before it
@@ -78,6 +83,10 @@ const (
 	WatermarkWithRecord   Rule = "watermark-with-record"   // untracked: a record is judged by the watermark read with it
 	UntrackedUnvouched    Rule = "untracked-unvouched"     // untracked: a read of L2 makes Redis vouch for nothing
 	AdmitFromTracking     Rule = "admit-from-tracking"     // tracking vouches only for what a GET on T returned
+
+	// A promotion of the source.
+	TimelineSession Rule = "timeline-session" // a sample of another timeline ends every session
+	TimelineKnown   Rule = "timeline-known"   // ... and events vouch for no load that began before the first sample
 
 	// The bound.
 	ClockBeforeSample Rule = "clock-before-sample" // a sample reads the clock before the position

@@ -2,7 +2,16 @@
 
 package chaos
 
-import "maps"
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+
+	"github.com/nearcache/nearcache-go/internal/ablate"
+	"github.com/nearcache/nearcache-go/internal/chaos/history"
+)
 
 // Faults are the names of all faults.
 func Faults() []string { return faultNames() }
@@ -14,20 +23,57 @@ func Exposes(rule string) []string { return exposes[rule] }
 // Exposures are those of all rules.
 func Exposures() map[string][]string { return maps.Clone(exposes) }
 
+// Notice runs a fleet without a rule until a guarantee is broken, in as many runs as tries at most: what exposes a
+// rule is a matter of chance. It returns the guarantee and the number of the run, or 0 if no run broke one. Of cfg
+// the services and the directories count; each run has a directory of its own in cfg.Dir, which stays if nothing was
+// noticed.
+//
+// A run on a busy machine may break the rule of waits by itself. So only a rule that ends waits is noticed by it.
+func Notice(ctx context.Context, cfg Config, rule string, tries int) (broken history.Guarantee, run int, err error) {
+	faults := Exposes(rule)
+	counts := func(g history.Guarantee) bool { return (g == history.Wait) == (rule == string(ablate.LeaseEndWakes)) }
+	dirs := cfg.Dir
+	cfg.Without, cfg.Faults, cfg.Times = rule, faults, max(3, len(faults))
+	cfg.Rate, cfg.Writes, cfg.Keys = 4000, 40, 100
+	for run = 1; run <= tries; run++ {
+		cfg.Seed, cfg.Dir = uint64(run), filepath.Join(dirs, fmt.Sprintf("%s-%d", rule, run))
+		if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
+			return 0, 0, err
+		}
+		o, err := Run(ctx, cfg)
+		if err != nil {
+			return 0, 0, err
+		}
+		o.Print(cfg.Out)
+		for g, n := range o.Report.Total.Broken {
+			if n > 0 && counts(history.Guarantee(g)) {
+				return history.Guarantee(g), run, os.RemoveAll(cfg.Dir)
+			}
+		}
+	}
+	return 0, 0, nil
+}
+
 const (
 	late    = "link: postgres slow, then the leader stops"
 	slow    = "link: every instance, all slow"
 	refused = "link: an instance and redis, refused"
 	nested  = "instance: nested loads"
-	noKafka = "both: kafka: stopped + "
-	noRedis = "both: link: no instance has redis + "
+	// leaseEnds is the fault in which somebody waits for a lease that ends.
+	leaseEnds = "instance: a lease ends without a fill"
+	noKafka   = "both: kafka: stopped + "
+	noRedis   = "both: link: no instance has redis + "
 )
 
 var exposes = map[string][]string{
+	// Any write shows it, or any open transaction.
+	"generation":     {"instance: stopped"},
+	"recent-bumps":   {"instance: stopped"},
+	"snapshot-guard": {"postgres: a transaction stays open"},
 	// A load that takes long is overtaken by a write, and an instance that has seen no event does not know better.
 	"fill-needs-lease":    {slow, "both: " + slow + " + instance: kill -9", noKafka + slow},
 	"apply-drops-lease":   {slow, "both: " + slow + " + instance: kill -9", noKafka + slow},
-	"lease-end-wakes":     {"redis: leases evicted", nested, "redis: records evicted"},
+	"lease-end-wakes":     {leaseEnds},
 	"set-drops-lease":     {slow, "redis: records evicted", "both: " + slow + " + instance: kill -9"},
 	"flight-still-stands": {slow, noRedis + slow},
 	"fresh-never-joins":   {slow},

@@ -21,6 +21,8 @@ func processFaults() []fault {
 		{"instance: stopped", func(_ context.Context, in *injection) error { return in.stop(in.anInstance()) },
 			300 * time.Millisecond, long},
 		{"instance: stopped again and again", stopAgainAndAgain, 2 * time.Second, 3 * time.Second},
+		// As long as a reader that is not woken sleeps.
+		{leaseEnds, leasesEnd, heldTTL, heldTTL + 500*time.Millisecond},
 		{"relay: kill -9", func(_ context.Context, in *injection) error { return in.kill(aRelay(in)) },
 			300 * time.Millisecond, second},
 		{"relay: both kill -9", func(_ context.Context, in *injection) error {

@@ -21,9 +21,19 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// run makes a run and returns what came of it. Histories and logs of a test that failed are kept. The test skips
-// where a service is not installed.
+// run makes a run and returns what came of it.
 func run(t *testing.T, cfg chaos.Config) *chaos.Outcome {
+	t.Helper()
+	out := placed(t, &cfg)
+	o, err := chaos.Run(t.Context(), cfg)
+	mayRun(t, err, out)
+	o.Print(out)
+	t.Logf("\n%s", out.String())
+	return o
+}
+
+// placed gives a run its directories and its output. Histories and logs of a test that failed are kept.
+func placed(t *testing.T, cfg *chaos.Config) *strings.Builder {
 	t.Helper()
 	root, err := local.Root(".")
 	if err != nil {
@@ -47,19 +57,20 @@ func run(t *testing.T, cfg chaos.Config) *chaos.Outcome {
 			t.Error(err)
 		}
 	})
-	var out strings.Builder
-	cfg.Out = &out
-	o, err := chaos.Run(t.Context(), cfg)
-	if errors.Is(err, local.ErrMissing) {
+	out := new(strings.Builder)
+	cfg.Out = out
+	return out
+}
+
+// mayRun skips the test where a service is not installed, and fails it if a run could not be made.
+func mayRun(t *testing.T, err error, out *strings.Builder) {
+	t.Helper()
+	switch {
+	case errors.Is(err, local.ErrMissing):
 		t.Skipf("needs a real Redis, Postgres and Kafka: run make test (%v)", err)
-	}
-	if errors.Is(err, chaos.ErrNoHosts) {
+	case errors.Is(err, chaos.ErrNoHosts):
 		t.Skip(err)
-	}
-	if err != nil {
+	case err != nil:
 		t.Fatalf("%v\n%s", err, out.String())
 	}
-	o.Print(&out)
-	t.Logf("\n%s", out.String())
-	return o
 }

@@ -31,7 +31,12 @@ type instance struct {
 	cache  *nearcache.Cache[uint32, item]
 	outer  *nearcache.Cache[uint32, int64] // its Loader reads cache
 	nested atomic.Bool                     // the Loader of cache reads cache too
+	held   *nearcache.Cache[uint32, int64] // its loads can be held
 	hist   *history.Log
+
+	holding heldLoads
+	lead    *heldLoad      // the last that was held; only the goroutine of commands uses it
+	readers sync.WaitGroup // of the reads that commands have begun
 
 	latest     []atomic.Uint64 // by key: the newest version seen here
 	reads      atomic.Int64
@@ -67,6 +72,7 @@ func (c *child) instance(ctx context.Context) error {
 	err = m.serve(ctx)
 	m.writers.open() // a run ends while they are paused
 	wg.Wait()
+	m.readers.Wait()
 	return errors.Join(err, hist.Close())
 }
 
@@ -105,6 +111,9 @@ func (m *instance) open() (err error) {
 		m.outer, err = nearcache.NewCache(m.client, outerNamespace, nearcache.Options[uint32, int64]{Load: m.loadOuter,
 			TTL: 200 * time.Millisecond, LoadTimeout: 2 * time.Second, LeaseTTL: leaseTTL})
 	}
+	if err == nil {
+		err = m.openHeld()
+	}
 	if err != nil {
 		return errors.Join(err, m.client.Close())
 	}
@@ -136,16 +145,13 @@ func (m *instance) serve(ctx context.Context) error {
 }
 
 func (m *instance) execute(ctx context.Context, cmd string) error {
-	if ahead, ok := strings.CutPrefix(cmd, "clock "); ok {
-		d, err := time.ParseDuration(ahead)
-		wallclock.Step(d)
+	switch what, arg, _ := strings.Cut(cmd, " "); what {
+	case "clock":
+		ahead, err := time.ParseDuration(arg)
+		wallclock.Step(ahead)
 		return err
-	}
-	switch cmd {
-	case "nest on":
-		m.nested.Store(true)
-	case "nest off":
-		m.nested.Store(false)
+	case "nest":
+		m.nested.Store(arg == "on")
 	case "pause":
 		m.writers.shut()
 	case "go":
@@ -154,6 +160,8 @@ func (m *instance) execute(ctx context.Context, cmd string) error {
 		m.sweep(ctx)
 	case "die":
 		m.crash.Store(true)
+	case holdLoad, awaitLoad, endsFailed, endsInvalidated, endsEvicted:
+		return m.executeHeld(ctx, what, arg)
 	default:
 		return fmt.Errorf("no command %q", cmd)
 	}

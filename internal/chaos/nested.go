@@ -7,7 +7,6 @@ import (
 	"errors"
 	"math/rand/v2"
 
-	"github.com/nearcache/nearcache-go/internal/chaos/history"
 	"github.com/nearcache/nearcache-go/nearcache"
 )
 
@@ -54,16 +53,10 @@ func (m *instance) loadOuter(ctx context.Context, k uint32) (nearcache.Entry[int
 // judged.
 func (m *instance) readOuter(ctx context.Context, rnd *rand.Rand) {
 	k := uint32(rnd.IntN(m.Keys))
-	r := history.Record{Op: history.Plain, Key: firstOuter + k, Tier: history.Hidden, Flags: history.Unknown,
-		Invoke: m.hist.Now()}
-	_, err := m.outer.Get(ctx, k)
-	r.Return = m.hist.Now()
-	if ignoreAbsent(err) != nil {
-		r.Flags, r.Tier = history.Failed, history.None
-		m.complain(err)
-	}
-	m.reads.Add(1)
-	m.hist.Append(&r)
+	m.timed(firstOuter+k, func() error {
+		_, err := m.outer.Get(ctx, k)
+		return err
+	})
 }
 
 // firstOuter is the outer cache's first key in the history.

@@ -88,7 +88,7 @@ func (o *Outcome) Print(w io.Writer) {
 	}
 	wt := o.History.Waiting
 	fmt.Fprintf(w, "wait: no read longer than %v while Redis and the source answered, "+
-		"which was %.0f%% of the time, nor ever longer than %v more; longest %v\n",
+		"which was %.0f%% of the time, nor ever longer than %v more; longest without a reason %v\n",
 		wt.Slack, 100*r.Answered, wt.Deadline, round(r.Longest))
 	for i, v := range r.Violations {
 		if i == shown {

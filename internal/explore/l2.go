@@ -87,6 +87,9 @@ func (l *L2) Fill(mine bool, incarnation, version uint8) (changed bool) {
 	return true
 }
 
+// Newest is a version that is newer than every record's.
+const Newest = 1<<8 - 1
+
 // Apply is apply.lua; any is version 0, which is newer than everything.
 func (l *L2) Apply(version uint8, anyVersion bool) (changed bool) {
 	if l.Record > 0 && (anyVersion || !l.sameIncarnation() || l.Record-1 < version) {

@@ -79,6 +79,7 @@ func TestAsOf_OwnLoad(t *testing.T) {
 func TestAsOf_BarriersOfEveryPartition(t *testing.T) { // C1, R26
 	r := newRig(fence.Config{Complete: true})
 	events(r, 2)
+	r.sampleAt(1, 1) // the timeline is known
 	r.now = 5
 	entry := r.fromSource(t, "a", 1)
 	r.sampleAt(10, 5)

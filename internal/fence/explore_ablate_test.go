@@ -39,6 +39,7 @@ var ablations = []struct {
 	{ablate.RoundBegunFirst, "C1", scope{versions: 1, loads: 1, sourced: true, rounds: 2}},
 	{ablate.RoundOnce, "C1", scope{versions: 1, loads: 1, sourced: true, rounds: 2, relays: 2}},
 	{ablate.RoundToken, "C1", scope{versions: 1, loads: 1, sourced: true, rounds: 2, relays: 2, failOvers: 1}},
+	{ablate.RoundDigest, "C1", scope{versions: 1, sourced: true, rounds: 2, relays: 2, evictions: 1, warm: true}},
 	{ablate.RoundAfterNext, "C1", scope{versions: 1, loads: 1, sourced: true, rounds: 2}},
 	{ablate.RoundSession, "C1", scope{versions: 1, loads: 1, sourced: true, rounds: 2, failOvers: 1, isolation: true}},
 	{ablate.RoundHead, "C1", scope{versions: 1, loads: 1, sourced: true, rounds: 2, openTransactions: true}},
@@ -83,8 +84,8 @@ var ablations = []struct {
 
 // elsewhere are the rules that it cannot miss, and which test does.
 var elsewhere = map[ablate.Rule]string{
-	ablate.ClockOnRead:   "nearcache: TestAblation_ClockOnRead", // there is no time here
-	ablate.LeaseEndWakes: "internal/chaos: TestAblations_AreNoticed",
+	ablate.ClockOnRead:   "nearcache: TestAblation_ClockOnRead",          // there is no time here
+	ablate.LeaseEndWakes: "nearcache: TestAblation_LeaseEndWakes",        // there are no waits here
 	ablate.OutboxMark:    "coherence/mysql: TestChanges_WithoutItsRules", // it is of one source
 	ablate.MarkSecond:    "coherence/kafka: TestAblations_Position",
 	ablate.MarkEpoch:     "coherence/kafka: TestAblations_Position",
@@ -94,13 +95,14 @@ var elsewhere = map[ablate.Rule]string{
 	ablate.AskNext:       "coherence/nats: TestAblations_Position",
 	ablate.AskTerm:       "coherence/nats: TestAblations_Position",
 
+	ablate.NumberAhead:    "coherence/internal/tailing: TestAblations_Numbers",
+	ablate.NumberTimeline: "coherence/internal/tailing: TestAblations_Numbers",
+	ablate.NumberGarbled:  "coherence/internal/tailing: TestAblations_Numbers",
+
 	ablate.CopyLeaseFirst:  "internal/copier: TestAblations_Copy",
 	ablate.CopyProof:       "internal/copier: TestAblations_Copy",
 	ablate.CopyIncarnation: "internal/copier: TestAblations_Copy",
 	ablate.CopyVersion:     "internal/copier: TestAblations_Copy",
-
-	// The scopes that break without it have more than 4 million states.
-	ablate.RoundDigest: "coherence/relay: TestRounds_NameNoIncarnationThatIsGone",
 }
 
 func TestAblations(t *testing.T) {

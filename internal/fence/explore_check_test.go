@@ -20,7 +20,7 @@ func (s *stepper) checkEntry(n *instance) {
 			s.violates("C1: an entry of L1 is older than the as-of of tracking")
 		}
 	}
-	if val < n.served && !s.unversioned && (v == Current || s.sourced) {
+	if val < n.served && !s.unversioned && !s.lost(val) && (v == Current || s.sourced) {
 		s.violates("C3: L1 would serve an older version than an earlier read")
 	}
 	if v == Current && s.histories && val < s.to.told && n.connected == 1 && n.isolated == 0 && n.pushes == 0 {
@@ -38,10 +38,10 @@ func (s *stepper) checkServer(on *server) {
 		return
 	}
 	val := on.Record - 1
-	if s.sourced && on.Watermark > 0 && val < s.valueAt(on.Watermark-1) {
+	if s.sourced && s.older(val, int64(on.Watermark)) {
 		s.violates("C1: a record in L2 is older than its bucket's watermark")
 	}
-	if val < on.applied {
+	if val < on.applied && !s.lost(val) {
 		if s.deleted>>on.applied&1 == 1 {
 			s.violates("C5: a record in L2 is older than a delete that was applied")
 		}

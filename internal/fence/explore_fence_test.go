@@ -14,6 +14,7 @@ type fencer struct {
 	*Fence
 	scope           *scope
 	clock           int64
+	promoted        uint8 // the world's
 	key             l2.Key
 	other           l2.Key // of the same slot and bucket
 	bucket          *bucket
@@ -49,12 +50,19 @@ func newFencer(sc *scope) *fencer {
 	return f
 }
 
-func position(n uint8) coherence.Position { return coherence.Position{Timeline: 1, N: uint64(n)} }
+// position is that of an event of the source. From a promotion on they are of another timeline.
+func (f *fencer) position(n uint8) coherence.Position {
+	p := coherence.Position{Timeline: 1, N: uint64(n)}
+	if f.promoted > 0 && n >= f.promoted {
+		p.Timeline = 2
+	}
+	return p
+}
 
 // place is a position from position+1, 0 being none.
-func place(n uint8) (p coherence.Position) {
+func (f *fencer) place(n uint8) (p coherence.Position) {
 	if n > 0 {
-		p = position(n - 1)
+		p = f.position(n - 1)
 	}
 	return p
 }
@@ -66,9 +74,9 @@ func number(p coherence.Position) uint8 {
 	return uint8(p.N) + 1
 }
 
-func watermark(mark, incarnation uint8) (w l2.Watermark) {
+func (f *fencer) mark(mark, incarnation uint8) (w l2.Watermark) {
 	if mark > 0 {
-		w = l2.Watermark{Incarnation: l2.Incarnation{incarnation}, Position: place(mark)}
+		w = l2.Watermark{Incarnation: l2.Incarnation{incarnation}, Position: f.place(mark)}
 	}
 	return w
 }
@@ -100,7 +108,8 @@ func (f *fencer) refOf(seq uint64, running bool) awaited {
 
 // set makes the fence that of an instance.
 func (f *fencer) set(w *world, n *instance) {
-	f.clock = int64(w.acknowledged) + 1
+	f.clock, f.promoted = int64(w.acknowledged)+1, w.promoted
+	f.setTimeline(n)
 	f.generations.current[0].Store(genNow)
 	f.generations.recent.Load().entry(0, genNow).Store(bumpEntry(genNow, f.other.Hash))
 
@@ -112,7 +121,7 @@ func (f *fencer) set(w *world, n *instance) {
 		b.asOf.Store(&f.redisAsOf)
 	}
 	b.watermarkKnown, b.watermarkRead = n.watermarkKnown == yes, n.watermarkRead == yes
-	b.watermark = watermark(n.watermark, n.incarnation)
+	b.watermark = f.mark(n.watermark, n.incarnation)
 	b.heartbeatRead = false // in the model no server goes back behind a connection that stays
 	clear(b.minVersions.byHash)
 	b.minVersions.ring, b.minVersions.next = b.minVersions.ring[:0], 0
@@ -123,7 +132,7 @@ func (f *fencer) set(w *world, n *instance) {
 		}
 		b.minVersions.put(f.key.Hash, fl)
 	}
-	b.requiredWatermark, b.awaitingSample = place(n.requiredWatermark), 0
+	b.requiredWatermark, b.awaitingSample = f.place(n.requiredWatermark), 0
 	if n.awaitedSample != sampleNone {
 		b.awaitingSample = seqOf(n.awaitedSample) + 1
 	}
@@ -131,7 +140,7 @@ func (f *fencer) set(w *world, n *instance) {
 	f.samples.lastBegun, f.samples.completed = sampleLast, f.samples.completed[:0]
 	for p := range f.scope.versions + 1 {
 		if n.sampled[p] > 0 {
-			f.samples.completed = append(f.samples.completed, sample{2*uint64(p) + 2, int64(n.sampled[p]), position(p)})
+			f.samples.completed = append(f.samples.completed, sample{2*uint64(p) + 2, int64(n.sampled[p]), f.position(p)})
 		}
 	}
 	f.sampleUnderWay = Sample{sample{seq: sampleLast, begun: int64(n.sampleBegun)}}
@@ -146,6 +155,18 @@ func (f *fencer) set(w *world, n *instance) {
 	}
 }
 
+// setTimeline sets that of the last sample. It makes no difference where there is one timeline.
+func (f *fencer) setTimeline(n *instance) {
+	f.sampled.Store(f.scope.promotions == 0)
+	f.timeline.Store(0)
+	for p := range f.scope.versions + 1 {
+		if n.sampled[p] > 0 && f.scope.promotions > 0 {
+			f.sampled.Store(true)
+			f.timeline.Store(f.position(p).Timeline)
+		}
+	}
+}
+
 func (f *fencer) setEvents(n *instance) {
 	c := &f.events
 	c.session, c.baseSample = sessionNow, seqOf(max(n.baseSample, sampleNext))
@@ -157,7 +178,7 @@ func (f *fencer) setEvents(n *instance) {
 	c.parts = c.parts[:n.partitions]
 	for i := range c.parts {
 		c.parts[i] = partition{followed: n.followed>>i&1 == 1, numbered: n.numbered>>i&1 == 1,
-			seq: uint64(n.seq[i]), barrier: place(n.barrier[i])}
+			seq: uint64(n.seq[i]), barrier: f.place(n.barrier[i])}
 	}
 	c.publishLive()
 }
@@ -178,7 +199,8 @@ func (f *fencer) setLoad(i uint8, l *load) {
 	default:
 		f.snapshots[i] = f.snapshot(l.generation, l.redisSession, l.eventSession, 1)
 		f.snapshots[i].WatermarkKnown = l.watermarkKnown == yes
-		f.snapshots[i].watermark = watermark(l.watermark, l.incarnation)
+		f.snapshots[i].sampled = f.scope.promotions == 0 || l.sampled == yes
+		f.snapshots[i].watermark = f.mark(l.watermark, l.incarnation)
 		if f.scope.joins {
 			f.flightSnapshots[i] = f.snapshot(l.flightGeneration, l.flightRedisSession, l.flightEventSession,
 				l.flightBegan)
@@ -220,6 +242,7 @@ func (f *fencer) get(n *instance) {
 	if b.awaitingSample != 0 {
 		n.awaitedSample = f.refOf(b.awaitingSample-1, running)
 	}
+	n.sampled = [4]uint8{} // another timeline drops them
 	for _, p := range f.samples.completed {
 		n.sampled[p.at.N] = uint8(p.begun)
 	}
@@ -320,5 +343,8 @@ func (f *fencer) eventsOf(t *Snapshot) session {
 func (f *fencer) keep(i uint8, t Snapshot, l *load) {
 	f.snapshots[i] = t
 	l.watermarkKnown = bit(t.WatermarkKnown)
+	if f.scope.promotions > 0 {
+		l.sampled = bit(t.sampled)
+	}
 	l.watermark, l.incarnation = number(t.watermark.Position), t.watermark.Incarnation[0]
 }

@@ -30,6 +30,13 @@ func (s *stepper) server(i int) *server {
 	return &s.to.primary
 }
 
+// invalidated is that of an instance, unless the version is one that the source has lost: of that nothing is promised.
+func (s *stepper) invalidated(n *instance, v uint8) {
+	if !s.lost(v) {
+		n.invalidated(v)
+	}
+}
+
 // invalidated notes what every load that is under way has been told of (C2).
 func (n *instance) invalidated(v uint8) {
 	for j := range n.loads {
@@ -108,7 +115,8 @@ func (s *stepper) heartbeat(i int) {
 		// Nobody moves watermarks, and loads read for themselves that there is none.
 	case before.heartbeat > 0:
 		_, n := s.at(i)
-		s.fence.Watermark(&s.fence.heartbeat, s.bucket(), watermark(before.heartbeatWatermark, before.heartbeatIncarnation))
+		read := s.fence.mark(before.heartbeatWatermark, before.heartbeatIncarnation)
+		s.fence.Watermark(&s.fence.heartbeat, s.bucket(), read)
 		n.heartbeat, n.heartbeatWatermark, n.heartbeatIncarnation = 0, 0, 0
 		s.fenced("the heartbeat's reply is looked at", i, int(before.heartbeatWatermark)-1)
 	case before.connected == 0 || before.pushes > 0 || !stale:
@@ -119,7 +127,7 @@ func (s *stepper) heartbeat(i int) {
 	default:
 		s.at(i)
 		h := s.fence.BeginHeartbeat()
-		s.fence.Watermark(&h, s.bucket(), watermark(now, on.Incarnation()))
+		s.fence.Watermark(&h, s.bucket(), s.fence.mark(now, on.Incarnation()))
 		s.fenced("a heartbeat reads the watermark", i, int(now)-1)
 	}
 }
@@ -131,7 +139,7 @@ func (s *stepper) samples(i int) {
 	case !s.sourced || s.rounds > 0:
 	case before.sampleState == 2:
 		_, n := s.at(i)
-		s.fence.EndSample(s.fence.sampleUnderWay, place(before.samplePosition))
+		s.fence.EndSample(s.fence.sampleUnderWay, s.fence.place(before.samplePosition))
 		n.sampleState, n.sampleBegun, n.samplePosition = 0, 0, 0
 		s.fenced("a sample ends", i, int(before.samplePosition)-1)
 	case before.sampleState == 1:
@@ -147,7 +155,7 @@ func (s *stepper) samples(i int) {
 		s.do("a sample begins", i, int(acked))
 	default:
 		s.at(i)
-		s.fence.EndSample(s.fence.BeginSample(), position(acked))
+		s.fence.EndSample(s.fence.BeginSample(), s.fence.position(acked))
 		s.fenced("a sample", i, int(acked))
 	}
 }
@@ -179,8 +187,10 @@ func (s *stepper) tail(i int) {
 			n.taken[p] = next
 			seq := uint64(s.seqIn(p, next))
 			s.fence.EventSeq(int(p), seq)
-			s.fence.Event(s.fence.key, coherence.Version(next), position(next))
-			n.invalidated(next)
+			if next != s.from.promoted { // which nobody publishes
+				s.fence.Event(s.fence.key, s.ver(next), s.fence.position(next))
+				s.invalidated(n, next)
+			}
 			s.fenced("the tail applies an event", i, int(next))
 		}
 		if before.followed>>p&1 == 1 {
@@ -229,6 +239,9 @@ func (s *stepper) lastIn(p uint8) uint8 {
 
 // seqIn is the number of version v in partition p.
 func (s *stepper) seqIn(p, v uint8) uint8 {
+	if s.from.promoted > 0 {
+		return s.counted(v) // the relay numbers on from a cursor that the standby had
+	}
 	if p == 1 {
 		return v - (s.from.grownAfter - 1)
 	}
@@ -257,7 +270,7 @@ func (s *stepper) barriers(i int, p uint8) {
 		s.fence.EventBarrier(
 			int(p),
 			coherence.Barrier{
-				Position:   position(upto),
+				Position:   s.fence.position(upto),
 				Seq:        uint64(s.seqIn(p, before.taken[p])),
 				Partitions: int(known),
 			},
@@ -283,13 +296,13 @@ func (s *stepper) life(i int) {
 		}
 		s.fenced("the tail begins a session at the end", i, -1)
 	}
-	for v := before.minVersion + 1; v <= s.from.acknowledged && !s.unversioned; v++ {
-		if s.elsewhere>>v&1 == 1 {
+	for v := uint8(1); v <= s.from.acknowledged && !s.unversioned; v++ {
+		if s.elsewhere>>v&1 == 1 || s.counted(v) <= before.minVersion || v == s.from.promoted {
 			continue
 		}
 		_, n := s.at(i)
-		s.fence.Written(s.fence.key, coherence.Version(v))
-		n.invalidated(v)
+		s.fence.Written(s.fence.key, s.ver(v))
+		s.invalidated(n, v)
 		s.fenced("a write of its own raises the min version", i, int(v))
 	}
 	if v := s.from.acknowledged; s.unversioned && v > 0 && before.wrote == 0 {
@@ -312,7 +325,7 @@ func (s *stepper) life(i int) {
 	}
 	if before.minVersion > 0 && s.forgetMinVersions {
 		s.at(i)
-		s.fence.Event(s.fence.other, 1, position(0))
+		s.fence.Event(s.fence.other, 1, s.fence.position(0))
 		s.fenced("the min version is pushed out", i, int(before.minVersion))
 	}
 	if before.entry > 0 {

@@ -141,7 +141,7 @@ func (s *stepper) judge(i int, j uint8) {
 	_, n := s.at(i)
 	l, t := &n.loads[j], &s.fence.snapshots[j]
 	if l.watermarkAsked == 1 {
-		s.fence.Learn(t, watermark(l.watermark, l.incarnation))
+		s.fence.Learn(t, s.fence.mark(l.watermark, l.incarnation))
 	}
 	if l.value == 0 {
 		s.fence.keep(j, *t, l)
@@ -155,7 +155,7 @@ func (s *stepper) judge(i int, j uint8) {
 		s.fenced("load: L2's value is of an older schema", i, -1)
 		s.at(i)
 		if l.watermarkAsked == 1 {
-			s.fence.Learn(t, watermark(l.watermark, l.incarnation))
+			s.fence.Learn(t, s.fence.mark(l.watermark, l.incarnation))
 		}
 	}
 	val := l.value - 1
@@ -165,7 +165,7 @@ func (s *stepper) judge(i int, j uint8) {
 	case BelowMinVersion:
 		on := s.server(i)
 		least := s.from.instances[i].minVersion
-		s.applied(on, least, on.Apply(least, false))
+		s.below(on, least)
 		s.fence.keep(j, *t, l)
 		l.phase, l.value = acquiring, 0
 		s.fenced("load: L2's value is below the min version, which is applied again", i, int(val))

@@ -173,17 +173,17 @@ func (s *stepper) publishRoot(i int) {
 }
 
 // roundOf is a round as the fence takes it, which stands for buckets of an incarnation each.
-func roundOf(r explore.Round, of l2.BucketSet, incarnations ...l2.Incarnation) (out l2.Round) {
+func (f *fencer) roundOf(r explore.Round, of l2.BucketSet, incarnations ...l2.Incarnation) (out l2.Round) {
 	if r.Number > 0 {
-		out = l2.Round{Number: uint64(r.Number), Token: uint64(r.Token), Head: place(r.Head), Upto: place(r.Upto),
+		out = l2.Round{Number: uint64(r.Number), Token: uint64(r.Token), Head: f.place(r.Head), Upto: f.place(r.Upto),
 			Buckets: of, Incarnations: l2.DigestOf(incarnations)}
 	}
 	return out
 }
 
 // ofServer is the round of the bucket's server.
-func (sc *scope) ofServer(r explore.Round) l2.Round {
-	return roundOf(r, l2.SetOf(sc.bucket()), l2.Incarnation{r.Incarnation})
+func (f *fencer) ofServer(r explore.Round) l2.Round {
+	return f.roundOf(r, l2.SetOf(f.scope.bucket()), l2.Incarnation{r.Incarnation})
 }
 
 // roundFrom is roundOf backwards.
@@ -208,7 +208,7 @@ func (s *stepper) heartbeatOfRounds(i int) {
 	case before.heartbeat > 0:
 		_, n := s.at(i)
 		s.look(&s.fence.heartbeat, before.heartbeatRound,
-			watermark(before.heartbeatWatermark, before.heartbeatIncarnation))
+			s.fence.mark(before.heartbeatWatermark, before.heartbeatIncarnation))
 		n.heartbeat, n.heartbeatWatermark, n.heartbeatIncarnation = 0, 0, 0
 		n.heartbeatRound, n.heartbeatBegun = explore.Round{}, 0
 		s.fenced("the heartbeat's replies are looked at", i, int(before.heartbeatRound.Number))
@@ -221,7 +221,7 @@ func (s *stepper) heartbeatOfRounds(i int) {
 	default:
 		s.at(i)
 		h := s.fence.BeginHeartbeat()
-		s.look(&h, on.Round, watermark(on.Watermark, on.Incarnation()))
+		s.look(&h, on.Round, s.fence.mark(on.Watermark, on.Incarnation()))
 		s.fenced("a heartbeat reads the round", i, int(on.Round.Number))
 	}
 }
@@ -233,12 +233,12 @@ func (s *stepper) look(h *Heartbeat, r explore.Round, w l2.Watermark) {
 		if s.clustered {
 			covered = s.fence.Cover(h, l2.RoundBucket, s.rootRound(), l2.SetOf(l2.RoundBucket))
 		}
-		return covered.Union(s.fence.Cover(h, s.bucket(), s.ofServer(r), own))
+		return covered.Union(s.fence.Cover(h, s.bucket(), s.fence.ofServer(r), own))
 	}
 	if s.clustered {
 		s.fence.Round(h, l2.RoundBucket, s.rootRound())
 	}
-	s.fence.Round(h, s.bucket(), s.ofServer(r))
+	s.fence.Round(h, s.bucket(), s.fence.ofServer(r))
 	if covered := cover(); !covered.Has(s.bucket()) {
 		s.fence.Watermark(h, s.bucket(), w)
 		cover()
@@ -247,7 +247,7 @@ func (s *stepper) look(h *Heartbeat, r explore.Round, w l2.Watermark) {
 
 // rootRound is the round that ends samples, in a Cluster. It claims the key's bucket, which is elsewhere.
 func (s *stepper) rootRound() l2.Round {
-	return roundOf(s.from.root, l2.SetOf(l2.RoundBucket, s.bucket()),
+	return s.fence.roundOf(s.from.root, l2.SetOf(l2.RoundBucket, s.bucket()),
 		l2.Incarnation{1}, l2.Incarnation{s.from.root.Incarnation})
 }
 
@@ -269,7 +269,7 @@ func (s *stepper) goBack() {
 	for j := range n.loads {
 		n.loads[j].leaseHeld, n.loads[j].leaseHeldOther = n.loads[j].leaseHeldOther, 0
 	}
-	s.look(&h, w.primary.Round, watermark(w.primary.Watermark, w.primary.Incarnation()))
+	s.look(&h, w.primary.Round, s.fence.mark(w.primary.Watermark, w.primary.Incarnation()))
 	s.fenced("the server goes back behind the standing connection, and a heartbeat sees it", 0, -1)
 }
 
@@ -279,9 +279,9 @@ func (f *fencer) setRounds(n *instance) {
 	*s.of[l2.RoundBucket] = followed{session: sessionNow}
 	if f.scope.clustered {
 		root := &f.buckets[l2.RoundBucket]
-		root.watermark, root.watermarkRead, root.watermarkKnown = watermark(1, 1), true, true
+		root.watermark, root.watermarkRead, root.watermarkKnown = f.mark(1, 1), true, true
 	}
-	*s.of[f.scope.bucket()] = followed{sessionNow, f.scope.ofServer(n.round)}
+	*s.of[f.scope.bucket()] = followed{sessionNow, f.ofServer(n.round)}
 	s.open = s.open[:0]
 	for j, ends := range n.ends {
 		if ends > 0 {

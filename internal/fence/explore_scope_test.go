@@ -23,6 +23,7 @@ type scope struct {
 	gaps            uint8 // in the tail, and restarts of the instance
 	rounds          uint8 // of the relay's; 0: instances ask the source for its position
 	relays          uint8 // that take part in the rounds
+	promotions      uint8 // of the source, which lose commits or none
 	elsewhere       uint8 // a bit for each version that is a change of another bucket, and none of this key
 
 	// What there is.
@@ -50,6 +51,7 @@ type scope struct {
 	goesBack          bool // at a fail-over the instance's connection stands
 	noticesLosses     bool // a session may end when its connection is lost, and not only before the next one is used
 	histories         bool // there is no relay: a bucket's incarnation is one of its server's history
+	warm              bool // the first instance begins with the key in L1
 	openTransactions  bool // what is settled may be behind what is acknowledged
 
 	versionBits, positionBits, incarnationBits, roundBits, tokenBits uint // what such fields take in a packed state
@@ -60,7 +62,7 @@ func (sc *scope) maxIncarnations() uint8 {
 	if sc.histories {
 		return 1 + sc.evictions + sc.failOvers
 	}
-	return 1 + sc.evictions
+	return 1 + sc.evictions + sc.promotions
 }
 
 // bucket is the key's. In a Cluster the other one is on the server whose rounds end samples.
@@ -82,6 +84,7 @@ func (s *stepper) First() (explore.State, int) {
 		evictionsLeft: s.evictions,
 		lossesLeft:    s.lostConnections,
 		gapsLeft:      s.gaps,
+		promotions:    s.promotions,
 	}
 	if s.histories {
 		w.primary.history = 1
@@ -99,23 +102,45 @@ func (s *stepper) First() (explore.State, int) {
 	for i := range s.instances {
 		w.instances[i] = s.newInstance(&w)
 	}
+	if s.warm {
+		s.warmed(&w)
+	}
 	state := s.pack(&w)
 	p := packer{scope: s.scope}
 	p.world(&w)
 	return state, p.Used()
 }
 
+// warmed is what comes of a load by the first instance: Redis has the absence of the key, and L1 too. It spares the
+// steps of the load where no further one is needed: TestExplore_WarmedIsReached.
+func (sc *scope) warmed(w *world) {
+	on, n := &w.primary, &w.instances[0]
+	on.Record, on.RecordIncarnation = 1, on.Incarnation()
+	n.connected, n.tracked = 1, 1
+	n.watermarkRead, n.watermarkKnown, n.watermark, n.incarnation = 1, 1, on.Watermark, on.Incarnation()
+	n.entry, n.entryRedisSession = 1, sessionCurrent
+}
+
 // valueAt is the version of the key when a version had been committed.
-func (sc *scope) valueAt(v uint8) uint8 {
-	for sc.elsewhere>>v&1 == 1 {
+func (s *stepper) valueAt(v uint8) uint8 {
+	if s.to.promoted > 0 && v == s.to.promoted {
+		v = s.to.kept
+	}
+	for s.elsewhere>>v&1 == 1 {
 		v--
 	}
 	return v
 }
 
 // older reports whether a version of the key is older than what the source had at a moment.
-func (sc *scope) older(v uint8, moment int64) bool {
-	return moment > 0 && v < sc.valueAt(uint8(moment-1))
+func (s *stepper) older(v uint8, moment int64) bool {
+	switch {
+	case moment == 0:
+		return false
+	case s.to.promoted > 0:
+		return s.gone(v, uint8(moment-1))
+	}
+	return v < s.valueAt(uint8(moment-1))
 }
 
 func search(sc scope) explore.Result {
@@ -129,7 +154,7 @@ func search(sc scope) explore.Result {
 	if sc.limit == 0 {
 		sc.limit = 20_000_000
 	}
-	s := &stepper{scope: &sc}
-	s.fence = newFencer(&sc)
-	return explore.Search(s, sc.limit)
+	return explore.Search(newStepper(&sc), sc.limit)
 }
+
+func newStepper(sc *scope) *stepper { return &stepper{scope: sc, fence: newFencer(sc)} }

@@ -18,6 +18,8 @@ var quick = []scope{
 	{name: "rounds, two relays", versions: 1, loads: 1, sourced: true, rounds: 2, relays: 2},
 	{name: "rounds, a fail-over", versions: 1, loads: 1, sourced: true, rounds: 2, failOvers: 1},
 	{name: "rounds, an eviction", versions: 1, loads: 1, sourced: true, rounds: 1, evictions: 1},
+	{name: "rounds, two relays, an eviction", versions: 1, sourced: true, rounds: 2, relays: 2, evictions: 1, warm: true,
+		limit: 1_000_000},
 	{name: "rounds, another bucket's change", versions: 2, loads: 1, sourced: true, rounds: 3, elsewhere: 2},
 	{name: "a Cluster's rounds, a fail-over", noticesLosses: true, versions: 1, loads: 1, sourced: true, rounds: 1,
 		clustered: true, failOvers: 1},
@@ -67,6 +69,8 @@ var quick = []scope{
 
 // full is what make explore adds.
 var full = []scope{
+	{name: "rounds, two relays, an eviction, further", versions: 1, sourced: true, rounds: 2, relays: 2, evictions: 1,
+		warm: true},
 	{name: "rounds, two relays, further", versions: 1, loads: 1, sourced: true, rounds: 3, relays: 2},
 	{name: "rounds, two relays, fail-over", versions: 1, loads: 1, sourced: true, rounds: 2, relays: 2,
 		failOvers: 1, isolation: true},

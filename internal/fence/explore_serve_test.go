@@ -22,7 +22,7 @@ func (s *stepper) end(i int, j uint8, name string, stamp *Stamp, admit bool) {
 		return
 	}
 	declined, bad := s.to, s.violation
-	if val < l.invalidated {
+	if val < l.invalidated && !s.lost(val) {
 		s.violates("C2: L1 admits a load that began before a newer version's invalidation")
 	}
 	f := s.fence
@@ -49,7 +49,7 @@ func (s *stepper) end(i int, j uint8, name string, stamp *Stamp, admit bool) {
 // serve ends a load with its value for everyone who has joined it.
 func (s *stepper) serve(n *instance, j uint8, val uint8) {
 	l := &n.loads[j]
-	if val < l.servedBefore && !s.unversioned {
+	if val < l.servedBefore && !s.unversioned && !s.lost(val) {
 		s.violates("C3: a load serves an older version than an earlier read")
 	}
 	if val < l.toldBefore {
@@ -61,7 +61,9 @@ func (s *stepper) serve(n *instance, j uint8, val uint8) {
 	if val > s.from.acknowledged {
 		s.violates("C5: a value is served that was never committed")
 	}
-	n.served = max(n.served, val)
+	if !s.lost(val) {
+		n.served = max(n.served, val)
+	}
 	*l = load{}
 }
 

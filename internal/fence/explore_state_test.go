@@ -3,9 +3,10 @@ package fence
 import "github.com/nearcache/nearcache-go/internal/explore"
 
 // This file is the state that the explorer searches. It follows one key, whose versions are 1 to scope.versions;
-// version 0 is the key's absence before. The source commits nothing else, so the position of a commit is its version. A
-// moment of the fence's clock is 1 plus the number of commits acknowledged by then: that a value is no older than the
-// source was at a moment is then a statement about versions, whatever the bound.
+// version 0 is the key's absence before. The source commits nothing else, so the position of a commit is its version.
+// (A promotion of the source is an event too, and has a number: explore_promotion_test.go.) A moment of the fence's
+// clock is 1 plus the number of commits acknowledged by then: that a value is no older than the source was at a
+// moment is then a statement about versions, whatever the bound.
 //
 // The numbers of sessions, generations and samples matter only by how they stand to those of now, so that is all a
 // state holds. Fields are small numbers, and are packed into few bits (explore_pack_test.go). A field called a
@@ -69,6 +70,7 @@ type load struct {
 	generation     generation
 	redisSession   boolean // it is the present one
 	eventSession   session
+	sampled        boolean // the source's timeline was known; kept only where it may change
 	watermarkKnown boolean
 	watermarkAsked boolean
 	watermark      uint8
@@ -213,6 +215,8 @@ type world struct {
 	relayIncarnation uint8
 	relayPiece       uint8 // the version whose transaction it has applied the first piece of
 	terms            [2]term
+	promoted         uint8         // the event of the source by which a standby became its primary; 0: none
+	kept             uint8         // the last event that the standby had
 	tokens           uint8         // drawn so far
 	root             explore.Round // in a Cluster: the one that ends samples
 
@@ -221,6 +225,7 @@ type world struct {
 	evictionsLeft uint8
 	lossesLeft    uint8 // of connections
 	gapsLeft      uint8 // and restarts
+	promotions    uint8 // of the source
 
 	primary   server
 	other     server // the replica or, after a fail-over, the old primary

@@ -38,11 +38,11 @@ func (s *stepper) violates(what string) {
 }
 
 // ver is a version as the near cache is told it: 0 if the source has none.
-func (sc *scope) ver(v uint8) coherence.Version {
-	if sc.unversioned {
+func (s *stepper) ver(v uint8) coherence.Version {
+	if s.unversioned {
 		return 0
 	}
-	return coherence.Version(v)
+	return coherence.Version(s.counted(v))
 }
 
 // Next emits every successor.
@@ -79,6 +79,7 @@ func (s *stepper) source() {
 		}
 		s.do("a commit is visible, and acknowledged", -1, int(next))
 	}
+	s.promote()
 }
 
 // withoutIntents says that writers place no intents.
@@ -111,6 +112,13 @@ func (s *stepper) relay() {
 	case w.primary.Watermark == 0:
 		for to := range s.from.acknowledged + 1 {
 			s.reset("the relay starts the bucket anew: its watermark was gone", to)
+		}
+	case s.voided():
+		for to := s.from.promoted; to <= s.from.acknowledged; to++ {
+			s.reset("the relay starts the bucket anew: the source has another timeline", to)
+		}
+		if v := w.primary.Watermark; v < s.from.promoted { // the relay of the old primary goes on for a while
+			s.batch(v)
 		}
 	case w.primary.Watermark <= top:
 		v := w.primary.Watermark // the next version
@@ -163,7 +171,14 @@ func (s *stepper) batch(v uint8) {
 		s.piece(v, mark(v-1), mark(v))
 		return
 	}
-	changed, _ := w.primary.Batch(mark(w.primary.Watermark-1), mark(v), v)
+	from := mark(w.primary.Watermark - 1)
+	changed := false
+	if s.from.promoted > 0 {
+		changed = s.apply(&w.primary, v)
+		w.primary.Batch(from, mark(v))
+	} else {
+		changed, _ = w.primary.Batch(from, mark(v), v)
+	}
 	s.applied(&w.primary, v, changed)
 	w.relayWatermark, w.relayIncarnation = v+1, w.primary.WatermarkIncarnation
 	s.do("the relay applies a batch to L2", -1, int(v))
@@ -193,7 +208,9 @@ func (s *stepper) piece(v uint8, from, to explore.Mark) {
 
 // applied follows a script that applied version v on a server.
 func (s *stepper) applied(on *server, v uint8, changed bool) {
-	on.applied = max(on.applied, v)
+	if !s.lost(v) {
+		on.applied = max(on.applied, v)
+	}
 	if s.histories && on == &s.to.primary {
 		s.to.told = max(s.to.told, v)
 	}
@@ -244,13 +261,13 @@ func (s *stepper) writers() {
 		}
 	}
 	for v := uint8(1); v <= s.from.acknowledged; v++ {
-		if s.elsewhere>>v&1 == 1 {
+		if s.elsewhere>>v&1 == 1 || v == s.from.promoted {
 			continue
 		}
-		s.applied(&w.primary, v, w.primary.Apply(v, s.unversioned))
+		s.applied(&w.primary, v, s.apply(&w.primary, v))
 		s.do("apply (a writer, or the worker)", -1, int(v))
-		if s.deleted>>v&1 == 0 && !s.intents {
-			s.applied(&w.primary, v, w.primary.Set(v, s.unversioned))
+		if s.deleted>>v&1 == 0 && !s.intents && !s.lost(v) {
+			s.applied(&w.primary, v, s.set(&w.primary, v))
 			s.do("set (a writer)", -1, int(v))
 		}
 	}

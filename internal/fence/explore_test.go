@@ -113,3 +113,34 @@ func violation(r *explore.Result) string {
 	}
 	return b.String()
 }
+
+// reached is a search for one state.
+type reached struct {
+	*stepper
+	state explore.State
+}
+
+// Next says of the state that it is a violation.
+func (r *reached) Next(from *explore.State, emit explore.Emit) {
+	r.stepper.Next(from, func(step explore.Step, next *explore.State, violation string) {
+		if *next == r.state {
+			violation = "found"
+		}
+		emit(step, next, violation)
+	})
+}
+
+// TestExplore_WarmedIsReached: the state that warm scopes begin with is one that a search finds.
+func TestExplore_WarmedIsReached(t *testing.T) {
+	sc := scope{versions: 1, instances: 1, loads: 1, partitions: 1, sourced: true}
+	s := newStepper(&sc)
+	warm := sc
+	warm.warm = true
+	w := newStepper(&warm)
+	state, _ := w.First()
+	r := explore.Search(&reached{s, state}, 1_000_000)
+	if r.Violation != "found" {
+		t.Fatalf("not in %d states", r.States)
+	}
+	t.Logf("after %d steps", len(r.Trace))
+}

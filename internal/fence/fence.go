@@ -18,6 +18,7 @@ type Fence struct {
 	samples       samples
 	rounds        rounds
 	lastAsOf      atomic.Pointer[asOf] // what a bucket moved to last; see advance
+	sampled       atomic.Bool          // a sample has ended: the source's timeline is known
 	timeline      atomic.Uint64        // of the source, by the last sample; 0 before the first
 	timelines     timelines
 	now           func() int64

@@ -380,6 +380,7 @@ func TestFence_EventsVouchWhileRedisIsAway(t *testing.T) {
 func TestFence_BarrierRevealsLostTail(t *testing.T) {
 	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
 	events(r, 1)
+	r.sampleAt(1, 1) // the timeline is known
 	snap := r.Begin(k)
 	var own fence.Stamp
 	r.FromSource(&snap, 1, &own)

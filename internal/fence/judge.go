@@ -78,6 +78,12 @@ func (f *Fence) FromL2(snap *Snapshot, v coherence.Version, stamp *Stamp) (o Out
 // FromSource judges a value of version v that the Loader returned. BelowMinVersion means that the Loader went back in
 // time: it asked a replica, or the source lost commits. admit is about L1; the lease decides about L2. A value for
 // which no channel vouches still has the moment at which its own load began, which serves reads with a bound.
+//
+// The events vouch for no load that began before the first sample. Nothing ends a session for a promotion that came
+// before it:
+//
+//	load: the old primary answers version 1          a standby without version 1 is promoted
+//	sample: the first one, of the new timeline       barrier: of the new timeline, covers the sample, and so version 1
 func (f *Fence) FromSource(snap *Snapshot, v coherence.Version, stamp *Stamp) (o Outcome, admit bool) {
 	b := &f.buckets[snap.bucket]
 	b.mu.Lock()
@@ -98,7 +104,8 @@ func (f *Fence) FromSource(snap *Snapshot, v coherence.Version, stamp *Stamp) (o
 	if ablate.Out(ablate.AdmitFromTracking) && snap.redisSession == b.session.Load() {
 		stamp.redisSession = session32(snap.redisSession)
 	}
-	if snap.eventSession != 0 && snap.eventSession == f.events.live.Load() {
+	timelined := snap.sampled || ablate.Out(ablate.TimelineKnown)
+	if timelined && snap.eventSession != 0 && snap.eventSession == f.events.live.Load() {
 		stamp.eventSession = session32(snap.eventSession)
 	}
 	return Serve, f.complete || stamp.Vouched()

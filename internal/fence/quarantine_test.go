@@ -51,6 +51,7 @@ func TestQuarantine_NothingOfL2IsBelievedUntilRelease(t *testing.T) {
 func TestQuarantine_TheEventChannelGoesOnVouching(t *testing.T) {
 	r, k := newRig(fence.Config{Complete: true}), keys.Key("p", "a")
 	events(r, 1)
+	r.sampleAt(1, 1) // the timeline is known
 	snap := r.Begin(k)
 	var s fence.Stamp
 	if _, ok := r.FromSource(&snap, 1, &s); !ok {

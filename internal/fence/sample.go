@@ -127,7 +127,8 @@ func (f *Fence) EndSample(s Sample, at coherence.Position) {
 func (f *Fence) endSample(s Sample, at coherence.Position) {
 	other := f.samples.dropOtherTimelines(at)
 	f.timeline.Store(at.Timeline)
-	if other {
+	f.sampled.Store(true)
+	if other && !ablate.Out(ablate.TimelineSession) {
 		f.newTimeline()
 	}
 	s.sample.at = at

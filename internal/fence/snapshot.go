@@ -13,6 +13,7 @@ type Snapshot struct {
 	generation   uint64
 	redisSession uint64
 	eventSession uint64 // 0: the event channel vouched for nothing
+	sampled      bool   // the source's timeline was known
 	timeline     uint64 // of the source
 	began        int64  // by the fence's clock
 	// WatermarkKnown tells whether the bucket's watermark, and with it the bucket's incarnation, is known. If not, the
@@ -34,6 +35,7 @@ func (f *Fence) Begin(k l2.Key) Snapshot {
 		generations: &f.generations,
 		generation:  f.generations.of(k.Hash),
 		began:       f.now(),
+		sampled:     f.sampled.Load(),
 		timeline:    f.timeline.Load(),
 	}
 	if f.complete {

@@ -25,12 +25,14 @@ import (
 const (
 	// Duration is how long a beat has to stand still before a candidate takes the row.
 	Duration = 3 * time.Second
-	// Renew is the time between two beats.
-	Renew = 500 * time.Millisecond
+	// Renew is the time between two beats. Each takes a transaction id, and so moves the source's position: then an
+	// idle relay looks for changes.
+	Renew = time.Second
 	// Look is about the time between two looks of a candidate; a quarter more or less.
 	Look = 500 * time.Millisecond
 
-	margin = Renew // by which a leader ends earlier than a candidate can begin
+	again  = Renew / 4              // the time until a beat that failed is tried again
+	margin = 500 * time.Millisecond // by which a leader ends earlier than a candidate can begin
 )
 
 // ErrGone is what Table.Renew returns (wrapped) when the leadership has ended for everybody to see.
@@ -105,14 +107,14 @@ func take(ctx context.Context, t Table) (term uint64, since time.Time, err error
 // keep raises the beat until leading ends or the lease is lost. It never takes the row: after a lease that ran out
 // another process may have led and ended, and then this leader has to learn of it.
 func keep(leading context.Context, t Table, term uint64, since time.Time) {
-	for {
+	for wait := Renew; ; {
 		select {
 		case <-leading.Done():
 			end, stop := context.WithTimeout(context.WithoutCancel(leading), time.Second)
 			defer stop()
 			t.Give(end, term)
 			return
-		case <-time.After(Renew):
+		case <-time.After(wait):
 		}
 		asked := time.Now()
 		until := since.Add(Duration - margin)
@@ -123,9 +125,11 @@ func keep(leading context.Context, t Table, term uint64, since time.Time) {
 		case err == nil && !got, errors.Is(err, ErrGone):
 			return
 		case err == nil:
-			since = asked
+			since, wait = asked, Renew
 		case leading.Err() == nil && !time.Now().Before(until):
 			return
+		default:
+			wait = again
 		}
 	}
 }

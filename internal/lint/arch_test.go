@@ -30,7 +30,7 @@ var arrows = []arrow{
 	{"internal/audit", []string{"coherence"}},
 	{"coherence", nil},
 	{"coherence/debezium", []string{"coherence"}},
-	{"coherence/internal/tailing", []string{"coherence"}},
+	{"coherence/internal/tailing", []string{"coherence", "internal/ablate"}},
 	{"coherence/kafka", []string{"coherence", "coherence/internal/tailing", "internal/ablate"}},
 	{"coherence/nats", []string{"coherence", "coherence/internal/tailing", "internal/ablate"}},
 	{"coherence/postgres", []string{"coherence", "internal/ablate", "internal/lease"}},

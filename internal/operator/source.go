@@ -79,7 +79,7 @@ func (t *tool) outboxAfter(ctx context.Context, pool *pgxpool.Pool, n uint64) (r
 	return rows, time.Duration(seconds * float64(time.Second)), nil
 }
 
-// silentLeader is after how long a leader that renews no more counts as none. It renews twice a second.
+// silentLeader is after how long a leader that renews no more counts as none. It renews each second.
 const silentLeader = 5
 
 // leaderOf is the process that leads the relays of a name, nil if none does: the holder of the lease that

@@ -29,6 +29,10 @@ func TestNumbers(t *testing.T) {
 		"one of which is missing": {{events: []uint64{5, 7}, barrier: 5}, {barrier: 7, gap: true}},
 		"events of the timeline before the first barrier's": {{events: []uint64{6}, timeline: 2},
 			{timeline: 3, barrier: 5}, {timeline: 3, barrier: 6, gap: true}},
+		"another timeline's number hides nothing": {{barrier: 5}, {events: []uint64{6}, timeline: 2},
+			{barrier: 6, gap: true}},
+		"and counts for its own": {{barrier: 5}, {events: []uint64{6, 7}, timeline: 2},
+			{timeline: 2, barrier: 5, gap: true}, {timeline: 2, barrier: 7}},
 		"one of which could not be read": {{garbled: true, barrier: 5, gap: true},
 			{events: []uint64{6}, barrier: 6}},
 		"one that could not be read, and is the relay's": {{barrier: 5},
@@ -62,7 +66,7 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
-// TestNumbers_Bounded: whoever floods the topic with numbers does not fill memory, and hides no event of the relay.
+// TestNumbers_Bounded: a flood of numbers does not fill memory, and hides no event of the relay.
 func TestNumbers_Bounded(t *testing.T) {
 	n := Numbers{based: true}
 	for i := range uint64(10 * maxAhead) {

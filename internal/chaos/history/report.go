@@ -63,7 +63,7 @@ type Report struct {
 	Lag        Lag
 	Linear     Linear
 	Answered   float64       // the part of the run in which Redis and the source answered every instance
-	Longest    time.Duration // the longest read of that time
+	Longest    time.Duration // the longest wait without a reason: Waiting.Slack bounds it
 }
 
 // maxViolations bounds how many violations are kept; all are counted.

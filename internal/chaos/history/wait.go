@@ -137,16 +137,17 @@ func (o *outages) unexplained(h *History, r *Record) time.Duration {
 	return max(0, took-h.Waiting.Slack-h.Waiting.Deadline-overlap(o.stopped[r.Process], r.Invoke, r.Return))
 }
 
-// answered is the part of the run in which nothing explains waiting, and the longest read that lay in it altogether.
+// answered is the part of the run in which nothing explains waiting, and the longest wait without a reason: the time
+// of a read less what of it has an explanation. The rule bounds it by the slack.
 func (h *History) answered() (part float64, longest time.Duration) {
 	o := h.outages()
 	from, to := int64(Forever), int64(-Forever)
 	for i := range h.Reads {
 		r := &h.Reads[i]
 		from, to = min(from, r.Invoke), max(to, r.Return)
-		if took := time.Duration(r.Return - r.Invoke); took > longest && len(h.Answers[r.Process]) > 0 &&
-			overlap(o.all, r.Invoke, r.Return) == 0 {
-			longest = took
+		took := time.Duration(r.Return - r.Invoke)
+		if took > longest && len(h.Answers[r.Process]) > 0 {
+			longest = max(longest, took-overlap(o.all, r.Invoke, r.Return))
 		}
 	}
 	if to <= from {

@@ -43,7 +43,9 @@ func main() {
 type command struct {
 	cfg        chaos.Config
 	keep, list bool
-	judge      string // the directory of an earlier run
+	judge      string   // the directory of an earlier run
+	tries      int      // take out every rule, or those named, in so many runs each; 0: make one run
+	rules      []string // those named
 }
 
 func parse(args []string) (c command, err error) {
@@ -67,9 +69,14 @@ func parse(args []string) (c command, err error) {
 	fs.BoolVar(&c.keep, "keep", false, "keep histories and logs of a run that passed")
 	fs.StringVar(&c.judge, "judge", "", "check the histories in this directory again, and run nothing")
 	fs.BoolVar(&c.list, "list", false, "list the faults")
+	fs.IntVar(&c.tries, "ablations", 0, "take out one rule after another, in so many runs at most (needs -tags ablate); "+
+		"arguments name the rules, else it is all for which a fault is known")
 	only := fs.String("faults", "", "inject only these faults, separated by semicolons, in this order")
 	if err := fs.Parse(args); err != nil {
 		return c, err
+	}
+	if c.rules = fs.Args(); len(c.rules) > 0 && c.tries == 0 {
+		return c, fmt.Errorf("arguments name rules for -ablations: %v", c.rules)
 	}
 	switch c.cfg.Source {
 	case "postgres":
@@ -136,6 +143,9 @@ func run(ctx context.Context) (passed bool, err error) {
 	}
 	if err := prepare(ctx, &c.cfg); err != nil {
 		return false, err
+	}
+	if c.tries > 0 {
+		return ablations(ctx, c.cfg, c.rules, c.tries)
 	}
 	o, err := chaos.Run(ctx, c.cfg)
 	if errors.Is(err, chaos.ErrNoHosts) { // nothing was started
