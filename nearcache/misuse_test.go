@@ -31,6 +31,9 @@ func TestNew_RefusesAddressesThatCannotBe(t *testing.T) {
 			t.Errorf("New with the address %q: %v, want an error with %q", addr, err, want)
 		}
 	}
+	for _, addr := range []string{"/run/no/redis.sock", "no-such-host.invalid:redis", ":1", "[::1]:1"} {
+		newClient(t, nearcache.Config{Redis: rueidis.ClientOption{InitAddress: []string{addr}}})
+	}
 }
 
 // A nil Context is an error of the call. It would panic otherwise, and of SetMany on a goroutine of its own.
@@ -58,6 +61,13 @@ func TestCalls_RefuseANilContext(t *testing.T) {
 	} {
 		if err := call(); err == nil || !strings.Contains(err.Error(), "the context is nil") {
 			t.Errorf("%s: %v, want an error that says so", name, err)
+		}
+	}
+	_, err := c.Write(t.Context(), "a", nil)
+	_, entryErr := c.WriteEntry(t.Context(), "a", nil)
+	for _, err := range []error{err, entryErr} {
+		if !errors.Is(err, nearcache.ErrNotCommitted) || !strings.Contains(err.Error(), "the transaction is nil") {
+			t.Errorf("a write without a transaction: %v", err)
 		}
 	}
 	if v, err := c.Get(t.Context(), "a"); v != "one" || err != nil {

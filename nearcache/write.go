@@ -71,6 +71,9 @@ func (c *Client) send(ctx context.Context, n *l2.Node, f func(context.Context) e
 // If ctx can end, by a deadline or a cancellation, tx runs on a goroutine of its own. Write does not wait for it much
 // longer than that. The error of a Write that has not waited says so. It sends what tx did when tx has returned.
 func (c *Cache[K, V]) Write(ctx context.Context, k K, tx func(context.Context) (Version, error)) (Version, error) {
+	if tx == nil {
+		return 0, errNilTransaction
+	}
 	e, err := c.write(ctx, k, dropsOlder, func(ctx context.Context) (Entry[V], error) {
 		v, err := tx(ctx)
 		return Entry[V]{Version: v}, err
@@ -82,9 +85,15 @@ func (c *Cache[K, V]) Write(ctx context.Context, k K, tx func(context.Context) (
 // the new one at once instead of losing the old. The entry needs a version for that; without one it is Write.
 func (c *Cache[K, V]) WriteEntry(ctx context.Context, k K,
 	tx func(context.Context) (Entry[V], error)) (Version, error) {
+	if tx == nil {
+		return 0, errNilTransaction
+	}
 	e, err := c.write(ctx, k, replacesOlder, tx)
 	return e.Version, err
 }
+
+// errNilTransaction is the error of a write that is given no transaction. Nothing is invalidated.
+var errNilTransaction = fmt.Errorf("nearcache: the transaction is nil: %w", ErrNotCommitted)
 
 // writeEffect is what a write does to L2's value.
 type writeEffect uint8

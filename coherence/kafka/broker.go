@@ -54,7 +54,7 @@ func checkTopics(names ...string) error {
 // check refuses what can never work.
 func (b Broker) check() error {
 	if b.Timeout < 0 {
-		return fmt.Errorf("Timeout is negative: %v", b.Timeout)
+		return fmt.Errorf("the Timeout is negative: %v", b.Timeout)
 	}
 	return nil
 }

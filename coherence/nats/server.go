@@ -62,7 +62,7 @@ func (s *Server) prepare() error {
 			coherence.ErrMisconfigured)
 	}
 	if s.Timeout < 0 {
-		return fmt.Errorf("Timeout is negative: %v: %w", s.Timeout, coherence.ErrMisconfigured)
+		return fmt.Errorf("the Timeout is negative: %v: %w", s.Timeout, coherence.ErrMisconfigured)
 	}
 	if s.Timeout == 0 {
 		s.Timeout = 5 * time.Second

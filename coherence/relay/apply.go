@@ -79,7 +79,7 @@ func (a *applier) round(ctx context.Context) (more bool, err error) {
 	defer cancel()
 	defer func() { a.partWith(term, &err) }()
 	a.takeBack()
-	numbered := !a.loaded || time.Since(a.rounds.begun) >= a.Interval
+	numbered := !a.loaded || a.isDue(a.rounds.begun)
 	if numbered {
 		if err := a.beginRound(ctx); err != nil {
 			a.loaded = false

@@ -58,7 +58,7 @@ func (p *publisher) round(ctx context.Context) (more bool, err error) {
 			return false, err
 		}
 	}
-	due := time.Since(p.lastBarrier) >= p.Interval
+	begun, due := time.Now(), p.isDue(p.lastBarrier)
 	var head coherence.Position
 	if due && p.tellsHead() { // before the changes: then the barriers cover it, unless a transaction is open
 		if head, err = p.readHead(ctx); err != nil {
@@ -90,7 +90,7 @@ func (p *publisher) round(ctx context.Context) (more bool, err error) {
 	}
 	p.pass("events", p.saved)
 	if due {
-		if err := p.barriers(ctx, head); err != nil {
+		if err := p.barriers(ctx, begun, head); err != nil {
 			return false, err
 		}
 	}
@@ -99,17 +99,22 @@ func (p *publisher) round(ctx context.Context) (more bool, err error) {
 	return more, nil
 }
 
-// pause is how long to wait for the next round. While Redis's rounds read the source's position, and it stands still,
-// they wake this channel when it moves. Then only barriers are due, which say nothing new, until Redis takes no rounds.
-func (p *publisher) pause() time.Duration {
+// next is when a round is due after one that began at a moment. While Redis's rounds read the source's position, and it
+// stands still, they wake this channel when it moves. Then only barriers are due, which say nothing new, until Redis
+// takes no rounds.
+func (p *publisher) next(begun time.Time) time.Time {
+	at := begun.Add(p.Interval)
 	if !p.quiet || p.moved || !p.redisFollows() {
-		return p.Interval
+		return at
 	}
 	until := p.lastBarrier.Add(idleBarrier)
 	if follows := p.followsUntil(); follows.Before(until) {
 		until = follows
 	}
-	return max(p.Interval, time.Until(until))
+	if until.After(at) {
+		return until
+	}
+	return at
 }
 
 // changes asks the source, unless its position says that there is nothing new.
@@ -159,7 +164,7 @@ const idleSave = 10 * time.Second
 // barriers sends what the cursor says, if that is news. It comes after the events of the round, in a batch of its
 // own, and after the cursor is saved: a barrier that cannot be sent does not have the events sent again. Inside a large
 // transaction it says what came before the transaction.
-func (p *publisher) barriers(ctx context.Context, head coherence.Position) error {
+func (p *publisher) barriers(ctx context.Context, begun time.Time, head coherence.Position) error {
 	now := barrierState{p.cur.Position.Whole(), len(p.cur.Seqs)}
 	p.moved = now != p.barrier
 	if !p.moved && p.redisFollows() && time.Since(p.lastBarrier) < idleBarrier {
@@ -175,7 +180,7 @@ func (p *publisher) barriers(ctx context.Context, head coherence.Position) error
 	if err := p.send(ctx, batch); err != nil {
 		return err
 	}
-	p.barrier, p.lastBarrier = now, time.Now()
+	p.barrier, p.lastBarrier = now, begun
 	return nil
 }
 

@@ -32,8 +32,9 @@ type Relay struct {
 	// Name is that of the cursor and of the leadership. Two relays of one source that do different work, for two Redis
 	// for example, need different names. Defaults to "relay".
 	Name string
-	// Interval is how often changes are looked for and barriers and watermarks are moved; a Source that is a Waker
-	// wakes it before. Defaults to 100ms.
+	// Interval is how often a round begins: it looks for changes, and moves barriers and watermarks. A Source that is a
+	// Waker has changes carried before that. A round that takes about as long, or longer, is followed by a pause of a
+	// quarter. Defaults to 100ms.
 	Interval time.Duration
 	// Batch is how many changes are taken at a time, also of one transaction that has more. Redis serves nobody else while
 	// it applies them, for some 4 microseconds each. Defaults to 500; at most 10,000.
@@ -156,19 +157,20 @@ func (r *relayRun) lead(ctx context.Context) error {
 	r.passed, r.wakes = make(map[string]coherence.Position), make(map[string]chan struct{})
 	var wg sync.WaitGroup
 	var loops []func()
-	start := func(channel string, round func(context.Context) (more bool, err error), pause func() time.Duration) {
+	start := func(channel string, round func(context.Context) (more bool, err error),
+		next func(begun time.Time) time.Time) {
 		r.wakes[channel] = make(chan struct{}, 1)
 		r.pass(channel, coherence.Position{})
-		loops = append(loops, func() { r.loop(ctx, channel, round, pause) })
+		loops = append(loops, func() { r.loop(ctx, channel, round, next) })
 	}
 	if r.Publisher != nil {
 		p := &publisher{relayRun: r, progress: progress{relayRun: r, channel: "events"}, term: rand.Uint64()}
-		start("events", p.round, p.pause)
+		start("events", p.round, p.next)
 	}
 	if r.l2 != nil {
 		a := &applier{relayRun: r, progress: progress{relayRun: r, channel: "redis"}, of: r.l2.Keyspace().All()}
 		defer a.parts.Wait()
-		start("redis", a.round, func() time.Duration { return r.Interval })
+		start("redis", a.round, func(begun time.Time) time.Time { return begun.Add(r.Interval) })
 	}
 	for _, loop := range loops {
 		wg.Go(loop)
@@ -180,18 +182,22 @@ func (r *relayRun) lead(ctx context.Context) error {
 	return nil
 }
 
-// loop runs rounds of one channel: at once while there is more, when woken, and after each pause, however often it is
-// woken. A failure is repeated more and more slowly.
+// loop runs rounds of one channel: at once while there is more, when woken, and when the next is due, however often it
+// is woken. A failure is repeated more and more slowly.
+//
+// The next round is due an interval after the last one began, not after it ended: what an instance can prove waits for
+// it. A round that takes about as long as an interval, or longer, is followed by a pause of a quarter.
 func (r *relayRun) loop(
 	ctx context.Context,
 	channel string,
 	round func(context.Context) (bool, error),
-	pause func() time.Duration,
+	next func(begun time.Time) time.Time,
 ) {
 	failing := failure{relayRun: r, channel: channel, failed: "relaying fails", passed: "relaying again"}
 	wait := r.Interval
-	var next time.Time // when the pause is over
+	var due time.Time
 	for ctx.Err() == nil {
+		begun := time.Now()
 		more, err := round(ctx)
 		if ctx.Err() != nil {
 			return
@@ -209,10 +215,13 @@ func (r *relayRun) loop(
 		if more {
 			continue
 		}
-		if now := time.Now(); !next.After(now) || next.After(now.Add(pause())) {
-			next = now.Add(pause())
+		if at := next(begun); !due.After(begun) || due.After(at) {
+			due = at
+			if rested := time.Now().Add(r.Interval / 4); rested.After(due) {
+				due = rested
+			}
 		}
-		t := time.NewTimer(time.Until(next))
+		t := time.NewTimer(time.Until(due))
 		select {
 		case <-t.C:
 		case <-r.wakes[channel]:
@@ -221,6 +230,10 @@ func (r *relayRun) loop(
 		t.Stop()
 	}
 }
+
+// isDue reports whether an interval has passed since a round began. The loop reads its clock a little before the round
+// does, so a little less will do.
+func (r *relayRun) isDue(begun time.Time) bool { return time.Since(begun) >= r.Interval-r.Interval/16 }
 
 // listen wakes the loops when the Source says that there may be changes.
 func (r *relayRun) listen(ctx context.Context) {

@@ -29,7 +29,7 @@ import (
 // their servers have. There the watermarks are the cursor, and publishing checks every one of them against what the
 // relay has written: a bucket may have gone to another server and come back without its last changes.
 type rounds struct {
-	begun   time.Time // when the last one was, by this relay
+	begun   time.Time // when this relay set about the last one
 	head    coherence.Position
 	servers []server // the first one has RoundBucket; none: how the buckets are spread is not known
 	// refusals are how often in a row a server answered a round with an error, at last then.
@@ -87,7 +87,7 @@ func (a *applier) beginRound(ctx context.Context) error {
 	if a.parted {
 		return a.readParted(ctx)
 	}
-	r := &a.rounds
+	r, now := &a.rounds, time.Now()
 	due := time.Since(a.read) >= rereads*a.Interval
 	if !a.loaded || time.Since(a.claimedAt) >= claimEvery {
 		if err := a.claimAgain(ctx); err != nil {
@@ -130,7 +130,7 @@ func (a *applier) beginRound(ctx context.Context) error {
 	if sweep || due {
 		a.read = time.Now()
 	}
-	r.begun = time.Now()
+	r.begun = now
 	if ablate.Out(ablate.RoundBegunFirst) {
 		return nil
 	}

@@ -64,14 +64,18 @@ func checkOption(o rueidis.ClientOption, tracker Tracker) error {
 	return errors.Join(errs...)
 }
 
-// checkAddress refuses what can never be dialled. Only a dialer of the caller's own may know other addresses.
+// checkAddress refuses what can never be dialled: what is neither host:port nor the path of a socket. Only a dialer of
+// the caller's own may know other addresses.
 func checkAddress(addr string) error {
+	if strings.HasPrefix(addr, "/") {
+		return nil
+	}
 	if strings.Contains(addr, "://") {
 		return errors.New("a URL; rueidis.ParseURL makes a ClientOption of it")
 	}
 	_, port, err := net.SplitHostPort(addr)
 	if n, notNumber := strconv.Atoi(port); err != nil || port == "" || notNumber == nil && (n < 1 || n > 65535) {
-		return errors.New("the form is host:port")
+		return errors.New("the form is host:port, or the path of a socket")
 	}
 	return nil
 }
@@ -144,6 +148,9 @@ func (l *L2) options(o rueidis.ClientOption) (tracking *rueidis.ClientOption, co
 	return tracking, commands
 }
 
+// errHandshake wraps why a TLS handshake has failed.
+var errHandshake = errors.New("TLS handshake")
+
 func dialPlain(ctx context.Context, addr string, d *net.Dialer, cfg *tls.Config) (net.Conn, error) {
 	network := "tcp"
 	if addr != "" && addr[0] == '/' {
@@ -151,7 +158,12 @@ func dialPlain(ctx context.Context, addr string, d *net.Dialer, cfg *tls.Config)
 	}
 	if cfg != nil {
 		td := tls.Dialer{NetDialer: d, Config: cfg}
-		return td.DialContext(ctx, network, addr)
+		conn, err := td.DialContext(ctx, network, addr)
+		var dialing *net.OpError
+		if err != nil && !(errors.As(err, &dialing) && dialing.Op == "dial") {
+			err = fmt.Errorf("%w: %w", errHandshake, err)
+		}
+		return conn, err
 	}
 	return d.DialContext(ctx, network, addr)
 }

@@ -17,3 +17,9 @@ func (l *L2) Set(ctx context.Context, k Key, rec Record, ttl time.Duration) (rep
 
 // Encode is the watermark as it is in Redis.
 func (w Watermark) Encode() string { return w.encode() }
+
+// OnYield sets what stands for a turn of the other goroutines when a read leads a batch.
+func (l *L2) OnYield(f func()) { l.onYield = f }
+
+// JoinedReads is how many reads went in the pipeline of another.
+func (l *L2) JoinedReads() uint64 { return l.joined.Load() }

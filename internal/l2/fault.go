@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"net"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -170,9 +171,14 @@ func FaultOf(err error) *Fault {
 			Advice: "The TLS handshake cannot succeed; correct rueidis.ClientOption.TLSConfig."}.with(err)
 	}
 	f := Fault{Code: "redis_unreachable", Writes: true, Advice: "Redis does not answer."}
-	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
-		f.Advice = "Redis closes the connection. A proxy that does not know HELLO does that to every client: if there is " +
-			"one, set Config.Tracking to TrackingOff and ClientOption.ForceSingleClient."
+	switch {
+	case errors.Is(err, errHandshake):
+		f.Advice = "The server does not answer a TLS handshake, as on a port without TLS; correct the address, or " +
+			"rueidis.ClientOption.TLSConfig."
+	case errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET):
+		f.Advice = "Redis closes the connection. A port for TLS does that to a client without ClientOption.TLSConfig. A " +
+			"proxy that does not know HELLO does it to every client: if there is one, set Config.Tracking to TrackingOff and " +
+			"ClientOption.ForceSingleClient."
 	}
 	return f.with(err)
 }
@@ -205,12 +211,17 @@ func deniedInScript(said string) bool {
 	return strings.Contains(said, "ACL failure in script") || strings.Contains(said, "The user executing the script can't")
 }
 
+// badCertificate reports whether one side refuses the other in a TLS handshake.
 func badCertificate(err error) bool {
 	var authority x509.UnknownAuthorityError
 	var host x509.HostnameError
 	var invalid x509.CertificateInvalidError
 	var verification *tls.CertificateVerificationError
 	var record tls.RecordHeaderError
+	var refused *net.OpError // by the server: crypto/tls says so by the operation
+	if errors.As(err, &refused) && refused.Op == "remote error" {
+		return true
+	}
 	return errors.As(err, &authority) || errors.As(err, &host) || errors.As(err, &invalid) ||
 		errors.As(err, &verification) || errors.As(err, &record)
 }

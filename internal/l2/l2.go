@@ -37,6 +37,9 @@ type L2 struct {
 	connecting health // of the first connection
 	errors     *faultCounts
 	onAnswer   func(*Node)
+	joined     atomic.Uint64 // reads that went in the pipeline of another
+	members    sync.Pool     // *getMember
+	onYield    func()        // of tests: stands for a turn of the other goroutines
 
 	end context.CancelFunc
 	wg  sync.WaitGroup

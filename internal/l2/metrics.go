@@ -31,12 +31,16 @@ var (
 
 	errorsDesc = prometheus.NewDesc("nearcache_redis_errors_total",
 		"Errors of Redis and of the connections to it, by code.", []string{"code"}, nil)
+
+	joinedDesc = prometheus.NewDesc("nearcache_redis_joined_reads_total",
+		"Reads of one key that went to Redis in the pipeline of another read.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (l *L2) Describe(ch chan<- *prometheus.Desc) {
 	ch <- upDesc
 	ch <- errorsDesc
+	ch <- joinedDesc
 }
 
 // Collect implements prometheus.Collector. A code has a sample from its first error on.
@@ -46,6 +50,7 @@ func (l *L2) Collect(ch chan<- prometheus.Metric) {
 		up = 1
 	}
 	ch <- prometheus.MustNewConstMetric(upDesc, prometheus.GaugeValue, up)
+	ch <- prometheus.MustNewConstMetric(joinedDesc, prometheus.CounterValue, float64(l.joined.Load()))
 	for code, n := range *l.errors {
 		if n := n.Load(); n > 0 {
 			ch <- prometheus.MustNewConstMetric(errorsDesc, prometheus.CounterValue, float64(n), code)

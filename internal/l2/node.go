@@ -16,6 +16,7 @@ type Node struct {
 	addr   string // "": the node is not known yet, or the command may go to any
 	silent atomic.Bool
 	health []health // by operation
+	gets   getBatches
 
 	mu    sync.Mutex
 	conns map[*routedConn]struct{}

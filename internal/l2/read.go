@@ -38,16 +38,13 @@ func (l *L2) Get(ctx context.Context, k Key, o ReadOptions) (raw []byte, w Water
 	if c.tracking == nil {
 		return l.getTogether(ctx, k)
 	}
-	get := c.tracking.B().Get().Key(k.Record).Build()
-	if !o.Watermark {
-		raw, err = l.value(k.Bucket, c.tracking.Do(ctx, get))
-		return raw, w, err
+	reply := l.getOne(ctx, c, k, o.Watermark)
+	if o.Watermark {
+		if w, err = l.watermark(k.Bucket, reply.watermark); err != nil {
+			return nil, w, err
+		}
 	}
-	res := c.tracking.DoMulti(ctx, l.readWatermark(c, k.Bucket), get)
-	if w, err = l.watermark(k.Bucket, res[0]); err != nil {
-		return nil, w, err
-	}
-	raw, err = l.value(k.Bucket, res[1])
+	raw, err = l.value(k.Bucket, reply.record)
 	return raw, w, err
 }
 

@@ -91,6 +91,7 @@ func TestRun_CommandLinesThatCannotWork(t *testing.T) {
 		"audit p --query x --codec y",
 		"top http://h --every 1ms", "doctor --as king", "install", "install --table t --namespace n",
 		"install --table t --namespace a:b --key id", "install x", "--timeout soon relay status",
+		"--timeout -1s relay status", "--timeout 0 key a:b",
 		"--schema A.B install --table t --namespace n --key id"} {
 		code, out, errOut := call(t, secretive, strings.Fields(bad)...)
 		if code != 2 || !strings.Contains(errOut, "--help") || strings.Contains(out+errOut, secret) {
@@ -114,6 +115,7 @@ func TestRun_CommandLinesThatCannotWork(t *testing.T) {
 func TestRun_ServicesThatAreAway(t *testing.T) {
 	for line, want := range map[string]string{
 		"inspect a:b": "cannot reach Redis", "relay status": "cannot reach Redis", "watch": "cannot reach Redis",
+		"inspect a:c":         "connection refused",
 		"purge key a:b --yes": "not everything was reached", "dlq list": "refused", "replay --from earliest": "refused",
 		"relay skip --yes": "refused", "copy --to-prefix x": "cannot reach Redis",
 		"top http://127.0.0.1:1 --looks 1": "refused",
@@ -129,6 +131,14 @@ func TestRun_ServicesThatAreAway(t *testing.T) {
 		if !strings.Contains(out, "WRONG    "+area) && !strings.Contains(out, "WRONG  "+area) {
 			t.Errorf("doctor does not say that %s is away:\n%s", area, out)
 		}
+	}
+	for _, want := range []string{"start the brokers", "3 checks, 3 wrong"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("doctor does not say %q:\n%s", want, out)
+		}
+	}
+	if strings.ContainsRune(out, '\ufffd') {
+		t.Errorf("doctor shows the ends of lines in an error:\n%s", out)
 	}
 	if strings.Contains(out, secret) {
 		t.Errorf("doctor shows a password:\n%s", out)

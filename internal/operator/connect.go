@@ -103,7 +103,11 @@ func (t *tool) openTier(ctx context.Context) (*tier.L2, error) {
 // faultsOf is what Redis says is wrong, nil if nothing is known.
 func faultsOf(engine *l2.L2) (err error) {
 	for _, f := range engine.Faults() {
-		err = errors.Join(err, errors.New(f.Advice))
+		if f.Err == nil {
+			err = errors.Join(err, errors.New(f.Advice))
+			continue
+		}
+		err = errors.Join(err, fmt.Errorf("%s (%w)", f.Advice, f.Err))
 	}
 	return err
 }

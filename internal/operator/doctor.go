@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -40,6 +41,9 @@ type checkup struct {
 	Warnings int       `json:"warnings"`
 }
 
+// oneLine joins the lines of an error.
+var oneLine = strings.NewReplacer(":\n\t", ": ", "\n\t", "; ", "\n", "; ")
+
 func (c *checkup) add(check, state, do, format string, args ...any) {
 	switch state {
 	case stateWrong:
@@ -47,7 +51,7 @@ func (c *checkup) add(check, state, do, format string, args ...any) {
 	case stateWarning:
 		c.Warnings++
 	}
-	text := plain(endpoint.Redact(fmt.Sprintf(format, args...)))
+	text := plain(oneLine.Replace(endpoint.Redact(fmt.Sprintf(format, args...))))
 	c.Findings = append(c.Findings, finding{c.area, check, state, text, do})
 }
 
@@ -109,7 +113,7 @@ Run it as the user whose rights are in question; what that user may not look at 
 			return err
 		}
 		if c.Wrong > 0 {
-			return fmt.Errorf("%w: %d checks have failed", errFindings, c.Wrong)
+			return fmt.Errorf("%w: of %d checks %d failed", errFindings, len(c.Findings), c.Wrong)
 		}
 		return nil
 	}

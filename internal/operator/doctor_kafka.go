@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -53,8 +54,12 @@ func (c *checkup) kafka(ctx context.Context) error {
 func (c *checkup) topicPartitions(ctx context.Context, log *kafka.Log, topic, do string) (int, bool) {
 	ranges, err := log.Partitions(ctx)
 	if err != nil {
-		if errors.Is(err, coherence.ErrMisconfigured) {
+		var network *net.OpError
+		switch {
+		case errors.Is(err, coherence.ErrMisconfigured):
 			do = "correct what it says"
+		case errors.As(err, &network) || errors.Is(err, context.DeadlineExceeded):
+			do = "start the brokers, or correct their addresses (--kafka)"
 		}
 		c.wrong("topic "+topic, do, "%v", err)
 		return 0, false

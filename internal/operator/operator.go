@@ -118,12 +118,22 @@ func group(use, short, long string, below ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{Use: use, Short: short, Long: long, Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usage("%s: there is no such command", cmd.CommandPath())
+				return usage("%s: there is no such command%s", cmd.CommandPath(), meant(cmd, args[0]))
 			}
 			return usage("%s: a command is needed", cmd.CommandPath())
 		}}
 	cmd.AddCommand(below...)
 	return cmd
+}
+
+// meant names commands that are spelled alike. What was given is not shown: it may be a password.
+func meant(cmd *cobra.Command, given string) string {
+	cmd.SuggestionsMinimumDistance = 2
+	alike := cmd.SuggestionsFor(given)
+	if len(alike) == 0 {
+		return ""
+	}
+	return "; is it " + strings.Join(alike, " or ") + "?"
 }
 
 // ago is a moment as people read it: how long ago, in at most three digits.

@@ -59,6 +59,12 @@ func root(env func(string) string) *cobra.Command {
 	flags.DurationVar(&t.timeout, "timeout", 10*time.Second,
 		"time for the whole command; work that takes as long as there is much of it has none unless this is given")
 	flags.BoolVar(&t.json, "json", false, "print one JSON object in a line, or a line for each event")
+	cmd.PersistentPreRunE = func(*cobra.Command, []string) error {
+		if t.timeout <= 0 {
+			return usage("--timeout is %v: it must be positive", t.timeout)
+		}
+		return nil
+	}
 	cmd.AddCommand(t.keyCommand(), t.inspectCommand(), t.watchCommand(), t.auditCommand(), t.purgeCommand(),
 		t.invalidateCommand(), t.copyCommand(), t.topCommand(),
 		t.doctorCommand(), t.replayCommand(), t.dlqCommand(), t.relayCommand(), t.installCommand(), t.manCommand(),

@@ -43,7 +43,7 @@ func dispatch(ctx context.Context, args []string) error {
 		o := runOptions{}
 		set.BoolVar(&o.quick, "quick", false, "few and short rounds, fewer keys: enough to see that everything works")
 		set.StringVar(&o.peers, "peers", "",
-			"measure the freshness of these peers only, comma-separated; the result counts as quick")
+			"measure the freshness of these peers only, separated by semicolons; the result counts as quick")
 		set.StringVar(&o.only, "only", "", "run these benchmarks only, comma-separated")
 		set.StringVar(&o.old, "old", "",
 			"measure scale with this version of the library too, a git reference, in turns with the working tree")

@@ -62,7 +62,7 @@ func (o runOptions) run(ctx context.Context) (err error) {
 		e.Sizes = append(e.Sizes, n)
 	}
 	if o.peers != "" {
-		e.Peers = strings.Split(o.peers, ",")
+		e.Peers = strings.Split(o.peers, ";") // a name may have a comma
 	}
 	if err := measure.ThisMachine().Save(o.into); err != nil {
 		return err
