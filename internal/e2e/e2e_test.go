@@ -40,20 +40,20 @@ func TestPropagation(t *testing.T) {
 	}
 	a.mustPut("p", "first")
 	b.fromL1("p")
-	d := measure(b, 200)
-	t.Logf("direct path: p50 %v, p99 %v, max %v", d[100], d[198], d[199])
+	d := measure(b, 100)
+	t.Logf("direct path: p50 %v, max %v", d[50], d[99])
 	testkit.Eventually(t, "Kafka vouches for L1", func() bool {
 		return strings.Contains(deaf.get("p").header.Get("Cache-Status"),
 			"L1")
 	})
-	d = measure(deaf, 50)
-	t.Logf("Kafka alone: p50 %v, p99 %v, max %v", d[25], d[49], d[49])
+	d = measure(deaf, 20)
+	t.Logf("Kafka alone: p50 %v, max %v", d[10], d[19])
 }
 
 // TestMixedRequests reads and writes as many clients and checks that none ever sees a version older than it saw before:
 // a client that stays with one instance by C3, one that roams by asking for what it has seen (C4).
 func TestMixedRequests(t *testing.T) {
-	requests := 100_000
+	requests := 30_000
 	if testing.Short() {
 		requests = 5_000
 	}

@@ -81,7 +81,7 @@ func largeRows(t *testing.T) int {
 	t.Helper()
 	s := os.Getenv(largeEnv)
 	if s == "" {
-		return 50_000
+		return 20_000
 	}
 	rows, err := strconv.Atoi(s)
 	if err != nil {
