@@ -90,7 +90,6 @@ var keyTexts = []keyText{
 // TestTrigger_KeysUnderEverySetting: a key has one text, whichever session installed the trigger and whichever writes,
 // and in each of the statements that are counted.
 func TestTrigger_KeysUnderEverySetting(t *testing.T) {
-	t.Parallel()
 	b := open(t)
 	for i, c := range keyTexts {
 		if b.mysql != "" && only.MatchString(c.column) {
@@ -133,7 +132,6 @@ func (b *bench) install(t *testing.T, settings []string, tr mysql.Trigger) {
 
 // TestTrigger_CompositeKeysUnderEverySetting: where a backslash is no escape, too.
 func TestTrigger_CompositeKeysUnderEverySetting(t *testing.T) {
-	t.Parallel()
 	b := open(t)
 	b.exec(t, `create table products (a char(9) collate utf8mb4_bin, b varbinary(9), c int, primary key (a, b, c))`)
 	tr := products
@@ -145,7 +143,6 @@ func TestTrigger_CompositeKeysUnderEverySetting(t *testing.T) {
 
 // TestInstallTrigger_RefusesKeysWithSeveralTexts by name, also as a part of a key.
 func TestInstallTrigger_RefusesKeysWithSeveralTexts(t *testing.T) {
-	t.Parallel()
 	b := open(t)
 	for i, c := range []struct{ kind, why string }{
 		{"varchar(9) collate utf8mb4_general_ci", "several spellings"},
@@ -184,7 +181,6 @@ func TestInstallTrigger_RefusesKeysWithSeveralTexts(t *testing.T) {
 
 // TestInstallTrigger_AcceptsAColumnWithOneSpelling is what docs/guides/mysql.md advises for a refused column.
 func TestInstallTrigger_AcceptsAColumnWithOneSpelling(t *testing.T) {
-	t.Parallel()
 	b := open(t)
 	b.exec(t, `create table people (email varchar(190) collate utf8mb4_general_ci not null,
 		email_key varchar(190) collate utf8mb4_bin not null unique check (email_key <=> lower(email)))`)
@@ -201,7 +197,6 @@ func TestInstallTrigger_AcceptsAColumnWithOneSpelling(t *testing.T) {
 
 // TestCheck_FindsAKeyThatHasSeveralTextsNow: the column was altered after the trigger was installed.
 func TestCheck_FindsAKeyThatHasSeveralTextsNow(t *testing.T) {
-	t.Parallel()
 	b := open(t)
 	b.exec(t, `create table products (id varchar(20) collate utf8mb4_bin not null unique, name varchar(20))`)
 	for _, c := range []struct{ alter, text string }{
@@ -237,7 +232,6 @@ const oneSpelling = ` and cast(convert(p.k using utf8mb4) as binary) = cast(conv
 // TestKeys_OneSpellingIsRead: the server finds a row by many spellings of its key, and the trigger counts one. With the
 // condition of the guide the Loader's statement finds the row by that one alone, so no other is cached with its value.
 func TestKeys_OneSpellingIsRead(t *testing.T) {
-	t.Parallel()
 	b := open(t)
 	direct := openDB(t, b.dsn+"?interpolateParams=true")
 	for i, c := range []struct {
@@ -308,7 +302,6 @@ func explain(ctx context.Context, db *sql.DB, query string, args ...any) (plan s
 // TestInstall_UnderEverySetting: what the installing session has set is not kept with procedures and triggers, and is
 // as before afterwards.
 func TestInstall_UnderEverySetting(t *testing.T) {
-	t.Parallel()
 	b := open(t)
 	b.exec(t, `drop database `+b.name, `create table products (id char(9) collate utf8mb4_bin primary key)`)
 	db := openDB(t, b.dsn+"?collation_connection=ucs2_bin&lock_wait_timeout=7&sql_mode=%27PAD_CHAR_TO_FULL_LENGTH%27")
