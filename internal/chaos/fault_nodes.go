@@ -17,6 +17,9 @@ import (
 // nodesPatience is for how long recovery may take once a node is back: Sentinels and nodes have time-outs of their own.
 const nodesPatience = 25 * time.Second
 
+// moveTimeout is for how long a slot may be on its way.
+const moveTimeout = 10 * time.Second
+
 // nodeFaults are what can happen to a Redis of several nodes. Those of the slots need a Cluster.
 func nodeFaults(kind string) []fault {
 	down, long := 3*nodeDown, 5*nodeDown
@@ -82,7 +85,12 @@ func nodeFaults(kind string) []fault {
 	if kind == redisCluster {
 		out = append(out, fault{"nodes: slots move", func(_ context.Context, in *injection) error {
 			in.settle(nil)
-			in.repeat(func(ctx context.Context) { _ = in.moveSlot(ctx) })
+			in.repeat(func(ctx context.Context) {
+				// A move that has begun is completed: a slot that stays open would be a fault of its own, without an end.
+				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), moveTimeout)
+				defer cancel()
+				_ = in.moveSlot(ctx)
+			})
 			return nil
 		}, nodeDown, down})
 	}

@@ -234,8 +234,10 @@ func (n *nodes) agreed(ctx context.Context) bool {
 	if n.cluster {
 		for _, s := range n.all {
 			info, err := local.RedisDo(ctx, s.Addr, "CLUSTER", "INFO")
+			known, e := local.RedisDo(ctx, s.Addr, "CLUSTER", "NODES")
 			if err != nil || !contains(info, "cluster_state:ok") || !contains(info, "cluster_slots_ok:16384") ||
-				!contains(info, fmt.Sprint("cluster_known_nodes:", len(n.all))) {
+				!contains(info, fmt.Sprint("cluster_known_nodes:", len(n.all))) ||
+				e != nil || strings.Contains(known, "[") { // a slot on its way
 				return false
 			}
 		}

@@ -229,3 +229,21 @@ func TestRecent_IsToldToTheServerThatTookOver(t *testing.T) { // C2
 		}
 	})
 }
+
+// A change that is sent before its server is known is told to nobody again, although it is sent once more.
+func TestRecent_TheFirstServerTakesNothingOver(t *testing.T) {
+	testkit.OnBothRedis(t, func(t *testing.T, r testkit.Redis) {
+		all := l2.AllBuckets(l2.DefaultBuckets)
+		b := alone(t, r)
+		if err := b.Apply(ctx(), b.k, 0); err != nil {
+			t.Fatal(err)
+		}
+		b.adopt()
+		if !b.Untold(all) {
+			t.Fatal("the change counts as told to a server that was not known")
+		}
+		if n, err := b.TellAgain(ctx(), all); err != nil || n != 0 || b.Untold(all) {
+			t.Errorf("%d changes were told again, untold %v, error %v; want none, and all told", n, b.Untold(all), err)
+		}
+	})
+}

@@ -172,7 +172,8 @@ const tellAtOnce = 256
 // TellAgain sends the recent changes of each of some buckets again whose incarnation is another one than they were told
 // under, once the commands connection is seen to have it. A bucket of which too many changed begins a new incarnation
 // instead. After an error it is to be called again; the error is one of those that single buckets had. n is how many
-// changes it has sent.
+// changes another server had been told of. A change that was sent before its server's incarnation was known is sent
+// once more too, and not counted.
 func (l *L2) TellAgain(ctx context.Context, of BucketSet) (n int, err error) {
 	r := l.recent
 	before, at, err := l.arrived(ctx, r.open(of))
@@ -184,7 +185,9 @@ func (l *L2) TellAgain(ctx context.Context, of BucketSet) (n int, err error) {
 				err = firstOf(err, e)
 				continue
 			}
-			n++
+			if r.told[part[i].Key.Bucket].Load() != nil {
+				n++
+			}
 		}
 	}
 	lost := tooMany.Both(at)
