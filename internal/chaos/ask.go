@@ -55,9 +55,7 @@ func (m *instance) askRedis(ctx context.Context, key string) {
 	var redis rueidis.Client
 	m.ask(ctx, func(ctx context.Context) (err error) {
 		if redis == nil {
-			opt := m.redis()
-			opt.DisableCache = true
-			if redis, err = rueidis.NewClient(opt); err != nil {
+			if redis, err = m.connect(); err != nil {
 				redis = nil
 				return err
 			}
@@ -67,6 +65,13 @@ func (m *instance) askRedis(ctx context.Context, key string) {
 	if redis != nil {
 		redis.Close()
 	}
+}
+
+// connect opens a connection of the instance's own to Redis, beside those of its cache, by the same links.
+func (m *instance) connect() (rueidis.Client, error) {
+	opt := m.redis()
+	opt.DisableCache = true
+	return rueidis.NewClient(opt)
 }
 
 // ask asks again and again, and records each answer.

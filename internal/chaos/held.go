@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/redis/rueidis"
-
 	"github.com/nearcache/nearcache-go/internal/chaos/history"
 	"github.com/nearcache/nearcache-go/internal/l2"
 	"github.com/nearcache/nearcache-go/nearcache"
@@ -165,9 +163,7 @@ func (m *instance) timed(key uint32, read func() error) {
 func (m *instance) evictLease(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	opt := m.redis()
-	opt.DisableCache = true
-	redis, err := rueidis.NewClient(opt)
+	redis, err := m.connect()
 	if err != nil {
 		return err
 	}

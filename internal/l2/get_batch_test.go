@@ -142,6 +142,16 @@ func TestGet_ReadsThatBeginTogetherGoTogether(t *testing.T) {
 	})
 }
 
+// onlyCancelled checks that of some reads one was cancelled and the others had their replies.
+func onlyCancelled(t *testing.T, errs [readers]error, one int) {
+	t.Helper()
+	for i, err := range errs {
+		if canceled := errors.Is(err, context.Canceled); canceled != (i == one) || err != nil && !canceled {
+			t.Errorf("read %d: got the error %v; only read %d was cancelled", i, err, one)
+		}
+	}
+}
+
 // TestGet_ALeaderThatIsCancelledTakesNobodyAlong: the pipeline has the context of its leader. The others ask again.
 func TestGet_ALeaderThatIsCancelledTakesNobodyAlong(t *testing.T) {
 	inTogetherBubble(t, func(t *testing.T, b *together) {
@@ -156,11 +166,7 @@ func TestGet_ALeaderThatIsCancelledTakesNobodyAlong(t *testing.T) {
 		cancel()
 		synctest.Wait()
 		b.redis.Resume()
-		for i, err := range wait() {
-			if canceled := errors.Is(err, context.Canceled); canceled != (i == 0) || err != nil && !canceled {
-				t.Errorf("read %d: got the error %v; only read 0 was cancelled", i, err)
-			}
-		}
+		onlyCancelled(t, wait(), 0)
 	})
 }
 
@@ -175,11 +181,7 @@ func TestGet_AMemberThatIsCancelledLeavesItsBatch(t *testing.T) {
 		cancel()
 		synctest.Wait()
 		close(b.release)
-		for i, err := range wait() {
-			if canceled := errors.Is(err, context.Canceled); canceled != (i == 1) || err != nil && !canceled {
-				t.Errorf("read %d: got the error %v; only read 1 was cancelled", i, err)
-			}
-		}
+		onlyCancelled(t, wait(), 1)
 		b.OnYield(func() {})
 		for i, err := range b.begin(t, allWith(ctx()))() { // the place of the one that left is nobody else's
 			if err != nil {

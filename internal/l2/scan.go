@@ -22,10 +22,11 @@ func (l *L2) Scan(ctx context.Context, namespace string, page func([]Key) error)
 	if c == nil {
 		return 0, ErrUnavailable
 	}
-	pattern := globEscaper.Replace(l.keys.Prefix()) + ":{*}:v:*"
+	pattern := globEscaper.Replace(l.keys.Prefix()) + ":{*}:v:"
 	if namespace != "" {
-		pattern = globEscaper.Replace(l.keys.Prefix()) + ":{*}:v:" + globEscaper.Replace(namespace) + ":*"
+		pattern += globEscaper.Replace(namespace) + ":"
 	}
+	pattern += "*"
 	primaries := primariesOf(ctx, c)
 	for addr, node := range c.commands.Nodes() {
 		if primaries != nil && !primaries[addr] {
